@@ -1,0 +1,3 @@
+"""Few-shot adaptation of CLIP on cached features."""
+
+__version__ = "0.1.0"
