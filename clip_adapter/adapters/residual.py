@@ -1,0 +1,85 @@
+"""The bottleneck adapter of CLIP-Adapter, one at a time."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clip_adapter.errors import ClipAdapterError
+
+__all__ = ["AdapterShapeError", "ResidualAdapter", "bottleneck_width", "residual_blend"]
+
+
+class AdapterShapeError(ClipAdapterError, ValueError):
+    """A width, reduction or ratio no adapter can be built with."""
+
+
+def residual_blend(
+    features: Float[Tensor, "*batch n d"],
+    adapted: Float[Tensor, "*batch n d"],
+    residual_ratio: float | Float[Tensor, "..."],
+) -> Float[Tensor, "*batch n d"]:
+    """Blend adapted with original features: `ratio * adapted + (1 - ratio) * features`.
+
+    The ratio is the paper's alpha, the weight of the ADAPTED feature: 0 keeps CLIP, 1 discards it.
+    Raw features go in and come out: normalisation happens after the blend, not before.
+    """
+    return residual_ratio * adapted + (1.0 - residual_ratio) * features
+
+
+def bottleneck_width(dim: int, reduction: int) -> int:
+    """The hidden width `dim // reduction` of an adapter.
+
+    Raises:
+        AdapterShapeError: if the reduction leaves no hidden unit.
+    """
+    if reduction < 1 or dim // reduction < 1:
+        message = (
+            f"a reduction of {reduction} leaves no hidden unit for features of width {dim}: "
+            f"choose a reduction from 1 to {dim}"
+        )
+        raise AdapterShapeError(message)
+    return dim // reduction
+
+
+class ResidualAdapter(nn.Module):
+    """`ratio * A(f) + (1 - ratio) * f` with `A(f) = ReLU(up(ReLU(down(f))))`, without biases.
+
+    The paper's equation 2 has one ReLU; the authors' released code applies a second one after the
+    up-projection, which `output_activation` switches on (the default) or off. Without biases the
+    module is positively homogeneous: scaling a raw feature scales the result, so that no logit
+    depends on the norm of a feature.
+
+    Args:
+        dim: width d of the features.
+        reduction: d / hidden width.
+        residual_ratio: weight of the adapted feature, 0 to 1.
+        output_activation: apply the second ReLU.
+
+    Raises:
+        AdapterShapeError: for a reduction below 1 or above `dim`, or a ratio outside 0 to 1.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        reduction: int = 4,
+        residual_ratio: float = 0.2,
+        output_activation: bool = True,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= residual_ratio <= 1.0:
+            message = f"a residual ratio lies from 0 to 1, not at {residual_ratio}"
+            raise AdapterShapeError(message)
+        hidden = bottleneck_width(dim, reduction)
+        self.down = nn.Linear(dim, hidden, bias=False)
+        self.up = nn.Linear(hidden, dim, bias=False)
+        self.residual_ratio = residual_ratio
+        self.output_activation = output_activation
+
+    def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Map raw features to blended raw features."""
+        adapted = self.up(torch.relu(self.down(features)))
+        if self.output_activation:
+            adapted = torch.relu(adapted)
+        return residual_blend(features, adapted, self.residual_ratio)

@@ -1,0 +1,11 @@
+"""Frozen image and text towers, any of open_clip's or the built-in `glyphs`."""
+
+from clip_adapter.encoders.availability import check_available as check_available
+from clip_adapter.encoders.encoder import Encoder as Encoder
+from clip_adapter.encoders.encoder import PromptTooLongError as PromptTooLongError
+from clip_adapter.encoders.errors import EncoderError as EncoderError
+from clip_adapter.encoders.fingerprint import EncoderIdentity as EncoderIdentity
+from clip_adapter.encoders.loading import load_encoder as load_encoder
+from clip_adapter.encoders.names import BUILT_IN as BUILT_IN
+from clip_adapter.encoders.names import ModelName as ModelName
+from clip_adapter.encoders.names import parse_model_name as parse_model_name

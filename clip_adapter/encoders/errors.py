@@ -1,0 +1,17 @@
+"""What can go wrong on the way to a loaded encoder."""
+
+from clip_adapter.errors import ClipAdapterError
+
+__all__ = ["EncoderError", "MissingWeightsError", "NoNetworkError"]
+
+
+class EncoderError(ClipAdapterError, RuntimeError):
+    """An encoder that cannot be loaded or used as asked."""
+
+
+class MissingWeightsError(EncoderError, FileNotFoundError):
+    """No weights are where the model name says they are."""
+
+
+class NoNetworkError(EncoderError, ConnectionError):
+    """The weights have to be downloaded and the host does not answer."""

@@ -1,0 +1,85 @@
+"""From a model name to frozen towers, or one clear reason why not."""
+
+import copy
+import warnings
+from typing import Any
+
+import open_clip
+import torch
+from torch import nn
+
+from clip_adapter.encoders.availability import check_available
+from clip_adapter.encoders.encoder import Encoder
+from clip_adapter.encoders.errors import EncoderError
+from clip_adapter.encoders.fingerprint import EncoderIdentity, canonical_json, digest_weights
+from clip_adapter.encoders.names import BUILT_IN, ModelName, parse_model_name
+
+__all__ = ["load_encoder"]
+
+
+def load_encoder(
+    name: str = BUILT_IN, *, device: str | torch.device = "cpu", batch_size: int = 64
+) -> Encoder:
+    """Load an open_clip model, frozen, in float32.
+
+    Args:
+        name: in one of the forms of `parse_model_name`.
+        device: in torch's spelling.
+        batch_size: pictures or prompts a forward pass; part of no feature's identity, though
+            another size may change the last bits.
+
+    Raises:
+        UnknownNameError: for a model that does not exist.
+        NoNetworkError: for weights out of reach.
+        EncoderError: for weights that do not fit their configuration.
+    """
+    model_name = parse_model_name(name)
+    check_available(model_name)
+    model, transform = _create(model_name, torch.device(device))
+    config = open_clip.get_model_config(model_name.architecture)
+    return Encoder(
+        name=name,
+        identity=_identity(model, config),
+        logit_scale=float(model.logit_scale.detach().exp()),
+        context_length=int(model.context_length),
+        device=torch.device(device),
+        batch_size=batch_size,
+        model=model,
+        transform=transform,
+        tokenizer=open_clip.get_tokenizer(model_name.architecture),
+    )
+
+
+def _create(name: ModelName, device: torch.device) -> tuple[Any, Any]:
+    try:
+        with warnings.catch_warnings():
+            # The wrong activation function changes every feature: not a matter for a warning.
+            warnings.filterwarnings("error", message="QuickGELU mismatch")
+            model, _, transform = open_clip.create_model_and_transforms(
+                name.architecture,
+                pretrained=name.pretrained,
+                device=device,
+                require_pretrained=True,
+                weights_only=True,
+            )
+    except (RuntimeError, ValueError, OSError, UserWarning) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        advice = (
+            f"; use {name.architecture}-quickgelu:{name.pretrained}"
+            if isinstance(error, UserWarning)
+            else ""
+        )
+        message = f"model {name.name!r} could not be loaded: {reason}{advice}"
+        raise EncoderError(message) from error
+    # Convolutional towers run up to twice as fast with the channels innermost.
+    model.to(memory_format=torch.channels_last)
+    return model.eval().requires_grad_(requires_grad=False), transform
+
+
+def _identity(model: nn.Module, config: dict[str, Any]) -> EncoderIdentity:
+    return EncoderIdentity(
+        model_config=canonical_json(copy.deepcopy(config)),
+        weights_sha256=digest_weights(model.state_dict()),
+        preprocessing=canonical_json(open_clip.get_model_preprocess_cfg(model)),
+        precision="fp32",
+    )

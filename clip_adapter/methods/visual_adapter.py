@@ -1,0 +1,199 @@
+"""CLIP-Adapter on the visual branch, every shot, seed and ratio in few tensor programs."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from clip_adapter.adapters import ResidualAdapter, StackedAdapters, logits
+from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate
+from clip_adapter.methods.task import FewShotTask
+from clip_adapter.training import StackedData, TrainingSettings, evaluate, train_stack
+from clip_adapter.training.settings import SettingsError
+
+__all__ = ["AdapterClassifier", "ClipAdapter"]
+
+
+@dataclass(frozen=True)
+class AdapterClassifier:
+    """Adapts the image feature, then compares it with the class prototypes."""
+
+    adapter: ResidualAdapter
+    class_prototypes: Float[np.ndarray, "c d"]
+    logit_scale: float
+
+    @torch.no_grad()
+    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
+        """Logits of raw features."""
+        adapted = self.adapter(torch.from_numpy(features))
+        return logits(adapted, torch.from_numpy(self.class_prototypes), self.logit_scale).numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipAdapter:
+    """A bottleneck adapter on the image feature, blended in at a ratio chosen on validation.
+
+    Source: Gao et al., https://arxiv.org/abs/2110.04544, equations 2 to 5, visual branch.
+    All tasks of one size and all ratios train together; each adapter ends where it would have
+    ended alone.
+
+    Attributes:
+        residual_ratios: the candidates; with a single one nothing is selected.
+        reduction: feature width over hidden width; 4 in the paper.
+        output_activation: the second ReLU of the authors' code.
+        training: optimiser, schedule, length.
+        device: where the training runs, in torch's spelling.
+    """
+
+    name: ClassVar[str] = "clip-adapter"
+    learns: ClassVar[bool] = True
+
+    residual_ratios: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+    reduction: int = 4
+    output_activation: bool = True
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    device: str = field(default="cpu", metadata={"identity": False})
+
+    def __post_init__(self) -> None:
+        if not self.residual_ratios or any(not 0 <= ratio <= 1 for ratio in self.residual_ratios):
+            message = (
+                f"residual_ratios is {self.residual_ratios}; expected one or more numbers "
+                "from 0 to 1"
+            )
+            raise SettingsError(message)
+
+    def fit(
+        self, tasks: Sequence[FewShotTask], *, progress: Progress | None = None
+    ) -> list[Fitted]:
+        """Train an adapter a task and ratio, then keep each task's best ratio."""
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for number, task in enumerate(tasks):
+            groups[task.shots, len(task.train_labels)].append(number)
+        total = sum(self._epochs(task) * len(task.train_labels) for task in tasks)
+        fitted: dict[int, Fitted] = {}
+        for (_, n_images), numbers in groups.items():
+            group = [tasks[number] for number in numbers]
+            report = _share(progress, n_images / (total * len(self.residual_ratios)))
+            fitted.update(zip(numbers, self._fit_group(group, report), strict=True))
+        return [fitted[number] for number in range(len(tasks))]
+
+    def _epochs(self, task: FewShotTask) -> int:
+        return self.training.epochs_for(task.shots)
+
+    def _fit_group(
+        self, tasks: list[FewShotTask], report: Callable[[int], None] | None
+    ) -> list[Fitted]:
+        start = time.perf_counter()
+        adapters = StackedAdapters.stack(
+            [self._initial(task, ratio) for task in tasks for ratio in self.residual_ratios]
+        ).to(self.device)
+        curves = train_stack(
+            adapters,
+            self._stacked(tasks),
+            self.training,
+            epochs=self._epochs(tasks[0]),
+            progress=report,
+        )
+        trained = adapters.cpu().unstack()
+        curves_of_adapters = curves.cpu().T.tolist()
+        seconds = (time.perf_counter() - start) / len(tasks)
+        width = len(self.residual_ratios)
+        return [
+            self._choose(
+                task,
+                trained[number * width : (number + 1) * width],
+                curves_of_adapters[number * width : (number + 1) * width],
+                seconds,
+            )
+            for number, task in enumerate(tasks)
+        ]
+
+    def _initial(self, task: FewShotTask, ratio: float) -> ResidualAdapter:
+        """Weights drawn from the task's seed alone, so that every ratio starts alike."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(task.seed)
+            return ResidualAdapter(
+                task.train_features.shape[1],
+                reduction=self.reduction,
+                residual_ratio=ratio,
+                output_activation=self.output_activation,
+            )
+
+    def _stacked(self, tasks: list[FewShotTask]) -> StackedData:
+        numbers = torch.arange(len(tasks)).repeat_interleave(len(self.residual_ratios))
+        features = np.stack([task.train_features for task in tasks])
+        labels = np.stack([task.train_labels for task in tasks])
+        return StackedData(
+            features=torch.from_numpy(features).to(self.device),
+            labels=torch.from_numpy(labels).to(self.device),
+            prototypes=torch.from_numpy(tasks[0].class_prototypes).to(self.device),
+            logit_scale=tasks[0].logit_scale,
+            set_of_adapter=numbers.to(self.device),
+            seeds=[task.seed for task in tasks],
+        )
+
+    def _choose(
+        self,
+        task: FewShotTask,
+        adapters: list[ResidualAdapter],
+        curves: list[list[float]],
+        seconds: float,
+    ) -> Fitted:
+        classifiers = [
+            AdapterClassifier(adapter, task.class_prototypes, task.logit_scale)
+            for adapter in adapters
+        ]
+        if len(classifiers) == 1:
+            return self._fitted(task, classifiers[0], curves[0], seconds)
+        candidates = tuple(_judge(classifier, task) for classifier in classifiers)
+        best = best_candidate(candidates)
+        return self._fitted(task, classifiers[best], curves[best], seconds, candidates)
+
+    def _fitted(
+        self,
+        task: FewShotTask,
+        classifier: AdapterClassifier,
+        curve: list[float],
+        seconds: float,
+        candidates: tuple[Candidate, ...] = (),
+    ) -> Fitted:
+        training = self.training
+        return Fitted(
+            classifier=classifier,
+            settings={
+                "residual_ratio": classifier.adapter.residual_ratio,
+                "reduction": self.reduction,
+                "output_activation": self.output_activation,
+                "optimizer": training.optimizer,
+                "epochs": self._epochs(task),
+                "batch_size": training.batch_size,
+                "learning_rate": training.learning_rate,
+                "weight_decay": training.weight_decay,
+            },
+            selected_on="validation" if candidates else "nothing",
+            candidates=candidates,
+            loss_curve=tuple(curve),
+            seconds=seconds,
+        )
+
+
+def _judge(classifier: AdapterClassifier, task: FewShotTask) -> Candidate:
+    judged = evaluate(classifier.logits(task.val_features), task.val_labels)
+    return Candidate(
+        name="residual_ratio",
+        value=classifier.adapter.residual_ratio,
+        validation_accuracy=judged["accuracy"],
+        validation_nll=judged["nll"],
+    )
+
+
+def _share(progress: Progress | None, fraction: float) -> Callable[[int], None] | None:
+    """Progress of one adapter-epoch as a fraction of the whole."""
+    if progress is None:
+        return None
+    return lambda adapters: progress(adapters * fraction)

@@ -1,0 +1,55 @@
+"""How long and how fast an adapter trains."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clip_adapter.errors import ClipAdapterError
+
+__all__ = ["SettingsError", "TrainingSettings"]
+
+
+class SettingsError(ClipAdapterError, ValueError):
+    """A setting outside the range it is defined for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Optimiser, schedule and length of one adapter's training.
+
+    The learning rate falls to zero over all steps along half a cosine. Batch size and epochs by
+    shots are those of CoOp (Zhou et al. 2022, https://arxiv.org/abs/2109.01134, section 4.1),
+    on whose trainer CLIP-Adapter was built; AdamW at 1e-3 is ours: it needs no tuning per
+    encoder, while plain SGD at one rate suits only features of one norm.
+
+    Attributes:
+        epochs: passes over the few-shot images; None means 50 for 1 shot, 100 for 2 and 4 shots,
+            200 beyond.
+        batch_size: images a step.
+        learning_rate: at the first step.
+        weight_decay: decoupled, as in AdamW.
+
+    Raises:
+        SettingsError: for a number below its range.
+    """
+
+    optimizer: Literal["adamw"] = "adamw"
+    epochs: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        for name, smallest in (("epochs", 1), ("batch_size", 1), ("weight_decay", 0)):
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                message = f"{name} is {value}; expected {smallest} or more"
+                raise SettingsError(message)
+        if not self.learning_rate > 0:
+            message = f"learning_rate is {self.learning_rate}; expected a number above 0"
+            raise SettingsError(message)
+
+    def epochs_for(self, shots: int) -> int:
+        """The number of epochs at so many labelled images a class."""
+        if self.epochs is not None:
+            return self.epochs
+        return 50 if shots == 1 else 100 if shots <= 4 else 200
