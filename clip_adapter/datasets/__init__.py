@@ -1,0 +1,43 @@
+"""Images, labels, class names, templates and splits: what is learned from, and what is held back."""
+
+from clip_adapter.datasets.errors import (
+    DatasetError,
+    NotEnoughImagesError,
+    SplitFileError,
+    UnreadableImageError,
+)
+from clip_adapter.datasets.fewshot import FewShotSplit, sample_few_shot
+from clip_adapter.datasets.images import decode_image, read_bytes
+from clip_adapter.datasets.index import DatasetIndex, QuarantinedFile, build_index
+from clip_adapter.datasets.opening import DATASETS, open_dataset
+from clip_adapter.datasets.sources import ImageSource, LabelledFile
+from clip_adapter.datasets.splits import (
+    SPLITS,
+    PublishedRow,
+    Split,
+    read_published_split,
+    split_by_content,
+)
+
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "DatasetError",
+    "DatasetIndex",
+    "FewShotSplit",
+    "ImageSource",
+    "LabelledFile",
+    "NotEnoughImagesError",
+    "PublishedRow",
+    "QuarantinedFile",
+    "Split",
+    "SplitFileError",
+    "UnreadableImageError",
+    "build_index",
+    "decode_image",
+    "open_dataset",
+    "read_bytes",
+    "read_published_split",
+    "sample_few_shot",
+    "split_by_content",
+]

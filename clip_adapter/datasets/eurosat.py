@@ -1,0 +1,111 @@
+"""EuroSAT: 27,000 satellite photos of land cover in ten classes (Helber et al. 2019)."""
+
+from pathlib import Path
+
+from clip_adapter.datasets.errors import DatasetError, SplitFileError
+from clip_adapter.datasets.imagefolder import image_names
+from clip_adapter.datasets.sources import ImageSource, LabelledFile
+from clip_adapter.datasets.splits import PublishedRow, read_published_split
+
+__all__ = ["CLASS_NAMES", "SPLIT_FILE_NAME", "TEMPLATES", "open_eurosat"]
+
+SPLIT_FILE_NAME = "split_zhou_EuroSAT.json"
+TEMPLATES = ("a centered satellite photo of {}.",)
+
+# Folder name to the name in prompts, in the order of the labels of CoOp's split file.
+CLASS_NAMES = {
+    "AnnualCrop": "Annual Crop Land",
+    "Forest": "Forest",
+    "HerbaceousVegetation": "Herbaceous Vegetation Land",
+    "Highway": "Highway or Road",
+    "Industrial": "Industrial Buildings",
+    "Pasture": "Pasture Land",
+    "PermanentCrop": "Permanent Crop Land",
+    "Residential": "Residential Buildings",
+    "River": "River",
+    "SeaLake": "Sea or Lake",
+}
+_FOLDERS = tuple(CLASS_NAMES)
+# The folders that the archives of EuroSAT unpack to, newest last.
+_INNER = ("", "2750", "EuroSAT", "EuroSAT_RGB")
+_DOWNLOAD = "https://zenodo.org/records/7711810"
+
+
+def open_eurosat(folder: Path) -> ImageSource:
+    """EuroSAT in `folder`, or in the folder its archive unpacks to inside it.
+
+    With CoOp's `split_zhou_EuroSAT.json` beside or above the class folders, its file list and
+    splits are used and files it does not list are left out; without it every image counts and
+    its content decides the split.
+
+    Raises:
+        DatasetError: The ten class folders are not there, or hold no images.
+        SplitFileError: The split file is malformed or its labels are not EuroSAT's.
+    """
+    root = _find_class_folders(folder)
+    split_file = _find_split_file(folder, root)
+    files = _list_folder(root) if split_file is None else _list_published(split_file)
+    return ImageSource(
+        name="eurosat",
+        folder=root,
+        class_names=tuple(CLASS_NAMES.values()),
+        templates=TEMPLATES,
+        files=files,
+    )
+
+
+def _find_class_folders(folder: Path) -> Path:
+    places = [folder / inner for inner in _INNER]
+    for place in places:
+        missing = [name for name in _FOLDERS if not (place / name).is_dir()]
+        if not missing:
+            return place
+        if len(missing) < len(_FOLDERS):
+            raise DatasetError(
+                f"{place} holds EuroSAT without the class folders {', '.join(missing)}; "
+                f"unpack the archive again ({_DOWNLOAD})"
+            )
+    raise DatasetError(
+        f"EuroSAT was not found: looked in {', '.join(str(place) for place in places)} for the "
+        f"class folders {', '.join(_FOLDERS)}. Download the RGB archive from {_DOWNLOAD} and "
+        f"unpack it into {folder}, or name the folder that holds it with --images"
+    )
+
+
+def _find_split_file(folder: Path, root: Path) -> Path | None:
+    places = (root, root.parent, folder, folder.parent)
+    return next((p / SPLIT_FILE_NAME for p in places if (p / SPLIT_FILE_NAME).is_file()), None)
+
+
+def _list_folder(root: Path) -> tuple[LabelledFile, ...]:
+    files = []
+    for label, name in enumerate(_FOLDERS):
+        images = image_names(root / name)
+        if not images:
+            raise DatasetError(f"{root / name} holds no images; unpack the archive again")
+        files += [LabelledFile(f"{name}/{image}", label=label, split=None) for image in images]
+    return tuple(files)
+
+
+def _list_published(split_file: Path) -> tuple[LabelledFile, ...]:
+    rows = read_published_split(split_file)
+    for row in rows:
+        _check_row(row, split_file=split_file)
+    absent = set(range(len(_FOLDERS))) - {row.label for row in rows}
+    if absent:
+        raise SplitFileError(f"{split_file} lists no image of class {_FOLDERS[min(absent)]!r}")
+    return tuple(LabelledFile(row.path, label=row.label, split=row.split) for row in rows)
+
+
+def _check_row(row: PublishedRow, *, split_file: Path) -> None:
+    folder = row.path.partition("/")[0]
+    if folder not in CLASS_NAMES:
+        raise SplitFileError(
+            f"{split_file} lists {row.path!r}, which lies in none of {', '.join(_FOLDERS)}"
+        )
+    expected = (_FOLDERS.index(folder), CLASS_NAMES[folder])
+    if (row.label, row.class_name) != expected:
+        raise SplitFileError(
+            f"{split_file} gives {row.path!r} the label and class {(row.label, row.class_name)}, "
+            f"expected {expected}; use CoOp's published file or remove it"
+        )

@@ -1,0 +1,113 @@
+"""K images a class: the same ones on every machine, chosen by content and not by position."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_adapter.datasets.errors import DatasetError, NotEnoughImagesError
+from clip_adapter.datasets.index import DatasetIndex
+from clip_adapter.datasets.splits import Split
+
+__all__ = ["MAX_VAL_PER_CLASS", "FewShotSplit", "sample_few_shot"]
+
+MAX_VAL_PER_CLASS = 4  # CoOp's protocol: min(K, 4) validation images a class
+
+_FORMAT = b"clip-adapter few-shot split 1"
+_STRICTNESS = {"train": 0, "val": 1, "test": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class FewShotSplit:
+    """The images one few-shot run learns from and selects on; rows are those of the index.
+
+    Attributes:
+        shots: Training images a class.
+        seed: What the choice was drawn with.
+        train_rows: `[classes * shots]`, class by class.
+        val_rows: `[classes * min(shots, 4)]`, class by class.
+    """
+
+    shots: int
+    seed: int
+    train_rows: NDArray[np.int64]
+    val_rows: NDArray[np.int64]
+
+    def fingerprint(self, image_sha256: Sequence[bytes]) -> str:
+        """64 hex digits over shots, seed and the chosen images, given the index's digests.
+
+        Independent of paths and row numbers: the same images make the same fingerprint.
+        """
+        digest = hashlib.sha256(_FORMAT)
+        for number in (self.shots, self.seed, len(self.train_rows), len(self.val_rows)):
+            digest.update(number.to_bytes(8, "big"))
+        for row in (*self.train_rows, *self.val_rows):
+            digest.update(image_sha256[row])
+        return digest.hexdigest()
+
+
+def sample_few_shot(index: DatasetIndex, *, shots: int, seed: int) -> FewShotSplit:
+    """Choose `shots` training and min(shots, 4) validation images of every class.
+
+    The images of a class are ranked by SHA-256 of (seed, image digest) and the first are taken:
+    so the choice depends on neither the platform nor the order or names of files, smaller
+    choices lie inside larger ones of the same seed, and an image added to train later displaces
+    at most one shot. Validation images come from the val split; what it lacks (all, when there
+    is none) from the far end of the ranked train split. All chosen images are distinct by
+    content, none is in test, and an image that is given two labels is never chosen.
+
+    Raises:
+        DatasetError: `shots` is below 1, or `seed` is not in 0..2**63-1.
+        NotEnoughImagesError: A class has too few distinct images.
+    """
+    _check(shots, seed)
+    candidates = _candidates(index)
+    train: list[int] = []
+    val: list[int] = []
+    for label, class_name in enumerate(index.source.class_names):
+        ranked_train = _ranked(index, candidates.get((label, "train"), []), seed=seed)
+        ranked_val = _ranked(index, candidates.get((label, "val"), []), seed=seed)
+        n_val = min(shots, MAX_VAL_PER_CLASS)
+        needed = shots + max(0, n_val - len(ranked_val))
+        if len(ranked_train) < needed:
+            raise NotEnoughImagesError(class_name, len(ranked_train), needed, shots=shots)
+        train += ranked_train[:shots]
+        val += (ranked_val + ranked_train[::-1])[:n_val]
+    return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
+
+
+def _check(shots: int, seed: int) -> None:
+    if shots < 1:
+        raise DatasetError(f"shots is {shots}; a few-shot split takes 1 image a class or more")
+    if not 0 <= seed < 2**63:
+        raise DatasetError(f"seed is {seed}; expected 0 or more, below 2**63")
+
+
+def _candidates(index: DatasetIndex) -> dict[tuple[int, Split], list[int]]:
+    """One row for each distinct image with one label, in the strictest split it occurs in."""
+    copies: dict[bytes, list[int]] = {}
+    for row, digest in enumerate(index.image_sha256):
+        copies.setdefault(digest, []).append(row)
+    candidates: dict[tuple[int, Split], list[int]] = {}
+    for rows in copies.values():
+        labels = {int(index.labels[row]) for row in rows}
+        if len(labels) == 1:
+            split = max((index.splits[row] for row in rows), key=_STRICTNESS.__getitem__)
+            row = min(
+                (row for row in rows if index.splits[row] == split), key=index.paths.__getitem__
+            )
+            candidates.setdefault((labels.pop(), split), []).append(row)
+    return candidates
+
+
+def _ranked(index: DatasetIndex, rows: list[int], *, seed: int) -> list[int]:
+    salt = _FORMAT + seed.to_bytes(8, "big")
+    return sorted(rows, key=lambda row: hashlib.sha256(salt + index.image_sha256[row]).digest())
+
+
+def _rows(rows: list[int]) -> NDArray[np.int64]:
+    column = np.asarray(rows, dtype=np.int64)
+    column.setflags(write=False)
+    return column

@@ -1,0 +1,152 @@
+"""Any folder of pictures: class/image, or split/class/image; the folder names are the labels."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from clip_adapter.datasets.errors import DatasetError
+from clip_adapter.datasets.sources import ImageSource, LabelledFile
+from clip_adapter.datasets.splits import Split
+
+__all__ = ["IMAGE_SUFFIXES", "image_names", "open_imagefolder", "subfolders"]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+_SPLIT_FOLDERS: Final[dict[str, Split]] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+_LAYOUTS = "expected class/image or split/class/image, with the splits train, val and test"
+
+
+def open_imagefolder(folder: Path) -> ImageSource:
+    """The dataset in `folder`, with the template "a photo of a {}.".
+
+    Class names are the folder names, sorted, with `_` and `-` turned into spaces. When every
+    folder is called train, val (valid, validation) or test and holds folders, they are splits;
+    otherwise each image's content decides its split. Hidden files and files without the suffix
+    of a picture are passed over. The dataset's name carries eight digits of its path's digest, so
+    two folders called `photos` are two datasets.
+
+    Raises:
+        DatasetError: The folder is missing or empty, a class is empty or its name cannot be
+            prompted, fewer than two classes, no train or no test split, or a linked folder
+            leads out of `folder`.
+    """
+    if not folder.is_dir():
+        raise DatasetError(
+            f"there is no folder {folder}; write imagefolder:PATH with one, {_LAYOUTS}"
+        )
+    tops = subfolders(folder)
+    if not tops:
+        raise DatasetError(f"{folder} holds no class folders; {_LAYOUTS}")
+    if _are_splits(folder, tops):
+        found = _list_splits(folder, tops)
+    else:
+        found = [(name, None, name) for name in tops]
+    classes = sorted({name for name, _, _ in found})
+    files = _list_files(folder, found, classes=classes)
+    return ImageSource(
+        name=_slug(folder),
+        folder=folder,
+        class_names=_prompt_names(folder, classes),
+        templates=("a photo of a {}.",),
+        files=files,
+    )
+
+
+def subfolders(folder: Path) -> list[str]:
+    """The names of the folders in `folder`, sorted, hidden ones left out.
+
+    Raises:
+        DatasetError: One is a link that leads out of `folder`.
+    """
+    root = folder.resolve()
+    found = sorted(entry for entry in folder.iterdir() if _is_shown(entry) and entry.is_dir())
+    for entry in found:
+        if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+            raise DatasetError(
+                f"{entry} is a link out of {folder}, which is not followed; "
+                "put the folder itself there, or open the folder it leads to"
+            )
+    return [entry.name for entry in found]
+
+
+def image_names(folder: Path) -> list[str]:
+    """The names of the pictures directly in `folder`, told by their suffix, sorted."""
+    return sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if _is_shown(entry) and entry.suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir()
+    )
+
+
+def _is_shown(entry: Path) -> bool:
+    return not entry.name.startswith(".")
+
+
+def _are_splits(folder: Path, tops: list[str]) -> bool:
+    named_so = all(name.lower() in _SPLIT_FOLDERS for name in tops)
+    return named_so and all(subfolders(folder / name) for name in tops)
+
+
+def _list_splits(folder: Path, tops: list[str]) -> list[tuple[str, Split | None, str]]:
+    splits = {_SPLIT_FOLDERS[top.lower()] for top in tops}
+    for needed in ("train", "test"):
+        if needed not in splits:
+            raise DatasetError(
+                f"{folder} has the splits {', '.join(tops)} but no {needed!r}; "
+                "rename or add a folder, or use class/image and let the content decide"
+            )
+    return [
+        (name, _SPLIT_FOLDERS[top.lower()], f"{top}/{name}")
+        for top in tops
+        for name in subfolders(folder / top)
+    ]
+
+
+def _list_files(
+    folder: Path, found: list[tuple[str, Split | None, str]], *, classes: list[str]
+) -> tuple[LabelledFile, ...]:
+    label_of = {name: label for label, name in enumerate(classes)}
+    files = tuple(
+        LabelledFile(f"{below}/{image}", label=label_of[name], split=split)
+        for name, split, below in found
+        for image in image_names(folder / below)
+    )
+    empty = set(range(len(classes))) - {file.label for file in files}
+    if empty:
+        raise DatasetError(
+            f"class folder {classes[min(empty)]!r} of {folder} holds no images "
+            f"({', '.join(sorted(IMAGE_SUFFIXES))}); {_LAYOUTS}; add images or remove the folder"
+        )
+    return files
+
+
+def _prompt_names(folder: Path, classes: list[str]) -> tuple[str, ...]:
+    if len(classes) < 2:
+        raise DatasetError(f"{folder} has the one class {classes[0]!r}; classifying takes two")
+    names: dict[str, str] = {}
+    for raw in classes:
+        name = " ".join(raw.replace("_", " ").replace("-", " ").split())
+        if not name or not name.isprintable():
+            raise DatasetError(f"class folder {raw!r} of {folder} makes no class name; rename it")
+        if name in names:
+            raise DatasetError(
+                f"class folders {names[name]!r} and {raw!r} of {folder} both read {name!r}; "
+                "rename one"
+            )
+        names[name] = raw
+    return tuple(names)
+
+
+def _slug(folder: Path) -> str:
+    resolved = folder.resolve()
+    words = re.sub(r"[^a-z0-9]+", "-", resolved.name.lower())[:40].strip("-")
+    digest = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
+    return "-".join(filter(None, ("imagefolder", words, digest)))

@@ -1,0 +1,182 @@
+"""A dataset once its images have been read: content digests, sizes, splits, and what was broken."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_adapter.datasets.errors import DatasetError, UnreadableImageError
+from clip_adapter.datasets.images import decode_image, read_bytes
+from clip_adapter.datasets.sources import ImageSource, LabelledFile
+from clip_adapter.datasets.splits import Split, split_by_content
+
+__all__ = ["DatasetIndex", "QuarantinedFile", "build_index"]
+
+_FORMAT = "clip-adapter dataset index 1"
+_Number = TypeVar("_Number", np.int32, np.int64)
+
+
+@dataclass(frozen=True)
+class QuarantinedFile:
+    """A file that is not used, and why; `n_bytes` is None when it could not be read at all."""
+
+    path: str
+    reason: str
+    n_bytes: int | None
+
+
+@dataclass(frozen=True)
+class _Row:
+    path: str
+    image_sha256: bytes
+    label: int
+    split: Split
+    group: str | None
+    width: int
+    height: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetIndex:
+    """The readable images of a dataset, one row each, sorted by path; `n` rows.
+
+    Attributes:
+        source: What was indexed.
+        paths: `n` POSIX paths relative to `source.folder`.
+        image_sha256: `n` digests of 32 bytes, of the file's bytes; copies share one.
+        labels: `[n]`, positions in `source.class_names`.
+        splits: `n` of "train", "val", "test".
+        groups: `n` group names, or None where the dataset tells none.
+        widths: `[n]` in pixels, of the upright picture.
+        heights: `[n]` in pixels, of the upright picture.
+        n_bytes: `[n]`, size of the file.
+        quarantined: The files that are not used, sorted by path.
+    """
+
+    source: ImageSource
+    paths: tuple[str, ...]
+    image_sha256: tuple[bytes, ...]
+    labels: NDArray[np.int64]
+    splits: tuple[Split, ...]
+    groups: tuple[str | None, ...]
+    widths: NDArray[np.int32]
+    heights: NDArray[np.int32]
+    n_bytes: NDArray[np.int64]
+    quarantined: tuple[QuarantinedFile, ...]
+
+    def __len__(self) -> int:
+        """The number of readable images."""
+        return len(self.paths)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hex digits over the name, the class names and every row's path, digest, label, split.
+
+        Independent of where the folder lies, of file times and of the order of rows. Templates
+        are not in it: they belong to the run.
+        """
+        rows = sorted(
+            (path, digest.hex(), int(label), split)
+            for path, digest, label, split in zip(
+                self.paths, self.image_sha256, self.labels, self.splits, strict=True
+            )
+        )
+        document = json.dumps([_FORMAT, self.source.name, self.source.class_names, rows])
+        return hashlib.sha256(document.encode("ascii")).hexdigest()
+
+    def rows(self, split: Split) -> NDArray[np.int64]:
+        """The row numbers of one split, ascending."""
+        return np.flatnonzero(np.asarray(self.splits) == split).astype(np.int64)
+
+    def leaks(self) -> list[bytes]:
+        """The digests of images that occur in both train and test, sorted."""
+        digests: dict[str, set[bytes]] = {"train": set(), "val": set(), "test": set()}
+        for digest, split in zip(self.image_sha256, self.splits, strict=True):
+            digests[split].add(digest)
+        return sorted(digests["train"] & digests["test"])
+
+
+def build_index(
+    source: ImageSource,
+    *,
+    max_bad_fraction: float = 0.05,
+    progress: Callable[[int], None] | None = None,
+) -> DatasetIndex:
+    """Read every file of `source` once: digest it, decode it, quarantine what is broken.
+
+    Args:
+        source: The dataset to index.
+        max_bad_fraction: The fraction of broken files above which something else is wrong.
+        progress: Called after each file with the number of files done so far.
+
+    Raises:
+        DatasetError: There are no files, none is readable, or too many are not.
+    """
+    good: list[_Row] = []
+    bad: list[QuarantinedFile] = []
+    for done, file in enumerate(sorted(source.files, key=lambda file: file.path), start=1):
+        outcome = _examine(source, file)
+        if isinstance(outcome, _Row):
+            good.append(outcome)
+        else:
+            bad.append(outcome)
+        if progress is not None:
+            progress(done)
+    if not good or len(bad) > max_bad_fraction * len(source.files):
+        raise DatasetError(_too_many_bad(source, bad, limit=max_bad_fraction))
+    return _assemble(source, good, bad)
+
+
+def _examine(source: ImageSource, file: LabelledFile) -> _Row | QuarantinedFile:
+    n_bytes = None
+    try:
+        data = read_bytes(source.folder, file.path)
+        n_bytes = len(data)
+        width, height = decode_image(data).size
+    except UnreadableImageError as error:
+        # A name that is not UTF-8 could be neither stored nor printed.
+        shown = file.path.encode("utf-8", "backslashreplace").decode("utf-8")
+        return QuarantinedFile(shown, error.reason, n_bytes)
+    digest = hashlib.sha256(data).digest()
+    split = file.split or split_by_content(digest)
+    return _Row(file.path, digest, file.label, split, file.group, width, height, n_bytes)
+
+
+def _assemble(
+    source: ImageSource, rows: Sequence[_Row], bad: Sequence[QuarantinedFile]
+) -> DatasetIndex:
+    return DatasetIndex(
+        source=source,
+        paths=tuple(row.path for row in rows),
+        image_sha256=tuple(row.image_sha256 for row in rows),
+        labels=_frozen(np.array([row.label for row in rows], dtype=np.int64)),
+        splits=tuple(row.split for row in rows),
+        groups=tuple(row.group for row in rows),
+        widths=_frozen(np.array([row.width for row in rows], dtype=np.int32)),
+        heights=_frozen(np.array([row.height for row in rows], dtype=np.int32)),
+        n_bytes=_frozen(np.array([row.n_bytes for row in rows], dtype=np.int64)),
+        quarantined=tuple(bad),
+    )
+
+
+def _frozen(column: NDArray[_Number]) -> NDArray[_Number]:
+    column.setflags(write=False)
+    return column
+
+
+def _too_many_bad(source: ImageSource, bad: list[QuarantinedFile], *, limit: float) -> str:
+    if not bad:
+        return (
+            f"{source.folder} holds no images of {source.name!r}; add some or name another folder"
+        )
+    examples = "".join(f"\n  {file.path}: {file.reason}" for file in bad[:3])
+    return (
+        f"{len(bad)} of the {len(source.files)} files of {source.name!r} in {source.folder} are "
+        f"unreadable, more than the {limit:.0%} that are quarantined; repair or remove them:{examples}"
+    )

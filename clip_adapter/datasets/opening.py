@@ -1,0 +1,58 @@
+"""From the name a person types to the dataset it means."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from clip_adapter.datasets.digits import open_digits
+from clip_adapter.datasets.errors import DatasetError
+from clip_adapter.datasets.eurosat import open_eurosat
+from clip_adapter.datasets.imagefolder import open_imagefolder
+from clip_adapter.datasets.sources import ImageSource
+from clip_adapter.errors import UnknownNameError
+
+__all__ = ["DATASETS", "open_dataset"]
+
+DATASETS: Mapping[str, str] = MappingProxyType(
+    {
+        "digits": "1,797 handwritten digits, 8 x 8 grey; comes with scikit-learn, no download",
+        "eurosat": "27,000 satellite photos of land cover in 10 classes, 64 x 64 colour",
+        "imagefolder:PATH": "your own pictures, as class/image or split/class/image",
+    }
+)
+_OPENERS: Mapping[str, Callable[[Path], ImageSource]] = MappingProxyType(
+    {"digits": open_digits, "eurosat": open_eurosat}
+)
+
+
+def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageSource:
+    """The dataset called `name`; its files are listed, no image is read.
+
+    Args:
+        name: `digits`, `eurosat`, or `imagefolder:PATH`.
+        data: The folder of the dataset folders, in CoOp's layout (`eurosat/2750/...`).
+        images: This dataset's own folder, instead of `data/<name>`.
+
+    Raises:
+        UnknownNameError: No dataset has that name.
+        DatasetError: Its folder is missing, unreadable or not laid out as expected.
+    """
+    kind, colon, path = name.partition(":")
+    try:
+        if kind == "imagefolder":
+            return open_imagefolder(_own_path(path, images=images))
+        if colon or kind not in _OPENERS:
+            raise UnknownNameError("dataset", name, DATASETS)
+        return _OPENERS[kind](images or data / kind)
+    except OSError as error:
+        raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _own_path(path: str, *, images: Path | None) -> Path:
+    if not path:
+        raise DatasetError("'imagefolder' does not say which folder: write imagefolder:PATH")
+    if images is not None:
+        raise DatasetError(
+            f"two folders are named, imagefolder:{path} and --images {images}; drop --images"
+        )
+    return Path(path).expanduser()

@@ -1,0 +1,137 @@
+"""Which split an image belongs to: as published, or decided by its content."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal, get_args
+
+from clip_adapter.datasets.errors import DatasetError, SplitFileError
+
+__all__ = [
+    "SPLITS",
+    "PublishedRow",
+    "Split",
+    "read_published_split",
+    "split_by_content",
+]
+
+Split = Literal["train", "val", "test"]
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One line of a published split file: a relative POSIX path, its label, class and split."""
+
+    path: str
+    label: int
+    class_name: str
+    split: Split
+
+
+def split_by_content(image_sha256: bytes) -> Split:
+    r"""The split of an image nobody has published a split for: 50 % train, 20 % val, 30 % test.
+
+    The proportions of CoOp's splits (Zhou et al. 2022). The first 8 bytes of the digest, read as
+    a fraction, decide; so an image keeps its split when others come and go, and copies of one
+    image never straddle two splits. Classes are not balanced.
+
+    Raises:
+        DatasetError: `image_sha256` does not have 32 bytes.
+
+    >>> split_by_content(bytes(32)), split_by_content(b"\xff" * 32)
+    ('train', 'test')
+    """
+    if len(image_sha256) != 32:
+        raise DatasetError(f"a SHA-256 digest has 32 bytes, found {len(image_sha256)}")
+    tenths = int.from_bytes(image_sha256[:8], "big") * 10
+    if tenths < 5 * 2**64:
+        return "train"
+    return "val" if tenths < 7 * 2**64 else "test"
+
+
+def read_published_split(path: Path) -> tuple[PublishedRow, ...]:
+    """The rows of a split file in CoOp's form, in the order train, val, test.
+
+    The form: a JSON object with the keys `train`, `val` and `test`, each a list of
+    `[path, label, class name]`.
+
+    Raises:
+        SplitFileError: The file cannot be read, is not of that form, holds a path that is absolute
+            or leaves the folder, lists a path twice, or gives one label two class names.
+    """
+    document = _load(path)
+    rows = tuple(
+        _parse_row(row, where=f"{path}: {split}[{number}]", split=split)
+        for split in SPLITS
+        for number, row in enumerate(_section(document, split, path=path))
+    )
+    _check_unique_paths(rows, path=path)
+    _check_labels(rows, path=path)
+    return rows
+
+
+def _load(path: Path) -> dict[str, object]:
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise SplitFileError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SplitFileError(
+            f"{path} is not JSON ({error}); download the split file again"
+        ) from error
+    if not isinstance(document, dict):
+        raise SplitFileError(
+            f"{path} holds a {type(document).__name__}, expected an object with the keys "
+            "train, val and test"
+        )
+    return document
+
+
+def _section(document: dict[str, object], split: Split, *, path: Path) -> Iterator[object]:
+    section = document.get(split)
+    if not isinstance(section, list):
+        raise SplitFileError(
+            f"{path} has no list {split!r} (found the keys {', '.join(sorted(document)) or 'none'})"
+            "; expected train, val and test, each a list of [path, label, class name]"
+        )
+    return iter(section)
+
+
+def _parse_row(row: object, *, where: str, split: Split) -> PublishedRow:
+    match row:
+        case [str(file), int(label), str(name)] if name and label >= 0 and label is not True:
+            return PublishedRow(_safe_path(file, where=where), int(label), name, split)
+    raise SplitFileError(f"{where} is {row!r:.80}, expected [path, label >= 0, class name]")
+
+
+def _safe_path(path: str, *, where: str) -> str:
+    pure = PurePosixPath(path)
+    if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
+        raise SplitFileError(
+            f"{where} has the path {path!r:.80}; expected one that is relative, "
+            "with forward slashes, and stays in the folder"
+        )
+    return str(pure)
+
+
+def _check_unique_paths(rows: tuple[PublishedRow, ...], *, path: Path) -> None:
+    seen: dict[str, Split] = {}
+    for row in rows:
+        if row.path in seen:
+            raise SplitFileError(
+                f"{path} lists {row.path!r} twice, in {seen[row.path]} and in {row.split}; "
+                "every image belongs to one split"
+            )
+        seen[row.path] = row.split
+
+
+def _check_labels(rows: tuple[PublishedRow, ...], *, path: Path) -> None:
+    names: dict[int, str] = {}
+    for row in rows:
+        if names.setdefault(row.label, row.class_name) != row.class_name:
+            raise SplitFileError(
+                f"{path} calls label {row.label} both {names[row.label]!r} and {row.class_name!r} "
+                f"(at {row.path!r}); a label has one class name"
+            )

@@ -1,0 +1,166 @@
+import dataclasses
+import hashlib
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clip_adapter.datasets import (
+    DatasetError,
+    ImageSource,
+    LabelledFile,
+    QuarantinedFile,
+    Split,
+    build_index,
+    split_by_content,
+)
+
+Put = Callable[[Path, int], Path]
+
+
+def make_source(folder: Path, put: Put, *, n_images: int = 6) -> ImageSource:
+    splits: tuple[Split, ...] = ("train", "val", "test")
+    files = []
+    for number in range(n_images):
+        path = f"{'cat' if number % 2 else 'dog'}/{number}.png"
+        put(folder / path, number)
+        files.append(LabelledFile(path, number % 2, split=splits[number % 3], group=str(number)))
+    names = ("dog", "cat")
+    return ImageSource("pets", folder, class_names=names, templates=("{}",), files=tuple(files))
+
+
+def add(source: ImageSource, *files: LabelledFile) -> ImageSource:
+    return dataclasses.replace(source, files=(*source.files, *files))
+
+
+def test_each_row_holds_what_the_file_holds(tmp_path: Path, put: Put) -> None:
+    index = build_index(make_source(tmp_path, put))
+
+    assert index.paths == tuple(sorted(index.paths))
+    row = index.paths.index("dog/4.png")
+    data = (tmp_path / "dog" / "4.png").read_bytes()
+    assert index.image_sha256[row] == hashlib.sha256(data).digest()
+    assert (index.labels[row], index.splits[row], index.groups[row]) == (0, "val", "4")
+    assert (index.widths[row], index.heights[row], index.n_bytes[row]) == (6, 4, len(data))
+    assert [index.labels.dtype, index.widths.dtype] == [np.dtype(np.int64), np.dtype(np.int32)]
+    assert len(index) == 6
+
+
+def test_the_columns_cannot_be_changed(tmp_path: Path, put: Put) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        build_index(make_source(tmp_path, put)).labels[0] = 1
+
+
+def test_the_content_decides_where_no_split_is_published(tmp_path: Path, put: Put) -> None:
+    source = make_source(tmp_path, put)
+    undecided = tuple(dataclasses.replace(file, split=None) for file in source.files)
+
+    index = build_index(dataclasses.replace(source, files=undecided))
+
+    assert list(index.splits) == [split_by_content(digest) for digest in index.image_sha256]
+
+
+def test_rows_of_a_split_are_its_row_numbers(tmp_path: Path, put: Put) -> None:
+    index = build_index(make_source(tmp_path, put))
+
+    assert [index.paths[row] for row in index.rows("test")] == ["cat/5.png", "dog/2.png"]
+
+
+def test_what_cannot_be_read_is_quarantined_with_its_reason(tmp_path: Path, put: Put) -> None:
+    source = make_source(tmp_path, put)
+    (tmp_path / "page.jpg").write_bytes(b"<html>")
+    (tmp_path / "out.png").symlink_to("/etc/passwd")
+    broken = ("absent.png", "out.png", "page.jpg", "\udcff.png")
+
+    index = build_index(
+        add(source, *(LabelledFile(path, 0, split=None) for path in broken)), max_bad_fraction=0.5
+    )
+
+    assert len(index) == 6
+    assert index.quarantined[0] == QuarantinedFile("absent.png", "the file does not exist", None)
+    assert index.quarantined[1].reason == "its path leaves the folder of the dataset"
+    assert index.quarantined[2].n_bytes == 6
+    assert index.quarantined[3].path == "\\udcff.png"
+
+
+def test_too_many_broken_files_stop_the_index_and_are_shown(tmp_path: Path, put: Put) -> None:
+    source = add(make_source(tmp_path, put), LabelledFile("absent.png", 0, split=None))
+
+    with pytest.raises(DatasetError, match=r"1 of the 7.*\n  absent.png: the file does not exist"):
+        build_index(source)
+
+
+def test_an_empty_dataset_is_refused(tmp_path: Path, put: Put) -> None:
+    with pytest.raises(DatasetError, match="holds no images"):
+        build_index(make_source(tmp_path, put, n_images=0))
+
+
+def test_progress_counts_every_file_good_or_bad(tmp_path: Path, put: Put) -> None:
+    source = add(make_source(tmp_path, put), LabelledFile("absent.png", 0, split=None))
+    seen: list[int] = []
+
+    build_index(source, max_bad_fraction=0.5, progress=seen.append)
+
+    assert seen == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_fingerprint_depends_on_neither_place_nor_order(tmp_path: Path, put: Put) -> None:
+    source = make_source(tmp_path / "here", put)
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    shuffled = random.Random(0).sample(source.files, len(source.files))  # noqa: S311 - no secret
+
+    moved = dataclasses.replace(source, folder=tmp_path / "there", files=tuple(shuffled))
+
+    assert build_index(source).fingerprint == build_index(moved).fingerprint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "beasts"},
+        {"class_names": ("cat", "dog")},
+        {"files": (LabelledFile("dog/0.png", 1, split="train"),)},
+        {"files": (LabelledFile("dog/0.png", 0, split="test"),)},
+        {"files": (LabelledFile("dog/2.png", 0, split="train"),)},
+    ],
+)
+def test_the_fingerprint_tells_every_difference_that_matters(
+    tmp_path: Path, put: Put, changes: dict[str, Any]
+) -> None:
+    source = make_source(tmp_path, put)
+    single = dataclasses.replace(source, files=(LabelledFile("dog/0.png", 0, split="train"),))
+
+    other = dataclasses.replace(single, **changes)
+
+    assert build_index(other).fingerprint != build_index(single).fingerprint
+
+
+def test_templates_are_not_in_the_fingerprint(tmp_path: Path, put: Put) -> None:
+    source = make_source(tmp_path, put)
+    reworded = dataclasses.replace(source, templates=("a drawing of a {}.",))
+
+    assert build_index(source).fingerprint == build_index(reworded).fingerprint
+
+
+def test_another_picture_under_the_same_name_is_another_fingerprint(
+    tmp_path: Path, put: Put
+) -> None:
+    source = make_source(tmp_path, put)
+    before = build_index(source).fingerprint
+    put(tmp_path / "dog" / "0.png", 1_000)
+
+    assert build_index(source).fingerprint != before
+
+
+def test_an_image_in_both_train_and_test_is_a_leak(tmp_path: Path, put: Put) -> None:
+    source = make_source(tmp_path, put)
+    assert build_index(source).leaks() == []
+    copy = put(tmp_path / "dog" / "copy.png", 0)  # number 0 is in train
+
+    index = build_index(add(source, LabelledFile("dog/copy.png", 0, split="test")))
+
+    assert index.leaks() == [hashlib.sha256(copy.read_bytes()).digest()]

@@ -1,0 +1,187 @@
+import hashlib
+import pickle
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clip_adapter.datasets import (
+    DatasetError,
+    DatasetIndex,
+    FewShotSplit,
+    NotEnoughImagesError,
+    Split,
+    sample_few_shot,
+)
+
+Row = tuple[bytes, int, Split]
+MakeIndex = Callable[[Sequence[Row]], DatasetIndex]
+
+SHOTS = st.sampled_from([1, 2, 4, 8])
+SEEDS = st.integers(0, 2**63 - 1)
+
+
+def digest(number: int) -> bytes:
+    return hashlib.sha256(str(number).encode()).digest()
+
+
+def rows_of(split: Split, *, per_class: int, first: int = 0, n_classes: int = 3) -> list[Row]:
+    return [
+        (digest(first + number), number % n_classes, split)
+        for number in range(per_class * n_classes)
+    ]
+
+
+TRAIN = rows_of("train", per_class=12)
+VAL = rows_of("val", per_class=5, first=1_000)
+TEST = rows_of("test", per_class=5, first=2_000)
+
+
+def images(index: DatasetIndex, rows: Sequence[int]) -> list[bytes]:
+    return [index.image_sha256[row] for row in rows]
+
+
+def chosen(index: DatasetIndex, split: FewShotSplit) -> tuple[list[bytes], list[bytes]]:
+    return images(index, list(split.train_rows)), images(index, list(split.val_rows))
+
+
+@given(shots=SHOTS, seed=SEEDS)
+def test_every_class_gets_its_shots_and_min_shots_4_to_validate(
+    make_index: MakeIndex, shots: int, seed: int
+) -> None:
+    index = make_index(TRAIN + VAL + TEST)
+
+    split = sample_few_shot(index, shots=shots, seed=seed)
+
+    assert Counter(index.labels[split.train_rows].tolist()) == dict.fromkeys(range(3), shots)
+    assert Counter(index.labels[split.val_rows].tolist()) == dict.fromkeys(range(3), min(shots, 4))
+    assert set(split.train_rows) <= set(index.rows("train"))
+    assert set(split.val_rows) <= set(index.rows("val"))
+
+
+@given(shots=SHOTS, seed=SEEDS, order=st.permutations(TRAIN + VAL + TEST))
+def test_the_order_of_rows_does_not_change_the_images(
+    make_index: MakeIndex, shots: int, seed: int, order: list[Row]
+) -> None:
+    index, shuffled = make_index(TRAIN + VAL + TEST), make_index(order)
+
+    one = sample_few_shot(index, shots=shots, seed=seed)
+    two = sample_few_shot(shuffled, shots=shots, seed=seed)
+
+    assert chosen(index, one) == chosen(shuffled, two)
+    assert one.fingerprint(index.image_sha256) == two.fingerprint(shuffled.image_sha256)
+
+
+@pytest.mark.parametrize("rows", [TRAIN + VAL + TEST, TRAIN + TEST])
+@given(seed=SEEDS)
+def test_fewer_shots_lie_inside_more_shots(
+    make_index: MakeIndex, rows: list[Row], seed: int
+) -> None:
+    index = make_index(rows)
+
+    few = sample_few_shot(index, shots=2, seed=seed)
+    more = sample_few_shot(index, shots=8, seed=seed)
+
+    assert set(few.train_rows) <= set(more.train_rows)
+    assert set(few.val_rows) <= set(more.val_rows)
+
+
+@given(seed=SEEDS)
+def test_an_added_image_displaces_at_most_one_shot(make_index: MakeIndex, seed: int) -> None:
+    index = make_index(TRAIN + VAL)
+    larger = make_index([*TRAIN, *VAL, (digest(9_999), 0, "train")])
+
+    before = set(chosen(index, sample_few_shot(index, shots=4, seed=seed))[0])
+    after = set(chosen(larger, sample_few_shot(larger, shots=4, seed=seed))[0])
+
+    assert len(before - after) <= 1
+
+
+def test_another_seed_chooses_other_images(make_index: MakeIndex) -> None:
+    index = make_index(TRAIN + VAL)
+
+    prints = {
+        sample_few_shot(index, shots=4, seed=seed).fingerprint(index.image_sha256)
+        for seed in range(5)
+    }
+
+    assert len(prints) == 5
+
+
+def test_without_a_val_split_validation_comes_from_the_rest_of_train(
+    make_index: MakeIndex,
+) -> None:
+    index = make_index(TRAIN + TEST)
+
+    split = sample_few_shot(index, shots=8, seed=1)
+
+    assert set(split.val_rows) <= set(index.rows("train"))
+    assert not set(split.val_rows) & set(split.train_rows)
+
+
+copies = st.lists(
+    st.tuples(
+        st.integers(0, 40).map(digest),
+        st.integers(0, 1),
+        st.sampled_from(["train", "train", "val", "test"]),
+    ),
+    min_size=1,
+    max_size=80,
+)
+
+
+@given(rows=copies, shots=st.integers(1, 3), seed=SEEDS)
+def test_copies_never_come_twice_nor_from_test_nor_with_two_labels(
+    make_index: MakeIndex, rows: list[Row], shots: int, seed: int
+) -> None:
+    index = make_index(rows)
+    try:
+        train, val = chosen(index, sample_few_shot(index, shots=shots, seed=seed))
+    except NotEnoughImagesError:
+        return
+    picks = [*train, *val]
+    labels = {image: {label for other, label, _ in rows if other == image} for image in picks}
+    assert len(set(picks)) == len(picks)
+    assert not set(picks) & {image for image, _, split in rows if split == "test"}
+    assert all(len(names) == 1 for names in labels.values())
+
+
+def test_a_class_with_too_few_images_is_named_with_its_numbers(make_index: MakeIndex) -> None:
+    index = make_index([*TRAIN, (digest(5_000), 3, "train"), (digest(5_001), 3, "train")])
+
+    with pytest.raises(NotEnoughImagesError, match=r"'class 3'.*2 shots: 2 distinct.*4 needed"):
+        sample_few_shot(index, shots=2, seed=0)
+
+
+def test_copies_do_not_count_as_images(make_index: MakeIndex) -> None:
+    copies_of_one: list[Row] = [(digest(1), 0, "train")] * 10
+
+    with pytest.raises(NotEnoughImagesError, match="1 distinct training images found"):
+        sample_few_shot(make_index(copies_of_one), shots=2, seed=0)
+
+
+@pytest.mark.parametrize(("shots", "seed"), [(0, 0), (-1, 0), (1, -1), (1, 2**63)])
+def test_shots_and_seed_out_of_range_are_refused(
+    make_index: MakeIndex, shots: int, seed: int
+) -> None:
+    with pytest.raises(DatasetError, match=r"shots is|seed is"):
+        sample_few_shot(make_index(TRAIN), shots=shots, seed=seed)
+
+
+def test_the_choice_is_the_same_on_every_machine(make_index: MakeIndex) -> None:
+    index = make_index(TRAIN + VAL)
+
+    # Golden: another value would make published few-shot results impossible to repeat.
+    assert sample_few_shot(index, shots=4, seed=1).fingerprint(index.image_sha256) == (
+        "8c1aa4f8cacee6b3487769eab4b8d0242266dd15283999838313929e967e9c81"
+    )
+
+
+def test_the_error_survives_the_way_home_from_a_worker() -> None:
+    error = NotEnoughImagesError("cat", 1, 2, shots=2)
+
+    returned = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+
+    assert (str(returned), returned.shots) == (str(error), 2)
