@@ -1,0 +1,153 @@
+"""Dataset indexes at rest: which images a dataset has, and which could not be read and why."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_cache.errors import InvalidIndexError, MissingIndexError
+from feature_cache.files import read_tables, write_table
+from feature_cache.keys import check_dataset
+from feature_cache.schemas import conform
+
+__all__ = ["INDEX_SCHEMA", "QUARANTINE_SCHEMA", "IndexStore"]
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+INDEX_SCHEMA = pa.schema(
+    [
+        _required("index_fingerprint", pa.string()),
+        _required("dataset", pa.string()),
+        _required("row", pa.int32()),
+        _required("image_sha256", pa.binary(32)),
+        _required("path", pa.string()),
+        _required("label", pa.int32()),
+        _required("class_name", pa.string()),
+        _required("split", pa.string()),
+        pa.field("group", pa.string()),
+        _required("width", pa.int32()),
+        _required("height", pa.int32()),
+        _required("n_bytes", pa.int64()),
+    ]
+)
+"""One row an image; `row` numbers the images of one index from 0 without gaps."""
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        _required("index_fingerprint", pa.string()),
+        _required("dataset", pa.string()),
+        _required("path", pa.string()),
+        _required("reason", pa.string()),
+        pa.field("n_bytes", pa.int64()),
+    ]
+)
+"""One row a file that could not be read as an image."""
+
+
+@dataclass(frozen=True)
+class IndexStore:
+    """The indexes of one dataset, under `<root>/datasets/<dataset>`.
+
+    Reading verifies every file and raises CorruptFileError, NewerFormatError or WrongKindError,
+    each naming the file.
+
+    Attributes:
+        root: The folder of everything at rest.
+        dataset: The dataset's name: lower-case letters, digits, and `.`, `_`, `-` inside.
+    """
+
+    root: Path
+    dataset: str
+
+    def __post_init__(self) -> None:
+        check_dataset(self.dataset)
+
+    @property
+    def folder(self) -> Path:
+        """Where the indexes lie; it may not exist yet."""
+        return self.root / "datasets" / self.dataset
+
+    def write(self, images: pa.Table, quarantine: pa.Table) -> None:
+        """Record one index; recording it again writes nothing.
+
+        Args:
+            images: At least one row, with the columns of `INDEX_SCHEMA`, in any order.
+            quarantine: Any number of rows, with the columns of `QUARANTINE_SCHEMA`.
+
+        Raises:
+            WrongSchemaError: A column is missing, of another type, or has nulls it must not have.
+            InvalidIndexError: No images, more than one fingerprint, another dataset's rows, or
+                row numbers that are not 0 to n - 1.
+        """
+        images = conform(images, INDEX_SCHEMA, source="the index").sort_by("row")
+        quarantine = conform(quarantine, QUARANTINE_SCHEMA, source="the quarantine").sort_by("path")
+        self._check(images, quarantine)
+        # The quarantine first: an index that can be read has its quarantine beside it.
+        if quarantine.num_rows:
+            write_table(self.folder / "quarantine", quarantine, kind="dataset-quarantine")
+        write_table(self.folder / "images", images, kind="dataset-index")
+
+    def read(self, index_fingerprint: str) -> pa.Table:
+        """The images of one index, sorted by `row`.
+
+        Raises:
+            MissingIndexError: No index has this fingerprint.
+        """
+        table = self._select(self._images(), index_fingerprint)
+        if table.num_rows == 0:
+            raise MissingIndexError(
+                f"dataset {self.dataset} has no index {index_fingerprint!r}, it has "
+                f"{sorted(self.fingerprints())}: index the dataset again"
+            )
+        return _first_of_each(table, "row")
+
+    def read_quarantine(self, index_fingerprint: str) -> pa.Table:
+        """The unreadable files of one index, sorted by `path`; none when all were readable."""
+        folder = self.folder / "quarantine"
+        table = read_tables(folder, kind="dataset-quarantine", schema=QUARANTINE_SCHEMA)
+        return _first_of_each(self._select(table, index_fingerprint), "path")
+
+    def fingerprints(self) -> set[str]:
+        """The fingerprints of all indexes of the dataset."""
+        return set(self._images("index_fingerprint").column(0).to_pylist())
+
+    def _images(self, *columns: str) -> pa.Table:
+        return read_tables(
+            self.folder / "images",
+            kind="dataset-index",
+            schema=INDEX_SCHEMA,
+            columns=columns or None,
+        )
+
+    def _select(self, table: pa.Table, index_fingerprint: str) -> pa.Table:
+        return table.filter(pc.field("index_fingerprint") == index_fingerprint)
+
+    def _check(self, images: pa.Table, quarantine: pa.Table) -> None:
+        if images.num_rows == 0:
+            raise InvalidIndexError(
+                f"the index of {self.dataset} has no images: a dataset needs at least one"
+            )
+        if not np.array_equal(images.column("row").to_numpy(), np.arange(images.num_rows)):
+            raise InvalidIndexError(
+                f"the rows of the index of {self.dataset} are not numbered 0 to "
+                f"{images.num_rows - 1}: an image was lost or counted twice"
+            )
+        for column, most in (("dataset", {self.dataset}), ("index_fingerprint", None)):
+            found = {*images.column(column).to_pylist(), *quarantine.column(column).to_pylist()}
+            if len(found) != 1 or found != (most or found):
+                raise InvalidIndexError(
+                    f"the index of {self.dataset} has {column} {sorted(found)}, expected "
+                    f"{sorted(most) if most else 'a single one'}: write one index at a time"
+                )
+
+
+def _first_of_each(table: pa.Table, column: str) -> pa.Table:
+    """One row for each value of a column, sorted by it; the first of those that repeat."""
+    values = table.column(column).to_numpy()
+    _, firsts = np.unique(values, return_index=True)
+    return table.take(pa.array(firsts))

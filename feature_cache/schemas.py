@@ -1,0 +1,41 @@
+"""Tables brought to the columns they must have, or refused."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from feature_cache.errors import WrongSchemaError
+
+__all__ = ["conform"]
+
+
+def conform(table: pa.Table, schema: pa.Schema, *, source: str) -> pa.Table:
+    """`table` with exactly the columns of `schema`: absent nullable ones null, unknown ones gone.
+
+    Args:
+        table: Any table.
+        schema: What it must look like afterwards.
+        source: Names the table in the message, e.g. its path.
+
+    Raises:
+        WrongSchemaError: A column has another type, or nulls (or is absent) where none may be.
+    """
+    arrays = [_conform_column(table, field, source) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _conform_column(table: pa.Table, field: pa.Field, source: str) -> Any:
+    if field.name not in table.schema.names:
+        column = pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+    else:
+        column = table.column(field.name)
+    if column.type != field.type:
+        raise WrongSchemaError(
+            f"column {field.name} of {source} is {column.type}, expected {field.type}"
+        )
+    if column.null_count and not field.nullable:
+        raise WrongSchemaError(
+            f"column {field.name} of {source} lacks {column.null_count} of "
+            f"{table.num_rows} values, expected all of them"
+        )
+    return column

@@ -1,0 +1,154 @@
+"""Dataset indexes at rest."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from feature_cache import (
+    INDEX_SCHEMA,
+    QUARANTINE_SCHEMA,
+    IndexStore,
+    InvalidIndexError,
+    MissingIndexError,
+    UnsafeNameError,
+    WrongSchemaError,
+    list_files,
+    write_table,
+)
+
+
+def images(n: int, *, fingerprint: str = "f1", dataset: str = "pets") -> pa.Table:
+    rows = [
+        {
+            "index_fingerprint": fingerprint,
+            "dataset": dataset,
+            "row": row,
+            "image_sha256": bytes([row]) * 32,
+            "path": f"cat/{row}.jpg",
+            "label": 0,
+            "class_name": "cat",
+            "split": "train",
+            "group": None,
+            "width": 64,
+            "height": 48,
+            "n_bytes": 1000 + row,
+        }
+        for row in range(n)
+    ]
+    return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
+
+
+def quarantine(*paths: str, fingerprint: str = "f1", dataset: str = "pets") -> pa.Table:
+    rows = [
+        {
+            "index_fingerprint": fingerprint,
+            "dataset": dataset,
+            "path": path,
+            "reason": "truncated",
+            "n_bytes": None,
+        }
+        for path in paths
+    ]
+    return pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> IndexStore:
+    return IndexStore(tmp_path, "pets")
+
+
+def files_of(store: IndexStore) -> list[Path]:
+    return [path for name in ("images", "quarantine") for path in list_files(store.folder / name)]
+
+
+def test_an_index_reads_back_sorted_by_row(store: IndexStore) -> None:
+    store.write(images(3).take([2, 0, 1]), quarantine("b.jpg", "a.jpg"))
+    assert store.read("f1").equals(images(3))
+    assert store.read_quarantine("f1").equals(quarantine("a.jpg", "b.jpg"))
+
+
+def test_recording_an_index_again_writes_nothing(store: IndexStore) -> None:
+    store.write(images(3), quarantine("a.jpg", "b.jpg"))
+    before = files_of(store)
+    store.write(images(3).take([1, 2, 0]), quarantine("b.jpg", "a.jpg"))
+    assert files_of(store) == before
+
+
+def test_an_empty_quarantine_writes_no_file(store: IndexStore) -> None:
+    store.write(images(1), quarantine())
+    assert not (store.folder / "quarantine").exists()
+    assert store.read_quarantine("f1").equals(quarantine())
+
+
+def test_two_indexes_of_a_dataset_are_kept_apart(store: IndexStore) -> None:
+    store.write(images(2), quarantine("a.jpg"))
+    store.write(images(3, fingerprint="f2"), quarantine())
+    assert store.fingerprints() == {"f1", "f2"}
+    assert store.read("f2").equals(images(3, fingerprint="f2"))
+    assert store.read_quarantine("f2").num_rows == 0
+
+
+def test_an_index_that_two_writers_laid_out_differently_counts_once(store: IndexStore) -> None:
+    store.write(images(3), quarantine("a.jpg", "b.jpg"))
+    write_table(store.folder / "images", images(3).take([2, 1, 0]), kind="dataset-index")
+    other = quarantine("b.jpg", "a.jpg")
+    write_table(store.folder / "quarantine", other, kind="dataset-quarantine")
+    assert store.read("f1").equals(images(3))
+    assert store.read_quarantine("f1").equals(quarantine("a.jpg", "b.jpg"))
+
+
+def test_an_index_that_does_not_exist_is_told_with_those_that_do(store: IndexStore) -> None:
+    store.write(images(1), quarantine())
+    with pytest.raises(MissingIndexError, match=r"no index 'f9', it has \['f1'\]"):
+        store.read("f9")
+
+
+def test_a_dataset_without_indexes_has_no_fingerprints(store: IndexStore) -> None:
+    assert store.fingerprints() == set()
+
+
+def test_columns_may_come_in_any_order_and_nullable(store: IndexStore) -> None:
+    shuffled = images(2).select(list(reversed(INDEX_SCHEMA.names)))
+    store.write(pa.table(shuffled.to_pydict(), schema=nullable(shuffled.schema)), quarantine())
+    assert store.read("f1").equals(images(2))
+
+
+def nullable(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field.with_nullable(nullable=True) for field in schema])
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        (images(0), "has no images"),
+        (images(3).take([0, 2]), "not numbered 0 to 1"),
+        (images(3).take([0, 1, 1]), "not numbered 0 to 2"),
+        (images(1, dataset="cars"), r"dataset \['cars', 'pets'\], expected \['pets'\]"),
+        (images(1, fingerprint="f2"), r"index_fingerprint \['f1', 'f2'\], expected a single one"),
+    ],
+)
+def test_an_index_that_contradicts_itself_is_refused(
+    store: IndexStore, broken: pa.Table, says: str
+) -> None:
+    with pytest.raises(InvalidIndexError, match=says):
+        store.write(broken, quarantine("a.jpg"))
+    assert not store.folder.exists()
+
+
+def test_a_label_that_is_missing_is_refused(store: IndexStore) -> None:
+    position = INDEX_SCHEMA.get_field_index("label")
+    holes = images(2).set_column(position, "label", pa.array([0, None], pa.int32()))
+    with pytest.raises(WrongSchemaError, match="label of the index lacks 1 of 2"):
+        store.write(holes, quarantine())
+
+
+def test_a_row_number_that_is_missing_is_refused(store: IndexStore) -> None:
+    with pytest.raises(WrongSchemaError, match="row of the index lacks 2 of 2"):
+        store.write(images(2).drop_columns(["row"]), quarantine())
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "Pets", "-x", ".x", "x\n", "x\0"])
+def test_an_unsafe_dataset_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnsafeNameError, match="lower-case letters"):
+        IndexStore(tmp_path, name)
