@@ -1,0 +1,250 @@
+"""What is recorded about a run: plain frozen values, checked where they are made."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.runs.errors import InvalidRecordError
+
+__all__ = [
+    "Candidate",
+    "ImagePredictions",
+    "RunRecord",
+    "RunResult",
+    "RunSettings",
+    "SelectedOn",
+    "SplitImages",
+    "SplitRecord",
+    "Status",
+    "Versions",
+]
+
+SelectedOn = Literal["validation", "nothing", "test (oracle)"]
+"""What data chose a run's hyper-parameters: "nothing" when all were given beforehand."""
+
+Status = Literal["completed", "failed"]
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_SHA256_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Hyper-parameters as finally used; None where the method has no such setting.
+
+    Attributes:
+        residual_ratio: Weight of the adapted feature in the blend, 0 to 1.
+        reduction: Feature width over the adapter's hidden width.
+        output_activation: Whether the adapter ends in a ReLU.
+        epochs: Passes over the training images.
+        learning_rate: At the first step.
+        batch_size: Images a step.
+        weight_decay: Of the optimizer.
+        optimizer: Its name.
+        inverse_regularization: C of a linear probe.
+    """
+
+    residual_ratio: float | None = None
+    reduction: int | None = None
+    output_activation: bool | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    weight_decay: float | None = None
+    optimizer: str | None = None
+    inverse_regularization: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One value of a hyper-parameter that was tried, and how it did on validation images."""
+
+    name: str
+    value: float
+    validation_accuracy: float
+    validation_nll: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """The software a run was made with."""
+
+    clip_adapter: str
+    python: str
+    torch: str
+    open_clip: str
+    numpy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One execution of one method on one few-shot split.
+
+    Attributes:
+        run_id: 32 lower-case hex digits, new for every execution.
+        fingerprint: What was trained: the same inputs, settings and code give the same one.
+        sweep_id: Shared by the runs that were made together.
+        started_at: With a timezone.
+        encoder: Fingerprint of the encoder; `model` is the name a person knows it by.
+        shots: Labelled images a class; 0 for a method that uses none.
+        seed: None for a method without randomness.
+        settings_fingerprint: Of the settings asked for, grid included, not of what was selected.
+        candidates: Everything that was tried; None when nothing was to be chosen.
+        selected_on: The data that chose among the candidates.
+        error: Why a failed run failed.
+        n_leaked: Test images that also occur, bit for bit, among the training images.
+
+    Raises:
+        InvalidRecordError: The run id is malformed, the time has no timezone, or the error
+            contradicts the status.
+        UnknownNameError: The status or `selected_on` is not one of the known words.
+    """
+
+    run_id: str
+    fingerprint: str
+    sweep_id: str
+    started_at: datetime
+    dataset: str
+    index_fingerprint: str
+    split_fingerprint: str
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+    model: str
+    encoder: str
+    logit_scale: float
+    method: str
+    shots: int
+    seed: int | None
+    settings: RunSettings
+    settings_fingerprint: str
+    candidates: tuple[Candidate, ...] | None = None
+    selected_on: SelectedOn
+    status: Status = "completed"
+    error: str | None = None
+    seconds_encode: float
+    seconds_train: float
+    peak_memory_bytes: int
+    n_train: int
+    n_validation: int
+    n_test: int
+    n_leaked: int
+    device: str
+    precision: str
+    versions: Versions
+    git_commit: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_word("status", self.status, get_args(Status))
+        _check_word("selected_on", self.selected_on, get_args(SelectedOn))
+        if not _RUN_ID.fullmatch(self.run_id):
+            raise InvalidRecordError(
+                f"run_id is {self.run_id!r}, expected 32 lower-case hex digits: use uuid4().hex"
+            )
+        if self.started_at.tzinfo is None:
+            raise InvalidRecordError(
+                f"started_at of run {self.run_id} is {self.started_at} in no timezone: "
+                "use datetime.now(UTC)"
+            )
+        if (self.error is None) != (self.status == "completed"):
+            raise InvalidRecordError(
+                f"run {self.run_id} is {self.status!r} with the error {self.error!r}: "
+                "expected an error from every failed run and from no other"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePredictions:
+    """What a run said about each image of the test split, in the split's order.
+
+    Attributes:
+        image_sha256: Digests of 32 bytes.
+        label: The true class numbers.
+        predicted: The class numbers with the highest logit.
+        confidence: Their softmax probabilities.
+        margin: How far those lie above the runner-up's.
+
+    Raises:
+        InvalidRecordError: The columns differ in length, or a digest is not 32 bytes long.
+    """
+
+    image_sha256: Sequence[bytes]
+    label: Int[np.ndarray, " n"]
+    predicted: Int[np.ndarray, " n"]
+    confidence: Float[np.ndarray, " n"]
+    margin: Float[np.ndarray, " n"]
+
+    def __post_init__(self) -> None:
+        _check_digests(self.image_sha256)
+        for name in ("label", "predicted", "confidence", "margin"):
+            _check_length(name, len(getattr(self, name)), expected=len(self.image_sha256))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitImages:
+    """Images and their class numbers, in order; raises as `ImagePredictions` does."""
+
+    image_sha256: Sequence[bytes]
+    label: Int[np.ndarray, " n"]
+
+    def __post_init__(self) -> None:
+        _check_digests(self.image_sha256)
+        _check_length("label", len(self.label), expected=len(self.image_sha256))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRecord:
+    """The exact images of one few-shot split."""
+
+    split_fingerprint: str
+    dataset: str
+    index_fingerprint: str
+    shots: int
+    seed: int
+    train: SplitImages
+    validation: SplitImages
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """A run with everything that came out of it.
+
+    Attributes:
+        run: What was done.
+        metrics: Numbers by (split, name), e.g. `("test", "accuracy")`, a fraction.
+        curves: Values by name, one a step.
+        predictions: On the test split; None when none were made.
+        split: The few-shot split it learned from; None when it learned from no image.
+    """
+
+    run: RunRecord
+    metrics: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    predictions: ImagePredictions | None = None
+    split: SplitRecord | None = None
+
+
+def _check_word(kind: str, word: str, known: tuple[str, ...]) -> None:
+    if word not in known:
+        raise UnknownNameError(kind, word, known)
+
+
+def _check_digests(digests: Sequence[bytes]) -> None:
+    lengths = {len(digest) for digest in digests} - {_SHA256_BYTES}
+    if lengths:
+        raise InvalidRecordError(
+            f"an image digest has {min(lengths)} bytes, expected {_SHA256_BYTES}: "
+            "pass hashlib.sha256(content).digest()"
+        )
+
+
+def _check_length(name: str, found: int, *, expected: int) -> None:
+    if found != expected:
+        raise InvalidRecordError(
+            f"{found} values of {name} for {expected} images: expected one an image"
+        )

@@ -1,0 +1,129 @@
+"""The columns of everything that is recorded about runs.
+
+Column names are the field names of the records in `records.py`; a column that may be null says so
+here and is optional there.
+"""
+
+import pyarrow as pa
+
+__all__ = ["CURVES", "METRICS", "PREDICTIONS", "RUNS", "SETTINGS", "SPLITS"]
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+SETTINGS = pa.struct(
+    [
+        ("residual_ratio", pa.float64()),
+        ("reduction", pa.int32()),
+        ("output_activation", pa.bool_()),
+        ("epochs", pa.int32()),
+        ("learning_rate", pa.float64()),
+        ("batch_size", pa.int32()),
+        ("weight_decay", pa.float64()),
+        ("optimizer", pa.string()),
+        ("inverse_regularization", pa.float64()),
+    ]
+)
+"""Hyper-parameters as finally used; null where a method has no such setting."""
+
+_CANDIDATE = pa.struct(
+    [
+        ("name", pa.string()),
+        ("value", pa.float64()),
+        ("validation_accuracy", pa.float64()),
+        ("validation_nll", pa.float64()),
+    ]
+)
+
+_VERSIONS = pa.struct(
+    [(name, pa.string()) for name in ("clip_adapter", "python", "torch", "open_clip", "numpy")]
+)
+
+RUNS = pa.schema(
+    [
+        _required("run_id", pa.string()),
+        _required("fingerprint", pa.string()),
+        _required("sweep_id", pa.string()),
+        _required("started_at", pa.timestamp("us", tz="UTC")),
+        _required("dataset", pa.string()),
+        _required("index_fingerprint", pa.string()),
+        _required("split_fingerprint", pa.string()),
+        _required("class_names", pa.list_(pa.string())),
+        _required("templates", pa.list_(pa.string())),
+        _required("model", pa.string()),
+        _required("encoder", pa.string()),
+        _required("logit_scale", pa.float64()),
+        _required("method", pa.string()),
+        _required("shots", pa.int32()),
+        pa.field("seed", pa.int32()),
+        _required("settings", SETTINGS),
+        _required("settings_fingerprint", pa.string()),
+        pa.field("candidates", pa.list_(_CANDIDATE)),
+        _required("selected_on", pa.string()),
+        _required("status", pa.string()),
+        pa.field("error", pa.string()),
+        _required("seconds_encode", pa.float64()),
+        _required("seconds_train", pa.float64()),
+        _required("peak_memory_bytes", pa.int64()),
+        _required("n_train", pa.int32()),
+        _required("n_validation", pa.int32()),
+        _required("n_test", pa.int32()),
+        _required("n_leaked", pa.int32()),
+        _required("device", pa.string()),
+        _required("precision", pa.string()),
+        _required("versions", _VERSIONS),
+        pa.field("git_commit", pa.string()),
+    ]
+)
+"""One row an execution of a method. A run counts as recorded once its row here is complete."""
+
+METRICS = pa.schema(
+    [
+        _required("run_id", pa.string()),
+        _required("split", pa.string()),
+        _required("name", pa.string()),
+        _required("value", pa.float64()),
+    ]
+)
+"""One row a number; `accuracy` is a fraction, `nll` is in nats."""
+
+CURVES = pa.schema(
+    [
+        _required("run_id", pa.string()),
+        _required("step", pa.int32()),
+        _required("name", pa.string()),
+        _required("value", pa.float64()),
+    ]
+)
+"""One row a point; `step` counts a curve's points from 0."""
+
+PREDICTIONS = pa.schema(
+    [
+        _required("run_id", pa.string()),
+        # A test split may hold one image twice; its place tells the two predictions apart.
+        _required("position", pa.int32()),
+        _required("image_sha256", pa.binary(32)),
+        _required("label", pa.int32()),
+        _required("predicted", pa.int32()),
+        _required("confidence", pa.float32()),
+        _required("margin", pa.float32()),
+    ]
+)
+"""One row an image of a run's test split, `position` counting them from 0."""
+
+SPLITS = pa.schema(
+    [
+        _required("split_fingerprint", pa.string()),
+        _required("dataset", pa.string()),
+        _required("index_fingerprint", pa.string()),
+        _required("shots", pa.int32()),
+        _required("seed", pa.int32()),
+        _required("role", pa.string()),
+        _required("position", pa.int32()),
+        _required("image_sha256", pa.binary(32)),
+        _required("label", pa.int32()),
+    ]
+)
+"""One row an image of a few-shot split, `position` counting the images of a `role` from 0."""

@@ -1,0 +1,107 @@
+"""Records as Arrow tables, one function a table at rest."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from clip_adapter.runs import schemas
+from clip_adapter.runs.records import ImagePredictions, RunResult, SplitImages, SplitRecord
+
+__all__ = ["curves_table", "metrics_table", "predictions_table", "runs_table", "splits_table"]
+
+
+def runs_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row a run."""
+    return pa.Table.from_pylist([asdict(result.run) for result in results], schema=schemas.RUNS)
+
+
+def metrics_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row a metric of each run."""
+    rows = [
+        {"run_id": result.run.run_id, "split": split, "name": name, "value": value}
+        for result in results
+        for (split, name), value in result.metrics.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=schemas.METRICS)
+
+
+def curves_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row a point of each run's curves."""
+    rows = [
+        {"run_id": result.run.run_id, "step": step, "name": name, "value": value}
+        for result in results
+        for name, values in result.curves.items()
+        for step, value in enumerate(values)
+    ]
+    return pa.Table.from_pylist(rows, schema=schemas.CURVES)
+
+
+def predictions_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row an image that a run judged."""
+    return _concat(
+        (
+            _predictions_of(result.run.run_id, result.predictions)
+            for result in results
+            if result.predictions is not None
+        ),
+        schemas.PREDICTIONS,
+    )
+
+
+def splits_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row an image of a few-shot split; a split that several runs share comes once."""
+    by_fingerprint = {
+        result.split.split_fingerprint: result.split
+        for result in results
+        if result.split is not None
+    }
+    return _concat(
+        (
+            _images_of(split, role, images)
+            for split in by_fingerprint.values()
+            for role, images in (("train", split.train), ("validation", split.validation))
+        ),
+        schemas.SPLITS,
+    )
+
+
+def _predictions_of(run_id: str, predictions: ImagePredictions) -> pa.Table:
+    columns = {
+        "run_id": [run_id] * len(predictions.image_sha256),
+        "position": np.arange(len(predictions.image_sha256)),
+        "image_sha256": predictions.image_sha256,
+        "label": predictions.label,
+        "predicted": predictions.predicted,
+        "confidence": predictions.confidence,
+        "margin": predictions.margin,
+    }
+    return _table(columns, schemas.PREDICTIONS)
+
+
+def _images_of(split: SplitRecord, role: str, images: SplitImages) -> pa.Table:
+    n_images = len(images.image_sha256)
+    columns = {
+        "split_fingerprint": [split.split_fingerprint] * n_images,
+        "dataset": [split.dataset] * n_images,
+        "index_fingerprint": [split.index_fingerprint] * n_images,
+        "shots": [split.shots] * n_images,
+        "seed": [split.seed] * n_images,
+        "role": [role] * n_images,
+        "position": np.arange(n_images),
+        "image_sha256": images.image_sha256,
+        "label": images.label,
+    }
+    return _table(columns, schemas.SPLITS)
+
+
+def _table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    # pyarrow refuses numbers that do not fit the column: a label of 2**40, say.
+    arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _concat(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
+    return pa.concat_tables([schema.empty_table(), *tables])

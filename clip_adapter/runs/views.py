@@ -1,0 +1,181 @@
+"""The views that answer questions about runs, in plain SQL.
+
+They stand on `stored_<table>`, the rows as they lie in the files. A row may lie there twice (two
+writers that did the same work, or files that were just being compacted), hence the DISTINCT; and
+rows of a run whose own row is not there yet do not count, hence the SEMI JOIN.
+"""
+
+from scipy.special import stdtrit
+
+__all__ = ["VIEWS"]
+
+_MOST_DEGREES = 200
+"""Beyond so many seeds the interval is that of 201 seeds: too wide by less than 1 %."""
+
+_QUANTILES = ", ".join(
+    f"({degrees}, {float(stdtrit(degrees, 0.975))!r}::DOUBLE)"
+    for degrees in range(1, _MOST_DEGREES + 1)
+)
+
+_RUNS = """
+SELECT DISTINCT
+    run_id, started_at, status, dataset, model,
+    CASE selected_on WHEN 'test (oracle)' THEN method || ' (oracle)' ELSE method END AS method,
+    shots, seed,
+    settings.residual_ratio, settings.reduction, settings.output_activation, settings.epochs,
+    settings.learning_rate, settings.batch_size, settings.weight_decay, settings.optimizer,
+    settings.inverse_regularization,
+    selected_on, candidates, error,
+    seconds_encode, seconds_train, peak_memory_bytes,
+    n_train, n_validation, n_test, n_leaked,
+    class_names, templates, encoder, logit_scale, device, precision,
+    fingerprint, settings_fingerprint, index_fingerprint, split_fingerprint, sweep_id,
+    versions, git_commit
+FROM stored_runs
+"""
+
+_METRICS = "SELECT DISTINCT * FROM stored_metrics SEMI JOIN runs USING (run_id)"
+
+_CURVES = "SELECT DISTINCT * FROM stored_curves SEMI JOIN runs USING (run_id)"
+
+_PREDICTIONS = """
+SELECT DISTINCT
+    run_id, position, lower(hex(image_sha256)) AS image_sha256,
+    label, predicted, label = predicted AS correct, confidence, margin
+FROM stored_predictions SEMI JOIN runs USING (run_id)
+"""
+
+_SPLITS = """
+SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256)
+FROM stored_splits SEMI JOIN runs USING (split_fingerprint)
+"""
+
+_IMAGES = """
+SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256) FROM stored_images
+"""
+
+_QUARANTINE = "SELECT DISTINCT * FROM stored_quarantine"
+
+# The latest completed run of each configuration and seed, on the latest index of its dataset.
+_CURRENT_RUNS = """
+WITH completed AS (FROM runs WHERE status = 'completed'),
+latest AS (
+    SELECT dataset, encoder, arg_max(index_fingerprint, started_at) AS index_fingerprint
+    FROM completed GROUP BY dataset, encoder
+)
+SELECT * FROM completed SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
+QUALIFY row_number() OVER (
+    PARTITION BY dataset, encoder, method, settings_fingerprint, shots, seed
+    ORDER BY started_at DESC, run_id
+) = 1
+"""
+
+# The half-width of the 95 % interval is t(0.975, seeds - 1) * standard deviation / sqrt(seeds).
+_LEADERBOARD = f"""
+WITH student_t AS (FROM (VALUES {_QUANTILES}) AS t(degrees, quantile)),
+scores AS (
+    SELECT
+        run_id,
+        max(value) FILTER (name = 'accuracy') AS accuracy,
+        max(value) FILTER (name = 'nll') AS nll
+    FROM metrics WHERE split = 'test' GROUP BY run_id
+),
+summary AS (
+    SELECT
+        dataset, arg_max(model, started_at) AS model, method, shots,
+        count(*)::INTEGER AS seeds,
+        avg(accuracy) AS accuracy_mean,
+        stddev_samp(accuracy) AS deviation,
+        min(accuracy) AS accuracy_min,
+        max(accuracy) AS accuracy_max,
+        avg(nll) AS nll_mean,
+        selected_on,
+        median(residual_ratio) AS residual_ratio_median,
+        avg(seconds_train) AS seconds_train_mean,
+        settings_fingerprint,
+        max(started_at) AS last_run,
+        encoder
+    FROM current_runs JOIN scores USING (run_id)
+    WHERE accuracy IS NOT NULL
+    GROUP BY dataset, encoder, method, settings_fingerprint, shots, selected_on
+)
+SELECT
+    dataset, model, method, shots, seeds, accuracy_mean,
+    quantile * deviation / sqrt(seeds) AS accuracy_ci95,
+    accuracy_min, accuracy_max, nll_mean, selected_on, residual_ratio_median,
+    seconds_train_mean, settings_fingerprint, last_run, encoder
+FROM summary LEFT JOIN student_t ON degrees = least(seeds - 1, {_MOST_DEGREES})
+ORDER BY dataset, model, shots, accuracy_mean DESC, method, settings_fingerprint
+"""
+
+# Class numbers count from 0, DuckDB's lists from 1.
+_CONFUSION = """
+SELECT
+    dataset, model, method, shots, label, predicted,
+    class_names[label + 1] AS class_name, class_names[predicted + 1] AS predicted_name,
+    count(*)::INTEGER AS n, settings_fingerprint, encoder
+FROM current_runs JOIN predictions USING (run_id)
+GROUP BY ALL
+ORDER BY dataset, model, method, shots, label, predicted
+"""
+
+# Runs compare when they saw the same dataset through the same encoder at the same shots and seed;
+# methods that learn from no image (0 shots) take part in every such comparison.
+_DISAGREEMENTS = """
+WITH contests AS (
+    SELECT DISTINCT dataset, encoder, shots, seed FROM current_runs WHERE shots > 0
+),
+contestants AS (
+    SELECT contests.shots, contests.seed, current_runs.* EXCLUDE (shots, seed)
+    FROM contests JOIN current_runs USING (dataset, encoder)
+    WHERE current_runs.shots = 0
+        OR (current_runs.shots = contests.shots
+            AND current_runs.seed IS NOT DISTINCT FROM contests.seed)
+),
+answers AS (SELECT * FROM contestants JOIN predictions USING (run_id)),
+disputed AS (
+    SELECT dataset, encoder, shots, seed, image_sha256
+    FROM answers GROUP BY ALL HAVING min(predicted) <> max(predicted)
+),
+places AS (
+    SELECT index_fingerprint, image_sha256, min(path) AS path FROM images GROUP BY ALL
+)
+SELECT DISTINCT
+    a.dataset, a.model, a.shots, a.seed, a.image_sha256, places.path,
+    a.label, a.class_names[a.label + 1] AS class_name, a.method,
+    a.predicted, a.class_names[a.predicted + 1] AS predicted_name, a.correct,
+    a.confidence, a.run_id
+FROM answers AS a
+JOIN disputed AS d
+    ON a.dataset = d.dataset AND a.encoder = d.encoder AND a.shots = d.shots
+    AND a.seed IS NOT DISTINCT FROM d.seed AND a.image_sha256 = d.image_sha256
+LEFT JOIN places
+    ON places.index_fingerprint = a.index_fingerprint AND places.image_sha256 = a.image_sha256
+ORDER BY ALL
+"""
+
+VIEWS = {
+    "runs": _RUNS,
+    "metrics": _METRICS,
+    "curves": _CURVES,
+    "predictions": _PREDICTIONS,
+    "splits": _SPLITS,
+    "images": _IMAGES,
+    "quarantine": _QUARANTINE,
+    "current_runs": _CURRENT_RUNS,
+    "leaderboard": _LEADERBOARD,
+    "confusion": _CONFUSION,
+    "disagreements": _DISAGREEMENTS,
+}
+"""The SQL of every view by its name, in an order in which they can be made.
+
+- `runs`: one row an execution, failed ones too; settings as columns; `method` says "(oracle)"
+  where the test split chose a setting.
+- `metrics`, `curves`, `predictions`, `splits`: what belongs to those runs; digests in hex.
+- `images`, `quarantine`: the dataset indexes and the files that could not be read.
+- `current_runs`: the completed runs that count: the latest of each configuration and seed.
+- `leaderboard`: mean accuracy over seeds, a fraction, with the half-width of its 95 % interval
+  (null for a single seed).
+- `confusion`: how often each class was taken for which, over all seeds.
+- `disagreements`: the images on which methods differ at the same shots and seed.
+"""

@@ -1,0 +1,202 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from clip_adapter.runs import (
+    VIEWS,
+    MissingRootError,
+    QueryError,
+    RunResult,
+    RunStore,
+    open_lens,
+    query,
+)
+from feature_cache.errors import CorruptFileError
+
+ResultOf = Callable[..., RunResult]
+HOSTILE = 'it\'s; "DROP" --[a]*?{b} /*'
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_of_an_empty_store_is_empty_and_typed(tmp_path: Path, view: str) -> None:
+    found = query(tmp_path, f"from {view}")
+    assert found.num_rows == 0
+    assert all(field.type != pa.null() for field in found.schema)
+
+
+def test_a_leaderboard_without_runs_has_the_columns_of_one_with_runs(
+    tmp_path: Path, result_of: ResultOf
+) -> None:
+    before = query(tmp_path, "from leaderboard").schema
+    RunStore(tmp_path).record([result_of(1)])
+    assert query(tmp_path, "from leaderboard").schema == before
+    assert before.field("accuracy_mean").type == pa.float64()
+    assert before.field("last_run").type == pa.timestamp("us", tz="UTC")
+
+
+def test_a_missing_root_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(MissingRootError, match=r"no store at .*nowhere: run `clip-adapter demo`"):
+        query(tmp_path / "nowhere", "select 1")
+
+
+def test_asking_writes_nothing(tmp_path: Path, result_of: ResultOf) -> None:
+    RunStore(tmp_path).record([result_of(1)])
+    before = contents(tmp_path)
+    query(tmp_path, "from leaderboard")
+    assert contents(tmp_path) == before
+
+
+def test_a_root_with_quotes_and_wildcards_in_its_name_is_just_a_folder(
+    tmp_path: Path, result_of: ResultOf
+) -> None:
+    root = tmp_path / HOSTILE.replace("/", "")
+    RunStore(root).record([result_of(1)])
+    assert query(root, "select run_id from runs").num_rows == 1
+
+
+def test_a_hostile_class_name_is_just_text(tmp_path: Path, result_of: ResultOf) -> None:
+    RunStore(tmp_path).record([result_of(1, class_names=(HOSTILE, "'); drop view runs; --"))])
+    found = query(tmp_path, "select unnest(class_names) as name from runs")
+    assert found["name"].to_pylist() == [HOSTILE, "'); drop view runs; --"]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select * from read_text('/etc/passwd')",
+        "from read_csv('/etc/passwd')",
+        "from glob('/*')",
+        "from read_parquet('https://example.org/x.parquet')",
+        "from read_blob('{file}')",
+        "with x as (copy (select 1 as a) to '{new}') select 1",
+        "with x as (copy (select 1 as a) to '{file}' (use_tmp_file false)) select 1",
+    ],
+)
+def test_no_question_reaches_a_file(tmp_path: Path, result_of: ResultOf, sql: str) -> None:
+    (file, *_) = RunStore(tmp_path).record([result_of(1)])
+    before = contents(tmp_path)
+    with pytest.raises(QueryError):
+        query(tmp_path, sql.format(file=file, new=tmp_path / "new.parquet"))
+    assert contents(tmp_path) == before
+
+
+def test_variables_of_the_caller_are_out_of_reach(tmp_path: Path) -> None:
+    secret = pa.table({"password": ["swordfish"]})
+    with pytest.raises(QueryError, match="no view 'secret'"):
+        query(tmp_path, "from secret")
+    assert secret.num_rows == 1
+
+
+def test_an_open_lens_cannot_be_unlocked(tmp_path: Path) -> None:
+    with open_lens(tmp_path) as lens, pytest.raises(QueryError, match="type SET"):
+        lens.query("set enable_external_access = true")
+
+
+def test_a_misspelt_view_names_the_nearest_and_all(tmp_path: Path) -> None:
+    with pytest.raises(QueryError) as raised:
+        query(tmp_path, "from leaderbord")
+    message = str(raised.value)
+    assert message.startswith("there is no view 'leaderbord': did you mean leaderboard?")
+    assert "\n" not in message
+    assert all(view in message for view in VIEWS)
+
+
+def test_a_misspelt_column_names_the_candidates_on_one_line(tmp_path: Path) -> None:
+    with pytest.raises(QueryError) as raised:
+        query(tmp_path, "select acuracy_mean from leaderboard")
+    assert "accuracy_mean" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_runaway_question_is_stopped(tmp_path: Path) -> None:
+    endless = "select sum(a.range * b.range) from range(1000000) a, range(1000000) b"
+    with pytest.raises(QueryError, match=r"stopped after 0\.2 s"):
+        query(tmp_path, endless, max_seconds=0.2)
+
+
+def test_a_question_in_time_is_answered(tmp_path: Path) -> None:
+    assert query(tmp_path, "select 1 as one", max_seconds=60).to_pylist() == [{"one": 1}]
+
+
+def test_sums_of_integers_are_integers(tmp_path: Path) -> None:
+    found = query(tmp_path, "select sum(range) as s, sum(range) * 10**20 as f from range(4)")
+    assert found.schema.field("s").type == pa.int64()
+    assert found["s"].to_pylist() == [6]
+
+
+def test_sums_beyond_64_bits_are_kept(tmp_path: Path) -> None:
+    found = query(tmp_path, "select sum(x) as s from (values (9223372036854775807), (1)) t(x)")
+    assert found["s"].to_pylist() == [2**63]
+
+
+@pytest.mark.parametrize("sql", ["describe runs", "summarize runs", "explain from leaderboard"])
+def test_a_store_can_be_looked_around_in(tmp_path: Path, sql: str) -> None:
+    assert query(tmp_path, sql).num_rows > 0
+
+
+def test_a_pivot_is_a_question(tmp_path: Path, result_of: ResultOf) -> None:
+    RunStore(tmp_path).record([result_of(1, shots=1), result_of(2, shots=16, accuracy=0.75)])
+    sql = "pivot leaderboard on shots using first(accuracy_mean) group by method"
+    assert query(tmp_path, sql).to_pylist() == [{"method": "clip-adapter", "1": 0.5, "16": 0.75}]
+
+
+def test_a_damaged_file_is_named_when_a_question_needs_it(
+    tmp_path: Path, result_of: ResultOf
+) -> None:
+    metrics, _ = RunStore(tmp_path).record([result_of(1)])
+    damaged = bytearray(metrics.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    metrics.write_bytes(damaged)
+    with open_lens(tmp_path) as lens:
+        with pytest.raises(CorruptFileError, match=metrics.name):
+            lens.query("from leaderboard")
+        assert lens.query("from runs").num_rows == 1
+
+
+def test_a_lens_shows_the_store_as_it_was_opened(tmp_path: Path, result_of: ResultOf) -> None:
+    RunStore(tmp_path).record([result_of(1)])
+    with open_lens(tmp_path) as lens:
+        RunStore(tmp_path).record([result_of(2)])
+        assert lens.query("from runs").num_rows == 1
+    assert query(tmp_path, "from runs").num_rows == 2
+
+
+def test_an_open_lens_answers_again_and_again(tmp_path: Path, result_of: ResultOf) -> None:
+    RunStore(tmp_path).record([result_of(1)])
+    RunStore(tmp_path).record([result_of(2)])
+    with open_lens(tmp_path) as lens:
+        answers = [lens.query("from runs").num_rows for _ in range(3)]
+    assert answers == [2, 2, 2]
+
+
+def test_closing_a_lens_twice_is_harmless(tmp_path: Path) -> None:
+    lens = open_lens(tmp_path)
+    lens.close()
+    lens.close()
+
+
+def test_a_program_that_asks_ends_silently(tmp_path: Path) -> None:
+    """DuckDB's bindings complain on the terminal about connections that were left open."""
+    program = (
+        "from pathlib import Path; from clip_adapter.runs import QueryError, query\n"
+        f"query(Path({str(tmp_path)!r}), 'from leaderboard')\n"
+        f"try: query(Path({str(tmp_path)!r}), 'from nowhere')\n"
+        "except QueryError: pass\n"
+    )
+    checkout = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
