@@ -1,1 +1,1 @@
-"""Prefect flows."""
+"""Prefect flows: composition only, one flow a file; a flow's parameters are its configuration."""

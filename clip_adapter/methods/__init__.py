@@ -5,6 +5,7 @@ from clip_adapter.methods.method import Candidate as Candidate
 from clip_adapter.methods.method import Classifier as Classifier
 from clip_adapter.methods.method import Fitted as Fitted
 from clip_adapter.methods.method import Method as Method
+from clip_adapter.methods.prototypes import class_prototypes as class_prototypes
 from clip_adapter.methods.registry import METHODS as METHODS
 from clip_adapter.methods.registry import create_method as create_method
 from clip_adapter.methods.task import FewShotTask as FewShotTask

@@ -54,7 +54,11 @@ class LinearProbe:
     refinements: int = 4
 
     def fit(
-        self, tasks: Sequence[FewShotTask], *, progress: Progress | None = None
+        self,
+        tasks: Sequence[FewShotTask],
+        *,
+        device: str = "cpu",  # noqa: ARG002  # runs on the CPU wherever the others run
+        progress: Progress | None = None,
     ) -> list[Fitted]:
         """Search and fit, task by task."""
         fitted = []

@@ -75,9 +75,19 @@ class Method(Protocol):
     learns: ClassVar[bool]
 
     def fit(
-        self, tasks: Sequence[FewShotTask], *, progress: Progress | None = None
+        self,
+        tasks: Sequence[FewShotTask],
+        *,
+        device: str = "cpu",
+        progress: Progress | None = None,
     ) -> list[Fitted]:
-        """Fit one classifier a task; the tasks share classes, prototypes and width."""
+        """Fit one classifier a task; the tasks share classes, prototypes and width.
+
+        Args:
+            tasks: what to fit to.
+            device: where to train, in torch's spelling; the classifiers end up on the CPU.
+            progress: told how far it has come.
+        """
         ...
 
 

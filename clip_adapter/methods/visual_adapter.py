@@ -13,8 +13,13 @@ from jaxtyping import Float
 from clip_adapter.adapters import ResidualAdapter, StackedAdapters, logits
 from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate
 from clip_adapter.methods.task import FewShotTask
-from clip_adapter.training import StackedData, TrainingSettings, evaluate, train_stack
-from clip_adapter.training.settings import SettingsError
+from clip_adapter.training import (
+    SettingsError,
+    StackedData,
+    TrainingSettings,
+    evaluate,
+    train_stack,
+)
 
 __all__ = ["AdapterClassifier", "ClipAdapter"]
 
@@ -47,7 +52,6 @@ class ClipAdapter:
         reduction: feature width over hidden width; 4 in the paper.
         output_activation: the second ReLU of the authors' code.
         training: optimiser, schedule, length.
-        device: where the training runs, in torch's spelling.
     """
 
     name: ClassVar[str] = "clip-adapter"
@@ -57,7 +61,6 @@ class ClipAdapter:
     reduction: int = 4
     output_activation: bool = True
     training: TrainingSettings = field(default_factory=TrainingSettings)
-    device: str = field(default="cpu", metadata={"identity": False})
 
     def __post_init__(self) -> None:
         if not self.residual_ratios or any(not 0 <= ratio <= 1 for ratio in self.residual_ratios):
@@ -68,7 +71,11 @@ class ClipAdapter:
             raise SettingsError(message)
 
     def fit(
-        self, tasks: Sequence[FewShotTask], *, progress: Progress | None = None
+        self,
+        tasks: Sequence[FewShotTask],
+        *,
+        device: str = "cpu",
+        progress: Progress | None = None,
     ) -> list[Fitted]:
         """Train an adapter a task and ratio, then keep each task's best ratio."""
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -79,22 +86,22 @@ class ClipAdapter:
         for (_, n_images), numbers in groups.items():
             group = [tasks[number] for number in numbers]
             report = _share(progress, n_images / (total * len(self.residual_ratios)))
-            fitted.update(zip(numbers, self._fit_group(group, report), strict=True))
+            fitted.update(zip(numbers, self._fit_group(group, device, report), strict=True))
         return [fitted[number] for number in range(len(tasks))]
 
     def _epochs(self, task: FewShotTask) -> int:
         return self.training.epochs_for(task.shots)
 
     def _fit_group(
-        self, tasks: list[FewShotTask], report: Callable[[int], None] | None
+        self, tasks: list[FewShotTask], device: str, report: Callable[[int], None] | None
     ) -> list[Fitted]:
         start = time.perf_counter()
         adapters = StackedAdapters.stack(
             [self._initial(task, ratio) for task in tasks for ratio in self.residual_ratios]
-        ).to(self.device)
+        ).to(device)
         curves = train_stack(
             adapters,
-            self._stacked(tasks),
+            self._stacked(tasks, device),
             self.training,
             epochs=self._epochs(tasks[0]),
             progress=report,
@@ -124,16 +131,16 @@ class ClipAdapter:
                 output_activation=self.output_activation,
             )
 
-    def _stacked(self, tasks: list[FewShotTask]) -> StackedData:
+    def _stacked(self, tasks: list[FewShotTask], device: str) -> StackedData:
         numbers = torch.arange(len(tasks)).repeat_interleave(len(self.residual_ratios))
         features = np.stack([task.train_features for task in tasks])
         labels = np.stack([task.train_labels for task in tasks])
         return StackedData(
-            features=torch.from_numpy(features).to(self.device),
-            labels=torch.from_numpy(labels).to(self.device),
-            prototypes=torch.from_numpy(tasks[0].class_prototypes).to(self.device),
+            features=torch.from_numpy(features).to(device),
+            labels=torch.from_numpy(labels).to(device),
+            prototypes=torch.from_numpy(tasks[0].class_prototypes).to(device),
             logit_scale=tasks[0].logit_scale,
-            set_of_adapter=numbers.to(self.device),
+            set_of_adapter=numbers.to(device),
             seeds=[task.seed for task in tasks],
         )
 

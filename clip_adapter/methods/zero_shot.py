@@ -36,7 +36,11 @@ class ZeroShot:
     learns: ClassVar[bool] = False
 
     def fit(
-        self, tasks: Sequence[FewShotTask], *, progress: Progress | None = None
+        self,
+        tasks: Sequence[FewShotTask],
+        *,
+        device: str = "cpu",  # noqa: ARG002  # runs on the CPU wherever the others run
+        progress: Progress | None = None,
     ) -> list[Fitted]:
         """Take each task's prototypes as the classifier."""
         if progress is not None:

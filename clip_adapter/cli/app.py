@@ -1,0 +1,60 @@
+"""The command's front door: the list of commands, and one line for every error."""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+import clip_adapter
+from clip_adapter.cli import cache, datasets, pipeline, sql
+from clip_adapter.errors import ClipAdapterError
+from feature_cache import FeatureCacheError
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Few-shot adaptation of CLIP: encode images once, train adapters in seconds, ask in SQL.",
+)
+app.command()(pipeline.demo)
+app.command()(pipeline.extract)
+app.command()(pipeline.train)
+app.command()(sql.sql)
+app.add_typer(cache.app, name="cache")
+app.command()(datasets.datasets)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(clip_adapter.__version__)  # noqa: T201  # for programs as well
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+def main() -> NoReturn:
+    """Run the command; what went wrong is said in one message, without a traceback."""
+    try:
+        app()
+    except (ClipAdapterError, FeatureCacheError) as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"error: {error}", markup=False, style="red"
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(0)

@@ -1,0 +1,50 @@
+"""The leaderboard as a person reads it: a method a line, a number of shots a column."""
+
+from typing import Any
+
+from rich.table import Table
+
+__all__ = ["leaderboard_table"]
+
+
+def leaderboard_table(rows: list[dict[str, Any]]) -> Table:
+    """Draw the `leaderboard` rows of one dataset and model; best of each column in bold.
+
+    Cells are percent: the mean over seeds, and after the sign the half-width of its 95 %
+    interval (Student's t).
+    """
+    shots = sorted({row["shots"] for row in rows})
+    seeds = max(row["seeds"] for row in rows)
+    table = Table(
+        title=f"{rows[0]['dataset']} with {rows[0]['model']}: test accuracy, %",
+        caption=(
+            f"mean ± 95 % interval over {seeds} seeds; hyper-parameters chosen on validation "
+            "images, the test split read once"
+        ),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("method")
+    for shot in shots:
+        table.add_column(_heading(shot), justify="right")
+    cells = {(row["method"], row["settings_fingerprint"], row["shots"]): row for row in rows}
+    best = {shot: max(r["accuracy_mean"] for r in rows if r["shots"] == shot) for shot in shots}
+    for method, settings in dict.fromkeys(
+        (row["method"], row["settings_fingerprint"]) for row in rows
+    ):
+        table.add_row(
+            method, *[_cell(cells.get((method, settings, shot)), best[shot]) for shot in shots]
+        )
+    return table
+
+
+def _heading(shots: int) -> str:
+    return "no shots" if shots == 0 else f"{shots} shot{'s' if shots > 1 else ''}"
+
+
+def _cell(row: dict[str, Any] | None, best: float) -> str:
+    if row is None:
+        return ""
+    mean, interval = row["accuracy_mean"], row["accuracy_ci95"]
+    text = f"{100 * mean:.1f}" if interval is None else f"{100 * mean:.1f} ± {100 * interval:4.1f}"
+    return f"[bold]{text}[/bold]" if mean == best else text

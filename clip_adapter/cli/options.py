@@ -1,0 +1,83 @@
+"""Options that several commands share, and how their text is read."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["Data", "Dataset", "Device", "Images", "Json", "Model", "Root", "parse_settings"]
+
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        help="Folder of everything that is written. [env CLIP_ADAPTER_ROOT, else ./clip-adapter-store]",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder of dataset folders. [env CLIP_ADAPTER_DATA, else ROOT/images]",
+        show_default=False,
+    ),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", help="Folder of this dataset, instead of one in --data."),
+]
+Dataset = Annotated[
+    str, typer.Argument(help="digits, eurosat or imagefolder:PATH; see `clip-adapter datasets`.")
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="glyphs, ARCHITECTURE:TAG (ViT-B-32:openai), ARCHITECTURE:CHECKPOINT, "
+        "hf-hub:ORG/REPO or local-dir:FOLDER.",
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+def parse_numbers(text: str) -> list[int]:
+    """Whole numbers between commas.
+
+    Raises:
+        typer.BadParameter: for anything else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        message = f"{text!r} is not a list of whole numbers like 1,2,4"
+        raise typer.BadParameter(message) from None
+
+
+def parse_settings(texts: list[str]) -> dict[str, dict[str, Any]]:
+    """Settings of methods, from `METHOD.SETTING=VALUE` with the value in JSON or plain words.
+
+    >>> parse_settings(["clip-adapter.residual_ratios=[0.2, 0.6]"])
+    {'clip-adapter': {'residual_ratios': [0.2, 0.6]}}
+
+    Raises:
+        typer.BadParameter: for a text of another form.
+    """
+    settings: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        method, dot, name = path.partition(".")
+        if not (equals and dot and method and name):
+            message = f"{text!r} is not of the form METHOD.SETTING=VALUE"
+            raise typer.BadParameter(message)
+        settings.setdefault(method, {})[name] = _value(value)
+    return settings
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,148 @@
+"""Commands that run a flow: extract, train, demo."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from clip_adapter.cli import summaries
+from clip_adapter.cli.checkout import load_flow
+from clip_adapter.cli.options import (
+    Data,
+    Dataset,
+    Device,
+    Images,
+    Json,
+    Model,
+    Root,
+    parse_numbers,
+    parse_settings,
+)
+from clip_adapter.settings import Settings
+
+__all__ = ["demo", "extract", "train"]
+
+METHODS = "zero-shot,linear-probe,clip-adapter"
+
+
+def extract(
+    dataset: Dataset,
+    model: Model = "glyphs",
+    images: Images = None,
+    data: Data = None,
+    root: Root = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Encode a dataset's images and prompts once into the feature cache."""
+    places = Settings.of(root=root, data=data)
+    _check(dataset, model, places, images)
+    flow = load_flow("extract_features", root=places.absolute_root)
+    encoded = flow(dataset, model, device=device, **_folders(places, images))
+    summary = summaries.extraction_summary(encoded)
+    if as_json:
+        summaries.print_json(summary)
+        return
+    summaries.show_extraction(Console(highlight=False), summary)
+
+
+def train(
+    dataset: Dataset,
+    model: Model = "glyphs",
+    methods: Annotated[str, typer.Option(help="Methods, separated by commas.")] = METHODS,
+    shots: Annotated[str, typer.Option(help="Labelled images a class.")] = "1,2,4,8,16",
+    seeds: Annotated[str, typer.Option(help="One few-shot choice each.")] = "1,2,3",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="METHOD.SETTING=VALUE",
+            help="As clip-adapter.epochs=20 or clip-adapter.residual_ratios=[0.2]; repeatable.",
+        ),
+    ] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train again what is on record.")
+    ] = False,
+    images: Images = None,
+    data: Data = None,
+    root: Root = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train and evaluate few-shot methods on cached features, and record every run."""
+    places = Settings.of(root=root, data=data)
+    asked = {
+        "methods": [name.strip() for name in methods.split(",")],
+        "shots": parse_numbers(shots),
+        "seeds": parse_numbers(seeds),
+        "settings": parse_settings(settings or []),
+    }
+    _check(dataset, model, places, images, **asked)
+    flow = load_flow("train_adapters", root=places.absolute_root)
+    trained = flow(
+        dataset, model, device=device, retrain=retrain, **asked, **_folders(places, images)
+    )
+    _show_training(trained, places.absolute_root, as_json=as_json)
+
+
+def demo(root: Root = None, as_json: Json = False) -> None:
+    """The whole path on real handwritten digits: encode, train, ask."""
+    places = Settings.of(root=root)
+    console = Console(stderr=as_json, highlight=False)
+    console.print(
+        "Encoding 1,797 handwritten digits with the built-in CLIP, then training adapters on the\n"
+        f"cached features. Everything is written to [bold]{places.absolute_root}[/bold]\n"
+    )
+    flow = load_flow("train_adapters", root=places.absolute_root)
+    trained = flow("digits", "glyphs", **_folders(places, None))
+    _show_training(trained, places.absolute_root, as_json=as_json)
+    if not as_json:
+        _show_files_and_next_steps(console, places.absolute_root)
+
+
+def _check(dataset: str, model: str, places: Settings, images: Path | None, **asked: Any) -> None:
+    # torch takes seconds to import: only for those who are about to use it.
+    from clip_adapter.cli import checks  # noqa: PLC0415
+
+    checks.check_dataset_and_model(dataset, model, data=places.data_folder, images=images)
+    if asked:
+        checks.check_methods(asked["methods"], asked["settings"])
+
+
+def _folders(places: Settings, images: Path | None) -> dict[str, str | None]:
+    return {
+        "root": str(places.absolute_root),
+        "data": str(places.data_folder),
+        "images": None if images is None else str(images),
+    }
+
+
+def _show_training(trained: Any, root: Path, *, as_json: bool) -> None:
+    encoded = trained.encoded
+    rows = summaries.leaderboard_rows(root, dataset=encoded.dataset.name, encoder=encoded.encoder)
+    summary = summaries.training_summary(trained)
+    if as_json:
+        summaries.print_json({**summary, "leaderboard": rows})
+        return
+    console = Console(highlight=False)
+    summaries.show_extraction(console, summary)
+    console.print(
+        f"[bold]{summary['runs_trained']} runs trained[/bold] in {summary['seconds_train']:.1f} s, "
+        f"{summary['runs_on_record']} on record already"
+    )
+    summaries.show_leaderboard(console, rows)
+
+
+def _show_files_and_next_steps(console: Console, root: Path) -> None:
+    console.print(f"\nFiles below {root}:")
+    for entry in summaries.stored_files(root):
+        folder = Path(entry["folder"]).relative_to(root)
+        short = "/".join(part[:12] for part in folder.parts)
+        console.print(f"  {short:<40} {entry['files']:>4} files {entry['bytes'] / 1e6:8.2f} MB")
+    console.print(
+        "\nWhere to go next:\n"
+        '  .venv/bin/clip-adapter sql "SELECT method, shots, accuracy_mean FROM leaderboard"\n'
+        "  .venv/bin/clip-adapter train imagefolder:PATH     your own images, class/picture.jpg\n"
+        "  .venv/bin/clip-adapter --help                     and README.md for nightly runs"
+    )

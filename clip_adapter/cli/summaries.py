@@ -1,0 +1,91 @@
+"""What a command says when its work is done."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from clip_adapter.cli.leaderboard import leaderboard_table
+from clip_adapter.runs import query
+
+__all__ = [
+    "extraction_summary",
+    "leaderboard_rows",
+    "print_json",
+    "show_extraction",
+    "show_leaderboard",
+    "stored_files",
+    "training_summary",
+]
+
+
+def extraction_summary(encoded: Any) -> dict[str, Any]:
+    """Numbers of an `extract-features` run."""
+    dataset = encoded.dataset
+    return {
+        "dataset": dataset.name,
+        "model": encoded.model,
+        "encoder": encoded.encoder,
+        "images": dataset.n_images,
+        "encoded": encoded.n_encoded,
+        "reused": encoded.n_reused,
+        "prompts_encoded": encoded.n_prompts_encoded,
+        "quarantined": dataset.n_quarantined,
+        "leaked": dataset.n_leaked,
+        "seconds": round(encoded.seconds, 3),
+        "images_per_second": round(encoded.images_per_second, 1),
+    }
+
+
+def training_summary(trained: Any) -> dict[str, Any]:
+    """Numbers of a `train-adapters` run."""
+    return {
+        **extraction_summary(trained.encoded),
+        "sweep_id": trained.runs.sweep_id,
+        "runs_trained": trained.runs.n_trained,
+        "runs_on_record": trained.runs.n_reused,
+        "seconds_train": round(trained.runs.seconds, 3),
+    }
+
+
+def leaderboard_rows(root: Path, *, dataset: str, encoder: str) -> list[dict[str, Any]]:
+    """The leaderboard of one dataset and encoder."""
+    rows = query(root, "SELECT * FROM leaderboard").to_pylist()
+    return [row for row in rows if row["dataset"] == dataset and row["encoder"] == encoder]
+
+
+def stored_files(root: Path) -> list[dict[str, Any]]:
+    """The folders below the root that hold Parquet files, with their number and size."""
+    folders: dict[Path, list[int]] = {}
+    for path in sorted(root.rglob("*.parquet")):
+        folders.setdefault(path.parent, []).append(path.stat().st_size)
+    return [
+        {"folder": str(folder), "files": len(sizes), "bytes": sum(sizes)}
+        for folder, sizes in folders.items()
+    ]
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, for programs."""
+    print(json.dumps(value, indent=2, default=str))  # noqa: T201  # rich would wrap it
+
+
+def show_extraction(console: Console, summary: dict[str, Any]) -> None:
+    """The lines of an extraction: what was encoded, reused, set aside."""
+    rate = f" ({summary['images_per_second']:,.0f} images/s)" if summary["encoded"] else ""
+    console.print(
+        f"[bold]{summary['encoded']:,} images encoded[/bold]{rate}, {summary['reused']:,} reused, "
+        f"{summary['prompts_encoded']} prompts encoded, {summary['quarantined']} quarantined"
+    )
+    if summary["leaked"]:
+        console.print(
+            f"[yellow]leak:[/yellow] {summary['leaked']} images occur in both train and test"
+        )
+
+
+def show_leaderboard(console: Console, rows: list[dict[str, Any]]) -> None:
+    """The leaderboard, if there is anything on it."""
+    if rows:
+        console.print()
+        console.print(leaderboard_table(rows))

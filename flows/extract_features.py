@@ -1,0 +1,49 @@
+"""Encode a dataset once; a second run finds everything there."""
+
+from prefect import flow
+
+from clip_adapter.encoders import parse_model_name
+from clip_adapter.settings import Settings
+from tasks.devices import choose_device
+from tasks.encode_dataset import encode_dataset
+from tasks.index_dataset import index_dataset
+from tasks.progress import say
+from tasks.references import EncodedDataset
+
+__all__ = ["extract_features"]
+
+
+@flow(name="extract-features")
+def extract_features(
+    dataset: str = "digits",
+    model: str = "glyphs",
+    *,
+    images: str | None = None,
+    root: str | None = None,
+    data: str | None = None,
+    device: str = "auto",
+) -> EncodedDataset:
+    """Index a dataset and encode the images and prompts the cache lacks.
+
+    Args:
+        dataset: digits, eurosat or imagefolder:PATH.
+        model: glyphs, ARCHITECTURE:TAG, ARCHITECTURE:PATH, hf-hub:ORG/REPO or local-dir:FOLDER.
+        images: the folder of this dataset, instead of one in `data`.
+        root: the folder of everything at rest; else CLIP_ADAPTER_ROOT.
+        data: the folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.
+        device: auto, cpu, cuda, cuda:N or mps.
+    """
+    parse_model_name(model)
+    places = Settings.of(root=root, data=data)
+    indexed = index_dataset(
+        dataset,
+        root=places.absolute_root,
+        data=places.data_folder,
+        images=Settings.folder(images),
+    )
+    encoded = encode_dataset(indexed, model=model, device=choose_device(device))
+    say(
+        f"{encoded.n_encoded} images encoded, {encoded.n_reused} reused, "
+        f"{indexed.n_quarantined} quarantined"
+    )
+    return encoded

@@ -1,0 +1,73 @@
+"""The main job: features from the cache, few-shot methods on top, results on record."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import flow
+from pydantic import NonNegativeInt, PositiveInt
+
+from clip_adapter.encoders import parse_model_name
+from clip_adapter.methods import create_method
+from flows.extract_features import extract_features
+from tasks.progress import say
+from tasks.publish_leaderboard import publish_leaderboard
+from tasks.references import EncodedDataset, TrainedRuns
+from tasks.train_methods import train_methods
+
+__all__ = ["Trained", "train_adapters"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What one run of the flow did."""
+
+    encoded: EncodedDataset
+    runs: TrainedRuns
+
+
+@flow(name="train-adapters")
+def train_adapters(
+    dataset: str = "digits",
+    model: str = "glyphs",
+    *,
+    methods: list[str] = ["zero-shot", "linear-probe", "clip-adapter"],  # noqa: B006  # a flow's defaults are shown as JSON and never changed
+    shots: list[PositiveInt] = [1, 2, 4, 8, 16],  # noqa: B006  # the same
+    seeds: list[NonNegativeInt] = [1, 2, 3],  # noqa: B006  # the same
+    settings: dict[str, dict[str, Any]] | None = None,
+    images: str | None = None,
+    root: str | None = None,
+    data: str | None = None,
+    device: str = "auto",
+    retrain: bool = False,
+) -> Trained:
+    """Train every method at every shot and seed; what is on record is not trained again.
+
+    Args:
+        dataset: digits, eurosat or imagefolder:PATH.
+        model: glyphs, ARCHITECTURE:TAG, ARCHITECTURE:PATH, hf-hub:ORG/REPO or local-dir:FOLDER.
+        methods: zero-shot, linear-probe, clip-adapter.
+        shots: labelled images a class.
+        seeds: one few-shot choice, initialisation and visiting order each.
+        settings: by method, what differs from its defaults, as {"clip-adapter": {"epochs": 20}}.
+        images: the folder of this dataset, instead of one in `data`.
+        root: the folder of everything at rest; else CLIP_ADAPTER_ROOT.
+        data: the folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.
+        device: auto, cpu, cuda, cuda:N or mps.
+        retrain: train again what is on record.
+    """
+    for method in {*methods, *(settings or {})}:
+        create_method(method, (settings or {}).get(method))
+    parse_model_name(model)
+    encoded = extract_features(dataset, model, images=images, root=root, data=data, device=device)
+    runs = train_methods(
+        encoded,
+        methods=methods,
+        shots=shots,
+        seeds=seeds,
+        settings=settings,
+        device=device,
+        retrain=retrain,
+    )
+    say(f"{runs.n_trained} runs trained in {runs.seconds:.1f} s, {runs.n_reused} on record already")
+    publish_leaderboard(root=encoded.dataset.root, dataset=encoded.dataset.name)
+    return Trained(encoded=encoded, runs=runs)

@@ -1,0 +1,45 @@
+"""Index a dataset: read, digest and check every image file."""
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from clip_adapter.datasets import build_index, open_dataset
+from feature_cache import IndexStore
+from tasks.progress import say, track
+from tasks.references import IndexedDataset
+from tasks.stored_indexes import write_index
+
+__all__ = ["index_dataset"]
+
+
+@task(name="index-dataset", cache_policy=NO_CACHE)
+def index_dataset(
+    dataset: str, *, root: Path, data: Path, images: Path | None = None
+) -> IndexedDataset:
+    """Put the index of a dataset at rest and return a reference to it.
+
+    Args:
+        dataset: a name `open_dataset` knows.
+        root: the folder of everything at rest.
+        data: the folder of dataset folders.
+        images: this dataset's own folder, instead of one in `data`.
+    """
+    source = open_dataset(dataset, data=data, images=images)
+    with track(f"indexing {source.name}", total=len(source.files), unit="files") as advance:
+        index = build_index(source, progress=lambda _: advance(1))
+    write_index(IndexStore(root, source.name), index)
+    for file in index.quarantined[:5]:
+        say(f"quarantined {file.path}: {file.reason}")
+    return IndexedDataset(
+        root=root,
+        name=source.name,
+        folder=source.folder,
+        index_fingerprint=index.fingerprint,
+        class_names=source.class_names,
+        templates=source.templates,
+        n_images=len(index),
+        n_quarantined=len(index.quarantined),
+        n_leaked=len(index.leaks()),
+    )

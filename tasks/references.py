@@ -1,0 +1,80 @@
+"""The small values that travel between tasks instead of arrays."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["EncodedDataset", "IndexedDataset", "TrainedRuns"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexedDataset:
+    """A dataset whose index is at rest.
+
+    Attributes:
+        root: the folder of everything at rest.
+        name: the slug of the dataset.
+        folder: where its images lie on this machine.
+        index_fingerprint: which of its indexes.
+        class_names: as they stand in a prompt.
+        templates: prompts with one `{}`.
+        n_images: readable images.
+        n_quarantined: files that are not used.
+        n_leaked: distinct images that occur in both train and test.
+    """
+
+    root: Path
+    name: str
+    folder: Path
+    index_fingerprint: str
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+    n_images: int
+    n_quarantined: int
+    n_leaked: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedDataset:
+    """A dataset of which every image and prompt has a feature at rest.
+
+    Attributes:
+        dataset: what was encoded.
+        model: the encoder's name as it was asked for.
+        encoder: its fingerprint.
+        logit_scale: its inverse temperature.
+        n_reused: distinct images whose feature was there already.
+        n_encoded: distinct images that were encoded now.
+        n_prompts_encoded: prompts that were encoded now.
+        seconds: spent encoding images, decoding included.
+    """
+
+    dataset: IndexedDataset
+    model: str
+    encoder: str
+    logit_scale: float
+    n_reused: int
+    n_encoded: int
+    n_prompts_encoded: int
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Encoding rate, 0 when nothing was encoded."""
+        return self.n_encoded / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRuns:
+    """What a sweep did.
+
+    Attributes:
+        sweep_id: what its runs have in common in the run store; empty when nothing was trained.
+        n_trained: runs recorded now.
+        n_reused: runs that were on record already, with the same fingerprint.
+        seconds: spent training and evaluating.
+    """
+
+    sweep_id: str
+    n_trained: int
+    n_reused: int
+    seconds: float

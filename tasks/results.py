@@ -1,0 +1,129 @@
+"""From fitted classifiers to the rows of the run store."""
+
+import dataclasses
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from clip_adapter.methods import Fitted
+from clip_adapter.runs import (
+    Candidate,
+    ImagePredictions,
+    RunRecord,
+    RunResult,
+    RunSettings,
+    SplitImages,
+    SplitRecord,
+)
+from clip_adapter.training import evaluate, predict
+from tasks.arrays import DatasetArrays
+from tasks.plans import PlannedRun
+from tasks.provenance import git_commit, peak_memory_bytes, versions
+
+__all__ = ["Sweep", "completed_run", "failed_run"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What all runs of one `train_methods` have in common."""
+
+    arrays: DatasetArrays
+    device: str
+    sweep_id: str
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def completed_run(sweep: Sweep, plan: PlannedRun, fitted: Fitted) -> RunResult:
+    """Read the test split, after all selection, and describe the run."""
+    rows = sweep.arrays.test_rows()
+    labels = sweep.arrays.index.labels[rows]
+    scores = fitted.classifier.logits(sweep.arrays.features(rows))
+    said = predict(scores)
+    return RunResult(
+        run=_record(sweep, plan, fitted),
+        metrics={("test", name): value for name, value in evaluate(scores, labels).items()},
+        curves={"loss": fitted.loss_curve} if fitted.loss_curve else {},
+        predictions=ImagePredictions(
+            image_sha256=sweep.arrays.digests(rows),
+            label=labels,
+            predicted=said.predicted,
+            confidence=said.confidence,
+            margin=said.margin,
+        ),
+        split=_split(sweep, plan),
+    )
+
+
+def failed_run(sweep: Sweep, plan: PlannedRun, error: str) -> RunResult:
+    """A run that gave no classifier, and why."""
+    return RunResult(run=_record(sweep, plan, None, status="failed", error=error))
+
+
+def _record(sweep: Sweep, plan: PlannedRun, fitted: Fitted | None, **outcome: Any) -> RunRecord:
+    encoded = sweep.arrays.encoded
+    dataset = encoded.dataset
+    learns = plan.method.learns
+    return RunRecord(
+        run_id=uuid.uuid4().hex,
+        fingerprint=plan.fingerprint,
+        sweep_id=sweep.sweep_id,
+        started_at=sweep.started_at,
+        dataset=dataset.name,
+        index_fingerprint=dataset.index_fingerprint,
+        split_fingerprint=plan.split_fingerprint,
+        class_names=dataset.class_names,
+        templates=dataset.templates,
+        model=encoded.model,
+        encoder=encoded.encoder,
+        logit_scale=encoded.logit_scale,
+        method=plan.method.name,
+        shots=plan.shots,
+        seed=plan.seed,
+        settings=RunSettings(**fitted.settings) if fitted else RunSettings(),  # type: ignore[arg-type]  # checked by the store's schema
+        settings_fingerprint=plan.settings_fingerprint,
+        candidates=_candidates(fitted),
+        selected_on=fitted.selected_on if fitted else "nothing",
+        seconds_encode=encoded.seconds,
+        seconds_train=fitted.seconds if fitted else 0.0,
+        peak_memory_bytes=peak_memory_bytes(),
+        n_train=len(plan.split.train_rows) if learns else 0,
+        n_validation=len(plan.split.val_rows) if learns else 0,
+        n_test=len(sweep.arrays.test_rows()),
+        n_leaked=dataset.n_leaked,
+        device=sweep.device,
+        precision="fp32",
+        versions=versions(),
+        git_commit=git_commit(),
+        **outcome,
+    )
+
+
+def _candidates(fitted: Fitted | None) -> tuple[Candidate, ...] | None:
+    if fitted is None or not fitted.candidates:
+        return None
+    return tuple(Candidate(**dataclasses.asdict(one)) for one in fitted.candidates)
+
+
+def _split(sweep: Sweep, plan: PlannedRun) -> SplitRecord | None:
+    if not plan.method.learns:
+        return None
+    dataset = sweep.arrays.encoded.dataset
+    return SplitRecord(
+        split_fingerprint=plan.split_fingerprint,
+        dataset=dataset.name,
+        index_fingerprint=dataset.index_fingerprint,
+        shots=plan.split.shots,
+        seed=plan.split.seed,
+        train=_images(sweep, plan.split.train_rows),
+        validation=_images(sweep, plan.split.val_rows),
+    )
+
+
+def _images(sweep: Sweep, rows: Int[np.ndarray, " n"]) -> SplitImages:
+    return SplitImages(
+        image_sha256=sweep.arrays.digests(rows), label=sweep.arrays.index.labels[rows]
+    )

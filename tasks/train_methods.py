@@ -1,0 +1,94 @@
+"""Fit every planned run, evaluate it once on the test split, put it on record."""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from clip_adapter.errors import ClipAdapterError
+from clip_adapter.methods import Method, create_method
+from clip_adapter.runs import RunStore
+from tasks.arrays import DatasetArrays
+from tasks.devices import choose_device
+from tasks.plans import PlannedRun, plan_runs
+from tasks.progress import say, track
+from tasks.references import EncodedDataset, TrainedRuns
+from tasks.results import Sweep, completed_run, failed_run
+from tasks.stored_indexes import read_index
+
+__all__ = ["SweepError", "train_methods"]
+
+
+class SweepError(ClipAdapterError, RuntimeError):
+    """Some methods of a sweep could not be trained; the others are on record."""
+
+
+@task(name="train-methods", cache_policy=NO_CACHE)
+def train_methods(
+    encoded: EncodedDataset,
+    *,
+    methods: Sequence[str],
+    shots: Sequence[int],
+    seeds: Sequence[int],
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "auto",
+    retrain: bool = False,
+) -> TrainedRuns:
+    """Train what is not on record yet; every method's runs are recorded as soon as it is done.
+
+    Args:
+        encoded: a dataset with all its features cached.
+        methods: names of methods.
+        shots: labelled images a class.
+        seeds: of the few-shot choice, initialisation and visiting order.
+        settings: by method, what differs from its defaults.
+        device: where to train, in torch's spelling, or "auto".
+        retrain: train again what is on record.
+
+    Raises:
+        NotEnoughImagesError: if a class has fewer images than shots; nothing is trained.
+        SweepError: if a method failed; its runs are recorded as failed, the others stand.
+    """
+    index = read_index(encoded.dataset)
+    wanted = [create_method(name, (settings or {}).get(name)) for name in methods]
+    plans = plan_runs(encoded, index, wanted, shots=shots, seeds=seeds)
+    store = RunStore(encoded.dataset.root)
+    known = set() if retrain else store.completed(plan.fingerprint for plan in plans)
+    todo = [plan for plan in plans if plan.fingerprint not in known]
+    sweep = Sweep(DatasetArrays(encoded, index), choose_device(device), uuid.uuid4().hex)
+    start = time.perf_counter()
+    failures = [
+        error
+        for method, group in groupby(todo, key=lambda plan: plan.method)
+        if (error := _train(sweep, store, method, list(group))) is not None
+    ]
+    if failures:
+        raise SweepError("; ".join(failures))
+    return TrainedRuns(
+        sweep_id=sweep.sweep_id if todo else "",
+        n_trained=len(todo),
+        n_reused=len(plans) - len(todo),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _train(sweep: Sweep, store: RunStore, method: Method, plans: list[PlannedRun]) -> str | None:
+    """Train one method's runs and record them; the reason if that failed."""
+    tasks = [sweep.arrays.task(plan.split) for plan in plans]
+    try:
+        with track(f"training {method.name}", total=len(plans), unit="runs") as advance:
+            fitted = method.fit(
+                tasks,
+                device=sweep.device,
+                progress=lambda fraction: advance(fraction * len(plans)),
+            )
+    except ClipAdapterError as error:
+        say(f"{method.name} failed: {error}")
+        store.record([failed_run(sweep, plan, str(error)) for plan in plans])
+        return f"{method.name}: {error}"
+    store.record([completed_run(sweep, plan, one) for plan, one in zip(plans, fitted, strict=True)])
+    return None
