@@ -31,6 +31,10 @@ _SEALED: dict[str, str | bool | int | float | list[str]] = {
 _ABSENT_TABLE = "Table with name "
 
 
+# DuckDB's classes stand in quotes in annotations: what still refers to them when the interpreter
+# ends under a background thread makes its bindings print a page of leak warnings.
+
+
 class Lens:
     """An open view of a store as it was when the lens was opened.
 
@@ -39,7 +43,7 @@ class Lens:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, tables: dict[str, StoredTable]
+        self, connection: "duckdb.DuckDBPyConnection", tables: dict[str, StoredTable]
     ) -> None:
         self._connection, self._tables = connection, tables
 
@@ -120,7 +124,9 @@ def query(root: Path, sql: str, *, max_seconds: float | None = None) -> pa.Table
 
 
 @contextmanager
-def _stopped_after(seconds: float | None, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def _stopped_after(
+    seconds: float | None, connection: "duckdb.DuckDBPyConnection"
+) -> Iterator[None]:
     if seconds is None:
         yield
         return
