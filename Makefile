@@ -1,0 +1,41 @@
+# Everything runs from .venv, which is made with plain venv and pip when it is missing or when
+# pyproject.toml has changed.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format clean
+
+help: ## list these targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(INSTALLED) ## encode real images, train adapters, show the leaderboard
+	@$(BIN)/clip-adapter demo
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED) ## run the fault and endurance tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED) ## check format, rules, types and layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## format the code
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean: ## remove the virtual environment and the caches, never a store
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+	@echo "Installing into .venv; the first time takes some minutes and several gigabytes (torch)."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pipeline,glyphs,dev]'
+	@touch $@
