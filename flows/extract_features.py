@@ -1,13 +1,12 @@
 """Encode a dataset once; a second run finds everything there."""
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from clip_adapter.encoders import parse_model_name
 from clip_adapter.settings import Settings
 from tasks.devices import choose_device
 from tasks.encode_dataset import encode_dataset
 from tasks.index_dataset import index_dataset
-from tasks.progress import say
 from tasks.references import EncodedDataset
 
 __all__ = ["extract_features"]
@@ -22,6 +21,7 @@ def extract_features(
     root: str | None = None,
     data: str | None = None,
     device: str = "auto",
+    max_bad_fraction: float = 0.05,
 ) -> EncodedDataset:
     """Index a dataset and encode the images and prompts the cache lacks.
 
@@ -32,6 +32,7 @@ def extract_features(
         root: the folder of everything at rest; else CLIP_ADAPTER_ROOT.
         data: the folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.
         device: auto, cpu, cuda, cuda:N or mps.
+        max_bad_fraction: fail if more of the files than this are unreadable.
     """
     parse_model_name(model)
     places = Settings.of(root=root, data=data)
@@ -40,9 +41,10 @@ def extract_features(
         root=places.absolute_root,
         data=places.data_folder,
         images=Settings.folder(images),
+        max_bad_fraction=max_bad_fraction,
     )
     encoded = encode_dataset(indexed, model=model, device=choose_device(device))
-    say(
+    get_run_logger().info(
         f"{encoded.n_encoded} images encoded, {encoded.n_reused} reused, "
         f"{indexed.n_quarantined} quarantined"
     )

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from pydantic import NonNegativeInt, PositiveInt
 
 from clip_adapter.encoders import parse_model_name
 from clip_adapter.methods import create_method
 from flows.extract_features import extract_features
-from tasks.progress import say
 from tasks.publish_leaderboard import publish_leaderboard
 from tasks.references import EncodedDataset, TrainedRuns
 from tasks.train_methods import train_methods
@@ -38,6 +37,7 @@ def train_adapters(
     root: str | None = None,
     data: str | None = None,
     device: str = "auto",
+    max_bad_fraction: float = 0.05,
     retrain: bool = False,
 ) -> Trained:
     """Train every method at every shot and seed; what is on record is not trained again.
@@ -53,12 +53,21 @@ def train_adapters(
         root: the folder of everything at rest; else CLIP_ADAPTER_ROOT.
         data: the folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.
         device: auto, cpu, cuda, cuda:N or mps.
+        max_bad_fraction: fail if more of the files than this are unreadable.
         retrain: train again what is on record.
     """
     for method in {*methods, *(settings or {})}:
         create_method(method, (settings or {}).get(method))
     parse_model_name(model)
-    encoded = extract_features(dataset, model, images=images, root=root, data=data, device=device)
+    encoded = extract_features(
+        dataset,
+        model,
+        images=images,
+        root=root,
+        data=data,
+        device=device,
+        max_bad_fraction=max_bad_fraction,
+    )
     runs = train_methods(
         encoded,
         methods=methods,
@@ -68,6 +77,8 @@ def train_adapters(
         device=device,
         retrain=retrain,
     )
-    say(f"{runs.n_trained} runs trained in {runs.seconds:.1f} s, {runs.n_reused} on record already")
+    get_run_logger().info(
+        f"{runs.n_trained} runs trained in {runs.seconds:.1f} s, {runs.n_reused} on record already"
+    )
     publish_leaderboard(root=encoded.dataset.root, dataset=encoded.dataset.name)
     return Trained(encoded=encoded, runs=runs)

@@ -1,5 +1,6 @@
 """Index a dataset: read, digest and check every image file."""
 
+import logging
 from pathlib import Path
 
 from prefect import task
@@ -16,7 +17,12 @@ __all__ = ["index_dataset"]
 
 @task(name="index-dataset", cache_policy=NO_CACHE)
 def index_dataset(
-    dataset: str, *, root: Path, data: Path, images: Path | None = None
+    dataset: str,
+    *,
+    root: Path,
+    data: Path,
+    images: Path | None = None,
+    max_bad_fraction: float = 0.05,
 ) -> IndexedDataset:
     """Put the index of a dataset at rest and return a reference to it.
 
@@ -25,10 +31,18 @@ def index_dataset(
         root: the folder of everything at rest.
         data: the folder of dataset folders.
         images: this dataset's own folder, instead of one in `data`.
+        max_bad_fraction: of unreadable files, above which something else is wrong.
+
+    Raises:
+        DatasetError: if the dataset is not there, or too much of it is unreadable.
     """
+    # Pillow reports some hostile files to its log as well as by an exception.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     source = open_dataset(dataset, data=data, images=images)
     with track(f"indexing {source.name}", total=len(source.files), unit="files") as advance:
-        index = build_index(source, progress=lambda _: advance(1))
+        index = build_index(
+            source, max_bad_fraction=max_bad_fraction, progress=lambda _: advance(1)
+        )
     write_index(IndexStore(root, source.name), index)
     for file in index.quarantined[:5]:
         say(f"quarantined {file.path}: {file.reason}")

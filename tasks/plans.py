@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clip_adapter.datasets import DatasetIndex, FewShotSplit, sample_few_shot
+from clip_adapter.datasets import DatasetError, DatasetIndex, FewShotSplit, sample_few_shot
 from clip_adapter.methods import Method
 from tasks.provenance import digest_code, digest_settings, digest_values
 from tasks.references import EncodedDataset
@@ -52,7 +52,12 @@ def plan_runs(
 
     Raises:
         NotEnoughImagesError: if a class has fewer images than shots.
+        DatasetError: if there is nothing to test on.
     """
+    if len(index.rows("test")) == 0:
+        raise DatasetError(
+            f"dataset {index.source.name!r} has no test image: add images, or a test folder"
+        )
     splits = [
         sample_few_shot(index, shots=shot, seed=seed)
         for shot in sorted(set(shots))

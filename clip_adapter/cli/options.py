@@ -6,7 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Data", "Dataset", "Device", "Images", "Json", "Model", "Root", "parse_settings"]
+__all__ = [
+    "Data",
+    "Dataset",
+    "Device",
+    "Images",
+    "Json",
+    "MaxBad",
+    "Model",
+    "Root",
+    "parse_settings",
+]
 
 Root = Annotated[
     Path | None,
@@ -40,6 +50,9 @@ Model = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+MaxBad = Annotated[
+    float, typer.Option("--max-bad-fraction", help="Fail if more files than this are unreadable.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 

@@ -14,6 +14,7 @@ from clip_adapter.cli.options import (
     Device,
     Images,
     Json,
+    MaxBad,
     Model,
     Root,
     parse_numbers,
@@ -33,13 +34,20 @@ def extract(
     data: Data = None,
     root: Root = None,
     device: Device = "auto",
+    max_bad_fraction: MaxBad = 0.05,
     as_json: Json = False,
 ) -> None:
     """Encode a dataset's images and prompts once into the feature cache."""
     places = Settings.of(root=root, data=data)
     _check(dataset, model, places, images)
     flow = load_flow("extract_features", root=places.absolute_root)
-    encoded = flow(dataset, model, device=device, **_folders(places, images))
+    encoded = flow(
+        dataset,
+        model,
+        device=device,
+        max_bad_fraction=max_bad_fraction,
+        **_folders(places, images),
+    )
     summary = summaries.extraction_summary(encoded)
     if as_json:
         summaries.print_json(summary)
@@ -68,6 +76,7 @@ def train(
     data: Data = None,
     root: Root = None,
     device: Device = "auto",
+    max_bad_fraction: MaxBad = 0.05,
     as_json: Json = False,
 ) -> None:
     """Train and evaluate few-shot methods on cached features, and record every run."""
@@ -81,7 +90,13 @@ def train(
     _check(dataset, model, places, images, **asked)
     flow = load_flow("train_adapters", root=places.absolute_root)
     trained = flow(
-        dataset, model, device=device, retrain=retrain, **asked, **_folders(places, images)
+        dataset,
+        model,
+        device=device,
+        max_bad_fraction=max_bad_fraction,
+        retrain=retrain,
+        **asked,
+        **_folders(places, images),
     )
     _show_training(trained, places.absolute_root, as_json=as_json)
 

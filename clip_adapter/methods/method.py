@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +24,7 @@ Progress = Callable[[float], None]
 """Called with the fraction of the whole `fit` that was done since the last call."""
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """Gives logits for any raw features of its encoder."""
 
@@ -63,6 +64,7 @@ class Fitted:
     seconds: float = 0.0
 
 
+@runtime_checkable
 class Method(Protocol):
     """A few-shot method; its dataclass fields are its settings.
 
