@@ -1,7 +1,6 @@
 """Many adapters of one shape, evaluated as one batched tensor program."""
 
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -36,7 +35,7 @@ class StackedAdapters(nn.Module):
         self.output_activation = output_activation
 
     @classmethod
-    def stack(cls, adapters: Sequence[ResidualAdapter]) -> Self:
+    def stack(cls, adapters: Sequence[ResidualAdapter]) -> "StackedAdapters":
         """Copy the weights of equally shaped adapters into one stack."""
         return cls(
             torch.stack([adapter.down.weight.detach().T for adapter in adapters]).contiguous(),
@@ -52,12 +51,13 @@ class StackedAdapters(nn.Module):
 
     def _adapter(self, index: int) -> ResidualAdapter:
         _, dim, hidden = self.down.shape
-        adapter = ResidualAdapter(
-            dim,
-            reduction=dim // hidden,
-            residual_ratio=self.residual_ratios[index],
-            output_activation=self.output_activation,
-        )
+        with torch.random.fork_rng(devices=[]):  # the weights it draws are overwritten below
+            adapter = ResidualAdapter(
+                dim,
+                reduction=dim // hidden,
+                residual_ratio=self.residual_ratios[index],
+                output_activation=self.output_activation,
+            )
         adapter.down.weight.copy_(self.down[index].T)
         adapter.up.weight.copy_(self.up[index].T)
         return adapter

@@ -1,20 +1,21 @@
-"""What can be found wrong with a request before anything is started."""
+"""What can be found wrong with a request before a server has been started for it.
+
+Importing this takes seconds (torch): the commands that need it import it when they run.
+"""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from clip_adapter.datasets import open_dataset
 from clip_adapter.encoders import check_available, parse_model_name
 from clip_adapter.methods import create_method
+from clip_adapter.network import Probe
 
-__all__ = ["check_dataset_and_model", "check_methods"]
+__all__ = ["check_methods", "check_model"]
 
 
-def check_dataset_and_model(dataset: str, model: str, *, data: Path, images: Path | None) -> None:
-    """Raise the error the flow would raise, before a server has been started for it."""
-    check_available(parse_model_name(model))
-    open_dataset(dataset, data=data, images=images)
+def check_model(model: str, *, probe: Probe | None = None) -> None:
+    """Raise for a model that does not exist, or whose weights cannot be had."""
+    check_available(parse_model_name(model), probe=probe)
 
 
 def check_methods(methods: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> None:

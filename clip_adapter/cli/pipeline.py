@@ -1,5 +1,6 @@
 """Commands that run a flow: extract, train, demo."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,10 +21,13 @@ from clip_adapter.cli.options import (
     parse_numbers,
     parse_settings,
 )
+from clip_adapter.datasets import open_dataset
+from clip_adapter.network import Probe
 from clip_adapter.settings import Settings
 
 __all__ = ["demo", "extract", "train"]
 
+HUB = "https://huggingface.co"
 METHODS = "zero-shot,linear-probe,clip-adapter"
 
 
@@ -117,10 +121,14 @@ def demo(root: Root = None, as_json: Json = False) -> None:
 
 
 def _check(dataset: str, model: str, places: Settings, images: Path | None, **asked: Any) -> None:
-    # torch takes seconds to import: only for those who are about to use it.
+    open_dataset(dataset, data=places.data_folder, images=images)
+    hub = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+    probe = Probe(hub) if ":" in model and not model.startswith("local-dir:") else None
+    # torch takes seconds to import: only for those who are about to use it, and meanwhile the
+    # hub has time to answer.
     from clip_adapter.cli import checks  # noqa: PLC0415
 
-    checks.check_dataset_and_model(dataset, model, data=places.data_folder, images=images)
+    checks.check_model(model, probe=probe)
     if asked:
         checks.check_methods(asked["methods"], asked["settings"])
 

@@ -1,9 +1,5 @@
 """Knows within seconds whether a model's weights can be had."""
 
-import os
-import threading
-import urllib.error
-import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,10 +8,10 @@ import open_clip
 
 from clip_adapter.encoders.errors import NoNetworkError
 from clip_adapter.encoders.names import ModelName
+from clip_adapter.network import Probe
 
 __all__ = ["check_available"]
 
-PROBE_SECONDS = 4.0
 WEIGHT_FILES = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -23,11 +19,15 @@ WEIGHT_FILES = (
 )
 
 
-def check_available(model: ModelName) -> None:
+def check_available(model: ModelName, *, probe: Probe | None = None) -> None:
     """Return if the weights are on this machine or their host answers.
 
     Without a network open_clip retries for most of a minute; this asks the host once, for at
     most four seconds.
+
+    Args:
+        model: what is about to be loaded.
+        probe: a question to the host that is under way already.
 
     Raises:
         NoNetworkError: naming the host that does not answer and the ways around it.
@@ -35,7 +35,9 @@ def check_available(model: ModelName) -> None:
     if model.where not in {"hub", "tag"} or _is_cached(model):
         return
     host = _host(model)
-    if not _answers(host):
+    if probe is None or probe.url != host:
+        probe = Probe(host)
+    if not probe.answers():
         message = (
             f"model {model.name!r} is not on this machine and {host} does not answer: connect to "
             "the network, give a local folder (local-dir:FOLDER) or checkpoint "
@@ -66,26 +68,6 @@ def _hub_location(model: ModelName) -> tuple[str, tuple[str, ...]]:
 
 def _host(model: ModelName) -> str:
     if _hub_location(model)[0]:
-        return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+        return str(huggingface_hub.constants.ENDPOINT)
     parts = urlsplit(open_clip.get_pretrained_url(model.architecture, model.pretrained))
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _answers(host: str) -> bool:
-    """Whether the host sends any HTTP answer in time; looking its name up counts as well."""
-    answered = threading.Event()
-    # A name server that is out of reach blocks for longer than any timeout of urllib's, so the
-    # question is asked by a thread that nobody waits for.
-    threading.Thread(target=_ask, args=(host, answered), daemon=True).start()
-    return answered.wait(PROBE_SECONDS)
-
-
-def _ask(host: str, answered: threading.Event) -> None:
-    request = urllib.request.Request(host, method="HEAD")  # noqa: S310  # from open_clip's table
-    try:
-        urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()  # noqa: S310  # the same
-    except urllib.error.HTTPError:
-        pass  # an answer all the same
-    except OSError:
-        return
-    answered.set()

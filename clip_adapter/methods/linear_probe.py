@@ -11,9 +11,9 @@ from jaxtyping import Float
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate
-from clip_adapter.methods.task import FewShotTask, TaskError
-from clip_adapter.training import evaluate
+from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate, judge
+from clip_adapter.methods.task import FewShotTask, TaskError, require_validation
+from clip_adapter.training import SettingsError
 
 __all__ = ["LinearClassifier", "LinearProbe"]
 
@@ -45,6 +45,9 @@ class LinearProbe:
     Attributes:
         max_iterations: of L-BFGS; 1000 in the paper.
         refinements: 4 rounds bring the step from 100x to about 1.33x.
+
+    Raises:
+        SettingsError: for a number below its range.
     """
 
     name: ClassVar[str] = "linear-probe"
@@ -53,6 +56,12 @@ class LinearProbe:
     max_iterations: int = 1000
     refinements: int = 4
 
+    def __post_init__(self) -> None:
+        for name, smallest in (("max_iterations", 1), ("refinements", 0)):
+            if getattr(self, name) < smallest:
+                message = f"{name} is {getattr(self, name)}; expected {smallest} or more"
+                raise SettingsError(message)
+
     def fit(
         self,
         tasks: Sequence[FewShotTask],
@@ -60,7 +69,12 @@ class LinearProbe:
         device: str = "cpu",  # noqa: ARG002  # runs on the CPU wherever the others run
         progress: Progress | None = None,
     ) -> list[Fitted]:
-        """Search and fit, task by task."""
+        """Search and fit, task by task.
+
+        Raises:
+            TaskError: for a task with a single class, or without validation images.
+        """
+        require_validation(tasks)
         fitted = []
         for task in tasks:
             fitted.append(self._fit(task))
@@ -97,14 +111,7 @@ class LinearProbe:
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(_directions(task.train_features), task.train_labels)
         classifier = _as_multinomial(model)
-        judged = evaluate(classifier.logits(task.val_features), task.val_labels)
-        candidate = Candidate(
-            name="inverse_regularization",
-            value=value,
-            validation_accuracy=judged["accuracy"],
-            validation_nll=judged["nll"],
-        )
-        return candidate, classifier
+        return judge(classifier, task, name="inverse_regularization", value=value), classifier
 
 
 def _as_multinomial(model: LogisticRegression) -> LinearClassifier:
@@ -117,7 +124,7 @@ def _as_multinomial(model: LogisticRegression) -> LinearClassifier:
 
 
 def _directions(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    safe_norms = np.maximum(norms, np.finfo(np.float32).tiny)
-    directions: Float[np.ndarray, "n d"] = (features / safe_norms).astype(np.float32)
+    wide = features.astype(np.float32, copy=False)  # half floats would round the norm
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    directions: Float[np.ndarray, "n d"] = wide / np.maximum(norms, np.finfo(np.float32).tiny)
     return directions

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clip_adapter.methods.task import FewShotTask
+from clip_adapter.training import evaluate
 
 __all__ = [
     "Candidate",
@@ -17,6 +18,7 @@ __all__ = [
     "Progress",
     "SelectedOn",
     "best_candidate",
+    "judge",
 ]
 
 SelectedOn = Literal["nothing", "validation"]
@@ -91,6 +93,17 @@ class Method(Protocol):
             progress: told how far it has come.
         """
         ...
+
+
+def judge(classifier: Classifier, task: FewShotTask, *, name: str, value: float) -> Candidate:
+    """How a classifier, made with that value of a hyper-parameter, does on validation."""
+    judged = evaluate(classifier.logits(task.val_features), task.val_labels)
+    return Candidate(
+        name=name,
+        value=value,
+        validation_accuracy=judged["accuracy"],
+        validation_nll=judged["nll"],
+    )
 
 
 def best_candidate(candidates: Sequence[Candidate]) -> int:

@@ -1,5 +1,7 @@
 """What a few-shot method may see: plain arrays, and nothing of the test split."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +9,7 @@ from jaxtyping import Float, Int
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["FewShotTask", "TaskError"]
+__all__ = ["FewShotTask", "TaskError", "require_validation"]
 
 
 class TaskError(ClipAdapterError, ValueError):
@@ -33,7 +35,8 @@ class FewShotTask:
 
     Raises:
         TaskError: if the arrays disagree in width or length, hold a label without a class, NaN
-            or infinity, or leave a class without a training image.
+            or infinity, or leave a class without a training image; if the scale is not above 0
+            or there are less than 1 shots.
     """
 
     train_features: Float[np.ndarray, "n d"]
@@ -56,6 +59,7 @@ class FewShotTask:
         _check_split("training", self.train_features, self.train_labels, self)
         _check_split("validation", self.val_features, self.val_labels, self)
         _check_finite("class prototypes", self.class_prototypes)
+        _check_numbers(self)
         absent = set(range(len(self.class_names))) - set(self.train_labels.tolist())
         if absent:
             names = ", ".join(repr(self.class_names[label]) for label in sorted(absent)[:5])
@@ -64,6 +68,30 @@ class FewShotTask:
                 f"({names}): label at least one image of each, or drop the class"
             )
             raise TaskError(message)
+
+
+def require_validation(tasks: Iterable[FewShotTask]) -> None:
+    """Return if every task has images to choose a hyper-parameter by.
+
+    Raises:
+        TaskError: naming the first that has none.
+    """
+    for task in tasks:
+        if len(task.val_labels) == 0:
+            message = (
+                f"the task of {task.shots} shots and seed {task.seed} has no validation images to "
+                "choose a hyper-parameter by: label some, or give the setting a single value"
+            )
+            raise TaskError(message)
+
+
+def _check_numbers(task: FewShotTask) -> None:
+    if not 0 < task.logit_scale < math.inf:
+        message = f"logit_scale is {task.logit_scale}; expected a finite number above 0"
+        raise TaskError(message)
+    if task.shots < 1:
+        message = f"shots is {task.shots}; expected 1 or more"
+        raise TaskError(message)
 
 
 def _check_split(split: str, features: np.ndarray, labels: np.ndarray, task: FewShotTask) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,15 +11,10 @@ import torch
 from jaxtyping import Float
 
 from clip_adapter.adapters import ResidualAdapter, StackedAdapters, logits
-from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate
-from clip_adapter.methods.task import FewShotTask
-from clip_adapter.training import (
-    SettingsError,
-    StackedData,
-    TrainingSettings,
-    evaluate,
-    train_stack,
-)
+from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate, judge
+from clip_adapter.methods.task import FewShotTask, require_validation
+from clip_adapter.methods.tensors import float_tensor
+from clip_adapter.training import SettingsError, StackedData, TrainingSettings, train_stack
 
 __all__ = ["AdapterClassifier", "ClipAdapter"]
 
@@ -35,8 +30,8 @@ class AdapterClassifier:
     @torch.no_grad()
     def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
         """Logits of raw features."""
-        adapted = self.adapter(torch.from_numpy(features))
-        return logits(adapted, torch.from_numpy(self.class_prototypes), self.logit_scale).numpy()
+        adapted = self.adapter(float_tensor(features))
+        return logits(adapted, float_tensor(self.class_prototypes), self.logit_scale).numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +39,7 @@ class ClipAdapter:
     """A bottleneck adapter on the image feature, blended in at a ratio chosen on validation.
 
     Source: Gao et al., https://arxiv.org/abs/2110.04544, equations 2 to 5, visual branch.
-    All tasks of one size and all ratios train together; each adapter ends where it would have
+    All tasks of one size and prototypes, at all ratios, train together; each adapter ends where it would have
     ended alone.
 
     Attributes:
@@ -52,6 +47,9 @@ class ClipAdapter:
         reduction: feature width over hidden width; 4 in the paper.
         output_activation: the second ReLU of the authors' code.
         training: optimiser, schedule, length.
+
+    Raises:
+        SettingsError: for a number outside its range.
     """
 
     name: ClassVar[str] = "clip-adapter"
@@ -69,6 +67,9 @@ class ClipAdapter:
                 "from 0 to 1"
             )
             raise SettingsError(message)
+        if self.reduction < 1:
+            message = f"reduction is {self.reduction}; expected 1 or more"
+            raise SettingsError(message)
 
     def fit(
         self,
@@ -77,14 +78,23 @@ class ClipAdapter:
         device: str = "cpu",
         progress: Progress | None = None,
     ) -> list[Fitted]:
-        """Train an adapter a task and ratio, then keep each task's best ratio."""
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        """Train an adapter a task and ratio, then keep each task's best ratio.
+
+        Raises:
+            TaskError: for a task without validation images, if there is a ratio to choose.
+            AdapterShapeError: if the reduction leaves no hidden unit at the features' width.
+            DivergedError: if an adapter's loss or weights stop being finite.
+        """
+        if len(self.residual_ratios) > 1:
+            require_validation(tasks)
+        groups: dict[Hashable, list[int]] = defaultdict(list)
         for number, task in enumerate(tasks):
-            groups[task.shots, len(task.train_labels)].append(number)
+            groups[_kind(task)].append(number)
         total = sum(self._epochs(task) * len(task.train_labels) for task in tasks)
         fitted: dict[int, Fitted] = {}
-        for (_, n_images), numbers in groups.items():
+        for numbers in groups.values():
             group = [tasks[number] for number in numbers]
+            n_images = len(group[0].train_labels)
             report = _share(progress, n_images / (total * len(self.residual_ratios)))
             fitted.update(zip(numbers, self._fit_group(group, device, report), strict=True))
         return [fitted[number] for number in range(len(tasks))]
@@ -136,9 +146,9 @@ class ClipAdapter:
         features = np.stack([task.train_features for task in tasks])
         labels = np.stack([task.train_labels for task in tasks])
         return StackedData(
-            features=torch.from_numpy(features).to(device),
-            labels=torch.from_numpy(labels).to(device),
-            prototypes=torch.from_numpy(tasks[0].class_prototypes).to(device),
+            features=float_tensor(features).to(device),
+            labels=torch.from_numpy(labels.astype(np.int64)).to(device),
+            prototypes=float_tensor(tasks[0].class_prototypes).to(device),
             logit_scale=tasks[0].logit_scale,
             set_of_adapter=numbers.to(device),
             seeds=[task.seed for task in tasks],
@@ -157,7 +167,10 @@ class ClipAdapter:
         ]
         if len(classifiers) == 1:
             return self._fitted(task, classifiers[0], curves[0], seconds)
-        candidates = tuple(_judge(classifier, task) for classifier in classifiers)
+        candidates = tuple(
+            judge(one, task, name="residual_ratio", value=one.adapter.residual_ratio)
+            for one in classifiers
+        )
         best = best_candidate(candidates)
         return self._fitted(task, classifiers[best], curves[best], seconds, candidates)
 
@@ -189,14 +202,11 @@ class ClipAdapter:
         )
 
 
-def _judge(classifier: AdapterClassifier, task: FewShotTask) -> Candidate:
-    judged = evaluate(classifier.logits(task.val_features), task.val_labels)
-    return Candidate(
-        name="residual_ratio",
-        value=classifier.adapter.residual_ratio,
-        validation_accuracy=judged["accuracy"],
-        validation_nll=judged["nll"],
-    )
+def _kind(task: FewShotTask) -> Hashable:
+    """Equal for tasks that fit into one tensor program."""
+    prototypes = task.class_prototypes
+    text_side = (prototypes.shape, prototypes.tobytes(), task.logit_scale)
+    return task.shots, len(task.train_labels), text_side
 
 
 def _share(progress: Progress | None, fraction: float) -> Callable[[int], None] | None:

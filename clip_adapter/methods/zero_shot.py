@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from clip_adapter.adapters import logits
 from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.task import FewShotTask
+from clip_adapter.methods.tensors import float_tensor
 
 __all__ = ["PrototypeClassifier", "ZeroShot"]
 
@@ -24,8 +24,8 @@ class PrototypeClassifier:
 
     def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
         """Logits of raw features."""
-        prototypes = torch.from_numpy(self.class_prototypes)
-        return logits(torch.from_numpy(features), prototypes, self.logit_scale).numpy()
+        prototypes = float_tensor(self.class_prototypes)
+        return logits(float_tensor(features), prototypes, self.logit_scale).numpy()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """How long and how fast an adapter trains."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,7 +30,7 @@ class TrainingSettings:
         weight_decay: decoupled, as in AdamW.
 
     Raises:
-        SettingsError: for a number below its range.
+        SettingsError: for a number outside its range, NaN and infinity included.
     """
 
     optimizer: Literal["adamw"] = "adamw"
@@ -41,11 +42,11 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name, smallest in (("epochs", 1), ("batch_size", 1), ("weight_decay", 0)):
             value = getattr(self, name)
-            if value is not None and value < smallest:
-                message = f"{name} is {value}; expected {smallest} or more"
+            if value is not None and not smallest <= value < math.inf:
+                message = f"{name} is {value}; expected a finite number, {smallest} or more"
                 raise SettingsError(message)
-        if not self.learning_rate > 0:
-            message = f"learning_rate is {self.learning_rate}; expected a number above 0"
+        if not 0 < self.learning_rate < math.inf:
+            message = f"learning_rate is {self.learning_rate}; expected a finite number above 0"
             raise SettingsError(message)
 
     def epochs_for(self, shots: int) -> int:

@@ -16,7 +16,7 @@ __all__ = ["DivergedError", "StackedData", "train_stack"]
 
 
 class DivergedError(ClipAdapterError, ArithmeticError):
-    """The training loss of an adapter stopped being a finite number."""
+    """The training loss or a weight of an adapter stopped being a finite number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,8 @@ def train_stack(
         progress: called after each epoch with the number of adapters that went through it.
 
     Raises:
-        DivergedError: if a loss is NaN or infinite after the last epoch, naming the adapter.
+        DivergedError: if a loss or weight is NaN or infinite after the last epoch, naming the
+            adapter.
     """
     n_images = data.labels.shape[1]
     steps_per_epoch = math.ceil(n_images / settings.batch_size)
@@ -85,7 +86,7 @@ def train_stack(
         curves.append(total)
         if progress is not None:
             progress(len(total))
-    return _finite(torch.stack(curves))
+    return _finite(torch.stack(curves), adapters)
 
 
 def _visiting_orders(data: StackedData, epochs: int) -> Iterator[Int[Tensor, "t n"]]:
@@ -110,12 +111,15 @@ def _losses(
     return losses.view(labels.shape).mean(dim=1)
 
 
-def _finite(curves: Float[Tensor, "e g"]) -> Float[Tensor, "e g"]:
-    bad = torch.nonzero(~torch.isfinite(curves).all(dim=0)).flatten().tolist()
+def _finite(curves: Float[Tensor, "e g"], adapters: StackedAdapters) -> Float[Tensor, "e g"]:
+    finite = torch.isfinite(curves).all(dim=0)
+    for weights in adapters.parameters():  # the last step's are seen by no loss
+        finite &= torch.isfinite(weights).flatten(1).all(dim=1)
+    bad = torch.nonzero(~finite).flatten().tolist()
     if bad:
         message = (
-            f"the training loss of {len(bad)} of {curves.shape[1]} adapters (first: number "
-            f"{bad[0]}) is not finite: lower the learning rate, or check the features for "
+            f"{len(bad)} of {curves.shape[1]} adapters (first: number {bad[0]}) diverged, a loss "
+            "or weight is NaN or infinite: lower the learning rate, or check the features for "
             "extreme values"
         )
         raise DivergedError(message)

@@ -1,0 +1,36 @@
+"""Asks whether a host answers, without waiting for longer than one is willing to."""
+
+import threading
+import time
+import urllib.error
+import urllib.request
+
+__all__ = ["Probe"]
+
+
+class Probe:
+    """One question to one host, under way as soon as it is made.
+
+    A name server that is out of reach blocks for longer than any timeout of urllib's, so the
+    question is asked by a thread that nobody has to wait for.
+    """
+
+    def __init__(self, url: str, *, seconds: float = 4.0) -> None:
+        self.url = url
+        self._deadline = time.monotonic() + seconds
+        self._answered = threading.Event()
+        threading.Thread(target=self._ask, args=(seconds,), daemon=True).start()
+
+    def answers(self) -> bool:
+        """Whether any HTTP answer came, within the seconds given since the question was asked."""
+        return self._answered.wait(max(0.0, self._deadline - time.monotonic()))
+
+    def _ask(self, seconds: float) -> None:
+        request = urllib.request.Request(self.url, method="HEAD")  # noqa: S310  # http(s), from open_clip's table or the user's setting
+        try:
+            urllib.request.urlopen(request, timeout=seconds).close()  # noqa: S310  # the same
+        except urllib.error.HTTPError:
+            pass  # an answer all the same
+        except OSError:
+            return
+        self._answered.set()
