@@ -22,7 +22,7 @@ Root = Annotated[
     Path | None,
     typer.Option(
         "--root",
-        help="Folder of everything that is written. [env CLIP_ADAPTER_ROOT, else ./clip-adapter-store]",
+        help="Folder of everything that is written; else CLIP_ADAPTER_ROOT, else ./clip-adapter-store.",
         show_default=False,
     ),
 ]
@@ -30,7 +30,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="Folder of dataset folders. [env CLIP_ADAPTER_DATA, else ROOT/images]",
+        help="Folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.",
         show_default=False,
     ),
 ]
