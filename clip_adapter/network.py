@@ -1,5 +1,6 @@
 """Asks whether a host answers, without waiting for longer than one is willing to."""
 
+import http.client
 import threading
 import time
 import urllib.error
@@ -31,6 +32,6 @@ class Probe:
             urllib.request.urlopen(request, timeout=seconds).close()  # noqa: S310  # the same
         except urllib.error.HTTPError:
             pass  # an answer all the same
-        except OSError:
-            return
+        except (OSError, ValueError, http.client.HTTPException):
+            return  # no answer, not a URL, not HTTP
         self._answered.set()

@@ -31,8 +31,11 @@ def load_encoder(
     Raises:
         UnknownNameError: for a model that does not exist.
         NoNetworkError: for weights out of reach.
-        EncoderError: for weights that do not fit their configuration.
+        EncoderError: for weights that do not fit their configuration, a damaged file, or a batch
+            size below 1.
     """
+    if batch_size < 1:
+        raise EncoderError(f"batch_size is {batch_size}; expected 1 or more")
     model_name = parse_model_name(name)
     check_available(model_name)
     model, transform = _create(model_name, torch.device(device))
@@ -62,18 +65,27 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any]:
                 require_pretrained=True,
                 weights_only=True,
             )
-    except (RuntimeError, ValueError, OSError, UserWarning) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # a damaged file or configuration fails in any way it likes
         advice = (
             f"; use {name.architecture}-quickgelu:{name.pretrained}"
             if isinstance(error, UserWarning)
             else ""
         )
-        message = f"model {name.name!r} could not be loaded: {reason}{advice}"
+        message = f"model {name.name!r} could not be loaded: {_reason(error)}{advice}"
         raise EncoderError(message) from error
     # Convolutional towers run up to twice as fast with the channels innermost.
     model.to(memory_format=torch.channels_last)
     return model.eval().requires_grad_(requires_grad=False), transform
+
+
+def _reason(error: Exception) -> str:
+    """What open_clip, torch or safetensors found wrong, in one line."""
+    if type(error).__name__ == "UnpicklingError":  # torch's own words advise to run its code
+        return "the checkpoint is damaged, or holds other things than tensors"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
+    if isinstance(error, (RuntimeError, ValueError, OSError, UserWarning)) and lines:
+        return " ".join(lines)
+    return " ".join([type(error).__name__, *lines])
 
 
 def _identity(model: nn.Module, config: dict[str, Any]) -> EncoderIdentity:

@@ -45,7 +45,7 @@ def parse_model_name(name: str) -> ModelName:
     Raises:
         UnknownNameError: for an architecture or tag open_clip does not know; suggests the nearest.
         MissingWeightsError: for a folder or checkpoint that is not there.
-        EncoderError: for an architecture without a tag.
+        EncoderError: for an architecture without a tag, or the built-in model with one.
     """
     if name == BUILT_IN:
         return _local_folder(name, GLYPHS_FOLDER)
@@ -53,7 +53,11 @@ def parse_model_name(name: str) -> ModelName:
         return _local_folder(name, Path(name.removeprefix(LOCAL_DIR)).expanduser())
     if name.startswith(HF_HUB):
         return _hub_repository(name)
-    architecture, _, pretrained = name.partition(":")
+    architecture, colon, pretrained = name.partition(":")
+    if colon and architecture == BUILT_IN:
+        raise EncoderError(
+            f"model {name!r}: the built-in model has one set of weights: {BUILT_IN!r}"
+        )
     return _registered(name, architecture, pretrained)
 
 
