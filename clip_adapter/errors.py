@@ -11,18 +11,29 @@ class ClipAdapterError(Exception):
 
 
 class UnknownNameError(ClipAdapterError, ValueError):
-    """A name that is not in the list of names; the message suggests the nearest ones."""
+    """A name that is not in the list of names; the message suggests the nearest ones.
+
+    Attributes:
+        kind: What it should name, as "dataset".
+        name: The name that was given.
+        close: The known names most like it, best first.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         choices = sorted(known)
-        close = nearest(name, choices)
+        # What the constructor was given stays in `args`: so the error survives pickling.
+        super().__init__(kind, name, choices)
+        self.kind, self.name, self.close = kind, name, nearest(name, choices)
+
+    def __str__(self) -> str:
+        """Suggest the nearest names, or list what there is."""
+        choices: list[str] = self.args[2]
         advice = (
-            f"did you mean {' or '.join(repr(choice) for choice in close)}?"
-            if close
+            f"did you mean {' or '.join(repr(choice) for choice in self.close)}?"
+            if self.close
             else f"choose one of: {', '.join(choices[:20])}"
         )
-        super().__init__(f"unknown {kind} {name!r}: {advice}")
-        self.kind, self.name, self.close = kind, name, close
+        return f"unknown {self.kind} {self.name!r}: {advice}"
 
 
 def nearest(name: str, known: Iterable[str], *, count: int = 3) -> list[str]:

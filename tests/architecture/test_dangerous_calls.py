@@ -1,0 +1,77 @@
+"""Nothing at rest can run code: no pickle, no eval, no shell, no `torch.load`."""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+FORBIDDEN_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+FORBIDDEN_CALLS = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "torch.load",
+    "torch.save",
+    "np.load",
+    "np.save",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import pickle", ["pickle"]),
+        ("from joblib import load", ["joblib"]),
+        ("x = torch.load('f')", ["torch.load"]),
+        ("subprocess.run(command, shell=True)", ["shell=True"]),
+        ("np.load('f', allow_pickle=True)", ["np.load", "allow_pickle=True"]),
+        ("re.compile('x'); json.load(f)", []),
+    ],
+)
+def test_the_search_finds_what_it_is_meant_to_find(text: str, found: list[str]) -> None:
+    assert list(_dangers(text)) == found
+
+
+def test_no_module_pickles_evaluates_or_calls_a_shell(sources: dict[str, str]) -> None:
+    found = [f"{path}: {danger}" for path, text in sources.items() for danger in _dangers(text)]
+    assert found == []
+
+
+def test_no_module_prints_but_the_command(sources: dict[str, str]) -> None:
+    printing = [
+        path
+        for path, text in sources.items()
+        if not path.startswith("clip_adapter/cli/") and "print" in _names_called(text)
+    ]
+    assert printing == []
+
+
+def _dangers(text: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names if _top(each.name) in FORBIDDEN_MODULES)
+        elif isinstance(node, ast.ImportFrom) and _top(node.module or "") in FORBIDDEN_MODULES:
+            yield node.module or ""
+        elif isinstance(node, ast.Call):
+            yield from _dangers_of_call(node)
+
+
+def _dangers_of_call(call: ast.Call) -> Iterator[str]:
+    name = ast.unparse(call.func)
+    if name in FORBIDDEN_CALLS:
+        yield name
+    for keyword in call.keywords:
+        if keyword.arg in {"shell", "allow_pickle"} and ast.unparse(keyword.value) != "False":
+            yield f"{keyword.arg}={ast.unparse(keyword.value)}"
+
+
+def _names_called(text: str) -> set[str]:
+    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    return {ast.unparse(call.func) for call in calls}
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]

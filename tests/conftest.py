@@ -1,0 +1,136 @@
+"""What every room's tests lean on: a quiet machine of their own, a tiny encoder, small photos."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+from PIL import Image
+
+# Where signatures say shapes; not where a class checks its own and explains itself better.
+MODULES_WITH_SHAPES = [
+    "clip_adapter.adapters.logits",
+    "clip_adapter.adapters.residual",
+    "clip_adapter.encoders.encoder",
+    "clip_adapter.methods.linear_probe",
+    "clip_adapter.methods.prototypes",
+    "clip_adapter.methods.visual_adapter",
+    "clip_adapter.methods.zero_shot",
+    "clip_adapter.training",
+    "tasks.arrays",
+]
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+TINY_CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
+}
+TINY_PREPROCESSING = {
+    "size": 16,
+    "mean": [0.5] * 3,
+    "std": [0.5] * 3,
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+
+PutPhotos = Callable[..., Path]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the scene before any module of the project, or Prefect, is imported."""
+    home = tempfile.mkdtemp(prefix="clip-adapter-tests-")
+    config.add_cleanup(partial(shutil.rmtree, home, ignore_errors=True))
+    os.environ.update(ENVIRONMENT, PREFECT_HOME=home)
+    for name in ("CLIP_ADAPTER_ROOT", "CLIP_ADAPTER_DATA", "PREFECT_API_URL"):
+        os.environ.pop(name, None)
+    # Every array is compared with the shape its signature names, as long as tests run.
+    install_import_hook(MODULES_WITH_SHAPES, "beartype.beartype")
+    # A failure that nobody can repeat teaches nothing: where a gate is run, the seed is fixed.
+    hypothesis.settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+    hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where a store may be made; nothing is there yet."""
+    return tmp_path / "store"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a random CLIP that takes pictures of 16 pixels and loads in a tenth of a second."""
+    return f"local-dir:{save_tiny_clip(tmp_path_factory.mktemp('tiny-clip'), seed=0)}"
+
+
+@pytest.fixture(scope="session")
+def other_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same towers with other weights."""
+    return f"local-dir:{save_tiny_clip(tmp_path_factory.mktemp('other-tiny-clip'), seed=1)}"
+
+
+@pytest.fixture
+def put_photos() -> PutPhotos:
+    """Add numbered JPEGs to `folder/class`; the same number and colour make the same file."""
+
+    def put(folder: Path, class_name: str, numbers: Iterable[int], *, colour: str = "") -> Path:
+        place = folder / class_name
+        place.mkdir(parents=True, exist_ok=True)
+        for number in numbers:
+            photo(colour or class_name, number).save(place / f"{number:03d}.jpg", quality=90)
+        return folder
+
+    return put
+
+
+@pytest.fixture
+def photos(tmp_path: Path, put_photos: PutPhotos) -> Path:
+    """A folder of three classes with thirty photos each."""
+    for class_name in ("red", "green", "blue"):
+        put_photos(tmp_path / "photos", class_name, range(30))
+    return tmp_path / "photos"
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server for the flows of the whole session; it takes some ten seconds to start."""
+    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415  # costs seconds
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def photo(colour: str, number: int) -> Image.Image:
+    """A noisy square of 16 pixels in which one channel stands out."""
+    pixels = np.random.default_rng(number).integers(0, 128, (16, 16, 3), dtype=np.uint8)
+    pixels[..., ("red", "green", "blue").index(colour)] += 127
+    return Image.fromarray(pixels)
+
+
+def save_tiny_clip(folder: Path, *, seed: int) -> Path:
+    """Random towers in open_clip's form, as `local-dir:` reads them."""
+    import open_clip  # noqa: PLC0415  # seconds, that most tests need not spend
+    import torch  # noqa: PLC0415  # the same
+    from safetensors.torch import save_file  # noqa: PLC0415  # the same
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model: Any = open_clip.model.CLIP(**TINY_CLIP)
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    config = {"model_cfg": TINY_CLIP, "preprocess_cfg": TINY_PREPROCESSING}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    return folder
