@@ -16,7 +16,7 @@ class Predictions:
     """One row an image.
 
     Attributes:
-        predicted: the class with the highest logit.
+        predicted: the class with the highest logit, the first of equals.
         confidence: its softmax probability.
         margin: how far that probability lies above the runner-up's; 1 when there is one class.
     """
@@ -29,11 +29,10 @@ class Predictions:
 def predict(scores: Float[np.ndarray, "n c"]) -> Predictions:
     """Turn logits into predicted classes with confidence and margin."""
     probabilities = np.exp(log_softmax(scores.astype(np.float64), axis=1))
-    best = probabilities.argmax(axis=1)
     padded = np.pad(probabilities, ((0, 0), (1, 0)))  # a runner-up even for a single class
     top_two = np.partition(padded, -2, axis=1)[:, -2:]
     return Predictions(
-        predicted=best.astype(np.int64),
+        predicted=scores.argmax(axis=1).astype(np.int64),
         confidence=top_two[:, 1],
         margin=top_two[:, 1] - top_two[:, 0],
     )

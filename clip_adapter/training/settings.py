@@ -1,12 +1,14 @@
 """How long and how fast an adapter trains."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from clip_adapter.errors import ClipAdapterError
 
 __all__ = ["SettingsError", "TrainingSettings"]
+
+LARGEST = 1e15
+"""Far beyond sense; the product of two still fits into float32, as torch demands."""
 
 
 class SettingsError(ClipAdapterError, ValueError):
@@ -42,11 +44,11 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name, smallest in (("epochs", 1), ("batch_size", 1), ("weight_decay", 0)):
             value = getattr(self, name)
-            if value is not None and not smallest <= value < math.inf:
-                message = f"{name} is {value}; expected a finite number, {smallest} or more"
+            if value is not None and not smallest <= value <= LARGEST:
+                message = f"{name} is {value}; expected {smallest} or more, at most {LARGEST:g}"
                 raise SettingsError(message)
-        if not 0 < self.learning_rate < math.inf:
-            message = f"learning_rate is {self.learning_rate}; expected a finite number above 0"
+        if not 0 < self.learning_rate <= LARGEST:
+            message = f"learning_rate is {self.learning_rate}; expected more than 0, at most {LARGEST:g}"
             raise SettingsError(message)
 
     def epochs_for(self, shots: int) -> int:
