@@ -1,5 +1,6 @@
 """The command's front door: the list of commands, and one line for every error."""
 
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -48,6 +49,9 @@ def options(
 
 def main() -> NoReturn:
     """Run the command; what went wrong is said in one message, without a traceback."""
+    # On a busy machine, threads that spin while they wait for one another make small tensor
+    # programs ten times slower. OpenMP reads this when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except (ClipAdapterError, FeatureCacheError) as error:

@@ -48,7 +48,9 @@ class TrainingSettings:
                 message = f"{name} is {value}; expected {smallest} or more, at most {LARGEST:g}"
                 raise SettingsError(message)
         if not 0 < self.learning_rate <= LARGEST:
-            message = f"learning_rate is {self.learning_rate}; expected more than 0, at most {LARGEST:g}"
+            message = (
+                f"learning_rate is {self.learning_rate}; expected more than 0, at most {LARGEST:g}"
+            )
             raise SettingsError(message)
 
     def epochs_for(self, shots: int) -> int:

@@ -69,7 +69,10 @@ def train_stack(
     n_images = data.labels.shape[1]
     steps_per_epoch = math.ceil(n_images / settings.batch_size)
     optimizer = torch.optim.AdamW(
-        adapters.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        adapters.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps_per_epoch)
     curves = []
