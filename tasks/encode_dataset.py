@@ -12,7 +12,12 @@ import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from clip_adapter.datasets import DatasetError, decode_image, read_bytes
+from clip_adapter.datasets import (
+    DatasetError,
+    UnreadableImageError,
+    decode_image,
+    read_bytes,
+)
 from clip_adapter.encoders import Encoder, load_encoder
 from feature_cache import FeatureStore
 from tasks.progress import track
@@ -105,14 +110,20 @@ def _decode(encoder: Encoder, pictures: list[_Picture]) -> torch.Tensor:
 
 
 def _read(picture: _Picture) -> bytes:
-    data = read_bytes(picture.folder, picture.path)
+    try:
+        data = read_bytes(picture.folder, picture.path)
+    except UnreadableImageError as error:
+        raise _changed(picture) from error
     if hashlib.sha256(data).digest() != picture.image_sha256:
-        message = (
-            f"{picture.path} in {picture.folder} is not the file that was indexed a moment ago: "
-            "run again when nobody changes the folder"
-        )
-        raise DatasetError(message)
+        raise _changed(picture)
     return data
+
+
+def _changed(picture: _Picture) -> DatasetError:
+    return DatasetError(
+        f"{picture.path} in {picture.folder} is not the file that was indexed a moment ago: "
+        "run again when nobody changes the folder"
+    )
 
 
 def _encode_prompts(encoder: Encoder, store: FeatureStore, prompts: list[str]) -> int:

@@ -54,7 +54,7 @@ def train_methods(
         SweepError: if a method failed; its runs are recorded as failed, the others stand.
     """
     index = read_index(encoded.dataset)
-    wanted = [create_method(name, (settings or {}).get(name)) for name in methods]
+    wanted = [create_method(name, (settings or {}).get(name)) for name in dict.fromkeys(methods)]
     plans = plan_runs(encoded, index, wanted, shots=shots, seeds=seeds)
     store = RunStore(encoded.dataset.root)
     known = set() if retrain else store.completed(plan.fingerprint for plan in plans)

@@ -12,21 +12,8 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
 from PIL import Image
 
-# Where signatures say shapes; not where a class checks its own and explains itself better.
-MODULES_WITH_SHAPES = [
-    "clip_adapter.adapters.logits",
-    "clip_adapter.adapters.residual",
-    "clip_adapter.encoders.encoder",
-    "clip_adapter.methods.linear_probe",
-    "clip_adapter.methods.prototypes",
-    "clip_adapter.methods.visual_adapter",
-    "clip_adapter.methods.zero_shot",
-    "clip_adapter.training",
-    "tasks.arrays",
-]
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
@@ -57,8 +44,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(ENVIRONMENT, PREFECT_HOME=home)
     for name in ("CLIP_ADAPTER_ROOT", "CLIP_ADAPTER_DATA", "PREFECT_API_URL"):
         os.environ.pop(name, None)
-    # Every array is compared with the shape its signature names, as long as tests run.
-    install_import_hook(MODULES_WITH_SHAPES, "beartype.beartype")
     # A failure that nobody can repeat teaches nothing: where a gate is run, the seed is fixed.
     hypothesis.settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
     hypothesis.settings.load_profile("house")

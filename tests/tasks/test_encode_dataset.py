@@ -1,0 +1,104 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clip_adapter.datasets import DatasetError, decode_image
+from clip_adapter.encoders import load_encoder
+from feature_cache import FeatureStore, stores
+from tasks.encode_dataset import encode_dataset, prompts_of
+from tasks.index_dataset import index_dataset
+from tasks.references import EncodedDataset
+from tasks.stored_indexes import read_index
+
+Extract = Callable[..., EncodedDataset]
+
+
+def test_the_first_time_everything_is_encoded(encoded: EncodedDataset) -> None:
+    assert (encoded.n_encoded, encoded.n_reused, encoded.n_prompts_encoded) == (90, 0, 3)
+    assert encoded.images_per_second > 0
+
+
+def test_the_second_time_nothing_is_encoded(
+    extract: Extract, encoded: EncodedDataset, photos: Path
+) -> None:
+    again = extract(photos)
+    assert (again.n_encoded, again.n_reused, again.n_prompts_encoded) == (0, 90, 0)
+    assert again.encoder == encoded.encoder
+
+
+@pytest.mark.usefixtures("encoded")
+def test_only_added_images_are_encoded(
+    extract: Extract, photos: Path, put_photos: Callable[..., Path]
+) -> None:
+    put_photos(photos, "red", range(100, 105))
+    again = extract(photos)
+    assert (again.n_encoded, again.n_reused) == (5, 90)
+
+
+@pytest.mark.usefixtures("encoded")
+def test_a_picture_under_another_name_is_not_encoded_again(extract: Extract, photos: Path) -> None:
+    (photos / "red" / "000.jpg").rename(photos / "red" / "renamed.jpeg")
+    assert extract(photos).n_encoded == 0
+
+
+@pytest.mark.usefixtures("encoded")
+def test_a_picture_in_another_dataset_is_not_encoded_again(
+    extract: Extract, tmp_path: Path, put_photos: Callable[..., Path]
+) -> None:
+    for class_name in ("first", "second"):
+        put_photos(
+            tmp_path / "elsewhere",
+            class_name,
+            range(30),
+            colour="red" if class_name == "first" else "blue",
+        )
+    other = extract(tmp_path / "elsewhere")
+    assert (other.n_encoded, other.n_reused, other.n_prompts_encoded) == (0, 60, 2)
+
+
+@pytest.mark.usefixtures("encoded")
+def test_other_weights_encode_everything_into_a_store_of_their_own(
+    extract: Extract, photos: Path, root: Path, other_tiny_model: str
+) -> None:
+    assert extract(photos, model=other_tiny_model).n_encoded == 90
+    assert len(stores(root)) == 2
+
+
+def test_lost_files_are_encoded_again_to_the_last_bit(
+    extract: Extract, encoded: EncodedDataset, photos: Path, root: Path
+) -> None:
+    store = FeatureStore(root, encoded.encoder)
+    digests = read_index(encoded.dataset).image_sha256
+    before = store.read_images(digests)
+    for path in (store.folder / "image").glob("*.parquet"):
+        path.unlink()
+    assert extract(photos).n_encoded == 90
+    np.testing.assert_array_equal(store.read_images(digests), before)
+
+
+def test_a_cached_feature_is_what_the_encoder_says_of_that_picture(
+    encoded: EncodedDataset, photos: Path, root: Path, tiny_model: str
+) -> None:
+    encoder, index = load_encoder(tiny_model), read_index(encoded.dataset)
+    row = index.paths.index("green/007.jpg")
+    pixels = encoder.preprocess([decode_image((photos / "green" / "007.jpg").read_bytes())])
+    cached = FeatureStore(root, encoded.encoder).read_images([index.image_sha256[row]])
+    np.testing.assert_array_equal(cached, encoder.encode_images(pixels))
+
+
+def test_prompts_go_class_by_class(encoded: EncodedDataset) -> None:
+    assert prompts_of(encoded.dataset) == [
+        f"a photo of a {name}." for name in ("blue", "green", "red")
+    ]
+
+
+@pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"other"), Path.unlink])
+def test_a_file_that_changes_after_indexing_is_named(
+    change: Callable[[Path], object], photos: Path, root: Path, tiny_model: str
+) -> None:
+    indexed = index_dataset.fn(f"imagefolder:{photos}", root=root, data=root)
+    change(photos / "red" / "003.jpg")
+    with pytest.raises(DatasetError, match=r"red/003\.jpg"):
+        encode_dataset.fn(indexed, model=tiny_model)

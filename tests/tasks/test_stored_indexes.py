@@ -1,0 +1,30 @@
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clip_adapter.datasets import build_index, open_dataset
+from feature_cache import CorruptFileError, IndexStore
+from tasks.index_dataset import index_dataset
+from tasks.stored_indexes import read_index, write_index
+
+
+def test_an_index_comes_back_as_it_was_written(photos: Path, root: Path) -> None:
+    written = build_index(open_dataset(f"imagefolder:{photos}", data=root))
+    write_index(IndexStore(root, written.source.name), written)
+    read = read_index(index_dataset.fn(f"imagefolder:{photos}", root=root, data=root))
+    for field in fields(written):
+        if field.name != "source":
+            np.testing.assert_array_equal(getattr(read, field.name), getattr(written, field.name))
+    assert read.fingerprint == written.fingerprint
+
+
+def test_a_damaged_index_is_not_trained_on(photos: Path, root: Path) -> None:
+    indexed = index_dataset.fn(f"imagefolder:{photos}", root=root, data=root)
+    path = next((root / "datasets").rglob("*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptFileError):
+        read_index(indexed)
