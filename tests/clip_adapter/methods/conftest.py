@@ -1,0 +1,72 @@
+"""Small few-shot tasks that a method can get partly right."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clip_adapter.methods import FewShotTask
+
+DIM = 16
+
+MakeTask = Callable[..., FewShotTask]
+
+
+def _make_task(
+    *, seed: int = 0, shots: int = 2, n_classes: int = 3, n_val: int = 8, logit_scale: float = 20.0
+) -> FewShotTask:
+    """Noisy features around class centres, and prototypes that know the centres vaguely.
+
+    The text side depends on the number of classes alone: tasks of one number share it.
+    """
+    centres = np.random.default_rng(n_classes).normal(size=(2, n_classes, DIM))
+    generator = np.random.default_rng([seed, shots])
+    train_labels = generator.permutation(np.repeat(np.arange(n_classes), shots))
+    val_labels = np.resize(np.arange(n_classes), n_val)
+
+    def features(labels: np.ndarray) -> np.ndarray:
+        noisy = centres[0][labels] + 0.8 * generator.normal(size=(len(labels), DIM))
+        single: np.ndarray = noisy.astype(np.float32)
+        return single
+
+    return FewShotTask(
+        train_features=features(train_labels),
+        train_labels=train_labels,
+        val_features=features(val_labels),
+        val_labels=val_labels,
+        class_prototypes=(centres[0] + centres[1]).astype(np.float32),
+        logit_scale=logit_scale,
+        class_names=tuple(f"class {number}" for number in range(n_classes)),
+        shots=shots,
+        seed=seed,
+    )
+
+
+def _permute_classes(task: FewShotTask, order: Sequence[int]) -> FewShotTask:
+    number_of = np.argsort(order)
+    return replace(
+        task,
+        train_labels=number_of[task.train_labels],
+        val_labels=number_of[task.val_labels],
+        class_prototypes=task.class_prototypes[list(order)],
+        class_names=tuple(task.class_names[number] for number in order),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_task() -> MakeTask:
+    """Make a task; the same arguments make the same one."""
+    return _make_task
+
+
+@pytest.fixture(scope="session")
+def permute_classes() -> Callable[[FewShotTask, Sequence[int]], FewShotTask]:
+    """The same task with its classes in another order."""
+    return _permute_classes
+
+
+@pytest.fixture(scope="session")
+def pictures() -> np.ndarray:
+    """Raw features that no task was fitted to."""
+    return np.random.default_rng(99).normal(size=(20, DIM)).astype(np.float32)
