@@ -54,7 +54,7 @@ def main() -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
-    except (ClipAdapterError, FeatureCacheError) as error:
+    except (ClipAdapterError, FeatureCacheError, OSError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(
             f"error: {error}", markup=False, style="red"
         )

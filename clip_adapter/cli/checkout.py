@@ -46,6 +46,8 @@ def load_flow(name: str, *, root: Path) -> Any:
 
 def _quiet_prefect(root: Path) -> None:
     """Settings Prefect reads when it is imported; what the user has set stays."""
+    # Prefect makes its own folder, but not the ones above it.
+    root.mkdir(parents=True, exist_ok=True)
     ours = {
         "PREFECT_HOME": str(root / "prefect"),
         "PREFECT_LOGGING_LEVEL": "CRITICAL",

@@ -1,7 +1,10 @@
 """From a model name to frozen towers, or one clear reason why not."""
 
 import copy
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import open_clip
@@ -55,7 +58,7 @@ def load_encoder(
 
 def _create(name: ModelName, device: torch.device) -> tuple[Any, Any]:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet_root_logger():
             # The wrong activation function changes every feature: not a matter for a warning.
             warnings.filterwarnings("error", message="QuickGELU mismatch")
             model, _, transform = open_clip.create_model_and_transforms(
@@ -86,6 +89,21 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (RuntimeError, ValueError, OSError, UserWarning)) and lines:
         return " ".join(lines)
     return " ".join([type(error).__name__, *lines])
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """Keep open_clip's remarks, which it makes to the root logger, from a person's terminal.
+
+    Whatever matters among them is an error here.
+    """
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def _identity(model: nn.Module, config: dict[str, Any]) -> EncoderIdentity:
