@@ -19,19 +19,26 @@ class Probe:
     def __init__(self, url: str, *, seconds: float = 4.0) -> None:
         self.url = url
         self._deadline = time.monotonic() + seconds
-        self._answered = threading.Event()
+        self._answered = False
+        self._settled = threading.Event()
         threading.Thread(target=self._ask, args=(seconds,), daemon=True).start()
 
     def answers(self) -> bool:
         """Whether any HTTP answer came, within the seconds given since the question was asked."""
-        return self._answered.wait(max(0.0, self._deadline - time.monotonic()))
+        self._settled.wait(max(0.0, self._deadline - time.monotonic()))
+        return self._answered
 
     def _ask(self, seconds: float) -> None:
-        request = urllib.request.Request(self.url, method="HEAD")  # noqa: S310  # http(s), from open_clip's table or the user's setting
-        try:
-            urllib.request.urlopen(request, timeout=seconds).close()  # noqa: S310  # the same
-        except urllib.error.HTTPError:
-            pass  # an answer all the same
-        except (OSError, ValueError, http.client.HTTPException):
-            return  # no answer, not a URL, not HTTP
-        self._answered.set()
+        self._answered = _answers(self.url, seconds=seconds)
+        self._settled.set()  # a host that refuses is not waited for
+
+
+def _answers(url: str, *, seconds: float) -> bool:
+    try:
+        request = urllib.request.Request(url, method="HEAD")  # noqa: S310  # http(s), from open_clip's table or the user's setting
+        urllib.request.urlopen(request, timeout=seconds).close()  # noqa: S310  # the same
+    except urllib.error.HTTPError:
+        return True  # an answer all the same
+    except (OSError, ValueError, http.client.HTTPException):
+        return False  # nobody there, no URL, or no HTTP
+    return True

@@ -1,0 +1,118 @@
+"""Whether a model's weights can be had, found out on loopback only."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from clip_adapter.encoders import ModelName, check_available, parse_model_name
+from clip_adapter.encoders.errors import EncoderError, NoNetworkError
+from clip_adapter.network import Probe
+
+HUB_MODELS = ("ViT-B-32:laion2b_s34b_b79k", "ViT-B-32:openai", "hf-hub:laion/CLIP-ViT-B-32")
+
+pytestmark = pytest.mark.usefixtures("no_cache")
+
+
+def use_hub(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
+
+
+def cache_on_hub(model: ModelName, home: Path, *, file: str) -> None:
+    """Lay a file down as the hub's own cache does."""
+    repository = model.architecture.removeprefix("hf-hub:").replace("/", "--")
+    folder = home / "hub" / f"models--{repository}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0123")
+    (folder / "snapshots" / "0123").mkdir(parents=True)
+    (folder / "snapshots" / "0123" / file).touch()
+
+
+@pytest.mark.parametrize("name", HUB_MODELS)
+def test_without_a_network_the_host_and_the_ways_around_it_are_named(
+    name: str, closed_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(closed_host, monkeypatch)
+    start = time.monotonic()
+    with pytest.raises(NoNetworkError) as refusal:
+        check_available(parse_model_name(name))
+    assert time.monotonic() - start < 10.0
+    for word in (name, closed_host, "local-dir:", "ARCHITECTURE:PATH", "glyphs"):
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", HUB_MODELS)
+def test_a_hub_that_answers_is_enough(
+    name: str, weights_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(weights_host, monkeypatch)
+    check_available(parse_model_name(name))
+
+
+@pytest.mark.parametrize("file", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_what_the_hub_gave_before_needs_no_network(
+    file: str, no_cache: Path, closed_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(closed_host, monkeypatch)
+    model = parse_model_name("hf-hub:laion/CLIP-ViT-B-32")
+    cache_on_hub(model, no_cache, file=file)
+    check_available(model)
+
+
+def test_weights_at_a_url_are_asked_of_their_own_host(
+    register: Callable[..., None],
+    weights_host: str,
+    closed_host: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_hub(closed_host, monkeypatch)
+    register(tag="away", url=f"{weights_host}/open_clip_model.safetensors")
+    check_available(parse_model_name("tiny:away"))
+
+
+def test_a_url_out_of_reach_names_its_host(register: Callable[..., None], closed_host: str) -> None:
+    register(tag="away", url=f"{closed_host}/models/away.safetensors")
+    with pytest.raises(NoNetworkError, match=f"{closed_host} does not answer"):
+        check_available(parse_model_name("tiny:away"))
+
+
+def test_what_a_url_gave_before_needs_no_network(
+    register: Callable[..., None], no_cache: Path, closed_host: str
+) -> None:
+    register(tag="away", url=f"{closed_host}/models/away.safetensors")
+    (no_cache / ".cache" / "clip").mkdir(parents=True)
+    (no_cache / ".cache" / "clip" / "away.safetensors").touch()
+    check_available(parse_model_name("tiny:away"))
+
+
+def test_local_weights_are_asked_of_nobody(
+    tiny_folder: Path, closed_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(closed_host, monkeypatch)
+    check_available(parse_model_name(f"local-dir:{tiny_folder}"))
+    check_available(parse_model_name(f"RN50:{tiny_folder}/open_clip_model.safetensors"))
+
+
+def test_a_question_that_is_under_way_is_not_asked_again(
+    weights_host: str, closed_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(closed_host, monkeypatch)
+    answered = Probe(weights_host)
+    assert answered.answers()
+    answered.url = closed_host  # as if the host had answered before it went away
+    check_available(parse_model_name("ViT-B-32:openai"), probe=answered)
+
+
+def test_a_question_to_another_host_does_not_count(
+    weights_host: str, closed_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(closed_host, monkeypatch)
+    with pytest.raises(NoNetworkError, match=closed_host):
+        check_available(parse_model_name("ViT-B-32:openai"), probe=Probe(weights_host))
+
+
+def test_a_missing_network_is_a_connection_error() -> None:
+    assert issubclass(NoNetworkError, EncoderError)
+    assert issubclass(NoNetworkError, ConnectionError)
