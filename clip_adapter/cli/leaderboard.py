@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 __all__ = ["leaderboard_table"]
@@ -23,10 +24,14 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Table:
         ),
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),  # five shots fit into 80 columns
+        pad_edge=False,
+        show_edge=False,
     )
-    table.add_column("method")
+    table.add_column("method", no_wrap=True)
     for shot in shots:
-        table.add_column(_heading(shot), justify="right")
+        table.add_column(_heading(shot), justify="right", no_wrap=True)
     cells = {(row["method"], row["settings_fingerprint"], row["shots"]): row for row in rows}
     best = {shot: max(r["accuracy_mean"] for r in rows if r["shots"] == shot) for shot in shots}
     for method, settings in dict.fromkeys(
@@ -39,12 +44,12 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _heading(shots: int) -> str:
-    return "no shots" if shots == 0 else f"{shots} shot{'s' if shots > 1 else ''}"
+    return {0: "none", 1: "1 shot"}.get(shots, f"{shots} shots")
 
 
 def _cell(row: dict[str, Any] | None, best: float) -> str:
     if row is None:
         return ""
     mean, interval = row["accuracy_mean"], row["accuracy_ci95"]
-    text = f"{100 * mean:.1f}" if interval is None else f"{100 * mean:.1f} ± {100 * interval:4.1f}"
+    text = f"{100 * mean:.1f}" if interval is None else f"{100 * mean:.1f} ±{100 * interval:4.1f}"
     return f"[bold]{text}[/bold]" if mean == best else text

@@ -15,6 +15,7 @@ __all__ = [
     "MaxBad",
     "Model",
     "Root",
+    "parse_numbers",
     "parse_settings",
 ]
 
@@ -51,22 +52,29 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 MaxBad = Annotated[
-    float, typer.Option("--max-bad-fraction", help="Fail if more files than this are unreadable.")
+    float,
+    typer.Option(
+        "--max-bad-fraction", min=0, max=1, help="Fail if more files than this are unreadable."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
-def parse_numbers(text: str) -> list[int]:
-    """Whole numbers between commas.
+def parse_numbers(text: str, *, at_least: int = 0) -> list[int]:
+    """Whole numbers between commas, none below `at_least`.
 
     Raises:
         typer.BadParameter: for anything else.
     """
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
         message = f"{text!r} is not a list of whole numbers like 1,2,4"
         raise typer.BadParameter(message) from None
+    if min(numbers) < at_least:
+        message = f"{min(numbers)} is too small; expected numbers of {at_least} or more"
+        raise typer.BadParameter(message)
+    return numbers
 
 
 def parse_settings(texts: list[str]) -> dict[str, dict[str, Any]]:

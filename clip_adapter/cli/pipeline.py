@@ -87,7 +87,7 @@ def train(
     places = Settings.of(root=root, data=data)
     asked = {
         "methods": [name.strip() for name in methods.split(",")],
-        "shots": parse_numbers(shots),
+        "shots": parse_numbers(shots, at_least=1),
         "seeds": parse_numbers(seeds),
         "settings": parse_settings(settings or []),
     }
@@ -110,8 +110,9 @@ def demo(root: Root = None, as_json: Json = False) -> None:
     places = Settings.of(root=root)
     console = Console(stderr=as_json, highlight=False)
     console.print(
-        "Encoding 1,797 handwritten digits with the built-in CLIP, then training adapters on the\n"
-        f"cached features. Everything is written to [bold]{places.absolute_root}[/bold]\n"
+        "Encoding 1,797 handwritten digits with the built-in CLIP, then training adapters\n"
+        f"on the cached features. Everything is written to\n{places.absolute_root}\n",
+        soft_wrap=True,
     )
     flow = load_flow("train_adapters", root=places.absolute_root)
     trained = flow("digits", "glyphs", **_folders(places, None))
@@ -158,14 +159,16 @@ def _show_training(trained: Any, root: Path, *, as_json: bool) -> None:
 
 
 def _show_files_and_next_steps(console: Console, root: Path) -> None:
-    console.print(f"\nFiles below {root}:")
+    lines = [f"\nFiles below {root}:"]
     for entry in summaries.stored_files(root):
         folder = Path(entry["folder"]).relative_to(root)
         short = "/".join(part[:12] for part in folder.parts)
-        console.print(f"  {short:<40} {entry['files']:>4} files {entry['bytes'] / 1e6:8.2f} MB")
-    console.print(
-        "\nWhere to go next:\n"
-        '  .venv/bin/clip-adapter sql "SELECT method, shots, accuracy_mean FROM leaderboard"\n'
-        "  .venv/bin/clip-adapter train imagefolder:PATH     your own images, class/picture.jpg\n"
-        "  .venv/bin/clip-adapter --help                     and README.md for nightly runs"
-    )
+        lines.append(f"  {short:<36} {entry['files']:>4} files {entry['bytes'] / 1e6:8.2f} MB")
+    lines += [
+        "\nWhere to go next:",
+        '  clip-adapter sql "SELECT method, shots, accuracy_mean FROM leaderboard"',
+        "  clip-adapter train imagefolder:PATH    your own images, as class/picture.jpg",
+        "  clip-adapter --help                    and README.md for nightly runs",
+        "(clip-adapter lives in .venv/bin; `. .venv/bin/activate` puts it on the PATH.)",
+    ]
+    console.print("\n".join(lines), soft_wrap=True, markup=False)

@@ -76,7 +76,8 @@ def show_extraction(console: Console, summary: dict[str, Any]) -> None:
     rate = f" ({summary['images_per_second']:,.0f} images/s)" if summary["encoded"] else ""
     console.print(
         f"[bold]{summary['encoded']:,} images encoded[/bold]{rate}, {summary['reused']:,} reused, "
-        f"{summary['prompts_encoded']} prompts encoded, {summary['quarantined']} quarantined"
+        f"{summary['prompts_encoded']} prompts encoded, {summary['quarantined']} quarantined",
+        soft_wrap=True,
     )
     if summary["leaked"]:
         console.print(
