@@ -12,7 +12,7 @@ from tasks.references import EncodedDataset
 __all__ = ["extract_features"]
 
 
-@flow(name="extract-features")
+@flow(name="extract-features", result_serializer="json")
 def extract_features(
     dataset: str = "digits",
     model: str = "glyphs",

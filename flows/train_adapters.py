@@ -24,7 +24,7 @@ class Trained:
     runs: TrainedRuns
 
 
-@flow(name="train-adapters")
+@flow(name="train-adapters", result_serializer="json")
 def train_adapters(
     dataset: str = "digits",
     model: str = "glyphs",

@@ -30,7 +30,7 @@ IMAGES_A_FILE = 512
 """How many features are written at once: what a crash can lose."""
 
 
-@task(name="encode-dataset", cache_policy=NO_CACHE)
+@task(name="encode-dataset", cache_policy=NO_CACHE, result_serializer="json")
 def encode_dataset(dataset: IndexedDataset, *, model: str, device: str = "cpu") -> EncodedDataset:
     """Encode what the cache lacks; what it holds is never encoded again.
 

@@ -15,7 +15,7 @@ from tasks.stored_indexes import write_index
 __all__ = ["index_dataset"]
 
 
-@task(name="index-dataset", cache_policy=NO_CACHE)
+@task(name="index-dataset", cache_policy=NO_CACHE, result_serializer="json")
 def index_dataset(
     dataset: str,
     *,

@@ -12,7 +12,7 @@ from clip_adapter.runs import query
 __all__ = ["publish_leaderboard"]
 
 
-@task(name="publish-leaderboard", cache_policy=NO_CACHE)
+@task(name="publish-leaderboard", cache_policy=NO_CACHE, result_serializer="json")
 def publish_leaderboard(*, root: Path, dataset: str) -> None:
     """Publish the `leaderboard` rows of one dataset as a table artifact."""
     rows = query(root, "SELECT * FROM leaderboard").to_pylist()

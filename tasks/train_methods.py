@@ -27,7 +27,7 @@ class SweepError(ClipAdapterError, RuntimeError):
     """Some methods of a sweep could not be trained; the others are on record."""
 
 
-@task(name="train-methods", cache_policy=NO_CACHE)
+@task(name="train-methods", cache_policy=NO_CACHE, result_serializer="json")
 def train_methods(
     encoded: EncodedDataset,
     *,

@@ -1,0 +1,52 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+import clip_adapter
+from clip_adapter.cli.app import app
+
+COMMANDS = ["demo", "extract", "train", "sql", "cache", "cache stats", "cache verify", "datasets"]
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_every_command_explains_itself(command: Callable[..., Any], name: str) -> None:
+    outcome = command(*name.split(), "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "Usage: " in outcome.out
+    assert f"{name} [OPTIONS]" in outcome.out
+
+
+def test_these_are_all_the_commands() -> None:
+    assert sorted(_names(get_command(app))) == sorted(COMMANDS)
+
+
+def test_every_command_takes_a_root() -> None:
+    groups = {"cache"}
+    root = get_command(app)
+    for name in set(COMMANDS) - groups:
+        assert "--root" in _options(root, name)
+
+
+def test_every_command_with_a_summary_can_say_it_in_json() -> None:
+    root = get_command(app)
+    for name in set(COMMANDS) - {"cache", "sql"}:
+        assert "--json" in _options(root, name)
+    assert "--format" in _options(root, "sql")
+
+
+def test_the_version_is_printed_alone(command: Callable[..., Any]) -> None:
+    assert command("--version").out == f"{clip_adapter.__version__}\n"
+
+
+def _names(group: Any, prefix: str = "") -> Iterator[str]:
+    for name, sub in getattr(group, "commands", {}).items():
+        yield f"{prefix}{name}"
+        yield from _names(sub, f"{prefix}{name} ")
+
+
+def _options(group: Any, name: str) -> set[str]:
+    for part in name.split():
+        group = group.commands[part]
+    return {option for parameter in group.params for option in parameter.opts}

@@ -1,0 +1,123 @@
+"""What cannot be done is said in one message, with a non-zero exit and nothing half-written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+
+
+def assert_refused(outcome: Any, *words: str) -> None:
+    assert outcome.code not in {0, None}
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+    for word in words:
+        assert word in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--methods", "clip-adaptr"], ["'clip-adaptr'", "'clip-adapter'"]),
+        (["--set", "clip-adapter.epoch=2"], ["'epoch'", "'epochs'"]),
+        (["--set", "clip-adaptr.epochs=2"], ["'clip-adaptr'", "'clip-adapter'"]),
+        (["--set", "clip-adapter.reduction=many"], ["reduction", "many"]),
+        (["--set", "epochs=2"], ["METHOD.SETTING=VALUE"]),
+        (["--shots", "one"], ["'one'", "whole numbers"]),
+        (["--shots", "2,0"], ["0 is too small", "1 or more"]),
+        (["--seeds", "-1"], ["-1 is too small", "0 or more"]),
+        (["--max-bad-fraction", "7"], ["7.0", "range"]),
+        (["--model", "glyph"], ["'glyph'", "'glyphs'"]),
+        (["--model", "ViT-B-32:openia"], ["'openia'", "'openai'"]),
+        (["--model", "ViT-B-32"], ["names no weights"]),
+        (["--model", "local-dir:/nowhere"], ["/nowhere", "open_clip_config.json"]),
+        (["--model", "ViT-B-32:/nowhere/weights.safetensors"], ["/nowhere/weights.safetensors"]),
+        (["--images", "/nowhere"], ["--images"]),
+        (["--shotz", "1"], ["--shotz", "--shots"]),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_option_of_train_is_explained(
+    train: Command, root: Path, arguments: list[str], words: list[str]
+) -> None:
+    assert_refused(train(*arguments), *words)
+    assert not root.exists()
+
+
+def test_an_unknown_command_names_the_nearest(command: Command) -> None:
+    assert_refused(command("trian"), "trian", "train")
+
+
+def test_an_unknown_dataset_names_the_nearest(command: Command, root: Path) -> None:
+    assert_refused(command("extract", "digit", "--root", root), "'digit'", "'digits'")
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "empty", "class-without-images", "one-class"])
+def test_a_folder_without_a_dataset_is_explained(
+    command: Command, root: Path, tmp_path: Path, tiny_model: str, folder: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "class-without-images" / "cat").mkdir(parents=True)
+    (tmp_path / "one-class" / "cat").mkdir(parents=True)
+    (tmp_path / "one-class" / "cat" / "a.jpg").touch()
+    place = tmp_path / folder
+    assert_refused(
+        command("train", f"imagefolder:{place}", "--root", root, "--model", tiny_model), str(place)
+    )
+    assert not root.exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_class_with_fewer_images_than_shots_is_named(
+    train: Command, root: Path, photos: Path
+) -> None:
+    for number in range(3, 30):
+        (photos / "green" / f"{number:03d}.jpg").unlink()
+    assert_refused(train("--shots", "4"), "'green'", "4 shots")
+    assert not (root / "runs").exists()
+    assert not list(root.rglob("*.tmp*"))
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_folder_of_broken_images_is_refused(extract: Command, root: Path, photos: Path) -> None:
+    for path in photos.rglob("*.jpg"):
+        path.write_bytes(b"broken")
+    assert_refused(extract(), "90 of the 90 files")
+    assert not list(root.rglob("*.parquet"))
+
+
+def test_a_missing_root_is_explained(command: Command, root: Path) -> None:
+    assert_refused(command("sql", "SELECT 1", "--root", root), str(root), "--root")
+    assert not root.exists()
+
+
+def test_a_root_that_is_a_file_is_explained(train: Command, root: Path) -> None:
+    root.write_text("not a folder")
+    assert_refused(train(), str(root))
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("SELECT * FROM leaderbord", ["leaderbord", "leaderboard"]),
+        ("SELECT acuracy_mean FROM leaderboard", ["acuracy_mean", "accuracy_mean"]),
+        ("DROP VIEW runs", ["SELECT"]),
+        ("SELEC 1", ["SELEC"]),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_explained(
+    command: Command, root: Path, question: str, words: list[str]
+) -> None:
+    root.mkdir()
+    assert_refused(command("sql", question, "--root", root), *words)
+
+
+def test_a_question_that_takes_too_long_is_stopped(command: Command, root: Path) -> None:
+    root.mkdir()
+    endless = "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 3"
+    assert_refused(
+        command("sql", endless, "--max-seconds", "0.2", "--root", root), "stopped after 0.2 s"
+    )

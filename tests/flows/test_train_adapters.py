@@ -1,0 +1,61 @@
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from clip_adapter.datasets import NotEnoughImagesError
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.runs import query
+from flows.train_adapters import Trained, train_adapters
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def train(folder: Path, model: str, root: Path, **parameters: Any) -> Trained:
+    quick = {"clip-adapter": {"epochs": 2}}
+    asked = {"shots": [1], "seeds": [1, 2], "settings": quick} | parameters
+    trained: Any = train_adapters(f"imagefolder:{folder}", model, root=str(root), **asked)
+    return cast("Trained", trained)  # Prefect's types hold a state possible, too
+
+
+def test_the_same_flow_run_again_encodes_and_trains_nothing(
+    photos: Path, root: Path, tiny_model: str
+) -> None:
+    first = train(photos, tiny_model, root)
+    files = sorted(root.rglob("*"))
+    again = train(photos, tiny_model, root)
+    assert (first.encoded.n_encoded, first.runs.n_trained, first.runs.n_reused) == (90, 5, 0)
+    assert (again.encoded.n_encoded, again.runs.n_trained, again.runs.n_reused) == (0, 0, 5)
+    assert sorted(root.rglob("*")) == files
+    board = query(root, "SELECT method, shots, seeds FROM leaderboard ORDER BY ALL").to_pylist()
+    assert [tuple(row.values()) for row in board] == [
+        ("clip-adapter", 1, 2),
+        ("linear-probe", 1, 2),
+        ("zero-shot", 0, 1),
+    ]
+
+
+def test_too_many_shots_record_nothing(photos: Path, root: Path, tiny_model: str) -> None:
+    with pytest.raises(NotEnoughImagesError, match="has too few images for 40 shots"):
+        train(photos, tiny_model, root, shots=[1, 40])
+    assert not (root / "runs").exists()
+
+
+def test_a_misspelt_setting_is_refused_before_anything_is_read(
+    photos: Path, root: Path, tiny_model: str
+) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'epochs'"):
+        train(photos, tiny_model, root, settings={"clip-adapter": {"epoch": 2}})
+    assert not root.exists()
+
+
+def test_what_prefect_keeps_of_a_failure_is_no_pickle(
+    photos: Path, root: Path, tiny_model: str
+) -> None:
+    storage = Path(os.environ["PREFECT_HOME"]) / "storage"
+    before = set(storage.glob("*"))
+    with pytest.raises(NotEnoughImagesError):
+        train(photos, tiny_model, root, shots=[40])
+    kept = [path.read_bytes() for path in set(storage.glob("*")) - before]
+    assert [text for text in kept if b"gASV" in text or b"gAWV" in text] == []
