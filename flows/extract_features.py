@@ -44,8 +44,5 @@ def extract_features(
         max_bad_fraction=max_bad_fraction,
     )
     encoded = encode_dataset(indexed, model=model, device=choose_device(device))
-    get_run_logger().info(
-        f"{encoded.n_encoded} images encoded, {encoded.n_reused} reused, "
-        f"{indexed.n_quarantined} quarantined"
-    )
+    get_run_logger().info(encoded.summary)
     return encoded

@@ -8,7 +8,11 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from clip_adapter.encoders import parse_model_name
 from clip_adapter.methods import create_method
-from flows.extract_features import extract_features
+from clip_adapter.settings import Settings
+from tasks.devices import choose_device
+from tasks.encode_dataset import encode_dataset
+from tasks.index_dataset import index_dataset
+from tasks.plans import check_splits
 from tasks.publish_leaderboard import publish_leaderboard
 from tasks.references import EncodedDataset, TrainedRuns
 from tasks.train_methods import train_methods
@@ -59,15 +63,18 @@ def train_adapters(
     for method in {*methods, *(settings or {})}:
         create_method(method, (settings or {}).get(method))
     parse_model_name(model)
-    encoded = extract_features(
+    device = choose_device(device)
+    places = Settings.of(root=root, data=data)
+    indexed = index_dataset(
         dataset,
-        model,
-        images=images,
-        root=root,
-        data=data,
-        device=device,
+        root=places.absolute_root,
+        data=places.data_folder,
+        images=Settings.folder(images),
         max_bad_fraction=max_bad_fraction,
     )
+    check_splits(indexed, shots=shots, seeds=seeds)
+    encoded = encode_dataset(indexed, model=model, device=device)
+    get_run_logger().info(encoded.summary)
     runs = train_methods(
         encoded,
         methods=methods,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from clip_adapter.datasets import DatasetError, DatasetIndex, FewShotSplit, sample_few_shot
 from clip_adapter.methods import Method
 from tasks.provenance import digest_code, digest_settings, digest_values
-from tasks.references import EncodedDataset
+from tasks.references import EncodedDataset, IndexedDataset
+from tasks.stored_indexes import read_index
 
-__all__ = ["PlannedRun", "plan_runs"]
+__all__ = ["PlannedRun", "check_splits", "plan_runs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,11 @@ class PlannedRun:
         return self.split.seed if self.method.learns else None
 
 
+def check_splits(dataset: IndexedDataset, *, shots: Sequence[int], seeds: Sequence[int]) -> None:
+    """Raise what `plan_runs` would raise, before any image has been encoded."""
+    _sample_splits(read_index(dataset), shots=shots, seeds=seeds)
+
+
 def plan_runs(
     encoded: EncodedDataset,
     index: DatasetIndex,
@@ -54,19 +60,25 @@ def plan_runs(
         NotEnoughImagesError: if a class has fewer images than shots.
         DatasetError: if there is nothing to test on.
     """
-    if len(index.rows("test")) == 0:
-        raise DatasetError(
-            f"dataset {index.source.name!r} has no test image: add images, or a test folder"
-        )
-    splits = [
-        sample_few_shot(index, shots=shot, seed=seed)
-        for shot in sorted(set(shots))
-        for seed in sorted(set(seeds))
-    ]
+    splits = _sample_splits(index, shots=shots, seeds=seeds)
     return [
         _plan(encoded, index, method, split)
         for method in methods
         for split in (splits if method.learns else splits[:1])
+    ]
+
+
+def _sample_splits(
+    index: DatasetIndex, *, shots: Sequence[int], seeds: Sequence[int]
+) -> list[FewShotSplit]:
+    if len(index.rows("test")) == 0:
+        raise DatasetError(
+            f"dataset {index.source.name!r} has no test image: add images, or a test folder"
+        )
+    return [
+        sample_few_shot(index, shots=shot, seed=seed)
+        for shot in sorted(set(shots))
+        for seed in sorted(set(seeds))
     ]
 
 

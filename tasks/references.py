@@ -62,6 +62,14 @@ class EncodedDataset:
         """Encoding rate, 0 when nothing was encoded."""
         return self.n_encoded / self.seconds if self.seconds > 0 else 0.0
 
+    @property
+    def summary(self) -> str:
+        """One line for a log."""
+        return (
+            f"{self.n_encoded} images encoded, {self.n_reused} reused, "
+            f"{self.dataset.n_quarantined} quarantined"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedRuns:
