@@ -28,7 +28,7 @@ def assert_refused(outcome: Any, *words: str) -> None:
         (["--shots", "one"], ["'one'", "whole numbers"]),
         (["--shots", "2,0"], ["0 is too small", "1 or more"]),
         (["--seeds", "-1"], ["-1 is too small", "0 or more"]),
-        (["--max-bad-fraction", "7"], ["7.0", "range"]),
+        (["--max-bad-fraction", "7"], ["--max-bad-fraction", "1"]),
         (["--model", "glyph"], ["'glyph'", "'glyphs'"]),
         (["--model", "ViT-B-32:openia"], ["'openia'", "'openai'"]),
         (["--model", "ViT-B-32"], ["names no weights"]),
