@@ -55,10 +55,25 @@ def main() -> NoReturn:
     try:
         app()
     except (ClipAdapterError, FeatureCacheError, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"error: {error}", markup=False, style="red"
-        )
+        _say(f"error: {error}")
         sys.exit(1)
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not _was_interrupted(error):
+            raise
+        _say("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _say(message: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False, style="red")
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether this is Ctrl-C, or what came of it.
+
+    Ctrl-C ends Prefect's private server as well, about which its client then complains.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -54,5 +54,8 @@ def _quiet_prefect(root: Path) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
+    if "PREFECT_API_URL" not in os.environ:
+        # Ctrl-C ends the private server too; do not look for it for a minute.
+        ours["PREFECT_CLIENT_MAX_RETRIES"] = "1"
     for name, value in ours.items():
         os.environ.setdefault(name, value)
