@@ -1,0 +1,1 @@
+"""Worked examples that belong to the checkout, not to the wheel."""
