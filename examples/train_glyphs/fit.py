@@ -26,6 +26,7 @@ class Settings:
     """How to train; the defaults are those of the published weights.
 
     Attributes:
+        steps: few on purpose; the model card says why, and what 1,500 bring.
         batch_size: drawings a step; each is seen through two cameras.
         same_drawing: weight of the self-supervised loss beside the captions' loss.
     """
