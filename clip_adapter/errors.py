@@ -20,7 +20,7 @@ class UnknownNameError(ClipAdapterError, ValueError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        choices = sorted(known)
+        choices = list(known)
         # What the constructor was given stays in `args`: so the error survives pickling.
         super().__init__(kind, name, choices)
         self.kind, self.name, self.close = kind, name, nearest(name, choices)
@@ -31,9 +31,13 @@ class UnknownNameError(ClipAdapterError, ValueError):
         advice = (
             f"did you mean {' or '.join(repr(choice) for choice in self.close)}?"
             if self.close
-            else f"choose one of: {', '.join(choices[:20])}"
+            else f"choose one of: {', '.join(choices[:12])}{_more(len(choices) - 12)}"
         )
         return f"unknown {self.kind} {self.name!r}: {advice}"
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
 
 
 def nearest(name: str, known: Iterable[str], *, count: int = 3) -> list[str]:

@@ -16,7 +16,9 @@ class Settings(BaseSettings):
             the root when it is not set.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CLIP_ADAPTER_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CLIP_ADAPTER_", env_ignore_empty=True, frozen=True
+    )
 
     root: Path = Path("clip-adapter-store")
     data: Path | None = None

@@ -1,10 +1,10 @@
 """The main job: features from the cache, few-shot methods on top, results on record."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field
 
 from clip_adapter.encoders import parse_model_name
 from clip_adapter.methods import create_method
@@ -18,6 +18,10 @@ from tasks.references import EncodedDataset, TrainedRuns
 from tasks.train_methods import train_methods
 
 __all__ = ["Trained", "train_adapters"]
+
+
+Shots = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +38,8 @@ def train_adapters(
     model: str = "glyphs",
     *,
     methods: list[str] = ["zero-shot", "linear-probe", "clip-adapter"],  # noqa: B006  # a flow's defaults are shown as JSON and never changed
-    shots: list[PositiveInt] = [1, 2, 4, 8, 16],  # noqa: B006  # the same
-    seeds: list[NonNegativeInt] = [1, 2, 3],  # noqa: B006  # the same
+    shots: list[Shots] = [1, 2, 4, 8, 16],  # noqa: B006  # the same
+    seeds: list[Seed] = [1, 2, 3],  # noqa: B006  # the same
     settings: dict[str, dict[str, Any]] | None = None,
     images: str | None = None,
     root: str | None = None,

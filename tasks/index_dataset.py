@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from clip_adapter.datasets import build_index, open_dataset
+from clip_adapter.datasets import GENERATED, build_index, open_dataset
 from feature_cache import IndexStore
 from tasks.progress import say, track
 from tasks.references import IndexedDataset
@@ -38,7 +38,9 @@ def index_dataset(
     """
     # Pillow reports some hostile files to its log as well as by an exception.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    source = open_dataset(dataset, data=data, images=images)
+    # What we write ourselves belongs below the root, not among somebody's datasets.
+    place = root / "images" if dataset in GENERATED else data
+    source = open_dataset(dataset, data=place, images=images)
     with track(f"indexing {source.name}", total=len(source.files), unit="files") as advance:
         index = build_index(
             source, max_bad_fraction=max_bad_fraction, progress=lambda _: advance(1)

@@ -71,15 +71,25 @@ def plan_runs(
 def _sample_splits(
     index: DatasetIndex, *, shots: Sequence[int], seeds: Sequence[int]
 ) -> list[FewShotSplit]:
-    if len(index.rows("test")) == 0:
-        raise DatasetError(
-            f"dataset {index.source.name!r} has no test image: add images, or a test folder"
-        )
-    return [
+    splits = [
         sample_few_shot(index, shots=shot, seed=seed)
         for shot in sorted(set(shots))
         for seed in sorted(set(seeds))
     ]
+    _check_every_class_is_tested(index)
+    return splits
+
+
+def _check_every_class_is_tested(index: DatasetIndex) -> None:
+    names = index.source.class_names
+    tested = set(index.labels[index.rows("test")].tolist())
+    untested = [repr(name) for label, name in enumerate(names) if label not in tested]
+    if untested:
+        raise DatasetError(
+            f"{len(untested)} of {len(names)} classes of dataset {index.source.name!r} have no test "
+            f"image ({', '.join(untested[:5])}), so that an accuracy would leave them out: add "
+            "images, or sort them into train and test folders yourself"
+        )
 
 
 def _plan(

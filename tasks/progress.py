@@ -8,6 +8,7 @@ import prefect.runtime.deployment
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -39,7 +40,7 @@ def track(description: str, *, total: float, unit: str) -> Iterator[Advance]:
     console = Console(stderr=True)
     if console.is_terminal and not _in_a_deployment():
         with _bar(console, unit) as bar:
-            row = bar.add_task(description, total=total)
+            row = bar.add_task(escape(description), total=total)
             yield lambda units: bar.advance(row, units)
     else:
         yield (lines := _Lines(description, total=total, unit=unit)).advance

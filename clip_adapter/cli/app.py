@@ -1,6 +1,7 @@
 """The command's front door: the list of commands, and one line for every error."""
 
 import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -14,7 +15,7 @@ from feature_cache import FeatureCacheError
 
 __all__ = ["app", "main"]
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,12 +53,17 @@ def main() -> NoReturn:
     # On a busy machine, threads that spin while they wait for one another make small tensor
     # programs ten times slower. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Whoever ends this process ends Prefect's private server with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         app()
     except (ClipAdapterError, FeatureCacheError, OSError) as error:
         _say(f"error: {error}")
         sys.exit(1)
     except BaseException as error:
+        if _is_about_the_server(error):
+            _say(f"error: Prefect's server at PREFECT_API_URL does not answer: {error}")
+            sys.exit(1)
         if not _was_interrupted(error):
             raise
         _say("interrupted; what was finished is kept, and the same command goes on from there")
@@ -67,6 +73,10 @@ def main() -> NoReturn:
 
 def _say(message: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False, style="red")
+
+
+def _is_about_the_server(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and "Failed to reach API" in str(error)
 
 
 def _was_interrupted(error: BaseException | None) -> bool:

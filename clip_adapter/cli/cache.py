@@ -5,11 +5,13 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, stored_files
 from clip_adapter.errors import ClipAdapterError
+from clip_adapter.runs import MissingRootError
 from clip_adapter.settings import Settings
 from feature_cache import CorruptFileError, FeatureStore, stores, verify_file
 
@@ -22,34 +24,43 @@ class DamagedStoreError(ClipAdapterError, ValueError):
     """Files whose content is not what their name promises."""
 
 
+def existing_root(root: Path | None) -> Path:
+    """The root, if there is one: an empty answer about a misspelt folder would be a wrong one.
+
+    Raises:
+        MissingRootError: if it is not a folder.
+    """
+    place = Settings.of(root=root).absolute_root
+    if not place.is_dir():
+        raise MissingRootError(place)
+    return place
+
+
 @app.command()
 def stats(root: Root = None, as_json: Json = False) -> None:
     """What the cache holds: encoders, images, prompts, files, bytes."""
-    place = Settings.of(root=root).absolute_root
+    place = existing_root(root)
     rows = [_describe(store) for store in stores(place)]
     if as_json:
         print_json(rows)
         return
-    table = Table(title=f"feature cache in {place}", title_justify="left")
+    table = Table(title=escape(f"feature cache in {place}"), title_justify="left")
     for name in ("encoder", "model", "images", "prompts", "width", "files", "MB"):
         table.add_column(name, justify="left" if name in {"encoder", "model"} else "right")
     for row in rows:
         table.add_row(
             row["encoder"][:12],
-            row["model"],
+            escape(row["model"]),
             *[f"{row[name]:,}" for name in ("images", "prompts", "width", "files")],
             f"{row['bytes'] / 1e6:,.1f}",
         )
-    Console(highlight=False).print(table if rows else f"no features in {place} yet")
+    Console(highlight=False).print(table if rows else escape(f"no features in {place} yet"))
 
 
 @app.command()
 def verify(root: Root = None, as_json: Json = False) -> None:
     """Read every file and compare its content with the digest in its name."""
-    place = Settings.of(root=root).absolute_root
-    files = [
-        path for entry in stored_files(place) for path in Path(entry["folder"]).glob("*.parquet")
-    ]
+    files = stored_files(existing_root(root))
     damaged = [str(error) for path in files if (error := _damage(path)) is not None]
     if as_json:
         print_json({"files": len(files), "damaged": damaged})

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,20 @@ def load_flow(name: str, *, root: Path) -> Any:
     return getattr(module, name)
 
 
+def _check_writable(root: Path) -> None:
+    """Fail at once where Prefect's private server would fail for minutes."""
+    if any(sign in str(root) for sign in "?#%"):
+        message = f"Prefect cannot keep its database below {root}: choose a root without ?, # and %"
+        raise CheckoutError(message)
+    # Prefect makes its own folder, but not the ones above it.
+    (root / "prefect").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=root / "prefect"):
+        pass
+
+
 def _quiet_prefect(root: Path) -> None:
     """Settings Prefect reads when it is imported; what the user has set stays."""
-    # Prefect makes its own folder, but not the ones above it.
-    root.mkdir(parents=True, exist_ok=True)
+    _check_writable(root)
     ours = {
         "PREFECT_HOME": str(root / "prefect"),
         "PREFECT_LOGGING_LEVEL": "CRITICAL",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 __all__ = ["leaderboard_table"]
@@ -15,11 +16,10 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Table:
     interval (Student's t).
     """
     shots = sorted({row["shots"] for row in rows})
-    seeds = max(row["seeds"] for row in rows)
     table = Table(
-        title=f"{rows[0]['dataset']} with {rows[0]['model']}: test accuracy, %",
+        title=escape(f"{rows[0]['dataset']} with {rows[0]['model']}: test accuracy, %"),
         caption=(
-            f"mean ± 95 % interval over {seeds} seeds; hyper-parameters chosen on validation "
+            "mean ± 95 % interval over seeds; hyper-parameters chosen on validation "
             "images, the test split read once"
         ),
         title_justify="left",

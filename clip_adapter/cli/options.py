@@ -19,6 +19,8 @@ __all__ = [
     "parse_settings",
 ]
 
+LARGEST = 2**31 - 1  # what a column of the run store holds
+
 Root = Annotated[
     Path | None,
     typer.Option(
@@ -71,6 +73,9 @@ def parse_numbers(text: str, *, at_least: int = 0) -> list[int]:
     except ValueError:
         message = f"{text!r} is not a list of whole numbers like 1,2,4"
         raise typer.BadParameter(message) from None
+    if max(numbers) > LARGEST:
+        message = f"{max(numbers)} is too large; expected numbers up to {LARGEST}"
+        raise typer.BadParameter(message)
     if min(numbers) < at_least:
         message = f"{min(numbers)} is too small; expected numbers of {at_least} or more"
         raise typer.BadParameter(message)

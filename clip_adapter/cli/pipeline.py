@@ -1,6 +1,7 @@
 """Commands that run a flow: extract, train, demo."""
 
 import os
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from clip_adapter.cli.options import (
     parse_numbers,
     parse_settings,
 )
-from clip_adapter.datasets import open_dataset
+from clip_adapter.datasets import check_dataset
 from clip_adapter.network import Probe
 from clip_adapter.settings import Settings
 
@@ -122,7 +123,7 @@ def demo(root: Root = None, as_json: Json = False) -> None:
 
 
 def _check(dataset: str, model: str, places: Settings, images: Path | None, **asked: Any) -> None:
-    open_dataset(dataset, data=places.data_folder, images=images)
+    check_dataset(dataset, data=places.data_folder, images=images)
     hub = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
     probe = Probe(hub) if ":" in model and not model.startswith("local-dir:") else None
     # torch takes seconds to import: only for those who are about to use it, and meanwhile the
@@ -160,10 +161,10 @@ def _show_training(trained: Any, root: Path, *, as_json: bool) -> None:
 
 def _show_files_and_next_steps(console: Console, root: Path) -> None:
     lines = [f"\nFiles below {root}:"]
-    for entry in summaries.stored_files(root):
-        folder = Path(entry["folder"]).relative_to(root)
-        short = "/".join(part[:12] for part in folder.parts)
-        lines.append(f"  {short:<36} {entry['files']:>4} files {entry['bytes'] / 1e6:8.2f} MB")
+    for folder, files in groupby(summaries.stored_files(root), key=lambda file: file.parent):
+        sizes = [file.stat().st_size for file in files]
+        short = "/".join(part[:12] for part in folder.relative_to(root).parts)
+        lines.append(f"  {short:<36} {len(sizes):>4} files {sum(sizes) / 1e6:8.2f} MB")
     lines += [
         "\nWhere to go next:",
         '  clip-adapter sql "SELECT method, shots, accuracy_mean FROM leaderboard"',

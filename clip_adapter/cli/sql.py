@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clip_adapter.cli.options import Root
-from clip_adapter.runs import VIEWS, query
+from clip_adapter.runs import VIEWS, QueryError, query
 from clip_adapter.settings import Settings
 
 __all__ = ["Format", "sql"]
@@ -32,34 +33,45 @@ def sql(
         Format, typer.Option("--format", help="How to write the answer.")
     ] = Format.TABLE,
     max_seconds: Annotated[
-        float | None, typer.Option(help="Give up after so many seconds.", show_default=False)
+        float | None,
+        typer.Option(min=0.01, help="Give up after so many seconds.", show_default=False),
     ] = None,
     root: Root = None,
 ) -> None:
     """Ask DuckDB about runs, metrics and predictions; nothing is locked or written."""
     answer = query(Settings.of(root=root).absolute_root, question, max_seconds=max_seconds)
-    rows = [{name: _plain(value) for name, value in row.items()} for row in answer.to_pylist()]
+    # By position: two columns of an answer may have one name.
+    names = answer.column_names
+    rows = list(zip(*(map(_plain, column.to_pylist()) for column in answer.columns), strict=True))
     if form is Format.JSON:
-        print(json.dumps(rows, indent=2, default=str))  # noqa: T201  # rich would wrap it
+        _print_json(names, rows)
     elif form is Format.CSV:
-        writer = csv.DictWriter(sys.stdout, answer.column_names)
-        writer.writeheader()
-        writer.writerows(rows)
+        csv.writer(sys.stdout).writerows([names, *rows])
     else:
-        _print_table(answer.column_names, rows)
+        _print_table(names, rows)
 
 
-def _print_table(names: list[str], rows: list[dict[str, Any]]) -> None:
+def _print_json(names: list[str], rows: list[tuple[Any, ...]]) -> None:
+    if len(set(names)) < len(names):
+        message = f"two columns have one name ({', '.join(names)}): rename one with AS for JSON"
+        raise QueryError(message)
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    print(json.dumps(records, indent=2, default=str))  # noqa: T201  # rich would wrap it
+
+
+def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:
     table = Table(caption=f"{len(rows):,} row{'s' if len(rows) != 1 else ''}")
-    for name in names:
-        numbers = all(isinstance(row[name], int | float) for row in rows)
+    for place, name in enumerate(names):
+        numbers = all(isinstance(row[place], int | float) for row in rows)
         table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[Text(_shown(value)) for value in row.values()])
+        table.add_row(*[Text(_shown(value)) for value in row])
     Console(highlight=False).print(table)
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return None  # JSON has no NaN
     return value.hex() if isinstance(value, bytes) else value
 
 

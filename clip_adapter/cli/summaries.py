@@ -8,6 +8,7 @@ from rich.console import Console
 
 from clip_adapter.cli.leaderboard import leaderboard_table
 from clip_adapter.runs import query
+from feature_cache import list_files
 
 __all__ = [
     "extraction_summary",
@@ -55,15 +56,11 @@ def leaderboard_rows(root: Path, *, dataset: str, encoder: str) -> list[dict[str
     return [row for row in rows if row["dataset"] == dataset and row["encoder"] == encoder]
 
 
-def stored_files(root: Path) -> list[dict[str, Any]]:
-    """The folders below the root that hold Parquet files, with their number and size."""
-    folders: dict[Path, list[int]] = {}
-    for path in sorted(root.rglob("*.parquet")):
-        folders.setdefault(path.parent, []).append(path.stat().st_size)
-    return [
-        {"folder": str(folder), "files": len(sizes), "bytes": sum(sizes)}
-        for folder, sizes in folders.items()
-    ]
+def stored_files(root: Path) -> list[Path]:
+    """The files of the store, folder by folder; what else lies below the root is not ours."""
+    tops = [root / name for name in ("datasets", "features", "runs")]
+    folders = sorted(folder for top in tops for folder in top.glob("**/"))
+    return [file for folder in folders for file in list_files(folder)]
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ from clip_adapter.datasets.errors import (
 from clip_adapter.datasets.fewshot import FewShotSplit, sample_few_shot
 from clip_adapter.datasets.images import decode_image, read_bytes
 from clip_adapter.datasets.index import DatasetIndex, QuarantinedFile, build_index
-from clip_adapter.datasets.opening import DATASETS, open_dataset
+from clip_adapter.datasets.opening import DATASETS, GENERATED, check_dataset, open_dataset
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import (
     SPLITS,
@@ -21,6 +21,7 @@ from clip_adapter.datasets.splits import (
 
 __all__ = [
     "DATASETS",
+    "GENERATED",
     "SPLITS",
     "DatasetError",
     "DatasetIndex",
@@ -34,6 +35,7 @@ __all__ = [
     "SplitFileError",
     "UnreadableImageError",
     "build_index",
+    "check_dataset",
     "decode_image",
     "open_dataset",
     "read_bytes",

@@ -1,6 +1,6 @@
 """Digits: 1,797 handwritten digits of 8 x 8 pixels, which scikit-learn ships inside its package."""
 
-import tempfile
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -73,6 +73,6 @@ def _png(image: NDArray[np.uint8]) -> bytes:
 def _write_once(path: Path, data: bytes) -> None:
     if path.is_file() and path.read_bytes() == data:
         return
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        file.write(data)
-    Path(file.name).replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_bytes(data)
+    partial.replace(path)

@@ -11,7 +11,7 @@ from clip_adapter.datasets.imagefolder import open_imagefolder
 from clip_adapter.datasets.sources import ImageSource
 from clip_adapter.errors import UnknownNameError
 
-__all__ = ["DATASETS", "open_dataset"]
+__all__ = ["DATASETS", "GENERATED", "check_dataset", "open_dataset"]
 
 DATASETS: Mapping[str, str] = MappingProxyType(
     {
@@ -20,13 +20,18 @@ DATASETS: Mapping[str, str] = MappingProxyType(
         "imagefolder:PATH": "your own pictures, as class/image or split/class/image",
     }
 )
+GENERATED = frozenset({"digits"})
+"""The datasets whose images opening writes, into `data/<name>`, where they are missing."""
+
 _OPENERS: Mapping[str, Callable[[Path], ImageSource]] = MappingProxyType(
     {"digits": open_digits, "eurosat": open_eurosat}
 )
 
 
 def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageSource:
-    """The dataset called `name`; its files are listed, no image is read.
+    """The dataset called `name`; its files are listed, no image is decoded.
+
+    Those of a dataset in `GENERATED` are written first, where they are missing.
 
     Args:
         name: `digits`, `eurosat`, or `imagefolder:PATH`.
@@ -46,6 +51,12 @@ def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageS
         return _OPENERS[kind](images or data / kind)
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def check_dataset(name: str, *, data: Path, images: Path | None = None) -> None:
+    """Raise what `open_dataset` would raise, and write nothing."""
+    if name not in GENERATED:
+        open_dataset(name, data=data, images=images)
 
 
 def _own_path(path: str, *, images: Path | None) -> Path:

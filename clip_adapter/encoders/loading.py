@@ -41,8 +41,7 @@ def load_encoder(
         raise EncoderError(f"batch_size is {batch_size}; expected 1 or more")
     model_name = parse_model_name(name)
     check_available(model_name)
-    model, transform = _create(model_name, torch.device(device))
-    config = open_clip.get_model_config(model_name.architecture)
+    model, transform, tokenizer, config = _create(model_name, torch.device(device))
     return Encoder(
         name=name,
         identity=_identity(model, config),
@@ -52,11 +51,11 @@ def load_encoder(
         batch_size=batch_size,
         model=model,
         transform=transform,
-        tokenizer=open_clip.get_tokenizer(model_name.architecture),
+        tokenizer=tokenizer,
     )
 
 
-def _create(name: ModelName, device: torch.device) -> tuple[Any, Any]:
+def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, Any, dict[str, Any]]:
     try:
         with warnings.catch_warnings(), _quiet_root_logger():
             # The wrong activation function changes every feature: not a matter for a warning.
@@ -68,6 +67,11 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any]:
                 require_pretrained=True,
                 weights_only=True,
             )
+            config = open_clip.get_model_config(name.architecture)
+            _refuse_code(name, config)
+            tokenizer = open_clip.get_tokenizer(name.architecture)
+    except EncoderError:
+        raise
     except Exception as error:  # a damaged file or configuration fails in any way it likes
         advice = (
             f"; use {name.architecture}-quickgelu:{name.pretrained}"
@@ -78,13 +82,22 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any]:
         raise EncoderError(message) from error
     # Convolutional towers run up to twice as fast with the channels innermost.
     model.to(memory_format=torch.channels_last)
-    return model.eval().requires_grad_(requires_grad=False), transform
+    return model.eval().requires_grad_(requires_grad=False), transform, tokenizer, config
+
+
+def _refuse_code(name: ModelName, config: dict[str, Any]) -> None:
+    """A configuration may ask transformers to run Python that lies beside it; ours may not."""
+    if "trust_remote_code" in canonical_json(config):
+        message = f"model {name.name!r} asks for trust_remote_code: no code of a model is run here"
+        raise EncoderError(message)
 
 
 def _reason(error: Exception) -> str:
     """What open_clip, torch or safetensors found wrong, in one line."""
     if type(error).__name__ == "UnpicklingError":  # torch's own words advise to run its code
         return "the checkpoint is damaged, or holds other things than tensors"
+    if isinstance(error, ModuleNotFoundError):
+        return f"its text tower needs the package {error.name!r}: pip install {error.name}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
     if isinstance(error, (RuntimeError, ValueError, OSError, UserWarning)) and lines:
         return " ".join(lines)

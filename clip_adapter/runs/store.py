@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from clip_adapter.runs import schemas, tables
 from clip_adapter.runs.errors import InvalidRecordError
 from clip_adapter.runs.records import RunResult
@@ -59,7 +61,9 @@ class RunStore:
         ]
 
     def completed(self, fingerprints: Iterable[str]) -> set[str]:
-        """Those of the run fingerprints that a completed run already has.
+        """Those of the run fingerprints that a completed run already has, results and all.
+
+        A run whose metrics or predictions are lost does not count: it is to be made again.
 
         Raises:
             CorruptFileError, NewerFormatError: A file of runs cannot be trusted or understood.
@@ -68,11 +72,20 @@ class RunStore:
             self.root / "runs" / "runs",
             kind="runs",
             schema=schemas.RUNS,
-            columns=["fingerprint", "status"],
+            columns=["run_id", "fingerprint", "status"],
         )
-        rows = zip(runs["fingerprint"].to_pylist(), runs["status"].to_pylist(), strict=True)
-        done = {fingerprint for fingerprint, status in rows if status == "completed"}
+        whole = self._run_ids("metrics", schemas.METRICS)
+        whole &= self._run_ids("predictions", schemas.PREDICTIONS)
+        done = {
+            row["fingerprint"]
+            for row in runs.to_pylist()
+            if row["status"] == "completed" and row["run_id"] in whole
+        }
         return done.intersection(fingerprints)
+
+    def _run_ids(self, name: str, schema: pa.Schema) -> set[str]:
+        table = read_tables(self.root / "runs" / name, kind=name, schema=schema, columns=["run_id"])
+        return set(table["run_id"].unique().to_pylist())
 
 
 def _check_distinct(results: Sequence[RunResult]) -> None:

@@ -9,6 +9,8 @@ __all__ = ["SettingsError", "TrainingSettings"]
 
 LARGEST = 1e15
 """Far beyond sense; the product of two still fits into float32, as torch demands."""
+LARGEST_COUNT = 2**31 - 1
+"""What a column of the run store holds."""
 
 
 class SettingsError(ClipAdapterError, ValueError):
@@ -42,10 +44,15 @@ class TrainingSettings:
     weight_decay: float = 1e-2
 
     def __post_init__(self) -> None:
-        for name, smallest in (("epochs", 1), ("batch_size", 1), ("weight_decay", 0)):
+        ranges = (
+            ("epochs", 1, LARGEST_COUNT),
+            ("batch_size", 1, LARGEST_COUNT),
+            ("weight_decay", 0, LARGEST),
+        )
+        for name, smallest, largest in ranges:
             value = getattr(self, name)
-            if value is not None and not smallest <= value <= LARGEST:
-                message = f"{name} is {value}; expected {smallest} or more, at most {LARGEST:g}"
+            if value is not None and not smallest <= value <= largest:
+                message = f"{name} is {value}; expected {smallest} or more, at most {largest:g}"
                 raise SettingsError(message)
         if not 0 < self.learning_rate <= LARGEST:
             message = (

@@ -76,7 +76,9 @@ def test_every_schedule_has_a_slug(checkout: Path) -> None:
 
 def _typed_commands(text: str) -> Iterator[str]:
     """What follows `clip-adapter` in code: lines of blocks, and words between backticks."""
-    for block in re.findall(r"```(?:\w*)\n(.*?)```", text, re.DOTALL):
+    for language, block in re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL):
+        if language == "text":  # what a command prints
+            continue
         joined = block.replace("\\\n", " ")
         yield from re.findall(r"^(?:\$ )?(?:\S*/)?clip-adapter +(.*)$", joined, re.MULTILINE)
     plain = re.sub(r"```.*?```", "", text, flags=re.DOTALL)

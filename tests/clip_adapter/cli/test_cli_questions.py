@@ -80,7 +80,24 @@ def test_the_cache_says_what_it_holds(command: Command, root: Path) -> None:
 
 
 def test_an_empty_cache_says_so(command: Command, root: Path) -> None:
+    root.mkdir()
     assert "no features" in command("cache", "stats", "--root", root).out
+
+
+@pytest.mark.parametrize("question", ["stats", "verify"])
+def test_a_cache_that_is_not_there_is_not_sound(
+    command: Command, root: Path, question: str
+) -> None:
+    refused = command("cache", question, "--root", root)
+    assert refused.code == 1
+    assert "no store at" in refused.err
+
+
+def test_two_columns_of_one_name_keep_their_values(command: Command, root: Path) -> None:
+    root.mkdir()
+    asked = ("sql", "SELECT 1 AS a, 2 AS a", "--root", root, "--format")
+    assert command(*asked, "csv").out.split() == ["a,a", "1,2"]
+    assert "rename one with AS" in command(*asked, "json").err
 
 
 @pytest.mark.usefixtures("store")

@@ -94,6 +94,16 @@ def test_a_missing_root_is_explained(command: Command, root: Path) -> None:
     assert not root.exists()
 
 
+def test_a_root_that_prefect_would_misread_is_refused(train: Command, tmp_path: Path) -> None:
+    assert_refused(train("--root", tmp_path / "wh?at"), "choose a root without")
+    assert not (tmp_path / "wh?at").exists()
+
+
+def test_a_refused_command_has_written_nothing(command: Command, root: Path) -> None:
+    assert_refused(command("extract", "digits", "--model", "nope", "--root", root), "glyphs")
+    assert not root.exists()
+
+
 def test_a_root_that_is_a_file_is_explained(train: Command, root: Path) -> None:
     root.write_text("not a folder")
     assert_refused(train(), str(root))

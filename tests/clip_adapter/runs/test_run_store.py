@@ -186,21 +186,6 @@ def test_a_run_counts_only_once_its_own_row_is_written(
     assert rows(tmp_path, "select value from metrics where name = 'accuracy'") == [{"value": 0.5}]
 
 
-def test_only_completed_runs_count_as_done(
-    tmp_path: Path, run_of: Callable[..., RunRecord]
-) -> None:
-    store = RunStore(tmp_path)
-    assert store.completed({"a"}) == set()
-    store.record(
-        [
-            RunResult(run=run_of(1, fingerprint="a")),
-            RunResult(run=run_of(2, fingerprint="b", status="failed", error="boom")),
-            RunResult(run=run_of(3, fingerprint="c")),
-        ]
-    )
-    assert store.completed(["a", "b", "never"]) == {"a"}
-
-
 def test_reading_during_writing_sees_whole_runs(
     tmp_path: Path, result_of: Callable[..., RunResult]
 ) -> None:

@@ -1,0 +1,43 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clip_adapter.runs import ImagePredictions, RunResult, RunStore
+
+
+@pytest.fixture
+def whole_result_of(
+    result_of: Callable[..., RunResult], predictions_of: Callable[..., ImagePredictions]
+) -> Callable[..., RunResult]:
+    """A run with metrics and predictions."""
+    return lambda number, **fields: replace(
+        result_of(number, **fields), predictions=predictions_of(0, 1)
+    )
+
+
+def test_only_completed_runs_count_as_done(
+    tmp_path: Path, whole_result_of: Callable[..., RunResult]
+) -> None:
+    store = RunStore(tmp_path)
+    assert store.completed({"a"}) == set()
+    store.record(
+        [
+            whole_result_of(1, fingerprint="a"),
+            whole_result_of(2, fingerprint="b", status="failed", error="boom"),
+            whole_result_of(3, fingerprint="c"),
+        ]
+    )
+    assert store.completed(["a", "b", "never"]) == {"a"}
+
+
+@pytest.mark.parametrize("table", ["metrics", "predictions"])
+def test_a_run_that_lost_its_results_is_to_be_made_again(
+    tmp_path: Path, whole_result_of: Callable[..., RunResult], table: str
+) -> None:
+    store = RunStore(tmp_path)
+    store.record([whole_result_of(1, fingerprint="a")])
+    for path in (tmp_path / "runs" / table).iterdir():
+        path.unlink()
+    assert store.completed(["a"]) == set()
