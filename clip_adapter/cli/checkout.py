@@ -65,7 +65,8 @@ def _quiet_prefect(root: Path) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
-    if "PREFECT_API_URL" not in os.environ:
+    if not os.environ.get("PREFECT_API_URL"):
+        os.environ.pop("PREFECT_API_URL", None)
         # Ctrl-C ends the private server too; do not look for it for a minute.
         ours["PREFECT_CLIENT_MAX_RETRIES"] = "1"
     for name, value in ours.items():

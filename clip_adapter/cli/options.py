@@ -48,7 +48,7 @@ Model = Annotated[
     str,
     typer.Option(
         "--model",
-        help="glyphs, ARCHITECTURE:TAG (ViT-B-32:openai), ARCHITECTURE:CHECKPOINT, "
+        help="glyphs, ARCHITECTURE:TAG (ViT-B-32-quickgelu:openai), ARCHITECTURE:CHECKPOINT, "
         "hf-hub:ORG/REPO or local-dir:FOLDER.",
     ),
 ]

@@ -64,8 +64,12 @@ def train(
     dataset: Dataset,
     model: Model = "glyphs",
     methods: Annotated[str, typer.Option(help="Methods, separated by commas.")] = METHODS,
-    shots: Annotated[str, typer.Option(help="Labelled images a class.")] = "1,2,4,8,16",
-    seeds: Annotated[str, typer.Option(help="One few-shot choice each.")] = "1,2,3",
+    shots: Annotated[
+        str, typer.Option(help="Labelled images a class, separated by commas.")
+    ] = "1,2,4,8,16",
+    seeds: Annotated[
+        str, typer.Option(help="One few-shot choice each, separated by commas.")
+    ] = "1,2,3",
     settings: Annotated[
         list[str] | None,
         typer.Option(

@@ -25,10 +25,13 @@ class NotEnoughImagesError(DatasetError):
     """A class with fewer distinct training images than a few-shot split needs."""
 
     def __init__(self, class_name: str, found: int, needed: int, *, shots: int) -> None:
+        lacking = needed - shots
+        reason = f" ({lacking} of them to validate on, which its val split lacks)"
         super().__init__(
-            f"class {class_name!r} has too few images for {shots} shots: {found} distinct training "
-            f"images found, {needed} needed ({shots} to train on and {needed - shots} to validate "
-            "on that its val split lacks); ask for fewer shots or add images to the class"
+            f"class {class_name!r} has too few images for {shots} shots: {found} distinct images in "
+            f"its train split, {needed} needed{reason if lacking else ''}; ask for fewer shots, add "
+            "images to the class (where no folders say otherwise, half of them train), or sort them "
+            "into train and test folders yourself"
         )
         self.class_name, self.found, self.needed, self.shots = class_name, found, needed, shots
 

@@ -68,7 +68,8 @@ def _find_class_folders(folder: Path) -> Path:
     raise DatasetError(
         f"EuroSAT was not found: looked in {', '.join(str(place) for place in places)} for the "
         f"class folders {', '.join(_FOLDERS)}. Download the RGB archive from {_DOWNLOAD} and "
-        f"unpack it into {folder}, or name the folder that holds it with --images"
+        f"unpack it into {folder}, or name the folder that holds it "
+        "(--images), or the one above it (--data, CLIP_ADAPTER_DATA)"
     )
 
 

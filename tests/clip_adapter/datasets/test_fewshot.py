@@ -158,7 +158,7 @@ def test_a_class_with_too_few_images_is_named_with_its_numbers(make_index: MakeI
 def test_copies_do_not_count_as_images(make_index: MakeIndex) -> None:
     copies_of_one: list[Row] = [(digest(1), 0, "train")] * 10
 
-    with pytest.raises(NotEnoughImagesError, match="1 distinct training images found"):
+    with pytest.raises(NotEnoughImagesError, match="1 distinct images in its train split"):
         sample_few_shot(make_index(copies_of_one), shots=2, seed=0)
 
 
