@@ -12,13 +12,9 @@ import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from clip_adapter.datasets import (
-    DatasetError,
-    UnreadableImageError,
-    decode_image,
-    read_bytes,
-)
+from clip_adapter.datasets import DatasetError
 from clip_adapter.encoders import Encoder, load_encoder
+from clip_adapter.images import UnreadableImageError, decode_image, read_bytes
 from feature_cache import FeatureStore
 from tasks.progress import track
 from tasks.references import EncodedDataset, IndexedDataset

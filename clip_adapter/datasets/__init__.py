@@ -4,10 +4,8 @@ from clip_adapter.datasets.errors import (
     DatasetError,
     NotEnoughImagesError,
     SplitFileError,
-    UnreadableImageError,
 )
 from clip_adapter.datasets.fewshot import FewShotSplit, sample_few_shot
-from clip_adapter.datasets.images import decode_image, read_bytes
 from clip_adapter.datasets.index import DatasetIndex, QuarantinedFile, build_index
 from clip_adapter.datasets.opening import DATASETS, GENERATED, check_dataset, open_dataset
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
@@ -33,12 +31,9 @@ __all__ = [
     "QuarantinedFile",
     "Split",
     "SplitFileError",
-    "UnreadableImageError",
     "build_index",
     "check_dataset",
-    "decode_image",
     "open_dataset",
-    "read_bytes",
     "read_published_split",
     "sample_few_shot",
     "split_by_content",

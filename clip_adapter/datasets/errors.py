@@ -1,8 +1,8 @@
-"""What can be wrong with a dataset: its folder, its split file, one image, or one class."""
+"""What can be wrong with a dataset: its folder, its split file, or one class."""
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["DatasetError", "NotEnoughImagesError", "SplitFileError", "UnreadableImageError"]
+__all__ = ["DatasetError", "NotEnoughImagesError", "SplitFileError"]
 
 
 class DatasetError(ClipAdapterError, ValueError):
@@ -11,14 +11,6 @@ class DatasetError(ClipAdapterError, ValueError):
 
 class SplitFileError(DatasetError):
     """A published split file that is malformed or disagrees with the dataset."""
-
-
-class UnreadableImageError(ClipAdapterError, ValueError):
-    """One file that is no usable image; `reason` says why, without naming the file."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class NotEnoughImagesError(DatasetError):

@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_adapter.datasets.errors import DatasetError, UnreadableImageError
-from clip_adapter.datasets.images import decode_image, read_bytes
+from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split, split_by_content
+from clip_adapter.images import UnreadableImageError, decode_image, read_bytes
 
 __all__ = ["DatasetIndex", "QuarantinedFile", "build_index"]
 

@@ -13,6 +13,7 @@ LIGHT = {
     "clip_adapter": LEARNING | ORCHESTRATION | {"numpy", "pyarrow", "duckdb"},
     "clip_adapter.cli": LEARNING | ORCHESTRATION,
     "clip_adapter.datasets": LEARNING | ORCHESTRATION | {"pyarrow", "duckdb"},
+    "clip_adapter.images": LEARNING | ORCHESTRATION | {"pyarrow", "duckdb"},
     "clip_adapter.runs": LEARNING | ORCHESTRATION,
     "feature_cache": LEARNING | ORCHESTRATION | {"clip_adapter", "PIL"},
     "clip_adapter.methods": ORCHESTRATION | {"pyarrow", "duckdb", "feature_cache"},

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip_adapter.datasets import DatasetError, decode_image
+from clip_adapter.datasets import DatasetError
 from clip_adapter.encoders import load_encoder
+from clip_adapter.images import decode_image
 from feature_cache import FeatureStore, stores
 from tasks.encode_dataset import encode_dataset, prompts_of
 from tasks.index_dataset import index_dataset

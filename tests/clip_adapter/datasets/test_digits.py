@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip_adapter.datasets import DatasetError, build_index, decode_image, read_bytes
+from clip_adapter.datasets import DatasetError, build_index
 from clip_adapter.datasets.digits import open_digits
+from clip_adapter.images import decode_image, read_bytes
 
 
 @pytest.fixture(name="folder", scope="module")

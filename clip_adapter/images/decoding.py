@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from clip_adapter.datasets.errors import UnreadableImageError
+from clip_adapter.images.errors import UnreadableImageError
 
 __all__ = ["ACCEPTED_FORMATS", "MAX_FILE_BYTES", "MAX_PIXELS", "decode_image", "read_bytes"]
 

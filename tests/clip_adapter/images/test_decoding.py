@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clip_adapter.datasets import UnreadableImageError, decode_image, read_bytes
-from clip_adapter.datasets import images as images_module
+from clip_adapter.images import UnreadableImageError, decode_image, decoding, read_bytes
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -258,7 +257,7 @@ def test_a_name_no_file_should_have_is_refused(tmp_path: Path, path: str, reason
 
 def test_a_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "a.png").open("wb") as file:
-        file.truncate(images_module.MAX_FILE_BYTES + 1)  # sparse: takes no room
+        file.truncate(decoding.MAX_FILE_BYTES + 1)  # sparse: takes no room
 
     with pytest.raises(UnreadableImageError, match="more than the limit"):
         read_bytes(tmp_path, "a.png")
