@@ -1,17 +1,23 @@
 """Where things lie: read from the environment by whoever talks to a person or to Prefect."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from feature_cache import Location, locate
+
 __all__ = ["Settings"]
+
+DEFAULT_ROOT = "clip-adapter-store"
 
 
 class Settings(BaseSettings):
     """The places of a machine, each overridden by an environment variable or an option.
 
     Attributes:
-        root: `CLIP_ADAPTER_ROOT`, the folder of everything that is written.
+        root: `CLIP_ADAPTER_ROOT`, the folder of everything that is written, or the URL of a place
+            in an object store for the features, indexes and runs.
         data: `CLIP_ADAPTER_DATA`, the folder of dataset folders in CoOp's layout; `images` below
             the root when it is not set.
     """
@@ -20,24 +26,39 @@ class Settings(BaseSettings):
         env_prefix="CLIP_ADAPTER_", env_ignore_empty=True, frozen=True
     )
 
-    root: Path = Path("clip-adapter-store")
+    root: str = DEFAULT_ROOT
     data: Path | None = None
 
     @classmethod
     def of(cls, *, root: Path | str | None = None, data: Path | str | None = None) -> "Settings":
         """The settings with those given taking precedence over the environment."""
-        given = {"root": root, "data": data}
-        return cls(**{name: Path(path) for name, path in given.items() if path is not None})
+        given: dict[str, Any] = {"root": root and str(root), "data": data}
+        return cls(**{name: value for name, value in given.items() if value is not None})
 
     @property
-    def absolute_root(self) -> Path:
-        """The root as an absolute path, so that a change of folder moves nothing."""
-        return self.root.expanduser().resolve()
+    def location(self) -> Location:
+        """Where everything at rest lies; absolute, so that a change of folder moves nothing."""
+        return locate(self.root)
+
+    @property
+    def url(self) -> str:
+        """The location as text that names it again."""
+        location = self.location
+        return str(location) if isinstance(location, Path) else location.url
+
+    @property
+    def workspace(self) -> Path:
+        """The root, or where that is no folder of this machine a folder in its stead.
+
+        Prefect's records and generated images lie there.
+        """
+        location = self.location
+        return location if isinstance(location, Path) else Path(DEFAULT_ROOT).resolve()
 
     @property
     def data_folder(self) -> Path:
         """Where dataset folders are looked for."""
-        return (self.data or self.absolute_root / "images").expanduser().resolve()
+        return (self.data or self.workspace / "images").expanduser().resolve()
 
     @staticmethod
     def folder(path: str | None) -> Path | None:

@@ -5,6 +5,7 @@ is no manifest, lock or database: the state of a store is the union of its files
 this module is the specification.
 """
 
+from feature_cache.compaction import Compaction, compact_folder
 from feature_cache.errors import (
     CorruptFileError,
     EmptyTableError,
@@ -12,58 +13,84 @@ from feature_cache.errors import (
     InvalidFeaturesError,
     InvalidIndexError,
     InvalidKeyError,
+    InvalidRootError,
     MissingFeaturesError,
     MissingIndexError,
     NewerFormatError,
     NonFiniteFeaturesError,
+    ObjectStoreError,
     UnsafeNameError,
     WrongKindError,
+    WrongOwnerError,
     WrongPrecisionError,
     WrongSchemaError,
     WrongWidthError,
 )
-from feature_cache.features import (
-    FeatureStatistics,
-    FeatureStore,
-    stores,
-)
-from feature_cache.files import (
-    list_files,
-    read_table,
-    read_tables,
-    verify_file,
-    write_table,
+from feature_cache.features import FeatureStore, stores
+from feature_cache.files import list_files, verify_file, write_table
+from feature_cache.folders import StoredFolder, stored_folders
+from feature_cache.garbage import (
+    Leftover,
+    UnreferencedRows,
+    drop_unreferenced,
+    find_leftovers,
+    remove_leftovers,
 )
 from feature_cache.indexes import (
     INDEX_SCHEMA,
     QUARANTINE_SCHEMA,
     IndexStore,
 )
+from feature_cache.inspection import Finding, inspect_store
+from feature_cache.locations import Location, ObjectPath, locate
+from feature_cache.opening import read_table
+from feature_cache.reading import OnDamage, read_tables, refuse, set_aside
+from feature_cache.statistics import FeatureStatistics
 
 __all__ = [
     "INDEX_SCHEMA",
     "QUARANTINE_SCHEMA",
+    "Compaction",
     "CorruptFileError",
     "EmptyTableError",
     "FeatureCacheError",
     "FeatureStatistics",
     "FeatureStore",
+    "Finding",
     "IndexStore",
     "InvalidFeaturesError",
     "InvalidIndexError",
     "InvalidKeyError",
+    "InvalidRootError",
+    "Leftover",
+    "Location",
     "MissingFeaturesError",
     "MissingIndexError",
     "NewerFormatError",
     "NonFiniteFeaturesError",
+    "ObjectPath",
+    "ObjectStoreError",
+    "OnDamage",
+    "StoredFolder",
+    "UnreferencedRows",
     "UnsafeNameError",
     "WrongKindError",
+    "WrongOwnerError",
     "WrongPrecisionError",
     "WrongSchemaError",
     "WrongWidthError",
+    "compact_folder",
+    "drop_unreferenced",
+    "find_leftovers",
+    "inspect_store",
     "list_files",
+    "locate",
     "read_table",
     "read_tables",
+    "refuse",
+    "remove_leftovers",
+    "set_aside",
+    "stored_folders",
     "stores",
     "verify_file",
     "write_table",

@@ -4,7 +4,10 @@ Every error survives pickling, because worker processes hand them to each other:
 the constructor stays in `args`, and the message is put together when it is asked for.
 """
 
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # locations stand above their errors
+    from feature_cache.locations import Location
 
 __all__ = [
     "CorruptFileError",
@@ -13,12 +16,15 @@ __all__ = [
     "InvalidFeaturesError",
     "InvalidIndexError",
     "InvalidKeyError",
+    "InvalidRootError",
     "MissingFeaturesError",
     "MissingIndexError",
     "NewerFormatError",
     "NonFiniteFeaturesError",
+    "ObjectStoreError",
     "UnsafeNameError",
     "WrongKindError",
+    "WrongOwnerError",
     "WrongPrecisionError",
     "WrongSchemaError",
     "WrongWidthError",
@@ -37,7 +43,7 @@ class CorruptFileError(FeatureCacheError, ValueError):
         reason: What gave it away.
     """
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: "Location", reason: str) -> None:
         super().__init__(path, reason)
         self.path, self.reason = path, reason
 
@@ -57,7 +63,7 @@ class NewerFormatError(FeatureCacheError, ValueError):
         known: The newest version this program reads.
     """
 
-    def __init__(self, path: Path, found: int, known: int) -> None:
+    def __init__(self, path: "Location", found: int, known: int) -> None:
         super().__init__(path, found, known)
         self.path, self.found, self.known = path, found, known
 
@@ -77,7 +83,7 @@ class WrongKindError(FeatureCacheError, ValueError):
         expected: The kind that was asked for.
     """
 
-    def __init__(self, path: Path, found: str, expected: str) -> None:
+    def __init__(self, path: "Location", found: str, expected: str) -> None:
         super().__init__(path, found, expected)
         self.path, self.found, self.expected = path, found, expected
 
@@ -86,6 +92,26 @@ class WrongKindError(FeatureCacheError, ValueError):
         return (
             f"{self.path} holds {declared} where {self.expected!r} rows were expected: "
             "move the file back to the folder it came from"
+        )
+
+
+class WrongOwnerError(FeatureCacheError, ValueError):
+    """A file lies in the folder of another encoder or dataset than the one it was written for.
+
+    Attributes:
+        path: The file.
+        found: Whose it says it is.
+        expected: Whose folder it lies in.
+    """
+
+    def __init__(self, path: "Location", found: str, expected: str) -> None:
+        super().__init__(path, found, expected)
+        self.path, self.found, self.expected = path, found, expected
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} belongs to {self.found[:12]!r} and lies in the folder of "
+            f"{self.expected[:12]!r}: move the file back to the folder it came from"
         )
 
 
@@ -139,6 +165,14 @@ class MissingFeaturesError(FeatureCacheError, KeyError):
             f"{self.n_missing} of {self.n_wanted} features are missing for encoder "
             f"{self.encoder[:12]}: extract them before reading"
         )
+
+
+class InvalidRootError(FeatureCacheError, ValueError):
+    """A root that names no folder and no place in an object store."""
+
+
+class ObjectStoreError(FeatureCacheError, OSError):
+    """An object store that does not answer, or refuses."""
 
 
 class MissingIndexError(FeatureCacheError, LookupError):

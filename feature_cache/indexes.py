@@ -1,16 +1,17 @@
 """Dataset indexes at rest: which images a dataset has, and which could not be read and why."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_cache.errors import InvalidIndexError, MissingIndexError
-from feature_cache.files import read_tables, write_table
+from feature_cache.files import write_table
 from feature_cache.keys import check_dataset
-from feature_cache.schemas import conform
+from feature_cache.locations import Location
+from feature_cache.reading import OnDamage, read_tables, refuse
+from feature_cache.schemas import conform, pick
 
 __all__ = ["INDEX_SCHEMA", "QUARANTINE_SCHEMA", "IndexStore"]
 
@@ -48,6 +49,8 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 """One row a file that could not be read as an image."""
 
+_KINDS = {"images": "dataset-index", "quarantine": "dataset-quarantine"}
+
 
 @dataclass(frozen=True)
 class IndexStore:
@@ -57,18 +60,20 @@ class IndexStore:
     each naming the file.
 
     Attributes:
-        root: The folder of everything at rest.
+        root: Of everything at rest.
         dataset: The dataset's name: lower-case letters, digits, and `.`, `_`, `-` inside.
+        on_damage: What to do about a file that cannot be trusted.
     """
 
-    root: Path
+    root: Location
     dataset: str
+    on_damage: OnDamage = field(default=refuse, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_dataset(self.dataset)
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Location:
         """Where the indexes lie; it may not exist yet."""
         return self.root / "datasets" / self.dataset
 
@@ -89,8 +94,8 @@ class IndexStore:
         self._check(images, quarantine)
         # The quarantine first: an index that can be read has its quarantine beside it.
         if quarantine.num_rows:
-            write_table(self.folder / "quarantine", quarantine, kind="dataset-quarantine")
-        write_table(self.folder / "images", images, kind="dataset-index")
+            self._write("quarantine", quarantine)
+        self._write("images", images)
 
     def read(self, index_fingerprint: str) -> pa.Table:
         """The images of one index, sorted by `row`.
@@ -98,7 +103,7 @@ class IndexStore:
         Raises:
             MissingIndexError: No index has this fingerprint.
         """
-        table = self._select(self._images(), index_fingerprint)
+        table = self._select(self._read("images", schema=INDEX_SCHEMA), index_fingerprint)
         if table.num_rows == 0:
             raise MissingIndexError(
                 f"dataset {self.dataset} has no index {index_fingerprint!r}, it has "
@@ -108,21 +113,25 @@ class IndexStore:
 
     def read_quarantine(self, index_fingerprint: str) -> pa.Table:
         """The unreadable files of one index, sorted by `path`; none when all were readable."""
-        folder = self.folder / "quarantine"
-        table = read_tables(folder, kind="dataset-quarantine", schema=QUARANTINE_SCHEMA)
+        table = self._read("quarantine", schema=QUARANTINE_SCHEMA)
         return _first_of_each(self._select(table, index_fingerprint), "path")
 
     def fingerprints(self) -> set[str]:
         """The fingerprints of all indexes of the dataset."""
-        return set(self._images("index_fingerprint").column(0).to_pylist())
+        schema = pick(INDEX_SCHEMA, "index_fingerprint")
+        return set(self._read("images", schema=schema).column(0).to_pylist())
 
-    def _images(self, *columns: str) -> pa.Table:
+    def _read(self, name: str, *, schema: pa.Schema) -> pa.Table:
         return read_tables(
-            self.folder / "images",
-            kind="dataset-index",
-            schema=INDEX_SCHEMA,
-            columns=columns or None,
+            self.folder / name,
+            kind=_KINDS[name],
+            schema=schema,
+            owner=self.dataset,
+            on_damage=self.on_damage,
         )
+
+    def _write(self, name: str, table: pa.Table) -> None:
+        write_table(self.folder / name, table, kind=_KINDS[name], owner=self.dataset)
 
     def _select(self, table: pa.Table, index_fingerprint: str) -> pa.Table:
         return table.filter(pc.field("index_fingerprint") == index_fingerprint)

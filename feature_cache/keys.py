@@ -7,7 +7,14 @@ import pyarrow as pa
 
 from feature_cache.errors import InvalidKeyError, UnsafeNameError
 
-__all__ = ["check_dataset", "check_encoder", "check_view", "image_keys", "prompt_keys"]
+__all__ = [
+    "check_dataset",
+    "check_encoder",
+    "check_view",
+    "check_views",
+    "image_keys",
+    "prompt_keys",
+]
 
 _DIGEST_BYTES = 32
 _MAX_VIEW = 2**15 - 1
@@ -61,6 +68,11 @@ def check_view(view: int) -> int:
     if not 0 <= view <= _MAX_VIEW:
         raise InvalidKeyError(f"view is {view}, expected 0 to {_MAX_VIEW}")
     return view
+
+
+def check_views(views: Sequence[int]) -> list[int]:
+    """The views themselves, each checked as by `check_view`."""
+    return [check_view(int(view)) for view in views]
 
 
 def check_encoder(encoder: str) -> None:

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from feature_cache.errors import WrongSchemaError
 
-__all__ = ["conform"]
+__all__ = ["conform", "pick"]
 
 
 def conform(table: pa.Table, schema: pa.Schema, *, source: str) -> pa.Table:
@@ -22,6 +22,11 @@ def conform(table: pa.Table, schema: pa.Schema, *, source: str) -> pa.Table:
     """
     arrays = [_conform_column(table, field, source) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def pick(schema: pa.Schema, *names: str) -> pa.Schema:
+    """Only these columns of a schema, in this order."""
+    return pa.schema([schema.field(name) for name in names])
 
 
 def _conform_column(table: pa.Table, field: pa.Field, source: str) -> Any:

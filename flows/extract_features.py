@@ -29,7 +29,7 @@ def extract_features(
         dataset: digits, eurosat or imagefolder:PATH.
         model: glyphs, ARCHITECTURE:TAG, ARCHITECTURE:PATH, hf-hub:ORG/REPO or local-dir:FOLDER.
         images: the folder of this dataset, instead of one in `data`.
-        root: the folder of everything at rest; else CLIP_ADAPTER_ROOT.
+        root: the folder or URL of everything at rest; else CLIP_ADAPTER_ROOT.
         data: the folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.
         device: auto, cpu, cuda, cuda:N or mps.
         max_bad_fraction: fail if more of the files than this are unreadable.
@@ -38,7 +38,7 @@ def extract_features(
     places = Settings.of(root=root, data=data)
     indexed = index_dataset(
         dataset,
-        root=places.absolute_root,
+        root=places.location,
         data=places.data_folder,
         images=Settings.folder(images),
         max_bad_fraction=max_bad_fraction,

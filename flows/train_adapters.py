@@ -58,7 +58,7 @@ def train_adapters(
         seeds: one few-shot choice, initialisation and visiting order each.
         settings: by method, what differs from its defaults, as {"clip-adapter": {"epochs": 20}}.
         images: the folder of this dataset, instead of one in `data`.
-        root: the folder of everything at rest; else CLIP_ADAPTER_ROOT.
+        root: the folder or URL of everything at rest; else CLIP_ADAPTER_ROOT.
         data: the folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.
         device: auto, cpu, cuda, cuda:N or mps.
         max_bad_fraction: fail if more of the files than this are unreadable.
@@ -71,7 +71,7 @@ def train_adapters(
     places = Settings.of(root=root, data=data)
     indexed = index_dataset(
         dataset,
-        root=places.absolute_root,
+        root=places.location,
         data=places.data_folder,
         images=Settings.folder(images),
         max_bad_fraction=max_bad_fraction,

@@ -7,7 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from clip_adapter.datasets import GENERATED, build_index, open_dataset
-from feature_cache import IndexStore
+from feature_cache import IndexStore, Location
 from tasks.progress import say, track
 from tasks.references import IndexedDataset
 from tasks.stored_indexes import write_index
@@ -19,7 +19,7 @@ __all__ = ["index_dataset"]
 def index_dataset(
     dataset: str,
     *,
-    root: Path,
+    root: Location,
     data: Path,
     images: Path | None = None,
     max_bad_fraction: float = 0.05,
@@ -28,7 +28,7 @@ def index_dataset(
 
     Args:
         dataset: a name `open_dataset` knows.
-        root: the folder of everything at rest.
+        root: of everything at rest.
         data: the folder of dataset folders.
         images: this dataset's own folder, instead of one in `data`.
         max_bad_fraction: of unreadable files, above which something else is wrong.
@@ -39,7 +39,7 @@ def index_dataset(
     # Pillow reports some hostile files to its log as well as by an exception.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # What we write ourselves belongs below the root, not among somebody's datasets.
-    place = root / "images" if dataset in GENERATED else data
+    place = root / "images" if isinstance(root, Path) and dataset in GENERATED else data
     source = open_dataset(dataset, data=place, images=images)
     with track(f"indexing {source.name}", total=len(source.files), unit="files") as advance:
         index = build_index(

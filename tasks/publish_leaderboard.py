@@ -1,6 +1,5 @@
 """Show the leaderboard of a dataset in Prefect's UI."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -8,12 +7,13 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from clip_adapter.runs import query
+from feature_cache import Location
 
 __all__ = ["publish_leaderboard"]
 
 
 @task(name="publish-leaderboard", cache_policy=NO_CACHE, result_serializer="json")
-def publish_leaderboard(*, root: Path, dataset: str) -> None:
+def publish_leaderboard(*, root: Location, dataset: str) -> None:
     """Publish the `leaderboard` rows of one dataset as a table artifact."""
     rows = query(root, "SELECT * FROM leaderboard").to_pylist()
     create_table_artifact(

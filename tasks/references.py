@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from feature_cache import Location
+
 __all__ = ["EncodedDataset", "IndexedDataset", "TrainedRuns"]
 
 
@@ -11,7 +13,7 @@ class IndexedDataset:
     """A dataset whose index is at rest.
 
     Attributes:
-        root: the folder of everything at rest.
+        root: of everything at rest.
         name: the slug of the dataset.
         folder: where its images lie on this machine.
         index_fingerprint: which of its indexes.
@@ -22,7 +24,7 @@ class IndexedDataset:
         n_leaked: distinct images that occur in both train and test.
     """
 
-    root: Path
+    root: Location
     name: str
     folder: Path
     index_fingerprint: str

@@ -1,6 +1,5 @@
 """The cache commands: what is stored, and whether it is sound."""
 
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -9,11 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from clip_adapter.cli.options import Json, Root
-from clip_adapter.cli.summaries import print_json, stored_files
+from clip_adapter.cli.summaries import print_json
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.runs import MissingRootError
 from clip_adapter.settings import Settings
-from feature_cache import CorruptFileError, FeatureStore, stores, verify_file
+from feature_cache import FeatureStore, Location, inspect_store, storage, stores
 
 __all__ = ["DamagedStoreError", "app"]
 
@@ -24,14 +23,14 @@ class DamagedStoreError(ClipAdapterError, ValueError):
     """Files whose content is not what their name promises."""
 
 
-def existing_root(root: Path | None) -> Path:
+def existing_root(root: str | None) -> Location:
     """The root, if there is one: an empty answer about a misspelt folder would be a wrong one.
 
     Raises:
         MissingRootError: if it is not a folder.
     """
-    place = Settings.of(root=root).absolute_root
-    if not place.is_dir():
+    place = Settings.of(root=root).location
+    if not storage.is_folder(place):
         raise MissingRootError(place)
     return place
 
@@ -60,8 +59,8 @@ def stats(root: Root = None, as_json: Json = False) -> None:
 @app.command()
 def verify(root: Root = None, as_json: Json = False) -> None:
     """Read every file and compare its content with the digest in its name."""
-    files = stored_files(existing_root(root))
-    damaged = [str(error) for path in files if (error := _damage(path)) is not None]
+    files = list(inspect_store(existing_root(root), deep=True))
+    damaged = [str(finding.problem) for finding in files if finding.problem is not None]
     if as_json:
         print_json({"files": len(files), "damaged": damaged})
     if damaged:
@@ -81,11 +80,3 @@ def _describe(store: FeatureStore) -> dict[str, Any]:
         "files": statistics.n_files,
         "bytes": statistics.size_bytes,
     }
-
-
-def _damage(path: Path) -> CorruptFileError | None:
-    try:
-        verify_file(path)
-    except CorruptFileError as error:
-        return error
-    return None

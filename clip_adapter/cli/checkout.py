@@ -18,10 +18,10 @@ class CheckoutError(ClipAdapterError, RuntimeError):
     """The pipeline is not where this command looks for it."""
 
 
-def load_flow(name: str, *, root: Path) -> Any:
+def load_flow(name: str, *, workspace: Path) -> Any:
     """The flow of that name from `flows/`, ready to be called.
 
-    Prefect keeps its own records below `root`, says nothing of its own, and starts a private
+    Prefect keeps its own records below `workspace`, says nothing of its own, and starts a private
     server for the time of the call, unless PREFECT_API_URL names one.
 
     Raises:
@@ -34,7 +34,7 @@ def load_flow(name: str, *, root: Path) -> Any:
             "clone the project and install it with `pip install -e '.[pipeline]'`"
         )
         raise CheckoutError(message)
-    _quiet_prefect(root)
+    _quiet_prefect(workspace)
     spec = importlib.util.spec_from_file_location(f"clip_adapter_flow_{name}", path)
     if spec is None or spec.loader is None:
         message = f"{path} is not a Python file"

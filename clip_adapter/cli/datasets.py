@@ -8,6 +8,7 @@ from clip_adapter.cli.summaries import print_json
 from clip_adapter.datasets import DATASETS
 from clip_adapter.runs import query
 from clip_adapter.settings import Settings
+from feature_cache import storage
 
 __all__ = ["datasets"]
 
@@ -16,8 +17,8 @@ INDEXED = "SELECT dataset, count(*) AS images FROM images GROUP BY dataset, inde
 
 def datasets(root: Root = None, as_json: Json = False) -> None:
     """List the datasets that are known, and those that are indexed."""
-    place = Settings.of(root=root).absolute_root
-    indexed = query(place, INDEXED).to_pylist() if place.is_dir() else []
+    place = Settings.of(root=root).location
+    indexed = query(place, INDEXED).to_pylist() if storage.is_folder(place) else []
     if as_json:
         print_json({"known": dict(DATASETS), "indexed": indexed})
         return

@@ -22,10 +22,12 @@ __all__ = [
 LARGEST = 2**31 - 1  # what a column of the run store holds
 
 Root = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--root",
-        help="Folder of everything that is written; else CLIP_ADAPTER_ROOT, else ./clip-adapter-store.",
+        metavar="FOLDER|URL",
+        help="Where everything is written, a folder or s3://bucket/prefix; else CLIP_ADAPTER_ROOT, "
+        "else ./clip-adapter-store.",
         show_default=False,
     ),
 ]

@@ -25,6 +25,7 @@ from clip_adapter.cli.options import (
 from clip_adapter.datasets import check_dataset
 from clip_adapter.network import Probe
 from clip_adapter.settings import Settings
+from feature_cache import Location
 
 __all__ = ["demo", "extract", "train"]
 
@@ -45,7 +46,7 @@ def extract(
     """Encode a dataset's images and prompts once into the feature cache."""
     places = Settings.of(root=root, data=data)
     _check(dataset, model, places, images)
-    flow = load_flow("extract_features", root=places.absolute_root)
+    flow = load_flow("extract_features", workspace=places.workspace)
     encoded = flow(
         dataset,
         model,
@@ -97,7 +98,7 @@ def train(
         "settings": parse_settings(settings or []),
     }
     _check(dataset, model, places, images, **asked)
-    flow = load_flow("train_adapters", root=places.absolute_root)
+    flow = load_flow("train_adapters", workspace=places.workspace)
     trained = flow(
         dataset,
         model,
@@ -107,7 +108,7 @@ def train(
         **asked,
         **_folders(places, images),
     )
-    _show_training(trained, places.absolute_root, as_json=as_json)
+    _show_training(trained, places.location, as_json=as_json)
 
 
 def demo(root: Root = None, as_json: Json = False) -> None:
@@ -116,14 +117,14 @@ def demo(root: Root = None, as_json: Json = False) -> None:
     console = Console(stderr=as_json, highlight=False)
     console.print(
         "Encoding 1,797 handwritten digits with the built-in CLIP, then training adapters\n"
-        f"on the cached features. Everything is written to\n{places.absolute_root}\n",
+        f"on the cached features. Everything is written to\n{places.location}\n",
         soft_wrap=True,
     )
-    flow = load_flow("train_adapters", root=places.absolute_root)
+    flow = load_flow("train_adapters", workspace=places.workspace)
     trained = flow("digits", "glyphs", **_folders(places, None))
-    _show_training(trained, places.absolute_root, as_json=as_json)
+    _show_training(trained, places.location, as_json=as_json)
     if not as_json:
-        _show_files_and_next_steps(console, places.absolute_root)
+        _show_files_and_next_steps(console, places.workspace)
 
 
 def _check(dataset: str, model: str, places: Settings, images: Path | None, **asked: Any) -> None:
@@ -141,13 +142,13 @@ def _check(dataset: str, model: str, places: Settings, images: Path | None, **as
 
 def _folders(places: Settings, images: Path | None) -> dict[str, str | None]:
     return {
-        "root": str(places.absolute_root),
+        "root": places.url,
         "data": str(places.data_folder),
         "images": None if images is None else str(images),
     }
 
 
-def _show_training(trained: Any, root: Path, *, as_json: bool) -> None:
+def _show_training(trained: Any, root: Location, *, as_json: bool) -> None:
     encoded = trained.encoded
     rows = summaries.leaderboard_rows(root, dataset=encoded.dataset.name, encoder=encoded.encoder)
     summary = summaries.training_summary(trained)

@@ -39,7 +39,7 @@ def sql(
     root: Root = None,
 ) -> None:
     """Ask DuckDB about runs, metrics and predictions; nothing is locked or written."""
-    answer = query(Settings.of(root=root).absolute_root, question, max_seconds=max_seconds)
+    answer = query(Settings.of(root=root).location, question, max_seconds=max_seconds)
     # By position: two columns of an answer may have one name.
     names = answer.column_names
     rows = list(zip(*(map(_plain, column.to_pylist()) for column in answer.columns), strict=True))

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from clip_adapter.cli.leaderboard import leaderboard_table
 from clip_adapter.runs import query
-from feature_cache import list_files
+from feature_cache import Location
+from feature_cache.files import is_final
 
 __all__ = [
     "extraction_summary",
@@ -50,17 +51,17 @@ def training_summary(trained: Any) -> dict[str, Any]:
     }
 
 
-def leaderboard_rows(root: Path, *, dataset: str, encoder: str) -> list[dict[str, Any]]:
+def leaderboard_rows(root: Location, *, dataset: str, encoder: str) -> list[dict[str, Any]]:
     """The leaderboard of one dataset and encoder."""
     rows = query(root, "SELECT * FROM leaderboard").to_pylist()
     return [row for row in rows if row["dataset"] == dataset and row["encoder"] == encoder]
 
 
 def stored_files(root: Path) -> list[Path]:
-    """The files of the store, folder by folder; what else lies below the root is not ours."""
+    """The files of a local store, folder by folder; what else lies below the root is not ours."""
     tops = [root / name for name in ("datasets", "features", "runs")]
     folders = sorted(folder for top in tops for folder in top.glob("**/"))
-    return [file for folder in folders for file in list_files(folder)]
+    return [path for folder in folders for path in sorted(folder.iterdir()) if is_final(path.name)]
 
 
 def print_json(value: Any) -> None:

@@ -1,8 +1,7 @@
 """What can go wrong when runs are recorded or asked about."""
 
-from pathlib import Path
-
 from clip_adapter.errors import ClipAdapterError
+from feature_cache import Location
 
 __all__ = ["InvalidRecordError", "MissingRootError", "QueryError"]
 
@@ -22,7 +21,7 @@ class MissingRootError(ClipAdapterError, FileNotFoundError):
         root: The folder that was looked for.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Location) -> None:
         super().__init__(root)
         self.root = root
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Timer
 from types import TracebackType
 from typing import Self
@@ -15,6 +14,7 @@ from clip_adapter.runs.errors import MissingRootError, QueryError
 from clip_adapter.runs.statement import check_question, plain_message
 from clip_adapter.runs.stored import StoredTable, stored_tables
 from clip_adapter.runs.views import VIEWS
+from feature_cache import Location, storage
 
 __all__ = ["Lens", "open_lens", "query"]
 
@@ -98,13 +98,13 @@ class Lens:
         return QueryError(_advice(plain_message(error)))
 
 
-def open_lens(root: Path) -> Lens:
+def open_lens(root: Location) -> Lens:
     """Open a lens on the store at `root`; use it as a context manager, or close it.
 
     Raises:
         MissingRootError: `root` is not a folder. An empty folder is a store without rows.
     """
-    if not root.is_dir():
+    if not storage.is_folder(root):
         raise MissingRootError(root)
     tables = stored_tables(root)
     connection = duckdb.connect(":memory:", config=_SEALED)
@@ -117,7 +117,7 @@ def open_lens(root: Path) -> Lens:
     return Lens(connection, tables)
 
 
-def query(root: Path, sql: str, *, max_seconds: float | None = None) -> pa.Table:
+def query(root: Location, sql: str, *, max_seconds: float | None = None) -> pa.Table:
     """Answer one question about the store at `root`; see `Lens.query` and `open_lens`."""
     with open_lens(root) as lens:
         return lens.query(sql, max_seconds=max_seconds)

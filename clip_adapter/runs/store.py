@@ -3,15 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from clip_adapter.runs import schemas, tables
 from clip_adapter.runs.errors import InvalidRecordError
 from clip_adapter.runs.records import RunResult
-from feature_cache.files import read_tables, write_table
-from feature_cache.schemas import conform
+from feature_cache import Location, read_tables, write_table
+from feature_cache.schemas import conform, pick
 
 __all__ = ["RunStore"]
 
@@ -33,9 +32,9 @@ class RunStore:
         root: The folder of everything at rest; made when the first run is recorded.
     """
 
-    root: Path
+    root: Location
 
-    def record(self, results: Sequence[RunResult]) -> list[Path]:
+    def record(self, results: Sequence[RunResult]) -> list[Location]:
         """Write a batch of runs: all of them become visible at once, or none.
 
         Recording the same batch again writes nothing new.
@@ -71,8 +70,7 @@ class RunStore:
         runs = read_tables(
             self.root / "runs" / "runs",
             kind="runs",
-            schema=schemas.RUNS,
-            columns=["run_id", "fingerprint", "status"],
+            schema=pick(schemas.RUNS, "run_id", "fingerprint", "status"),
         )
         whole = self._run_ids("metrics", schemas.METRICS)
         whole &= self._run_ids("predictions", schemas.PREDICTIONS)
@@ -84,7 +82,7 @@ class RunStore:
         return done.intersection(fingerprints)
 
     def _run_ids(self, name: str, schema: pa.Schema) -> set[str]:
-        table = read_tables(self.root / "runs" / name, kind=name, schema=schema, columns=["run_id"])
+        table = read_tables(self.root / "runs" / name, kind=name, schema=pick(schema, "run_id"))
         return set(table["run_id"].unique().to_pylist())
 
 

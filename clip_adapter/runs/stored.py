@@ -1,15 +1,15 @@
 """Tables at rest as DuckDB reads them: file after file, each verified before its rows are used."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from threading import Lock
 
 import pyarrow as pa
 
 from clip_adapter.runs import schemas
-from feature_cache.files import list_files, read_table
+from feature_cache import Location, storage
+from feature_cache.files import list_files
 from feature_cache.indexes import INDEX_SCHEMA, QUARANTINE_SCHEMA
-from feature_cache.schemas import conform
+from feature_cache.opening import open_file
 
 __all__ = ["StoredTable", "stored_tables"]
 
@@ -44,7 +44,7 @@ class StoredTable:
     """
 
     def __init__(
-        self, files: list[Path], *, kind: str, schema: pa.Schema, keep: bool = False
+        self, files: list[Location], *, kind: str, schema: pa.Schema, keep: bool = False
     ) -> None:
         self._files, self._kind, self._schema, self._keep = files, kind, schema, keep
         self._kept: list[pa.RecordBatch] | None = None
@@ -67,8 +67,7 @@ class StoredTable:
 
     def _rows(self) -> Iterator[pa.RecordBatch]:
         for path in self._files:
-            table = read_table(path, kind=self._kind)
-            yield from conform(table, self._schema, source=str(path)).to_batches()
+            yield from open_file(path, kind=self._kind).read_as(self._schema).to_batches()
 
     def _kept_rows(self) -> list[pa.RecordBatch]:
         # One statement may scan a table in several threads at once: the first reads for all.
@@ -78,7 +77,7 @@ class StoredTable:
             return self._kept
 
 
-def stored_tables(root: Path) -> dict[str, StoredTable]:
+def stored_tables(root: Location) -> dict[str, StoredTable]:
     """Every table that a lens shows, as of now: files that come later are not seen."""
     tables = {
         name: StoredTable(
@@ -89,12 +88,8 @@ def stored_tables(root: Path) -> dict[str, StoredTable]:
         )
         for name, schema in _RUN_TABLES.items()
     }
-    datasets = _folders(root / "datasets")
+    datasets = [root / "datasets" / name for name in storage.list_folders(root / "datasets")]
     for name, (kind, schema) in _DATASET_TABLES.items():
         files = [path for folder in datasets for path in list_files(folder / name)]
         tables[name] = StoredTable(files, kind=kind, schema=schema)
     return tables
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []

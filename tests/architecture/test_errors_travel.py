@@ -17,7 +17,9 @@ from feature_cache.errors import (
     MissingFeaturesError,
     NewerFormatError,
     WrongKindError,
+    WrongOwnerError,
 )
+from feature_cache.locations import ObjectPath
 
 WITH_ARGUMENTS = {
     CorruptFileError: CorruptFileError(Path("a.parquet"), "it is cut short"),
@@ -27,6 +29,7 @@ WITH_ARGUMENTS = {
     NotEnoughImagesError: NotEnoughImagesError("river", 3, 5, shots=4),
     UnknownNameError: UnknownNameError("dataset", "eurosta", ["digits", "eurosat"]),
     WrongKindError: WrongKindError(Path("a.parquet"), "runs", "metrics"),
+    WrongOwnerError: WrongOwnerError(ObjectPath("s3://bucket", "a.parquet"), "abc", "def"),
 }
 """An example of every error that is made from more than its message."""
 

@@ -33,10 +33,10 @@ def test_an_error_reaches_another_process_whole(error: FeatureCacheError) -> Non
 def test_every_error_is_of_the_family_and_of_a_built_in() -> None:
     names = [name for name in feature_cache.__all__ if name.endswith("Error")]
     family = [getattr(feature_cache, name) for name in names if name != "FeatureCacheError"]
-    assert len(family) == 14
+    assert len(family) == 17
     for error in family:
         assert issubclass(error, FeatureCacheError)
-        assert issubclass(error, ValueError | LookupError)
+        assert issubclass(error, ValueError | LookupError | OSError)
 
 
 def test_a_missing_feature_reads_as_a_sentence_though_it_is_a_key_error() -> None:

@@ -211,7 +211,7 @@ def test_a_description_reads_back_sorted_by_field(store: FeatureStore) -> None:
 
 
 def test_statistics_count_what_is_there(store: FeatureStore) -> None:
-    assert store.statistics() == FeatureStatistics(0, 0, 0, 0, 0)
+    assert store.statistics() == FeatureStatistics(0, 0, 0, 0, 0, 0)
     paths = [
         store.append_images([A, B], vectors(1, 2)),
         store.append_images([A], vectors(3), view=1),
@@ -219,7 +219,7 @@ def test_statistics_count_what_is_there(store: FeatureStore) -> None:
         store.describe({"model": "glyphs"}),
     ]
     size_bytes = sum(path.stat().st_size for path in paths)
-    assert store.statistics() == FeatureStatistics(2, 1, 4, size_bytes, 3)
+    assert store.statistics() == FeatureStatistics(2, 3, 1, 4, size_bytes, 3)
 
 
 def test_every_encoder_under_a_root_is_found_and_strangers_are_not(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from feature_cache import (
     verify_file,
     write_table,
 )
-from feature_cache.files import read_schema
+from feature_cache.opening import read_footer
+from feature_cache.schemas import pick
 
 ROWS = pa.table({"name": ["a", "b", "c"], "value": [1.0, 2.0, 3.0]})
 SCHEMA = pa.schema([pa.field("name", pa.string()), pa.field("value", pa.float64())])
@@ -188,12 +189,12 @@ def test_a_missing_file_is_reported_as_missing(tmp_path: Path) -> None:
 
 
 def test_the_schema_is_read_without_the_metadata_of_the_format(tmp_path: Path) -> None:
-    assert read_schema(write_table(tmp_path, ROWS, kind="k"), kind="k").equals(SCHEMA)
-    assert read_schema(list_files(tmp_path)[0], kind="k").metadata is None
+    assert read_footer(write_table(tmp_path, ROWS, kind="k"), kind="k").equals(SCHEMA)
+    assert read_footer(list_files(tmp_path)[0], kind="k").metadata is None
 
 
 def test_no_files_read_as_an_empty_table_of_the_schema(tmp_path: Path) -> None:
-    table = read_tables(tmp_path / "missing", kind="k", schema=SCHEMA, columns=["value"])
+    table = read_tables(tmp_path / "missing", kind="k", schema=pick(SCHEMA, "value"))
     assert table.num_rows == 0
     assert table.schema.equals(pa.schema([SCHEMA.field("value")]))
 
@@ -213,7 +214,7 @@ def test_a_column_that_an_older_file_lacks_is_null(tmp_path: Path) -> None:
 
 def test_a_file_with_none_of_the_wanted_columns_still_counts_its_rows(tmp_path: Path) -> None:
     write_table(tmp_path, ROWS.select(["name"]), kind="k")
-    table = read_tables(tmp_path, kind="k", schema=SCHEMA, columns=["value"])
+    table = read_tables(tmp_path, kind="k", schema=pick(SCHEMA, "value"))
     assert table.column("value").to_pylist() == [None, None, None]
 
 

@@ -1,0 +1,140 @@
+"""Many small files become few large ones, and not a row is lost whenever it is interrupted."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from feature_cache import storage
+from feature_cache.errors import FeatureCacheError
+from feature_cache.files import is_final, write_table
+from feature_cache.folders import StoredFolder
+from feature_cache.listing import Entry
+from feature_cache.locations import Location
+from feature_cache.opening import StoredFile, open_file
+from feature_cache.reading import OnDamage, refuse
+
+__all__ = ["FULL_SIZE_BYTES", "Compaction", "compact_folder"]
+
+FULL_SIZE_BYTES = 128 * 2**20
+"""A file of this size is left alone; readers hold a few files of this size in memory."""
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What merging the files of a folder came to.
+
+    Attributes:
+        path: The folder.
+        n_files_before: Files that were merged.
+        n_files_after: Files that hold their rows now.
+        n_rows_dropped: Rows that another row with the same key made superfluous.
+    """
+
+    path: Location
+    n_files_before: int
+    n_files_after: int
+    n_rows_dropped: int
+
+
+def compact_folder(
+    folder: StoredFolder, *, at_least: int = 2, on_damage: OnDamage = refuse
+) -> Compaction | None:
+    """Merge the small files of a folder; None where fewer than `at_least` are to be merged.
+
+    The merged file is on disk before the small ones are removed: killed at any moment, the union
+    of the files is what it was. Two that compact at once write rows twice at most, which readers
+    count once. Readers of features look again for what vanished; a query under way over a table of
+    runs may have to be asked again. Files of different schema are not merged.
+
+    Args:
+        folder: Which files, and by which key rows are told apart.
+        at_least: How many small files are worth merging.
+        on_damage: What to do about a file that cannot be trusted; it is never merged.
+
+    Raises:
+        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: By way of `on_damage`.
+        OSError: The disk or the store refused; no row is lost.
+    """
+    small = [each for each in storage.list_entries(folder.path) if _is_small(each)]
+    if len(small) < at_least:
+        return None
+    merged = [
+        _merge(folder, files)
+        for group in _groups(small)
+        for files in _of_one_schema(_open_all(folder, group, on_damage))
+        if len(files) > 1
+    ]
+    if not merged:
+        return None
+    return Compaction(
+        folder.path,
+        n_files_before=sum(each.n_files_before for each in merged),
+        n_files_after=len(merged),
+        n_rows_dropped=sum(each.n_rows_dropped for each in merged),
+    )
+
+
+def _merge(folder: StoredFolder, files: list[StoredFile]) -> Compaction:
+    table = pa.concat_tables([file.read() for file in files])
+    unique = _without_copies(table, folder.key)
+    path = write_table(
+        folder.path,
+        unique,
+        kind=folder.kind,
+        owner=folder.owner,
+        compression="none" if folder.has_features else "zstd",
+    )
+    for file in files:
+        if file.path.name != path.name:
+            with suppress(FileNotFoundError):  # somebody else merged it, too
+                storage.remove(file.path)
+    return Compaction(folder.path, len(files), 1, table.num_rows - unique.num_rows)
+
+
+def _is_small(entry: Entry) -> bool:
+    return is_final(entry.name) and entry.size_bytes < FULL_SIZE_BYTES
+
+
+def _groups(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """Neighbours that make about one full file together."""
+    group: list[Entry] = []
+    for entry in entries:
+        if group and sum(each.size_bytes for each in [*group, entry]) > FULL_SIZE_BYTES:
+            yield group
+            group = []
+        group.append(entry)
+    yield group
+
+
+def _open_all(
+    folder: StoredFolder, group: list[Entry], on_damage: OnDamage
+) -> Iterator[StoredFile]:
+    for entry in group:
+        path = folder.path / entry.name
+        try:
+            yield open_file(path, kind=folder.kind, owner=folder.owner)
+        except FileNotFoundError:  # somebody else merged it
+            continue
+        except FeatureCacheError as error:
+            on_damage(path, error)
+
+
+def _of_one_schema(files: Iterator[StoredFile]) -> list[list[StoredFile]]:
+    by_schema: dict[str, list[StoredFile]] = {}
+    for file in files:
+        by_schema.setdefault(str(file.schema), []).append(file)
+    return list(by_schema.values())
+
+
+def _without_copies(table: pa.Table, key: tuple[str, ...]) -> pa.Table:
+    """The first row of each key, in the order they stand in."""
+    if not key:
+        return table
+    numbered = table.select(key).append_column("row", pa.array(np.arange(table.num_rows)))
+    firsts = numbered.group_by(list(key)).aggregate([("row", "min")]).column("row_min")
+    if len(firsts) == table.num_rows:
+        return table
+    return table.take(pa.array(np.sort(firsts.to_numpy())))

@@ -1,0 +1,144 @@
+"""What lies in a store and serves nobody: leftovers, damaged files, features of lost images."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_cache import storage
+from feature_cache.files import write_table
+from feature_cache.folders import StoredFolder, stored_folders
+from feature_cache.indexes import INDEX_SCHEMA
+from feature_cache.listing import Entry
+from feature_cache.locations import Location
+from feature_cache.opening import StoredFile
+from feature_cache.reading import DAMAGED_SUFFIX, each_file, read_tables
+from feature_cache.schemas import pick
+
+__all__ = [
+    "WRITERS_LIVE_SECONDS",
+    "Leftover",
+    "UnreferencedRows",
+    "drop_unreferenced",
+    "find_leftovers",
+    "remove_leftovers",
+]
+
+WRITERS_LIVE_SECONDS = 24 * 3600.0
+"""No writer takes so long over one file: an older temporary file has lost its writer."""
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{16}\.tmp")
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file that no reader reads.
+
+    Attributes:
+        path: The file.
+        size_bytes: Its size.
+        sort: A writer that died left it unfinished, or it was set aside as damaged.
+    """
+
+    path: Location
+    size_bytes: int
+    sort: Literal["unfinished", "damaged"]
+
+
+@dataclass(frozen=True)
+class UnreferencedRows:
+    """Features in one file of images that no dataset index names.
+
+    Attributes:
+        path: The file.
+        n_rows: How many of its rows nobody refers to.
+        n_kept: How many of its rows somebody does.
+    """
+
+    path: Location
+    n_rows: int
+    n_kept: int
+
+
+def find_leftovers(root: Location, *, now: float | None = None) -> list[Leftover]:
+    """The leftovers of dead writers, and files that were set aside.
+
+    Args:
+        root: Of everything at rest.
+        now: Seconds since 1970; the clock's by default.
+    """
+    moment = time.time() if now is None else now
+    return [
+        Leftover(folder.path / entry.name, entry.size_bytes, sort)
+        for folder in stored_folders(root)
+        for entry in storage.list_entries(folder.path)
+        if (sort := _sort(entry, now=moment)) is not None
+    ]
+
+
+def remove_leftovers(leftovers: list[Leftover]) -> None:
+    """Remove them; one that is gone already is none the worse."""
+    for leftover in leftovers:
+        with suppress(FileNotFoundError):
+            storage.remove(leftover.path)
+
+
+def drop_unreferenced(root: Location, *, dry_run: bool) -> Iterator[UnreferencedRows]:
+    """Drop the features of images that no index of any dataset names, file by file.
+
+    What is kept of a file is on disk before the file is removed. Prompts are kept. An image that
+    comes back is encoded again.
+
+    Args:
+        root: Of everything at rest.
+        dry_run: Only tell.
+
+    Raises:
+        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: A file cannot be
+            trusted, so what it refers to is not known; nothing more is dropped.
+    """
+    referenced = _referenced(root)
+    for folder in stored_folders(root):
+        if folder.kind == "image-features":
+            # A list first: what is written meanwhile must not be looked at again.
+            yield from list(_drop(folder, referenced, dry_run=dry_run))
+
+
+def _drop(
+    folder: StoredFolder, referenced: pa.Array, *, dry_run: bool
+) -> Iterator[UnreferencedRows]:
+    def drop(file: StoredFile) -> UnreferencedRows:
+        table = file.read()
+        kept = table.filter(pc.is_in(table.column("image_sha256"), value_set=referenced))
+        if kept.num_rows < table.num_rows and not dry_run:
+            if kept.num_rows:
+                write_table(
+                    folder.path, kept, kind=folder.kind, owner=folder.owner, compression="none"
+                )
+            storage.remove(file.path)
+        return UnreferencedRows(file.path, table.num_rows - kept.num_rows, kept.num_rows)
+
+    found = each_file(folder.path, drop, kind=folder.kind, owner=folder.owner)
+    return (each for each in found if each.n_rows)
+
+
+def _referenced(root: Location) -> pa.Array:
+    schema = pick(INDEX_SCHEMA, "image_sha256")
+    tables = [
+        read_tables(folder.path, kind=folder.kind, schema=schema, owner=folder.owner)
+        for folder in stored_folders(root)
+        if folder.kind == "dataset-index"
+    ]
+    return pa.concat_tables([schema.empty_table(), *tables]).column(0).combine_chunks()
+
+
+def _sort(entry: Entry, *, now: float) -> Literal["unfinished", "damaged"] | None:
+    if entry.name.endswith(DAMAGED_SUFFIX):
+        return "damaged"
+    dead = now - entry.modified > WRITERS_LIVE_SECONDS
+    return "unfinished" if dead and _TEMPORARY.fullmatch(entry.name) else None

@@ -1,0 +1,99 @@
+"""Is a store sound? A quick look at every file's end, or every bit of every file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from feature_cache import storage
+from feature_cache.errors import CorruptFileError, FeatureCacheError
+from feature_cache.files import is_final
+from feature_cache.folders import StoredFolder, stored_folders
+from feature_cache.locations import Location
+from feature_cache.opening import open_file, read_footer
+from feature_cache.schemas import conform
+from feature_cache.vectors import Features, from_column
+
+__all__ = ["Finding", "inspect_store"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an inspection found out about one file.
+
+    Attributes:
+        path: The file.
+        size_bytes: As its folder tells it.
+        problem: Why it cannot be trusted, None when nothing was found wrong.
+    """
+
+    path: Location
+    size_bytes: int
+    problem: FeatureCacheError | None
+
+
+def inspect_store(root: Location, *, deep: bool) -> Iterator[Finding]:
+    """Look at every file of a store, folder by folder; nothing is changed.
+
+    Args:
+        root: Of everything at rest.
+        deep: Read every byte: digest against name, page checksums, every row's columns, features
+            finite and all of one width and precision. Otherwise the end of each file only: is it
+            Parquet, of this folder's kind and owner, in a format this program reads?
+
+    Raises:
+        OSError: The store itself cannot be read.
+    """
+    for folder in stored_folders(root):
+        inspector = _Inspector(folder)
+        for entry in storage.list_entries(folder.path):
+            if is_final(entry.name):
+                path = folder.path / entry.name
+                yield Finding(path, entry.size_bytes, inspector.problem_of(path, deep=deep))
+
+
+class _Inspector:
+    """Looks at the files of one folder, and remembers what its first features looked like."""
+
+    def __init__(self, folder: StoredFolder) -> None:
+        self.folder = folder
+        self.like: Features | None = None
+
+    def problem_of(self, path: Location, *, deep: bool) -> FeatureCacheError | None:
+        try:
+            if deep:
+                self._read_all(path)
+            else:
+                self._read_end(path)
+        except FileNotFoundError:  # merged into another file a moment ago
+            return None
+        except FeatureCacheError as error:
+            return error
+        return None
+
+    def _read_end(self, path: Location) -> None:
+        schema = read_footer(path, kind=self.folder.kind, owner=self.folder.owner)
+        if self.folder.schema is not None:
+            conform(schema.empty_table(), self.folder.schema, source=str(path))
+
+    def _read_all(self, path: Location) -> None:
+        table = open_file(path, kind=self.folder.kind, owner=self.folder.owner).read()
+        if self.folder.schema is not None:
+            conform(table, self.folder.schema, source=str(path))
+        if self.folder.has_features:
+            features = from_column(table.column("feature"))
+            if self.like is None:
+                self.like = features[:0].copy()
+            _check_features(path, features, like=self.like)
+
+
+def _check_features(path: Location, features: Features, *, like: Features) -> None:
+    if features.shape[1:] != like.shape[1:] or features.dtype != like.dtype:
+        raise CorruptFileError(
+            path,
+            f"it holds {features.dtype} features of width {features.shape[1]}, the first file of "
+            f"its folder {like.dtype} of width {like.shape[1]}",
+        )
+    bad = int((~np.isfinite(features).all(axis=1)).sum())
+    if bad:
+        raise CorruptFileError(path, f"{bad} of its {len(features)} features are not finite")

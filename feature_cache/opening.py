@@ -1,0 +1,142 @@
+"""One file opened: read into memory whole, and proven to be what was written before it is parsed."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_cache import storage
+from feature_cache.errors import (
+    CorruptFileError,
+    NewerFormatError,
+    WrongKindError,
+    WrongOwnerError,
+    WrongSchemaError,
+)
+from feature_cache.files import FORMAT_KEY, FORMAT_VERSION, KIND_KEY, OWNER_KEY, check_digest
+from feature_cache.locations import Location
+from feature_cache.schemas import conform
+
+__all__ = ["StoredFile", "open_file", "read_footer", "read_table"]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of which every byte is in memory and as it was written.
+
+    Attributes:
+        path: Where it lies.
+        parquet: pyarrow's reader of those very bytes.
+    """
+
+    path: Location
+    parquet: Any
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns, without the metadata of the format."""
+        return self.parquet.schema_arrow.remove_metadata()
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Its rows; only these columns, in this order, when some are named.
+
+        Raises:
+            WrongSchemaError: A column that was asked for does not exist.
+            CorruptFileError: The rows cannot be decoded.
+        """
+        known = self.schema.names
+        names = known if columns is None else list(columns)
+        absent = sorted(set(names) - set(known))
+        if absent:
+            raise WrongSchemaError(
+                f"{self.path} has no column {', '.join(absent)}: it has {', '.join(known)}"
+            )
+        with _damage_named(self.path):
+            table = self.parquet.read(columns=names)
+        return table.select(names).replace_schema_metadata()
+
+    def read_as(self, schema: pa.Schema) -> pa.Table:
+        """Its rows with just the columns of `schema`; those it lacks and may lack are null.
+
+        Raises:
+            WrongSchemaError: A column has another type, or is missing and cannot be null.
+        """
+        known = self.schema.names
+        # Without any column the number of rows would be lost, so read one at least.
+        names = [name for name in known if name in schema.names] or known[:1]
+        return conform(self.read(names), schema, source=str(self.path))
+
+
+def open_file(path: Location, *, kind: str, owner: str = "") -> StoredFile:
+    """Read a file and prove that every bit of it is as it was written, before any row is used.
+
+    Args:
+        path: A file that `write_table` wrote.
+        kind: What its rows must be.
+        owner: Whose they must be; a file that does not say is taken as it is.
+
+    Raises:
+        CorruptFileError: The content is not what was written.
+        NewerFormatError: A later version of the format; upgrade to read it.
+        WrongKindError: The file declares another kind of rows.
+        WrongOwnerError: The file was written for another encoder or dataset.
+        FileNotFoundError: There is no such file.
+    """
+    content = storage.read(path)
+    # Page checksums do not cover the footer and the page headers; the digest covers everything,
+    # and what is parsed is what was digested.
+    check_digest(path, hashlib.sha256(content).hexdigest())
+    with _damage_named(path):
+        parquet = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+    _check_declaration(path, parquet.schema_arrow.metadata or {}, kind=kind, owner=owner)
+    return StoredFile(path, parquet)
+
+
+def read_table(
+    path: Location, *, kind: str, owner: str = "", columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The rows of one verified file; raises what `open_file` and `StoredFile.read` raise."""
+    return open_file(path, kind=kind, owner=owner).read(columns)
+
+
+def read_footer(path: Location, *, kind: str, owner: str = "") -> pa.Schema:
+    """The schema a file declares, from its last bytes alone: quick, and no proof of the rest.
+
+    Raises:
+        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: As `open_file`.
+    """
+    with storage.open_file(path) as file, _damage_named(path):
+        schema = pq.ParquetFile(file).schema_arrow
+    _check_declaration(path, schema.metadata or {}, kind=kind, owner=owner)
+    return schema.remove_metadata()
+
+
+@contextmanager
+def _damage_named(path: Location) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        # With a number it is the system's word (too many open files), not the file's fault.
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise CorruptFileError(path, str(error)) from error
+
+
+def _check_declaration(
+    path: Location, metadata: dict[bytes, bytes], *, kind: str, owner: str
+) -> None:
+    found = metadata.get(KIND_KEY, b"").decode(errors="replace")
+    version = metadata.get(FORMAT_KEY, b"")
+    said = metadata.get(OWNER_KEY, b"").decode(errors="replace")
+    if version.isdigit() and int(version) > FORMAT_VERSION:
+        raise NewerFormatError(path, int(version), FORMAT_VERSION)
+    if found != kind:
+        raise WrongKindError(path, found, kind)
+    if not version.isdigit():
+        raise CorruptFileError(path, f"it declares no format version but {version!r}")
+    if owner and said not in {"", owner}:
+        raise WrongOwnerError(path, said, owner)
