@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 __all__ = [
+    "AugmentationOption",
     "Data",
     "Dataset",
     "Device",
@@ -14,7 +15,10 @@ __all__ = [
     "Json",
     "MaxBad",
     "Model",
+    "Precision",
+    "Resize",
     "Root",
+    "Views",
     "parse_numbers",
     "parse_settings",
 ]
@@ -52,6 +56,33 @@ Model = Annotated[
         "--model",
         help="glyphs, ARCHITECTURE:TAG (ViT-B-32-quickgelu:openai), ARCHITECTURE:CHECKPOINT, "
         "hf-hub:ORG/REPO or local-dir:FOLDER.",
+    ),
+]
+Precision = Annotated[
+    Literal["fp32", "bf16", "fp16"],
+    typer.Option("--precision", help="Of the encoder's arithmetic; each makes its own features."),
+]
+Resize = Annotated[
+    Literal["shortest", "longest", "squash"] | None,
+    typer.Option(
+        "--resize",
+        help="shortest (CLIP: short side, then the middle), squash (CoOp: both sides) or longest "
+        "(filled up); else the model's own.",
+        show_default=False,
+    ),
+]
+Views = Annotated[
+    int,
+    typer.Option(
+        "--views", min=0, max=9999, help="Augmented views of each image, beside the image itself."
+    ),
+]
+AugmentationOption = Annotated[
+    Literal["tip-adapter", "coop"],
+    typer.Option(
+        "--augmentation",
+        help="What an augmented view shows: 50-100 % of the picture (tip-adapter) or 8-100 % "
+        "(coop), mirrored half of the time.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]

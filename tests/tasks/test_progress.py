@@ -14,18 +14,6 @@ def test_where_nobody_looks_progress_is_a_line_at_the_end(
     assert captured.err.endswith("images/s\n")
 
 
-def test_a_long_piece_of_work_says_how_far_it_has_come(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter([0.0, 5.0, 10.0, 10.0, 10.0, 10.0, 10.0, 20.0, 20.0, 20.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    with progress.track("encoding", total=300, unit="images") as advance:
-        advance(50)
-        advance(50)
-    first, _ = capsys.readouterr().err.splitlines()
-    assert first == "encoding: 33%, 10 images/s, 20 s left"
-
-
 def test_work_that_fails_does_not_claim_to_be_done(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ZeroDivisionError), progress.track("work", total=1, unit="runs"):
         _ = 1 / 0

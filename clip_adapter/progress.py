@@ -1,0 +1,106 @@
+"""Progress with rate and time left: a bar for a person, lines for a log."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+__all__ = ["Advance", "bar", "lines"]
+
+LINE_EVERY_SECONDS = 10.0
+Advance = Callable[[float], None]
+"""Takes the units of work just done."""
+
+
+@contextmanager
+def bar(
+    description: str, *, total: float, unit: str, console: Console, transient: bool = False
+) -> Iterator[Advance]:
+    """A bar on a terminal; yields a function that takes the units just done.
+
+    Args:
+        description: What is being done; no markup.
+        total: Units of work; 0 fills the bar at once.
+        unit: Of the rate, as "images".
+        console: The terminal.
+        transient: Whether the bar goes when the work is done, for a summary that says it all.
+    """
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        _RateColumn(unit),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=transient,
+    ) as progress:
+        row = progress.add_task(escape(description), total=total)
+        yield lambda units: progress.advance(row, units)
+
+
+@contextmanager
+def lines(
+    description: str, *, total: float, unit: str, say: Callable[[str], None]
+) -> Iterator[Advance]:
+    """A line every ten seconds and one at the end, with everything that a bar would show.
+
+    Args:
+        description: What is being done.
+        total: Units of work.
+        unit: Of the rate, as "images".
+        say: Takes each line. There is no last line about work that fails.
+    """
+    written = _Lines(description, total=total, unit=unit, say=say)
+    yield written.advance
+    written.close()
+
+
+class _RateColumn(ProgressColumn):
+    """Units a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        """The rate of one bar."""
+        return Text(_rate(task.finished_speed or task.speed or 0.0, self.unit), style="cyan")
+
+
+class _Lines:
+    def __init__(
+        self, description: str, *, total: float, unit: str, say: Callable[[str], None]
+    ) -> None:
+        self.description, self.total, self.unit, self.say = description, total, unit, say
+        self.done = 0.0
+        self.started = self.last_line = time.monotonic()
+
+    def advance(self, units: float) -> None:
+        self.done += units
+        if time.monotonic() - self.last_line >= LINE_EVERY_SECONDS:
+            self.last_line = time.monotonic()
+            left = (self.total - self.done) / max(self._speed(), 1e-9)
+            self.say(
+                f"{self.description}: {self.done / self.total:.0%}, "
+                f"{_rate(self._speed(), self.unit)}, {_duration(left)} left"
+            )
+
+    def close(self) -> None:
+        took = _duration(time.monotonic() - self.started)
+        self.say(f"{self.description}: done in {took}, {_rate(self._speed(), self.unit)}")
+
+    def _speed(self) -> float:
+        return self.done / max(time.monotonic() - self.started, 1e-9)
+
+
+def _rate(speed: float, unit: str) -> str:
+    return f"{speed:,.0f} {unit}/s" if speed >= 10 else f"{speed:.1f} {unit}/s"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
