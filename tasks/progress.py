@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from clip_adapter.printable import printable
+
 __all__ = ["say", "track"]
 
 LINE_EVERY_SECONDS = 10.0
@@ -40,7 +42,7 @@ def track(description: str, *, total: float, unit: str) -> Iterator[Advance]:
     console = Console(stderr=True)
     if console.is_terminal and not _in_a_deployment():
         with _bar(console, unit) as bar:
-            row = bar.add_task(escape(description), total=total)
+            row = bar.add_task(escape(printable(description)), total=total)
             yield lambda units: bar.advance(row, units)
     else:
         yield (lines := _Lines(description, total=total, unit=unit)).advance
@@ -48,7 +50,11 @@ def track(description: str, *, total: float, unit: str) -> Iterator[Advance]:
 
 
 def say(message: str) -> None:
-    """A line for the person at the terminal, or for the log of a deployed run."""
+    """A line for the person at the terminal, or for the log of a deployed run.
+
+    It may hold names of files: what could steer a terminal is escaped, all but line breaks.
+    """
+    message = printable(message, keep="\n")
     if _in_a_deployment():
         _run_logger_info(message)
     else:
