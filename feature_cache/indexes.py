@@ -112,6 +112,10 @@ class IndexStore:
         table = read_tables(folder, kind="dataset-quarantine", schema=QUARANTINE_SCHEMA)
         return _first_of_each(self._select(table, index_fingerprint), "path")
 
+    def sizes(self) -> pa.Table:
+        """`image_sha256`, `width`, `height` of the images of all indexes; copies come repeatedly."""
+        return self._images("image_sha256", "width", "height")
+
     def fingerprints(self) -> set[str]:
         """The fingerprints of all indexes of the dataset."""
         return set(self._images("index_fingerprint").column(0).to_pylist())
