@@ -62,6 +62,10 @@ def decode_image(data: bytes) -> Image.Image:
             return _decode(data)
         except (UnreadableImageError, MemoryError):
             raise
+        except Image.DecompressionBombError:
+            raise UnreadableImageError(
+                f"its header claims more pixels than the limit of {MAX_PIXELS:,}"
+            ) from None
         except UnidentifiedImageError:
             raise UnreadableImageError(_unidentified(data)) from None
         except Exception as error:  # fed hostile bytes, a decoder raises anything
