@@ -15,7 +15,7 @@ from clip_adapter.datasets import (
     open_dataset,
 )
 from clip_adapter.printable import printable
-from feature_cache import IndexStore
+from feature_cache import CorruptFileError, IndexStore
 from tasks.progress import say, track
 from tasks.references import IndexedDataset
 from tasks.stored_indexes import known_sizes, write_index
@@ -52,7 +52,7 @@ def index_dataset(
     place = root / "images" if dataset in GENERATED else data
     source = open_dataset(dataset, data=place, images=images)
     store = IndexStore(root, source.name)
-    index = _build(source, max_bad_fraction=max_bad_fraction, known=known_sizes(store))
+    index = _build(source, max_bad_fraction=max_bad_fraction, known=_known(store))
     write_index(store, index)
     for file in index.quarantined[:5]:
         # A name may hold line breaks, which are let through elsewhere.
@@ -68,6 +68,15 @@ def index_dataset(
         n_quarantined=len(index.quarantined),
         n_leaked=len(index.leaks()),
     )
+
+
+def _known(store: IndexStore) -> KnownSizes:
+    try:
+        return known_sizes(store)
+    except CorruptFileError as error:
+        # It only costs time: writing the index puts a sound file in the place of a damaged one.
+        say(f"{error}; every image is decoded again")
+        return {}
 
 
 def _build(source: ImageSource, *, max_bad_fraction: float, known: KnownSizes) -> DatasetIndex:
