@@ -1,6 +1,7 @@
 """Which split an image belongs to: as published, or decided by its content."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ __all__ = [
 
 Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+_PLAIN_PATH = re.compile(r"\w[\w .-]*(/\w[\w .-]*)*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,9 @@ def _parse_row(row: object, *, where: str, split: Split) -> PublishedRow:
 
 
 def _safe_path(path: str, *, where: str) -> str:
+    # Most paths need no second look; taking each apart would be half the time of opening.
+    if _PLAIN_PATH.fullmatch(path):
+        return path
     pure = PurePosixPath(path)
     if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
         raise SplitFileError(

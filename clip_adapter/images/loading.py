@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from clip_adapter.images.decoding import decode_image, read_bytes
+from clip_adapter.images.decoding import decode_image
 from clip_adapter.images.errors import ChangedImageError, UnreadableImageError
+from clip_adapter.images.reading import FolderReader
 from clip_adapter.images.views import Geometry
 
 __all__ = ["LoadedViews", "WantedViews", "load_ahead"]
@@ -98,16 +99,21 @@ def _executor(workers: int, *, processes: bool) -> Executor:
 def _load_piece(
     folder: Path, geometry: Geometry, piece: Sequence[WantedViews]
 ) -> list[LoadedViews]:
-    return [_load(folder, geometry, wanted) for wanted in piece]
+    with FolderReader(folder) as reader:
+        return [_load(_read(folder, wanted, reader), geometry, wanted) for wanted in piece]
 
 
-def _load(folder: Path, geometry: Geometry, wanted: WantedViews) -> LoadedViews:
+def _read(folder: Path, wanted: WantedViews, reader: FolderReader) -> bytes:
     try:
-        data = read_bytes(folder, wanted.path)
+        data = reader.read(wanted.path)
     except UnreadableImageError as error:
         raise ChangedImageError(wanted.path, str(folder)) from error
     if hashlib.sha256(data).digest() != wanted.image_sha256:
         raise ChangedImageError(wanted.path, str(folder))
+    return data
+
+
+def _load(data: bytes, geometry: Geometry, wanted: WantedViews) -> LoadedViews:
     picture = decode_image(data)
     pixels = [
         geometry.pixels(picture, image_sha256=wanted.image_sha256, view=view)
