@@ -80,13 +80,13 @@ def test_no_other_error_is_swallowed(error: Exception) -> None:
     assert tower.sizes == [4]
 
 
-@pytest.mark.parametrize("room", [1, 2, 5, 16])
+@pytest.mark.parametrize("room", [1, 5])
 def test_features_of_a_smaller_batch_are_the_same_but_for_rounding(
     tiny_model: str, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (21, 16, 16, 3), dtype=np.uint8)
-    expected = load_encoder(tiny_model, batch_size=16).encode_images(pixels)
     encoder = load_encoder(tiny_model, batch_size=16)
+    expected = encoder.encode_images(pixels)
     encode: Callable[..., Tensor] = encoder.model.encode_image
 
     def refusing(batch: Tensor, *, normalize: bool) -> Tensor:
