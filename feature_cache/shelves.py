@@ -74,7 +74,10 @@ class Shelf:
                 answer = np.empty((len(keys), features.shape[1]), features.dtype)
             _check_alike(features, answer, path)
             fresh = (rows >= 0) & ~found
-            _put(features, rows[fresh], answer, np.flatnonzero(fresh))
+            if fresh.all():
+                np.take(features, rows, axis=0, out=answer)
+            elif fresh.any():
+                answer[fresh] = features[rows[fresh]]
             found |= fresh
         return answer, found
 
@@ -117,23 +120,6 @@ class Shelf:
         # The sentinel after the last row turns "not found" into -1 by plain indexing.
         located: npt.NDArray[np.int64] = np.append(rows, -1)[positions]
         return located
-
-
-def _put(
-    features: Features,
-    rows: npt.NDArray[np.int64],
-    answer: Features,
-    places: npt.NDArray[np.int64],
-) -> None:
-    """`answer[places] = features[rows]`, in one pass where the places follow one another."""
-    if not places.size:
-        return
-    first, last = int(places[0]), int(places[-1])
-    if last - first + 1 == places.size:
-        # In its other mode, which checks the rows, numpy copies twice. These rows exist.
-        np.take(features, rows, axis=0, out=answer[first : last + 1], mode="clip")
-    else:
-        answer[places] = features[rows]
 
 
 def _check_alike(features: Features, answer: Features, path: Location) -> None:
