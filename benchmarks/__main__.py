@@ -19,6 +19,9 @@ __all__ = ["main"]
 
 BENCHMARKS = {
     "load": "reading features for training, beside np.load",
+    "extract": "the whole extraction, beside a bare forward loop and a plain script",
+    "memory": "peak memory of an extraction, few images and many",
+    "unchanged": "a second extraction of the same images",
 }
 
 
