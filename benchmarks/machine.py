@@ -61,7 +61,10 @@ def describe_machine() -> Machine:
         memory_gib=round(_total_memory_bytes() / 2**30, 1),
         load_average=round(os.getloadavg()[0], 2),
         system=platform.platform(terse=True),
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+        },
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         git_commit=_git_commit(),
     )
@@ -110,6 +113,8 @@ def _git_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return ask("rev-parse", "--short=12", "HEAD") + ("+" if ask("status", "--porcelain") else "")
+        return ask("rev-parse", "--short=12", "HEAD") + (
+            "+" if ask("status", "--porcelain") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -39,9 +39,7 @@ def call_alone(function: Callable[..., _Answer], **arguments: object) -> Measure
         return pool.submit(_call, function, arguments).result()
 
 
-def _call(
-    function: Callable[..., _Answer], arguments: dict[str, object]
-) -> Measured[_Answer]:
+def _call(function: Callable[..., _Answer], arguments: dict[str, object]) -> Measured[_Answer]:
     answer = function(**arguments)
     return Measured(answer, _peak_bytes())
 

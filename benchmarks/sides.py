@@ -51,7 +51,7 @@ def ready_batches(folder: Path, encoder: Encoder, *, root: Path) -> list[Tensor]
     ]
     loaded = load_ahead(dataset.folder, wanted, geometry=encoder.geometry)
     pixels = torch.from_numpy(np.concatenate([each.pixels for each in loaded]))
-    return [encoder.preprocessing.normalise(batch) for batch in pixels.split(BATCH_SIZE)]
+    return [encoder.preprocessing.normalise(batch) for batch in torch.split(pixels, BATCH_SIZE)]
 
 
 def bare_forward(batches: list[Tensor], encoder: Encoder) -> float:
