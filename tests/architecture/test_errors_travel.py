@@ -18,13 +18,25 @@ from feature_cache.errors import (
     NewerFormatError,
     WrongKindError,
 )
+from feature_cache.exchange import (
+    ForeignFileError,
+    InvalidForeignFeaturesError,
+    MissingArrayError,
+    OversizedFileError,
+    PickledArrayError,
+)
 
 WITH_ARGUMENTS = {
     CorruptFileError: CorruptFileError(Path("a.parquet"), "it is cut short"),
+    ForeignFileError: ForeignFileError(Path("a.npz"), "it is cut short"),
+    InvalidForeignFeaturesError: InvalidForeignFeaturesError("flowers", "labels are floats"),
+    MissingArrayError: MissingArrayError(Path("a.npz"), "it has no labels"),
     MissingFeaturesError: MissingFeaturesError(3, 9, "0123456789abcdef"),
     MissingRootError: MissingRootError(Path("nowhere")),
     NewerFormatError: NewerFormatError(Path("a.parquet"), 2, 1),
     NotEnoughImagesError: NotEnoughImagesError("river", 3, 5, shots=4),
+    OversizedFileError: OversizedFileError(Path("a.npz"), "it declares too much"),
+    PickledArrayError: PickledArrayError(Path("a.npz"), "names are pickled"),
     UnknownNameError: UnknownNameError("dataset", "eurosta", ["digits", "eurosat"]),
     WrongKindError: WrongKindError(Path("a.parquet"), "runs", "metrics"),
 }
