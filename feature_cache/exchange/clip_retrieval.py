@@ -162,8 +162,8 @@ def _read_metadata(folder: Path, rows: list[int], rules: ReadingRules) -> dict[s
         for name, values in columns.items():
             parts.setdefault(roles[name], []).append(values)
     joined = {role: _joined(values) for role, values in parts.items()}
-    if joined.get("sha256") == [None] * sum(rows):  # img2dataset was told to compute none
-        del joined["sha256"]
+    if all(digest is None for digest in joined.get("sha256", ())):  # none were computed
+        joined.pop("sha256", None)
     return joined
 
 

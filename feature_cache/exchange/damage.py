@@ -1,5 +1,7 @@
 """One error, naming the file, for whatever a damaged or hostile file makes libraries say."""
 
+import csv
+import lzma
 import struct
 import zipfile
 import zlib
@@ -27,6 +29,8 @@ _DAMAGE = (
     TypeError,
     ValueError,
     pa.ArrowException,
+    csv.Error,
+    lzma.LZMAError,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,

@@ -216,7 +216,7 @@ def _roles_by_split(archive: _Archive, names: ArrayNames, prefix: str) -> list[s
 
 
 def _joined(path: Path, role: str, arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    kinds = {(array.dtype.kind, *array.shape[1:]) for array in arrays}
+    kinds = {(array.dtype.kind.replace("u", "i"), *array.shape[1:]) for array in arrays}
     precisions = {array.dtype.newbyteorder("=") for array in arrays}
     if len(kinds) > 1 or (role == "features" and len(precisions) > 1):
         found = ", ".join(f"{array.dtype} {list(array.shape)}" for array in arrays)
