@@ -4,7 +4,7 @@ A feature is identified by the encoder and the image's bytes (and the view of th
 encoder and the prompt; by nothing else. Features are stored raw, before any normalisation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
@@ -163,9 +163,13 @@ class FeatureStore:
             known.setdefault(row["field"], row["value"])
         return dict(sorted(known.items()))
 
-    def statistics(self) -> FeatureStatistics:
-        """Count what the store holds; reads the keys of every file."""
-        return summarise(self._images, self._prompts, self.folder / "encoder")
+    def statistics(self, *, progress: Callable[[int], None] | None = None) -> FeatureStatistics:
+        """Count what the store holds; reads every file of features.
+
+        Args:
+            progress: Called after each file of features with its size in bytes.
+        """
+        return summarise(self._images, self._prompts, self.folder / "encoder", progress=progress)
 
     @cached_property
     def _images(self) -> Shelf:
