@@ -151,6 +151,10 @@ class FeatureStore:
 
     def description(self) -> dict[str, str]:
         """What `describe` recorded, empty when nothing was; of two values the first by file."""
+        return {name: values[0] for name, values in self.descriptions().items()}
+
+    def descriptions(self) -> dict[str, list[str]]:
+        """Every value that `describe` recorded of each field: one model may have several names."""
         table = read_tables(
             self.folder / "encoder",
             kind="encoder",
@@ -158,9 +162,10 @@ class FeatureStore:
             owner=self.encoder,
             on_damage=self.on_damage,
         )
-        known: dict[str, str] = {}
+        known: dict[str, list[str]] = {}
         for row in table.to_pylist():
-            known.setdefault(row["field"], row["value"])
+            values = known.setdefault(row["field"], [])
+            values += [] if row["value"] in values else [row["value"]]
         return dict(sorted(known.items()))
 
     def statistics(self, *, progress: Callable[[int], None] | None = None) -> FeatureStatistics:
