@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -90,8 +89,8 @@ def _encode_images(encoder: Encoder, store: FeatureStore, pictures: list[_Pictur
             store.append_images(digests, np.concatenate(features))
 
 
-def _decode_ahead(encoder: Encoder, batches: list[list[_Picture]]) -> Iterator[torch.Tensor]:
-    """Yield each batch preprocessed, while the next one is being decoded in a thread."""
+def _decode_ahead(encoder: Encoder, batches: list[list[_Picture]]) -> Iterator[np.ndarray]:
+    """Yield the pixels of each batch, while the next one is being decoded in a thread."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         coming = pool.submit(_decode, encoder, batches[0])
         for following in batches[1:]:
@@ -101,8 +100,13 @@ def _decode_ahead(encoder: Encoder, batches: list[list[_Picture]]) -> Iterator[t
         yield coming.result()
 
 
-def _decode(encoder: Encoder, pictures: list[_Picture]) -> torch.Tensor:
-    return encoder.preprocess([decode_image(_read(picture)) for picture in pictures])
+def _decode(encoder: Encoder, pictures: list[_Picture]) -> np.ndarray:
+    return np.stack(
+        [
+            encoder.geometry.pixels(decode_image(_read(picture)), image_sha256=picture.image_sha256)
+            for picture in pictures
+        ]
+    )
 
 
 def _read(picture: _Picture) -> bytes:

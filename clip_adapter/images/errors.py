@@ -1,8 +1,8 @@
-"""What can be wrong with one image file."""
+"""What can be wrong with one image file, or with the view of it that is asked for."""
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["UnreadableImageError"]
+__all__ = ["UnreadableImageError", "ViewError"]
 
 
 class UnreadableImageError(ClipAdapterError, ValueError):
@@ -11,3 +11,7 @@ class UnreadableImageError(ClipAdapterError, ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class ViewError(ClipAdapterError, ValueError):
+    """A view of a picture that does not exist."""
