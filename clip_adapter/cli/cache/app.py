@@ -6,6 +6,7 @@ from clip_adapter.cli.cache.compact import compact
 from clip_adapter.cli.cache.gc import gc
 from clip_adapter.cli.cache.stats import stats
 from clip_adapter.cli.cache.verify import verify
+from clip_adapter.cli.cache.why import why
 
 __all__ = ["app"]
 
@@ -16,5 +17,5 @@ app = typer.Typer(
     help="Look after the features at rest: what is there, is it sound, will it be reused.",
     epilog=f"Every command takes --json. {EXIT_CODES}",
 )
-for command in (stats, verify, gc, compact):
+for command in (stats, why, verify, gc, compact):
     app.command(epilog=EXIT_CODES)(command)

@@ -25,7 +25,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 def compact(root: Root = None, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Merge the small files of features and runs; nothing is lost if it is interrupted.
 
-    Folders with five or more files below 128 MiB are compacted. Readers and writers may go on.
+    Folders with five or more files below 128 MiB are compacted.
+
+    Readers and writers may go on meanwhile.
     """
     place = existing_root(root)
     damage = Damage(place)

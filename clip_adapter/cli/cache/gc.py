@@ -45,7 +45,9 @@ def gc(
 ) -> None:
     """Remove what dead writers left behind and what was set aside as damaged.
 
-    Unfinished files of the last 24 hours stay: their writers may live. Prompts always stay.
+    Unfinished files of the last 24 hours stay: their writers may live.
+
+    Prompts always stay.
     """
     place = existing_root(root)
     if unreferenced and not (dry_run or yes or _somebody_can_answer(as_json=as_json)):

@@ -39,7 +39,9 @@ def verify(
 ) -> None:
     """Check the files and name those that are damaged, with the reason and what to do.
 
-    Features, dataset indexes and runs are checked. A file in a newer format is never set aside.
+    Features, dataset indexes and runs are checked.
+
+    A file in a newer format is never set aside.
     """
     place = existing_root(root)
     start = time.perf_counter()
