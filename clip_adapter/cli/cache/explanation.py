@@ -15,7 +15,7 @@ __all__ = ["reasons_for", "show_explanation"]
 
 MOST_FIELDS = 10
 """Another architecture differs in everything; the first few say so."""
-MOST_CHARACTERS = 24
+MOST_CHARACTERS = 16  # so that a field keeps half of 80 columns
 
 
 def reasons_for(reuse: Reuse, damage: Damage) -> list[str]:
@@ -52,11 +52,11 @@ def _say(console: Console, text: str, style: str | None = None) -> None:
 
 def _heading(explanation: dict[str, Any]) -> str:
     fields, n_augmented = explanation["fields"], len(explanation["views"]) - 1
-    views = f" and {n_augmented:,} augmented views" if n_augmented else ""
+    views = f", each with {n_augmented:,} augmented views" if n_augmented else ""
     day = explanation["indexed"][:16].replace("T", " ")
     return (
-        f"dataset  {inert(explanation['dataset'])}: {explanation['images']:,} images{views}, "
-        f"indexed {day} UTC\n"
+        f"dataset  {inert(explanation['dataset'])}, as indexed {day} UTC\n"
+        f"images   {explanation['images']:,}{views}\n"
         f"encoder  {explanation['encoder'][:12]}: {inert(explanation['model'])}, "
         f"{inert(fields['precision'])}"
     )
@@ -76,7 +76,11 @@ def _show_other(console: Console, other: dict[str, Any], *, total: int) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("  field", "here", "there"):
         table.add_column(name, overflow="fold")
-    for each in other["differences"][:MOST_FIELDS]:
+    # An architecture has many fields: those that a user can choose come before.
+    differences = sorted(
+        other["differences"], key=lambda each: each["field"].startswith("model_config")
+    )
+    for each in differences[:MOST_FIELDS]:
         table.add_row(
             *(
                 Text(text)

@@ -1,15 +1,15 @@
 """`clip-adapter cache why`: will features be reused, and if not, which field stands against it?"""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.explanation import reasons_for, show_explanation
-from clip_adapter.cli.cache.indexed import latest_index
+from clip_adapter.cli.cache.indexed import LatestIndex, latest_index
 from clip_adapter.cli.cache.places import existing_root, sizes_of_files
-from clip_adapter.cli.cache.reuse import others_with_images, reuse_of
+from clip_adapter.cli.cache.reuse import Reuse, others_with_images, reuse_of
 from clip_adapter.cli.options import AugmentationOption, Json, Model, Precision, Resize, Root, Views
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
@@ -65,29 +65,31 @@ def why(
             image_sha256=index.image_sha256,
             looked_at=lambda store: advance(sizes.get(store.encoder, 0)),
         )
-    explanation = {
-        "root": str(place),
-        "dataset": index.name,
-        "index": index.fingerprint,
-        "indexed": index.made.isoformat(timespec="seconds"),
-        "model": model,
-        "encoder": identity.fingerprint,
-        "fields": identity.fields(),
-        "views": numbers,
-        "images": reuse.n_images,
-        "reused": reuse.n_reused,
-        "to_encode": reuse.n_to_encode,
-        "views_to_encode": reuse.n_views_to_encode,
-        "reasons": reasons_for(reuse, damage),
-        "damaged": damage.rows(),
-        "others": others,
-    }
+    asked = {"root": str(place), "model": model, "views": numbers, "fields": identity.fields()}
+    explanation = asked | _explain(index, ours, reuse, damage=damage) | {"others": others}
     if as_json:
         print_json(explanation)
     else:
         show_explanation(Console(highlight=False), explanation, damage)
     if damage.problems:
         raise typer.Exit(1)
+
+
+def _explain(
+    index: LatestIndex, store: FeatureStore, reuse: Reuse, *, damage: Damage
+) -> dict[str, Any]:
+    return {
+        "dataset": index.name,
+        "index": index.fingerprint,
+        "indexed": index.made.isoformat(timespec="seconds"),
+        "encoder": store.encoder,
+        "images": reuse.n_images,
+        "reused": reuse.n_reused,
+        "to_encode": reuse.n_to_encode,
+        "views_to_encode": reuse.n_views_to_encode,
+        "reasons": reasons_for(reuse, damage),
+        "damaged": damage.rows(),
+    }
 
 
 def _identify(model: str, *, precision: str, resize: str | None, quiet: bool) -> "EncoderIdentity":
