@@ -7,10 +7,10 @@ from rich.console import Console
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.places import existing_root, sizes_of_files
-from clip_adapter.cli.inert import inert
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
+from clip_adapter.printable import printable
 from feature_cache import Location, StoredFolder, compact_folder, stored_folders
 from feature_cache.compaction import FULL_SIZE_BYTES
 
@@ -85,7 +85,7 @@ def _show(console: Console, rows: list[dict[str, Any]], damage: Damage, *, dry_r
         became = "would be merged" if dry_run else f"-> {row['files_after']:,}"
         place = row["folder"].removeprefix(f"{damage.root}/")
         console.print(
-            f"{row['files_before']:>6,} files {became}  {inert(place)}",
+            f"{row['files_before']:>6,} files {became}  {printable(place)}",
             markup=False,
             soft_wrap=True,
         )

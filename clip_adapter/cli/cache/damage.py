@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from clip_adapter.cli.inert import inert
+from clip_adapter.printable import printable
 from feature_cache import CorruptFileError, FeatureCacheError, Location, NewerFormatError
 
 __all__ = ["Damage", "advice_about", "reason_of"]
@@ -43,7 +43,7 @@ class Damage:
         """The same for a person, three lines a file."""
         for row in self.rows():
             lines = (row["path"], f"  {row['reason']}", f"  {row['advice']}")
-            console.print("\n".join(map(inert, lines)), markup=False, soft_wrap=True)
+            console.print("\n".join(map(printable, lines)), markup=False, soft_wrap=True)
 
 
 def reason_of(path: Location, error: FeatureCacheError) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.reuse import Reuse
-from clip_adapter.cli.inert import inert
+from clip_adapter.printable import printable
 
 __all__ = ["reasons_for", "show_explanation"]
 
@@ -55,15 +55,15 @@ def _heading(explanation: dict[str, Any]) -> str:
     views = f", each with {n_augmented:,} augmented views" if n_augmented else ""
     day = explanation["indexed"][:16].replace("T", " ")
     return (
-        f"dataset  {inert(explanation['dataset'])}, as indexed {day} UTC\n"
+        f"dataset  {printable(explanation['dataset'])}, as indexed {day} UTC\n"
         f"images   {explanation['images']:,}{views}\n"
-        f"encoder  {explanation['encoder'][:12]}: {inert(explanation['model'])}, "
-        f"{inert(fields['precision'])}"
+        f"encoder  {explanation['encoder'][:12]}: {printable(explanation['model'])}, "
+        f"{printable(fields['precision'])}"
     )
 
 
 def _show_other(console: Console, other: dict[str, Any], *, total: int) -> None:
-    models = ", ".join(map(inert, other["models"])) or "a model that was never named"
+    models = ", ".join(map(printable, other["models"])) or "a model that was never named"
     damaged = f" ({other['damaged_files']} damaged files not counted)" * bool(
         other["damaged_files"]
     )
@@ -85,7 +85,7 @@ def _show_other(console: Console, other: dict[str, Any], *, total: int) -> None:
             *(
                 Text(text)
                 for text in (
-                    f"  {inert(each['field'])}",
+                    f"  {printable(each['field'])}",
                     _shown(each["ours"]),
                     _shown(each["theirs"]),
                 )
@@ -100,7 +100,7 @@ def _show_other(console: Console, other: dict[str, Any], *, total: int) -> None:
 def _shown(value: str | None) -> str:
     if value is None:
         return "(none)"
-    text = inert(value)
+    text = printable(value)
     return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
 
 

@@ -7,10 +7,10 @@ import typer
 from rich.console import Console
 
 from clip_adapter.cli.cache.places import existing_root, sizes_of_files
-from clip_adapter.cli.inert import inert
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
+from clip_adapter.printable import printable
 from feature_cache import (
     Leftover,
     Location,
@@ -112,7 +112,7 @@ def _counts(leftovers: list[Leftover], rows: list[UnreferencedRows]) -> dict[str
 
 def _show(console: Console, leftovers: list[Leftover], summary: dict[str, Any]) -> None:
     for each in leftovers:
-        console.print(f"{each.sort:<10}  {inert(each.path)}", markup=False, soft_wrap=True)
+        console.print(f"{each.sort:<10}  {printable(each.path)}", markup=False, soft_wrap=True)
     parts = [
         f"{summary[name]:,} {words}"
         for name, words in (

@@ -7,10 +7,10 @@ from rich.console import Console
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.places import existing_root, sizes_of_files
-from clip_adapter.cli.inert import inert
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
+from clip_adapter.printable import printable
 from clip_adapter.progress import Advance
 from feature_cache import FeatureStore, stored_folders, stores
 
@@ -60,8 +60,8 @@ def _describe(store: FeatureStore, advance: Advance) -> dict[str, Any]:
 
 def _show(console: Console, rows: list[dict[str, Any]], damage: Damage) -> None:
     for row in rows:
-        models = ", ".join(map(inert, row["models"])) or "a model that was never named"
-        precision = inert(row["precision"]) or "unknown precision"
+        models = ", ".join(map(printable, row["models"])) or "a model that was never named"
+        precision = printable(row["precision"]) or "unknown precision"
         console.print(f"{row['encoder'][:12]}  {models}", markup=False, style="bold")
         console.print(
             f"  {precision}, width {row['width']:,}: {row['images']:,} images, "
@@ -76,9 +76,9 @@ def _show(console: Console, rows: list[dict[str, Any]], damage: Damage) -> None:
 
 def _summary(rows: list[dict[str, Any]], damage: Damage) -> str:
     if not rows:
-        return f"no features in {inert(damage.root)} yet"
+        return f"no features in {printable(damage.root)} yet"
     files, size_bytes = (sum(row[name] for row in rows) for name in ("files", "bytes"))
     encoders = "1 encoder" if len(rows) == 1 else f"{len(rows)} encoders"
-    text = f"{encoders}, {files:,} files, {size_bytes / 1e6:,.1f} MB in {inert(damage.root)}"
+    text = f"{encoders}, {files:,} files, {size_bytes / 1e6:,.1f} MB in {printable(damage.root)}"
     n_damaged = len(damage.problems)
     return text + (f"; {n_damaged} damaged and not counted" if n_damaged else "")

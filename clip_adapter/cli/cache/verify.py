@@ -8,10 +8,10 @@ from rich.console import Console
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.places import existing_root, sizes_of_files
-from clip_adapter.cli.inert import inert
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
+from clip_adapter.printable import printable
 from feature_cache import (
     Finding,
     Location,
@@ -94,7 +94,7 @@ def _conclusion(summary: dict[str, Any], *, repair: bool) -> str:
     files = "1 file" if n_files == 1 else f"{n_files:,} files"
     size = f"{summary['bytes'] / 1e6:,.1f} MB"
     if not n_files:
-        return f"no files in {inert(summary['root'])} yet"
+        return f"no files in {printable(summary['root'])} yet"
     if n_damaged and not repair:
         return f"{n_damaged:,} of {files} cannot be trusted"
     if n_damaged:
