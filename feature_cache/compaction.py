@@ -1,6 +1,6 @@
 """Many small files become few large ones, and not a row is lost whenever it is interrupted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -40,7 +40,11 @@ class Compaction:
 
 
 def compact_folder(
-    folder: StoredFolder, *, at_least: int = 2, on_damage: OnDamage = refuse
+    folder: StoredFolder,
+    *,
+    at_least: int = 2,
+    on_damage: OnDamage = refuse,
+    progress: Callable[[int], None] | None = None,
 ) -> Compaction | None:
     """Merge the small files of a folder; None where fewer than `at_least` are to be merged.
 
@@ -53,6 +57,7 @@ def compact_folder(
         folder: Which files, and by which key rows are told apart.
         at_least: How many small files are worth merging.
         on_damage: What to do about a file that cannot be trusted; it is never merged.
+        progress: Called with the size in bytes of each file as it has been read.
 
     Raises:
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: By way of `on_damage`.
@@ -64,7 +69,7 @@ def compact_folder(
     merged = [
         _merge(folder, files)
         for group in _groups(small)
-        for files in _of_one_schema(_open_all(folder, group, on_damage))
+        for files in _of_one_schema(_open_all(folder, group, on_damage, progress))
         if len(files) > 1
     ]
     if not merged:
@@ -110,10 +115,15 @@ def _groups(entries: list[Entry]) -> Iterator[list[Entry]]:
 
 
 def _open_all(
-    folder: StoredFolder, group: list[Entry], on_damage: OnDamage
+    folder: StoredFolder,
+    group: list[Entry],
+    on_damage: OnDamage,
+    progress: Callable[[int], None] | None,
 ) -> Iterator[StoredFile]:
     for entry in group:
         path = folder.path / entry.name
+        if progress is not None:
+            progress(entry.size_bytes)
         try:
             yield open_file(path, kind=folder.kind, owner=folder.owner)
         except FileNotFoundError:  # somebody else merged it

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -56,11 +56,13 @@ class UnreferencedRows:
 
     Attributes:
         path: The file.
+        size_bytes: Its size, with all its rows.
         n_rows: How many of its rows nobody refers to.
         n_kept: How many of its rows somebody does.
     """
 
     path: Location
+    size_bytes: int
     n_rows: int
     n_kept: int
 
@@ -88,7 +90,9 @@ def remove_leftovers(leftovers: list[Leftover]) -> None:
             storage.remove(leftover.path)
 
 
-def drop_unreferenced(root: Location, *, dry_run: bool) -> Iterator[UnreferencedRows]:
+def drop_unreferenced(
+    root: Location, *, dry_run: bool, progress: Callable[[int], None] | None = None
+) -> Iterator[UnreferencedRows]:
     """Drop the features of images that no index of any dataset names, file by file.
 
     What is kept of a file is on disk before the file is removed. Prompts are kept. An image that
@@ -97,6 +101,7 @@ def drop_unreferenced(root: Location, *, dry_run: bool) -> Iterator[Unreferenced
     Args:
         root: Of everything at rest.
         dry_run: Only tell.
+        progress: Called after each file of image features with its size in bytes.
 
     Raises:
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: A file cannot be
@@ -106,11 +111,15 @@ def drop_unreferenced(root: Location, *, dry_run: bool) -> Iterator[Unreferenced
     for folder in stored_folders(root):
         if folder.kind == "image-features":
             # A list first: what is written meanwhile must not be looked at again.
-            yield from list(_drop(folder, referenced, dry_run=dry_run))
+            yield from list(_drop(folder, referenced, dry_run=dry_run, progress=progress))
 
 
 def _drop(
-    folder: StoredFolder, referenced: pa.Array, *, dry_run: bool
+    folder: StoredFolder,
+    referenced: pa.Array,
+    *,
+    dry_run: bool,
+    progress: Callable[[int], None] | None,
 ) -> Iterator[UnreferencedRows]:
     def drop(file: StoredFile) -> UnreferencedRows:
         table = file.read()
@@ -121,7 +130,10 @@ def _drop(
                     folder.path, kept, kind=folder.kind, owner=folder.owner, compression="none"
                 )
             storage.remove(file.path)
-        return UnreferencedRows(file.path, table.num_rows - kept.num_rows, kept.num_rows)
+        if progress is not None:
+            progress(file.size_bytes)
+        n_dropped = table.num_rows - kept.num_rows
+        return UnreferencedRows(file.path, file.size_bytes, n_dropped, kept.num_rows)
 
     found = each_file(folder.path, drop, kind=folder.kind, owner=folder.owner)
     return (each for each in found if each.n_rows)

@@ -31,10 +31,12 @@ class StoredFile:
     Attributes:
         path: Where it lies.
         parquet: pyarrow's reader of those very bytes.
+        size_bytes: How many they are.
     """
 
     path: Location
     parquet: Any
+    size_bytes: int
 
     @property
     def schema(self) -> pa.Schema:
@@ -93,7 +95,7 @@ def open_file(path: Location, *, kind: str, owner: str = "") -> StoredFile:
     with _damage_named(path):
         parquet = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
     _check_declaration(path, parquet.schema_arrow.metadata or {}, kind=kind, owner=owner)
-    return StoredFile(path, parquet)
+    return StoredFile(path, parquet, content.size)
 
 
 def read_table(

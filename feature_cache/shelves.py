@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_cache.errors import WrongSchemaError
+from feature_cache.errors import FeatureCacheError, WrongSchemaError
 from feature_cache.files import list_files, write_table
 from feature_cache.locations import Location
 from feature_cache.opening import StoredFile, read_footer
@@ -83,16 +83,28 @@ class Shelf:
 
     def feature_type(self) -> pa.DataType | None:
         """The Arrow type of the features as the first file declares it; None on an empty shelf."""
-        for path in list_files(self.folder)[:1]:
-            schema = read_footer(path, kind=self.kind, owner=self.owner)
+        for path in list_files(self.folder):
+            try:
+                schema = read_footer(path, kind=self.kind, owner=self.owner)
+            except FileNotFoundError:  # merged into another file, which comes later or was read
+                continue
+            except FeatureCacheError as error:
+                self.on_damage(path, error)
+                continue
             kind = schema.field("feature").type if "feature" in schema.names else pa.null()
             check_feature_type(kind)
             return kind
         return None
 
-    def keys(self) -> pa.Table:
-        """The key columns of every row, copies included."""
-        found = self._each(lambda file: file.read_as(self._key_schema))
+    def keys(self, *, progress: Callable[[int], None] | None = None) -> pa.Table:
+        """The key columns of every row, copies included; tells the size of each file it has read."""
+
+        def read(file: StoredFile) -> pa.Table:
+            if progress is not None:
+                progress(file.size_bytes)
+            return file.read_as(self._key_schema)
+
+        found = self._each(read)
         return pa.concat_tables([self._key_schema.empty_table(), *found])
 
     @property
