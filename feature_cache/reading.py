@@ -170,5 +170,5 @@ def _is_enough(under_way: list[Entry]) -> bool:
 def _is_intact(aside: Location, digest: str) -> bool:
     try:
         return digest_of(aside) == digest
-    except FileNotFoundError:
+    except (FileNotFoundError, CorruptFileError):  # gone, or a folder, pipe or link
         return False
