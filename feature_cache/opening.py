@@ -23,6 +23,9 @@ from feature_cache.schemas import conform
 
 __all__ = ["StoredFile", "open_file", "read_footer", "read_table"]
 
+_END_BYTES = 2**16
+"""Holds the footer of a million features; a longer one takes a second look."""
+
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -58,7 +61,8 @@ class StoredFile:
                 f"{self.path} has no column {', '.join(absent)}: it has {', '.join(known)}"
             )
         with _damage_named(self.path):
-            table = self.parquet.read(columns=names)
+            # Files are read in parallel; threads within one only get into each other's way.
+            table = self.parquet.read(columns=names, use_threads=False)
         return table.select(names).replace_schema_metadata()
 
     def read_as(self, schema: pa.Schema) -> pa.Table:
@@ -109,10 +113,15 @@ def read_footer(path: Location, *, kind: str, owner: str = "") -> pa.Schema:
     """The schema a file declares, from its last bytes alone: quick, and no proof of the rest.
 
     Raises:
-        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: As `open_file`.
+        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError, FileNotFoundError: As
+            `open_file`.
     """
-    with storage.open_file(path) as file, _damage_named(path):
-        schema = pq.ParquetFile(file).schema_arrow
+    end = storage.read_end(path, _END_BYTES)
+    length = int.from_bytes(bytes(end)[-8:-4], "little") + 8
+    if length > end.size:
+        end = storage.read_end(path, length)
+    with _damage_named(path):
+        schema = pq.ParquetFile(pa.BufferReader(end)).schema_arrow
     _check_declaration(path, schema.metadata or {}, kind=kind, owner=owner)
     return schema.remove_metadata()
 
@@ -121,10 +130,9 @@ def read_footer(path: Location, *, kind: str, owner: str = "") -> pa.Schema:
 def _damage_named(path: Location) -> Iterator[None]:
     try:
         yield
+    except (MemoryError, pa.ArrowCancelled):  # pyarrow's own, and no fault of the file
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        # With a number it is the system's word (too many open files), not the file's fault.
-        if getattr(error, "errno", None) is not None:
-            raise
         raise CorruptFileError(path, str(error)) from error
 
 

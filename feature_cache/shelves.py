@@ -14,11 +14,14 @@ from feature_cache.files import list_files, write_table
 from feature_cache.locations import Location
 from feature_cache.opening import StoredFile, read_footer
 from feature_cache.reading import OnDamage, each_file, refuse
-from feature_cache.vectors import Features, check_feature_type, feature_type, from_column, to_column
+from feature_cache.vectors import Features, check_feature_type, copy_rows, feature_type, to_column
 
 __all__ = ["VIEW", "Shelf"]
 
 VIEW = pa.field("view", pa.int16(), nullable=False)
+
+_ROWS_AT_ONCE = 2**16
+"""Keys are sought among so many rows at a time: each time costs a look at all that are wanted."""
 
 _Result = TypeVar("_Result")
 
@@ -54,11 +57,9 @@ class Shelf:
 
     def holds(self, keys: pa.Array, *, views: Sequence[int]) -> npt.NDArray[np.bool_]:
         """Which views of the n keys have a feature, as a mask `[len(views), n]`."""
-        found = np.zeros((len(views), len(keys)), dtype=np.bool_)
-        for table in self._each(lambda file: file.read_as(self._key_schema)):
-            for place, view in enumerate(views):
-                found[place] |= self._rows_of(table, keys, view=view) >= 0
-        return found
+        stored = self.keys()
+        held = [self._rows_of(stored, keys, view=view) >= 0 for view in views]
+        return np.array(held, np.bool_).reshape(len(views), len(keys))
 
     def gather(self, keys: pa.Array, *, view: int) -> tuple[Features, npt.NDArray[np.bool_]]:
         """The features `[n, d]` of n keys, and the mask `[n]` of those that were found.
@@ -69,31 +70,30 @@ class Shelf:
             WrongSchemaError: Two files hold features of different width or precision.
         """
         answer, found = np.empty((len(keys), 0), np.float32), np.zeros(len(keys), np.bool_)
-        for rows, features, path in self._each(lambda file: self._find(file, keys, view=view)):
+        at_least = min(len(keys) // 8, _ROWS_AT_ONCE)
+        for table in _together(self._each(self._read), at_least=at_least):
+            column = table.column("feature")
             if not answer.shape[1]:
-                answer = np.empty((len(keys), features.shape[1]), features.dtype)
-            _check_alike(features, answer, path)
-            fresh = (rows >= 0) & ~found
-            if fresh.all():
-                np.take(features, rows, axis=0, out=answer)
-            elif fresh.any():
-                answer[fresh] = features[rows[fresh]]
-            found |= fresh
+                kind = column.type
+                answer = np.empty((len(keys), kind.list_size), kind.value_type.to_pandas_dtype())
+            _check_alike(column.type, answer, self.folder)
+            rows = np.where(found, -1, self._rows_of(table, keys, view=view))
+            copy_rows(column, rows, to=answer)
+            found |= rows >= 0
         return answer, found
 
     def feature_type(self) -> pa.DataType | None:
         """The Arrow type of the features as the first file declares it; None on an empty shelf."""
-        for path in list_files(self.folder):
-            try:
-                schema = read_footer(path, kind=self.kind, owner=self.owner)
-            except FileNotFoundError:  # merged into another file, which comes later or was read
-                continue
-            except FeatureCacheError as error:
-                self.on_damage(path, error)
-                continue
-            kind = schema.field("feature").type if "feature" in schema.names else pa.null()
-            check_feature_type(kind)
-            return kind
+        seen: set[str] = set()
+        while fresh := [path for path in list_files(self.folder) if path.name not in seen]:
+            for path in fresh:
+                seen.add(path.name)
+                try:
+                    return self._declared_type(path)
+                except FileNotFoundError:  # merged into another
+                    continue
+                except FeatureCacheError as error:
+                    self.on_damage(path, error)
         return None
 
     def keys(self, *, progress: Callable[[int], None] | None = None) -> pa.Table:
@@ -116,11 +116,17 @@ class Shelf:
             self.folder, use, kind=self.kind, owner=self.owner, on_damage=self.on_damage
         )
 
-    def _find(
-        self, file: StoredFile, keys: pa.Array, *, view: int
-    ) -> tuple[npt.NDArray[np.int64], Features, Location]:
-        rows = self._rows_of(file.read_as(self._key_schema), keys, view=view)
-        return rows, from_column(file.read(["feature"]).column(0)), file.path
+    def _read(self, file: StoredFile) -> pa.Table:
+        known = file.read_as(self._key_schema)
+        features = file.read(["feature"])
+        check_feature_type(features.schema.field(0).type)
+        return known.append_column(features.schema.field(0), features.column(0))
+
+    def _declared_type(self, path: Location) -> pa.DataType:
+        schema = read_footer(path, kind=self.kind, owner=self.owner)
+        kind = schema.field("feature").type if "feature" in schema.names else pa.null()
+        check_feature_type(kind)
+        return kind
 
     def _rows_of(self, table: pa.Table, keys: pa.Array, *, view: int) -> npt.NDArray[np.int64]:
         """The row of each key in a file, -1 where the file does not hold it."""
@@ -134,9 +140,24 @@ class Shelf:
         return located
 
 
-def _check_alike(features: Features, answer: Features, path: Location) -> None:
-    if features.shape[1:] != answer.shape[1:] or features.dtype != answer.dtype:
+def _together(tables: Iterator[pa.Table], *, at_least: int) -> Iterator[pa.Table]:
+    """The tables, neighbours of one schema as one, so that keys are not sought file by file."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        if waiting and table.schema != waiting[0].schema:
+            yield pa.concat_tables(waiting)
+            waiting = []
+        waiting.append(table)
+        if sum(each.num_rows for each in waiting) >= at_least:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _check_alike(kind: pa.DataType, answer: Features, folder: Location) -> None:
+    if kind.list_size != answer.shape[1] or kind.value_type.to_pandas_dtype() != answer.dtype:
         raise WrongSchemaError(
-            f"{path} holds {features.dtype} features of width {features.shape[1]}, the files "
-            f"before it {answer.dtype} of width {answer.shape[1]}: delete one of the two sorts"
+            f"{folder} holds {kind.value_type} features of width {kind.list_size} beside "
+            f"{answer.dtype} of width {answer.shape[1]}: delete one of the two sorts"
         )
