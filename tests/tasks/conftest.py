@@ -1,15 +1,17 @@
 """Tasks as plain functions: `task.fn` runs without a server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from extractions import Undisturbed, Zygote
 
 from tasks.encode_dataset import encode_dataset
 from tasks.index_dataset import index_dataset
 from tasks.references import EncodedDataset
 
 Extract = Callable[..., EncodedDataset]
+PutPhotos = Callable[..., Path]
 
 
 @pytest.fixture
@@ -34,3 +36,29 @@ def extract(root: Path, tiny_model: str) -> Extract:
 def encoded(extract: Extract, photos: Path) -> EncodedDataset:
     """The ninety photos, encoded."""
     return extract(photos)
+
+
+@pytest.fixture(scope="session")
+def few_photos(tmp_path_factory: pytest.TempPathFactory, put_photos: PutPhotos) -> Path:
+    """A folder of two classes with twelve photos each, and a file that is none."""
+    folder = tmp_path_factory.mktemp("few") / "photos"
+    for class_name in ("red", "blue"):
+        put_photos(folder, class_name, range(12))
+    (folder / "red" / "page.jpg").write_bytes(b"<html>not found</html>")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zygote(
+    few_photos: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Zygote]:
+    """Starts extractions of the few photos, as processes that can be killed."""
+    started = Zygote(few_photos, tiny_model, tmp_path_factory.mktemp("diaries"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """What an extraction of the few photos comes to that nobody disturbs."""
+    return Undisturbed.of(zygote, tmp_path_factory.mktemp("undisturbed") / "store")

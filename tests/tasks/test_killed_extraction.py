@@ -1,85 +1,92 @@
-"""Killing an extraction loses the batch in hand, and nothing else."""
+"""Killing an extraction at any moment loses the batch in hand, and nothing else."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
+from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from feature_cache import stores
-from tasks.stored_indexes import read_index
+from extractions import BATCH_SIZE, Extraction, Undisturbed, Zygote
+from states import features_in, refuse_unsound, rows_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-KILLS = 8
-EXTRACT = """
-import sys
-from pathlib import Path
-import tasks.encode_dataset as encoding
-from tasks.index_dataset import index_dataset
-
-encoding.IMAGES_A_FILE = 4
-root, photos, model = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-dataset = index_dataset.fn(f"imagefolder:{photos}", root=root, data=root)
-print(encoding.encode_dataset.fn(dataset, model=model).n_encoded)
-"""
+N_KILLS = 50
+PHASES = ("indexing", "loading", "encoded", "prompts", "merging")
 
 
-def extraction(root: Path, photos: Path, model: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", EXTRACT, str(root), str(photos), model]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ
-    )
-
-
-def finish(process: "subprocess.Popen[str]") -> int:
-    """The number of images it encoded."""
-    answer, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    return int(answer.split()[-1])
-
-
-def kill_once_it_has_stored_more(
-    process: "subprocess.Popen[str]", root: Path, *, delay_seconds: float
+def test_killed_at_fifty_random_moments_it_ends_as_if_undisturbed(
+    tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
 ) -> None:
-    """Let at least one more file appear, then a little of whatever comes next."""
-    before = len(feature_files(root))
-    while len(feature_files(root)) == before and process.poll() is None:
-        time.sleep(0.001)
-    time.sleep(delay_seconds)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    dice = random.Random(0)  # noqa: S311  # no secret
+    kills: Counter[str] = Counter()
+    for number in range(N_KILLS):
+        root = tmp_path / f"{number}"
+        for phase in sorted(dice.choices(PHASES, k=5), key=PHASES.index):
+            held = refuse_unsound(root, undisturbed.rows)
+            extraction = zygote.start(root, pause=0.005)
+            kills[phase] += killed_within(phase, extraction, dice.random(), undisturbed)
+            rows = refuse_unsound(root, undisturbed.rows)
+            assert rows >= held
+            gained = len(features_in(rows - held))
+            assert n_encoded(extraction) - BATCH_SIZE <= gained
+        refuse_unequal_end(root, zygote, undisturbed)
+        if kills.total() >= N_KILLS:
+            break
+    assert kills.total() >= N_KILLS
+    assert set(kills) == set(PHASES)
 
 
-def feature_files(root: Path) -> list[Path]:
-    return list(root.glob("features/*/image/*.parquet"))
-
-
-def test_an_extraction_killed_again_and_again_ends_like_an_undisturbed_one(
-    tmp_path: Path, photos: Path, tiny_model: str
+def test_killed_at_any_call_that_changes_the_store_it_ends_as_if_undisturbed(
+    tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
 ) -> None:
-    from tasks.index_dataset import index_dataset  # noqa: PLC0415  # Prefect takes seconds
+    assert undisturbed.n_calls > 50
+    for number in range(1, undisturbed.n_calls + 1):
+        root = tmp_path / f"{number}"
+        extraction = zygote.start(root, die_at=number)
+        assert extraction.wait() == -9, extraction.errors
+        refuse_unsound(root, undisturbed.rows)
+        refuse_unequal_end(root, zygote, undisturbed)
 
-    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    assert finish(extraction(undisturbed, photos, tiny_model)) == 90
-    moments = random.Random(0)  # noqa: S311  # no secret
-    for _ in range(KILLS):
-        kill_once_it_has_stored_more(
-            extraction(disturbed, photos, tiny_model),
-            disturbed,
-            delay_seconds=moments.uniform(0, 0.01),
-        )
-    held = sum(store.statistics().n_images for store in stores(disturbed))
-    assert 4 * KILLS <= held < 90
-    assert finish(extraction(disturbed, photos, tiny_model)) == 90 - held
 
-    dataset = index_dataset.fn(f"imagefolder:{photos}", root=undisturbed, data=undisturbed)
-    digests = list(read_index(dataset).image_sha256)
-    (whole,), (resumed,) = stores(undisturbed), stores(disturbed)
-    assert whole.encoder == resumed.encoder
-    np.testing.assert_array_equal(whole.read_images(digests), resumed.read_images(digests))
+def test_what_was_encoded_longer_ago_than_the_writer_waits_is_at_rest(
+    tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
+) -> None:
+    """One picture takes 0.1 s here and the writer waits half a second."""
+    roots = [tmp_path / f"{number}" for number in range(3)]
+    running = [
+        zygote.start(root, batch_size=1, pause=0.1, write_every_seconds=0.5) for root in roots
+    ]
+    for root, extraction, seconds in zip(roots, running, (2.0, 1.0, 0.7), strict=True):
+        extraction.wait_for("encoded")
+        time.sleep(seconds)
+        killed = time.monotonic()
+        assert extraction.kill()
+        # Beside the half second: the picture in hand, and a second for a busy machine.
+        n_due = n_encoded(extraction, before=killed - 0.5 - 0.1 - 1.0)
+        stored = features_in(refuse_unsound(root, undisturbed.rows))
+        assert n_due <= len(stored) < undisturbed.n_features
+    assert n_due > 0
+
+
+def killed_within(
+    phase: str, extraction: Extraction, share: float, undisturbed: Undisturbed
+) -> bool:
+    """Let a phase begin and a share of it pass, then kill; False where it was over already."""
+    if not extraction.wait_for(phase):
+        return False
+    time.sleep(share * undisturbed.seconds_in(phase))
+    return extraction.kill()
+
+
+def refuse_unequal_end(root: Path, zygote: Zygote, undisturbed: Undisturbed) -> None:
+    """Run to completion: what is at rest is not encoded again, and all is there in the end."""
+    n_held = len(features_in(rows_in(root)))
+    assert zygote.start(root).finish() == (undisturbed.n_features - n_held, n_held)
+    assert rows_in(root) == undisturbed.rows
+
+
+def n_encoded(extraction: Extraction, *, before: float = float("inf")) -> int:
+    """How many rows it said it had encoded."""
+    notes = [note for note in extraction.notes() if note[1] == "encoded" and note[0] < before]
+    return sum(n_rows for _, _, n_rows in notes)
