@@ -13,10 +13,9 @@ from typing import Any
 
 from states import Row, features_in, rows_in
 
-__all__ = ["BATCH_SIZE", "Extraction", "Undisturbed", "Zygote"]
+__all__ = ["Extraction", "Undisturbed", "Zygote"]
 
 CHECKOUT = Path(__file__).parents[2]
-BATCH_SIZE = 5  # the views of an image fall into two batches now and then
 PATIENCE_SECONDS = 60.0
 
 
@@ -37,7 +36,7 @@ class Zygote:
 
     def __post_init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            [sys.executable, str(Path(__file__).with_name("zygote.py")), self.model],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -56,12 +55,12 @@ class Zygote:
             "model": self.model,
             "diary": str(diary),
             "views": 1,
-            "batch_size": BATCH_SIZE,
             "write_every_seconds": 0.0,
             "files_worth_merging": 4,
             "pause": 0.0,
             "processes": 0,
             "die_at": 0,
+            "loaded": True,  # with the model that the zygote has loaded already
         }
         return Extraction(self, self.ask(order | differences), diary)
 

@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from extractions import BATCH_SIZE, Extraction, Undisturbed, Zygote
+from extractions import Extraction, Undisturbed, Zygote
 from states import features_in, refuse_unsound, rows_in
+from zygote import BATCH_SIZE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -24,7 +25,7 @@ def test_killed_at_fifty_random_moments_it_ends_as_if_undisturbed(
         root = tmp_path / f"{number}"
         for phase in sorted(dice.choices(PHASES, k=5), key=PHASES.index):
             held = refuse_unsound(root, undisturbed.rows)
-            extraction = zygote.start(root, pause=0.005)
+            extraction = zygote.start(root, loaded=False, pause=0.005)
             kills[phase] += killed_within(phase, extraction, dice.random(), undisturbed)
             rows = refuse_unsound(root, undisturbed.rows)
             assert rows >= held
@@ -52,18 +53,16 @@ def test_killed_at_any_call_that_changes_the_store_it_ends_as_if_undisturbed(
 def test_what_was_encoded_longer_ago_than_the_writer_waits_is_at_rest(
     tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
 ) -> None:
-    """One picture takes 0.1 s here and the writer waits half a second."""
+    """A batch takes half a second here, and so long the writer waits."""
     roots = [tmp_path / f"{number}" for number in range(3)]
-    running = [
-        zygote.start(root, batch_size=1, pause=0.1, write_every_seconds=0.5) for root in roots
-    ]
-    for root, extraction, seconds in zip(roots, running, (2.0, 1.0, 0.7), strict=True):
+    running = [zygote.start(root, pause=0.5, write_every_seconds=0.5) for root in roots]
+    for root, extraction, seconds in zip(roots, running, (2.5, 0.7, 0.6), strict=True):
         extraction.wait_for("encoded")
         time.sleep(seconds)
         killed = time.monotonic()
         assert extraction.kill()
-        # Beside the half second: the picture in hand, and a second for a busy machine.
-        n_due = n_encoded(extraction, before=killed - 0.5 - 0.1 - 1.0)
+        # Beside the half second: the batch in hand, and a second for a busy machine.
+        n_due = n_encoded(extraction, before=killed - 0.5 - 0.5 - 1.0)
         stored = features_in(refuse_unsound(root, undisturbed.rows))
         assert n_due <= len(stored) < undisturbed.n_features
     assert n_due > 0

@@ -17,6 +17,7 @@ from typing import Any
 
 from system_calls import SystemCalls, kill_this_process
 
+BATCH_SIZE = 5  # the views of an image fall into two batches now and then
 Order = dict[str, Any]
 
 
@@ -27,7 +28,10 @@ def main() -> None:
     import tasks.encode_dataset  # noqa: F401, PLC0415
     import tasks.index_dataset  # noqa: F401, PLC0415
 
+    from clip_adapter.encoders import load_encoder  # noqa: PLC0415
+
     torch.set_num_threads(1)
+    encoder = load_encoder(sys.argv[1], batch_size=BATCH_SIZE)
     answer("ready" if not threads() else threads())
     for line in sys.stdin:
         order = json.loads(line)
@@ -36,7 +40,7 @@ def main() -> None:
         elif "poll" in order:
             answer(status_of(order["poll"], block=False))
         else:
-            answer(fork(order))
+            answer(fork(order, encoder))
 
 
 def threads() -> list[str]:
@@ -56,7 +60,7 @@ def status_of(pid: int, *, block: bool) -> int | None:
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
-def fork(order: Order) -> int:
+def fork(order: Order, encoder: Any) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -64,7 +68,7 @@ def fork(order: Order) -> int:
     try:
         os.setsid()  # so that a test can reach it together with what it starts
         redirect(order["diary"])
-        code = run(order)
+        code = run(order, encoder)
     except BaseException:  # noqa: BLE001  # it must not get into the loop of the parent
         traceback.print_exc()
     finally:
@@ -78,14 +82,14 @@ def redirect(diary: str) -> None:
     os.dup2(os.open(f"{diary}.stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 
 
-def run(order: Order) -> int:
+def run(order: Order, encoder: Any) -> int:
     """The extraction as the command runs it, in small steps; returns what it would exit with."""
     from tasks.encode_dataset import encode_dataset  # noqa: PLC0415  # see main
     from tasks.index_dataset import index_dataset  # noqa: PLC0415  # see main
     from tasks.references import Encoding  # noqa: PLC0415  # see main
 
     diary, root = Diary(Path(order["diary"])), Path(order["root"])
-    take_small_steps(order, diary)
+    take_small_steps(order, diary, encoder)
     calls = SystemCalls(lambda number: number == order["die_at"], kill_this_process)
     vars(os).update(calls.replacements)
     # As clip_adapter.cli.app does; a deployed run gets such a handler from Prefect.
@@ -134,14 +138,16 @@ class Diary:
         return noted
 
 
-def take_small_steps(order: Order, diary: Diary) -> None:
+def take_small_steps(order: Order, diary: Diary, encoder: Any) -> None:
     """Small batches and files, and a note at each turn; this process runs one extraction only."""
     import tasks.encode_dataset as encoding  # noqa: PLC0415  # see main
     from clip_adapter.encoders import Encoder  # noqa: PLC0415  # see main
     from tasks import feature_writer  # noqa: PLC0415  # see main
 
     module: Any = encoding
-    load = partial(module.load_encoder, batch_size=order["batch_size"])
+    load = partial(module.load_encoder, batch_size=BATCH_SIZE)
+    if order["loaded"]:
+        load = lambda *_, **__: encoder  # noqa: E731
     module.load_encoder = diary.before("loading", load)
     module.compact_folder = diary.before("merging", module.compact_folder)
     module.FILES_WORTH_MERGING = order["files_worth_merging"]
