@@ -129,6 +129,16 @@ class Extraction:
             self.code = self.zygote.ask({"wait": self.pid})
         return self.code
 
+    def n_encoded(self, *, before: float = float("inf")) -> int:
+        """How many rows it said, before a moment, that it had encoded."""
+        notes = [note for note in self.notes() if note[1] == "encoded" and note[0] < before]
+        return sum(n_rows for _, _, n_rows in notes)
+
+    def processes(self) -> list[int]:
+        """Every living process of its group, itself the first while it lives."""
+        found = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+        return sorted(pid for pid in found if _is_alive_in(pid, group=self.pid))
+
     def kill(self) -> bool:
         """`kill -9`; whether that is how it ended."""
         self.send(signal.SIGKILL)
@@ -145,6 +155,15 @@ class Extraction:
     def errors(self) -> str:
         """What it wrote to its standard error."""
         return Path(f"{self.diary}.stderr").read_text()
+
+
+def _is_alive_in(pid: int, *, group: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it ended a moment ago
+        return False
+    state, _, its_group, *_ = status.rpartition(")")[2].split()
+    return int(its_group) == group and state != "Z"
 
 
 @dataclass(frozen=True)

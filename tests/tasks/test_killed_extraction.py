@@ -30,7 +30,7 @@ def test_killed_at_fifty_random_moments_it_ends_as_if_undisturbed(
             rows = refuse_unsound(root, undisturbed.rows)
             assert rows >= held
             gained = len(features_in(rows - held))
-            assert n_encoded(extraction) - BATCH_SIZE <= gained
+            assert extraction.n_encoded() - BATCH_SIZE <= gained
         refuse_unequal_end(root, zygote, undisturbed)
         if kills.total() >= N_KILLS:
             break
@@ -62,7 +62,7 @@ def test_what_was_encoded_longer_ago_than_the_writer_waits_is_at_rest(
         killed = time.monotonic()
         assert extraction.kill()
         # Beside the half second: the batch in hand, and a second for a busy machine.
-        n_due = n_encoded(extraction, before=killed - 0.5 - 0.5 - 1.0)
+        n_due = extraction.n_encoded(before=killed - 0.5 - 0.5 - 1.0)
         stored = features_in(refuse_unsound(root, undisturbed.rows))
         assert n_due <= len(stored) < undisturbed.n_features
     assert n_due > 0
@@ -83,9 +83,3 @@ def refuse_unequal_end(root: Path, zygote: Zygote, undisturbed: Undisturbed) -> 
     n_held = len(features_in(rows_in(root)))
     assert zygote.start(root).finish() == (undisturbed.n_features - n_held, n_held)
     assert rows_in(root) == undisturbed.rows
-
-
-def n_encoded(extraction: Extraction, *, before: float = float("inf")) -> int:
-    """How many rows it said it had encoded."""
-    notes = [note for note in extraction.notes() if note[1] == "encoded" and note[0] < before]
-    return sum(n_rows for _, _, n_rows in notes)
