@@ -9,6 +9,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from clip_adapter.printable import printable
+
 __all__ = ["Advance", "bar", "lines"]
 
 LINE_EVERY_SECONDS = 10.0
@@ -38,7 +40,7 @@ def bar(
         console=console,
         transient=transient,
     ) as progress:
-        row = progress.add_task(escape(description), total=total)
+        row = progress.add_task(escape(printable(description)), total=total)
         yield lambda units: progress.advance(row, units)
 
 

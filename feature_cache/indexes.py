@@ -116,6 +116,10 @@ class IndexStore:
         table = self._read("quarantine", schema=QUARANTINE_SCHEMA)
         return _first_of_each(self._select(table, index_fingerprint), "path")
 
+    def sizes(self) -> pa.Table:
+        """`image_sha256`, `width`, `height` of the images of all indexes; copies come repeatedly."""
+        return self._read("images", schema=pick(INDEX_SCHEMA, "image_sha256", "width", "height"))
+
     def fingerprints(self) -> set[str]:
         """The fingerprints of all indexes of the dataset."""
         schema = pick(INDEX_SCHEMA, "index_fingerprint")

@@ -1,13 +1,17 @@
 """Encode a dataset once; a second run finds everything there."""
 
-from prefect import flow, get_run_logger
+from typing import Annotated
 
-from clip_adapter.encoders import parse_model_name
+from prefect import flow, get_run_logger
+from pydantic import Field
+
+from clip_adapter.encoders import Precision, parse_model_name
+from clip_adapter.images import Augmentation, ResizeMode
 from clip_adapter.settings import Settings
 from tasks.devices import choose_device
 from tasks.encode_dataset import encode_dataset
 from tasks.index_dataset import index_dataset
-from tasks.references import EncodedDataset
+from tasks.references import EncodedDataset, Encoding
 
 __all__ = ["extract_features"]
 
@@ -21,6 +25,11 @@ def extract_features(
     root: str | None = None,
     data: str | None = None,
     device: str = "auto",
+    precision: Precision = "fp32",
+    resize: ResizeMode | None = None,
+    views: Annotated[int, Field(ge=0, lt=10_000)] = 0,
+    augmentation: Augmentation = "tip-adapter",
+    processes: Annotated[int, Field(ge=0, le=1024)] = 0,
     max_bad_fraction: float = 0.05,
 ) -> EncodedDataset:
     """Index a dataset and encode the images and prompts the cache lacks.
@@ -32,9 +41,23 @@ def extract_features(
         root: the folder or URL of everything at rest; else CLIP_ADAPTER_ROOT.
         data: the folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.
         device: auto, cpu, cuda, cuda:N or mps.
+        precision: fp32, bf16 or fp16; another precision is another encoder.
+        resize: shortest (CLIP), squash (CoOp) or longest; else as the model was trained.
+        views: augmented views to encode of every image, beside the evaluation view.
+        augmentation: how views are drawn: tip-adapter or coop.
+        processes: load images in so many processes; 0 for threads.
         max_bad_fraction: fail if more of the files than this are unreadable.
     """
     parse_model_name(model)
+    encoding = Encoding(
+        model=model,
+        device=choose_device(device),
+        precision=precision,
+        resize=resize,
+        views=views,
+        augmentation=augmentation,
+        processes=processes,
+    )
     places = Settings.of(root=root, data=data)
     indexed = index_dataset(
         dataset,
@@ -43,6 +66,6 @@ def extract_features(
         images=Settings.folder(images),
         max_bad_fraction=max_bad_fraction,
     )
-    encoded = encode_dataset(indexed, model=model, device=choose_device(device))
+    encoded = encode_dataset(indexed, encoding)
     get_run_logger().info(encoded.summary)
     return encoded

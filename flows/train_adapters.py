@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from clip_adapter.encoders import parse_model_name
+from clip_adapter.encoders import Precision, parse_model_name
+from clip_adapter.images import ResizeMode
 from clip_adapter.methods import create_method
 from clip_adapter.settings import Settings
 from tasks.devices import choose_device
@@ -14,7 +15,7 @@ from tasks.encode_dataset import encode_dataset
 from tasks.index_dataset import index_dataset
 from tasks.plans import check_splits
 from tasks.publish_leaderboard import publish_leaderboard
-from tasks.references import EncodedDataset, TrainedRuns
+from tasks.references import EncodedDataset, Encoding, TrainedRuns
 from tasks.train_methods import train_methods
 
 __all__ = ["Trained", "train_adapters"]
@@ -45,6 +46,8 @@ def train_adapters(
     root: str | None = None,
     data: str | None = None,
     device: str = "auto",
+    precision: Precision = "fp32",
+    resize: ResizeMode | None = None,
     max_bad_fraction: float = 0.05,
     retrain: bool = False,
 ) -> Trained:
@@ -61,6 +64,8 @@ def train_adapters(
         root: the folder or URL of everything at rest; else CLIP_ADAPTER_ROOT.
         data: the folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.
         device: auto, cpu, cuda, cuda:N or mps.
+        precision: of the encoder: fp32, bf16 or fp16.
+        resize: shortest (CLIP), squash (CoOp) or longest; else as the model was trained.
         max_bad_fraction: fail if more of the files than this are unreadable.
         retrain: train again what is on record.
     """
@@ -77,7 +82,8 @@ def train_adapters(
         max_bad_fraction=max_bad_fraction,
     )
     check_splits(indexed, shots=shots, seeds=seeds)
-    encoded = encode_dataset(indexed, model=model, device=device)
+    encoding = Encoding(model=model, device=device, precision=precision, resize=resize)
+    encoded = encode_dataset(indexed, encoding)
     get_run_logger().info(encoded.summary)
     runs = train_methods(
         encoded,

@@ -1,63 +1,68 @@
 """Encode the images and prompts of a dataset that have no feature yet."""
 
-import hashlib
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from clip_adapter.datasets import DatasetError
 from clip_adapter.encoders import Encoder, load_encoder
-from clip_adapter.images import UnreadableImageError, decode_image, read_bytes
-from feature_cache import FeatureStore
+from clip_adapter.images import WantedViews, load_ahead
+from feature_cache import FeatureStore, compact_folder, stored_folders
+from tasks.damage import set_aside_and_say
+from tasks.feature_writer import FeatureWriter
 from tasks.progress import track
-from tasks.references import EncodedDataset, IndexedDataset
+from tasks.references import EncodedDataset, Encoding, IndexedDataset
 from tasks.stored_indexes import read_index
 
 __all__ = ["encode_dataset", "prompts_of"]
 
-IMAGES_A_FILE = 512
-"""How many features are written at once: what a crash can lose."""
+FILES_WORTH_MERGING = 16
+"""Fewer small files than this cost a reader nothing that anybody would notice."""
 
 
 @task(name="encode-dataset", cache_policy=NO_CACHE, result_serializer="json")
-def encode_dataset(dataset: IndexedDataset, *, model: str, device: str = "cpu") -> EncodedDataset:
+def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDataset:
     """Encode what the cache lacks; what it holds is never encoded again.
+
+    A file of features that cannot be trusted is set aside, and what it held encoded again.
 
     Args:
         dataset: an indexed dataset.
-        model: a name `load_encoder` knows.
-        device: where to encode, in torch's spelling.
+        encoding: with what, and which views.
 
     Raises:
-        DatasetError: an image file changed or vanished after it was indexed.
+        EncoderError: the model cannot be loaded.
+        ChangedImageError: an image file changed or vanished after it was indexed.
     """
-    encoder = load_encoder(model, device=device)
-    store = FeatureStore(dataset.root, encoder.fingerprint)
-    store.describe({**encoder.identity.fields(), "model": model})
+    encoder = load_encoder(
+        encoding.model,
+        device=encoding.device,
+        precision=encoding.precision,
+        resize=encoding.resize,
+    )
+    store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=set_aside_and_say)
+    store.describe({**encoder.identity.fields(), "model": encoding.model})
     index = read_index(dataset)
     paths = dict(zip(index.image_sha256, index.paths, strict=True))
-    missing = store.missing_images(index.image_sha256)
+    missing = store.missing_views(list(paths), views=encoding.view_numbers)
+    wanted = [WantedViews(paths[digest], digest, lacking) for digest, lacking in missing.items()]
+    n_missing = sum(len(each.views) for each in wanted)
     start = time.perf_counter()
-    if missing:
-        _encode_images(
-            encoder, store, [_Picture(dataset.folder, paths[digest], digest) for digest in missing]
-        )
+    if wanted:
+        _encode_images(encoder, store, dataset, wanted, processes=encoding.processes)
+    seconds = time.perf_counter() - start if wanted else 0.0
+    n_prompts = _encode_prompts(encoder, store, prompts_of(dataset))
+    _merge_small_files(store)
     return EncodedDataset(
         dataset=dataset,
-        model=model,
+        model=encoding.model,
         encoder=encoder.fingerprint,
+        precision=encoding.precision,
         logit_scale=encoder.logit_scale,
-        n_reused=len(paths) - len(missing),
-        n_encoded=len(missing),
-        n_prompts_encoded=_encode_prompts(encoder, store, prompts_of(dataset)),
-        seconds=time.perf_counter() - start if missing else 0.0,
+        n_reused=len(paths) * len(encoding.view_numbers) - n_missing,
+        n_encoded=n_missing,
+        n_prompts_encoded=n_prompts,
+        seconds=seconds,
     )
 
 
@@ -70,56 +75,22 @@ def prompts_of(dataset: IndexedDataset) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class _Picture:
-    folder: Path
-    path: str
-    image_sha256: bytes
-
-
-def _encode_images(encoder: Encoder, store: FeatureStore, pictures: list[_Picture]) -> None:
-    title = f"encoding with {encoder.name}"
-    with track(title, total=len(pictures), unit="images") as advance:
-        for chunk in _chunks(pictures, IMAGES_A_FILE):
-            batches = _chunks(chunk, encoder.batch_size)
-            features = []
-            for pixels in _decode_ahead(encoder, batches):
-                features.append(encoder.encode_images(pixels))
-                advance(len(pixels))
-            digests = [picture.image_sha256 for picture in chunk]
-            store.append_images(digests, np.concatenate(features))
-
-
-def _decode_ahead(encoder: Encoder, batches: list[list[_Picture]]) -> Iterator[torch.Tensor]:
-    """Yield each batch preprocessed, while the next one is being decoded in a thread."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = pool.submit(_decode, encoder, batches[0])
-        for following in batches[1:]:
-            ready = coming.result()
-            coming = pool.submit(_decode, encoder, following)
-            yield ready
-        yield coming.result()
-
-
-def _decode(encoder: Encoder, pictures: list[_Picture]) -> torch.Tensor:
-    return encoder.preprocess([decode_image(_read(picture)) for picture in pictures])
-
-
-def _read(picture: _Picture) -> bytes:
-    try:
-        data = read_bytes(picture.folder, picture.path)
-    except UnreadableImageError as error:
-        raise _changed(picture) from error
-    if hashlib.sha256(data).digest() != picture.image_sha256:
-        raise _changed(picture)
-    return data
-
-
-def _changed(picture: _Picture) -> DatasetError:
-    return DatasetError(
-        f"{picture.path} in {picture.folder} is not the file that was indexed a moment ago: "
-        "run again when nobody changes the folder"
-    )
+def _encode_images(
+    encoder: Encoder,
+    store: FeatureStore,
+    dataset: IndexedDataset,
+    wanted: list[WantedViews],
+    *,
+    processes: int,
+) -> None:
+    total = sum(len(each.views) for each in wanted)
+    loaded = load_ahead(dataset.folder, wanted, geometry=encoder.geometry, processes=processes)
+    with (
+        track(f"encoding with {encoder.name}", total=total, unit="images") as advance,
+        FeatureWriter(encoder, store, advance) as writer,
+    ):
+        for each in loaded:
+            writer.add(each)
 
 
 def _encode_prompts(encoder: Encoder, store: FeatureStore, prompts: list[str]) -> int:
@@ -129,5 +100,7 @@ def _encode_prompts(encoder: Encoder, store: FeatureStore, prompts: list[str]) -
     return len(missing)
 
 
-def _chunks(items: list[_Picture], size: int) -> list[list[_Picture]]:
-    return [items[first : first + size] for first in range(0, len(items), size)]
+def _merge_small_files(store: FeatureStore) -> None:
+    for folder in stored_folders(store.root):
+        if folder.owner == store.encoder and folder.has_features:
+            compact_folder(folder, at_least=FILES_WORTH_MERGING, on_damage=set_aside_and_say)

@@ -6,11 +6,20 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from clip_adapter.datasets import GENERATED, build_index, open_dataset
+from clip_adapter.datasets import (
+    GENERATED,
+    DatasetIndex,
+    ImageSource,
+    KnownSizes,
+    build_index,
+    open_dataset,
+)
+from clip_adapter.printable import printable
 from feature_cache import IndexStore, Location
+from tasks.damage import set_aside_and_say
 from tasks.progress import say, track
 from tasks.references import IndexedDataset
-from tasks.stored_indexes import write_index
+from tasks.stored_indexes import known_sizes, write_index
 
 __all__ = ["index_dataset"]
 
@@ -25,6 +34,8 @@ def index_dataset(
     max_bad_fraction: float = 0.05,
 ) -> IndexedDataset:
     """Put the index of a dataset at rest and return a reference to it.
+
+    Every file is read and digested; one whose bytes an earlier index holds is not decoded again.
 
     Args:
         dataset: a name `open_dataset` knows.
@@ -41,13 +52,13 @@ def index_dataset(
     # What we write ourselves belongs below the root, not among somebody's datasets.
     place = root / "images" if isinstance(root, Path) and dataset in GENERATED else data
     source = open_dataset(dataset, data=place, images=images)
-    with track(f"indexing {source.name}", total=len(source.files), unit="files") as advance:
-        index = build_index(
-            source, max_bad_fraction=max_bad_fraction, progress=lambda _: advance(1)
-        )
-    write_index(IndexStore(root, source.name), index)
+    # An index that is set aside only costs time: this one is written in its stead.
+    store = IndexStore(root, source.name, on_damage=set_aside_and_say)
+    index = _build(source, max_bad_fraction=max_bad_fraction, known=known_sizes(store))
+    write_index(store, index)
     for file in index.quarantined[:5]:
-        say(f"quarantined {file.path}: {file.reason}")
+        # A name may hold line breaks, which are let through elsewhere.
+        say(f"quarantined {printable(file.path)}: {file.reason}")
     return IndexedDataset(
         root=root,
         name=source.name,
@@ -59,3 +70,15 @@ def index_dataset(
         n_quarantined=len(index.quarantined),
         n_leaked=len(index.leaks()),
     )
+
+
+def _build(source: ImageSource, *, max_bad_fraction: float, known: KnownSizes) -> DatasetIndex:
+    done = 0
+    with track(f"indexing {source.name}", total=len(source.files), unit="files") as advance:
+
+        def show(total: int) -> None:
+            nonlocal done
+            advance(total - done)
+            done = total
+
+        return build_index(source, max_bad_fraction=max_bad_fraction, progress=show, known=known)

@@ -7,6 +7,7 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from rich.console import Console
 
+from clip_adapter.printable import printable
 from clip_adapter.progress import Advance, bar, lines
 
 __all__ = ["say", "track"]
@@ -25,7 +26,11 @@ def track(description: str, *, total: float, unit: str) -> AbstractContextManage
 
 
 def say(message: str) -> None:
-    """A line for the person at the terminal, or for the log of a deployed run."""
+    """A line for the person at the terminal, or for the log of a deployed run.
+
+    It may hold names of files: what could steer a terminal is escaped, all but line breaks.
+    """
+    message = printable(message, keep="\n")
     if _in_a_deployment():
         _run_logger_info(message)
     else:

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from clip_adapter.encoders import Precision
+from clip_adapter.images import Augmentation, ResizeMode, augmented_views
 from feature_cache import Location
 
-__all__ = ["EncodedDataset", "IndexedDataset", "TrainedRuns"]
+__all__ = ["EncodedDataset", "Encoding", "IndexedDataset", "TrainedRuns"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,41 @@ class IndexedDataset:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """With what a dataset is encoded, and which views of its images.
+
+    Attributes:
+        model: a name `load_encoder` knows.
+        device: where to encode, in torch's spelling.
+        precision: fp32, bf16 or fp16; another precision is another encoder.
+        resize: the model's own way when None, else shortest (CLIP) or squash (CoOp).
+        views: how many augmented views an image, beside the evaluation view.
+        augmentation: how they are drawn: tip-adapter or coop.
+        processes: load images in so many processes; 0 for threads.
+
+    Raises:
+        ViewError: more views than there are.
+    """
+
+    model: str
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    resize: ResizeMode | None = None
+    views: int = 0
+    augmentation: Augmentation = "tip-adapter"
+    processes: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse views that there are not, before anything is done."""
+        _ = self.view_numbers
+
+    @property
+    def view_numbers(self) -> list[int]:
+        """The views of every image: the evaluation view, then the augmented ones."""
+        return [0, *augmented_views(self.views, self.augmentation)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncodedDataset:
     """A dataset of which every image and prompt has a feature at rest.
 
@@ -43,9 +80,10 @@ class EncodedDataset:
         dataset: what was encoded.
         model: the encoder's name as it was asked for.
         encoder: its fingerprint.
+        precision: of its arithmetic.
         logit_scale: its inverse temperature.
-        n_reused: distinct images whose feature was there already.
-        n_encoded: distinct images that were encoded now.
+        n_reused: views of distinct images whose feature was there already.
+        n_encoded: views of distinct images that were encoded now.
         n_prompts_encoded: prompts that were encoded now.
         seconds: spent encoding images, decoding included.
     """
@@ -53,6 +91,7 @@ class EncodedDataset:
     dataset: IndexedDataset
     model: str
     encoder: str
+    precision: str
     logit_scale: float
     n_reused: int
     n_encoded: int

@@ -95,7 +95,7 @@ def _record(sweep: Sweep, plan: PlannedRun, fitted: Fitted | None, **outcome: An
         n_test=len(sweep.arrays.test_rows()),
         n_leaked=dataset.n_leaked,
         device=sweep.device,
-        precision="fp32",
+        precision=encoded.precision,
         versions=versions(),
         git_commit=git_commit(),
         **outcome,

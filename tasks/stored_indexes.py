@@ -3,11 +3,11 @@
 import numpy as np
 import pyarrow as pa
 
-from clip_adapter.datasets import DatasetIndex, ImageSource
+from clip_adapter.datasets import DatasetIndex, ImageSource, KnownSizes
 from feature_cache import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
 from tasks.references import IndexedDataset
 
-__all__ = ["read_index", "write_index"]
+__all__ = ["known_sizes", "read_index", "write_index"]
 
 
 def write_index(store: IndexStore, index: DatasetIndex) -> None:
@@ -42,6 +42,12 @@ def write_index(store: IndexStore, index: DatasetIndex) -> None:
         schema=QUARANTINE_SCHEMA,
     )
     store.write(images, quarantine)
+
+
+def known_sizes(store: IndexStore) -> KnownSizes:
+    """Width and height of every image of the dataset's earlier indexes, by digest."""
+    digests, widths, heights = (column.to_pylist() for column in store.sizes().columns)
+    return dict(zip(digests, zip(widths, heights, strict=True), strict=True))
 
 
 def read_index(dataset: IndexedDataset) -> DatasetIndex:

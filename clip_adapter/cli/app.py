@@ -11,6 +11,7 @@ from rich.console import Console
 import clip_adapter
 from clip_adapter.cli import cache, datasets, pipeline, sql
 from clip_adapter.errors import ClipAdapterError
+from clip_adapter.printable import printable
 from feature_cache import FeatureCacheError
 
 __all__ = ["app", "main"]
@@ -72,7 +73,8 @@ def main() -> NoReturn:
 
 
 def _say(message: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False, style="red")
+    shown = printable(message, keep="\n")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(shown, markup=False, style="red")
 
 
 def _is_about_the_server(error: BaseException) -> bool:

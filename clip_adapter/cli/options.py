@@ -16,6 +16,7 @@ __all__ = [
     "MaxBad",
     "Model",
     "Precision",
+    "Processes",
     "Resize",
     "Root",
     "Views",
@@ -83,6 +84,14 @@ AugmentationOption = Annotated[
         "--augmentation",
         help="What an augmented view shows: 50-100 % of the picture (tip-adapter) or 8-100 % "
         "(coop), mirrored half of the time.",
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=0,
+        help="Decode in so many processes, for many cores beside a fast GPU; 0 decodes in threads.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]

@@ -11,6 +11,7 @@ from rich.console import Console
 from clip_adapter.cli import summaries
 from clip_adapter.cli.checkout import load_flow
 from clip_adapter.cli.options import (
+    AugmentationOption,
     Data,
     Dataset,
     Device,
@@ -18,7 +19,11 @@ from clip_adapter.cli.options import (
     Json,
     MaxBad,
     Model,
+    Precision,
+    Processes,
+    Resize,
     Root,
+    Views,
     parse_numbers,
     parse_settings,
 )
@@ -40,6 +45,11 @@ def extract(
     data: Data = None,
     root: Root = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
+    resize: Resize = None,
+    views: Views = 0,
+    augmentation: AugmentationOption = "tip-adapter",
+    processes: Processes = 0,
     max_bad_fraction: MaxBad = 0.05,
     as_json: Json = False,
 ) -> None:
@@ -51,6 +61,11 @@ def extract(
         dataset,
         model,
         device=device,
+        precision=precision,
+        resize=resize,
+        views=views,
+        augmentation=augmentation,
+        processes=processes,
         max_bad_fraction=max_bad_fraction,
         **_folders(places, images),
     )
@@ -86,6 +101,8 @@ def train(
     data: Data = None,
     root: Root = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
+    resize: Resize = None,
     max_bad_fraction: MaxBad = 0.05,
     as_json: Json = False,
 ) -> None:
@@ -103,6 +120,8 @@ def train(
         dataset,
         model,
         device=device,
+        precision=precision,
+        resize=resize,
         max_bad_fraction=max_bad_fraction,
         retrain=retrain,
         **asked,

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clip_adapter.cli.options import Root
+from clip_adapter.printable import printable
 from clip_adapter.runs import VIEWS, QueryError, query
 from clip_adapter.settings import Settings
 
@@ -63,7 +64,9 @@ def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:
     table = Table(caption=f"{len(rows):,} row{'s' if len(rows) != 1 else ''}")
     for place, name in enumerate(names):
         numbers = all(isinstance(row[place], int | float) for row in rows)
-        table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+        table.add_column(
+            Text(printable(name)), justify="right" if numbers else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*[Text(_shown(value)) for value in row])
     Console(highlight=False).print(table)
@@ -78,4 +81,4 @@ def _plain(value: Any) -> Any:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value), keep="\n")

@@ -6,7 +6,7 @@ from clip_adapter.datasets.errors import (
     SplitFileError,
 )
 from clip_adapter.datasets.fewshot import FewShotSplit, sample_few_shot
-from clip_adapter.datasets.index import DatasetIndex, QuarantinedFile, build_index
+from clip_adapter.datasets.index import DatasetIndex, KnownSizes, QuarantinedFile, build_index
 from clip_adapter.datasets.opening import DATASETS, GENERATED, check_dataset, open_dataset
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import (
@@ -25,6 +25,7 @@ __all__ = [
     "DatasetIndex",
     "FewShotSplit",
     "ImageSource",
+    "KnownSizes",
     "LabelledFile",
     "NotEnoughImagesError",
     "PublishedRow",

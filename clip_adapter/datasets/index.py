@@ -2,23 +2,32 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TypeVar
+from functools import cached_property, partial
+from operator import attrgetter
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_adapter.datasets.ahead import map_ahead
 from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split, split_by_content
-from clip_adapter.images import UnreadableImageError, decode_image, read_bytes
+from clip_adapter.images import FolderReader, UnreadableImageError, decode_image
+from clip_adapter.printable import printable
 
-__all__ = ["DatasetIndex", "QuarantinedFile", "build_index"]
+__all__ = ["DatasetIndex", "KnownSizes", "QuarantinedFile", "build_index"]
 
 _FORMAT = "clip-adapter dataset index 1"
+_CHUNK = 64  # files; a task of the pool takes as long as some ten reads
 _Number = TypeVar("_Number", np.int32, np.int64)
+KnownSizes = Mapping[bytes, tuple[int, int]]
+"""Width and height of pictures that decoded before, by the SHA-256 digest of their bytes."""
+_NOTHING_KNOWN: KnownSizes = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -30,8 +39,7 @@ class QuarantinedFile:
     n_bytes: int | None
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     path: str
     image_sha256: bytes
     label: int
@@ -107,43 +115,60 @@ def build_index(
     *,
     max_bad_fraction: float = 0.05,
     progress: Callable[[int], None] | None = None,
+    known: KnownSizes = _NOTHING_KNOWN,
+    workers: int = 2,
 ) -> DatasetIndex:
     """Read every file of `source` once: digest it, decode it, quarantine what is broken.
+
+    What a file holds is never guessed from its name or time: every byte is read and digested.
+    Only the decoding of bytes that are known to decode is saved. The bytes digested are the bytes
+    decoded.
 
     Args:
         source: The dataset to index.
         max_bad_fraction: The fraction of broken files above which something else is wrong.
-        progress: Called after each file with the number of files done so far.
+        progress: Called now and then with the number of files done so far; at the end with all.
+        known: Width and height of pictures that decoded before, by the digest of their bytes.
+        workers: How many threads read and decode; the index does not depend on it.
 
     Raises:
         DatasetError: There are no files, none is readable, or too many are not.
     """
     good: list[_Row] = []
     bad: list[QuarantinedFile] = []
-    for done, file in enumerate(sorted(source.files, key=lambda file: file.path), start=1):
-        outcome = _examine(source, file)
-        if isinstance(outcome, _Row):
-            good.append(outcome)
-        else:
-            bad.append(outcome)
+    files = sorted(source.files, key=attrgetter("path"))
+    chunks = [files[first : first + _CHUNK] for first in range(0, len(files), _CHUNK)]
+    examine = partial(_examine_chunk, source.folder, known=known)
+    for outcomes in map_ahead(examine, chunks, workers=workers):
+        for outcome in outcomes:
+            (good if isinstance(outcome, _Row) else bad).append(outcome)  # type: ignore[arg-type]
         if progress is not None:
-            progress(done)
+            progress(len(good) + len(bad))
     if not good or len(bad) > max_bad_fraction * len(source.files):
         raise DatasetError(_too_many_bad(source, bad, limit=max_bad_fraction))
     return _assemble(source, good, bad)
 
 
-def _examine(source: ImageSource, file: LabelledFile) -> _Row | QuarantinedFile:
+def _examine_chunk(
+    folder: Path, files: list[LabelledFile], *, known: KnownSizes
+) -> list[_Row | QuarantinedFile]:
+    with FolderReader(folder) as reader:
+        return [_examine(reader, file, known=known) for file in files]
+
+
+def _examine(
+    reader: FolderReader, file: LabelledFile, *, known: KnownSizes
+) -> _Row | QuarantinedFile:
     n_bytes = None
     try:
-        data = read_bytes(source.folder, file.path)
+        data = reader.read(file.path)
         n_bytes = len(data)
-        width, height = decode_image(data).size
+        digest = hashlib.sha256(data).digest()
+        width, height = known.get(digest) or decode_image(data).size
     except UnreadableImageError as error:
         # A name that is not UTF-8 could be neither stored nor printed.
         shown = file.path.encode("utf-8", "backslashreplace").decode("utf-8")
-        return QuarantinedFile(shown, error.reason, n_bytes)
-    digest = hashlib.sha256(data).digest()
+        return QuarantinedFile(shown, printable(error.reason), n_bytes)
     split = file.split or split_by_content(digest)
     return _Row(file.path, digest, file.label, split, file.group, width, height, n_bytes)
 
@@ -175,7 +200,7 @@ def _too_many_bad(source: ImageSource, bad: list[QuarantinedFile], *, limit: flo
         return (
             f"{source.folder} holds no images of {source.name!r}; add some or name another folder"
         )
-    examples = "".join(f"\n  {file.path}: {file.reason}" for file in bad[:3])
+    examples = "".join(f"\n  {printable(file.path)}: {file.reason}" for file in bad[:3])
     return (
         f"{len(bad)} of the {len(source.files)} files of {source.name!r} in {source.folder} are "
         f"unreadable, more than the {limit:.0%} that are quarantined; repair or remove them:{examples}"

@@ -1,6 +1,7 @@
 """Which split an image belongs to: as published, or decided by its content."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,8 @@ __all__ = [
 
 Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+_Place = tuple[Path, Split, int]  # split file, split, position in its list
+_PLAIN_PATH = re.compile(r"\w[\w .-]*(/\w[\w .-]*)*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def read_published_split(path: Path) -> tuple[PublishedRow, ...]:
     """
     document = _load(path)
     rows = tuple(
-        _parse_row(row, where=f"{path}: {split}[{number}]", split=split)
+        _parse_row(row, where=(path, split, number))
         for split in SPLITS
         for number, row in enumerate(_section(document, split, path=path))
     )
@@ -99,21 +102,29 @@ def _section(document: dict[str, object], split: Split, *, path: Path) -> Iterat
     return iter(section)
 
 
-def _parse_row(row: object, *, where: str, split: Split) -> PublishedRow:
+def _parse_row(row: object, *, where: _Place) -> PublishedRow:
     match row:
         case [str(file), int(label), str(name)] if name and label >= 0 and label is not True:
-            return PublishedRow(_safe_path(file, where=where), int(label), name, split)
-    raise SplitFileError(f"{where} is {row!r:.80}, expected [path, label >= 0, class name]")
+            return PublishedRow(_safe_path(file, where=where), int(label), name, where[1])
+    raise SplitFileError(f"{_shown(where)} is {row!r:.80}, expected [path, label >= 0, class name]")
 
 
-def _safe_path(path: str, *, where: str) -> str:
+def _safe_path(path: str, *, where: _Place) -> str:
+    # Most paths need no second look; taking each apart would be half the time of opening.
+    if _PLAIN_PATH.fullmatch(path):
+        return path
     pure = PurePosixPath(path)
     if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
         raise SplitFileError(
-            f"{where} has the path {path!r:.80}; expected one that is relative, "
+            f"{_shown(where)} has the path {path!r:.80}; expected one that is relative, "
             "with forward slashes, and stays in the folder"
         )
     return str(pure)
+
+
+def _shown(where: _Place) -> str:
+    path, split, number = where
+    return f"{path}: {split}[{number}]"
 
 
 def _check_unique_paths(rows: tuple[PublishedRow, ...], *, path: Path) -> None:

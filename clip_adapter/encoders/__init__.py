@@ -2,10 +2,13 @@
 
 from clip_adapter.encoders.availability import check_available as check_available
 from clip_adapter.encoders.encoder import Encoder as Encoder
-from clip_adapter.encoders.encoder import PromptTooLongError as PromptTooLongError
 from clip_adapter.encoders.errors import EncoderError as EncoderError
+from clip_adapter.encoders.errors import EncoderMemoryError as EncoderMemoryError
 from clip_adapter.encoders.fingerprint import EncoderIdentity as EncoderIdentity
+from clip_adapter.encoders.fingerprint import FieldDifference as FieldDifference
 from clip_adapter.encoders.loading import load_encoder as load_encoder
 from clip_adapter.encoders.names import BUILT_IN as BUILT_IN
 from clip_adapter.encoders.names import ModelName as ModelName
 from clip_adapter.encoders.names import parse_model_name as parse_model_name
+from clip_adapter.encoders.precision import Precision as Precision
+from clip_adapter.encoders.prompts import PromptTooLongError as PromptTooLongError

@@ -1,30 +1,30 @@
 """A frozen image and text tower behind two functions."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from PIL import Image
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clip_adapter.encoders.errors import EncoderError
+from clip_adapter.encoders.batches import Batches
 from clip_adapter.encoders.fingerprint import EncoderIdentity
+from clip_adapter.encoders.precision import Arithmetic
+from clip_adapter.encoders.preprocessing import Preprocessing
+from clip_adapter.encoders.prompts import tokenize_whole
+from clip_adapter.images import Geometry
 
-__all__ = ["Encoder", "PromptTooLongError"]
-
-
-class PromptTooLongError(EncoderError, ValueError):
-    """A prompt with more tokens than the text tower reads."""
+__all__ = ["Encoder"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
     """A frozen CLIP: pictures and prompts in, raw features out.
 
-    Every batch is padded to `batch_size`, because a matrix product of another size may round
+    Every batch is filled up to one size, because a matrix product of another size may round
     otherwise: so a feature does not depend on the pictures that happened to be encoded with it.
 
     Attributes:
@@ -33,6 +33,9 @@ class Encoder:
         logit_scale: CLIP's learned inverse temperature, exponentiated.
         context_length: tokens a prompt may have, start and end included.
         device: where the towers live.
+        preprocessing: from pictures to what the image tower reads.
+        arithmetic: the number format of the forward pass and of the features.
+        batches: of how many rows; shrinks when the memory runs out.
     """
 
     name: str
@@ -40,9 +43,10 @@ class Encoder:
     logit_scale: float
     context_length: int
     device: torch.device
-    batch_size: int
+    preprocessing: Preprocessing
+    arithmetic: Arithmetic
+    batches: Batches
     model: Any  # CLIP, CustomTextCLIP or CoCa: open_clip gives them no common base
-    transform: Callable[[Image.Image], Tensor]
     tokenizer: Callable[..., Tensor]
 
     @property
@@ -50,42 +54,55 @@ class Encoder:
         """The encoder's part of a feature's identity."""
         return self.identity.fingerprint
 
-    def preprocess(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "n 3 h w"]:
-        """Resize, crop and normalise RGB pictures as the model was trained; runs on the CPU."""
-        return torch.stack([self.transform(picture) for picture in pictures])
+    @property
+    def geometry(self) -> Geometry:
+        """How a picture becomes the pixels of `encode_images`; may travel to other processes."""
+        return self.preprocessing.geometry
 
-    def encode_images(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[np.ndarray, "n d"]:
-        """Raw image features of preprocessed pictures, before normalisation."""
-        channels_last = pixels.to(self.device, memory_format=torch.channels_last)
-        return self._in_batches(self.model.encode_image, channels_last)
+    @property
+    def batch_size(self) -> int:
+        """Pictures or prompts a forward pass, as it is now."""
+        return self.batches.size
+
+    def encode_images(
+        self, pixels: UInt8[np.ndarray, "n h w 3"] | UInt8[Tensor, "n h w 3"]
+    ) -> Float[np.ndarray, "n d"]:
+        """Raw image features of `geometry`'s pixels, before normalisation.
+
+        float32; of an fp16 encoder float16.
+
+        Raises:
+            EncoderMemoryError: a single picture does not fit into memory.
+            EncoderError: fp16 overflows in this model.
+        """
+        return self._encode(self._image_features, torch.as_tensor(pixels))
 
     def encode_prompts(self, prompts: Sequence[str]) -> Float[np.ndarray, "n d"]:
         """Raw text features, before normalisation.
 
         Raises:
             PromptTooLongError: naming the first prompt that would be cut.
+            EncoderMemoryError: a single prompt does not fit into memory.
+            EncoderError: fp16 overflows in this model.
         """
-        # One place more than the tower has: only a prompt that would be cut fills it.
-        ends = self.tokenizer(["", *prompts], context_length=self.context_length + 1)[:, -1]
-        for prompt, filled in zip(prompts, (ends[1:] != ends[0]).tolist(), strict=True):
-            if filled:
-                message = (
-                    f"the prompt {prompt!r} has more than the {self.context_length} tokens that "
-                    f"{self.name} reads: shorten the class name or the template"
-                )
-                raise PromptTooLongError(message)
-        fitting = self.tokenizer(list(prompts), context_length=self.context_length)
-        return self._in_batches(self.model.encode_text, fitting.to(self.device))
+        tokens = tokenize_whole(
+            self.tokenizer, prompts, context_length=self.context_length, model=self.name
+        )
+        # CoCa normalises unless it is told not to.
+        return self._encode(partial(self.model.encode_text, normalize=False), tokens)
 
     @torch.inference_mode()
-    def _in_batches(
-        self, encode: Callable[[Tensor], Tensor], inputs: Tensor
+    def _encode(
+        self, forward: Callable[[Tensor], Tensor], inputs: Tensor
     ) -> Float[np.ndarray, "n d"]:
-        features = [encode(batch)[:size] for batch, size in self._padded(inputs)]
-        return torch.cat(features).float().cpu().numpy()
+        def on_device(batch: Tensor) -> Tensor:
+            with self.arithmetic.active(self.device):
+                return self.arithmetic.finish(forward(batch.to(self.device)))
 
-    def _padded(self, inputs: Tensor) -> Iterator[tuple[Tensor, int]]:
-        for first in range(0, len(inputs), self.batch_size):
-            batch = inputs[first : first + self.batch_size]
-            padding = batch[:1].expand(self.batch_size - len(batch), *batch.shape[1:])
-            yield torch.cat([batch, padding]), len(batch)
+        return self.batches.apply(on_device, inputs).numpy()
+
+    def _image_features(self, pixels: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n d"]:
+        features: Tensor = self.model.encode_image(
+            self.preprocessing.normalise(pixels), normalize=False
+        )
+        return features

@@ -2,7 +2,7 @@
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["EncoderError", "MissingWeightsError", "NoNetworkError"]
+__all__ = ["EncoderError", "EncoderMemoryError", "MissingWeightsError", "NoNetworkError"]
 
 
 class EncoderError(ClipAdapterError, RuntimeError):
@@ -15,3 +15,7 @@ class MissingWeightsError(EncoderError, FileNotFoundError):
 
 class NoNetworkError(EncoderError, ConnectionError):
     """The weights have to be downloaded and the host does not answer."""
+
+
+class EncoderMemoryError(EncoderError, MemoryError):
+    """Not even a batch of one fits into the memory of the device."""

@@ -1,66 +1,88 @@
 """From a model name to frozen towers, or one clear reason why not."""
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import open_clip
 import torch
-from torch import nn
 
 from clip_adapter.encoders.availability import check_available
+from clip_adapter.encoders.batches import Batches
 from clip_adapter.encoders.encoder import Encoder
 from clip_adapter.encoders.errors import EncoderError
 from clip_adapter.encoders.fingerprint import EncoderIdentity, canonical_json, digest_weights
 from clip_adapter.encoders.names import BUILT_IN, ModelName, parse_model_name
+from clip_adapter.encoders.precision import Arithmetic
+from clip_adapter.encoders.preprocessing import preprocessing_of
+from clip_adapter.encoders.tokenizers import digest_tokenizer
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.images import ResizeMode
 
 __all__ = ["load_encoder"]
 
 
 def load_encoder(
-    name: str = BUILT_IN, *, device: str | torch.device = "cpu", batch_size: int = 64
+    name: str = BUILT_IN,
+    *,
+    device: str | torch.device = "cpu",
+    batch_size: int = 64,
+    precision: str = "fp32",
+    resize: str | None = None,
 ) -> Encoder:
-    """Load an open_clip model, frozen, in float32.
+    """Load an open_clip model, frozen.
 
     Args:
         name: in one of the forms of `parse_model_name`.
         device: in torch's spelling.
         batch_size: pictures or prompts a forward pass; part of no feature's identity, though
             another size may change the last bits.
+        precision: `fp32`, `bf16` or `fp16`; docs/adr/0009-precision.md.
+        resize: `shortest` (CLIP), `squash` (CoOp) or `longest`; None for the model's own.
 
     Raises:
-        UnknownNameError: for a model that does not exist.
+        UnknownNameError: for a model, precision or resize mode that does not exist.
         NoNetworkError: for weights out of reach.
         EncoderError: for weights that do not fit their configuration, a damaged file, or a batch
             size below 1.
     """
     if batch_size < 1:
         raise EncoderError(f"batch_size is {batch_size}; expected 1 or more")
+    arithmetic = Arithmetic.named(precision)
+    if resize is not None and resize not in get_args(ResizeMode):
+        raise UnknownNameError("resize mode", resize, get_args(ResizeMode))
     model_name = parse_model_name(name)
     check_available(model_name)
-    model, transform, tokenizer, config = _create(model_name, torch.device(device))
+    model, tokenizer, config = _create(model_name, torch.device(device))
+    preprocessing = preprocessing_of(model, resize=resize)
     return Encoder(
         name=name,
-        identity=_identity(model, config),
+        identity=EncoderIdentity(
+            model_config=canonical_json(config),
+            weights_sha256=digest_weights(model.state_dict()),
+            preprocessing=preprocessing.canonical(),
+            tokenizer=digest_tokenizer(tokenizer),
+            precision=arithmetic.precision,
+        ),
         logit_scale=float(model.logit_scale.detach().exp()),
         context_length=int(model.context_length),
         device=torch.device(device),
-        batch_size=batch_size,
+        preprocessing=preprocessing,
+        arithmetic=arithmetic,
+        batches=Batches(batch_size),
         model=model,
-        transform=transform,
         tokenizer=tokenizer,
     )
 
 
-def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, Any, dict[str, Any]]:
+def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, Any]]:
     try:
         with warnings.catch_warnings(), _quiet_root_logger():
             # The wrong activation function changes every feature: not a matter for a warning.
             warnings.filterwarnings("error", message="QuickGELU mismatch")
-            model, _, transform = open_clip.create_model_and_transforms(
+            model, _, _ = open_clip.create_model_and_transforms(
                 name.architecture,
                 pretrained=name.pretrained,
                 device=device,
@@ -82,7 +104,7 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, Any, dict[
         raise EncoderError(message) from error
     # Convolutional towers run up to twice as fast with the channels innermost.
     model.to(memory_format=torch.channels_last)
-    return model.eval().requires_grad_(requires_grad=False), transform, tokenizer, config
+    return model.eval().requires_grad_(requires_grad=False), tokenizer, config
 
 
 def _refuse_code(name: ModelName, config: dict[str, Any]) -> None:
@@ -117,12 +139,3 @@ def _quiet_root_logger() -> Iterator[None]:
         yield
     finally:
         root.setLevel(level)
-
-
-def _identity(model: nn.Module, config: dict[str, Any]) -> EncoderIdentity:
-    return EncoderIdentity(
-        model_config=canonical_json(copy.deepcopy(config)),
-        weights_sha256=digest_weights(model.state_dict()),
-        preprocessing=canonical_json(open_clip.get_model_preprocess_cfg(model)),
-        precision="fp32",
-    )

@@ -1,21 +1,29 @@
 """From the bytes of a file nobody vouches for to an upright RGB picture, or a stated reason."""
 
-import os
-import stat
-import warnings
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from clip_adapter.images.errors import UnreadableImageError
+from clip_adapter.images.quiet import quiet_pillow
 
-__all__ = ["ACCEPTED_FORMATS", "MAX_FILE_BYTES", "MAX_PIXELS", "decode_image", "read_bytes"]
+__all__ = [
+    "ACCEPTED_FORMATS",
+    "MAX_PIXELS",
+    "MAX_SCANNED_PIXELS",
+    "MAX_SIDES_RATIO",
+    "decode_image",
+]
 
 ACCEPTED_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 64_000_000  # above today's cameras; 192 MB once decoded
-MAX_FILE_BYTES = 256 * 2**20
+MAX_SIDES_RATIO = 1_000  # resizing the short side to 224 makes the long one 224,000 pixels
+# A progressive JPEG passes over its pixels once a scan, some ten times; a hostile one, thousands.
+MAX_SCANNED_PIXELS = 2_000_000_000
 
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.3, section 4.6.4: what turns a picture stored with orientation 2..8 upright.
@@ -28,13 +36,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Windows has neither of the first two, POSIX not the third.
-_OPEN_FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_BINARY", 0)
-)
 
 
 def decode_image(data: bytes) -> Image.Image:
@@ -42,24 +43,29 @@ def decode_image(data: bytes) -> Image.Image:
 
     Of an animation or a multi-page file the first frame counts. The EXIF orientation is
     applied; an EXIF block that cannot be parsed counts as none. What is transparent is laid on
-    white. Of 16 bits a channel the high byte is kept. Colour profiles are not applied.
+    white. Of 16 bits a channel the high byte is kept. Colour profiles are not applied. Every rule,
+    with its reason: docs/decoding.md.
 
     Args:
         data: The whole file: JPEG, PNG, WEBP, BMP, GIF or TIFF, told by its content.
 
     Raises:
         UnreadableImageError: It is empty, truncated, broken, of another format, has more than
-            `MAX_PIXELS` pixels, or holds 32-bit samples, whose range nothing tells.
+            `MAX_PIXELS` pixels, is more than `MAX_SIDES_RATIO` times as long as it is wide, takes
+            more than `MAX_SCANNED_PIXELS` to decode, or holds signed or 32-bit samples, whose
+            range nothing tells.
     """
     if not data:
         raise UnreadableImageError("the file is empty")
-    with warnings.catch_warnings():
-        # What Pillow merely warns about (sizes, odd EXIF) is decided here, without its voice.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
+    with quiet_pillow:
         try:
             return _decode(data)
         except (UnreadableImageError, MemoryError):
             raise
+        except Image.DecompressionBombError:
+            raise UnreadableImageError(
+                f"its header claims more pixels than the limit of {MAX_PIXELS:,}"
+            ) from None
         except UnidentifiedImageError:
             raise UnreadableImageError(_unidentified(data)) from None
         except Exception as error:  # fed hostile bytes, a decoder raises anything
@@ -67,51 +73,59 @@ def decode_image(data: bytes) -> Image.Image:
             raise UnreadableImageError(f"it does not decode: {reason}") from error
 
 
-def read_bytes(folder: Path, path: str) -> bytes:
-    """The bytes of one regular file below `folder`; `path` is relative to it and not trusted.
-
-    Never blocks on a pipe and never follows a link that leads out of `folder`.
-
-    Raises:
-        UnreadableImageError: `path` leaves the folder, is missing, is not a regular file, cannot
-            be read, or is larger than `MAX_FILE_BYTES`.
-    """
-    inside = _resolve_inside(folder, path)
-    try:
-        descriptor = os.open(inside, _OPEN_FLAGS)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - Path.open takes no descriptor
-            return file.read(_checked_size(os.fstat(descriptor)))
-    except OSError as error:
-        raise UnreadableImageError(_explain(error)) from error
-
-
 def _decode(data: bytes) -> Image.Image:
     with Image.open(BytesIO(data), formats=ACCEPTED_FORMATS) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise UnreadableImageError(
-                f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}"
-            )
+        _check_header(image, data)
+        if any("16" in str(tile.args) for tile in image.tile):
+            # Its 16-bit transparent colour would be compared with pixels cut down to 8 bits.
+            image.info.pop("transparency", None)
         image.load()
         turn = _turn(image)
         rgb = _rgb(image)
     return rgb if turn is None else rgb.transpose(turn)
 
 
+def _check_header(image: Image.Image, data: bytes) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(
+            f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}"
+        )
+    if max(width, height) > MAX_SIDES_RATIO * min(width, height):
+        raise UnreadableImageError(
+            f"{width} x {height} pixels: one side is more than {MAX_SIDES_RATIO:,} times the other"
+        )
+    if isinstance(image, JpegImageFile):
+        n_scans = data.count(b"\xff\xda")  # the marker before a scan; never within its data
+        if n_scans * width * height > MAX_SCANNED_PIXELS:
+            raise UnreadableImageError(
+                f"{n_scans:,} scans of {width} x {height} pixels are more work than the limit of "
+                f"{MAX_SCANNED_PIXELS:,} pixels"
+            )
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise UnreadableImageError(
-            f"its samples have 32 bits (mode {image.mode}), whose range nothing tells; "
-            "convert it to 8 or 16 bits"
+            f"its samples are signed or have 32 bits (mode {image.mode}), whose range nothing "
+            "tells; convert it to 8 or 16 bits"
         )
     if image.mode.startswith("I;16"):
-        high_byte = np.asarray(image) >> 8  # as Pillow does for 16-bit colour
-        return Image.fromarray(high_byte.astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_high_byte(image)).convert("RGB")
     if image.has_transparency_data:
         on_white = Image.new("RGBA", image.size, "white")
         on_white.alpha_composite(image.convert("RGBA"))
         return on_white.convert("RGB")
     return image.convert("RGB")
+
+
+def _high_byte(image: Image.Image) -> NDArray[np.uint8]:
+    """The top 8 of 16 bits of grey, as Pillow keeps them of colour; `[h, w]`."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    n_bits = tags.get(BITSPERSAMPLE, (16,))[0]  # 12 in some scans: Pillow leaves them unstretched
+    high_byte: NDArray[np.uint8] = (np.asarray(image) >> (n_bits - 8)).astype(np.uint8)
+    white_is_zero = tags.get(PHOTOMETRIC_INTERPRETATION) == 0  # which Pillow heeds up to 8 bits
+    return np.invert(high_byte) if white_is_zero else high_byte
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -125,33 +139,3 @@ def _unidentified(data: bytes) -> str:
     start = data[:16].decode("ascii", "backslashreplace")
     known = ", ".join(ACCEPTED_FORMATS)
     return f"its header is broken or of another format than {known}: it begins with {start!r}"
-
-
-def _resolve_inside(folder: Path, path: str) -> Path:
-    try:
-        path.encode("utf-8")
-        root = folder.resolve()
-        inside = (root / path).resolve()
-    except UnicodeEncodeError:
-        raise UnreadableImageError("its name is not valid UTF-8") from None
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a zero byte
-        raise UnreadableImageError(f"its path leads nowhere: {error}") from error
-    if not inside.is_relative_to(root):
-        raise UnreadableImageError("its path leaves the folder of the dataset")
-    return inside
-
-
-def _checked_size(status: os.stat_result) -> int:
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableImageError("it is not a regular file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise UnreadableImageError(
-            f"{status.st_size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"
-        )
-    return status.st_size
-
-
-def _explain(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "the file does not exist"
-    return f"the file cannot be opened: {error.strerror}"

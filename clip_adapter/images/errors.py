@@ -2,7 +2,7 @@
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["UnreadableImageError", "ViewError"]
+__all__ = ["ChangedImageError", "UnreadableImageError", "ViewError"]
 
 
 class UnreadableImageError(ClipAdapterError, ValueError):
@@ -11,6 +11,26 @@ class UnreadableImageError(ClipAdapterError, ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class ChangedImageError(ClipAdapterError, OSError):
+    """An image file that is not, or no more, the one whose digest was taken.
+
+    Attributes:
+        path: Of the file, relative to the folder.
+        folder: Of the dataset.
+    """
+
+    def __init__(self, path: str, folder: str) -> None:
+        super().__init__(path, folder)
+        self.path, self.folder = path, folder
+
+    def __str__(self) -> str:
+        """Name the file and what to do."""
+        return (
+            f"{self.path!r} in {self.folder} is not the file that was indexed a moment ago: "
+            "run again when nobody changes the folder"
+        )
 
 
 class ViewError(ClipAdapterError, ValueError):

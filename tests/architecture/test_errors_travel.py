@@ -10,6 +10,7 @@ import pytest
 
 from clip_adapter.datasets import NotEnoughImagesError
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
+from clip_adapter.images import ChangedImageError
 from clip_adapter.runs import MissingRootError
 from feature_cache import FeatureCacheError
 from feature_cache.errors import (
@@ -22,6 +23,7 @@ from feature_cache.errors import (
 from feature_cache.locations import ObjectPath
 
 WITH_ARGUMENTS = {
+    ChangedImageError: ChangedImageError("river/1.jpg", "/photos"),
     CorruptFileError: CorruptFileError(Path("a.parquet"), "it is cut short"),
     MissingFeaturesError: MissingFeaturesError(3, 9, "0123456789abcdef"),
     MissingRootError: MissingRootError(Path("nowhere")),

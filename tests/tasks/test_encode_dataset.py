@@ -84,7 +84,8 @@ def test_a_cached_feature_is_what_the_encoder_says_of_that_picture(
 ) -> None:
     encoder, index = load_encoder(tiny_model), read_index(encoded.dataset)
     row = index.paths.index("green/007.jpg")
-    pixels = encoder.preprocess([decode_image((photos / "green" / "007.jpg").read_bytes())])
+    picture = decode_image((photos / "green" / "007.jpg").read_bytes())
+    pixels = encoder.geometry.pixels(picture, image_sha256=index.image_sha256[row])[None]
     cached = FeatureStore(root, encoded.encoder).read_images([index.image_sha256[row]])
     np.testing.assert_array_equal(cached, encoder.encode_images(pixels))
 

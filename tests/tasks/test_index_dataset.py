@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from clip_adapter.datasets import DatasetError
+from clip_adapter.datasets import index as index_module
 from clip_adapter.runs import query
 from tasks.index_dataset import index_dataset
 from tasks.references import IndexedDataset
@@ -71,3 +72,27 @@ def test_indexing_an_unchanged_folder_again_writes_nothing(
     files = {path: path.stat().st_mtime_ns for path in root.rglob("*.parquet")}
     assert index(photos) == first
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*.parquet")} == files
+
+
+def test_an_unchanged_folder_is_read_again_but_not_decoded_again(
+    index: Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = index(photos)
+    decoded: list[bytes] = []
+    monkeypatch.setattr(index_module, "decode_image", decoded.append)
+
+    assert index(photos) == first
+    assert decoded == []
+
+
+def test_indexing_again_repairs_a_damaged_index(
+    index: Index, photos: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = index(photos)
+    path = next((root / "datasets").rglob("*.parquet"))
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1])
+
+    assert index(photos) == first
+    assert path.read_bytes() == sound
+    assert "every image is decoded again" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 from clip_adapter.datasets import build_index, open_dataset
 from feature_cache import CorruptFileError, IndexStore
 from tasks.index_dataset import index_dataset
-from tasks.stored_indexes import read_index, write_index
+from tasks.stored_indexes import known_sizes, read_index, write_index
 
 
 def test_an_index_comes_back_as_it_was_written(photos: Path, root: Path) -> None:
@@ -28,3 +28,16 @@ def test_a_damaged_index_is_not_trained_on(photos: Path, root: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(CorruptFileError):
         read_index(indexed)
+
+
+def test_sizes_of_all_earlier_indexes_are_known(photos: Path, root: Path) -> None:
+    first = index_dataset.fn(f"imagefolder:{photos}", root=root, data=root)
+    digests = set(read_index(first).image_sha256)
+    (photos / "red" / "000.jpg").unlink()
+    index_dataset.fn(f"imagefolder:{photos}", root=root, data=root)
+
+    assert known_sizes(IndexStore(root, first.name)) == dict.fromkeys(digests, (16, 16))
+
+
+def test_nothing_is_known_of_a_dataset_that_was_never_indexed(root: Path) -> None:
+    assert known_sizes(IndexStore(root, "photos")) == {}

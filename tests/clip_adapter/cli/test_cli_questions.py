@@ -39,6 +39,12 @@ def test_an_answer_is_a_table_by_default(sql: Command) -> None:
     assert "1 row" in outcome.out
 
 
+def test_a_table_of_hostile_names_cannot_steer_a_terminal(sql: Command) -> None:
+    outcome = sql("SELECT chr(27) || '[2J' AS name, 1 AS \"\x1b[31m\"")
+    assert "\x1b" not in outcome.out
+    assert r"\x1b[2J" in outcome.out
+
+
 def test_an_answer_can_be_csv(sql: Command) -> None:
     outcome = sql("SELECT 1 AS n, 'a,b' AS text", "--format", "csv")
     assert list(csv.DictReader(io.StringIO(outcome.out))) == [{"n": "1", "text": "a,b"}]

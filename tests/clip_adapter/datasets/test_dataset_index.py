@@ -99,13 +99,14 @@ def test_an_empty_dataset_is_refused(tmp_path: Path, put: Put) -> None:
         build_index(make_source(tmp_path, put, n_images=0))
 
 
-def test_progress_counts_every_file_good_or_bad(tmp_path: Path, put: Put) -> None:
+def test_progress_ends_with_every_file_good_or_bad(tmp_path: Path, put: Put) -> None:
     source = add(make_source(tmp_path, put), LabelledFile("absent.png", 0, split=None))
     seen: list[int] = []
 
     build_index(source, max_bad_fraction=0.5, progress=seen.append)
 
-    assert seen == [1, 2, 3, 4, 5, 6, 7]
+    assert seen == sorted(seen)
+    assert seen[-1] == 7
 
 
 def test_the_fingerprint_depends_on_neither_place_nor_order(tmp_path: Path, put: Put) -> None:

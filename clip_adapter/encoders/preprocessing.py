@@ -1,0 +1,87 @@
+"""What a model's configuration says about its pixels: their geometry, mean and deviation."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import open_clip
+import torch
+from jaxtyping import Float, UInt8
+from open_clip.transform import PreprocessCfg
+from torch import Tensor
+
+from clip_adapter.encoders.fingerprint import canonical_json
+from clip_adapter.images import Geometry, Interpolation, ResizeMode
+
+__all__ = ["Preprocessing", "preprocessing_of"]
+
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """From a picture to what the image tower reads.
+
+    Attributes:
+        geometry: how the picture becomes pixels.
+        mean: of each channel, in 0 to 1.
+        std: of each channel.
+    """
+
+    geometry: Geometry
+    mean: Channels
+    std: Channels
+
+    def canonical(self) -> str:
+        """Canonical JSON in open_clip's words, for the identity of an encoder."""
+        geometry = self.geometry
+        bilinear = geometry.interpolation == "bilinear"
+        return canonical_json(
+            {
+                "size": geometry.size,
+                "resize_mode": geometry.resize_mode,
+                "interpolation": "bilinear" if bilinear else "bicubic",
+                "fill_color": geometry.fill_color,
+                "mean": self.mean,
+                "std": self.std,
+            }
+        )
+
+    def normalise(self, pixels: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
+        """`(pixels / 255 - mean) / std` in float32: the bits of torchvision's transforms.
+
+        What comes out lies in memory with the channels innermost, as it came in.
+        """
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def preprocessing_of(model: Any, *, resize: str | None = None) -> Preprocessing:
+    """The preprocessing of a loaded open_clip model, or the same with another resize mode.
+
+    Raises:
+        UnknownNameError: for a resize mode open_clip does not know.
+    """
+    asked: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
+    found = PreprocessCfg(**{name: value for name, value in asked.items() if value is not None})
+    height, width = np.broadcast_to(found.size, 2).tolist()
+    return Preprocessing(
+        geometry=Geometry(
+            size=(height, width),
+            # An unknown word is refused there.
+            resize_mode=cast("ResizeMode", resize or found.resize_mode),
+            interpolation=cast("Interpolation", found.interpolation),
+            fill_color=found.fill_color,
+        ),
+        mean=_channels(found.mean),
+        std=_channels(found.std),
+    )
+
+
+def _channels(values: Any) -> Channels:
+    """One value counts for each channel, as for open_clip."""
+    red, green, blue = np.broadcast_to(values, 3).tolist()
+    return red, green, blue

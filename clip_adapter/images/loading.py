@@ -1,0 +1,122 @@
+"""Pictures loaded ahead of whoever uses them: read, proven, decoded and cut by a few workers."""
+
+import hashlib
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from clip_adapter.images.decoding import decode_image
+from clip_adapter.images.errors import ChangedImageError, UnreadableImageError
+from clip_adapter.images.reading import FolderReader
+from clip_adapter.images.views import Geometry
+
+__all__ = ["LoadedViews", "WantedViews", "load_ahead"]
+
+PICTURES_A_PIECE = 8  # what a worker is given at once
+PIECES_AHEAD = 4  # a worker, of which one is in its hands
+
+
+@dataclass(frozen=True)
+class WantedViews:
+    """The views of one image that somebody needs.
+
+    Attributes:
+        path: Relative to the folder of the dataset.
+        image_sha256: What the file's bytes must digest to.
+        views: View numbers, see `Geometry.pixels`.
+    """
+
+    path: str
+    image_sha256: bytes
+    views: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LoadedViews:
+    """The pixels of the views of one image.
+
+    Attributes:
+        wanted: What was asked for.
+        pixels: `[views, height, width, 3]`, in the order of `wanted.views`.
+    """
+
+    wanted: WantedViews
+    pixels: UInt8[np.ndarray, "v h w 3"]
+
+
+def load_ahead(
+    folder: Path,
+    wanted: Sequence[WantedViews],
+    *,
+    geometry: Geometry,
+    processes: int = 0,
+) -> Iterator[LoadedViews]:
+    """Yield the views of every image in order, while the next ones are being loaded.
+
+    What is loaded and not yet used is bounded, however many images there are: 32 images a worker.
+
+    Args:
+        folder: Of the dataset.
+        wanted: Which images and views.
+        geometry: How an image becomes the pixels of a view.
+        processes: Load in so many spawned processes; 0 loads in threads of this one, half as many
+            as there are cores. Threads suffice while a core decodes faster than the encoder reads;
+            many cores beside a fast GPU want processes.
+
+    Raises:
+        ChangedImageError: A file is gone, or not the file that was digested before.
+    """
+    workers = processes or max(1, (os.cpu_count() or 1) // 2)
+    load = partial(_load_piece, folder, geometry)
+    with _executor(workers, processes=processes > 0) as pool:
+        coming: deque[Future[list[LoadedViews]]] = deque()
+        try:
+            for first in range(0, len(wanted), PICTURES_A_PIECE):
+                coming.append(pool.submit(load, wanted[first : first + PICTURES_A_PIECE]))
+                if len(coming) >= workers * PIECES_AHEAD:
+                    yield from coming.popleft().result()
+            while coming:
+                yield from coming.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _executor(workers: int, *, processes: bool) -> Executor:
+    if not processes:
+        return ThreadPoolExecutor(workers, thread_name_prefix="load-images")
+    # Spawned: a forked child inherits the locks of threads that it does not have.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _load_piece(
+    folder: Path, geometry: Geometry, piece: Sequence[WantedViews]
+) -> list[LoadedViews]:
+    with FolderReader(folder) as reader:
+        return [_load(_read(folder, wanted, reader), geometry, wanted) for wanted in piece]
+
+
+def _read(folder: Path, wanted: WantedViews, reader: FolderReader) -> bytes:
+    try:
+        data = reader.read(wanted.path)
+    except UnreadableImageError as error:
+        raise ChangedImageError(wanted.path, str(folder)) from error
+    if hashlib.sha256(data).digest() != wanted.image_sha256:
+        raise ChangedImageError(wanted.path, str(folder))
+    return data
+
+
+def _load(data: bytes, geometry: Geometry, wanted: WantedViews) -> LoadedViews:
+    picture = decode_image(data)
+    pixels = [
+        geometry.pixels(picture, image_sha256=wanted.image_sha256, view=view)
+        for view in wanted.views
+    ]
+    return LoadedViews(wanted, np.stack(pixels))

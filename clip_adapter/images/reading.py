@@ -1,0 +1,177 @@
+"""The bytes of files nobody vouches for: never from outside their folder, never waited for."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Self
+
+from clip_adapter.images.errors import UnreadableImageError
+
+__all__ = ["MAX_FILE_BYTES", "FolderReader", "read_bytes"]
+
+MAX_FILE_BYTES = 256 * 2**20
+
+# Windows has neither of the first two, POSIX not the third.
+_FILE = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+# O_PATH asks for no right to list the directory; only Linux has it.
+_DIRECTORY = (
+    os.O_RDONLY
+    | getattr(os, "O_DIRECTORY", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_PATH", 0)
+)
+_OPENS_BELOW_DESCRIPTORS = os.open in os.supports_dir_fd
+_OUTSIDE = "its path leaves the folder of the dataset"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def read_bytes(folder: Path, path: str) -> bytes:
+    """The bytes of one regular file below `folder`; see `FolderReader.read`, which does the same."""
+    with FolderReader(folder) as reader:
+        return reader.read(path)
+
+
+class FolderReader:
+    """Reads regular files below `folder`, one after the other; a thread needs its own.
+
+    Resolving a path costs more than reading a small file. So `folder` is resolved once and the
+    directory of the last file stays open: files of one directory are opened by name alone.
+    Close it after use, or use it in a `with` statement.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._root: Path | None = None
+        self._parent: tuple[str, int] | None = None
+
+    def __enter__(self) -> Self:
+        """Nothing is opened before the first file is read."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the directory that is open."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the directory that is open; reading goes on from the start."""
+        if self._parent is not None:
+            os.close(self._parent[1])
+            self._parent = None
+
+    def read(self, path: str) -> bytes:
+        """The bytes of the file at `path`, which is relative to the folder and not trusted.
+
+        Never blocks on a pipe and never follows a link that leads out of the folder, not even one
+        that takes the place of a file or directory meanwhile.
+
+        Raises:
+            UnreadableImageError: `path` leaves the folder, is missing, is not a regular file,
+                cannot be read, changes its size, or is larger than `MAX_FILE_BYTES`.
+        """
+        _check_name(path)
+        try:
+            descriptor = self._open(path)
+            try:
+                return _read_regular(descriptor)
+            finally:
+                os.close(descriptor)
+        except (OSError, RuntimeError) as error:
+            raise UnreadableImageError(_explain(error)) from error
+
+    def _open(self, path: str) -> int:
+        parent, _, name = path.rpartition("/")
+        if not _OPENS_BELOW_DESCRIPTORS or path.startswith("/") or name in {"", ".", ".."}:
+            return self._open_resolved(path, _FILE)
+        try:
+            return os.open(name, _FILE, dir_fd=self._enter(parent))
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.EMLINK}:  # what O_NOFOLLOW says of links
+                raise
+        try:
+            return self._open_resolved(path, _FILE)
+        except FileNotFoundError:
+            raise UnreadableImageError("it is a link to a file that does not exist") from None
+
+    def _enter(self, parent: str) -> int:
+        if self._parent is None or self._parent[0] != parent:
+            self.close()
+            self._parent = (parent, self._open_resolved(parent, _DIRECTORY))
+        return self._parent[1]
+
+    def _open_resolved(self, path: str, flags: int) -> int:
+        root = self._root = self._root or self._folder.resolve()
+        inside = (root / path).resolve()
+        if not inside.is_relative_to(root):
+            raise UnreadableImageError(_OUTSIDE)
+        if not _OPENS_BELOW_DESCRIPTORS:
+            return os.open(inside, flags)
+        return _open_below(root, inside.relative_to(root).parts, flags)
+
+
+def _open_below(root: Path, parts: tuple[str, ...], flags: int) -> int:
+    """Open part by part without following links: one put there since they were resolved fails."""
+    if not parts:
+        return os.open(root, flags)
+    descriptor = os.open(root, _DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, _DIRECTORY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        return os.open(parts[-1], flags, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UnreadableImageError("its name is not valid UTF-8") from None
+    if "\0" in path:
+        raise UnreadableImageError("its path leads nowhere: it holds a zero byte")
+
+
+def _read_regular(descriptor: int) -> bytes:
+    size = _checked_size(os.fstat(descriptor))
+    parts = []
+    wanted = size + 1  # one more than there should be, to see whether it grew
+    while wanted > 0 and (part := os.read(descriptor, wanted)):
+        parts.append(part)
+        wanted -= len(part)
+    if wanted != 1:
+        raise UnreadableImageError("it changed while it was read; try again when nobody writes it")
+    return b"".join(parts)
+
+
+def _checked_size(status: os.stat_result) -> int:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise UnreadableImageError(f"it is {kind}, not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise UnreadableImageError(
+            f"{status.st_size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"
+        )
+    return status.st_size
+
+
+def _explain(error: OSError | RuntimeError) -> str:
+    if isinstance(error, RuntimeError) or error.errno == errno.ELOOP:
+        return "it is a link that leads in a circle"
+    if isinstance(error, FileNotFoundError):
+        return "the file does not exist"
+    if error.errno == errno.ENXIO:  # what opening a socket answers
+        return "it is a socket or a device without a driver, not a regular file"
+    return f"the file cannot be opened: {error.strerror}"

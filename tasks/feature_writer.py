@@ -1,0 +1,81 @@
+"""Views collected into batches, encoded, and put at rest every few seconds."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from clip_adapter.encoders import Encoder
+from clip_adapter.images import LoadedViews
+from feature_cache import FeatureStore
+
+__all__ = ["FeatureWriter"]
+
+WRITE_EVERY_SECONDS = 2.0
+"""What a crash can lose, or one batch if that takes longer."""
+
+ROWS_A_FILE = 4096
+
+
+class FeatureWriter:
+    """Takes the pixels of views, in any number, and stores their features.
+
+    A batch is encoded when it is full, so that batches are alike however many views an image has.
+    """
+
+    def __init__(
+        self, encoder: Encoder, store: FeatureStore, advance: Callable[[float], None]
+    ) -> None:
+        self._encoder, self._store, self._advance = encoder, store, advance
+        self._keys: list[tuple[bytes, int]] = []
+        self._pixels: list[UInt8[np.ndarray, "h w 3"]] = []
+        self._features: list[Float[np.ndarray, "n d"]] = []
+        self._last_write = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Encode and store the rest; what is encoded already is stored whatever has happened."""
+        if error is None and self._pixels:
+            self._encode(len(self._pixels))
+        self._write()
+
+    def add(self, loaded: LoadedViews) -> None:
+        """Take the views of one image."""
+        self._keys += [(loaded.wanted.image_sha256, view) for view in loaded.wanted.views]
+        self._pixels += list(loaded.pixels)
+        while len(self._pixels) >= self._encoder.batch_size:
+            self._encode(self._encoder.batch_size)
+            if self._is_due():
+                self._write()
+
+    def _encode(self, size: int) -> None:
+        self._features.append(self._encoder.encode_images(np.stack(self._pixels[:size])))
+        del self._pixels[:size]
+        self._advance(size)
+
+    def _is_due(self) -> bool:
+        waited = time.monotonic() - self._last_write
+        return waited >= WRITE_EVERY_SECONDS or self._n_encoded >= ROWS_A_FILE
+
+    @property
+    def _n_encoded(self) -> int:
+        return sum(len(features) for features in self._features)
+
+    def _write(self) -> None:
+        n = self._n_encoded
+        if n:
+            digests, views = zip(*self._keys[:n], strict=True)
+            self._store.append_images(digests, np.concatenate(self._features), view=views)
+            del self._keys[:n]
+            self._features.clear()
+        self._last_write = time.monotonic()

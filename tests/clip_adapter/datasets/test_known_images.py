@@ -1,0 +1,109 @@
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_adapter.datasets import DatasetIndex, ImageSource, LabelledFile, build_index
+from clip_adapter.datasets import index as index_module
+from clip_adapter.images import FolderReader
+
+Put = Callable[[Path, int], Path]
+N_IMAGES = 200  # some chunks
+
+
+@pytest.fixture(name="pets")
+def _pets(tmp_path: Path, put: Put) -> ImageSource:
+    paths = [put(tmp_path / f"{row % 3}" / f"{row:03d}.png", row).name for row in range(N_IMAGES)]
+    files = [LabelledFile(f"{row % 3}/{name}", row % 3, None) for row, name in enumerate(paths)]
+    (tmp_path / files[7].path).write_bytes(b"<html>")
+    (tmp_path / files[150].path).unlink()
+    return ImageSource(
+        "pets", tmp_path, class_names=("a", "b", "c"), templates=("{}",), files=tuple(files)
+    )
+
+
+@pytest.fixture(name="decoded")
+def _decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The digests of everything that is decoded."""
+    digests = []
+
+    def decode(data: bytes) -> Image.Image:
+        digests.append(hashlib.sha256(data).hexdigest())
+        return decode_image(data)
+
+    decode_image = index_module.decode_image
+    monkeypatch.setattr(index_module, "decode_image", decode)
+    return digests
+
+
+def sizes(index: DatasetIndex) -> dict[bytes, tuple[int, int]]:
+    pairs = zip(index.widths.tolist(), index.heights.tolist(), strict=True)
+    return dict(zip(index.image_sha256, pairs, strict=True))
+
+
+def assert_equal(ours: DatasetIndex, theirs: DatasetIndex) -> None:
+    for name in ("paths", "image_sha256", "splits", "groups", "quarantined", "fingerprint"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    for name in ("labels", "widths", "heights", "n_bytes"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+
+def test_the_index_does_not_depend_on_the_number_of_threads(pets: ImageSource) -> None:
+    alone = build_index(pets, workers=1)
+
+    assert len(alone) == N_IMAGES - 2
+    for workers in (2, 7):
+        assert_equal(build_index(pets, workers=workers), alone)
+
+
+def test_known_bytes_are_not_decoded_again(pets: ImageSource, decoded: list[str]) -> None:
+    first = build_index(pets)
+    decoded.clear()
+
+    again = build_index(pets, known=sizes(first))
+
+    assert_equal(again, first)
+    assert decoded == [hashlib.sha256(b"<html>").hexdigest()]
+
+
+def test_a_file_that_changed_under_its_name_and_time_is_noticed(
+    pets: ImageSource, decoded: list[str]
+) -> None:
+    known = sizes(build_index(pets))
+    path = pets.folder / pets.files[0].path
+    times = path.stat()
+    Image.new("RGB", (3, 9)).save(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    decoded.clear()
+
+    index = build_index(pets, known=known)
+
+    row = index.paths.index(pets.files[0].path)
+    assert index.image_sha256[row] == hashlib.sha256(path.read_bytes()).digest()
+    assert (index.widths[row], index.heights[row]) == (3, 9)
+    assert index.image_sha256[row].hex() in decoded
+
+
+def test_the_bytes_digested_are_the_bytes_decoded(
+    pets: ImageSource, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+
+    class ReadOnce(FolderReader):
+        """Whose files hold something else as soon as they have been read."""
+
+        def read(self, path: str) -> bytes:
+            data = super().read(path)
+            reads.append(path)
+            (pets.folder / path).write_bytes(b"changed")
+            return data
+
+    monkeypatch.setattr(index_module, "FolderReader", ReadOnce)
+    index = build_index(pets)
+
+    assert len(reads) == len(set(reads)) == N_IMAGES - 1
+    assert {digest.hex() for digest in index.image_sha256} <= set(decoded)

@@ -1,0 +1,102 @@
+"""Views become full batches, and features are at rest soon after they exist."""
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clip_adapter.images import LoadedViews, WantedViews
+from feature_cache import FeatureStore, list_files
+from tasks import feature_writer
+from tasks.feature_writer import FeatureWriter
+
+ENCODER = "ab" * 32
+
+
+class FakeEncoder:
+    """Says of a view its mean colour, and remembers how large its batches were."""
+
+    def __init__(self, batch_size: int, *, fails_at: int | None = None) -> None:
+        self.batch_size, self.fails_at = batch_size, fails_at
+        self.sizes: list[int] = []
+
+    def encode_images(self, pixels: Any) -> Any:
+        if len(self.sizes) == self.fails_at:
+            raise RuntimeError("the encoder broke down")
+        self.sizes.append(len(pixels))
+        return pixels.reshape(len(pixels), -1, 3).mean(axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def store(root: Path) -> FeatureStore:
+    return FeatureStore(root, ENCODER)
+
+
+def digest(number: int) -> bytes:
+    return hashlib.sha256(bytes([number])).digest()
+
+
+def loaded(number: int, views: tuple[int, ...] = (0,)) -> LoadedViews:
+    pixels = [np.full((2, 2, 3), number + view, np.uint8) for view in views]
+    return LoadedViews(WantedViews(f"{number}.png", digest(number), views), np.stack(pixels))
+
+
+def write(store: FeatureStore, encoder: Any, pieces: list[LoadedViews]) -> list[float]:
+    advanced: list[float] = []
+    with FeatureWriter(encoder, store, advanced.append) as writer:
+        for piece in pieces:
+            writer.add(piece)
+    return advanced
+
+
+def test_batches_are_full_however_many_views_an_image_has(store: FeatureStore) -> None:
+    encoder = FakeEncoder(4)
+    advanced = write(store, encoder, [loaded(number, (0, 1, 2)) for number in range(3)])
+    assert encoder.sizes == [4, 4, 1]
+    assert sum(advanced) == 9
+
+
+def test_every_view_is_stored_under_its_own_key(store: FeatureStore) -> None:
+    write(store, FakeEncoder(4), [loaded(number, (0, 7)) for number in range(5)])
+    for view in (0, 7):
+        features = store.read_images([digest(number) for number in range(5)], view=view)
+        np.testing.assert_array_equal(features[:, 0], np.arange(5) + view)
+
+
+def test_a_batch_that_took_long_is_stored_at_once(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(range(0, 1000, 3))
+    monkeypatch.setattr(feature_writer, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    write(store, FakeEncoder(2), [loaded(number) for number in range(6)])
+    assert len(list_files(store.folder / "image")) == 3
+
+
+def test_quick_batches_share_a_file(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_writer, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    write(store, FakeEncoder(2), [loaded(number) for number in range(6)])
+    assert len(list_files(store.folder / "image")) == 1
+
+
+def test_no_file_grows_beyond_its_rows(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_writer, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(feature_writer, "ROWS_A_FILE", 4)
+    write(store, FakeEncoder(2), [loaded(number) for number in range(8)])
+    assert len(list_files(store.folder / "image")) == 2
+
+
+def test_what_was_encoded_before_a_failure_is_stored(store: FeatureStore) -> None:
+    encoder = FakeEncoder(2, fails_at=2)
+    with pytest.raises(RuntimeError, match="broke down"):
+        write(store, encoder, [loaded(number) for number in range(6)])
+    assert store.missing_images([digest(number) for number in range(6)]) == [digest(4), digest(5)]
+
+
+def test_nothing_to_encode_writes_nothing(store: FeatureStore) -> None:
+    write(store, FakeEncoder(2), [])
+    assert not store.folder.exists()
