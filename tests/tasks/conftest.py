@@ -73,7 +73,9 @@ def extract_in_steps(few_photos: Path, tiny_model: str) -> Extract:
     """Extract the few photos in small batches and files, by a model that is loaded once."""
     encoder = cache(partial(load_encoder, batch_size=BATCH_SIZE))
 
-    def run(root: Path, *, model: str = tiny_model, files_worth_merging: int = 99) -> EncodedDataset:
+    def run(
+        root: Path, *, model: str = tiny_model, files_worth_merging: int = 99
+    ) -> EncodedDataset:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("tasks.encode_dataset.load_encoder", lambda name, **_: encoder(name))
             patch.setattr("tasks.encode_dataset.FILES_WORTH_MERGING", files_worth_merging)

@@ -36,9 +36,7 @@ def empty(path: Path, _: random.Random) -> None:
 
 
 @pytest.fixture(scope="module", name="stored")
-def _stored(
-    extract_in_steps: ExtractInSteps, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def _stored(extract_in_steps: ExtractInSteps, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of many small files; tests damage copies of it."""
     root = tmp_path_factory.mktemp("stored") / "store"
     extract_in_steps(root)

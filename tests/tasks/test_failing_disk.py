@@ -30,9 +30,7 @@ def test_whichever_call_fails_nothing_is_lost_or_wrong(
     assert calls.n_calls > 50
     for number in range(1, calls.n_calls + 1):
         root = tmp_path / f"{number}"
-        failing = SystemCalls(
-            lambda at, n=number: at >= n if lasting else at == n, disk_error
-        )
+        failing = SystemCalls(lambda at, n=number: at >= n if lasting else at == n, disk_error)
         with replaced(failing), pytest.raises(OSError, match=r"No space left|Input/output error"):
             extract(root)
         held = len(features_in(refuse_unsound(root, whole)))

@@ -21,6 +21,7 @@ def test_what_was_encoded_before_it_was_stopped_is_stored(
     tmp_path: Path,
     zygote: Zygote,
     undisturbed: Undisturbed,
+    *,
     number: signal.Signals,
     code: int,
     processes: int,

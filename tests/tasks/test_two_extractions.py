@@ -27,9 +27,7 @@ def test_two_at_once_both_finish_with_every_row(
         assert rows_in(root) == undisturbed.rows
 
 
-def test_one_of_two_may_be_killed(
-    tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
-) -> None:
+def test_one_of_two_may_be_killed(tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed) -> None:
     dice = random.Random(2)  # noqa: S311  # no secret
     for number in range(12):
         root = tmp_path / f"{number}"

@@ -25,9 +25,8 @@ def main() -> None:
     # Not at the top: a spawned process that loads images imports this file, too.
     import torch  # noqa: PLC0415
 
-    import tasks.encode_dataset  # noqa: F401, PLC0415
+    import tasks.encode_dataset  # noqa: PLC0415
     import tasks.index_dataset  # noqa: F401, PLC0415
-
     from clip_adapter.encoders import load_encoder  # noqa: PLC0415
 
     torch.set_num_threads(1)
@@ -142,6 +141,7 @@ def take_small_steps(order: Order, diary: Diary, encoder: Any) -> None:
     """Small batches and files, and a note at each turn; this process runs one extraction only."""
     import tasks.encode_dataset as encoding  # noqa: PLC0415  # see main
     from clip_adapter.encoders import Encoder  # noqa: PLC0415  # see main
+    from clip_adapter.images import loading  # noqa: PLC0415  # see main
     from tasks import feature_writer  # noqa: PLC0415  # see main
 
     module: Any = encoding
@@ -151,6 +151,7 @@ def take_small_steps(order: Order, diary: Diary, encoder: Any) -> None:
     module.load_encoder = diary.before("loading", load)
     module.compact_folder = diary.before("merging", module.compact_folder)
     module.FILES_WORTH_MERGING = order["files_worth_merging"]
+    loading.PICTURES_A_PIECE = 1
     feature_writer.WRITE_EVERY_SECONDS = order["write_every_seconds"]
     towers: Any = Encoder
     towers.encode_images = diary.after_rows("encoded", towers.encode_images, pause=order["pause"])
