@@ -41,6 +41,7 @@ def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDatase
         resize=encoding.resize,
     )
     store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=set_aside_and_say)
+    store.description()  # says what is damaged; writing would only put it right in silence
     store.describe({**encoder.identity.fields(), "model": encoding.model})
     index = read_index(dataset)
     paths = dict(zip(index.image_sha256, index.paths, strict=True))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
@@ -32,7 +33,8 @@ class FeatureWriter:
         self._encoder, self._store, self._advance = encoder, store, advance
         self._keys: list[tuple[bytes, int]] = []
         self._pixels: list[UInt8[np.ndarray, "h w 3"]] = []
-        self._features: list[Float[np.ndarray, "n d"]] = []
+        # Together, so that no interruption can part features from what they are features of.
+        self._encoded: list[tuple[list[tuple[bytes, int]], Float[np.ndarray, "n d"]]] = []
         self._last_write = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -45,9 +47,11 @@ class FeatureWriter:
         traceback: TracebackType | None,
     ) -> None:
         """Encode and store the rest; what is encoded already is stored whatever has happened."""
-        if error is None and self._pixels:
-            self._encode(len(self._pixels))
-        self._write()
+        try:
+            if error is None and self._pixels:
+                self._encode(len(self._pixels))
+        finally:
+            self._write()
 
     def add(self, loaded: LoadedViews) -> None:
         """Take the views of one image."""
@@ -59,8 +63,9 @@ class FeatureWriter:
                 self._write()
 
     def _encode(self, size: int) -> None:
-        self._features.append(self._encoder.encode_images(np.stack(self._pixels[:size])))
-        del self._pixels[:size]
+        features = self._encoder.encode_images(np.stack(self._pixels[:size]))
+        self._encoded.append((self._keys[:size], features))
+        del self._keys[:size], self._pixels[:size]
         self._advance(size)
 
     def _is_due(self) -> bool:
@@ -69,13 +74,13 @@ class FeatureWriter:
 
     @property
     def _n_encoded(self) -> int:
-        return sum(len(features) for features in self._features)
+        return sum(len(features) for _, features in self._encoded)
 
     def _write(self) -> None:
-        n = self._n_encoded
-        if n:
-            digests, views = zip(*self._keys[:n], strict=True)
-            self._store.append_images(digests, np.concatenate(self._features), view=views)
-            del self._keys[:n]
-            self._features.clear()
+        if self._encoded:
+            keys, features = zip(*self._encoded, strict=True)
+            digests, views = zip(*chain.from_iterable(keys), strict=True)
+            self._store.append_images(digests, np.concatenate(features), view=views)
+            # Interrupted before this, the same rows are written again, as the same file.
+            self._encoded.clear()
         self._last_write = time.monotonic()

@@ -55,6 +55,7 @@ def index_dataset(
     # An index that is set aside only costs time: this one is written in its stead.
     store = IndexStore(root, source.name, on_damage=set_aside_and_say)
     index = _build(source, max_bad_fraction=max_bad_fraction, known=known_sizes(store))
+    store.read_quarantine(index.fingerprint)  # says what is damaged before it is written over
     write_index(store, index)
     for file in index.quarantined[:5]:
         # A name may hold line breaks, which are let through elsewhere.

@@ -78,7 +78,7 @@ def other_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"local-dir:{save_tiny_clip(tmp_path_factory.mktemp('other-tiny-clip'), seed=1)}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def put_photos() -> PutPhotos:
     """Add numbered JPEGs to `folder/class`; the same number and colour make the same file."""
 

@@ -3,8 +3,10 @@
 import hashlib
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -93,7 +95,21 @@ def _executor(workers: int, *, processes: bool) -> Executor:
     if not processes:
         return ThreadPoolExecutor(workers, thread_name_prefix="load-images")
     # Spawned: a forked child inherits the locks of threads that it does not have.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    spawning = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=spawning, initializer=_live_with_parent)
+
+
+def _live_with_parent() -> None:
+    """Leave Ctrl-C to the parent, and end with it: who is killed cannot say that work is over."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.join,), daemon=True).start()
+
+
+def _end_after(wait: Callable[[], None]) -> None:
+    wait()
+    os._exit(1)
 
 
 def _load_piece(

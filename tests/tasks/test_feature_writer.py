@@ -1,8 +1,11 @@
 """Views become full batches, and features are at rest soon after they exist."""
 
 import hashlib
+import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -100,3 +103,44 @@ def test_what_was_encoded_before_a_failure_is_stored(store: FeatureStore) -> Non
 def test_nothing_to_encode_writes_nothing(store: FeatureStore) -> None:
     write(store, FakeEncoder(2), [])
     assert not store.folder.exists()
+
+
+def test_interrupted_at_any_line_it_stores_no_feature_under_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_writer, "WRITE_EVERY_SECONDS", 0.0)
+    pieces = [loaded(number, (0, 7)) for number in range(5)]
+    for line in count(1):
+        store = FeatureStore(tmp_path / f"{line}", ENCODER)
+        if not interrupted_at(line, lambda store=store: write(store, FakeEncoder(3), pieces)):
+            break
+        for view in (0, 7):
+            missing = store.missing_images([digest(number) for number in range(5)], view=view)
+            held = [number for number in range(5) if digest(number) not in missing]
+            features = store.read_images([digest(number) for number in held], view=view)
+            np.testing.assert_array_equal(features[:, :1].ravel(), np.array(held) + view)
+    assert line > 50
+
+
+def interrupted_at(line: int, function: Callable[[], object]) -> bool:
+    """Whether Ctrl-C came: at the n-th line that runs in the writer's module."""
+    left = line
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != feature_writer.__file__:
+            return None
+        left -= event == "line"
+        if event == "line" and left == 0:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
