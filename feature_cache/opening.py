@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -41,7 +42,7 @@ class StoredFile:
     parquet: Any
     size_bytes: int
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """Its columns, without the metadata of the format."""
         return self.parquet.schema_arrow.remove_metadata()
@@ -53,17 +54,31 @@ class StoredFile:
             WrongSchemaError: A column that was asked for does not exist.
             CorruptFileError: The rows cannot be decoded.
         """
-        known = self.schema.names
-        names = known if columns is None else list(columns)
-        absent = sorted(set(names) - set(known))
-        if absent:
-            raise WrongSchemaError(
-                f"{self.path} has no column {', '.join(absent)}: it has {', '.join(known)}"
-            )
+        names = self.schema.names if columns is None else list(columns)
+        self.check_has(*names)
         with _damage_named(self.path):
             # Files are read in parallel; threads within one only get into each other's way.
             table = self.parquet.read(columns=names, use_threads=False)
         return table.select(names).replace_schema_metadata()
+
+    def check_has(self, *columns: str) -> None:
+        """Raise WrongSchemaError unless it has these columns."""
+        known = self.schema.names
+        absent = sorted(set(columns) - set(known))
+        if absent:
+            raise WrongSchemaError(
+                f"{self.path} has no column {', '.join(absent)}: it has {', '.join(known)}"
+            )
+
+    def read_in_parts(self, column: str, *, rows: int) -> Iterator[pa.Array]:
+        """One column from top to bottom, so many rows at a time: memory holds one part of it.
+
+        Raises:
+            CorruptFileError: The rows cannot be decoded.
+        """
+        with _damage_named(self.path):
+            for batch in self.parquet.iter_batches(rows, columns=[column], use_threads=False):
+                yield batch.column(0)
 
     def read_as(self, schema: pa.Schema) -> pa.Table:
         """Its rows with just the columns of `schema`; those it lacks and may lack are null.

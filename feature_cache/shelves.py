@@ -23,6 +23,9 @@ VIEW = pa.field("view", pa.int16(), nullable=False)
 _ROWS_AT_ONCE = 2**16
 """Keys are sought among so many rows at a time: each time costs a look at all that are wanted."""
 
+_BYTES_AT_ONCE = 2**22
+"""Decoded and copied while in the processor's caches; large buffers cost more than the work."""
+
 _Result = TypeVar("_Result")
 
 
@@ -67,19 +70,24 @@ class Shelf:
         A row that was not found is undefined. Memory holds the answer and a few files at a time.
 
         Raises:
-            WrongSchemaError: Two files hold features of different width or precision.
+            WrongSchemaError: Two files hold features of different width or precision. By way of
+                `on_damage`, and about the second of them.
         """
         answer, found = np.empty((len(keys), 0), np.float32), np.zeros(len(keys), np.bool_)
         at_least = min(len(keys) // 8, _ROWS_AT_ONCE)
-        for table in _together(self._each(self._read), at_least=at_least):
-            column = table.column("feature")
+        for files in _together(self._each(self._with_keys), at_least=at_least):
             if not answer.shape[1]:
-                kind = column.type
+                kind = files[0][0].schema.field("feature").type
                 answer = np.empty((len(keys), kind.list_size), kind.value_type.to_pandas_dtype())
-            _check_alike(column.type, answer, self.folder)
-            rows = np.where(found, -1, self._rows_of(table, keys, view=view))
-            copy_rows(column, rows, to=answer)
-            found |= rows >= 0
+            rows = self._rows_of(pa.concat_tables([each for _, each in files]), keys, view=view)
+            rows[found] = -1
+            order, start = np.argsort(rows, kind="stable"), 0
+            for file, stored in files:
+                first, last = np.searchsorted(rows[order], [start, start + stored.num_rows])
+                places = order[first:last]
+                if self._copied(file, rows[places] - start, places, to=answer):
+                    found[places] = True
+                start += stored.num_rows
         return answer, found
 
     def feature_type(self) -> pa.DataType | None:
@@ -116,11 +124,29 @@ class Shelf:
             self.folder, use, kind=self.kind, owner=self.owner, on_damage=self.on_damage
         )
 
-    def _read(self, file: StoredFile) -> pa.Table:
-        known = file.read_as(self._key_schema)
-        features = file.read(["feature"])
-        check_feature_type(features.schema.field(0).type)
-        return known.append_column(features.schema.field(0), features.column(0))
+    def _with_keys(self, file: StoredFile) -> tuple[StoredFile, pa.Table]:
+        file.check_has("feature")
+        check_feature_type(file.schema.field("feature").type)
+        return file, file.read_as(self._key_schema)
+
+    def _copied(
+        self,
+        file: StoredFile,
+        rows: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+        *,
+        to: Features,
+    ) -> bool:
+        """Whether the rows of a file could be copied to their places."""
+        try:
+            _check_alike(file, to)
+            if len(rows):
+                at_a_time = max(1, _BYTES_AT_ONCE // to[:1].nbytes)
+                copy_rows(file.read_in_parts("feature", rows=at_a_time), rows, places, to=to)
+        except FeatureCacheError as error:
+            self.on_damage(file.path, error)
+            return False
+        return True
 
     def _declared_type(self, path: Location) -> pa.DataType:
         schema = read_footer(path, kind=self.kind, owner=self.owner)
@@ -140,24 +166,26 @@ class Shelf:
         return located
 
 
-def _together(tables: Iterator[pa.Table], *, at_least: int) -> Iterator[pa.Table]:
-    """The tables, neighbours of one schema as one, so that keys are not sought file by file."""
-    waiting: list[pa.Table] = []
-    for table in tables:
-        if waiting and table.schema != waiting[0].schema:
-            yield pa.concat_tables(waiting)
-            waiting = []
-        waiting.append(table)
-        if sum(each.num_rows for each in waiting) >= at_least:
-            yield pa.concat_tables(waiting)
-            waiting = []
+def _together(
+    files: Iterator[tuple[StoredFile, pa.Table]], *, at_least: int
+) -> Iterator[list[tuple[StoredFile, pa.Table]]]:
+    """Neighbours with so many rows together, so that keys are not sought file by file."""
+    waiting: list[tuple[StoredFile, pa.Table]] = []
+    n_rows = 0
+    for file, keys in files:
+        waiting.append((file, keys))
+        n_rows += keys.num_rows
+        if n_rows >= at_least:
+            yield waiting
+            waiting, n_rows = [], 0
     if waiting:
-        yield pa.concat_tables(waiting)
+        yield waiting
 
 
-def _check_alike(kind: pa.DataType, answer: Features, folder: Location) -> None:
+def _check_alike(file: StoredFile, answer: Features) -> None:
+    kind = file.schema.field("feature").type
     if kind.list_size != answer.shape[1] or kind.value_type.to_pandas_dtype() != answer.dtype:
         raise WrongSchemaError(
-            f"{folder} holds {kind.value_type} features of width {kind.list_size} beside "
-            f"{answer.dtype} of width {answer.shape[1]}: delete one of the two sorts"
+            f"{file.path} holds {kind.value_type} features of width {kind.list_size}, the files "
+            f"before it {answer.dtype} of width {answer.shape[1]}: delete one of the two sorts"
         )

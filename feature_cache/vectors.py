@@ -1,5 +1,6 @@
 """Feature matrices between numpy, `[n, d]`, and Arrow, one fixed-size list a row."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -92,25 +93,30 @@ def from_column(column: pa.ChunkedArray) -> Features:
     return matrix.reshape(len(lists), column.type.list_size)
 
 
-def copy_rows(column: pa.ChunkedArray, rows: npt.NDArray[np.int64], *, to: Features) -> None:
-    """Copy row `rows[i]` of an Arrow column to row i of a matrix, where `rows[i]` is not negative.
+def copy_rows(
+    parts: Iterable[pa.Array],
+    rows: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+    *,
+    to: Features,
+) -> None:
+    """Copy row `rows[i]` of the parts, counted through, to row `places[i]` of a matrix.
 
     Args:
-        column: n lists of d floats, in any number of chunks; none of them is copied as a whole.
-        rows: `[m]`, any order, repeated or negative.
-        to: `[m, d]`, of the element type of the column.
+        parts: Lists of d floats; each part is let go before the next is asked for.
+        rows: `[m]`, ascending.
+        places: `[m]`.
+        to: `[n, d]`, of the element type of the parts.
 
     Raises:
         WrongSchemaError: As `from_column`.
     """
-    order = np.argsort(rows, kind="stable")
-    start, sorted_rows = 0, rows[order]
-    for chunk in column.chunks:
-        matrix = from_column(pa.chunked_array([chunk]))
-        first, last = np.searchsorted(sorted_rows, [start, start + len(chunk)])
-        places = order[first:last]
-        to[_span(places)] = matrix[_span(rows[places] - start)]
-        start += len(chunk)
+    start = 0
+    for part in parts:
+        matrix = from_column(pa.chunked_array([part]))
+        first, last = np.searchsorted(rows, [start, start + len(part)])
+        to[_span(places[first:last])] = matrix[_span(rows[first:last] - start)]
+        start += len(part)
 
 
 def _span(positions: npt.NDArray[np.int64]) -> slice | npt.NDArray[np.int64]:

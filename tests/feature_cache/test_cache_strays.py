@@ -15,11 +15,14 @@ from feature_cache import (
     FeatureCacheError,
     FeatureStore,
     IndexStore,
+    MissingFeaturesError,
     NewerFormatError,
     WrongKindError,
     WrongOwnerError,
+    WrongSchemaError,
     inspect_store,
     list_files,
+    refuse,
     set_aside,
 )
 from feature_cache.files import FORMAT_KEY
@@ -132,3 +135,24 @@ def test_a_newer_format_is_named_and_left_where_it_is(store: FeatureStore) -> No
     tolerant.append_images(missing, encode(missing))
     np.testing.assert_array_equal(tolerant.read_images(KEYS), encode(KEYS))
     assert newer.read_bytes() == content
+
+
+def test_of_two_widths_that_of_the_first_file_is_kept_and_the_other_set_aside(
+    tmp_path: Path,
+) -> None:
+    store = FeatureStore(tmp_path, ENCODER, on_damage=set_aside)
+    widths = {}
+    for number, width in enumerate((4, 5, 4, 5)):
+        other = FeatureStore(tmp_path / str(number), ENCODER)
+        path = other.append_images([KEYS[number]], np.ones((1, width), np.float32))
+        store.folder.joinpath("image").mkdir(parents=True, exist_ok=True)
+        Path(str(path)).rename(store.folder / "image" / path.name)
+        widths[path.name] = (width, KEYS[number])
+    kept_width = widths[min(widths)][0]
+    kept = [key for width, key in widths.values() if width == kept_width]
+    with pytest.raises(WrongSchemaError, match="delete one of the two"):
+        replace(store, on_damage=refuse).read_images(KEYS[:4])
+    with pytest.raises(MissingFeaturesError, match="2 of 4"):
+        store.read_images(KEYS[:4])
+    assert store.missing_images(KEYS[:4]) == [key for key in KEYS[:4] if key not in kept]
+    assert store.read_images(kept).shape == (2, kept_width)
