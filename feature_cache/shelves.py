@@ -79,15 +79,14 @@ class Shelf:
             if not answer.shape[1]:
                 kind = files[0][0].schema.field("feature").type
                 answer = np.empty((len(keys), kind.list_size), kind.value_type.to_pandas_dtype())
-            rows = self._rows_of(pa.concat_tables([each for _, each in files]), keys, view=view)
-            rows[found] = -1
-            order, start = np.argsort(rows, kind="stable"), 0
-            for file, stored in files:
-                first, last = np.searchsorted(rows[order], [start, start + stored.num_rows])
-                places = order[first:last]
-                if self._copied(file, rows[places] - start, places, to=answer):
-                    found[places] = True
-                start += stored.num_rows
+            stored = pa.concat_tables([each for _, each in files])
+            rows, places = self._places_of(stored, keys, np.flatnonzero(~found), view=view)
+            start = 0
+            for file, own in files:
+                part = slice(*np.searchsorted(rows, [start, start + own.num_rows]))
+                if self._copied(file, rows[part] - start, places[part], to=answer):
+                    found[places[part]] = True
+                start += own.num_rows
         return answer, found
 
     def feature_type(self) -> pa.DataType | None:
@@ -153,6 +152,15 @@ class Shelf:
         kind = schema.field("feature").type if "feature" in schema.names else pa.null()
         check_feature_type(kind)
         return kind
+
+    def _places_of(
+        self, table: pa.Table, keys: pa.Array, places: npt.NDArray[np.int64], *, view: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The rows that are sought at some places of the keys, ascending, each with its place."""
+        rows = self._rows_of(table, keys.take(pa.array(places)), view=view)
+        held = np.flatnonzero(rows >= 0)
+        order = held[np.argsort(rows[held], kind="stable")]
+        return rows[order], places[order]
 
     def _rows_of(self, table: pa.Table, keys: pa.Array, *, view: int) -> npt.NDArray[np.int64]:
         """The row of each key in a file, -1 where the file does not hold it."""
