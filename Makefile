@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow bench lint format clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ test: $(INSTALLED) ## run the tests
 
 test-slow: $(INSTALLED) ## run the fault and endurance tests
 	$(BIN)/python -m pytest -m slow
+
+bench: $(INSTALLED) ## measure speed and memory on this machine: ten minutes, best with nothing else running
+	$(BIN)/python -m benchmarks
 
 lint: $(INSTALLED) ## check format, rules, types and layers
 	$(BIN)/ruff format --check

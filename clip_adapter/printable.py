@@ -3,24 +3,25 @@
 __all__ = ["printable"]
 
 
-def printable(text: str, *, keep: str = "") -> str:
+def printable(text: object, *, keep: str = "") -> str:
     r"""`text` with everything that is no visible character or space written as a Python escape.
 
     So a name cannot move a terminal's cursor, colour it, start a new line or turn the reading
     direction. A backslash stays as it is: the result is for people, not to be parsed.
 
     Args:
-        text: Any string, lone surrogates (a file name that is not UTF-8) included.
+        text: Anything with a text, lone surrogates (a file name that is not UTF-8) included.
         keep: Characters that pass as they are, as "\n".
 
     >>> printable("a\x1b[2Jb\nc")
     'a\\x1b[2Jb\\nc'
     """
-    if text.isprintable():
-        return text
+    shown = str(text)
+    if shown.isprintable():
+        return shown
     return "".join(
         character if character.isprintable() or character in keep else _escape(character)
-        for character in text
+        for character in shown
     )
 
 

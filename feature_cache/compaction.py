@@ -1,6 +1,7 @@
 """Many small files become few large ones, and not a row is lost whenever it is interrupted."""
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class Compaction:
         path: The folder.
         n_files_before: Files that were merged.
         n_files_after: Files that hold their rows now.
-        n_rows_dropped: Rows that another row with the same key made superfluous.
+        n_rows_dropped: Rows that another row with the same key, or the same row, made superfluous.
     """
 
     path: Location
@@ -40,19 +41,24 @@ class Compaction:
 
 
 def compact_folder(
-    folder: StoredFolder, *, at_least: int = 2, on_damage: OnDamage = refuse
+    folder: StoredFolder,
+    *,
+    at_least: int = 2,
+    on_damage: OnDamage = refuse,
+    progress: Callable[[int], None] | None = None,
 ) -> Compaction | None:
     """Merge the small files of a folder; None where fewer than `at_least` are to be merged.
 
     The merged file is on disk before the small ones are removed: killed at any moment, the union
     of the files is what it was. Two that compact at once write rows twice at most, which readers
-    count once. Readers of features look again for what vanished; a query under way over a table of
-    runs may have to be asked again. Files of different schema are not merged.
+    count once. Readers look again for what vanished; a query under way over a table of runs may
+    have to be asked again. Files of different schema are not merged.
 
     Args:
         folder: Which files, and by which key rows are told apart.
         at_least: How many small files are worth merging.
         on_damage: What to do about a file that cannot be trusted; it is never merged.
+        progress: Called with the size in bytes of each file as it has been read.
 
     Raises:
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: By way of `on_damage`.
@@ -64,7 +70,7 @@ def compact_folder(
     merged = [
         _merge(folder, files)
         for group in _groups(small)
-        for files in _of_one_schema(_open_all(folder, group, on_damage))
+        for files in _of_one_schema(_open_all(folder, group, on_damage, progress))
         if len(files) > 1
     ]
     if not merged:
@@ -80,17 +86,19 @@ def compact_folder(
 def _merge(folder: StoredFolder, files: list[StoredFile]) -> Compaction:
     table = pa.concat_tables([file.read() for file in files])
     unique = _without_copies(table, folder.key)
-    path = write_table(
+    write_table(
         folder.path,
         unique,
         kind=folder.kind,
         owner=folder.owner,
         compression="none" if folder.has_features else "zstd",
+        # Never the name of another file, which somebody else may be about to remove as merged.
+        stamp=secrets.token_hex(8),
     )
-    for file in files:
-        if file.path.name != path.name:
-            with suppress(FileNotFoundError):  # somebody else merged it, too
-                storage.remove(file.path)
+    # The first last, so that of two rows with one key the same counts at any moment.
+    for file in reversed(files):
+        with suppress(FileNotFoundError):  # somebody else merged it, too
+            storage.remove(file.path)
     return Compaction(folder.path, len(files), 1, table.num_rows - unique.num_rows)
 
 
@@ -101,19 +109,26 @@ def _is_small(entry: Entry) -> bool:
 def _groups(entries: list[Entry]) -> Iterator[list[Entry]]:
     """Neighbours that make about one full file together."""
     group: list[Entry] = []
+    size_bytes = 0
     for entry in entries:
-        if group and sum(each.size_bytes for each in [*group, entry]) > FULL_SIZE_BYTES:
+        if group and size_bytes + entry.size_bytes > FULL_SIZE_BYTES:
             yield group
-            group = []
+            group, size_bytes = [], 0
         group.append(entry)
+        size_bytes += entry.size_bytes
     yield group
 
 
 def _open_all(
-    folder: StoredFolder, group: list[Entry], on_damage: OnDamage
+    folder: StoredFolder,
+    group: list[Entry],
+    on_damage: OnDamage,
+    progress: Callable[[int], None] | None,
 ) -> Iterator[StoredFile]:
     for entry in group:
         path = folder.path / entry.name
+        if progress is not None:
+            progress(entry.size_bytes)
         try:
             yield open_file(path, kind=folder.kind, owner=folder.owner)
         except FileNotFoundError:  # somebody else merged it
@@ -123,18 +138,21 @@ def _open_all(
 
 
 def _of_one_schema(files: Iterator[StoredFile]) -> list[list[StoredFile]]:
-    by_schema: dict[str, list[StoredFile]] = {}
+    by_schema: dict[pa.Schema, list[StoredFile]] = {}
     for file in files:
-        by_schema.setdefault(str(file.schema), []).append(file)
+        by_schema.setdefault(file.schema, []).append(file)
     return list(by_schema.values())
 
 
 def _without_copies(table: pa.Table, key: tuple[str, ...]) -> pa.Table:
-    """The first row of each key, in the order they stand in."""
-    if not key:
-        return table
-    numbered = table.select(key).append_column("row", pa.array(np.arange(table.num_rows)))
-    firsts = numbered.group_by(list(key)).aggregate([("row", "min")]).column("row_min")
+    """The first row of each key, in the order they stand in; without a key, of each row."""
+    names = list(key) or table.column_names
+    if any(pa.types.is_nested(table.schema.field(name).type) for name in names):
+        return table  # Arrow cannot group these, and readers count copies once anyhow
+    columns = [*(table.column(name) for name in names), pa.array(np.arange(table.num_rows))]
+    by_place = [str(place) for place in range(len(names))]
+    numbered = pa.Table.from_arrays(columns, names=[*by_place, "row"])
+    firsts = numbered.group_by(by_place).aggregate([("row", "min")]).column("row_min")
     if len(firsts) == table.num_rows:
         return table
     return table.take(pa.array(np.sort(firsts.to_numpy())))

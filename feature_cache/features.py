@@ -4,7 +4,7 @@ A feature is identified by the encoder and the image's bytes (and the view of th
 encoder and the prompt; by nothing else. Features are stored raw, before any normalisation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
@@ -151,6 +151,10 @@ class FeatureStore:
 
     def description(self) -> dict[str, str]:
         """What `describe` recorded, empty when nothing was; of two values the first by file."""
+        return {name: values[0] for name, values in self.descriptions().items()}
+
+    def descriptions(self) -> dict[str, list[str]]:
+        """Every value that `describe` recorded of each field: one model may have several names."""
         table = read_tables(
             self.folder / "encoder",
             kind="encoder",
@@ -158,14 +162,19 @@ class FeatureStore:
             owner=self.encoder,
             on_damage=self.on_damage,
         )
-        known: dict[str, str] = {}
+        known: dict[str, list[str]] = {}
         for row in table.to_pylist():
-            known.setdefault(row["field"], row["value"])
+            values = known.setdefault(row["field"], [])
+            values += [] if row["value"] in values else [row["value"]]
         return dict(sorted(known.items()))
 
-    def statistics(self) -> FeatureStatistics:
-        """Count what the store holds; reads the keys of every file."""
-        return summarise(self._images, self._prompts, self.folder / "encoder")
+    def statistics(self, *, progress: Callable[[int], None] | None = None) -> FeatureStatistics:
+        """Count what the store holds; reads every file of features.
+
+        Args:
+            progress: Called after each file of features with its size in bytes.
+        """
+        return summarise(self._images, self._prompts, self.folder / "encoder", progress=progress)
 
     @cached_property
     def _images(self) -> Shelf:

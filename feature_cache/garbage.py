@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_cache import storage
-from feature_cache.files import write_table
+from feature_cache.files import list_files, write_table
 from feature_cache.folders import StoredFolder, stored_folders
 from feature_cache.indexes import INDEX_SCHEMA
 from feature_cache.listing import Entry
 from feature_cache.locations import Location
-from feature_cache.opening import StoredFile
-from feature_cache.reading import DAMAGED_SUFFIX, each_file, read_tables
+from feature_cache.opening import StoredFile, open_file
+from feature_cache.reading import DAMAGED_SUFFIX, read_tables
 from feature_cache.schemas import pick
 
 __all__ = [
@@ -56,11 +56,13 @@ class UnreferencedRows:
 
     Attributes:
         path: The file.
+        size_bytes: Its size, with all its rows.
         n_rows: How many of its rows nobody refers to.
         n_kept: How many of its rows somebody does.
     """
 
     path: Location
+    size_bytes: int
     n_rows: int
     n_kept: int
 
@@ -88,7 +90,9 @@ def remove_leftovers(leftovers: list[Leftover]) -> None:
             storage.remove(leftover.path)
 
 
-def drop_unreferenced(root: Location, *, dry_run: bool) -> Iterator[UnreferencedRows]:
+def drop_unreferenced(
+    root: Location, *, dry_run: bool, progress: Callable[[int], None] | None = None
+) -> Iterator[UnreferencedRows]:
     """Drop the features of images that no index of any dataset names, file by file.
 
     What is kept of a file is on disk before the file is removed. Prompts are kept. An image that
@@ -97,34 +101,41 @@ def drop_unreferenced(root: Location, *, dry_run: bool) -> Iterator[Unreferenced
     Args:
         root: Of everything at rest.
         dry_run: Only tell.
+        progress: Called after each file of image features with its size in bytes.
 
     Raises:
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: A file cannot be
             trusted, so what it refers to is not known; nothing more is dropped.
     """
+    # Listed before the indexes are read: who extracts meanwhile recorded the index before features.
+    files = [
+        (folder, path)
+        for folder in stored_folders(root)
+        if folder.kind == "image-features"
+        for path in list_files(folder.path)
+    ]
     referenced = _referenced(root)
-    for folder in stored_folders(root):
-        if folder.kind == "image-features":
-            # A list first: what is written meanwhile must not be looked at again.
-            yield from list(_drop(folder, referenced, dry_run=dry_run))
+    for folder, path in files:
+        with suppress(FileNotFoundError):  # merged into another
+            file = open_file(path, kind=folder.kind, owner=folder.owner)
+            rows = _drop(file, folder, referenced, dry_run=dry_run)
+            if progress is not None:
+                progress(rows.size_bytes)
+            if rows.n_rows:
+                yield rows
 
 
 def _drop(
-    folder: StoredFolder, referenced: pa.Array, *, dry_run: bool
-) -> Iterator[UnreferencedRows]:
-    def drop(file: StoredFile) -> UnreferencedRows:
-        table = file.read()
-        kept = table.filter(pc.is_in(table.column("image_sha256"), value_set=referenced))
-        if kept.num_rows < table.num_rows and not dry_run:
-            if kept.num_rows:
-                write_table(
-                    folder.path, kept, kind=folder.kind, owner=folder.owner, compression="none"
-                )
-            storage.remove(file.path)
-        return UnreferencedRows(file.path, table.num_rows - kept.num_rows, kept.num_rows)
-
-    found = each_file(folder.path, drop, kind=folder.kind, owner=folder.owner)
-    return (each for each in found if each.n_rows)
+    file: StoredFile, folder: StoredFolder, referenced: pa.Array, *, dry_run: bool
+) -> UnreferencedRows:
+    table = file.read()
+    kept = table.filter(pc.is_in(table.column("image_sha256"), value_set=referenced))
+    if kept.num_rows < table.num_rows and not dry_run:
+        if kept.num_rows:
+            write_table(folder.path, kept, kind=folder.kind, owner=folder.owner, compression="none")
+        storage.remove(file.path)
+    n_dropped = table.num_rows - kept.num_rows
+    return UnreferencedRows(file.path, file.size_bytes, n_dropped, kept.num_rows)
 
 
 def _referenced(root: Location) -> pa.Array:
@@ -138,6 +149,8 @@ def _referenced(root: Location) -> pa.Array:
 
 
 def _sort(entry: Entry, *, now: float) -> Literal["unfinished", "damaged"] | None:
+    if entry.is_folder:  # set aside or not, whoever put it there has to look at it
+        return None
     if entry.name.endswith(DAMAGED_SUFFIX):
         return "damaged"
     dead = now - entry.modified > WRITERS_LIVE_SECONDS

@@ -16,6 +16,8 @@ from feature_cache.vectors import Features, from_column
 
 __all__ = ["Finding", "inspect_store"]
 
+_RENAMED = "its name is no digest, so readers pass it over"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -35,6 +37,8 @@ class Finding:
 def inspect_store(root: Location, *, deep: bool) -> Iterator[Finding]:
     """Look at every file of a store, folder by folder; nothing is changed.
 
+    A Parquet file under a name that readers pass over is a problem, too: somebody renamed it.
+
     Args:
         root: Of everything at rest.
         deep: Read every byte: digest against name, page checksums, every row's columns, features
@@ -47,9 +51,11 @@ def inspect_store(root: Location, *, deep: bool) -> Iterator[Finding]:
     for folder in stored_folders(root):
         inspector = _Inspector(folder)
         for entry in storage.list_entries(folder.path):
+            path = folder.path / entry.name
             if is_final(entry.name):
-                path = folder.path / entry.name
                 yield Finding(path, entry.size_bytes, inspector.problem_of(path, deep=deep))
+            elif entry.name.lower().endswith(".parquet"):
+                yield Finding(path, entry.size_bytes, CorruptFileError(path, _RENAMED))
 
 
 class _Inspector:

@@ -1,5 +1,6 @@
 """How much one encoder's store holds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -34,9 +35,15 @@ class FeatureStatistics:
     dim: int
 
 
-def summarise(images: Shelf, prompts: Shelf, description: Location) -> FeatureStatistics:
+def summarise(
+    images: Shelf,
+    prompts: Shelf,
+    description: Location,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> FeatureStatistics:
     """Count what two shelves and the folder of the description hold."""
-    keys = images.keys()
+    keys = images.keys(progress=progress)
     entries = [
         entry
         for folder in (images.folder, prompts.folder, description)
@@ -47,7 +54,7 @@ def summarise(images: Shelf, prompts: Shelf, description: Location) -> FeatureSt
     return FeatureStatistics(
         n_images=count_distinct(keys.column("image_sha256")),
         n_views=keys.group_by(keys.column_names).aggregate([]).num_rows,
-        n_prompts=count_distinct(prompts.keys().column(0)),
+        n_prompts=count_distinct(prompts.keys(progress=progress).column(0)),
         n_files=len(entries),
         size_bytes=sum(entry.size_bytes for entry in entries),
         dim=0 if kind is None else kind.list_size,

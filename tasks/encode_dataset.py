@@ -14,7 +14,7 @@ from tasks.progress import track
 from tasks.references import EncodedDataset, Encoding, IndexedDataset
 from tasks.stored_indexes import read_index
 
-__all__ = ["encode_dataset", "prompts_of"]
+__all__ = ["encode_dataset", "encode_with", "prompts_of"]
 
 FILES_WORTH_MERGING = 16
 """Fewer small files than this cost a reader nothing that anybody would notice."""
@@ -40,6 +40,11 @@ def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDatase
         precision=encoding.precision,
         resize=encoding.resize,
     )
+    return encode_with(encoder, dataset, encoding)
+
+
+def encode_with(encoder: Encoder, dataset: IndexedDataset, encoding: Encoding) -> EncodedDataset:
+    """The same with an encoder that is loaded already, as `encoding` says."""
     store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=set_aside_and_say)
     store.description()  # says what is damaged; writing would only put it right in silence
     store.describe({**encoder.identity.fields(), "model": encoding.model})

@@ -6,11 +6,16 @@ Importing this takes seconds (torch): the commands that need it import it when t
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clip_adapter.encoders import check_available, parse_model_name
+from clip_adapter.encoders import (
+    EncoderIdentity,
+    check_available,
+    load_encoder,
+    parse_model_name,
+)
 from clip_adapter.methods import create_method
 from clip_adapter.network import Probe
 
-__all__ = ["check_methods", "check_model"]
+__all__ = ["check_methods", "check_model", "identify"]
 
 
 def check_model(model: str, *, probe: Probe | None = None) -> None:
@@ -22,3 +27,8 @@ def check_methods(methods: Sequence[str], settings: Mapping[str, Mapping[str, An
     """Raise for an unknown method or setting, or a value out of range."""
     for name in {*methods, *settings}:
         create_method(name, settings.get(name))
+
+
+def identify(model: str, *, precision: str, resize: str | None) -> EncoderIdentity:
+    """What the encoder of that name is, weights included; raises what `load_encoder` raises."""
+    return load_encoder(model, precision=precision, resize=resize).identity

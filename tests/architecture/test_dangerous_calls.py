@@ -17,7 +17,11 @@ FORBIDDEN_CALLS = {
     "torch.save",
     "np.load",
     "np.save",
+    "np.savez",
+    "np.savez_compressed",
 }
+MUST_SAY_NO_PICKLE = ("format.read_array", "format.write_array")
+"""Of numpy.lib; the second would pickle unasked."""
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,11 @@ FORBIDDEN_CALLS = {
         ("x = torch.load('f')", ["torch.load"]),
         ("subprocess.run(command, shell=True)", ["shell=True"]),
         ("np.load('f', allow_pickle=True)", ["np.load", "allow_pickle=True"]),
+        ("np.savez('f', x)", ["np.savez"]),
+        ("np.lib.format.write_array(f, x)", ["write_array without allow_pickle=False"]),
+        ("format.read_array(f, allow_pickle=False)", []),
+        ("format.read_array(f, allow_pickle=yes)", ["allow_pickle=yes"]),
+        ("read_array(stream, header)", []),
         ("re.compile('x'); json.load(f)", []),
     ],
 )
@@ -63,6 +72,9 @@ def _dangers_of_call(call: ast.Call) -> Iterator[str]:
     name = ast.unparse(call.func)
     if name in FORBIDDEN_CALLS:
         yield name
+    given = {keyword.arg for keyword in call.keywords}
+    if name.endswith(MUST_SAY_NO_PICKLE) and "allow_pickle" not in given:
+        yield f"{name.rpartition('.')[2]} without allow_pickle=False"
     for keyword in call.keywords:
         if keyword.arg in {"shell", "allow_pickle"} and ast.unparse(keyword.value) != "False":
             yield f"{keyword.arg}={ast.unparse(keyword.value)}"

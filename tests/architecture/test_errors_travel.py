@@ -20,15 +20,27 @@ from feature_cache.errors import (
     WrongKindError,
     WrongOwnerError,
 )
+from feature_cache.exchange import (
+    ForeignFileError,
+    InvalidForeignFeaturesError,
+    MissingArrayError,
+    OversizedFileError,
+    PickledArrayError,
+)
 from feature_cache.locations import ObjectPath
 
 WITH_ARGUMENTS = {
     ChangedImageError: ChangedImageError("river/1.jpg", "/photos"),
     CorruptFileError: CorruptFileError(Path("a.parquet"), "it is cut short"),
+    ForeignFileError: ForeignFileError(Path("a.npz"), "it is cut short"),
+    InvalidForeignFeaturesError: InvalidForeignFeaturesError("flowers", "labels are floats"),
+    MissingArrayError: MissingArrayError(Path("a.npz"), "it has no labels"),
     MissingFeaturesError: MissingFeaturesError(3, 9, "0123456789abcdef"),
     MissingRootError: MissingRootError(Path("nowhere")),
     NewerFormatError: NewerFormatError(Path("a.parquet"), 2, 1),
     NotEnoughImagesError: NotEnoughImagesError("river", 3, 5, shots=4),
+    OversizedFileError: OversizedFileError(Path("a.npz"), "it declares too much"),
+    PickledArrayError: PickledArrayError(Path("a.npz"), "names are pickled"),
     UnknownNameError: UnknownNameError("dataset", "eurosta", ["digits", "eurosat"]),
     WrongKindError: WrongKindError(Path("a.parquet"), "runs", "metrics"),
     WrongOwnerError: WrongOwnerError(ObjectPath("s3://bucket", "a.parquet"), "abc", "def"),

@@ -16,6 +16,7 @@ LIGHT = {
     "clip_adapter.images": LEARNING | ORCHESTRATION | {"pyarrow", "duckdb"},
     "clip_adapter.runs": LEARNING | ORCHESTRATION,
     "feature_cache": LEARNING | ORCHESTRATION | {"clip_adapter", "PIL"},
+    "feature_cache.exchange": LEARNING | ORCHESTRATION | {"clip_adapter", "PIL", "duckdb"},
     "clip_adapter.methods": ORCHESTRATION | {"pyarrow", "duckdb", "feature_cache"},
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from extractions import Undisturbed, Zygote
@@ -23,7 +24,11 @@ def extract(root: Path, tiny_model: str) -> Extract:
     """Index a folder of photos and encode what the store at `root` lacks."""
 
     def run(
-        folder: Path, *, model: str = tiny_model, max_bad_fraction: float = 0.05
+        folder: Path,
+        *,
+        model: str = tiny_model,
+        max_bad_fraction: float = 0.05,
+        **encoding: Any,
     ) -> EncodedDataset:
         indexed = index_dataset.fn(
             f"imagefolder:{folder}",
@@ -31,7 +36,7 @@ def extract(root: Path, tiny_model: str) -> Extract:
             data=root / "images",
             max_bad_fraction=max_bad_fraction,
         )
-        return encode_dataset.fn(indexed, model=model)
+        return encode_dataset.fn(indexed, Encoding(model=model, **encoding))
 
     return run
 

@@ -4,13 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip_adapter.datasets import DatasetError
 from clip_adapter.encoders import load_encoder
-from clip_adapter.images import decode_image
-from feature_cache import FeatureStore, stores
+from clip_adapter.images import ChangedImageError, augmented_views, decode_image
+from feature_cache import FeatureStore, list_files, stores
 from tasks.encode_dataset import encode_dataset, prompts_of
 from tasks.index_dataset import index_dataset
-from tasks.references import EncodedDataset
+from tasks.references import EncodedDataset, Encoding
 from tasks.stored_indexes import read_index
 
 Extract = Callable[..., EncodedDataset]
@@ -102,5 +101,76 @@ def test_a_file_that_changes_after_indexing_is_named(
 ) -> None:
     indexed = index_dataset.fn(f"imagefolder:{photos}", root=root, data=root)
     change(photos / "red" / "003.jpg")
-    with pytest.raises(DatasetError, match=r"red/003\.jpg"):
-        encode_dataset.fn(indexed, model=tiny_model)
+    with pytest.raises(ChangedImageError, match=r"red/003\.jpg"):
+        encode_dataset.fn(indexed, Encoding(model=tiny_model))
+
+
+def test_augmented_views_are_encoded_beside_the_image_itself(
+    extract: Extract, encoded: EncodedDataset, photos: Path, root: Path, tiny_model: str
+) -> None:
+    with_views = extract(photos, views=2, augmentation="coop")
+    assert (with_views.n_encoded, with_views.n_reused) == (180, 90)
+    assert with_views.encoder == encoded.encoder
+    digest = read_index(encoded.dataset).image_sha256[0]
+    encoder = load_encoder(tiny_model)
+    picture = decode_image((photos / read_index(encoded.dataset).paths[0]).read_bytes())
+    for view in augmented_views(2, "coop"):
+        pixels = encoder.geometry.pixels(picture, image_sha256=digest, view=view)[None]
+        cached = FeatureStore(root, encoded.encoder).read_images([digest], view=view)
+        np.testing.assert_array_equal(cached, encoder.encode_images(pixels))
+
+
+@pytest.mark.usefixtures("encoded")
+def test_more_views_encode_only_those_that_are_new(extract: Extract, photos: Path) -> None:
+    assert extract(photos, views=1).n_encoded == 90
+    assert extract(photos, views=3).n_encoded == 180
+    assert extract(photos, views=2).n_encoded == 0
+
+
+@pytest.mark.parametrize("change", [{"precision": "bf16"}, {"resize": "squash"}])
+def test_another_arithmetic_or_preprocessing_is_another_encoder(
+    extract: Extract, encoded: EncodedDataset, photos: Path, change: dict[str, str]
+) -> None:
+    other = extract(photos, **change)
+    assert other.n_encoded == 90
+    assert other.encoder != encoded.encoder
+
+
+def test_spawned_processes_load_the_same_pixels(
+    extract: Extract, encoded: EncodedDataset, photos: Path, root: Path
+) -> None:
+    store = FeatureStore(root, encoded.encoder)
+    digests = read_index(encoded.dataset).image_sha256
+    before = store.read_images(digests)
+    for path in list_files(store.folder / "image"):
+        Path(str(path)).unlink()
+    assert extract(photos, processes=2).n_encoded == 90
+    np.testing.assert_array_equal(store.read_images(digests), before)
+
+
+def test_a_damaged_file_is_set_aside_and_only_what_it_held_is_encoded_again(
+    extract: Extract, encoded: EncodedDataset, photos: Path, put_photos: Callable[..., Path]
+) -> None:
+    store = FeatureStore(encoded.dataset.root, encoded.encoder)
+    (whole,) = list_files(store.folder / "image")
+    put_photos(photos, "red", range(100, 105))
+    extract(photos)
+    content = bytearray(Path(str(whole)).read_bytes())
+    content[len(content) // 2] ^= 1
+    Path(str(whole)).write_bytes(content)
+    again = extract(photos)
+    assert (again.n_encoded, again.n_reused) == (90, 5)
+    assert extract(photos).n_encoded == 0
+    assert len(list(Path(str(store.folder)).glob("image/*.damaged"))) == 1
+
+
+def test_what_became_many_small_files_is_merged(
+    extract: Extract, encoded: EncodedDataset, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore(encoded.dataset.root, encoded.encoder)
+    digests = read_index(encoded.dataset).image_sha256
+    before = store.read_images(digests)
+    monkeypatch.setattr("tasks.encode_dataset.FILES_WORTH_MERGING", 2)
+    extract(photos, views=1)
+    assert len(list_files(store.folder / "image")) == 1
+    np.testing.assert_array_equal(store.read_images(digests), before)

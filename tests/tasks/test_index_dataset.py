@@ -95,4 +95,4 @@ def test_indexing_again_repairs_a_damaged_index(
 
     assert index(photos) == first
     assert path.read_bytes() == sound
-    assert "every image is decoded again" in capsys.readouterr().err
+    assert f"set aside: {path} is damaged" in capsys.readouterr().err

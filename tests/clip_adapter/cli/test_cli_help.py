@@ -7,7 +7,8 @@ from typer.main import get_command
 import clip_adapter
 from clip_adapter.cli.app import app
 
-COMMANDS = ["demo", "extract", "train", "sql", "cache", "cache stats", "cache verify", "datasets"]
+CACHE = [f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact")]
+COMMANDS = ["demo", "extract", "train", "sql", "cache", *CACHE, "datasets"]
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
@@ -16,6 +17,13 @@ def test_every_command_explains_itself(command: Callable[..., Any], name: str) -
     assert (outcome.code, outcome.err) == (0, "")
     assert "Usage: " in outcome.out
     assert f"{name} [OPTIONS]" in outcome.out
+
+
+@pytest.mark.parametrize("name", CACHE)
+def test_a_cache_command_says_how_it_ends(command: Callable[..., Any], name: str) -> None:
+    said = command(*name.split(), "--help").out
+    assert "Exit codes: 0 " in said
+    assert name.split()[1] in command("cache", "--help").out
 
 
 def test_these_are_all_the_commands() -> None:

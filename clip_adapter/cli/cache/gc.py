@@ -1,0 +1,127 @@
+"""`clip-adapter cache gc`: what serves nobody goes."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from clip_adapter.cli.cache.places import existing_root, sizes_of_files
+from clip_adapter.cli.options import Json, Root
+from clip_adapter.cli.summaries import print_json
+from clip_adapter.cli.watching import watch
+from clip_adapter.printable import printable
+from feature_cache import (
+    Leftover,
+    Location,
+    UnreferencedRows,
+    drop_unreferenced,
+    find_leftovers,
+    remove_leftovers,
+    storage,
+    stored_folders,
+)
+
+__all__ = ["gc"]
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what would go, and how much room it takes.")
+]
+Unreferenced = Annotated[
+    bool,
+    typer.Option(
+        "--unreferenced", help="Also features of images that no dataset's index names; asks first."
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def gc(
+    root: Root = None,
+    dry_run: DryRun = False,
+    unreferenced: Unreferenced = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what dead writers left behind and what was set aside as damaged.
+
+    Unfinished files of the last 24 hours stay: their writers may live.
+
+    Prompts always stay.
+    """
+    place = existing_root(root)
+    if unreferenced and not (dry_run or yes or _somebody_can_answer(as_json=as_json)):
+        raise typer.BadParameter("nobody is there to be asked: add --yes, or --dry-run to see")
+    leftovers = find_leftovers(place)
+    asking = unreferenced and not (dry_run or yes)
+    rows = _drop(place, dry_run=dry_run or asking, quiet=as_json) if unreferenced else []
+    if asking:
+        rows = _drop_if_wanted(place, rows)
+    if not dry_run:
+        remove_leftovers(leftovers)
+    summary = {"dry_run": dry_run, **_counts(leftovers, rows)}
+    if as_json:
+        print_json(summary)
+    else:
+        _show(Console(highlight=False), leftovers, summary)
+
+
+def _somebody_can_answer(*, as_json: bool) -> bool:
+    return not as_json and sys.stdin.isatty()
+
+
+def _drop(root: Location, *, dry_run: bool, quiet: bool) -> list[UnreferencedRows]:
+    total = sum(
+        size
+        for folder in stored_folders(root)
+        if folder.kind == "image-features"
+        for size in sizes_of_files(folder)
+    )
+    title = "looking for unreferenced features" if dry_run else "dropping unreferenced features"
+    with watch(title, total=total / 1e6, unit="MB", quiet=quiet) as advance:
+        return list(
+            drop_unreferenced(
+                root,
+                dry_run=dry_run,
+                progress=lambda size_bytes: advance(size_bytes / 1e6),
+            )
+        )
+
+
+def _drop_if_wanted(root: Location, rows: list[UnreferencedRows]) -> list[UnreferencedRows]:
+    n_rows = sum(row.n_rows for row in rows)
+    if not n_rows:
+        return []
+    indexed = storage.list_folders(root / "datasets")
+    why = "that no dataset names" if indexed else "(no dataset is indexed here)"
+    question = f"Drop {n_rows:,} features of images {why}?"
+    typer.confirm(question, abort=True, err=True)
+    return _drop(root, dry_run=False, quiet=False)
+
+
+def _counts(leftovers: list[Leftover], rows: list[UnreferencedRows]) -> dict[str, Any]:
+    dropped_bytes = sum(row.size_bytes * row.n_rows // (row.n_rows + row.n_kept) for row in rows)
+    return {
+        "unfinished": sum(each.sort == "unfinished" for each in leftovers),
+        "damaged": sum(each.sort == "damaged" for each in leftovers),
+        "leftovers": [str(each.path) for each in leftovers],
+        "unreferenced_features": sum(row.n_rows for row in rows),
+        "bytes": sum(each.size_bytes for each in leftovers) + dropped_bytes,
+    }
+
+
+def _show(console: Console, leftovers: list[Leftover], summary: dict[str, Any]) -> None:
+    for each in leftovers:
+        console.print(f"{each.sort:<10}  {printable(each.path)}", markup=False, soft_wrap=True)
+    parts = [
+        f"{summary[name]:,} {words}"
+        for name, words in (
+            ("unfinished", "unfinished files"),
+            ("damaged", "damaged files"),
+            ("unreferenced_features", "unreferenced features"),
+        )
+        if summary[name]
+    ]
+    verb = "would go" if summary["dry_run"] else "removed"
+    told = f"{', '.join(parts)} {verb}, {summary['bytes'] / 1e6:,.1f} MB"
+    console.print(told if parts else "nothing to remove", markup=False, soft_wrap=True)

@@ -1,0 +1,75 @@
+"""The latest index of a dataset at rest, by the name a person types."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clip_adapter.datasets import open_dataset
+from clip_adapter.errors import nearest
+from feature_cache import Location, MissingIndexError, read_table, storage
+from feature_cache.files import is_final
+
+__all__ = ["LatestIndex", "latest_index"]
+
+
+@dataclass(frozen=True)
+class LatestIndex:
+    """Which images a dataset had in the index that was written last.
+
+    One that is back at an earlier state has an index already, and it is not written again.
+
+    Attributes:
+        name: The dataset's, at rest.
+        fingerprint: The index's.
+        made: When this index was first written.
+        image_sha256: Every image once.
+    """
+
+    name: str
+    fingerprint: str
+    made: datetime
+    image_sha256: tuple[bytes, ...]
+
+
+def latest_index(root: Location, dataset: str) -> LatestIndex:
+    """Read the index that was written last.
+
+    Args:
+        root: Of everything at rest.
+        dataset: As `extract` takes it, or as `datasets` lists it.
+
+    Raises:
+        MissingIndexError: The dataset was not indexed here.
+        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: The index cannot be
+            trusted.
+        DatasetError: `imagefolder:PATH` of a folder that is not there.
+    """
+    name = dataset
+    if dataset.startswith("imagefolder:"):
+        name = open_dataset(dataset, data=Path()).name
+    indexed = storage.list_folders(root / "datasets")
+    folder = root / "datasets" / name / "images"
+    # Only a name that was found becomes part of a path.
+    entries = storage.list_entries(folder) if name in indexed else []
+    complete = [entry for entry in entries if is_final(entry.name)]
+    if not complete:
+        raise MissingIndexError(_not_indexed(dataset, indexed))
+    newest = max(complete, key=lambda entry: entry.modified)
+    columns = ["index_fingerprint", "image_sha256"]
+    table = read_table(folder / newest.name, kind="dataset-index", owner=name, columns=columns)
+    return LatestIndex(
+        name=name,
+        fingerprint=table.column("index_fingerprint")[0].as_py(),
+        made=datetime.fromtimestamp(newest.modified, tz=UTC),
+        image_sha256=tuple(dict.fromkeys(table.column("image_sha256").to_pylist())),
+    )
+
+
+def _not_indexed(dataset: str, indexed: list[str]) -> str:
+    close = nearest(dataset, indexed)
+    known = f"it knows {', '.join(indexed[:12])}." if indexed else "it knows no dataset yet."
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else known
+    return (
+        f"dataset {dataset!r} is not indexed in this store: {hint} `clip-adapter extract` indexes "
+        "a dataset, and encodes every image of it that the store lacks"
+    )

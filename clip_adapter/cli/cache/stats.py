@@ -1,0 +1,84 @@
+"""`clip-adapter cache stats`: what is stored, encoder by encoder."""
+
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from clip_adapter.cli.cache.damage import Damage
+from clip_adapter.cli.cache.places import existing_root, sizes_of_files
+from clip_adapter.cli.options import Json, Root
+from clip_adapter.cli.summaries import print_json
+from clip_adapter.cli.watching import watch
+from clip_adapter.printable import printable
+from clip_adapter.progress import Advance
+from feature_cache import FeatureStore, stored_folders, stores
+
+__all__ = ["stats"]
+
+
+def stats(root: Root = None, as_json: Json = False) -> None:
+    """Say what is stored: encoders with their images, views, prompts, files and megabytes.
+
+    Every file of features is read. One that is damaged is named and not counted.
+    """
+    place = existing_root(root)
+    damage = Damage(place)
+    found = [FeatureStore(place, each.encoder, on_damage=damage.note) for each in stores(place)]
+    total = sum(
+        size
+        for folder in stored_folders(place)
+        if folder.has_features
+        for size in sizes_of_files(folder)
+    )
+    with watch("counting", total=total / 1e6, unit="MB", quiet=as_json) as advance:
+        rows = [_describe(store, advance) for store in found]
+    if as_json:
+        print_json({"root": str(place), "encoders": rows, "damaged": damage.rows()})
+    else:
+        _show(Console(highlight=False), rows, damage)
+    if damage.problems:
+        raise typer.Exit(1)
+
+
+def _describe(store: FeatureStore, advance: Advance) -> dict[str, Any]:
+    statistics = store.statistics(progress=lambda size_bytes: advance(size_bytes / 1e6))
+    known = store.descriptions()
+    return {
+        "encoder": store.encoder,
+        "models": known.get("model", []),
+        "precision": known.get("precision", [""])[0],
+        "width": statistics.dim,
+        "images": statistics.n_images,
+        "views": statistics.n_views,
+        "prompts": statistics.n_prompts,
+        "files": statistics.n_files,
+        "bytes": statistics.size_bytes,
+        "mean_file_bytes": statistics.size_bytes // max(statistics.n_files, 1),
+    }
+
+
+def _show(console: Console, rows: list[dict[str, Any]], damage: Damage) -> None:
+    for row in rows:
+        models = ", ".join(map(printable, row["models"])) or "a model that was never named"
+        precision = printable(row["precision"]) or "unknown precision"
+        console.print(f"{row['encoder'][:12]}  {models}", markup=False, style="bold")
+        console.print(
+            f"  {precision}, width {row['width']:,}: {row['images']:,} images, "
+            f"{row['views']:,} views, {row['prompts']:,} prompts\n"
+            f"  {row['files']:,} files, {row['bytes'] / 1e6:,.1f} MB, "
+            f"{row['mean_file_bytes'] / 1e6:,.2f} MB a file",
+            markup=False,
+        )
+    damage.show(console)
+    console.print(_summary(rows, damage), markup=False, soft_wrap=True)
+
+
+def _summary(rows: list[dict[str, Any]], damage: Damage) -> str:
+    if not rows:
+        return f"no features in {printable(damage.root)} yet"
+    files, size_bytes = (sum(row[name] for row in rows) for name in ("files", "bytes"))
+    encoders = "1 encoder" if len(rows) == 1 else f"{len(rows)} encoders"
+    text = f"{encoders}, {files:,} files, {size_bytes / 1e6:,.1f} MB in {printable(damage.root)}"
+    n_damaged = len(damage.problems)
+    return text + (f"; {n_damaged} damaged and not counted" if n_damaged else "")

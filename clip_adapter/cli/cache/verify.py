@@ -1,0 +1,109 @@
+"""`clip-adapter cache verify`: is every file what was once written?"""
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from clip_adapter.cli.cache.damage import Damage
+from clip_adapter.cli.cache.places import existing_root, sizes_of_files
+from clip_adapter.cli.options import Json, Root
+from clip_adapter.cli.summaries import print_json
+from clip_adapter.cli.watching import watch
+from clip_adapter.printable import printable
+from feature_cache import (
+    Finding,
+    Location,
+    NewerFormatError,
+    inspect_store,
+    set_aside,
+    stored_folders,
+)
+
+__all__ = ["verify"]
+
+Deep = Annotated[
+    bool, typer.Option("--deep", help="Read every byte; else the end of each file only.")
+]
+Repair = Annotated[
+    bool,
+    typer.Option(
+        "--repair", help="Set damaged files aside: the next run makes again just what they held."
+    ),
+]
+
+
+def verify(
+    root: Root = None, deep: Deep = False, repair: Repair = False, as_json: Json = False
+) -> None:
+    """Check the files and name those that are damaged, with the reason and what to do.
+
+    Features, dataset indexes and runs are checked.
+
+    A file in a newer format is never set aside.
+    """
+    place = existing_root(root)
+    start = time.perf_counter()
+    findings = _inspect(place, deep=deep, quiet=as_json)
+    damage = Damage(place, {each.path: each.problem for each in findings if each.problem})
+    mended = _repair(damage) if repair else set()
+    summary = {
+        "root": str(place),
+        "deep": deep,
+        "files": len(findings),
+        "bytes": sum(each.size_bytes for each in findings),
+        "seconds": round(time.perf_counter() - start, 3),
+        "damaged": [{**row, "set_aside": row["path"] in mended} for row in damage.rows()],
+    }
+    if as_json:
+        print_json(summary)
+    else:
+        console = Console(highlight=False)
+        damage.show(console)
+        console.print(_conclusion(summary, repair=repair), markup=False, soft_wrap=True)
+    if len(damage.problems) > len(mended):
+        raise typer.Exit(1)
+
+
+def _inspect(root: Location, *, deep: bool, quiet: bool) -> list[Finding]:
+    sizes = [size for folder in stored_folders(root) for size in sizes_of_files(folder)]
+    total, unit = (sum(sizes) / 1e6, "MB") if deep else (len(sizes), "files")
+    findings = []
+    with watch("verifying", total=total, unit=unit, quiet=quiet) as advance:
+        for finding in inspect_store(root, deep=deep):
+            findings.append(finding)
+            advance(finding.size_bytes / 1e6 if deep else 1)
+    return findings
+
+
+def _repair(damage: Damage) -> set[str]:
+    """Set aside what can be, and say which files those were."""
+    for path, error in damage.problems.items():
+        set_aside(path, error)
+    return {
+        str(path)
+        for path, error in damage.problems.items()
+        if not isinstance(error, NewerFormatError)
+    }
+
+
+def _conclusion(summary: dict[str, Any], *, repair: bool) -> str:
+    n_files, n_damaged = summary["files"], len(summary["damaged"])
+    n_aside = sum(row["set_aside"] for row in summary["damaged"])
+    files = "1 file" if n_files == 1 else f"{n_files:,} files"
+    size = f"{summary['bytes'] / 1e6:,.1f} MB"
+    if not n_files:
+        return f"no files in {printable(summary['root'])} yet"
+    if n_damaged and not repair:
+        return f"{n_damaged:,} of {files} cannot be trusted"
+    if n_damaged:
+        rest = f"; {n_damaged - n_aside} stay, see above" if n_damaged > n_aside else ""
+        return (
+            f"{n_aside:,} of {files} set aside{rest}; "
+            "`clip-adapter cache gc` removes what was set aside"
+        )
+    if summary["deep"]:
+        return f"every byte of {files} ({size}) is sound; read in {summary['seconds']:.1f} s"
+    verb = "is" if n_files == 1 else "are"
+    return f"the ends of {files} ({size}) {verb} sound; --deep reads every byte"

@@ -1,0 +1,57 @@
+"""Features in and out: labelled features made elsewhere, and ours for use elsewhere.
+
+Every reader returns `ForeignFeatures`, unpickles nothing, and answers a damaged or hostile file
+with one error that names it. Every writer leaves a complete file or none, and replaces nothing
+unasked. docs/exchange.md says what the files look like.
+"""
+
+from feature_cache.exchange.clip_retrieval import (
+    MetadataColumns,
+    ReadingRules,
+    read_clip_retrieval,
+)
+from feature_cache.exchange.clip_retrieval_writer import WritingRules, write_clip_retrieval
+from feature_cache.exchange.errors import (
+    ExistingExportError,
+    ForeignFileError,
+    InvalidForeignFeaturesError,
+    MissingArrayError,
+    OversizedFileError,
+    PickledArrayError,
+)
+from feature_cache.exchange.foreign import ForeignFeatures, FoundArrays, take_in
+from feature_cache.exchange.identity import row_ids
+from feature_cache.exchange.npy import labels_beside, read_npy, write_npy
+from feature_cache.exchange.npz import ArrayNames, read_npz, write_npz
+from feature_cache.exchange.safetensors_file import (
+    FeatureFile,
+    read_safetensors,
+    write_safetensors,
+)
+
+__all__ = [
+    "ArrayNames",
+    "ExistingExportError",
+    "FeatureFile",
+    "ForeignFeatures",
+    "ForeignFileError",
+    "FoundArrays",
+    "InvalidForeignFeaturesError",
+    "MetadataColumns",
+    "MissingArrayError",
+    "OversizedFileError",
+    "PickledArrayError",
+    "ReadingRules",
+    "WritingRules",
+    "labels_beside",
+    "read_clip_retrieval",
+    "read_npy",
+    "read_npz",
+    "read_safetensors",
+    "row_ids",
+    "take_in",
+    "write_clip_retrieval",
+    "write_npy",
+    "write_npz",
+    "write_safetensors",
+]
