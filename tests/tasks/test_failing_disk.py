@@ -28,7 +28,8 @@ def test_whichever_call_fails_nothing_is_lost_or_wrong(
         n_features = extract(tmp_path / "undisturbed").n_encoded
     whole = rows_in(tmp_path / "undisturbed")
     assert calls.n_calls > 50
-    for number in range(1, calls.n_calls + 1):
+    # What a full disk refuses later is what it refuses once: every third place is enough there.
+    for number in range(1, calls.n_calls + 1, 3 if lasting else 1):
         root = tmp_path / f"{number}"
         failing = SystemCalls(lambda at, n=number: at >= n if lasting else at == n, disk_error)
         with replaced(failing), pytest.raises(OSError, match=r"No space left|Input/output error"):
