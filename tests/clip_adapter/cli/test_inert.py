@@ -1,5 +1,4 @@
 import pytest
-
 from clip_adapter.cli.inert import inert
 
 
