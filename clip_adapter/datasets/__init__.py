@@ -13,6 +13,7 @@ from clip_adapter.datasets.opening import (
     IMPORTED,
     check_dataset,
     check_free_name,
+    check_imported_alone,
     open_dataset,
 )
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
@@ -43,6 +44,7 @@ __all__ = [
     "build_index",
     "check_dataset",
     "check_free_name",
+    "check_imported_alone",
     "open_dataset",
     "read_published_split",
     "sample_few_shot",

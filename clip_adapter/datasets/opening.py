@@ -17,6 +17,7 @@ __all__ = [
     "IMPORTED",
     "check_dataset",
     "check_free_name",
+    "check_imported_alone",
     "open_dataset",
 ]
 
@@ -81,6 +82,24 @@ def check_free_name(name: str) -> None:
     taken = {each.partition(":")[0] for each in DATASETS}
     if name in taken or name.startswith("imagefolder-"):
         raise DatasetError(f"{name!r} is the name of a dataset of images: choose another name")
+
+
+def check_imported_alone(dataset: str, **choices: object) -> None:
+    """Refuse choices about images and their encoding where there are features alone.
+
+    Args:
+        dataset: As the user spelled it; one of images may have any choices.
+        choices: By name, as an option is called; what is empty was not chosen.
+
+    Raises:
+        DatasetError: Names the choices that nothing could come of.
+    """
+    chosen = [f"--{name}" for name, value in choices.items() if value]
+    if dataset.startswith(IMPORTED) and chosen:
+        raise DatasetError(
+            f"{dataset!r} was encoded elsewhere, so {', '.join(chosen)} can change nothing: leave "
+            "it out; features of another encoder are imported under another name"
+        )
 
 
 def _own_path(path: str, *, images: Path | None) -> Path:

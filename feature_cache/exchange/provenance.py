@@ -113,11 +113,13 @@ class ImportedEncoder:
 
         Raises:
             InvalidForeignFeaturesError: The texts are not as wide as the features, not one a
-                class and template, zero, or the label is empty.
+                class and template, or zero; or the label cannot be printed.
         """
         _check_texts(foreign, texts)
-        if not label.strip():
-            raise InvalidForeignFeaturesError(foreign.source, "their label is empty: give one")
+        if not label.strip() or not label.isprintable():
+            raise InvalidForeignFeaturesError(
+                foreign.source, "their label is empty or cannot be printed: give another"
+            )
         return cls(
             label=label,
             width=foreign.dim,

@@ -1,4 +1,5 @@
 import pytest
+
 from clip_adapter.cli.inert import inert
 
 
