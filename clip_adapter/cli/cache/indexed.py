@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clip_adapter.datasets import open_dataset
+from clip_adapter.datasets import IMPORTED, open_dataset
 from clip_adapter.errors import nearest
 from feature_cache import Location, MissingIndexError, read_table, storage
 from feature_cache.files import is_final
@@ -44,7 +44,7 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
             trusted.
         DatasetError: `imagefolder:PATH` of a folder that is not there.
     """
-    name = dataset
+    name = dataset.removeprefix(IMPORTED)
     if dataset.startswith("imagefolder:"):
         name = open_dataset(dataset, data=Path()).name
     indexed = storage.list_folders(root / "datasets")
