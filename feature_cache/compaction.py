@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_cache import storage
-from feature_cache.errors import FeatureCacheError
+from feature_cache.errors import FeatureCacheError, ObjectStoreError
 from feature_cache.files import is_final, write_table
 from feature_cache.folders import StoredFolder
 from feature_cache.listing import Entry
@@ -133,6 +133,8 @@ def _open_all(
             yield open_file(path, kind=folder.kind, owner=folder.owner)
         except FileNotFoundError:  # somebody else merged it
             continue
+        except ObjectStoreError:  # says nothing about the file
+            raise
         except FeatureCacheError as error:
             on_damage(path, error)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_cache import storage
-from feature_cache.errors import CorruptFileError, FeatureCacheError
+from feature_cache.errors import CorruptFileError, FeatureCacheError, ObjectStoreError
 from feature_cache.files import is_final
 from feature_cache.folders import StoredFolder, stored_folders
 from feature_cache.locations import Location
@@ -73,6 +73,8 @@ class _Inspector:
                 self._read_end(path)
         except FileNotFoundError:  # merged into another file a moment ago
             return None
+        except ObjectStoreError:  # says nothing about the file
+            raise
         except FeatureCacheError as error:
             return error
         return None

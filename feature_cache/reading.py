@@ -9,7 +9,12 @@ from typing import TypeVar
 import pyarrow as pa
 
 from feature_cache import storage
-from feature_cache.errors import CorruptFileError, FeatureCacheError, NewerFormatError
+from feature_cache.errors import (
+    CorruptFileError,
+    FeatureCacheError,
+    NewerFormatError,
+    ObjectStoreError,
+)
 from feature_cache.files import digest_of, is_final
 from feature_cache.listing import Entry
 from feature_cache.locations import Location, ObjectPath
@@ -72,6 +77,7 @@ def each_file(
     Raises:
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError, WrongSchemaError: By
             way of `on_damage`.
+        ObjectStoreError: The store does not answer: never a reason to give up a file.
     """
 
     def open_and_use(path: Location) -> _Result:
@@ -85,6 +91,8 @@ def each_file(
                 result = using.result()
             except FileNotFoundError:
                 continue
+            except ObjectStoreError:  # says nothing about the file
+                raise
             except FeatureCacheError as error:
                 on_damage(path, error)
             else:

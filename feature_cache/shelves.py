@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_cache.errors import FeatureCacheError, WrongSchemaError
+from feature_cache.errors import FeatureCacheError, ObjectStoreError, WrongSchemaError
 from feature_cache.files import list_files, write_table
 from feature_cache.locations import Location
 from feature_cache.opening import StoredFile, read_footer
@@ -99,6 +99,8 @@ class Shelf:
                     return self._declared_type(path)
                 except FileNotFoundError:  # merged into another
                     continue
+                except ObjectStoreError:  # says nothing about the file
+                    raise
                 except FeatureCacheError as error:
                     self.on_damage(path, error)
         return None

@@ -18,11 +18,14 @@ from feature_cache import (
     FeatureStore,
     ObjectPath,
     ObjectStoreError,
+    compact_folder,
     inspect_store,
     list_files,
     locate,
     objects,
+    set_aside,
     storage,
+    stored_folders,
 )
 
 ENCODER = "ab" * 32
@@ -194,3 +197,31 @@ def test_a_server_that_died_is_told_within_seconds_and_is_no_damage(
     with pytest.raises(ObjectStoreError, match="cannot be reached"):
         storage.read_end(place, 10)
     assert time.monotonic() - began < SLOW_SECONDS
+
+
+def test_a_store_that_stops_answering_costs_no_sound_file(
+    object_root: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore(object_root, ENCODER, on_damage=set_aside)
+    store.append_images([bytes(32)], ROW)
+    store.append_images([bytes(31) + b"1"], ROW)
+    images = next(each for each in stored_folders(object_root) if each.kind == "image-features")
+    before = list_files(images.path)
+
+    def time_out(path: ObjectPath, *_: int) -> pa.Buffer:
+        raise ObjectStoreError(f"{path} cannot be reached: timeout")
+
+    monkeypatch.setattr(objects, "read", time_out)
+    monkeypatch.setattr(objects, "read_end", time_out)
+    tries: list[Callable[[], object]] = [
+        lambda: store.missing_images([bytes(32)]),
+        lambda: store.append_images([bytes(30) + b"12"], ROW),
+        lambda: compact_folder(images, on_damage=set_aside),
+        lambda: list(inspect_store(object_root, deep=True)),
+        lambda: list(inspect_store(object_root, deep=False)),
+    ]
+    for each in tries:
+        with pytest.raises(ObjectStoreError, match="timeout"):
+            each()
+    monkeypatch.undo()
+    assert list_files(images.path) == before
