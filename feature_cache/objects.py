@@ -40,6 +40,8 @@ def place(path: ObjectPath, content: pa.Buffer) -> None:
     # Leaving a stream by an exception completes the upload with what was written so far. Ctrl-C
     # reaches the main thread alone: another one brings to its end what it began.
     with _named(path), ThreadPoolExecutor(1) as pool:
+        # Interrupted while its thread starts, a pool forgets to wait for it: start it with nothing.
+        pool.submit(int).result()
         pool.submit(_put, path, content).result()
 
 
