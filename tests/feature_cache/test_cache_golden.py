@@ -13,9 +13,11 @@ from feature_cache import (
     QUARANTINE_SCHEMA,
     FeatureStore,
     IndexStore,
+    files,
     inspect_store,
     list_files,
     read_table,
+    reading,
 )
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -132,3 +134,10 @@ def writers(paths: list[Path]) -> Iterator[str]:
 
 def rows(paths: list[Path]) -> set[str]:
     return {f"{pq.read_schema(path)} {pq.read_table(path).to_pylist()}" for path in paths}
+
+
+def test_the_specification_names_every_word_that_files_and_their_names_carry() -> None:
+    page = Path(files.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
+    keys = [files.FORMAT_KEY, files.KIND_KEY, files.OWNER_KEY, files.STAMP_KEY]
+    for word in (*(key.decode() for key in keys), reading.DAMAGED_SUFFIX):
+        assert word in page
