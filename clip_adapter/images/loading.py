@@ -75,6 +75,7 @@ def load_ahead(
 
     Raises:
         ChangedImageError: A file is gone, or not the file that was digested before.
+        UnreadableImageError: It is the same file, and is decoded here no more; names it.
     """
     workers = processes or max(1, (os.cpu_count() or 1) // 2)
     load = partial(_load_piece, folder, geometry)
@@ -116,7 +117,21 @@ def _load_piece(
     folder: Path, geometry: Geometry, piece: Sequence[WantedViews]
 ) -> list[LoadedViews]:
     with FolderReader(folder) as reader:
-        return [_load(_read(folder, wanted, reader), geometry, wanted) for wanted in piece]
+        return [_read_and_load(reader, folder, geometry, wanted) for wanted in piece]
+
+
+def _read_and_load(
+    reader: FolderReader, folder: Path, geometry: Geometry, wanted: WantedViews
+) -> LoadedViews:
+    data = _read(folder, wanted, reader)
+    try:
+        return _load(data, geometry, wanted)
+    except UnreadableImageError as error:
+        # It was indexed: by another Pillow, or on another machine that shares the root.
+        raise UnreadableImageError(
+            f"{wanted.path!r} in {folder} decoded when it was indexed and does not here: "
+            f"{error.reason}; install the Pillow that indexed it, or take the file away"
+        ) from error
 
 
 def _read(folder: Path, wanted: WantedViews, reader: FolderReader) -> bytes:
