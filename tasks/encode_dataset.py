@@ -45,7 +45,8 @@ def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDatase
         resize=encoding.resize,
     )
     store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=set_aside_and_say)
-    store.describe({**encoder.identity.fields(), "model": encoding.model_name})
+    about = {"model": encoding.model_name, "logit_scale": repr(encoder.logit_scale)}
+    store.describe({**encoder.identity.fields(), **about})
     index = read_index(dataset)
     paths = dict(zip(index.image_sha256, index.paths, strict=True))
     missing = store.missing_views(list(paths), views=encoding.view_numbers)
