@@ -51,7 +51,8 @@ def encode_with(encoder: Encoder, dataset: IndexedDataset, encoding: Encoding) -
     """The same with an encoder that is loaded already, as `encoding` says."""
     store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=set_aside_and_say)
     store.description()  # says what is damaged; writing would only put it right in silence
-    store.describe({**encoder.identity.fields(), "model": encoding.model_name})
+    about = {"model": encoding.model_name, "logit_scale": repr(encoder.logit_scale)}
+    store.describe({**encoder.identity.fields(), **about})
     index = read_index(dataset)
     paths = dict(zip(index.image_sha256, index.paths, strict=True))
     missing = store.missing_views(list(paths), views=encoding.view_numbers)

@@ -15,6 +15,7 @@ from clip_adapter.datasets.opening import (
     check_free_name,
     check_imported_alone,
     open_dataset,
+    templates_of,
 )
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import (
@@ -49,4 +50,5 @@ __all__ = [
     "read_published_split",
     "sample_few_shot",
     "split_by_content",
+    "templates_of",
 ]

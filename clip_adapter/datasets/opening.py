@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from clip_adapter.datasets import digits, eurosat, imagefolder
 from clip_adapter.datasets.digits import open_digits
 from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.eurosat import open_eurosat
@@ -19,6 +20,7 @@ __all__ = [
     "check_free_name",
     "check_imported_alone",
     "open_dataset",
+    "templates_of",
 ]
 
 IMPORTED = "features:"
@@ -65,6 +67,12 @@ def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageS
         return _OPENERS[kind](images or data / kind)
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def templates_of(slug: str) -> tuple[str, ...]:
+    """The prompts of an indexed dataset of images, by the name it is indexed under."""
+    known = {"digits": digits.TEMPLATES, "eurosat": eurosat.TEMPLATES}
+    return known.get(slug, imagefolder.TEMPLATES)
 
 
 def check_dataset(name: str, *, data: Path, images: Path | None = None) -> None:

@@ -13,6 +13,7 @@ from feature_cache.exchange.clip_retrieval import (
 from feature_cache.exchange.clip_retrieval_writer import WritingRules, write_clip_retrieval
 from feature_cache.exchange.errors import (
     ExistingExportError,
+    ExportChoiceError,
     ForeignFileError,
     ImportConflictError,
     IncompleteImportError,
@@ -25,6 +26,7 @@ from feature_cache.exchange.errors import (
 from feature_cache.exchange.foreign import ForeignFeatures, FoundArrays, take_in
 from feature_cache.exchange.identity import row_ids
 from feature_cache.exchange.imported import ImportedDataset, find_imported, imported_names
+from feature_cache.exchange.leaving import Texts, format_for, gather_features, write_features
 from feature_cache.exchange.npy import labels_beside, read_npy, write_npy
 from feature_cache.exchange.npz import ArrayNames, read_npz, write_npz
 from feature_cache.exchange.provenance import ClassTexts, ImportedEncoder, texts_of_file
@@ -45,6 +47,7 @@ __all__ = [
     "ArrayNames",
     "ClassTexts",
     "ExistingExportError",
+    "ExportChoiceError",
     "FeatureFile",
     "ForeignFeatures",
     "ForeignFileError",
@@ -63,11 +66,14 @@ __all__ = [
     "PickledArrayError",
     "ReadingChoices",
     "ReadingRules",
+    "Texts",
     "UnknownImportError",
     "WritingRules",
     "check_import_name",
     "find_imported",
+    "format_for",
     "format_of",
+    "gather_features",
     "import_features",
     "imported_names",
     "labels_beside",
@@ -80,6 +86,7 @@ __all__ = [
     "take_in",
     "texts_of_file",
     "write_clip_retrieval",
+    "write_features",
     "write_npy",
     "write_npz",
     "write_safetensors",

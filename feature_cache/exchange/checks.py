@@ -129,8 +129,10 @@ def _check_finite(matrix: Features, what: str, source: str) -> None:
 
 def close_rows(these: Features, those: Features) -> npt.NDArray[np.bool_]:
     """The mask `[n]` of the rows that could be one image's: within 1 % of the norm."""
-    one, other = these.astype(np.float64), those.astype(np.float64)
-    near: npt.NDArray[np.bool_] = np.linalg.norm(one - other, axis=1) <= (
-        _SAME_IMAGE * np.linalg.norm(one, axis=1)
-    )
+    near = np.empty(len(these), np.bool_)
+    for start in range(0, len(these), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        one, other = these[rows].astype(np.float64), those[rows].astype(np.float64)
+        apart = np.linalg.norm(one - other, axis=1)
+        near[rows] = apart <= _SAME_IMAGE * np.linalg.norm(one, axis=1)
     return near

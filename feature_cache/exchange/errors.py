@@ -6,6 +6,7 @@ from feature_cache.errors import FeatureCacheError
 
 __all__ = [
     "ExistingExportError",
+    "ExportChoiceError",
     "ForeignFileError",
     "ImportConflictError",
     "IncompleteImportError",
@@ -63,6 +64,10 @@ class MissingArrayError(ForeignFileError, LookupError):
 
 class ExistingExportError(FeatureCacheError, FileExistsError):
     """Something lies where an export is to be written, and it was not said to replace it."""
+
+
+class ExportChoiceError(FeatureCacheError, ValueError):
+    """A file name that does not say in which format to write."""
 
 
 class ImportConflictError(FeatureCacheError, ValueError):

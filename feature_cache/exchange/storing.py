@@ -190,7 +190,7 @@ def _refuse_other_features(
     if not rows:
         return
     held = store.read_images([foreign.image_sha256[row] for row in rows], view=view)
-    alike = close_rows(held, features[rows])
+    alike = close_rows(held, features if len(rows) == len(features) else features[rows])
     if not alike.all():
         raise ImportConflictError(
             f"row {rows[int(alike.argmin())]} of {foreign.source!r} has another feature in the "

@@ -3,6 +3,7 @@
 import typer
 
 from clip_adapter.cli.cache.compact import compact
+from clip_adapter.cli.cache.exporting import export
 from clip_adapter.cli.cache.gc import gc
 from clip_adapter.cli.cache.importing import import_
 from clip_adapter.cli.cache.stats import stats
@@ -18,6 +19,6 @@ app = typer.Typer(
     help="Look after the features at rest: what is there, is it sound, will it be reused; in and out.",
     epilog=f"Every command takes --json. {EXIT_CODES}",
 )
-for command in (stats, why, verify, gc, compact):
+for command in (stats, why, verify, gc, compact, export):
     app.command(epilog=EXIT_CODES)(command)
 app.command("import", epilog=EXIT_CODES)(import_)
