@@ -109,12 +109,13 @@ def import_features(
     views = [foreign.features, *(content.views if content.views is not None else ())]
     for view, features in enumerate(views):
         _refuse_other_features(store, foreign, features, view=view)
+    # Before the features: garbage is what no index names.
+    indexes.write(index, QUARANTINE_SCHEMA.empty_table())
     n_new = 0
     for view, features in enumerate(views):
         given = features.astype(encoder.precision, copy=False)
         n_new += _append(store, foreign.image_sha256, given, view=view, progress=progress)
     n_prompts = _append_prompts(store, settings.texts, foreign, precision=encoder.precision)
-    indexes.write(index, QUARANTINE_SCHEMA.empty_table())
     # Last: a dataset that is described is complete.
     about = {"source": foreign.source, "dataset": name, "index": fingerprint}
     store.describe({**encoder.fields(), **about})

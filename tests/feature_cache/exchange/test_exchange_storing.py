@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from exchange_samples import sample
 
-from feature_cache import FeatureStore, IndexStore, UnsafeNameError
+from feature_cache import FeatureStore, IndexStore, UnsafeNameError, drop_unreferenced
 from feature_cache.exchange import (
     ClassTexts,
     FeatureFile,
@@ -188,3 +188,18 @@ def test_what_is_lost_is_named_and_the_same_import_brings_it_back(root: Path, fo
         find_imported(root, "cover").check_complete()
     put(root, sample())
     assert files(root) == before
+
+
+def test_garbage_is_collected_in_the_middle_of_an_import_without_loss(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = FeatureStore.append_images
+
+    def append_and_collect(store: FeatureStore, *args: Any, **kwargs: Any) -> Any:
+        written = append(store, *args, **kwargs)
+        assert list(drop_unreferenced(root, dry_run=False)) == []
+        return written
+
+    monkeypatch.setattr(FeatureStore, "append_images", append_and_collect)
+    put(root, sample())
+    find_imported(root, "cover").check_complete()
