@@ -114,11 +114,10 @@ def drop_unreferenced(
         if folder.kind == "image-features"
         for path in list_files(folder.path)
     ]
-    referenced = _referenced(root)
     for folder, path in files:
         with suppress(FileNotFoundError):  # merged into another
             file = open_file(path, kind=folder.kind, owner=folder.owner)
-            rows = _drop(file, folder, referenced, dry_run=dry_run)
+            rows = _drop(file, folder, root, dry_run=dry_run)
             if progress is not None:
                 progress(rows.size_bytes)
             if rows.n_rows:
@@ -126,9 +125,11 @@ def drop_unreferenced(
 
 
 def _drop(
-    file: StoredFile, folder: StoredFolder, referenced: pa.Array, *, dry_run: bool
+    file: StoredFile, folder: StoredFolder, root: Location, *, dry_run: bool
 ) -> UnreferencedRows:
     table = file.read()
+    # Read anew for each file: a dataset indexed a moment ago may rely on features that are there.
+    referenced = _referenced(root)
     kept = table.filter(pc.is_in(table.column("image_sha256"), value_set=referenced))
     if kept.num_rows < table.num_rows and not dry_run:
         if kept.num_rows:

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_cache import storage
-from feature_cache.errors import CorruptFileError, FeatureCacheError, ObjectStoreError
+from feature_cache.errors import (
+    CorruptFileError,
+    FeatureCacheError,
+    ObjectStoreError,
+    WrongSchemaError,
+)
 from feature_cache.files import is_final
 from feature_cache.folders import StoredFolder, stored_folders
 from feature_cache.locations import Location
@@ -97,10 +102,10 @@ class _Inspector:
 
 def _check_features(path: Location, features: Features, *, like: Features) -> None:
     if features.shape[1:] != like.shape[1:] or features.dtype != like.dtype:
-        raise CorruptFileError(
-            path,
-            f"it holds {features.dtype} features of width {features.shape[1]}, the first file of "
-            f"its folder {like.dtype} of width {like.shape[1]}",
+        raise WrongSchemaError(
+            f"{path} holds {features.dtype} features of width {features.shape[1]}, the first file "
+            f"of its folder {like.dtype} of width {like.shape[1]}: one of the two strayed here, and "
+            "nothing tells which; move that sort away"
         )
     bad = int((~np.isfinite(features).all(axis=1)).sum())
     if bad:

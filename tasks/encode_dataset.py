@@ -25,7 +25,8 @@ FILES_WORTH_MERGING = 16
 def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDataset:
     """Encode what the cache lacks; what it holds is never encoded again.
 
-    Imported features are only looked for. A file of features that cannot be trusted is set aside, and what it held encoded again.
+    Imported features are only looked for. A file of features that cannot be trusted is set aside,
+    and what it held encoded again.
 
     Args:
         dataset: an indexed dataset.
@@ -34,6 +35,7 @@ def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDatase
     Raises:
         EncoderError: the model cannot be loaded.
         ChangedImageError: an image file changed or vanished after it was indexed.
+        BrokenFeaturesError: the model makes infinity or NaN of an image.
         IncompleteImportError: imported features are not all there.
     """
     if dataset.is_imported:

@@ -2,23 +2,34 @@
 
 import time
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, compress
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from clip_adapter.encoders import Encoder
+from clip_adapter.errors import ClipAdapterError
 from clip_adapter.images import LoadedViews
 from feature_cache import FeatureStore
 
-__all__ = ["FeatureWriter"]
+__all__ = ["BrokenFeaturesError", "FeatureWriter"]
 
 WRITE_EVERY_SECONDS = 2.0
 """What a crash can lose, or one batch if that takes longer."""
 
 ROWS_A_FILE = 4096
+
+
+class BrokenFeaturesError(ClipAdapterError, ArithmeticError):
+    """An encoder that makes infinity or NaN of an image."""
+
+
+class _Key(NamedTuple):
+    image_sha256: bytes
+    view: int
+    path: str
 
 
 class FeatureWriter:
@@ -31,10 +42,10 @@ class FeatureWriter:
         self, encoder: Encoder, store: FeatureStore, advance: Callable[[float], None]
     ) -> None:
         self._encoder, self._store, self._advance = encoder, store, advance
-        self._keys: list[tuple[bytes, int]] = []
+        self._keys: list[_Key] = []
         self._pixels: list[UInt8[np.ndarray, "h w 3"]] = []
         # Together, so that no interruption can part features from what they are features of.
-        self._encoded: list[tuple[list[tuple[bytes, int]], Float[np.ndarray, "n d"]]] = []
+        self._encoded: list[tuple[list[_Key], Float[np.ndarray, "n d"]]] = []
         self._last_write = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -55,7 +66,8 @@ class FeatureWriter:
 
     def add(self, loaded: LoadedViews) -> None:
         """Take the views of one image."""
-        self._keys += [(loaded.wanted.image_sha256, view) for view in loaded.wanted.views]
+        wanted = loaded.wanted
+        self._keys += [_Key(wanted.image_sha256, view, wanted.path) for view in wanted.views]
         self._pixels += list(loaded.pixels)
         while len(self._pixels) >= self._encoder.batch_size:
             self._encode(self._encoder.batch_size)
@@ -64,9 +76,14 @@ class FeatureWriter:
 
     def _encode(self, size: int) -> None:
         features = self._encoder.encode_images(np.stack(self._pixels[:size]))
-        self._encoded.append((self._keys[:size], features))
+        keys = self._keys[:size]
+        finite = np.isfinite(features).all(axis=1)
+        # What came out right is kept, whatever the rest of the batch is like.
+        self._encoded.append((list(compress(keys, finite)), features[finite]))
         del self._keys[:size], self._pixels[:size]
         self._advance(size)
+        if not finite.all():
+            raise BrokenFeaturesError(_explain(list(compress(keys, ~finite)), self._encoder.name))
 
     def _is_due(self) -> bool:
         waited = time.monotonic() - self._last_write
@@ -79,8 +96,18 @@ class FeatureWriter:
     def _write(self) -> None:
         if self._encoded:
             keys, features = zip(*self._encoded, strict=True)
-            digests, views = zip(*chain.from_iterable(keys), strict=True)
-            self._store.append_images(digests, np.concatenate(features), view=views)
+            rows = list(chain.from_iterable(keys))
+            if rows:
+                digests, views = [key.image_sha256 for key in rows], [key.view for key in rows]
+                self._store.append_images(digests, np.concatenate(features), view=views)
             # Interrupted before this, the same rows are written again, as the same file.
             self._encoded.clear()
         self._last_write = time.monotonic()
+
+
+def _explain(broken: list[_Key], model: str) -> str:
+    paths = list(dict.fromkeys(key.path for key in broken))
+    return (
+        f"{model} makes infinity or NaN of {len(paths)} images, the first is {paths[0]!r}: take another "
+        "precision, or remove the images if the picture is to blame; all others before are stored"
+    )

@@ -14,7 +14,7 @@ import pytest
 from clip_adapter.images import LoadedViews, WantedViews
 from feature_cache import FeatureStore, list_files
 from tasks import feature_writer
-from tasks.feature_writer import FeatureWriter
+from tasks.feature_writer import BrokenFeaturesError, FeatureWriter
 
 ENCODER = "ab" * 32
 
@@ -25,12 +25,16 @@ class FakeEncoder:
     def __init__(self, batch_size: int, *, fails_at: int | None = None) -> None:
         self.batch_size, self.fails_at = batch_size, fails_at
         self.sizes: list[int] = []
+        self.spoils: float | None = None
+        self.name = "fake"
 
     def encode_images(self, pixels: Any) -> Any:
         if len(self.sizes) == self.fails_at:
             raise RuntimeError("the encoder broke down")
         self.sizes.append(len(pixels))
-        return pixels.reshape(len(pixels), -1, 3).mean(axis=1).astype(np.float32)
+        features = pixels.reshape(len(pixels), -1, 3).mean(axis=1).astype(np.float32)
+        features[features == self.spoils] = np.nan
+        return features
 
 
 @pytest.fixture
@@ -98,6 +102,15 @@ def test_what_was_encoded_before_a_failure_is_stored(store: FeatureStore) -> Non
     with pytest.raises(RuntimeError, match="broke down"):
         write(store, encoder, [loaded(number) for number in range(6)])
     assert store.missing_images([digest(number) for number in range(6)]) == [digest(4), digest(5)]
+
+
+def test_an_image_that_makes_no_number_is_named_and_spoils_no_other(store: FeatureStore) -> None:
+    encoder = FakeEncoder(4)
+    encoder.spoils = 2.0
+    with pytest.raises(BrokenFeaturesError, match=r"1 images, the first is '2\.png'"):
+        write(store, encoder, [loaded(number) for number in range(6)])
+    missing = store.missing_images([digest(number) for number in range(4)])
+    assert missing == [digest(2)]
 
 
 def test_nothing_to_encode_writes_nothing(store: FeatureStore) -> None:
