@@ -48,13 +48,22 @@ TINY_PREPROCESSING = {
 PutPhotos = Callable[..., Path]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Set the scene before any module of the project, or Prefect, is imported."""
+def set_the_scene() -> str:
+    """Before Prefect or torch is imported, which read it then; returns the home of this session."""
     home = tempfile.mkdtemp(prefix="clip-adapter-tests-")
-    config.add_cleanup(partial(shutil.rmtree, home, ignore_errors=True))
     os.environ.update(ENVIRONMENT, PREFECT_HOME=home)
     for name in ("CLIP_ADAPTER_ROOT", "CLIP_ADAPTER_DATA", "PREFECT_API_URL"):
         os.environ.pop(name, None)
+    return home
+
+
+# At import: where one room is tested alone, its conftest comes before pytest_configure.
+HOME = set_the_scene()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Clear up after the session, and choose how hypothesis looks for failures."""
+    config.add_cleanup(partial(shutil.rmtree, HOME, ignore_errors=True))
     # A failure that nobody can repeat teaches nothing: where a gate is run, the seed is fixed.
     hypothesis.settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
     hypothesis.settings.load_profile("house")
