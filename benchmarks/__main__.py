@@ -5,6 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def _measure(name: str, *, quick: bool) -> Figures:
     measure = getattr(import_module(f"benchmarks.{name}"), f"measure_{name}")
     with tempfile.TemporaryDirectory(prefix="clip-adapter-bench-") as place:
         figures: Figures = measure(Path(place), quick=quick)
-    return figures
+    extent = "a first look, with --quick" if quick else "all of it"
+    return replace(figures, details={**figures.details, "extent": extent})
 
 
 def _parser() -> argparse.ArgumentParser:
