@@ -22,12 +22,14 @@ class LatestIndex:
         name: The dataset's, at rest.
         fingerprint: The index's.
         made: When this index was first written.
+        n_images: Its rows; copies of an image count.
         image_sha256: Every image once.
     """
 
     name: str
     fingerprint: str
     made: datetime
+    n_images: int
     image_sha256: tuple[bytes, ...]
 
 
@@ -61,6 +63,7 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
         name=name,
         fingerprint=table.column("index_fingerprint")[0].as_py(),
         made=datetime.fromtimestamp(newest.modified, tz=UTC),
+        n_images=table.num_rows,
         image_sha256=tuple(dict.fromkeys(table.column("image_sha256").to_pylist())),
     )
 

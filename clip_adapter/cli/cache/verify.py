@@ -61,7 +61,7 @@ def verify(
         print_json(summary)
     else:
         console = Console(highlight=False)
-        damage.show(console)
+        damage.show(console, repaired=repair)
         console.print(_conclusion(summary, repair=repair), markup=False, soft_wrap=True)
     if len(damage.problems) > len(mended):
         raise typer.Exit(1)
