@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from feature_cache import storage
 from feature_cache.errors import CorruptFileError, EmptyTableError
-from feature_cache.locations import Location
+from feature_cache.paths import Location
 
 __all__ = [
     "FORMAT_KEY",

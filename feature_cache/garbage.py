@@ -15,8 +15,8 @@ from feature_cache.files import list_files, write_table
 from feature_cache.folders import StoredFolder, stored_folders
 from feature_cache.indexes import INDEX_SCHEMA
 from feature_cache.listing import Entry
-from feature_cache.locations import Location
 from feature_cache.opening import StoredFile, open_file
+from feature_cache.paths import Location
 from feature_cache.reading import DAMAGED_SUFFIX, read_tables
 from feature_cache.schemas import pick
 

@@ -14,8 +14,8 @@ from feature_cache.errors import (
 )
 from feature_cache.files import is_final
 from feature_cache.folders import StoredFolder, stored_folders
-from feature_cache.locations import Location
 from feature_cache.opening import open_file, read_footer
+from feature_cache.paths import Location
 from feature_cache.schemas import conform
 from feature_cache.vectors import Features, from_column
 

@@ -11,7 +11,7 @@ from pyarrow import fs
 
 from feature_cache.errors import ObjectStoreError
 from feature_cache.listing import Entry
-from feature_cache.locations import ObjectPath
+from feature_cache.paths import ObjectPath
 
 __all__ = [
     "is_folder",

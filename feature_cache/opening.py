@@ -19,7 +19,7 @@ from feature_cache.errors import (
     WrongSchemaError,
 )
 from feature_cache.files import FORMAT_KEY, FORMAT_VERSION, KIND_KEY, OWNER_KEY, check_digest
-from feature_cache.locations import Location
+from feature_cache.paths import Location
 from feature_cache.schemas import conform
 
 __all__ = ["StoredFile", "open_file", "read_footer", "read_table"]

@@ -17,8 +17,8 @@ from feature_cache.errors import (
 )
 from feature_cache.files import digest_of, is_final
 from feature_cache.listing import Entry
-from feature_cache.locations import Location, ObjectPath
 from feature_cache.opening import StoredFile, open_file
+from feature_cache.paths import Location, ObjectPath
 
 __all__ = ["DAMAGED_SUFFIX", "OnDamage", "each_file", "read_tables", "refuse", "set_aside"]
 

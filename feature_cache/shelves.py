@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from feature_cache.errors import FeatureCacheError, ObjectStoreError, WrongSchemaError
 from feature_cache.files import list_files, write_table
-from feature_cache.locations import Location
 from feature_cache.opening import StoredFile, read_footer
+from feature_cache.paths import Location
 from feature_cache.reading import OnDamage, each_file, refuse
 from feature_cache.vectors import Features, check_feature_type, copy_rows, feature_type, to_column
 

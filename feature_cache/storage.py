@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from feature_cache import durable, objects
 from feature_cache.listing import Entry
-from feature_cache.locations import Location, ObjectPath
+from feature_cache.paths import Location, ObjectPath
 
 __all__ = [
     "is_folder",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from feature_cache.exchange.errors import IncompleteImportError, UnknownImportError
 from feature_cache.features import FeatureStore, stores
 from feature_cache.indexes import IndexStore
-from feature_cache.locations import Location
+from feature_cache.paths import Location
 
 __all__ = ["ImportedDataset", "find_imported", "imported_names"]
 

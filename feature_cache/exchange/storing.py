@@ -17,7 +17,7 @@ from feature_cache.exchange.provenance import ClassTexts, ImportedEncoder
 from feature_cache.exchange.safetensors_file import FeatureFile
 from feature_cache.features import FeatureStore
 from feature_cache.indexes import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
-from feature_cache.locations import Location
+from feature_cache.paths import Location
 from feature_cache.vectors import Features
 
 __all__ = ["ImportSettings", "Imported", "check_import_name", "import_features"]
