@@ -42,8 +42,9 @@ from feature_cache.indexes import (
     IndexStore,
 )
 from feature_cache.inspection import Finding, inspect_store
-from feature_cache.locations import Location, ObjectPath, locate
+from feature_cache.locations import locate
 from feature_cache.opening import read_table
+from feature_cache.paths import Location, ObjectPath
 from feature_cache.reading import OnDamage, read_tables, refuse, set_aside
 from feature_cache.statistics import FeatureStatistics
 

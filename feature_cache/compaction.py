@@ -1,5 +1,6 @@
 """Many small files become few large ones, and not a row is lost whenever it is interrupted."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from feature_cache import storage
-from feature_cache.errors import FeatureCacheError
+from feature_cache.errors import FeatureCacheError, ObjectStoreError
 from feature_cache.files import is_final, write_table
 from feature_cache.folders import StoredFolder
 from feature_cache.listing import Entry
-from feature_cache.locations import Location
 from feature_cache.opening import StoredFile, open_file
+from feature_cache.paths import Location
 from feature_cache.reading import OnDamage, refuse
 
 __all__ = ["FULL_SIZE_BYTES", "Compaction", "compact_folder"]
@@ -30,7 +31,7 @@ class Compaction:
         path: The folder.
         n_files_before: Files that were merged.
         n_files_after: Files that hold their rows now.
-        n_rows_dropped: Rows that another row with the same key made superfluous.
+        n_rows_dropped: Rows that another row with the same key, or the same row, made superfluous.
     """
 
     path: Location
@@ -50,8 +51,8 @@ def compact_folder(
 
     The merged file is on disk before the small ones are removed: killed at any moment, the union
     of the files is what it was. Two that compact at once write rows twice at most, which readers
-    count once. Readers of features look again for what vanished; a query under way over a table of
-    runs may have to be asked again. Files of different schema are not merged.
+    count once. Readers look again for what vanished; a query under way over a table of runs may
+    have to be asked again. Files of different schema are not merged.
 
     Args:
         folder: Which files, and by which key rows are told apart.
@@ -85,17 +86,19 @@ def compact_folder(
 def _merge(folder: StoredFolder, files: list[StoredFile]) -> Compaction:
     table = pa.concat_tables([file.read() for file in files])
     unique = _without_copies(table, folder.key)
-    path = write_table(
+    write_table(
         folder.path,
         unique,
         kind=folder.kind,
         owner=folder.owner,
         compression="none" if folder.has_features else "zstd",
+        # Never the name of another file, which somebody else may be about to remove as merged.
+        stamp=secrets.token_hex(8),
     )
-    for file in files:
-        if file.path.name != path.name:
-            with suppress(FileNotFoundError):  # somebody else merged it, too
-                storage.remove(file.path)
+    # The first last, so that of two rows with one key the same counts at any moment.
+    for file in reversed(files):
+        with suppress(FileNotFoundError):  # somebody else merged it, too
+            storage.remove(file.path)
     return Compaction(folder.path, len(files), 1, table.num_rows - unique.num_rows)
 
 
@@ -106,11 +109,13 @@ def _is_small(entry: Entry) -> bool:
 def _groups(entries: list[Entry]) -> Iterator[list[Entry]]:
     """Neighbours that make about one full file together."""
     group: list[Entry] = []
+    size_bytes = 0
     for entry in entries:
-        if group and sum(each.size_bytes for each in [*group, entry]) > FULL_SIZE_BYTES:
+        if group and size_bytes + entry.size_bytes > FULL_SIZE_BYTES:
             yield group
-            group = []
+            group, size_bytes = [], 0
         group.append(entry)
+        size_bytes += entry.size_bytes
     yield group
 
 
@@ -128,23 +133,28 @@ def _open_all(
             yield open_file(path, kind=folder.kind, owner=folder.owner)
         except FileNotFoundError:  # somebody else merged it
             continue
+        except ObjectStoreError:  # says nothing about the file
+            raise
         except FeatureCacheError as error:
             on_damage(path, error)
 
 
 def _of_one_schema(files: Iterator[StoredFile]) -> list[list[StoredFile]]:
-    by_schema: dict[str, list[StoredFile]] = {}
+    by_schema: dict[pa.Schema, list[StoredFile]] = {}
     for file in files:
-        by_schema.setdefault(str(file.schema), []).append(file)
+        by_schema.setdefault(file.schema, []).append(file)
     return list(by_schema.values())
 
 
 def _without_copies(table: pa.Table, key: tuple[str, ...]) -> pa.Table:
-    """The first row of each key, in the order they stand in."""
-    if not key:
-        return table
-    numbered = table.select(key).append_column("row", pa.array(np.arange(table.num_rows)))
-    firsts = numbered.group_by(list(key)).aggregate([("row", "min")]).column("row_min")
+    """The first row of each key, in the order they stand in; without a key, of each row."""
+    names = list(key) or table.column_names
+    if any(pa.types.is_nested(table.schema.field(name).type) for name in names):
+        return table  # Arrow cannot group these, and readers count copies once anyhow
+    columns = [*(table.column(name) for name in names), pa.array(np.arange(table.num_rows))]
+    by_place = [str(place) for place in range(len(names))]
+    numbered = pa.Table.from_arrays(columns, names=[*by_place, "row"])
+    firsts = numbered.group_by(by_place).aggregate([("row", "min")]).column("row_min")
     if len(firsts) == table.num_rows:
         return table
     return table.take(pa.array(np.sort(firsts.to_numpy())))

@@ -2,11 +2,13 @@
 
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from feature_cache.errors import CorruptFileError
 from feature_cache.listing import Entry
 
 __all__ = [
@@ -15,12 +17,19 @@ __all__ = [
     "list_folders",
     "make_folder",
     "move",
-    "open_file",
     "place",
     "read",
+    "read_end",
     "remove",
     "sync_folder",
 ]
+
+_SORTS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 def place(path: Path, content: pa.Buffer) -> None:
@@ -30,7 +39,8 @@ def place(path: Path, content: pa.Buffer) -> None:
     writer that is killed leaves a hidden `.<stem>.<random>.tmp` beside it at most.
 
     Raises:
-        OSError: The disk refused; the temporary file is gone.
+        OSError: The disk refused; the temporary file is gone. When only the folder could not be
+            synced, the file is in its place, but a power cut may undo that.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
@@ -44,18 +54,25 @@ def place(path: Path, content: pa.Buffer) -> None:
 
 
 def read(path: Path) -> pa.Buffer:
-    """The bytes of a file, in memory: a map of it would end the process if the file shrank."""
-    with open_file(path) as file:
+    """The bytes of a file, in memory: a map of it would end the process if the file shrank.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        CorruptFileError: There is something else than a regular file; it is not opened.
+    """
+    with _open(path) as file:
         return file.read_buffer()
 
 
-def open_file(path: Path) -> Any:
-    """A file opened for reading parts of it; FileNotFoundError where there is none."""
-    return pa.OSFile(str(path), "rb")
+def read_end(path: Path, size_bytes: int) -> pa.Buffer:
+    """The last bytes of a file, fewer where it is shorter; raises as `read`."""
+    with _open(path) as file:
+        file.seek(max(0, file.size() - size_bytes))
+        return file.read_buffer()
 
 
 def list_entries(folder: Path) -> list[Entry]:
-    """The files directly in a folder, in any order; none where there is no folder."""
+    """What lies directly in a folder, in any order; nothing where there is no folder."""
     try:
         with os.scandir(folder) as entries:
             found = [_entry(each) for each in entries]
@@ -105,14 +122,20 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _open(path: Path) -> Any:
+    # A pipe would be waited for, and a link leads to what no digest in this folder stands for.
+    mode = path.lstat().st_mode
+    if not stat.S_ISREG(mode):
+        raise CorruptFileError(path, f"it is {_SORTS.get(stat.S_IFMT(mode), 'a device')}, no file")
+    return pa.OSFile(str(path), "rb")
+
+
 def _entry(found: "os.DirEntry[str]") -> Entry | None:
     try:
-        if not found.is_file(follow_symlinks=False):
-            return None
         status = found.stat(follow_symlinks=False)
     except FileNotFoundError:  # gone since it was listed
         return None
-    return Entry(found.name, status.st_size, status.st_mtime)
+    return Entry(found.name, status.st_size, status.st_mtime, stat.S_ISDIR(status.st_mode))
 
 
 def _write_synced(path: Path, content: pa.Buffer) -> None:

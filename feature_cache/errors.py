@@ -4,10 +4,7 @@ Every error survives pickling, because worker processes hand them to each other:
 the constructor stays in `args`, and the message is put together when it is asked for.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # locations stand above their errors
-    from feature_cache.locations import Location
+from feature_cache.paths import Location
 
 __all__ = [
     "CorruptFileError",
@@ -43,7 +40,7 @@ class CorruptFileError(FeatureCacheError, ValueError):
         reason: What gave it away.
     """
 
-    def __init__(self, path: "Location", reason: str) -> None:
+    def __init__(self, path: Location, reason: str) -> None:
         super().__init__(path, reason)
         self.path, self.reason = path, reason
 
@@ -63,7 +60,7 @@ class NewerFormatError(FeatureCacheError, ValueError):
         known: The newest version this program reads.
     """
 
-    def __init__(self, path: "Location", found: int, known: int) -> None:
+    def __init__(self, path: Location, found: int, known: int) -> None:
         super().__init__(path, found, known)
         self.path, self.found, self.known = path, found, known
 
@@ -83,7 +80,7 @@ class WrongKindError(FeatureCacheError, ValueError):
         expected: The kind that was asked for.
     """
 
-    def __init__(self, path: "Location", found: str, expected: str) -> None:
+    def __init__(self, path: Location, found: str, expected: str) -> None:
         super().__init__(path, found, expected)
         self.path, self.found, self.expected = path, found, expected
 
@@ -104,7 +101,7 @@ class WrongOwnerError(FeatureCacheError, ValueError):
         expected: Whose folder it lies in.
     """
 
-    def __init__(self, path: "Location", found: str, expected: str) -> None:
+    def __init__(self, path: Location, found: str, expected: str) -> None:
         super().__init__(path, found, expected)
         self.path, self.found, self.expected = path, found, expected
 

@@ -23,7 +23,7 @@ from feature_cache.errors import (
 )
 from feature_cache.files import write_table
 from feature_cache.keys import check_encoder, check_view, check_views, image_keys, prompt_keys
-from feature_cache.locations import Location
+from feature_cache.paths import Location
 from feature_cache.reading import OnDamage, read_tables, refuse
 from feature_cache.shelves import Shelf
 from feature_cache.statistics import FeatureStatistics, count_distinct, summarise

@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 
 from feature_cache import storage
 from feature_cache.errors import CorruptFileError, EmptyTableError
-from feature_cache.locations import Location
+from feature_cache.paths import Location
 
 __all__ = [
     "FORMAT_KEY",
     "FORMAT_VERSION",
     "KIND_KEY",
     "OWNER_KEY",
+    "STAMP_KEY",
     "check_digest",
     "digest_of",
     "is_final",
@@ -34,16 +35,18 @@ ROWS_A_GROUP = 16_384
 FORMAT_KEY = b"clip-adapter.format"
 KIND_KEY = b"clip-adapter.kind"
 OWNER_KEY = b"clip-adapter.owner"
+STAMP_KEY = b"clip-adapter.stamp"
 _FINAL_NAME = re.compile(r"[0-9a-f]{64}\.parquet")
 
 
-def write_table(
+def write_table(  # noqa: PLR0913  # what a file declares, each by its name
     folder: Location,
     table: pa.Table,
     *,
     kind: str,
     owner: str = "",
     compression: Literal["zstd", "none"] = "zstd",
+    stamp: str = "",
 ) -> Location:
     """Write `table` as one immutable file and return its path, `<folder>/<sha256>.parquet`.
 
@@ -58,24 +61,28 @@ def write_table(
         owner: Whose the rows are, an encoder's fingerprint or a dataset's name: so that a file
             that strays into another's folder is noticed. Empty where the kind says enough.
         compression: "none" for features, which hardly compress; "zstd" for names and numbers.
+        stamp: Makes a file of its own of rows that another file may hold already.
 
     Raises:
         EmptyTableError: The table has no rows.
-        OSError: The disk or the object store refused; nothing is left behind.
+        OSError: The disk or the object store refused; no part of a file is left behind.
     """
     if table.num_rows == 0:
         raise EmptyTableError(
             f"no rows of kind {kind!r} to write to {folder}: write only what there is"
         )
-    content = _serialise(table, kind=kind, owner=owner, compression=compression)
+    declared = {KIND_KEY: kind, OWNER_KEY: owner, STAMP_KEY: stamp}
+    content = _serialise(table, declared, compression=compression)
     path = folder / f"{hashlib.sha256(content).hexdigest()}.parquet"
-    if not _is_intact(path):
+    if _is_intact(path):
+        storage.settle(path)
+    else:
         storage.place(path, content)
     return path
 
 
 def list_files(folder: Location) -> list[Location]:
-    """The complete files of a folder, sorted by name; none when the folder does not exist.
+    """Everything under a final name in a folder, sorted; nothing when it does not exist.
 
     Files being written, set aside, or left by a writer that died have other names and are not
     listed.
@@ -89,7 +96,12 @@ def is_final(name: str) -> bool:
 
 
 def digest_of(path: Location) -> str:
-    """The SHA-256 digest of a file's content, in hexadecimal; FileNotFoundError without one."""
+    """The SHA-256 digest of a file's content, in hexadecimal.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        CorruptFileError: There is a folder, a pipe, or a link.
+    """
     return hashlib.sha256(storage.read(path)).hexdigest()
 
 
@@ -103,10 +115,9 @@ def verify_file(path: Location) -> None:
     check_digest(path, digest_of(path))
 
 
-def _serialise(table: pa.Table, *, kind: str, owner: str, compression: str) -> pa.Buffer:
-    metadata = {FORMAT_KEY: str(FORMAT_VERSION), KIND_KEY: kind}
-    if owner:
-        metadata[OWNER_KEY] = owner
+def _serialise(table: pa.Table, declared: dict[bytes, str], *, compression: str) -> pa.Buffer:
+    said = {key: word for key, word in declared.items() if word}
+    metadata = {FORMAT_KEY: str(FORMAT_VERSION), **said}
     flat = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
     texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
     sink = pa.BufferOutputStream()
@@ -132,5 +143,5 @@ def check_digest(path: Location, found: str) -> None:
 def _is_intact(path: Location) -> bool:
     try:
         return digest_of(path) == path.stem
-    except FileNotFoundError:
+    except (FileNotFoundError, CorruptFileError):
         return False

@@ -8,7 +8,7 @@ import pyarrow as pa
 from feature_cache import storage
 from feature_cache.features import DESCRIPTION_SCHEMA, IMAGE, PROMPT, stores
 from feature_cache.indexes import INDEX_SCHEMA, QUARANTINE_SCHEMA
-from feature_cache.locations import Location
+from feature_cache.paths import Location
 from feature_cache.shelves import VIEW
 
 __all__ = ["StoredFolder", "stored_folders"]

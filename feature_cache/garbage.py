@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_cache import storage
-from feature_cache.files import write_table
+from feature_cache.files import list_files, write_table
 from feature_cache.folders import StoredFolder, stored_folders
 from feature_cache.indexes import INDEX_SCHEMA
 from feature_cache.listing import Entry
-from feature_cache.locations import Location
-from feature_cache.opening import StoredFile
-from feature_cache.reading import DAMAGED_SUFFIX, each_file, read_tables
+from feature_cache.opening import StoredFile, open_file
+from feature_cache.paths import Location
+from feature_cache.reading import DAMAGED_SUFFIX, read_tables
 from feature_cache.schemas import pick
 
 __all__ = [
@@ -107,36 +107,36 @@ def drop_unreferenced(
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: A file cannot be
             trusted, so what it refers to is not known; nothing more is dropped.
     """
-    referenced = _referenced(root)
-    for folder in stored_folders(root):
-        if folder.kind == "image-features":
-            # A list first: what is written meanwhile must not be looked at again.
-            yield from list(_drop(folder, referenced, dry_run=dry_run, progress=progress))
+    # Listed before the indexes are read: who extracts meanwhile recorded the index before features.
+    files = [
+        (folder, path)
+        for folder in stored_folders(root)
+        if folder.kind == "image-features"
+        for path in list_files(folder.path)
+    ]
+    for folder, path in files:
+        with suppress(FileNotFoundError):  # merged into another
+            file = open_file(path, kind=folder.kind, owner=folder.owner)
+            rows = _drop(file, folder, root, dry_run=dry_run)
+            if progress is not None:
+                progress(rows.size_bytes)
+            if rows.n_rows:
+                yield rows
 
 
 def _drop(
-    folder: StoredFolder,
-    referenced: pa.Array,
-    *,
-    dry_run: bool,
-    progress: Callable[[int], None] | None,
-) -> Iterator[UnreferencedRows]:
-    def drop(file: StoredFile) -> UnreferencedRows:
-        table = file.read()
-        kept = table.filter(pc.is_in(table.column("image_sha256"), value_set=referenced))
-        if kept.num_rows < table.num_rows and not dry_run:
-            if kept.num_rows:
-                write_table(
-                    folder.path, kept, kind=folder.kind, owner=folder.owner, compression="none"
-                )
-            storage.remove(file.path)
-        if progress is not None:
-            progress(file.size_bytes)
-        n_dropped = table.num_rows - kept.num_rows
-        return UnreferencedRows(file.path, file.size_bytes, n_dropped, kept.num_rows)
-
-    found = each_file(folder.path, drop, kind=folder.kind, owner=folder.owner)
-    return (each for each in found if each.n_rows)
+    file: StoredFile, folder: StoredFolder, root: Location, *, dry_run: bool
+) -> UnreferencedRows:
+    table = file.read()
+    # Read anew for each file: a dataset indexed a moment ago may rely on features that are there.
+    referenced = _referenced(root)
+    kept = table.filter(pc.is_in(table.column("image_sha256"), value_set=referenced))
+    if kept.num_rows < table.num_rows and not dry_run:
+        if kept.num_rows:
+            write_table(folder.path, kept, kind=folder.kind, owner=folder.owner, compression="none")
+        storage.remove(file.path)
+    n_dropped = table.num_rows - kept.num_rows
+    return UnreferencedRows(file.path, file.size_bytes, n_dropped, kept.num_rows)
 
 
 def _referenced(root: Location) -> pa.Array:
@@ -150,6 +150,8 @@ def _referenced(root: Location) -> pa.Array:
 
 
 def _sort(entry: Entry, *, now: float) -> Literal["unfinished", "damaged"] | None:
+    if entry.is_folder:  # set aside or not, whoever put it there has to look at it
+        return None
     if entry.name.endswith(DAMAGED_SUFFIX):
         return "damaged"
     dead = now - entry.modified > WRITERS_LIVE_SECONDS

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from feature_cache.errors import InvalidIndexError, MissingIndexError
 from feature_cache.files import write_table
 from feature_cache.keys import check_dataset
-from feature_cache.locations import Location
+from feature_cache.paths import Location
 from feature_cache.reading import OnDamage, read_tables, refuse
 from feature_cache.schemas import conform, pick
 

@@ -6,15 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_cache import storage
-from feature_cache.errors import CorruptFileError, FeatureCacheError
+from feature_cache.errors import (
+    CorruptFileError,
+    FeatureCacheError,
+    ObjectStoreError,
+    WrongSchemaError,
+)
 from feature_cache.files import is_final
 from feature_cache.folders import StoredFolder, stored_folders
-from feature_cache.locations import Location
 from feature_cache.opening import open_file, read_footer
+from feature_cache.paths import Location
 from feature_cache.schemas import conform
 from feature_cache.vectors import Features, from_column
 
 __all__ = ["Finding", "inspect_store"]
+
+_RENAMED = "its name is no digest, so readers pass it over"
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Finding:
 def inspect_store(root: Location, *, deep: bool) -> Iterator[Finding]:
     """Look at every file of a store, folder by folder; nothing is changed.
 
+    A Parquet file under a name that readers pass over is a problem, too: somebody renamed it.
+
     Args:
         root: Of everything at rest.
         deep: Read every byte: digest against name, page checksums, every row's columns, features
@@ -47,9 +56,11 @@ def inspect_store(root: Location, *, deep: bool) -> Iterator[Finding]:
     for folder in stored_folders(root):
         inspector = _Inspector(folder)
         for entry in storage.list_entries(folder.path):
+            path = folder.path / entry.name
             if is_final(entry.name):
-                path = folder.path / entry.name
                 yield Finding(path, entry.size_bytes, inspector.problem_of(path, deep=deep))
+            elif entry.name.lower().endswith(".parquet"):
+                yield Finding(path, entry.size_bytes, CorruptFileError(path, _RENAMED))
 
 
 class _Inspector:
@@ -67,6 +78,8 @@ class _Inspector:
                 self._read_end(path)
         except FileNotFoundError:  # merged into another file a moment ago
             return None
+        except ObjectStoreError:  # says nothing about the file
+            raise
         except FeatureCacheError as error:
             return error
         return None
@@ -89,10 +102,10 @@ class _Inspector:
 
 def _check_features(path: Location, features: Features, *, like: Features) -> None:
     if features.shape[1:] != like.shape[1:] or features.dtype != like.dtype:
-        raise CorruptFileError(
-            path,
-            f"it holds {features.dtype} features of width {features.shape[1]}, the first file of "
-            f"its folder {like.dtype} of width {like.shape[1]}",
+        raise WrongSchemaError(
+            f"{path} holds {features.dtype} features of width {features.shape[1]}, the first file "
+            f"of its folder {like.dtype} of width {like.shape[1]}: one of the two strayed here, and "
+            "nothing tells which; move that sort away"
         )
     bad = int((~np.isfinite(features).all(axis=1)).sum())
     if bad:

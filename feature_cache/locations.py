@@ -1,10 +1,10 @@
 """Where things lie at rest: below a folder of this machine, or below a prefix in an object store."""
 
-from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from feature_cache.errors import InvalidRootError
+from feature_cache.paths import Location, ObjectPath
 
 __all__ = ["OBJECT_STORES", "Location", "ObjectPath", "locate"]
 
@@ -12,52 +12,8 @@ OBJECT_STORES = ("s3", "gs", "abfs", "abfss")
 """The schemes of URLs that a root may have; pyarrow brings a client for each."""
 
 
-@dataclass(frozen=True, order=True)
-class ObjectPath:
-    """A name in an object store, which joins like a `pathlib.Path`.
-
-    Attributes:
-        store: Scheme and bucket, as `s3://bucket`.
-        key: The rest, with single slashes inside and none at the ends.
-        options: What the client has to know beyond that, as `?endpoint_override=127.0.0.1:9000`.
-    """
-
-    store: str
-    key: str
-    options: str = ""
-
-    def __truediv__(self, name: str) -> "ObjectPath":
-        """The name below this one."""
-        return replace(self, key=f"{self.key}/{name}" if self.key else name)
-
-    def __str__(self) -> str:
-        """As a person reads it; the options do not help them."""
-        return f"{self.store}/{self.key}"
-
-    @property
-    def url(self) -> str:
-        """What `locate` turns into this path."""
-        return f"{self}{self.options}"
-
-    @property
-    def name(self) -> str:
-        """The last part."""
-        return self.key.rpartition("/")[2]
-
-    @property
-    def stem(self) -> str:
-        """The last part without its last suffix."""
-        head, dot, _ = self.name.rpartition(".")
-        return head if dot else self.name
-
-    @property
-    def parent(self) -> "ObjectPath":
-        """All but the last part."""
-        return replace(self, key=self.key.rpartition("/")[0])
-
-
-Location = Path | ObjectPath
-"""A file or folder at rest; both kinds have `/`, `name`, `stem` and `parent`."""
+_SECRETS = ("secret", "password", "token", "key", "sig")
+"""Words in the names of options that hold secrets, or sign for them."""
 
 
 def locate(root: str | Location) -> Location:
@@ -73,28 +29,57 @@ def locate(root: str | Location) -> Location:
     if isinstance(root, ObjectPath):
         return root
     if isinstance(root, Path) or "://" not in root:
-        return Path(root).expanduser().resolve()
-    parts = urlsplit(root)
+        return _folder(Path(root))
+    parts = _split(root)
     if parts.scheme == "file":
-        return Path(parts.path).resolve()
-    _check(root)
+        return _folder_of(parts)
+    _check(parts)
     key = "/".join(part for part in parts.path.split("/") if part)
     options = f"?{parts.query}" if parts.query else ""
     return ObjectPath(f"{parts.scheme}://{parts.netloc}", key, options)
 
 
-def _check(url: str) -> None:
-    parts = urlsplit(url)
+def _folder(path: Path) -> Path:
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError as error:  # ~somebody, whom this machine does not know
+        raise InvalidRootError(f"{str(path)!r} names no folder: {error}") from error
+
+
+def _folder_of(parts: SplitResult) -> Path:
+    if parts.netloc not in {"", "localhost"} or not parts.path or parts.query or parts.fragment:
+        raise InvalidRootError(
+            f"{parts.geturl()!r} names no folder of this machine: write file:///folder, with three "
+            "slashes, or the plain path"
+        )
+    return Path(unquote(parts.path)).resolve()
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise InvalidRootError(f"a root's URL is malformed: {error}") from error
+
+
+def _check(parts: SplitResult) -> None:
     if parts.scheme not in OBJECT_STORES:
         raise InvalidRootError(
             f"a root is a folder or a URL with one of {', '.join(OBJECT_STORES)}, found scheme "
             f"{parts.scheme!r}: write for example s3://bucket/prefix"
         )
-    if parts.password is not None or "secret" in parts.query:
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    if parts.password is not None or any(_is_secret(name) for name, _ in options):
         # The URL is not repeated: it would carry the secret into logs.
         raise InvalidRootError(
             "a root's URL holds a secret, and roots are shown in logs and pages: give the secret "
             "by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
         )
     if not parts.netloc or ".." in parts.path.split("/") or parts.fragment:
-        raise InvalidRootError(f"{url!r} names no bucket and prefix: write s3://bucket/prefix")
+        raise InvalidRootError(
+            f"{parts.geturl()!r} names no bucket and prefix: write s3://bucket/prefix"
+        )
+
+
+def _is_secret(option: str) -> bool:
+    return any(word in option.lower() for word in _SECRETS)

@@ -1,6 +1,7 @@
 """Objects in a store that puts each in one step: S3 and its like, through pyarrow's clients."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -10,18 +11,21 @@ from pyarrow import fs
 
 from feature_cache.errors import ObjectStoreError
 from feature_cache.listing import Entry
-from feature_cache.locations import ObjectPath
+from feature_cache.paths import ObjectPath
 
 __all__ = [
     "is_folder",
     "list_entries",
     "list_folders",
     "move",
-    "open_file",
     "place",
     "read",
+    "read_end",
     "remove",
 ]
+
+# An object below 10 MB is put by a single request, not by the three of an upload in parts.
+_ONE_REQUEST = "allow_delayed_open"
 
 
 def place(path: ObjectPath, content: pa.Buffer) -> None:
@@ -33,29 +37,34 @@ def place(path: ObjectPath, content: pa.Buffer) -> None:
     Raises:
         ObjectStoreError: The store refused.
     """
-    with _named(path), _client(path).open_output_stream(_inside(path)) as stream:
-        stream.write(content)
+    # Leaving a stream by an exception completes the upload with what was written so far. Ctrl-C
+    # reaches the main thread alone: another one brings to its end what it began.
+    with _named(path), ThreadPoolExecutor(1) as pool:
+        # Interrupted while its thread starts, a pool forgets to wait for it: start it with nothing.
+        pool.submit(int).result()
+        pool.submit(_put, path, content).result()
 
 
 def read(path: ObjectPath) -> pa.Buffer:
-    """The bytes of an object."""
-    with open_file(path) as file:
-        return file.read_buffer()
-
-
-def open_file(path: ObjectPath) -> Any:
-    """An object opened for reading parts of it.
+    """The bytes of an object.
 
     Raises:
         FileNotFoundError: There is no such object.
         ObjectStoreError: The store refused.
     """
-    with _named(path):
-        return _client(path).open_input_file(_inside(path))
+    with _named(path), _client(path).open_input_file(_inside(path)) as file:
+        return file.read_buffer()
+
+
+def read_end(path: ObjectPath, size_bytes: int) -> pa.Buffer:
+    """The last bytes of an object, fewer where it is shorter; raises as `read`."""
+    with _named(path), _client(path).open_input_file(_inside(path)) as file:
+        file.seek(max(0, file.size() - size_bytes))
+        return file.read_buffer()
 
 
 def list_entries(folder: ObjectPath) -> list[Entry]:
-    """The objects directly below a prefix; none where there is none."""
+    """The objects directly below a prefix; none where there is none, not even a bucket."""
     return [
         Entry(found.base_name, found.size, found.mtime.timestamp() if found.mtime else 0.0)
         for found in _list(folder)
@@ -87,6 +96,11 @@ def remove(path: ObjectPath) -> None:
         _client(path).delete_file(_inside(path))
 
 
+def _put(path: ObjectPath, content: pa.Buffer) -> None:
+    with _client(path).open_output_stream(_inside(path)) as stream:
+        stream.write(content)
+
+
 def _list(folder: ObjectPath) -> list[Any]:
     selector = fs.FileSelector(_inside(folder), allow_not_found=True)
     with _named(folder):
@@ -105,6 +119,8 @@ def _client(path: ObjectPath) -> Any:
 
 @cache
 def _opened(store: str, options: str) -> tuple[Any, str]:
+    if store.startswith("s3:") and _ONE_REQUEST not in options:
+        options += f"{'&' if options else '?'}{_ONE_REQUEST}=true"
     try:
         client, bucket = fs.FileSystem.from_uri(f"{store}/{options}")
     except (pa.ArrowException, OSError) as error:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -18,10 +19,13 @@ from feature_cache.errors import (
     WrongSchemaError,
 )
 from feature_cache.files import FORMAT_KEY, FORMAT_VERSION, KIND_KEY, OWNER_KEY, check_digest
-from feature_cache.locations import Location
+from feature_cache.paths import Location
 from feature_cache.schemas import conform
 
 __all__ = ["StoredFile", "open_file", "read_footer", "read_table"]
+
+_END_BYTES = 2**16
+"""Holds the footer of a million features; a longer one takes a second look."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class StoredFile:
     parquet: Any
     size_bytes: int
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """Its columns, without the metadata of the format."""
         return self.parquet.schema_arrow.remove_metadata()
@@ -50,16 +54,31 @@ class StoredFile:
             WrongSchemaError: A column that was asked for does not exist.
             CorruptFileError: The rows cannot be decoded.
         """
+        names = self.schema.names if columns is None else list(columns)
+        self.check_has(*names)
+        with _damage_named(self.path):
+            # Files are read in parallel; threads within one only get into each other's way.
+            table = self.parquet.read(columns=names, use_threads=False)
+        return table.select(names).replace_schema_metadata()
+
+    def check_has(self, *columns: str) -> None:
+        """Raise WrongSchemaError unless it has these columns."""
         known = self.schema.names
-        names = known if columns is None else list(columns)
-        absent = sorted(set(names) - set(known))
+        absent = sorted(set(columns) - set(known))
         if absent:
             raise WrongSchemaError(
                 f"{self.path} has no column {', '.join(absent)}: it has {', '.join(known)}"
             )
+
+    def read_in_parts(self, column: str, *, rows: int) -> Iterator[pa.Array]:
+        """One column from top to bottom, so many rows at a time: memory holds one part of it.
+
+        Raises:
+            CorruptFileError: The rows cannot be decoded.
+        """
         with _damage_named(self.path):
-            table = self.parquet.read(columns=names)
-        return table.select(names).replace_schema_metadata()
+            for batch in self.parquet.iter_batches(rows, columns=[column], use_threads=False):
+                yield batch.column(0)
 
     def read_as(self, schema: pa.Schema) -> pa.Table:
         """Its rows with just the columns of `schema`; those it lacks and may lack are null.
@@ -109,10 +128,15 @@ def read_footer(path: Location, *, kind: str, owner: str = "") -> pa.Schema:
     """The schema a file declares, from its last bytes alone: quick, and no proof of the rest.
 
     Raises:
-        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: As `open_file`.
+        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError, FileNotFoundError: As
+            `open_file`.
     """
-    with storage.open_file(path) as file, _damage_named(path):
-        schema = pq.ParquetFile(file).schema_arrow
+    end = storage.read_end(path, _END_BYTES)
+    length = int.from_bytes(bytes(end)[-8:-4], "little") + 8
+    if length > end.size:
+        end = storage.read_end(path, length)
+    with _damage_named(path):
+        schema = pq.ParquetFile(pa.BufferReader(end)).schema_arrow
     _check_declaration(path, schema.metadata or {}, kind=kind, owner=owner)
     return schema.remove_metadata()
 
@@ -121,10 +145,9 @@ def read_footer(path: Location, *, kind: str, owner: str = "") -> pa.Schema:
 def _damage_named(path: Location) -> Iterator[None]:
     try:
         yield
+    except (MemoryError, pa.ArrowCancelled):  # pyarrow's own, and no fault of the file
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        # With a number it is the system's word (too many open files), not the file's fault.
-        if getattr(error, "errno", None) is not None:
-            raise
         raise CorruptFileError(path, str(error)) from error
 
 

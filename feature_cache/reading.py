@@ -1,6 +1,7 @@
 """Reading all files of a folder, and what becomes of those that cannot be trusted."""
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -8,15 +9,23 @@ from typing import TypeVar
 import pyarrow as pa
 
 from feature_cache import storage
-from feature_cache.errors import CorruptFileError, FeatureCacheError, NewerFormatError
-from feature_cache.files import digest_of, list_files
-from feature_cache.locations import Location
+from feature_cache.errors import (
+    CorruptFileError,
+    FeatureCacheError,
+    NewerFormatError,
+    ObjectStoreError,
+)
+from feature_cache.files import digest_of, is_final
+from feature_cache.listing import Entry
 from feature_cache.opening import StoredFile, open_file
+from feature_cache.paths import Location, ObjectPath
 
 __all__ = ["DAMAGED_SUFFIX", "OnDamage", "each_file", "read_tables", "refuse", "set_aside"]
 
 DAMAGED_SUFFIX = ".damaged"
-_AHEAD = 2  # files being read and digested while another is used; each may hold 128 MiB
+_SMALL_BYTES = 2**20
+_MOST_AHEAD = 8  # files being read, digested and decoded while another is used
+_LARGE_AHEAD = 2  # of which large; such a one takes some 300 MiB meanwhile
 
 _Result = TypeVar("_Result")
 OnDamage = Callable[[Location, FeatureCacheError], None]
@@ -55,11 +64,12 @@ def each_file(
 ) -> Iterator[_Result]:
     """What `use` makes of every verified file of a folder, in the order of their names.
 
-    A file that vanishes meanwhile has been merged into another, so the folder is looked at again.
+    A file that vanishes meanwhile has been merged into another, and a listing may show neither. So
+    the folder is looked at again until there is nothing new; what came meanwhile comes last.
 
     Args:
         folder: It may be missing.
-        use: Takes one file; may raise a FeatureCacheError about it.
+        use: Takes one file, in any thread; may raise a FeatureCacheError about it.
         kind: What the rows must be.
         owner: Whose they must be.
         on_damage: Told of every file that cannot be used; it raises, or the file is passed over.
@@ -67,22 +77,26 @@ def each_file(
     Raises:
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError, WrongSchemaError: By
             way of `on_damage`.
+        ObjectStoreError: The store does not answer: never a reason to give up a file.
     """
+
+    def open_and_use(path: Location) -> _Result:
+        return use(open_file(path, kind=kind, owner=owner))
+
     seen: set[str] = set()
-    while fresh := [path for path in list_files(folder) if path.name not in seen]:
-        vanished = False
-        for path, opening in _open_ahead(fresh, kind=kind, owner=owner):
-            seen.add(path.name)
+    while fresh := [each for each in _list(folder) if each.name not in seen]:
+        seen.update(entry.name for entry in fresh)
+        for path, using in _ahead(folder, fresh, open_and_use):
             try:
-                result = use(opening.result())
+                result = using.result()
             except FileNotFoundError:
-                vanished = True
+                continue
+            except ObjectStoreError:  # says nothing about the file
+                raise
             except FeatureCacheError as error:
                 on_damage(path, error)
             else:
                 yield result
-        if not vanished:
-            return
 
 
 def read_tables(
@@ -115,26 +129,54 @@ def read_tables(
     return pa.concat_tables([schema.empty_table(), *found])
 
 
-def _open_ahead(
-    paths: list[Location], *, kind: str, owner: str
-) -> Iterator[tuple[Location, "Future[StoredFile]"]]:
-    """Each file with its opening, of which a few are under way at any time."""
-    with ThreadPoolExecutor(_AHEAD) as pool:
-        waiting: list[tuple[Location, Future[StoredFile]]] = []
+def _list(folder: Location) -> list[Entry]:
+    return [entry for entry in storage.list_entries(folder) if is_final(entry.name)]
+
+
+def _ahead(
+    folder: Location, entries: list[Entry], work: Callable[[Location], _Result]
+) -> Iterator[tuple[Location, "Future[_Result]"]]:
+    """Each file with the work on it, of which a little is under way at any time."""
+    with ThreadPoolExecutor(_MOST_AHEAD) as pool:
+        waiting: deque[tuple[Entry, Future[_Result]]] = deque()
         try:
-            for path in paths:
-                waiting.append((path, pool.submit(open_file, path, kind=kind, owner=owner)))
-                if len(waiting) > _AHEAD:
-                    yield waiting.pop(0)
+            for entry in entries:
+                waiting.append((entry, _begin(pool, work, folder, entry)))
+                if _is_enough([each for each, _ in waiting]):
+                    first, using = waiting.popleft()
+                    yield folder / first.name, using
             while waiting:
-                yield waiting.pop(0)
+                first, using = waiting.popleft()
+                yield folder / first.name, using
         finally:
-            for _, opening in waiting:
-                opening.cancel()
+            for _, using in waiting:
+                using.cancel()
+
+
+def _begin(
+    pool: ThreadPoolExecutor,
+    work: Callable[[Location], _Result],
+    folder: Location,
+    entry: Entry,
+) -> "Future[_Result]":
+    if isinstance(folder, ObjectPath) or entry.size_bytes > _SMALL_BYTES:
+        return pool.submit(work, folder / entry.name)
+    # Threads would spend more on taking turns than on a small file of this machine.
+    done: Future[_Result] = Future()
+    try:
+        done.set_result(work(folder / entry.name))
+    except (OSError, FeatureCacheError) as error:
+        done.set_exception(error)
+    return done
+
+
+def _is_enough(under_way: list[Entry]) -> bool:
+    large = sum(entry.size_bytes > _SMALL_BYTES for entry in under_way)
+    return large > _LARGE_AHEAD or len(under_way) > _MOST_AHEAD
 
 
 def _is_intact(aside: Location, digest: str) -> bool:
     try:
         return digest_of(aside) == digest
-    except FileNotFoundError:
+    except (FileNotFoundError, CorruptFileError):  # gone, or a folder, pipe or link
         return False

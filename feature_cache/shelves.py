@@ -9,16 +9,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_cache.errors import FeatureCacheError, WrongSchemaError
+from feature_cache.errors import FeatureCacheError, ObjectStoreError, WrongSchemaError
 from feature_cache.files import list_files, write_table
-from feature_cache.locations import Location
 from feature_cache.opening import StoredFile, read_footer
+from feature_cache.paths import Location
 from feature_cache.reading import OnDamage, each_file, refuse
-from feature_cache.vectors import Features, check_feature_type, feature_type, from_column, to_column
+from feature_cache.vectors import Features, check_feature_type, copy_rows, feature_type, to_column
 
 __all__ = ["VIEW", "Shelf"]
 
 VIEW = pa.field("view", pa.int16(), nullable=False)
+
+_ROWS_AT_ONCE = 2**16
+"""Keys are sought among so many rows at a time: each time costs a look at all that are wanted."""
+
+_BYTES_AT_ONCE = 2**22
+"""Decoded and copied while in the processor's caches; large buffers cost more than the work."""
 
 _Result = TypeVar("_Result")
 
@@ -54,11 +60,9 @@ class Shelf:
 
     def holds(self, keys: pa.Array, *, views: Sequence[int]) -> npt.NDArray[np.bool_]:
         """Which views of the n keys have a feature, as a mask `[len(views), n]`."""
-        found = np.zeros((len(views), len(keys)), dtype=np.bool_)
-        for table in self._each(lambda file: file.read_as(self._key_schema)):
-            for place, view in enumerate(views):
-                found[place] |= self._rows_of(table, keys, view=view) >= 0
-        return found
+        stored = self.keys()
+        held = [self._rows_of(stored, keys, view=view) >= 0 for view in views]
+        return np.array(held, np.bool_).reshape(len(views), len(keys))
 
     def gather(self, keys: pa.Array, *, view: int) -> tuple[Features, npt.NDArray[np.bool_]]:
         """The features `[n, d]` of n keys, and the mask `[n]` of those that were found.
@@ -66,34 +70,39 @@ class Shelf:
         A row that was not found is undefined. Memory holds the answer and a few files at a time.
 
         Raises:
-            WrongSchemaError: Two files hold features of different width or precision.
+            WrongSchemaError: Two files hold features of different width or precision. By way of
+                `on_damage`, and about the second of them.
         """
         answer, found = np.empty((len(keys), 0), np.float32), np.zeros(len(keys), np.bool_)
-        for rows, features, path in self._each(lambda file: self._find(file, keys, view=view)):
+        at_least = min(len(keys) // 8, _ROWS_AT_ONCE)
+        for files in _together(self._each(self._with_keys), at_least=at_least):
             if not answer.shape[1]:
-                answer = np.empty((len(keys), features.shape[1]), features.dtype)
-            _check_alike(features, answer, path)
-            fresh = (rows >= 0) & ~found
-            if fresh.all():
-                np.take(features, rows, axis=0, out=answer)
-            elif fresh.any():
-                answer[fresh] = features[rows[fresh]]
-            found |= fresh
+                kind = files[0][0].schema.field("feature").type
+                answer = np.empty((len(keys), kind.list_size), kind.value_type.to_pandas_dtype())
+            stored = pa.concat_tables([each for _, each in files])
+            rows, places = self._places_of(stored, keys, np.flatnonzero(~found), view=view)
+            start = 0
+            for file, own in files:
+                part = slice(*np.searchsorted(rows, [start, start + own.num_rows]))
+                if self._copied(file, rows[part] - start, places[part], to=answer):
+                    found[places[part]] = True
+                start += own.num_rows
         return answer, found
 
     def feature_type(self) -> pa.DataType | None:
         """The Arrow type of the features as the first file declares it; None on an empty shelf."""
-        for path in list_files(self.folder):
-            try:
-                schema = read_footer(path, kind=self.kind, owner=self.owner)
-            except FileNotFoundError:  # merged into another file, which comes later or was read
-                continue
-            except FeatureCacheError as error:
-                self.on_damage(path, error)
-                continue
-            kind = schema.field("feature").type if "feature" in schema.names else pa.null()
-            check_feature_type(kind)
-            return kind
+        seen: set[str] = set()
+        while fresh := [path for path in list_files(self.folder) if path.name not in seen]:
+            for path in fresh:
+                seen.add(path.name)
+                try:
+                    return self._declared_type(path)
+                except FileNotFoundError:  # merged into another
+                    continue
+                except ObjectStoreError:  # says nothing about the file
+                    raise
+                except FeatureCacheError as error:
+                    self.on_damage(path, error)
         return None
 
     def keys(self, *, progress: Callable[[int], None] | None = None) -> pa.Table:
@@ -116,11 +125,44 @@ class Shelf:
             self.folder, use, kind=self.kind, owner=self.owner, on_damage=self.on_damage
         )
 
-    def _find(
-        self, file: StoredFile, keys: pa.Array, *, view: int
-    ) -> tuple[npt.NDArray[np.int64], Features, Location]:
-        rows = self._rows_of(file.read_as(self._key_schema), keys, view=view)
-        return rows, from_column(file.read(["feature"]).column(0)), file.path
+    def _with_keys(self, file: StoredFile) -> tuple[StoredFile, pa.Table]:
+        file.check_has("feature")
+        check_feature_type(file.schema.field("feature").type)
+        return file, file.read_as(self._key_schema)
+
+    def _copied(
+        self,
+        file: StoredFile,
+        rows: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+        *,
+        to: Features,
+    ) -> bool:
+        """Whether the rows of a file could be copied to their places."""
+        try:
+            _check_alike(file, to)
+            if len(rows):
+                at_a_time = max(1, _BYTES_AT_ONCE // to[:1].nbytes)
+                copy_rows(file.read_in_parts("feature", rows=at_a_time), rows, places, to=to)
+        except FeatureCacheError as error:
+            self.on_damage(file.path, error)
+            return False
+        return True
+
+    def _declared_type(self, path: Location) -> pa.DataType:
+        schema = read_footer(path, kind=self.kind, owner=self.owner)
+        kind = schema.field("feature").type if "feature" in schema.names else pa.null()
+        check_feature_type(kind)
+        return kind
+
+    def _places_of(
+        self, table: pa.Table, keys: pa.Array, places: npt.NDArray[np.int64], *, view: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The rows that are sought at some places of the keys, ascending, each with its place."""
+        rows = self._rows_of(table, keys.take(pa.array(places)), view=view)
+        held = np.flatnonzero(rows >= 0)
+        order = held[np.argsort(rows[held], kind="stable")]
+        return rows[order], places[order]
 
     def _rows_of(self, table: pa.Table, keys: pa.Array, *, view: int) -> npt.NDArray[np.int64]:
         """The row of each key in a file, -1 where the file does not hold it."""
@@ -134,9 +176,26 @@ class Shelf:
         return located
 
 
-def _check_alike(features: Features, answer: Features, path: Location) -> None:
-    if features.shape[1:] != answer.shape[1:] or features.dtype != answer.dtype:
+def _together(
+    files: Iterator[tuple[StoredFile, pa.Table]], *, at_least: int
+) -> Iterator[list[tuple[StoredFile, pa.Table]]]:
+    """Neighbours with so many rows together, so that keys are not sought file by file."""
+    waiting: list[tuple[StoredFile, pa.Table]] = []
+    n_rows = 0
+    for file, keys in files:
+        waiting.append((file, keys))
+        n_rows += keys.num_rows
+        if n_rows >= at_least:
+            yield waiting
+            waiting, n_rows = [], 0
+    if waiting:
+        yield waiting
+
+
+def _check_alike(file: StoredFile, answer: Features) -> None:
+    kind = file.schema.field("feature").type
+    if kind.list_size != answer.shape[1] or kind.value_type.to_pandas_dtype() != answer.dtype:
         raise WrongSchemaError(
-            f"{path} holds {features.dtype} features of width {features.shape[1]}, the files "
+            f"{file.path} holds {kind.value_type} features of width {kind.list_size}, the files "
             f"before it {answer.dtype} of width {answer.shape[1]}: delete one of the two sorts"
         )

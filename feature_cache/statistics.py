@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from feature_cache import storage
 from feature_cache.files import is_final
-from feature_cache.locations import Location
+from feature_cache.paths import Location
 from feature_cache.shelves import Shelf
 
 __all__ = ["FeatureStatistics", "count_distinct", "summarise"]

@@ -1,23 +1,23 @@
 """One set of words for both kinds of places: a folder of this machine and an object store."""
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from feature_cache import durable, objects
 from feature_cache.listing import Entry
-from feature_cache.locations import Location, ObjectPath
+from feature_cache.paths import Location, ObjectPath
 
 __all__ = [
     "is_folder",
     "list_entries",
     "list_folders",
     "move_aside",
-    "open_file",
     "place",
     "read",
+    "read_end",
     "remove",
+    "settle",
 ]
 
 
@@ -34,13 +34,21 @@ def read(path: Location) -> pa.Buffer:
     return durable.read(path) if isinstance(path, Path) else objects.read(path)
 
 
-def open_file(path: Location) -> Any:
-    """A pyarrow file for reading parts of what lies at `path`."""
-    return durable.open_file(path) if isinstance(path, Path) else objects.open_file(path)
+def read_end(path: Location, size_bytes: int) -> pa.Buffer:
+    """The last bytes at `path`, at most so many; FileNotFoundError where there are none."""
+    if isinstance(path, Path):
+        return durable.read_end(path, size_bytes)
+    return objects.read_end(path, size_bytes)
+
+
+def settle(path: Location) -> None:
+    """Make sure that what another writer just put at `path` survives a power cut, too."""
+    if isinstance(path, Path):
+        durable.sync_folder(path.parent)
 
 
 def list_entries(folder: Location) -> list[Entry]:
-    """The files directly in a folder, sorted by name; none where there is no folder."""
+    """What lies directly in a folder, sorted by name; nothing where there is no folder."""
     found = (
         durable.list_entries(folder) if isinstance(folder, Path) else objects.list_entries(folder)
     )

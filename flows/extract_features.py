@@ -5,11 +5,12 @@ from typing import Annotated
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from clip_adapter.encoders import Precision, parse_model_name
+from clip_adapter.encoders import Precision
 from clip_adapter.images import Augmentation, ResizeMode
 from clip_adapter.settings import Settings
 from tasks.devices import choose_device
 from tasks.encode_dataset import encode_dataset
+from tasks.imported_features import check_encoding
 from tasks.index_dataset import index_dataset
 from tasks.references import EncodedDataset, Encoding
 
@@ -19,7 +20,7 @@ __all__ = ["extract_features"]
 @flow(name="extract-features", result_serializer="json")
 def extract_features(
     dataset: str = "digits",
-    model: str = "glyphs",
+    model: str | None = None,
     *,
     images: str | None = None,
     root: str | None = None,
@@ -35,8 +36,9 @@ def extract_features(
     """Index a dataset and encode the images and prompts the cache lacks.
 
     Args:
-        dataset: digits, eurosat or imagefolder:PATH.
-        model: glyphs, ARCHITECTURE:TAG, ARCHITECTURE:PATH, hf-hub:ORG/REPO or local-dir:FOLDER.
+        dataset: digits, eurosat, imagefolder:PATH, or features:NAME of imported features.
+        model: glyphs, ARCHITECTURE:TAG, ARCHITECTURE:PATH, hf-hub:ORG/REPO or local-dir:FOLDER;
+            glyphs by default, and none for imported features.
         images: the folder of this dataset, instead of one in `data`.
         root: the folder or URL of everything at rest; else CLIP_ADAPTER_ROOT.
         data: the folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.
@@ -48,7 +50,6 @@ def extract_features(
         processes: load images in so many processes; 0 for threads.
         max_bad_fraction: fail if more of the files than this are unreadable.
     """
-    parse_model_name(model)
     encoding = Encoding(
         model=model,
         device=choose_device(device),
@@ -58,6 +59,7 @@ def extract_features(
         augmentation=augmentation,
         processes=processes,
     )
+    check_encoding(dataset, encoding, images=images)
     places = Settings.of(root=root, data=data)
     indexed = index_dataset(
         dataset,

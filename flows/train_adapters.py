@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from clip_adapter.encoders import Precision, parse_model_name
+from clip_adapter.encoders import Precision
 from clip_adapter.images import ResizeMode
 from clip_adapter.methods import create_method
 from clip_adapter.settings import Settings
 from tasks.devices import choose_device
 from tasks.encode_dataset import encode_dataset
+from tasks.imported_features import check_encoding
 from tasks.index_dataset import index_dataset
 from tasks.plans import check_splits
 from tasks.publish_leaderboard import publish_leaderboard
@@ -36,7 +37,7 @@ class Trained:
 @flow(name="train-adapters", result_serializer="json")
 def train_adapters(
     dataset: str = "digits",
-    model: str = "glyphs",
+    model: str | None = None,
     *,
     methods: list[str] = ["zero-shot", "linear-probe", "clip-adapter"],  # noqa: B006  # a flow's defaults are shown as JSON and never changed
     shots: list[Shots] = [1, 2, 4, 8, 16],  # noqa: B006  # the same
@@ -54,8 +55,9 @@ def train_adapters(
     """Train every method at every shot and seed; what is on record is not trained again.
 
     Args:
-        dataset: digits, eurosat or imagefolder:PATH.
-        model: glyphs, ARCHITECTURE:TAG, ARCHITECTURE:PATH, hf-hub:ORG/REPO or local-dir:FOLDER.
+        dataset: digits, eurosat, imagefolder:PATH, or features:NAME of imported features.
+        model: glyphs, ARCHITECTURE:TAG, ARCHITECTURE:PATH, hf-hub:ORG/REPO or local-dir:FOLDER;
+            glyphs by default, and none for imported features.
         methods: zero-shot, linear-probe, clip-adapter.
         shots: labelled images a class.
         seeds: one few-shot choice, initialisation and visiting order each.
@@ -71,8 +73,9 @@ def train_adapters(
     """
     for method in {*methods, *(settings or {})}:
         create_method(method, (settings or {}).get(method))
-    parse_model_name(model)
     device = choose_device(device)
+    encoding = Encoding(model=model, device=device, precision=precision, resize=resize)
+    check_encoding(dataset, encoding, images=images)
     places = Settings.of(root=root, data=data)
     indexed = index_dataset(
         dataset,
@@ -82,7 +85,6 @@ def train_adapters(
         max_bad_fraction=max_bad_fraction,
     )
     check_splits(indexed, shots=shots, seeds=seeds)
-    encoding = Encoding(model=model, device=device, precision=precision, resize=resize)
     encoded = encode_dataset(indexed, encoding)
     get_run_logger().info(encoded.summary)
     runs = train_methods(

@@ -10,6 +10,7 @@ from clip_adapter.images import WantedViews, load_ahead
 from feature_cache import FeatureStore, compact_folder, stored_folders
 from tasks.damage import set_aside_and_say
 from tasks.feature_writer import FeatureWriter
+from tasks.imported_features import imported_features
 from tasks.progress import track
 from tasks.references import EncodedDataset, Encoding, IndexedDataset
 from tasks.stored_indexes import read_index
@@ -24,7 +25,8 @@ FILES_WORTH_MERGING = 16
 def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDataset:
     """Encode what the cache lacks; what it holds is never encoded again.
 
-    A file of features that cannot be trusted is set aside, and what it held encoded again.
+    Imported features are only looked for. A file of features that cannot be trusted is set aside,
+    and what it held encoded again.
 
     Args:
         dataset: an indexed dataset.
@@ -33,9 +35,13 @@ def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDatase
     Raises:
         EncoderError: the model cannot be loaded.
         ChangedImageError: an image file changed or vanished after it was indexed.
+        BrokenFeaturesError: the model makes infinity or NaN of an image.
+        IncompleteImportError: imported features are not all there.
     """
+    if dataset.is_imported:
+        return imported_features(dataset)
     encoder = load_encoder(
-        encoding.model,
+        encoding.model_name,
         device=encoding.device,
         precision=encoding.precision,
         resize=encoding.resize,
@@ -46,7 +52,9 @@ def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDatase
 def encode_with(encoder: Encoder, dataset: IndexedDataset, encoding: Encoding) -> EncodedDataset:
     """The same with an encoder that is loaded already, as `encoding` says."""
     store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=set_aside_and_say)
-    store.describe({**encoder.identity.fields(), "model": encoding.model})
+    store.description()  # says what is damaged; writing would only put it right in silence
+    about = {"model": encoding.model_name, "logit_scale": repr(encoder.logit_scale)}
+    store.describe({**encoder.identity.fields(), **about})
     index = read_index(dataset)
     paths = dict(zip(index.image_sha256, index.paths, strict=True))
     missing = store.missing_views(list(paths), views=encoding.view_numbers)
@@ -60,7 +68,7 @@ def encode_with(encoder: Encoder, dataset: IndexedDataset, encoding: Encoding) -
     _merge_small_files(store)
     return EncodedDataset(
         dataset=dataset,
-        model=encoding.model,
+        model=encoding.model_name,
         encoder=encoder.fingerprint,
         precision=encoding.precision,
         logit_scale=encoder.logit_scale,

@@ -2,22 +2,34 @@
 
 import time
 from collections.abc import Callable
+from itertools import chain, compress
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from clip_adapter.encoders import Encoder
+from clip_adapter.errors import ClipAdapterError
 from clip_adapter.images import LoadedViews
 from feature_cache import FeatureStore
 
-__all__ = ["FeatureWriter"]
+__all__ = ["BrokenFeaturesError", "FeatureWriter"]
 
 WRITE_EVERY_SECONDS = 2.0
 """What a crash can lose, or one batch if that takes longer."""
 
 ROWS_A_FILE = 4096
+
+
+class BrokenFeaturesError(ClipAdapterError, ArithmeticError):
+    """An encoder that makes infinity or NaN of an image."""
+
+
+class _Key(NamedTuple):
+    image_sha256: bytes
+    view: int
+    path: str
 
 
 class FeatureWriter:
@@ -30,9 +42,10 @@ class FeatureWriter:
         self, encoder: Encoder, store: FeatureStore, advance: Callable[[float], None]
     ) -> None:
         self._encoder, self._store, self._advance = encoder, store, advance
-        self._keys: list[tuple[bytes, int]] = []
+        self._keys: list[_Key] = []
         self._pixels: list[UInt8[np.ndarray, "h w 3"]] = []
-        self._features: list[Float[np.ndarray, "n d"]] = []
+        # Together, so that no interruption can part features from what they are features of.
+        self._encoded: list[tuple[list[_Key], Float[np.ndarray, "n d"]]] = []
         self._last_write = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -45,13 +58,16 @@ class FeatureWriter:
         traceback: TracebackType | None,
     ) -> None:
         """Encode and store the rest; what is encoded already is stored whatever has happened."""
-        if error is None and self._pixels:
-            self._encode(len(self._pixels))
-        self._write()
+        try:
+            if error is None and self._pixels:
+                self._encode(len(self._pixels))
+        finally:
+            self._write()
 
     def add(self, loaded: LoadedViews) -> None:
         """Take the views of one image."""
-        self._keys += [(loaded.wanted.image_sha256, view) for view in loaded.wanted.views]
+        wanted = loaded.wanted
+        self._keys += [_Key(wanted.image_sha256, view, wanted.path) for view in wanted.views]
         self._pixels += list(loaded.pixels)
         while len(self._pixels) >= self._encoder.batch_size:
             self._encode(self._encoder.batch_size)
@@ -59,9 +75,15 @@ class FeatureWriter:
                 self._write()
 
     def _encode(self, size: int) -> None:
-        self._features.append(self._encoder.encode_images(np.stack(self._pixels[:size])))
-        del self._pixels[:size]
+        features = self._encoder.encode_images(np.stack(self._pixels[:size]))
+        keys = self._keys[:size]
+        finite = np.isfinite(features).all(axis=1)
+        # What came out right is kept, whatever the rest of the batch is like.
+        self._encoded.append((list(compress(keys, finite)), features[finite]))
+        del self._keys[:size], self._pixels[:size]
         self._advance(size)
+        if not finite.all():
+            raise BrokenFeaturesError(_explain(list(compress(keys, ~finite)), self._encoder.name))
 
     def _is_due(self) -> bool:
         waited = time.monotonic() - self._last_write
@@ -69,13 +91,23 @@ class FeatureWriter:
 
     @property
     def _n_encoded(self) -> int:
-        return sum(len(features) for features in self._features)
+        return sum(len(features) for _, features in self._encoded)
 
     def _write(self) -> None:
-        n = self._n_encoded
-        if n:
-            digests, views = zip(*self._keys[:n], strict=True)
-            self._store.append_images(digests, np.concatenate(self._features), view=views)
-            del self._keys[:n]
-            self._features.clear()
+        if self._encoded:
+            keys, features = zip(*self._encoded, strict=True)
+            rows = list(chain.from_iterable(keys))
+            if rows:
+                digests, views = [key.image_sha256 for key in rows], [key.view for key in rows]
+                self._store.append_images(digests, np.concatenate(features), view=views)
+            # Interrupted before this, the same rows are written again, as the same file.
+            self._encoded.clear()
         self._last_write = time.monotonic()
+
+
+def _explain(broken: list[_Key], model: str) -> str:
+    paths = list(dict.fromkeys(key.path for key in broken))
+    return (
+        f"{model} makes infinity or NaN of {len(paths)} images, the first is {paths[0]!r}: take another "
+        "precision, or remove the images if the picture is to blame; all others before are stored"
+    )

@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from clip_adapter.datasets import (
     GENERATED,
+    IMPORTED,
     DatasetIndex,
     ImageSource,
     KnownSizes,
@@ -17,6 +18,7 @@ from clip_adapter.datasets import (
 from clip_adapter.printable import printable
 from feature_cache import IndexStore, Location
 from tasks.damage import set_aside_and_say
+from tasks.imported_features import imported_index
 from tasks.progress import say, track
 from tasks.references import IndexedDataset
 from tasks.stored_indexes import known_sizes, write_index
@@ -38,7 +40,7 @@ def index_dataset(
     Every file is read and digested; one whose bytes an earlier index holds is not decoded again.
 
     Args:
-        dataset: a name `open_dataset` knows.
+        dataset: a name `open_dataset` knows, or features:NAME, whose index is there already.
         root: of everything at rest.
         data: the folder of dataset folders.
         images: this dataset's own folder, instead of one in `data`.
@@ -46,7 +48,10 @@ def index_dataset(
 
     Raises:
         DatasetError: if the dataset is not there, or too much of it is unreadable.
+        UnknownImportError: nothing was imported as NAME.
     """
+    if dataset.startswith(IMPORTED):
+        return imported_index(dataset.removeprefix(IMPORTED), root=root)
     # Pillow reports some hostile files to its log as well as by an exception.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # What we write ourselves belongs below the root, not among somebody's datasets.
@@ -55,6 +60,7 @@ def index_dataset(
     # An index that is set aside only costs time: this one is written in its stead.
     store = IndexStore(root, source.name, on_damage=set_aside_and_say)
     index = _build(source, max_bad_fraction=max_bad_fraction, known=known_sizes(store))
+    store.read_quarantine(index.fingerprint)  # says what is damaged before it is written over
     write_index(store, index)
     for file in index.quarantined[:5]:
         # A name may hold line breaks, which are let through elsewhere.

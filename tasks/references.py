@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from clip_adapter.encoders import Precision
+from clip_adapter.encoders import BUILT_IN, Precision
 from clip_adapter.images import Augmentation, ResizeMode, augmented_views
 from feature_cache import Location
 
@@ -24,6 +24,7 @@ class IndexedDataset:
         n_images: readable images.
         n_quarantined: files that are not used.
         n_leaked: distinct images that occur in both train and test.
+        is_imported: whether it consists of features made elsewhere; then `folder` means nothing.
     """
 
     root: Location
@@ -35,6 +36,7 @@ class IndexedDataset:
     n_images: int
     n_quarantined: int
     n_leaked: int
+    is_imported: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class Encoding:
     """With what a dataset is encoded, and which views of its images.
 
     Attributes:
-        model: a name `load_encoder` knows.
+        model: a name `load_encoder` knows; the built-in model when None.
         device: where to encode, in torch's spelling.
         precision: fp32, bf16 or fp16; another precision is another encoder.
         resize: the model's own way when None, else shortest (CLIP) or squash (CoOp).
@@ -54,7 +56,7 @@ class Encoding:
         ViewError: more views than there are.
     """
 
-    model: str
+    model: str | None = None
     device: str = "cpu"
     precision: Precision = "fp32"
     resize: ResizeMode | None = None
@@ -65,6 +67,11 @@ class Encoding:
     def __post_init__(self) -> None:
         """Refuse views that there are not, before anything is done."""
         _ = self.view_numbers
+
+    @property
+    def model_name(self) -> str:
+        """The model that encodes, chosen or not."""
+        return self.model or BUILT_IN
 
     @property
     def view_numbers(self) -> list[int]:
@@ -78,7 +85,7 @@ class EncodedDataset:
 
     Attributes:
         dataset: what was encoded.
-        model: the encoder's name as it was asked for.
+        model: the encoder's name as it was asked for, or the label of an imported one.
         encoder: its fingerprint.
         precision: of its arithmetic.
         logit_scale: its inverse temperature.

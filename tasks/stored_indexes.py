@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from clip_adapter.datasets import DatasetIndex, ImageSource, KnownSizes
 from feature_cache import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
@@ -46,7 +47,9 @@ def write_index(store: IndexStore, index: DatasetIndex) -> None:
 
 def known_sizes(store: IndexStore) -> KnownSizes:
     """Width and height of every image of the dataset's earlier indexes, by digest."""
-    digests, widths, heights = (column.to_pylist() for column in store.sizes().columns)
+    # Features imported under the dataset's name have no pixels: nobody decoded those images.
+    sizes = store.sizes().filter(pc.field("width") > 0)
+    digests, widths, heights = (column.to_pylist() for column in sizes.columns)
     return dict(zip(digests, zip(widths, heights, strict=True), strict=True))
 
 

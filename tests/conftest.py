@@ -1,18 +1,23 @@
 """What every room's tests lean on: a quiet machine of their own, a tiny encoder, small photos."""
 
 import json
+import logging
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:  # the scene is set before anything of the project is imported
+    from feature_cache import Location, ObjectPath
 
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -20,6 +25,12 @@ ENVIRONMENT = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+S3_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "hunter2",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
 }
 TINY_CLIP = {
     "embed_dim": 16,
@@ -37,13 +48,22 @@ TINY_PREPROCESSING = {
 PutPhotos = Callable[..., Path]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Set the scene before any module of the project, or Prefect, is imported."""
+def set_the_scene() -> str:
+    """Before Prefect or torch is imported, which read it then; returns the home of this session."""
     home = tempfile.mkdtemp(prefix="clip-adapter-tests-")
-    config.add_cleanup(partial(shutil.rmtree, home, ignore_errors=True))
     os.environ.update(ENVIRONMENT, PREFECT_HOME=home)
     for name in ("CLIP_ADAPTER_ROOT", "CLIP_ADAPTER_DATA", "PREFECT_API_URL"):
         os.environ.pop(name, None)
+    return home
+
+
+# At import: where one room is tested alone, its conftest comes before pytest_configure.
+HOME = set_the_scene()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Clear up after the session, and choose how hypothesis looks for failures."""
+    config.add_cleanup(partial(shutil.rmtree, HOME, ignore_errors=True))
     # A failure that nobody can repeat teaches nothing: where a gate is run, the seed is fixed.
     hypothesis.settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
     hypothesis.settings.load_profile("house")
@@ -67,7 +87,7 @@ def other_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"local-dir:{save_tiny_clip(tmp_path_factory.mktemp('other-tiny-clip'), seed=1)}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def put_photos() -> PutPhotos:
     """Add numbered JPEGs to `folder/class`; the same number and colour make the same file."""
 
@@ -119,3 +139,42 @@ def save_tiny_clip(folder: Path, *, seed: int) -> Path:
     config = {"model_cfg": TINY_CLIP, "preprocess_cfg": TINY_PREPROCESSING}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     return folder
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[Callable[[str], str]]:
+    """An S3 server of this machine: the URL of a prefix in its bucket `bucket`, or in another."""
+    import boto3  # noqa: PLC0415  # a second, that most tests need not spend
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415  # the same
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in S3_ENVIRONMENT.items():
+            patch.setenv(name, value)
+        logging.getLogger("werkzeug").setLevel(logging.CRITICAL)  # it prints every request
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+        client.create_bucket(Bucket="bucket")
+        client.close()
+        options = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+        yield lambda prefix: f"s3://{prefix}?{options}"
+        server.stop()
+
+
+@pytest.fixture
+def object_root(object_store: Callable[[str], str]) -> "ObjectPath":
+    """A place of its own in an object store; nothing is there yet."""
+    from feature_cache import ObjectPath, locate  # noqa: PLC0415  # see above
+
+    place = locate(object_store(f"bucket/{uuid.uuid4().hex}"))
+    assert isinstance(place, ObjectPath)
+    return place
+
+
+@pytest.fixture(params=["folder", "object store"])
+def any_root(request: pytest.FixtureRequest) -> "Location":
+    """A place where a store may be made, on either kind of storage; nothing is there yet."""
+    name = "root" if request.param == "folder" else "object_root"
+    place: Location = request.getfixturevalue(name)
+    return place

@@ -3,31 +3,34 @@
 from rich.console import Console
 from rich.table import Table
 
+from clip_adapter.cli.cache.indexed import latest_index
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.datasets import DATASETS
-from clip_adapter.runs import query
 from clip_adapter.settings import Settings
 from feature_cache import storage
 
 __all__ = ["datasets"]
 
-INDEXED = "SELECT dataset, count(*) AS images FROM images GROUP BY dataset, index_fingerprint"
-
 
 def datasets(root: Root = None, as_json: Json = False) -> None:
-    """List the datasets that are known, and those that are indexed."""
+    """List the datasets that are known, and those that are indexed, as they were indexed last."""
     place = Settings.of(root=root).location
-    indexed = query(place, INDEXED).to_pylist() if storage.is_folder(place) else []
+    names = storage.list_folders(place / "datasets")
+    counts = {name: latest_index(place, name).n_images for name in names}
     if as_json:
+        indexed = [{"dataset": name, "images": count} for name, count in counts.items()]
         print_json({"known": dict(DATASETS), "indexed": indexed})
         return
     table = Table(title="datasets", title_justify="left")
-    for name in ("name", "what it is", "images indexed"):
-        table.add_column(name)
-    counts = {row["dataset"]: f"{row['images']:,}" for row in indexed}
+    for heading in ("name", "what it is", "images indexed"):
+        table.add_column(heading, overflow="fold")
     for name, description in DATASETS.items():
-        table.add_row(name, description, counts.pop(name, ""))
+        table.add_row(name, description, _shown(counts.pop(name, None)))
     for name, count in counts.items():
-        table.add_row(name, "", count)
+        table.add_row(name, "", _shown(count))
     Console(highlight=False).print(table)
+
+
+def _shown(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"

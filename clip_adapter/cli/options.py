@@ -15,6 +15,7 @@ __all__ = [
     "Json",
     "MaxBad",
     "Model",
+    "ModelIfAny",
     "Precision",
     "Processes",
     "Resize",
@@ -49,15 +50,19 @@ Images = Annotated[
     typer.Option("--images", help="Folder of this dataset, instead of one in --data."),
 ]
 Dataset = Annotated[
-    str, typer.Argument(help="digits, eurosat or imagefolder:PATH; see `clip-adapter datasets`.")
-]
-Model = Annotated[
     str,
-    typer.Option(
-        "--model",
-        help="glyphs, ARCHITECTURE:TAG (ViT-B-32-quickgelu:openai), ARCHITECTURE:CHECKPOINT, "
-        "hf-hub:ORG/REPO or local-dir:FOLDER.",
+    typer.Argument(
+        help="digits, eurosat, imagefolder:PATH or features:NAME; see `clip-adapter datasets`."
     ),
+]
+_MODELS = (
+    "glyphs, ARCHITECTURE:TAG (ViT-B-32-quickgelu:openai), ARCHITECTURE:CHECKPOINT, "
+    "hf-hub:ORG/REPO or local-dir:FOLDER."
+)
+Model = Annotated[str, typer.Option("--model", help=_MODELS)]
+ModelIfAny = Annotated[
+    str | None,
+    typer.Option("--model", help=f"{_MODELS} None for features:NAME.", show_default="glyphs"),
 ]
 Precision = Annotated[
     Literal["fp32", "bf16", "fp16"],

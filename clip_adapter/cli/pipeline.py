@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from clip_adapter.cli import summaries
+from clip_adapter.cli import imported, summaries
 from clip_adapter.cli.checkout import load_flow
 from clip_adapter.cli.options import (
     AugmentationOption,
@@ -18,7 +18,7 @@ from clip_adapter.cli.options import (
     Images,
     Json,
     MaxBad,
-    Model,
+    ModelIfAny,
     Precision,
     Processes,
     Resize,
@@ -27,7 +27,7 @@ from clip_adapter.cli.options import (
     parse_numbers,
     parse_settings,
 )
-from clip_adapter.datasets import check_dataset
+from clip_adapter.datasets import IMPORTED, check_dataset, check_imported_alone
 from clip_adapter.network import Probe
 from clip_adapter.settings import Settings
 from feature_cache import Location
@@ -40,7 +40,7 @@ METHODS = "zero-shot,linear-probe,clip-adapter"
 
 def extract(
     dataset: Dataset,
-    model: Model = "glyphs",
+    model: ModelIfAny = None,
     images: Images = None,
     data: Data = None,
     root: Root = None,
@@ -55,6 +55,18 @@ def extract(
 ) -> None:
     """Encode a dataset's images and prompts once into the feature cache."""
     places = Settings.of(root=root, data=data)
+    check_imported_alone(
+        dataset,
+        model=model,
+        images=images,
+        precision=precision != "fp32",
+        resize=resize,
+        views=views,
+    )
+    if dataset.startswith(IMPORTED):
+        found = imported.find_by_name(places.location, dataset)
+        imported.say_nothing_to_encode(found, as_json=as_json)
+        return
     _check(dataset, model, places, images)
     flow = load_flow("extract_features", workspace=places.workspace)
     encoded = flow(
@@ -78,7 +90,7 @@ def extract(
 
 def train(
     dataset: Dataset,
-    model: Model = "glyphs",
+    model: ModelIfAny = None,
     methods: Annotated[str, typer.Option(help="Methods, separated by commas.")] = METHODS,
     shots: Annotated[
         str, typer.Option(help="Labelled images a class, separated by commas.")
@@ -114,6 +126,9 @@ def train(
         "seeds": parse_numbers(seeds),
         "settings": parse_settings(settings or []),
     }
+    check_imported_alone(
+        dataset, model=model, images=images, precision=precision != "fp32", resize=resize
+    )
     _check(dataset, model, places, images, **asked)
     flow = load_flow("train_adapters", workspace=places.workspace)
     trained = flow(
@@ -146,15 +161,23 @@ def demo(root: Root = None, as_json: Json = False) -> None:
         _show_files_and_next_steps(console, places.workspace)
 
 
-def _check(dataset: str, model: str, places: Settings, images: Path | None, **asked: Any) -> None:
-    check_dataset(dataset, data=places.data_folder, images=images)
+def _check(
+    dataset: str, model: str | None, places: Settings, images: Path | None, **asked: Any
+) -> None:
+    if dataset.startswith(IMPORTED):
+        imported.find_by_name(places.location, dataset)
+        model = None
+    else:
+        check_dataset(dataset, data=places.data_folder, images=images)
+        model = model or "glyphs"
     hub = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
-    probe = Probe(hub) if ":" in model and not model.startswith("local-dir:") else None
+    probe = Probe(hub) if model and ":" in model and not model.startswith("local-dir:") else None
     # torch takes seconds to import: only for those who are about to use it, and meanwhile the
     # hub has time to answer.
     from clip_adapter.cli import checks  # noqa: PLC0415
 
-    checks.check_model(model, probe=probe)
+    if model:
+        checks.check_model(model, probe=probe)
     if asked:
         checks.check_methods(asked["methods"], asked["settings"])
 

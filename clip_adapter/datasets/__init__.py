@@ -7,7 +7,16 @@ from clip_adapter.datasets.errors import (
 )
 from clip_adapter.datasets.fewshot import FewShotSplit, sample_few_shot
 from clip_adapter.datasets.index import DatasetIndex, KnownSizes, QuarantinedFile, build_index
-from clip_adapter.datasets.opening import DATASETS, GENERATED, check_dataset, open_dataset
+from clip_adapter.datasets.opening import (
+    DATASETS,
+    GENERATED,
+    IMPORTED,
+    check_dataset,
+    check_free_name,
+    check_imported_alone,
+    open_dataset,
+    templates_of,
+)
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import (
     SPLITS,
@@ -20,6 +29,7 @@ from clip_adapter.datasets.splits import (
 __all__ = [
     "DATASETS",
     "GENERATED",
+    "IMPORTED",
     "SPLITS",
     "DatasetError",
     "DatasetIndex",
@@ -34,8 +44,11 @@ __all__ = [
     "SplitFileError",
     "build_index",
     "check_dataset",
+    "check_free_name",
+    "check_imported_alone",
     "open_dataset",
     "read_published_split",
     "sample_few_shot",
     "split_by_content",
+    "templates_of",
 ]

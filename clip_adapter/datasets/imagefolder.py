@@ -10,9 +10,11 @@ from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split
 
-__all__ = ["IMAGE_SUFFIXES", "image_names", "open_imagefolder", "subfolders"]
+__all__ = ["IMAGE_SUFFIXES", "TEMPLATES", "image_names", "open_imagefolder", "subfolders"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+TEMPLATES = ("a photo of a {}.",)
 
 _SPLIT_FOLDERS: Final[dict[str, Split]] = {
     "train": "train",
@@ -55,7 +57,7 @@ def open_imagefolder(folder: Path) -> ImageSource:
         name=_slug(folder),
         folder=folder,
         class_names=_prompt_names(folder, classes),
-        templates=("a photo of a {}.",),
+        templates=TEMPLATES,
         files=files,
     )
 

@@ -201,7 +201,9 @@ def _too_many_bad(source: ImageSource, bad: list[QuarantinedFile], *, limit: flo
             f"{source.folder} holds no images of {source.name!r}; add some or name another folder"
         )
     examples = "".join(f"\n  {printable(file.path)}: {file.reason}" for file in bad[:3])
+    more = f"\n  and {len(bad) - 3} more" if len(bad) > 3 else ""
     return (
         f"{len(bad)} of the {len(source.files)} files of {source.name!r} in {source.folder} are "
-        f"unreadable, more than the {limit:.0%} that are quarantined; repair or remove them:{examples}"
+        f"unreadable, more than the {limit:.0%} that are quarantined; repair or remove them, or accept "
+        f"more (--max-bad-fraction):{examples}{more}"
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from clip_adapter.datasets import digits, eurosat, imagefolder
 from clip_adapter.datasets.digits import open_digits
 from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.eurosat import open_eurosat
@@ -11,13 +12,26 @@ from clip_adapter.datasets.imagefolder import open_imagefolder
 from clip_adapter.datasets.sources import ImageSource
 from clip_adapter.errors import UnknownNameError
 
-__all__ = ["DATASETS", "GENERATED", "check_dataset", "open_dataset"]
+__all__ = [
+    "DATASETS",
+    "GENERATED",
+    "IMPORTED",
+    "check_dataset",
+    "check_free_name",
+    "check_imported_alone",
+    "open_dataset",
+    "templates_of",
+]
+
+IMPORTED = "features:"
+"""Before the name of a dataset that has features and no images."""
 
 DATASETS: Mapping[str, str] = MappingProxyType(
     {
         "digits": "1,797 handwritten digits, 8 x 8 grey; comes with scikit-learn, no download",
         "eurosat": "27,000 satellite photos of land cover in 10 classes, 64 x 64 colour",
         "imagefolder:PATH": "your own pictures, as class/image or split/class/image",
+        "features:NAME": "features made elsewhere, after `clip-adapter cache import`",
     }
 )
 GENERATED = frozenset({"digits"})
@@ -46,6 +60,8 @@ def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageS
     try:
         if kind == "imagefolder":
             return open_imagefolder(_own_path(path, images=images))
+        if f"{kind}:" == IMPORTED:
+            raise DatasetError(f"{name!r} has features made elsewhere, and no images to open")
         if colon or kind not in _OPENERS:
             raise UnknownNameError("dataset", name, DATASETS)
         return _OPENERS[kind](images or data / kind)
@@ -53,10 +69,45 @@ def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageS
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
+def templates_of(slug: str) -> tuple[str, ...]:
+    """The prompts of an indexed dataset of images, by the name it is indexed under."""
+    known = {"digits": digits.TEMPLATES, "eurosat": eurosat.TEMPLATES}
+    return known.get(slug, imagefolder.TEMPLATES)
+
+
 def check_dataset(name: str, *, data: Path, images: Path | None = None) -> None:
     """Raise what `open_dataset` would raise, and write nothing."""
     if name not in GENERATED:
         open_dataset(name, data=data, images=images)
+
+
+def check_free_name(name: str) -> None:
+    """Refuse to call another dataset like one of `DATASETS`.
+
+    Raises:
+        DatasetError: The name is taken, or reserved for folders of images.
+    """
+    taken = {each.partition(":")[0] for each in DATASETS}
+    if name in taken or name.startswith("imagefolder-"):
+        raise DatasetError(f"{name!r} is the name of a dataset of images: choose another name")
+
+
+def check_imported_alone(dataset: str, **choices: object) -> None:
+    """Refuse choices about images and their encoding where there are features alone.
+
+    Args:
+        dataset: As the user spelled it; one of images may have any choices.
+        choices: By name, as an option is called; what is empty was not chosen.
+
+    Raises:
+        DatasetError: Names the choices that nothing could come of.
+    """
+    chosen = [f"--{name}" for name, value in choices.items() if value]
+    if dataset.startswith(IMPORTED) and chosen:
+        raise DatasetError(
+            f"{dataset!r} was encoded elsewhere, so {', '.join(chosen)} can change nothing: leave "
+            "it out; features of another encoder are imported under another name"
+        )
 
 
 def _own_path(path: str, *, images: Path | None) -> Path:

@@ -3,8 +3,10 @@
 import hashlib
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -73,6 +75,7 @@ def load_ahead(
 
     Raises:
         ChangedImageError: A file is gone, or not the file that was digested before.
+        UnreadableImageError: It is the same file, and is decoded here no more; names it.
     """
     workers = processes or max(1, (os.cpu_count() or 1) // 2)
     load = partial(_load_piece, folder, geometry)
@@ -93,14 +96,42 @@ def _executor(workers: int, *, processes: bool) -> Executor:
     if not processes:
         return ThreadPoolExecutor(workers, thread_name_prefix="load-images")
     # Spawned: a forked child inherits the locks of threads that it does not have.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    spawning = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=spawning, initializer=_live_with_parent)
+
+
+def _live_with_parent() -> None:
+    """Leave Ctrl-C to the parent, and end with it: who is killed cannot say that work is over."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.join,), daemon=True).start()
+
+
+def _end_after(wait: Callable[[], None]) -> None:
+    wait()
+    os._exit(1)
 
 
 def _load_piece(
     folder: Path, geometry: Geometry, piece: Sequence[WantedViews]
 ) -> list[LoadedViews]:
     with FolderReader(folder) as reader:
-        return [_load(_read(folder, wanted, reader), geometry, wanted) for wanted in piece]
+        return [_read_and_load(reader, folder, geometry, wanted) for wanted in piece]
+
+
+def _read_and_load(
+    reader: FolderReader, folder: Path, geometry: Geometry, wanted: WantedViews
+) -> LoadedViews:
+    data = _read(folder, wanted, reader)
+    try:
+        return _load(data, geometry, wanted)
+    except UnreadableImageError as error:
+        # It was indexed: by another Pillow, or on another machine that shares the root.
+        raise UnreadableImageError(
+            f"{wanted.path!r} in {folder} decoded when it was indexed and does not here: "
+            f"{error.reason}; install the Pillow that indexed it, or take the file away"
+        ) from error
 
 
 def _read(folder: Path, wanted: WantedViews, reader: FolderReader) -> bytes:

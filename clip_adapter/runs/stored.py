@@ -67,7 +67,10 @@ class StoredTable:
 
     def _rows(self) -> Iterator[pa.RecordBatch]:
         for path in self._files:
-            yield from open_file(path, kind=self._kind).read_as(self._schema).to_batches()
+            # A dataset's files lie two folders below its name, and say it.
+            owner = path.parent.parent.name if self._kind.startswith("dataset-") else ""
+            file = open_file(path, kind=self._kind, owner=owner)
+            yield from file.read_as(self._schema).to_batches()
 
     def _kept_rows(self) -> list[pa.RecordBatch]:
         # One statement may scan a table in several threads at once: the first reads for all.

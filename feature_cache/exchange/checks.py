@@ -18,6 +18,7 @@ __all__ = [
     "check_rows",
     "check_scale",
     "check_texts",
+    "close_rows",
 ]
 
 SPLITS = ("train", "val", "test")
@@ -99,7 +100,7 @@ def check_digests(digests: tuple[bytes, ...], features: Features, source: str) -
                 source, f"image_sha256 of row {row} is {digest!r:.80}, expected 32 bytes"
             )
         same = first.setdefault(digest, row)
-        if same != row and not _close(features[same], features[row]):
+        if same != row and not close_rows(features[[same]], features[[row]]).all():
             raise InvalidForeignFeaturesError(
                 source,
                 f"rows {same} and {row} have the same image_sha256 and different features: one "
@@ -126,6 +127,12 @@ def _check_finite(matrix: Features, what: str, source: str) -> None:
             )
 
 
-def _close(one: Features, other: Features) -> bool:
-    one, other = one.astype(np.float64), other.astype(np.float64)
-    return bool(np.linalg.norm(one - other) <= _SAME_IMAGE * np.linalg.norm(one))
+def close_rows(these: Features, those: Features) -> npt.NDArray[np.bool_]:
+    """The mask `[n]` of the rows that could be one image's: within 1 % of the norm."""
+    near = np.empty(len(these), np.bool_)
+    for start in range(0, len(these), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        one, other = these[rows].astype(np.float64), those[rows].astype(np.float64)
+        apart = np.linalg.norm(one - other, axis=1)
+        near[rows] = apart <= _SAME_IMAGE * np.linalg.norm(one, axis=1)
+    return near

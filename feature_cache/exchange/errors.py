@@ -6,11 +6,15 @@ from feature_cache.errors import FeatureCacheError
 
 __all__ = [
     "ExistingExportError",
+    "ExportChoiceError",
     "ForeignFileError",
+    "ImportConflictError",
+    "IncompleteImportError",
     "InvalidForeignFeaturesError",
     "MissingArrayError",
     "OversizedFileError",
     "PickledArrayError",
+    "UnknownImportError",
 ]
 
 
@@ -60,3 +64,19 @@ class MissingArrayError(ForeignFileError, LookupError):
 
 class ExistingExportError(FeatureCacheError, FileExistsError):
     """Something lies where an export is to be written, and it was not said to replace it."""
+
+
+class ExportChoiceError(FeatureCacheError, ValueError):
+    """A file name that does not say in which format to write."""
+
+
+class ImportConflictError(FeatureCacheError, ValueError):
+    """Features that contradict what was imported before under the same name or label."""
+
+
+class UnknownImportError(FeatureCacheError, LookupError):
+    """Nothing was imported under a name."""
+
+
+class IncompleteImportError(FeatureCacheError, LookupError):
+    """Part of what was imported is no longer in the store."""

@@ -48,7 +48,7 @@ class ArrayNames:
         paths: `[n]` text.
         text_features: `[c, d]` floats.
         logit_scale: One number.
-        train: What stands before the names of the train split's arrays.
+        train: What stands before the names of the train split's arrays; None leaves it unread.
         val: The same for the validation split.
         test: The same for the test split.
     """
@@ -61,9 +61,9 @@ class ArrayNames:
     paths: str | None = "paths"
     text_features: str | None = "text_features"
     logit_scale: str | None = "logit_scale"
-    train: str = "train_"
-    val: str = "val_"
-    test: str = "test_"
+    train: str | None = "train_"
+    val: str | None = "val_"
+    test: str | None = "test_"
 
     def gave(self, role: str) -> bool:
         """Whether the name of an array is another than the usual one."""
@@ -187,7 +187,8 @@ def _optional(archive: _Archive, names: ArrayNames, role: str) -> npt.NDArray[An
 
 def _rows_by_split(archive: _Archive, names: ArrayNames) -> dict[str, Any]:
     """The arrays of every split that is there, one split after the other."""
-    prefixes = {split: getattr(names, split) for split in SPLITS}
+    given = {split: getattr(names, split) for split in SPLITS}
+    prefixes = {split: prefix for split, prefix in given.items() if prefix is not None}
     wanted = [
         split
         for split, prefix in prefixes.items()

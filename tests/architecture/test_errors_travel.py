@@ -27,7 +27,7 @@ from feature_cache.exchange import (
     OversizedFileError,
     PickledArrayError,
 )
-from feature_cache.locations import ObjectPath
+from feature_cache.paths import ObjectPath
 
 WITH_ARGUMENTS = {
     ChangedImageError: ChangedImageError("river/1.jpg", "/photos"),

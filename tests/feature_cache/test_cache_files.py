@@ -234,10 +234,3 @@ def test_a_required_column_that_a_file_lacks_is_refused(tmp_path: Path) -> None:
     strict = pa.schema([pa.field("value", pa.float64(), nullable=False)])
     with pytest.raises(WrongSchemaError, match="lacks 3 of 3 values"):
         read_tables(tmp_path, kind="k", schema=strict)
-
-
-def test_a_file_written_by_the_first_release_still_reads() -> None:
-    [path] = list_files(Path(__file__).with_name("golden"))
-    table = read_table(path, kind="golden")
-    assert table.column("name").to_pylist() == ["a", None]
-    assert table.column("feature").to_pylist() == [[1.0, 2.0], [3.0, 4.0]]

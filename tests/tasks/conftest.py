@@ -1,16 +1,22 @@
 """Tasks as plain functions: `task.fn` runs without a server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from extractions import Undisturbed, Zygote
+from zygote import BATCH_SIZE
 
+from clip_adapter.encoders import load_encoder
+from tasks import feature_writer
 from tasks.encode_dataset import encode_dataset
 from tasks.index_dataset import index_dataset
 from tasks.references import EncodedDataset, Encoding
 
 Extract = Callable[..., EncodedDataset]
+PutPhotos = Callable[..., Path]
 
 
 @pytest.fixture
@@ -39,3 +45,47 @@ def extract(root: Path, tiny_model: str) -> Extract:
 def encoded(extract: Extract, photos: Path) -> EncodedDataset:
     """The ninety photos, encoded."""
     return extract(photos)
+
+
+@pytest.fixture(scope="session")
+def few_photos(tmp_path_factory: pytest.TempPathFactory, put_photos: PutPhotos) -> Path:
+    """A folder of two classes with twelve photos each, and a file that is none."""
+    folder = tmp_path_factory.mktemp("few") / "photos"
+    for class_name in ("red", "blue"):
+        put_photos(folder, class_name, range(12))
+    (folder / "red" / "page.jpg").write_bytes(b"<html>not found</html>")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zygote(
+    few_photos: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Zygote]:
+    """Starts extractions of the few photos, as processes that can be killed."""
+    started = Zygote(few_photos, tiny_model, tmp_path_factory.mktemp("diaries"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """What an extraction of the few photos comes to that nobody disturbs."""
+    return Undisturbed.of(zygote, tmp_path_factory.mktemp("undisturbed") / "store")
+
+
+@pytest.fixture(scope="module")
+def extract_in_steps(few_photos: Path, tiny_model: str) -> Extract:
+    """Extract the few photos in small batches and files, by a model that is loaded once."""
+    encoder = cache(partial(load_encoder, batch_size=BATCH_SIZE))
+
+    def run(
+        root: Path, *, model: str = tiny_model, files_worth_merging: int = 99
+    ) -> EncodedDataset:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tasks.encode_dataset.load_encoder", lambda name, **_: encoder(name))
+            patch.setattr("tasks.encode_dataset.FILES_WORTH_MERGING", files_worth_merging)
+            patch.setattr(feature_writer, "WRITE_EVERY_SECONDS", 0.0)
+            indexed = index_dataset.fn(f"imagefolder:{few_photos}", root=root, data=root)
+            return encode_dataset.fn(indexed, Encoding(model=model, views=1))
+
+    return run

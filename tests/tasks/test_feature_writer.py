@@ -1,8 +1,11 @@
 """Views become full batches, and features are at rest soon after they exist."""
 
 import hashlib
+import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from clip_adapter.images import LoadedViews, WantedViews
 from feature_cache import FeatureStore, list_files
 from tasks import feature_writer
-from tasks.feature_writer import FeatureWriter
+from tasks.feature_writer import BrokenFeaturesError, FeatureWriter
 
 ENCODER = "ab" * 32
 
@@ -22,12 +25,16 @@ class FakeEncoder:
     def __init__(self, batch_size: int, *, fails_at: int | None = None) -> None:
         self.batch_size, self.fails_at = batch_size, fails_at
         self.sizes: list[int] = []
+        self.spoils: float | None = None
+        self.name = "fake"
 
     def encode_images(self, pixels: Any) -> Any:
         if len(self.sizes) == self.fails_at:
             raise RuntimeError("the encoder broke down")
         self.sizes.append(len(pixels))
-        return pixels.reshape(len(pixels), -1, 3).mean(axis=1).astype(np.float32)
+        features = pixels.reshape(len(pixels), -1, 3).mean(axis=1).astype(np.float32)
+        features[features == self.spoils] = np.nan
+        return features
 
 
 @pytest.fixture
@@ -97,6 +104,56 @@ def test_what_was_encoded_before_a_failure_is_stored(store: FeatureStore) -> Non
     assert store.missing_images([digest(number) for number in range(6)]) == [digest(4), digest(5)]
 
 
+def test_an_image_that_makes_no_number_is_named_and_spoils_no_other(store: FeatureStore) -> None:
+    encoder = FakeEncoder(4)
+    encoder.spoils = 2.0
+    with pytest.raises(BrokenFeaturesError, match=r"1 images, the first is '2\.png'"):
+        write(store, encoder, [loaded(number) for number in range(6)])
+    missing = store.missing_images([digest(number) for number in range(4)])
+    assert missing == [digest(2)]
+
+
 def test_nothing_to_encode_writes_nothing(store: FeatureStore) -> None:
     write(store, FakeEncoder(2), [])
     assert not store.folder.exists()
+
+
+def test_interrupted_at_any_line_it_stores_no_feature_under_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_writer, "WRITE_EVERY_SECONDS", 0.0)
+    pieces = [loaded(number, (0, 7)) for number in range(5)]
+    for line in count(1):
+        store = FeatureStore(tmp_path / f"{line}", ENCODER)
+        if not interrupted_at(line, lambda store=store: write(store, FakeEncoder(3), pieces)):
+            break
+        for view in (0, 7):
+            missing = store.missing_images([digest(number) for number in range(5)], view=view)
+            held = [number for number in range(5) if digest(number) not in missing]
+            features = store.read_images([digest(number) for number in held], view=view)
+            np.testing.assert_array_equal(features[:, :1].ravel(), np.array(held) + view)
+    assert line > 50
+
+
+def interrupted_at(line: int, function: Callable[[], object]) -> bool:
+    """Whether Ctrl-C came: at the n-th line that runs in the writer's module."""
+    left = line
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != feature_writer.__file__:
+            return None
+        left -= event == "line"
+        if event == "line" and left == 0:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,14 @@ def test_sizes_of_all_earlier_indexes_are_known(photos: Path, root: Path) -> Non
     index_dataset.fn(f"imagefolder:{photos}", root=root, data=root)
 
     assert known_sizes(IndexStore(root, first.name)) == dict.fromkeys(digests, (16, 16))
+
+
+def test_images_that_were_imported_without_pixels_are_not_known(photos: Path, root: Path) -> None:
+    written = build_index(open_dataset(f"imagefolder:{photos}", data=root))
+    none = np.zeros(len(written), np.int32)
+    store = IndexStore(root, written.source.name)
+    write_index(store, replace(written, widths=none, heights=none))
+    assert known_sizes(store) == {}
 
 
 def test_nothing_is_known_of_a_dataset_that_was_never_indexed(root: Path) -> None:

@@ -39,10 +39,12 @@ class Damage:
             for path, error in self.problems.items()
         ]
 
-    def show(self, console: Console) -> None:
-        """The same for a person, three lines a file."""
+    def show(self, console: Console, *, repaired: bool = False) -> None:
+        """The same for a person, three lines a file; without advice where it was just followed."""
         for row in self.rows():
-            lines = (row["path"], f"  {row['reason']}", f"  {row['advice']}")
+            lines = [row["path"], f"  {row['reason']}"]
+            if not (repaired and "--repair" in row["advice"]):
+                lines.append(f"  {row['advice']}")
             console.print("\n".join(map(printable, lines)), markup=False, soft_wrap=True)
 
 

@@ -114,11 +114,11 @@ def _show(console: Console, leftovers: list[Leftover], summary: dict[str, Any]) 
     for each in leftovers:
         console.print(f"{each.sort:<10}  {printable(each.path)}", markup=False, soft_wrap=True)
     parts = [
-        f"{summary[name]:,} {words}"
-        for name, words in (
-            ("unfinished", "unfinished files"),
-            ("damaged", "damaged files"),
-            ("unreferenced_features", "unreferenced features"),
+        f"{summary[name]:,} {word}{'s' if summary[name] > 1 else ''}"
+        for name, word in (
+            ("unfinished", "unfinished file"),
+            ("damaged", "damaged file"),
+            ("unreferenced_features", "unreferenced feature"),
         )
         if summary[name]
     ]

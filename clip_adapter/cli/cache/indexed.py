@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clip_adapter.datasets import open_dataset
+from clip_adapter.datasets import IMPORTED, open_dataset
 from clip_adapter.errors import nearest
 from feature_cache import Location, MissingIndexError, read_table, storage
 from feature_cache.files import is_final
@@ -22,12 +22,14 @@ class LatestIndex:
         name: The dataset's, at rest.
         fingerprint: The index's.
         made: When this index was first written.
+        n_images: Its rows; copies of an image count.
         image_sha256: Every image once.
     """
 
     name: str
     fingerprint: str
     made: datetime
+    n_images: int
     image_sha256: tuple[bytes, ...]
 
 
@@ -44,7 +46,7 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
             trusted.
         DatasetError: `imagefolder:PATH` of a folder that is not there.
     """
-    name = dataset
+    name = dataset.removeprefix(IMPORTED)
     if dataset.startswith("imagefolder:"):
         name = open_dataset(dataset, data=Path()).name
     indexed = storage.list_folders(root / "datasets")
@@ -61,6 +63,7 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
         name=name,
         fingerprint=table.column("index_fingerprint")[0].as_py(),
         made=datetime.fromtimestamp(newest.modified, tz=UTC),
+        n_images=table.num_rows,
         image_sha256=tuple(dict.fromkeys(table.column("image_sha256").to_pylist())),
     )
 

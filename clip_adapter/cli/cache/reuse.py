@@ -68,6 +68,7 @@ def others_with_images(
         if held:
             known = store.descriptions()
             models = known.pop("model", [])
+            known.pop("logit_scale", None)  # follows from the weights
             fields = {name: values[0] for name, values in known.items()}
             rows.append(
                 {

@@ -16,6 +16,7 @@ from feature_cache import (
     Finding,
     Location,
     NewerFormatError,
+    WrongSchemaError,
     inspect_store,
     set_aside,
     stored_folders,
@@ -60,7 +61,7 @@ def verify(
         print_json(summary)
     else:
         console = Console(highlight=False)
-        damage.show(console)
+        damage.show(console, repaired=repair)
         console.print(_conclusion(summary, repair=repair), markup=False, soft_wrap=True)
     if len(damage.problems) > len(mended):
         raise typer.Exit(1)
@@ -78,14 +79,19 @@ def _inspect(root: Location, *, deep: bool, quiet: bool) -> list[Finding]:
 
 
 def _repair(damage: Damage) -> set[str]:
-    """Set aside what can be, and say which files those were."""
-    for path, error in damage.problems.items():
-        set_aside(path, error)
-    return {
-        str(path)
+    """Set aside what can be, and say which files those were.
+
+    Not what a newer program wrote, and not what merely differs from the files beside it: which of
+    them is wrong, nothing tells.
+    """
+    certain = {
+        path: error
         for path, error in damage.problems.items()
-        if not isinstance(error, NewerFormatError)
+        if not isinstance(error, NewerFormatError | WrongSchemaError)
     }
+    for path, error in certain.items():
+        set_aside(path, error)
+    return {str(path) for path in certain}
 
 
 def _conclusion(summary: dict[str, Any], *, repair: bool) -> str:

@@ -7,7 +7,9 @@ from typer.main import get_command
 import clip_adapter
 from clip_adapter.cli.app import app
 
-CACHE = [f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact")]
+CACHE = [
+    f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact", "import", "export")
+]
 COMMANDS = ["demo", "extract", "train", "sql", "cache", *CACHE, "datasets"]
 
 

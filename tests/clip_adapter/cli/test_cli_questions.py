@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 Command = Callable[..., Any]
+PutPhotos = Callable[..., Path]
 
 
 @pytest.fixture(name="sql")
@@ -69,3 +70,13 @@ def test_the_datasets_are_listed_before_anything_is_stored(command: Command, roo
     assert {"digits", "eurosat"} <= set(known["known"])
     assert known["indexed"] == []
     assert "eurosat" in command("datasets", "--root", root).out
+
+
+def test_a_dataset_is_listed_as_it_was_indexed_last(
+    extract: Command, command: Command, photos: Path, root: Path, put_photos: PutPhotos
+) -> None:
+    assert extract().code == 0
+    put_photos(photos, "red", range(100, 105))
+    assert extract().code == 0
+    listed = json.loads(command("datasets", "--root", root, "--json").out)["indexed"]
+    assert [row["images"] for row in listed] == [95]

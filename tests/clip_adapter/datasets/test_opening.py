@@ -53,5 +53,5 @@ def test_an_imagefolder_with_two_paths_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_listed_dataset_has_a_description() -> None:
-    assert set(DATASETS) == {"digits", "eurosat", "imagefolder:PATH"}
+    assert set(DATASETS) == {"digits", "eurosat", "imagefolder:PATH", "features:NAME"}
     assert all(DATASETS.values())

@@ -13,6 +13,7 @@ from clip_adapter.images import (
     ChangedImageError,
     Geometry,
     LoadedViews,
+    UnreadableImageError,
     WantedViews,
     decode_image,
     load_ahead,
@@ -59,6 +60,12 @@ def test_a_file_that_is_not_the_digested_one_is_named(
     change(photos / "red" / "003.jpg")
     with pytest.raises(ChangedImageError, match=r"red/003\.jpg"):
         list(load_ahead(photos, wanted, geometry=GEOMETRY, processes=processes))
+
+
+def test_a_digested_file_that_is_decoded_no_more_is_named(photos: Path) -> None:
+    (photos / "red" / "003.jpg").write_bytes(b"of a format that another Pillow knew")
+    with pytest.raises(UnreadableImageError, match=r"red/003\.jpg.* begins with.*the Pillow that"):
+        list(load_ahead(photos, wanted_from(photos), geometry=GEOMETRY))
 
 
 def test_what_is_loaded_ahead_is_bounded(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,3 +219,13 @@ def test_an_archive_is_not_replaced_unless_allowed(tmp_path: Path) -> None:
     assert_same(read_npz(path), sample(), but="source")
     write_npz(path, sample(9), overwrite=True)
     assert_same(read_npz(path), sample(9), but="source")
+
+
+def test_a_split_can_be_left_unread(tmp_path: Path) -> None:
+    arrays = {
+        f"{split}_{what}": value
+        for split in ("train", "val")
+        for what, value in (("features", np.ones((2, 3), np.float32)), ("labels", ["a", "b"]))
+    }
+    np.savez(tmp_path / "x.npz", **arrays)
+    assert read_npz(tmp_path / "x.npz", names=ArrayNames(val=None)).splits == ("train",) * 2

@@ -31,7 +31,7 @@ def _leftovers(image_files: list[Path], flip_a_bit: Callable[[Path], None]) -> l
 def test_leftovers_are_removed_and_counted(cache: Command, leftovers: list[Path]) -> None:
     outcome = cache("gc")
     assert outcome.code == 0
-    assert outcome.out.splitlines()[-1].startswith("1 unfinished files, 1 damaged files removed, ")
+    assert outcome.out.splitlines()[-1].startswith("1 unfinished file, 1 damaged file removed, ")
     assert not any(path.exists() for path in leftovers)
     assert cache("gc").out == "nothing to remove\n"
 

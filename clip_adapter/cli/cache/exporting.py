@@ -1,0 +1,150 @@
+"""`clip-adapter cache export`: a dataset's features for use elsewhere."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from clip_adapter.cli.cache.encoded import KnownEncoder, choose_encoder
+from clip_adapter.cli.cache.indexed import latest_index
+from clip_adapter.cli.cache.places import existing_root
+from clip_adapter.cli.options import Json, Root
+from clip_adapter.cli.summaries import print_json
+from clip_adapter.cli.watching import watch
+from clip_adapter.datasets import templates_of
+from clip_adapter.printable import printable
+from feature_cache import IndexStore
+from feature_cache.exchange import (
+    FeatureFile,
+    Format,
+    Texts,
+    format_for,
+    gather_features,
+    write_features,
+)
+
+__all__ = ["export"]
+
+Dataset = Annotated[
+    str,
+    typer.Option(
+        "--dataset", help="As `extract` takes it, or as `clip-adapter datasets` lists it."
+    ),
+]
+To = Annotated[
+    Path,
+    typer.Option(
+        "--to", help="A .safetensors, .npz or .npy file; without suffix clip-retrieval's folder."
+    ),
+]
+ByModel = Annotated[
+    str | None,
+    typer.Option("--model", help="As `cache stats` lists it; needed where encoders compete."),
+]
+ByFingerprint = Annotated[
+    str | None,
+    typer.Option("--encoder", help="First digits of the encoder's fingerprint, instead."),
+]
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Whatever the name says.", show_default=False)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+KeepPrecision = Annotated[
+    bool,
+    typer.Option(
+        "--keep-precision",
+        help="clip-retrieval: keep every bit, instead of norm 1 in half precision.",
+    ),
+]
+
+
+def export(
+    dataset: Dataset,
+    to: To,
+    model: ByModel = None,
+    encoder: ByFingerprint = None,
+    form: FormatOption = None,
+    overwrite: Overwrite = False,
+    keep_precision: KeepPrecision = False,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Write a dataset's features, labels, splits, digests and class texts to a file.
+
+    The dataset is taken as it was last indexed. Nothing in the store changes.
+    """
+    form = form or format_for(to)
+    if keep_precision and form != "clip-retrieval":
+        raise typer.BadParameter(f"--keep-precision is for clip-retrieval; {form} keeps every bit")
+    place = existing_root(root)
+    index = latest_index(place, dataset)
+    chosen = choose_encoder(place, index, model=model, prefix=encoder)
+    table = IndexStore(place, index.name).read(index.fingerprint)
+    texts = _texts(chosen, index.name, _class_names(table))
+    title, total = f"exporting {index.name}", table.num_rows
+    with watch(title, total=total, unit="features", quiet=as_json) as advance:
+        content = gather_features(
+            chosen.store, table, texts, with_views=form == "safetensors", progress=advance
+        )
+    write_features(to, content, form=form, keep_precision=keep_precision, overwrite=overwrite)
+    summary = {"path": str(to), "format": form, "models": chosen.models, **_counts(content)}
+    if as_json:
+        print_json(summary | {"encoder": chosen.store.encoder, "dataset": index.name})
+    else:
+        _show(Console(highlight=False), summary)
+
+
+def _class_names(table: Any) -> list[str]:
+    labels, names = (table.column(each).to_pylist() for each in ("label", "class_name"))
+    return [name for _, name in sorted(set(zip(labels, names, strict=True)))]
+
+
+def _texts(chosen: KnownEncoder, dataset: str, class_names: list[str]) -> Texts:
+    """The texts of the classes, as far as the store has them."""
+    known = chosen.known
+    recorded = known.get("templates")
+    templates = json.loads(recorded[0]) if recorded else templates_of(dataset)
+    scale = float(known["logit_scale"][0]) if "logit_scale" in known else None
+    prompts = [each.replace("{}", name) for name in class_names for each in templates]
+    if chosen.store.missing_prompts(prompts):
+        return Texts(features=None, logit_scale=scale)
+    features = chosen.store.read_prompts(prompts)
+    if len(templates) > 1:
+        # torch takes seconds to import: only for those who are about to use it.
+        from clip_adapter.methods import class_prototypes  # noqa: PLC0415
+
+        by_class = features.astype(np.float32).reshape(len(class_names), len(templates), -1)
+        features = class_prototypes(by_class)
+    return Texts(features=features, logit_scale=scale)
+
+
+def _counts(content: FeatureFile) -> dict[str, Any]:
+    foreign = content.features
+    return {
+        "rows": len(foreign),
+        "classes": len(foreign.class_names),
+        "width": foreign.dim,
+        "precision": foreign.features.dtype.name,
+        "views": 1 + (0 if content.views is None else len(content.views)),
+        "text_features": foreign.text_features is not None,
+        "logit_scale": foreign.logit_scale,
+    }
+
+
+def _show(console: Console, summary: dict[str, Any]) -> None:
+    lossy = {
+        "npy": "; .npy has no room for texts and logit scale",
+        "clip-retrieval": "; clip-retrieval's folder has no room for the logit scale",
+    }.get(summary["format"], "" if summary["text_features"] else "; the store has no texts of it")
+    models = ", ".join(map(printable, summary["models"])) or "a model that was never named"
+    views = f" in {summary['views']:,} views" if summary["views"] > 1 else ""
+    console.print(
+        f"{summary['rows']:,} rows{views} of {summary['classes']:,} classes, width "
+        f"{summary['width']:,}, {summary['precision']}, encoded with {models}, are in "
+        f"{printable(summary['path'])} ({summary['format']}){lossy}",
+        markup=False,
+        soft_wrap=True,
+    )

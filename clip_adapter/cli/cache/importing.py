@@ -1,0 +1,202 @@
+"""`clip-adapter cache import`: labelled features that were made elsewhere."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from clip_adapter.cli.cache.choices import check_templates, parse_names, read_class_names
+from clip_adapter.cli.options import Json, Root
+from clip_adapter.cli.summaries import print_json
+from clip_adapter.cli.watching import watch
+from clip_adapter.datasets import check_free_name, split_by_content
+from clip_adapter.printable import printable
+from clip_adapter.settings import Settings
+from feature_cache.exchange import (
+    ClassTexts,
+    FeatureFile,
+    ForeignFeatures,
+    ImportSettings,
+    ReadingChoices,
+    check_import_name,
+    import_features,
+    read_features,
+    texts_of_file,
+)
+
+__all__ = ["import_"]
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH", help="A .npz, .npy or safetensors file, or clip-retrieval's folder."
+    ),
+]
+Name = Annotated[
+    str, typer.Option("--name", help="What to call the dataset: a-z, 0-9 and single dashes.")
+]
+Label = Annotated[
+    str | None,
+    typer.Option("--label", help="What made the features; else the name.", show_default=False),
+]
+TextModel = Annotated[
+    str | None,
+    typer.Option(
+        "--text-model",
+        help="Encode the class names with this model's text tower: the very model that made the "
+        "image features. Else the file's text features.",
+        show_default=False,
+    ),
+]
+Templates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        help="A prompt of --text-model with {} for the class; repeatable.",
+        show_default="a photo of a {}.",
+    ),
+]
+Arrays = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--array",
+        metavar="ROLE=NAME",
+        help="What an array of a .npz, or a column of clip-retrieval's metadata, is called, as "
+        "features=x or test=test_; ROLE= leaves it unread; repeatable.",
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="The labels of a .npy: .npy, .txt or .csv.", show_default=False),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-names", help="Text file, a class a line, as labels count.", show_default=False
+    ),
+]
+FromFolder = Annotated[
+    bool,
+    typer.Option("--class-from-folder", help="clip-retrieval: an image's folder is its class."),
+]
+TextByClass = Annotated[
+    bool, typer.Option("--text-by-class", help="clip-retrieval: text_emb holds class texts.")
+]
+
+
+def import_(
+    path: Source,
+    name: Name,
+    label: Label = None,
+    text_model: TextModel = None,
+    template: Templates = None,
+    array: Arrays = None,
+    labels: Labels = None,
+    class_names: ClassNames = None,
+    class_from_folder: FromFolder = False,
+    text_by_class: TextByClass = False,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Take in features that were made elsewhere, to train on them as features:NAME.
+
+    Nothing is unpickled. The same content again writes nothing.
+
+    Rows without a split are divided by their content: half train, a fifth validates.
+    """
+    check_import_name(name)
+    check_free_name(name)
+    templates = check_templates(template, text_model=text_model)
+    choices = ReadingChoices(
+        names=parse_names(array or []),
+        labels=labels,
+        class_names=read_class_names(class_names),
+        class_from_folder=class_from_folder,
+        text_by_class=text_by_class,
+    )
+    content = read_features(path, choices)
+    foreign = content.features
+    texts = (
+        texts_of_file(foreign)
+        if text_model is None
+        else _encode(text_model, foreign, templates, quiet=as_json)
+    )
+    settings = ImportSettings(name=name, label=label or name, texts=texts)
+    summary = _store(content, settings, Settings.of(root=root), quiet=as_json)
+    summary |= _origins(foreign, settings, text_model)
+    if as_json:
+        print_json(summary)
+    else:
+        _show(Console(highlight=False), summary)
+
+
+def _encode(
+    model: str, foreign: ForeignFeatures, templates: list[str], *, quiet: bool
+) -> ClassTexts:
+    total = len(foreign.class_names) * len(templates)
+    with watch("encoding prompts", total=total, unit="prompts", quiet=quiet) as advance:
+        # torch takes seconds to import: only for those who are about to use it.
+        from clip_adapter.cli.texts import encode_texts  # noqa: PLC0415
+
+        return encode_texts(
+            model, foreign.class_names, templates, width=foreign.dim, advance=advance
+        )
+
+
+def _store(
+    content: FeatureFile, settings: ImportSettings, places: Settings, *, quiet: bool
+) -> dict[str, Any]:
+    foreign = content.features
+    splits = foreign.splits or tuple(map(split_by_content, foreign.image_sha256))
+    content = replace(content, features=replace(foreign, splits=splits))
+    n_views = 1 + (0 if content.views is None else len(content.views))
+    total = len(foreign) * n_views
+    with watch("importing", total=total, unit="features", quiet=quiet) as advance:
+        done = import_features(places.location, content, settings, progress=advance)
+    return {
+        "root": str(places.location),
+        "dataset": settings.name,
+        "encoder": done.encoder,
+        "index": done.index_fingerprint,
+        "images": done.n_images,
+        "rows": len(foreign),
+        "views": n_views,
+        "classes": len(foreign.class_names),
+        "width": foreign.dim,
+        "imported": done.n_new,
+        "prompts_imported": done.n_new_prompts,
+        "splits": dict(Counter(splits)),
+    }
+
+
+def _origins(
+    foreign: ForeignFeatures, settings: ImportSettings, text_model: str | None
+) -> dict[str, Any]:
+    """Where that came from which the file need not say."""
+    scale_from = "the file" if foreign.logit_scale else "CLIP's, since the file says none"
+    return {
+        "label": settings.label,
+        "splits_from": "the file" if foreign.splits else "content",
+        "rows_identified_by": "image digests" if foreign.have_image_digests else "their values",
+        "unit_norms": foreign.have_unit_norms,
+        "text_from": text_model or "the file",
+        "logit_scale": settings.texts.logit_scale,
+        "logit_scale_from": scale_from if text_model is None else text_model,
+    }
+
+
+def _show(console: Console, summary: dict[str, Any]) -> None:
+    splits = ", ".join(f"{number:,} {split}" for split, number in sorted(summary["splits"].items()))
+    by = "as the file says" if summary["splits_from"] == "the file" else "by content"
+    norms = "all of norm 1" if summary["unit_norms"] else "not normalised"
+    console.print(
+        f"{summary['imported']:,} features imported as features:{summary['dataset']}: "
+        f"{summary['rows']:,} rows of {summary['classes']:,} classes, width {summary['width']:,}, "
+        f"{norms}; {splits} {by}; texts of {printable(summary['text_from'])}; logit scale "
+        f"{summary['logit_scale']:g} ({printable(summary['logit_scale_from'])})",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,29 @@
+"""Runs and the lens over them, wherever the root lies."""
+
+from collections.abc import Callable
+
+import pytest
+
+from clip_adapter.runs import MissingRootError, RunResult, RunStore, query
+from feature_cache import Location, compact_folder, list_files, stored_folders
+
+
+def test_recorded_runs_are_seen_through_the_lens(
+    any_root: Location,
+    result_of: Callable[..., RunResult],
+) -> None:
+    results = [result_of(number, accuracy=number / 4) for number in (1, 2, 3)]
+    for result in results:
+        RunStore(any_root).record([result])
+    sql = "SELECT run_id, value FROM metrics WHERE name = 'accuracy' ORDER BY value"
+    before = query(any_root, sql)
+    assert before.column("value").to_pylist() == [0.25, 0.5, 0.75]
+    for folder in stored_folders(any_root):
+        compact_folder(folder)
+    assert len(list_files(any_root / "runs" / "metrics")) == 1
+    assert query(any_root, sql).equals(before)
+
+
+def test_a_root_without_anything_is_missing(any_root: Location) -> None:
+    with pytest.raises(MissingRootError):
+        query(any_root, "SELECT 1")

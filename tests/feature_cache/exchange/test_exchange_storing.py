@@ -1,0 +1,205 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from exchange_samples import sample
+
+from feature_cache import FeatureStore, IndexStore, UnsafeNameError, drop_unreferenced
+from feature_cache.exchange import (
+    ClassTexts,
+    FeatureFile,
+    ForeignFeatures,
+    ImportConflictError,
+    Imported,
+    ImportSettings,
+    IncompleteImportError,
+    InvalidForeignFeaturesError,
+    UnknownImportError,
+    find_imported,
+    import_features,
+    imported_names,
+    row_ids,
+    texts_of_file,
+)
+
+
+def put(root: Path, foreign: ForeignFeatures, **changes: Any) -> Imported:
+    views = changes.pop("views", None)
+    asked = {"name": "cover", "label": "theirs", "texts": texts_of_file(foreign)} | changes
+    return import_features(root, FeatureFile(foreign, views), ImportSettings(**asked))
+
+
+def files(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_what_was_imported_is_found_by_its_name(root: Path) -> None:
+    foreign = sample(9)
+    done = put(root, foreign)
+    assert (done.n_images, done.n_new, done.n_new_prompts) == (9, 9, 3)
+    found = find_imported(root, "cover")
+    assert imported_names(root) == ["cover"]
+    assert (found.encoder, found.index_fingerprint) == (done.encoder, done.index_fingerprint)
+    assert (found.class_names, found.templates) == (foreign.class_names, ("{}",))
+    assert (found.label, found.precision, found.logit_scale) == ("theirs", "float32", 100.0)
+    store = FeatureStore(root, found.encoder)
+    np.testing.assert_array_equal(store.read_images(foreign.image_sha256), foreign.features)
+    np.testing.assert_array_equal(store.read_prompts(foreign.class_names), foreign.text_features)
+    table = IndexStore(root, "cover").read(found.index_fingerprint)
+    assert table.column("split").to_pylist() == list(foreign.splits or ())
+    assert table.column("path").to_pylist() == list(foreign.paths or ())
+    found.check_complete()
+
+
+def test_the_same_content_again_writes_nothing(root: Path) -> None:
+    put(root, sample())
+    before = files(root)
+    again = put(root, sample())
+    assert (again.n_new, again.n_new_prompts) == (0, 0)
+    assert files(root) == before
+
+
+def test_rows_that_repeat_are_stored_once(root: Path) -> None:
+    features = np.ones((4, 2), np.float32)
+    foreign = sample(4, features=features, image_sha256=None, text_features=features[:3])
+    done = put(root, foreign)
+    assert (done.n_images, done.n_new) == (1, 1)
+    index = IndexStore(root, "cover").read(done.index_fingerprint)
+    assert index.column("image_sha256").to_pylist() == list(row_ids(features))
+
+
+def test_rows_without_paths_are_numbered(root: Path) -> None:
+    done = put(root, sample(paths=None))
+    index = IndexStore(root, "cover").read(done.index_fingerprint)
+    assert index.column("path").to_pylist()[:2] == ["row/000000", "row/000001"]
+    assert set(index.column("width").to_pylist()) == {0}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": np.array([0, 1, 2, 0, 2, 1])},
+        {"splits": ("train",) * 6},
+        {"class_names": ("a", "b", "c")},
+        {"logit_scale": 50.0},
+        {"text_features": np.eye(3, 4, dtype=np.float32)},
+        {"features": np.ones((6, 4), np.float32)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_other_content_under_the_same_name_is_refused_and_writes_nothing(
+    root: Path, changes: dict[str, Any]
+) -> None:
+    put(root, sample())
+    before = files(root)
+    with pytest.raises(ImportConflictError, match=r"choose another --name|another --label"):
+        put(root, replace(sample(), **changes))
+    assert files(root) == before
+
+
+def test_another_label_is_another_encoder(root: Path) -> None:
+    one = put(root, sample())
+    other = put(root, sample(), name="cover-2", label="others")
+    assert one.encoder != other.encoder
+    assert other.n_new == 6
+
+
+@pytest.mark.parametrize("what", ["made_by", "templates", "logit_scale"])
+def test_texts_made_otherwise_are_another_encoder(root: Path, what: str) -> None:
+    texts = texts_of_file(sample())
+    other = replace(texts, **{what: {"templates": ("a {}.",), "logit_scale": 1.0}.get(what, "m")})
+    assert put(root, sample()).encoder != put(root, sample(), name="cover-2", texts=other).encoder
+
+
+def test_one_label_shares_features_between_datasets(root: Path) -> None:
+    texts = ClassTexts(
+        templates=("{}",), features=np.eye(3, 4, dtype=np.float32), made_by="m", logit_scale=1.0
+    )
+    one = put(root, sample(), texts=texts)
+    other = put(root, sample(), texts=texts, name="cover-2")
+    assert one.encoder == other.encoder
+    assert other.n_new == 0
+    assert find_imported(root, "cover-2").index_fingerprint == other.index_fingerprint
+
+
+def test_neither_images_nor_texts_lose_precision(root: Path) -> None:
+    halves = sample().features.astype(np.float16)
+    foreign = sample(features=halves)
+    done = put(root, foreign)
+    store = FeatureStore(root, done.encoder)
+    assert find_imported(root, "cover").precision == "float32"
+    np.testing.assert_array_equal(store.read_images(foreign.image_sha256), halves)
+    np.testing.assert_array_equal(store.read_prompts(foreign.class_names), foreign.text_features)
+
+
+def test_training_views_come_along(root: Path) -> None:
+    views = np.stack([sample().features + 1, sample().features + 2])
+    done = put(root, sample(), views=views)
+    assert done.n_new == 18
+    found = FeatureStore(root, done.encoder).read_images(sample().image_sha256, view=2)
+    np.testing.assert_array_equal(found, views[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"text_features": None}, "--text-model"),
+        ({"splits": None}, "no splits"),
+        ({"class_names": ["a", "b", "c", "d"], "text_features": np.eye(4, 4)}, "no rows"),
+        ({"text_features": np.zeros((3, 4), np.float32)}, "is zero"),
+    ],
+)
+def test_what_could_not_be_trained_on_is_refused(
+    root: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidForeignFeaturesError, match=words):
+        put(root, sample(**changes))
+    assert not root.exists()
+
+
+def test_texts_of_another_width_are_refused(root: Path) -> None:
+    with pytest.raises(InvalidForeignFeaturesError, match=r"\[3, 5\], expected \[3, 4\]"):
+        put(root, sample(), texts=texts_of_file(sample(d=5)))
+
+
+@pytest.mark.parametrize("name", ["", "../up", "Flowers", "a--b", "a_b"])
+def test_a_name_that_is_no_folder_is_refused(root: Path, name: str) -> None:
+    with pytest.raises(UnsafeNameError, match="use a-z, 0-9"):
+        put(root, sample(), name=name)
+
+
+def test_an_unknown_name_suggests_the_nearest(root: Path) -> None:
+    with pytest.raises(UnknownImportError, match="nothing was, so far"):
+        find_imported(root, "cover")
+    put(root, sample())
+    with pytest.raises(UnknownImportError, match="did you mean 'cover'"):
+        find_imported(root, "covr")
+
+
+@pytest.mark.parametrize("folder", ["features/*/image", "features/*/text", "datasets/cover/images"])
+def test_what_is_lost_is_named_and_the_same_import_brings_it_back(root: Path, folder: str) -> None:
+    put(root, sample())
+    before = files(root)
+    for path in root.glob(f"{folder}/*.parquet"):
+        path.unlink()
+    with pytest.raises(IncompleteImportError, match="cache import PATH --name cover"):
+        find_imported(root, "cover").check_complete()
+    put(root, sample())
+    assert files(root) == before
+
+
+def test_garbage_is_collected_in_the_middle_of_an_import_without_loss(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = FeatureStore.append_images
+
+    def append_and_collect(store: FeatureStore, *args: Any, **kwargs: Any) -> Any:
+        written = append(store, *args, **kwargs)
+        assert list(drop_unreferenced(root, dry_run=False)) == []
+        return written
+
+    monkeypatch.setattr(FeatureStore, "append_images", append_and_collect)
+    put(root, sample())
+    find_imported(root, "cover").check_complete()

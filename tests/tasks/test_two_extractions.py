@@ -1,0 +1,53 @@
+"""Two processes that extract the same dataset at once both finish, and not a row is lost."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from extractions import Undisturbed, Zygote
+from states import damaged_files, features_in, refuse_unsound, rows_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_two_at_once_both_finish_with_every_row(
+    tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
+) -> None:
+    """They merge each other's files: a file may vanish between listing and reading it."""
+    dice = random.Random(1)  # noqa: S311  # no secret
+    for number in range(12):
+        root = tmp_path / f"{number}"
+        first = zygote.start(root)
+        time.sleep(dice.uniform(0, 0.2))
+        second = zygote.start(root)
+        counts = [first.finish(), second.finish()]
+        assert [sum(count) for count in counts] == [undisturbed.n_features] * 2
+        assert damaged_files(root) == []
+        assert rows_in(root) == undisturbed.rows
+
+
+def test_one_of_two_may_be_killed(tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed) -> None:
+    dice = random.Random(2)  # noqa: S311  # no secret
+    for number in range(12):
+        root = tmp_path / f"{number}"
+        victim, survivor = zygote.start(root, pause=0.01), zygote.start(root)
+        victim.wait_for("encoded")
+        time.sleep(dice.uniform(0, 0.2))
+        victim.kill()
+        survivor.finish()
+        assert refuse_unsound(root, undisturbed.rows) == undisturbed.rows
+
+
+def test_one_that_merges_all_the_time_takes_no_row_from_the_other(
+    tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
+) -> None:
+    slow = zygote.start(tmp_path / "store", pause=0.3)
+    others = 0
+    while not slow.has_ended():
+        zygote.start(tmp_path / "store", files_worth_merging=2).finish()
+        others += 1
+    slow.finish()
+    assert others > 2
+    assert refuse_unsound(tmp_path / "store", undisturbed.rows) == undisturbed.rows
+    assert len(features_in(rows_in(tmp_path / "store"))) == undisturbed.n_features
