@@ -165,6 +165,9 @@ def _opened(path: Path, max_bytes: int) -> Iterator[_Archive]:
     if not path.is_file():
         raise ForeignFileError(path, "it is not there, or no regular file: check the path")
     with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            # Names stand twice. An array of which one name is damaged would else just be missed.
+            archive.open(entry).close()
         yield _Archive(path, archive, max_bytes)
 
 

@@ -87,6 +87,14 @@ def test_a_flipped_bit_is_an_error_or_does_no_harm(
         assert_same(found, sample(), but="source")
 
 
+def test_an_optional_array_whose_name_is_damaged_is_not_just_missed(sound: Sound) -> None:
+    def misspell(content: bytearray) -> None:
+        name = b"text_features.npy"
+        content[content.rindex(name) + 2] ^= 1  # in the directory at the end
+
+    assert isinstance(read_damaged(sound, "archive", misspell), FeatureCacheError)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
