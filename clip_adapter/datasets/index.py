@@ -141,7 +141,10 @@ def build_index(
     examine = partial(_examine_chunk, source.folder, known=known)
     for outcomes in map_ahead(examine, chunks, workers=workers):
         for outcome in outcomes:
-            (good if isinstance(outcome, _Row) else bad).append(outcome)  # type: ignore[arg-type]
+            if isinstance(outcome, _Row):
+                good.append(outcome)
+            else:
+                bad.append(outcome)
         if progress is not None:
             progress(len(good) + len(bad))
     if not good or len(bad) > max_bad_fraction * len(source.files):

@@ -114,7 +114,7 @@ def _texts(chosen: KnownEncoder, dataset: str, class_names: list[str]) -> Texts:
     features = chosen.store.read_prompts(prompts)
     if len(templates) > 1:
         # torch takes seconds to import: only for those who are about to use it.
-        from clip_adapter.methods import class_prototypes  # noqa: PLC0415
+        from clip_adapter.methods import class_prototypes  # noqa: PLC0415  # torch: seconds
 
         by_class = features.astype(np.float32).reshape(len(class_names), len(templates), -1)
         features = class_prototypes(by_class)

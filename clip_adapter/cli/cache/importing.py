@@ -139,7 +139,7 @@ def _encode(
     total = len(foreign.class_names) * len(templates)
     with watch("encoding prompts", total=total, unit="prompts", quiet=quiet) as advance:
         # torch takes seconds to import: only for those who are about to use it.
-        from clip_adapter.cli.texts import encode_texts  # noqa: PLC0415
+        from clip_adapter.cli.texts import encode_texts  # noqa: PLC0415  # torch: seconds
 
         return encode_texts(
             model, foreign.class_names, templates, width=foreign.dim, advance=advance

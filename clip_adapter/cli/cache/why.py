@@ -96,6 +96,6 @@ def _identify(model: str, *, precision: str, resize: str | None, quiet: bool) ->
     console = Console(stderr=True, quiet=quiet)
     with console.status("loading the model"):
         # torch takes seconds to import: only for those who are about to use it.
-        from clip_adapter.cli import checks  # noqa: PLC0415
+        from clip_adapter.cli import checks  # noqa: PLC0415  # torch: seconds
 
         return checks.identify(model, precision=precision, resize=resize)
