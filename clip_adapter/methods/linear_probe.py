@@ -11,27 +11,15 @@ from jaxtyping import Float
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from clip_adapter.methods.classifiers import LinearClassifier
 from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate, judge
 from clip_adapter.methods.task import FewShotTask, TaskError, require_validation
 from clip_adapter.training import SettingsError
 
-__all__ = ["LinearClassifier", "LinearProbe"]
+__all__ = ["LinearProbe"]
 
 COARSE_GRID = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 """Where CLIP's search for C starts (Radford et al. 2021, appendix A.3)."""
-
-
-@dataclass(frozen=True)
-class LinearClassifier:
-    """Logits linear in the normalised feature."""
-
-    weight: Float[np.ndarray, "c d"]
-    bias: Float[np.ndarray, " c"]
-
-    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
-        """Logits of raw features."""
-        scores: Float[np.ndarray, "n c"] = _directions(features) @ self.weight.T + self.bias
-        return scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +40,7 @@ class LinearProbe:
 
     name: ClassVar[str] = "linear-probe"
     learns: ClassVar[bool] = True
+    needs_text_tower: ClassVar[bool] = False
 
     max_iterations: int = 1000
     refinements: int = 4
@@ -90,14 +79,14 @@ class LinearProbe:
         tried = [self._try(task, value) for value in COARSE_GRID]
         step = 10.0  # half the distance of the coarse grid, in log space
         for _ in range(self.refinements):
-            best = tried[best_candidate([candidate for candidate, _ in tried])][0].value
+            best = _value(tried[best_candidate([candidate for candidate, _ in tried])][0])
             tried += [self._try(task, value) for value in (best / step, best * step)]
             step **= 0.5
         candidates = tuple(candidate for candidate, _ in tried)
         chosen, classifier = tried[best_candidate(candidates)]
         return Fitted(
             classifier=classifier,
-            settings={"inverse_regularization": chosen.value},
+            settings=dict(chosen.settings),
             selected_on="validation",
             candidates=candidates,
             seconds=time.perf_counter() - start,
@@ -109,18 +98,24 @@ class LinearProbe:
             # At a large C the separable few-shot problem has no finite optimum: L-BFGS stops at
             # its limit, and validation judges where it stopped.
             warnings.simplefilter("ignore", ConvergenceWarning)
+            # With one image a class the labels look like measurements; they are classes.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             model.fit(_directions(task.train_features), task.train_labels)
-        classifier = _as_multinomial(model)
-        return judge(classifier, task, name="inverse_regularization", value=value), classifier
+        classifier = _as_multinomial(model, task.class_names)
+        return judge(classifier, task, inverse_regularization=value), classifier
 
 
-def _as_multinomial(model: LogisticRegression) -> LinearClassifier:
+def _value(candidate: Candidate) -> float:
+    return candidate.settings["inverse_regularization"]
+
+
+def _as_multinomial(model: LogisticRegression, class_names: tuple[str, ...]) -> LinearClassifier:
     weight = model.coef_.astype(np.float32)
     bias = model.intercept_.astype(np.float32)
     if len(weight) == 1:  # two classes: scikit-learn keeps only the log-odds of the second
         weight = np.concatenate([np.zeros_like(weight), weight])
         bias = np.concatenate([np.zeros_like(bias), bias])
-    return LinearClassifier(weight, bias)
+    return LinearClassifier(weight=weight, bias=bias, class_names=class_names)
 
 
 def _directions(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

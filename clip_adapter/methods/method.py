@@ -4,43 +4,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
-import numpy as np
-from jaxtyping import Float
-
+from clip_adapter.methods.classifiers import Classifier
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import evaluate
 
-__all__ = [
-    "Candidate",
-    "Classifier",
-    "Fitted",
-    "Method",
-    "Progress",
-    "SelectedOn",
-    "best_candidate",
-    "judge",
-]
+__all__ = ["Candidate", "Fitted", "Method", "Progress", "SelectedOn", "best_candidate", "judge"]
 
-SelectedOn = Literal["nothing", "validation"]
+SelectedOn = Literal["nothing", "validation", "held-out shots", "training"]
+"""What data chose: "training" where a hyper-parameter is learned like a weight, "held-out shots"
+where training images that were left out for the purpose chose it."""
 Progress = Callable[[float], None]
 """Called with the fraction of the whole `fit` that was done since the last call."""
 
 
-@runtime_checkable
-class Classifier(Protocol):
-    """Gives logits for any raw features of its encoder."""
-
-    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
-        """One row an image, one column a class of the task it was fitted to."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One value of a hyper-parameter and how it did on the validation images."""
+    """One point of a grid of hyper-parameters and how it did on the images that choose.
 
-    name: str
-    value: float
+    Attributes:
+        settings: the hyper-parameters that were tried, by their names in `Fitted.settings`.
+        validation_accuracy: a fraction.
+        validation_nll: in nats.
+    """
+
+    settings: Mapping[str, float]
     validation_accuracy: float
     validation_nll: float
 
@@ -70,13 +57,17 @@ class Fitted:
 class Method(Protocol):
     """A few-shot method; its dataclass fields are its settings.
 
+    A method that can train on augmented views has a setting `views`, their number.
+
     Attributes:
         name: as it is asked for and recorded.
         learns: False when training images, shots and seeds make no difference.
+        needs_text_tower: whether its tasks must have one.
     """
 
     name: ClassVar[str]
     learns: ClassVar[bool]
+    needs_text_tower: ClassVar[bool]
 
     def fit(
         self,
@@ -85,7 +76,7 @@ class Method(Protocol):
         device: str = "cpu",
         progress: Progress | None = None,
     ) -> list[Fitted]:
-        """Fit one classifier a task; the tasks share classes, prototypes and width.
+        """Fit one classifier a task; the tasks share classes, prompts and width.
 
         Args:
             tasks: what to fit to.
@@ -95,12 +86,11 @@ class Method(Protocol):
         ...
 
 
-def judge(classifier: Classifier, task: FewShotTask, *, name: str, value: float) -> Candidate:
-    """How a classifier, made with that value of a hyper-parameter, does on validation."""
+def judge(classifier: Classifier, task: FewShotTask, **settings: float) -> Candidate:
+    """How a classifier, made with those hyper-parameters, does on validation."""
     judged = evaluate(classifier.logits(task.val_features), task.val_labels)
     return Candidate(
-        name=name,
-        value=value,
+        settings=settings,
         validation_accuracy=judged["accuracy"],
         validation_nll=judged["nll"],
     )

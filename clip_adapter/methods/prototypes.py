@@ -15,7 +15,8 @@ def class_prototypes(prompt_features: Float[np.ndarray, "c t d"]) -> Float[np.nd
     Args:
         prompt_features: raw text features, t templates for each of c classes.
     """
-    directions = prompt_features / np.linalg.norm(prompt_features, axis=2, keepdims=True)
+    single = prompt_features.astype(np.float32, copy=False)
+    directions = single / np.linalg.norm(single, axis=2, keepdims=True)
     means = directions.mean(axis=1)
     prototypes: Float[np.ndarray, "c d"] = means / np.linalg.norm(means, axis=1, keepdims=True)
     return prototypes.astype(np.float32)

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from clip_adapter.errors import ClipAdapterError
+from clip_adapter.methods.prototypes import class_prototypes
+from clip_adapter.methods.text_tower import TextTower
 
 __all__ = ["FewShotTask", "TaskError", "require_validation"]
 
@@ -23,42 +26,41 @@ class FewShotTask:
     A task has no test images: a method cannot select on what it is not given.
 
     Attributes:
-        train_features: raw image features (before normalisation).
+        train_features: raw image features (before normalisation) of the evaluation view.
         train_labels: class numbers, 0 to c - 1.
         val_features: raw image features that only choose hyper-parameters.
         val_labels: their class numbers.
-        class_prototypes: one text feature a class.
+        prompt_features: raw text features, t prompts of each class in the same order.
         logit_scale: CLIP's inverse temperature.
         class_names: one a class, in label order.
         shots: labelled images a class, 1 or more.
         seed: fixes initialisation and visiting order.
+        train_views: raw features of v augmented views of the training images; none by default.
+        text_tower: the encoder's, for a method that learns prompts.
 
     Raises:
         TaskError: if the arrays disagree in width or length, hold a label without a class, NaN
-            or infinity, or leave a class without a training image; if the scale is not above 0
-            or there are less than 1 shots.
+            or infinity, or leave a class without a training image; if a class has no prompt, the
+            scale is not above 0 or there are less than 1 shots.
     """
 
     train_features: Float[np.ndarray, "n d"]
     train_labels: Int[np.ndarray, " n"]
     val_features: Float[np.ndarray, "m d"]
     val_labels: Int[np.ndarray, " m"]
-    class_prototypes: Float[np.ndarray, "c d"]
+    prompt_features: Float[np.ndarray, "c t d"]
     logit_scale: float
     class_names: tuple[str, ...]
     shots: int
     seed: int
+    train_views: Float[np.ndarray, "v n d"] | None = None
+    text_tower: TextTower | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if len(self.class_names) != len(self.class_prototypes):
-            message = (
-                f"{len(self.class_prototypes)} class prototypes for {len(self.class_names)} class "
-                "names: expected one prototype a class, in the order of the names"
-            )
-            raise TaskError(message)
+        _check_prompts(self)
         _check_split("training", self.train_features, self.train_labels, self)
         _check_split("validation", self.val_features, self.val_labels, self)
-        _check_finite("class prototypes", self.class_prototypes)
+        _check_views(self)
         _check_numbers(self)
         absent = set(range(len(self.class_names))) - set(self.train_labels.tolist())
         if absent:
@@ -68,6 +70,37 @@ class FewShotTask:
                 f"({names}): label at least one image of each, or drop the class"
             )
             raise TaskError(message)
+
+    @cached_property
+    def class_prototypes(self) -> Float[np.ndarray, "c d"]:
+        """One text feature of length 1 a class, the ensemble of its prompts."""
+        return class_prototypes(self.prompt_features)
+
+    @property
+    def n_views(self) -> int:
+        """Augmented views of each training image."""
+        return 0 if self.train_views is None else len(self.train_views)
+
+    def training_rows(self, views: int) -> Float[np.ndarray, "rows d"]:
+        """What a training visits: the evaluation view, or that many augmented ones instead.
+
+        View after view, each in the order of `train_labels`.
+
+        Raises:
+            TaskError: if the task has fewer views.
+        """
+        if views == 0:
+            return self.train_features
+        if self.train_views is None or views > len(self.train_views):
+            message = (
+                f"{views} augmented views of each training image are asked for, the task has "
+                f"{self.n_views}: set views to {self.n_views}, or train from images, of which "
+                "views can be encoded"
+            )
+            raise TaskError(message)
+        chosen = self.train_views[:views]
+        rows: Float[np.ndarray, "rows d"] = chosen.reshape(-1, chosen.shape[-1])
+        return rows
 
 
 def require_validation(tasks: Iterable[FewShotTask]) -> None:
@@ -85,6 +118,35 @@ def require_validation(tasks: Iterable[FewShotTask]) -> None:
             raise TaskError(message)
 
 
+def _check_prompts(task: FewShotTask) -> None:
+    if len(task.class_names) != len(task.prompt_features):
+        message = (
+            f"prompt features of {len(task.prompt_features)} classes for {len(task.class_names)} "
+            "class names: expected those of one class a name, in the order of the names"
+        )
+        raise TaskError(message)
+    if task.prompt_features.ndim != 3 or task.prompt_features.shape[1] == 0:
+        message = (
+            f"prompt features have the shape {task.prompt_features.shape}: expected classes, "
+            "one or more prompts a class, width"
+        )
+        raise TaskError(message)
+    _check_finite("prompt features", task.prompt_features)
+
+
+def _check_views(task: FewShotTask) -> None:
+    if task.train_views is None:
+        return
+    if task.train_views.shape[1:] != task.train_features.shape:
+        message = (
+            f"the augmented views have the shape {task.train_views.shape}: expected views of "
+            f"{task.train_features.shape[0]} training images of width "
+            f"{task.train_features.shape[1]}"
+        )
+        raise TaskError(message)
+    _check_finite("augmented views", task.train_views)
+
+
 def _check_numbers(task: FewShotTask) -> None:
     if not 0 < task.logit_scale < math.inf:
         message = f"logit_scale is {task.logit_scale}; expected a finite number above 0"
@@ -98,10 +160,10 @@ def _check_split(split: str, features: np.ndarray, labels: np.ndarray, task: Few
     if len(features) != len(labels):
         message = f"{len(features)} {split} features but {len(labels)} {split} labels"
         raise TaskError(message)
-    width = task.class_prototypes.shape[1]
+    width = task.prompt_features.shape[2]
     if features.shape[1] != width:
         message = (
-            f"{split} features are {features.shape[1]} wide but class prototypes {width}: "
+            f"{split} features are {features.shape[1]} wide but prompt features {width}: "
             "both must come from the same encoder"
         )
         raise TaskError(message)

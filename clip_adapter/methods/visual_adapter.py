@@ -10,28 +10,42 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from clip_adapter.adapters import ResidualAdapter, StackedAdapters, logits
+from clip_adapter.adapters import ResidualAdapter, StackedAdapters
+from clip_adapter.methods.classifiers import AdapterClassifier
 from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate, judge
 from clip_adapter.methods.task import FewShotTask, require_validation
 from clip_adapter.methods.tensors import float_tensor
-from clip_adapter.training import SettingsError, StackedData, TrainingSettings, train_stack
+from clip_adapter.training import (
+    Recipe,
+    SettingsError,
+    StackedData,
+    Training,
+    TrainingSettings,
+    train_stack,
+)
 
-__all__ = ["AdapterClassifier", "ClipAdapter"]
+__all__ = ["ClipAdapter"]
 
-
-@dataclass(frozen=True)
-class AdapterClassifier:
-    """Adapts the image feature, then compares it with the class prototypes."""
-
-    adapter: ResidualAdapter
-    class_prototypes: Float[np.ndarray, "c d"]
-    logit_scale: float
-
-    @torch.no_grad()
-    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
-        """Logits of raw features."""
-        adapted = self.adapter(float_tensor(features))
-        return logits(adapted, float_tensor(self.class_prototypes), self.logit_scale).numpy()
+RECIPES = {
+    # CoOp's trainer, on which CLIP-Adapter is built (https://arxiv.org/abs/2109.01134, 4.1).
+    "paper": Recipe(
+        optimizer="sgd",
+        learning_rate=2e-3,
+        weight_decay=5e-4,
+        momentum=0.9,
+        epochs=((1, 50), (4, 100), (16, 200)),
+        batch_size=32,
+        warmup_epochs=1,
+        schedule="epochs",
+    ),
+    "fast": Recipe(
+        optimizer="adamw",
+        learning_rate=3e-3,
+        weight_decay=1e-2,
+        epochs=((1, 5), (4, 10), (16, 20)),
+        batch_size=32,
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +68,7 @@ class ClipAdapter:
 
     name: ClassVar[str] = "clip-adapter"
     learns: ClassVar[bool] = True
+    needs_text_tower: ClassVar[bool] = False
 
     residual_ratios: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
     reduction: int = 4
@@ -90,7 +105,7 @@ class ClipAdapter:
         groups: dict[Hashable, list[int]] = defaultdict(list)
         for number, task in enumerate(tasks):
             groups[_kind(task)].append(number)
-        total = sum(self._epochs(task) * len(task.train_labels) for task in tasks)
+        total = sum(self._training(task).epochs * len(task.train_labels) for task in tasks)
         fitted: dict[int, Fitted] = {}
         for numbers in groups.values():
             group = [tasks[number] for number in numbers]
@@ -99,8 +114,8 @@ class ClipAdapter:
             fitted.update(zip(numbers, self._fit_group(group, device, report), strict=True))
         return [fitted[number] for number in range(len(tasks))]
 
-    def _epochs(self, task: FewShotTask) -> int:
-        return self.training.epochs_for(task.shots)
+    def _training(self, task: FewShotTask) -> Training:
+        return self.training.resolve(RECIPES, shots=task.shots)
 
     def _fit_group(
         self, tasks: list[FewShotTask], device: str, report: Callable[[int], None] | None
@@ -112,8 +127,7 @@ class ClipAdapter:
         curves = train_stack(
             adapters,
             self._stacked(tasks, device),
-            self.training,
-            epochs=self._epochs(tasks[0]),
+            self._training(tasks[0]),
             progress=report,
         )
         trained = adapters.cpu().unstack()
@@ -162,14 +176,21 @@ class ClipAdapter:
         seconds: float,
     ) -> Fitted:
         classifiers = [
-            AdapterClassifier(adapter, task.class_prototypes, task.logit_scale)
+            AdapterClassifier(
+                down=adapter.down.weight.detach().numpy(),
+                up=adapter.up.weight.detach().numpy(),
+                residual_ratio=adapter.residual_ratio,
+                output_activation=adapter.output_activation,
+                class_prototypes=task.class_prototypes,
+                logit_scale=task.logit_scale,
+                class_names=task.class_names,
+            )
             for adapter in adapters
         ]
         if len(classifiers) == 1:
             return self._fitted(task, classifiers[0], curves[0], seconds)
         candidates = tuple(
-            judge(one, task, name="residual_ratio", value=one.adapter.residual_ratio)
-            for one in classifiers
+            judge(one, task, residual_ratio=one.residual_ratio) for one in classifiers
         )
         best = best_candidate(candidates)
         return self._fitted(task, classifiers[best], curves[best], seconds, candidates)
@@ -182,18 +203,13 @@ class ClipAdapter:
         seconds: float,
         candidates: tuple[Candidate, ...] = (),
     ) -> Fitted:
-        training = self.training
         return Fitted(
             classifier=classifier,
             settings={
-                "residual_ratio": classifier.adapter.residual_ratio,
+                "residual_ratio": classifier.residual_ratio,
                 "reduction": self.reduction,
                 "output_activation": self.output_activation,
-                "optimizer": training.optimizer,
-                "epochs": self._epochs(task),
-                "batch_size": training.batch_size,
-                "learning_rate": training.learning_rate,
-                "weight_decay": training.weight_decay,
+                **self._training(task).settings(),
             },
             selected_on="validation" if candidates else "nothing",
             candidates=candidates,

@@ -2,38 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from clip_adapter.adapters import logits
+from clip_adapter.methods.classifiers import PrototypeClassifier
 from clip_adapter.methods.method import Fitted, Progress
+from clip_adapter.methods.prototypes import class_prototypes
 from clip_adapter.methods.task import FewShotTask
-from clip_adapter.methods.tensors import float_tensor
 
-__all__ = ["PrototypeClassifier", "ZeroShot"]
-
-
-@dataclass(frozen=True)
-class PrototypeClassifier:
-    """Scaled cosine similarity to one prototype a class."""
-
-    class_prototypes: Float[np.ndarray, "c d"]
-    logit_scale: float
-
-    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
-        """Logits of raw features."""
-        prototypes = float_tensor(self.class_prototypes)
-        return logits(float_tensor(features), prototypes, self.logit_scale).numpy()
+__all__ = ["ZeroShot"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShot:
-    """CLIP's own classifier (Radford et al. 2021, https://arxiv.org/abs/2103.00020)."""
+    """CLIP's own classifier (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
+
+    Attributes:
+        prompts: "ensemble", the mean direction of a class's prompts, or "single", the first.
+    """
 
     name: ClassVar[str] = "zero-shot"
     learns: ClassVar[bool] = False
+    needs_text_tower: ClassVar[bool] = False
+
+    prompts: Literal["ensemble", "single"] = "ensemble"
 
     def fit(
         self,
@@ -47,8 +41,17 @@ class ZeroShot:
             progress(1.0)
         return [
             Fitted(
-                classifier=PrototypeClassifier(task.class_prototypes, task.logit_scale),
-                settings={},
+                classifier=PrototypeClassifier(
+                    class_prototypes=self._prototypes(task),
+                    logit_scale=task.logit_scale,
+                    class_names=task.class_names,
+                ),
+                settings={"prompts": self.prompts},
             )
             for task in tasks
         ]
+
+    def _prototypes(self, task: FewShotTask) -> Float[np.ndarray, "c d"]:
+        if self.prompts == "single":
+            return class_prototypes(task.prompt_features[:, :1])
+        return task.class_prototypes

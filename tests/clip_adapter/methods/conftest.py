@@ -35,7 +35,7 @@ def _make_task(
         train_labels=train_labels,
         val_features=features(val_labels),
         val_labels=val_labels,
-        class_prototypes=(centres[0] + centres[1]).astype(np.float32),
+        prompt_features=(centres[0] + centres[1]).astype(np.float32)[:, None],
         logit_scale=logit_scale,
         class_names=tuple(f"class {number}" for number in range(n_classes)),
         shots=shots,
@@ -49,7 +49,7 @@ def _permute_classes(task: FewShotTask, order: Sequence[int]) -> FewShotTask:
         task,
         train_labels=number_of[task.train_labels],
         val_labels=number_of[task.val_labels],
-        class_prototypes=task.class_prototypes[list(order)],
+        prompt_features=task.prompt_features[list(order)],
         class_names=tuple(task.class_names[number] for number in order),
     )
 

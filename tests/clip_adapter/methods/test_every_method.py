@@ -122,7 +122,7 @@ def test_features_of_another_precision_are_taken(
     task = make_task()
     rounded = {
         name: getattr(task, name).astype(dtype)
-        for name in ("train_features", "val_features", "class_prototypes")
+        for name in ("train_features", "val_features", "prompt_features")
     }
     single = {name: values.astype(np.float32) for name, values in rounded.items()}
     found = fit_one(method, replace(task, **rounded)).classifier.logits(pictures.astype(dtype))

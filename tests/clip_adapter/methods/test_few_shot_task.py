@@ -61,7 +61,7 @@ def with_value(values: np.ndarray, value: float) -> np.ndarray:
             "the validation features hold NaN or infinity",
         ),
         (
-            lambda task: {"class_prototypes": with_value(task.class_prototypes, -math.inf)},
+            lambda task: {"prompt_features": with_value(task.prompt_features, -math.inf)},
             "the class prototypes hold NaN or infinity",
         ),
         (

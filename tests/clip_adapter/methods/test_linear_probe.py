@@ -59,13 +59,19 @@ def test_without_validation_images_nothing_is_searched(make_task: MakeTask) -> N
 
 def test_the_coarse_grid_is_tried_first(make_task: MakeTask) -> None:
     fitted = fit_one(LinearProbe(refinements=0), make_task())
-    assert tuple(candidate.value for candidate in fitted.candidates) == COARSE_GRID
+    assert (
+        tuple(candidate.settings["inverse_regularization"] for candidate in fitted.candidates)
+        == COARSE_GRID
+    )
 
 
 def test_each_refinement_tries_both_neighbours_at_half_the_distance(make_task: MakeTask) -> None:
     # Random validation labels: where the best value lies does not matter to the search.
     fitted = fit_one(LinearProbe(refinements=4), make_task(n_val=20))
-    values = [candidate.value for candidate in fitted.candidates[len(COARSE_GRID) :]]
+    values = [
+        candidate.settings["inverse_regularization"]
+        for candidate in fitted.candidates[len(COARSE_GRID) :]
+    ]
     spans = [values[number + 1] / values[number] for number in range(0, 8, 2)]
     # 10, 10 to the half, to the quarter, to the eighth: each twice, below and above.
     assert spans == pytest.approx([10.0 ** (2 / 2**number) for number in range(4)])

@@ -37,7 +37,7 @@ def test_sixteen_flowers_a_class_lift_clip_above_ninety_percent(
         train_labels=flowers["shots_16_labels"],
         val_features=flowers["val_features"][::2],
         val_labels=flowers["val_labels"][::2],
-        class_prototypes=flowers["stand_in_prototypes"],
+        prompt_features=flowers["stand_in_prototypes"][:, None],
         logit_scale=100.0,
         class_names=tuple(str(name) for name in flowers["class_names"]),
         shots=16,

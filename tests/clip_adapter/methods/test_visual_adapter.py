@@ -107,7 +107,7 @@ def test_tasks_with_prototypes_of_their_own_may_be_fitted_together(
     make_task: MakeTask, pictures: np.ndarray
 ) -> None:
     one = make_task(seed=1)
-    other = replace(one, class_prototypes=one.class_prototypes[::-1].copy())
+    other = replace(one, prompt_features=one.prompt_features[::-1].copy())
     sharper = replace(one, logit_scale=50.0)
     method = ClipAdapter(residual_ratios=(0.6,), training=TEN_EPOCHS)
     for task, found in zip([one, other, sharper], method.fit([one, other, sharper]), strict=True):
@@ -157,12 +157,12 @@ def test_the_record_names_every_setting_as_it_was_used(make_task: MakeTask) -> N
 def test_the_candidates_stand_in_the_order_of_the_ratios(make_task: MakeTask) -> None:
     ratios = (0.8, 0.2, 0.4)
     fitted = fit_one(ClipAdapter(residual_ratios=ratios, training=TEN_EPOCHS), make_task())
-    assert tuple(candidate.value for candidate in fitted.candidates) == ratios
+    assert tuple(candidate.settings["residual_ratio"] for candidate in fitted.candidates) == ratios
 
 
 def contradicted(task: FewShotTask) -> FewShotTask:
     """Training labels that say the opposite of the prototypes: only an adapter can follow them."""
-    return replace(task, class_prototypes=task.class_prototypes[[1, 2, 0]].copy())
+    return replace(task, prompt_features=task.prompt_features[[1, 2, 0]].copy())
 
 
 def test_validation_labels_choose_the_ratio(make_task: MakeTask) -> None:

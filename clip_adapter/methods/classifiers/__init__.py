@@ -1,0 +1,11 @@
+"""What the methods end in: four kinds of classifiers, and their files."""
+
+from clip_adapter.methods.classifiers.adapter import AdapterClassifier as AdapterClassifier
+from clip_adapter.methods.classifiers.classifier import Classifier as Classifier
+from clip_adapter.methods.classifiers.classifier import FeatureWidthError as FeatureWidthError
+from clip_adapter.methods.classifiers.linear import LinearClassifier as LinearClassifier
+from clip_adapter.methods.classifiers.prototype import PrototypeClassifier as PrototypeClassifier
+from clip_adapter.methods.classifiers.saving import ClassifierFileError as ClassifierFileError
+from clip_adapter.methods.classifiers.saving import SavedClassifier as SavedClassifier
+from clip_adapter.methods.classifiers.saving import load_classifier as load_classifier
+from clip_adapter.methods.classifiers.saving import save_classifier as save_classifier

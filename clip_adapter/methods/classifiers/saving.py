@@ -1,0 +1,177 @@
+"""Classifiers as safetensors files: arrays as tensors, everything else as one line of JSON."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from clip_adapter.errors import ClipAdapterError
+from clip_adapter.methods.classifiers.adapter import AdapterClassifier
+from clip_adapter.methods.classifiers.classifier import Classifier
+from clip_adapter.methods.classifiers.linear import LinearClassifier
+from clip_adapter.methods.classifiers.prototype import PrototypeClassifier
+
+__all__ = ["ClassifierFileError", "SavedClassifier", "load_classifier", "save_classifier"]
+
+FORMAT = 1
+KEY = "clip-adapter.classifier"
+"""The one entry of the file's metadata: safetensors shuffles several."""
+
+_KINDS: Mapping[str, type[Any]] = MappingProxyType(
+    {kind.__name__: kind for kind in (PrototypeClassifier, LinearClassifier, AdapterClassifier)}
+)
+
+
+class ClassifierFileError(ClipAdapterError, ValueError):
+    """A file that holds no classifier, or not a whole one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedClassifier:
+    """A classifier and where it comes from.
+
+    Attributes:
+        classifier: ready to use.
+        method: that made it.
+        settings: every hyper-parameter as used.
+        encoder: fingerprint of the encoder whose features it takes; empty when unknown.
+    """
+
+    classifier: Classifier
+    method: str
+    settings: Mapping[str, float | int | str | bool]
+    encoder: str = ""
+
+    def check_encoder(self, encoder: str) -> None:
+        """Return if the classifier takes the features of that encoder.
+
+        Raises:
+            ClassifierFileError: it was fitted to those of another one.
+        """
+        if self.encoder and encoder != self.encoder:
+            message = (
+                f"the classifier was fitted to features of encoder {self.encoder[:12]}, not of "
+                f"{encoder[:12]}: encode the images with its own, or fit it again"
+            )
+            raise ClassifierFileError(message)
+
+
+def save_classifier(saved: SavedClassifier, path: Path) -> None:
+    """Write a classifier; the same one gives the same bytes, and the file is whole or absent.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    content = _encode(saved)
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def load_classifier(path: Path) -> SavedClassifier:
+    """Read what `save_classifier` wrote. Nothing is unpickled.
+
+    Raises:
+        ClassifierFileError: the file is no safetensors file, holds no classifier, one of a newer
+            format, or one whose arrays do not fit together.
+        OSError: the file cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        tensors = load(content)
+        told = _metadata(content)
+        kind = _KINDS[told["kind"]]
+        if told["format"] > FORMAT:
+            raise ClassifierFileError(
+                f"{path} is of format {told['format']}, this version reads {FORMAT}: upgrade"
+            )
+        return SavedClassifier(
+            classifier=_build(kind, tensors, told["values"]),
+            method=told["method"],
+            settings=told["settings"],
+            encoder=told["encoder"],
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ClassifierFileError):
+            raise
+        message = f"{path} holds no classifier that can be read ({error}): fit and save it again"
+        raise ClassifierFileError(message) from error
+
+
+def _encode(saved: SavedClassifier) -> bytes:
+    classifier: Any = saved.classifier
+    values = {field.name: getattr(classifier, field.name) for field in fields(classifier)}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    told = {
+        "format": FORMAT,
+        "kind": type(classifier).__name__,
+        "method": saved.method,
+        "settings": dict(saved.settings),
+        "encoder": saved.encoder,
+        "values": {name: value for name, value in values.items() if name not in arrays},
+    }
+    ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    return save(ordered, metadata={KEY: json.dumps(told, sort_keys=True)})
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    """What the header says beside the tensors, which safetensors reads from paths only."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    told: dict[str, Any] = json.loads(header["__metadata__"][KEY])
+    return told
+
+
+def _build(kind: type[Any], tensors: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Any:
+    arrays = {field.name for field in fields(kind)} - set(values)
+    if arrays != set(tensors):
+        message = f"it holds the arrays {sorted(tensors)}, expected {sorted(arrays)}"
+        raise ClassifierFileError(message)
+    plain = {
+        field.name: _plain(field.type, values[field.name])
+        for field in fields(kind)
+        if field.name in values
+    }
+    classifier = kind(**tensors, **plain)
+    _check_shapes(classifier, tensors)
+    return classifier
+
+
+def _plain(annotation: Any, value: Any) -> Any:
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise ClassifierFileError(f"{value!r} is no {annotation}") from error
+
+
+def _check_shapes(classifier: Any, tensors: Mapping[str, np.ndarray]) -> None:
+    """One classification of a zero feature shows whether the arrays fit together."""
+    for name, values in tensors.items():
+        if values.dtype != np.float32 and name != "labels":
+            raise ClassifierFileError(f"{name} is {values.dtype}, expected float32")
+        if not np.isfinite(values).all():
+            raise ClassifierFileError(f"{name} holds NaN or infinity")
+    width = classifier.width
+    try:
+        scores = classifier.logits(np.zeros((1, width), dtype=np.float32))
+    except RuntimeError as error:
+        raise ClassifierFileError(f"its arrays do not fit together: {error}") from error
+    if scores.shape[1] != len(classifier.class_names):
+        raise ClassifierFileError(
+            f"it gives {scores.shape[1]} logits for {len(classifier.class_names)} class names"
+        )

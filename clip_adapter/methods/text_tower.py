@@ -1,0 +1,40 @@
+"""What a method that learns prompts needs of a text encoder."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = ["TextTower"]
+
+
+@runtime_checkable
+class TextTower(Protocol):
+    """A frozen text tower that takes token embeddings, so that some of them may be learned.
+
+    Attributes:
+        context_length: tokens a prompt may have, start and end included.
+        token_width: width w of a token's embedding.
+    """
+
+    @property
+    def context_length(self) -> int: ...  # noqa: D102
+
+    @property
+    def token_width(self) -> int: ...  # noqa: D102
+
+    def embed(
+        self, prompts: Sequence[str]
+    ) -> tuple[Float[Tensor, "n length w"], Int[Tensor, "n length"]]:
+        """Token embeddings of whole prompts, and the tokens they belong to."""
+        ...
+
+    def encode(
+        self, embeddings: Float[Tensor, "n length w"], tokens: Int[Tensor, "n length"]
+    ) -> Float[Tensor, "n d"]:
+        """Raw text features; differentiable in the embeddings, the tower's weights are frozen.
+
+        The tokens say where a prompt ends; their own embeddings are not looked up again.
+        """
+        ...

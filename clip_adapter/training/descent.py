@@ -1,0 +1,100 @@
+"""Gradient descent on many independent models at once, whatever they are made of."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_adapter.errors import ClipAdapterError
+from clip_adapter.training.orders import steps_of, visiting_orders
+from clip_adapter.training.settings import Training
+
+__all__ = ["DivergedError", "check_finite", "descend"]
+
+
+class DivergedError(ClipAdapterError, ArithmeticError):
+    """The training loss or a weight of a model stopped being a finite number."""
+
+
+def descend(  # noqa: PLR0913  # the orders' numbers are the caller's to say
+    parameters: Sequence[Tensor],
+    losses: Callable[[Int[Tensor, "t b"]], Float[Tensor, " g"]],
+    training: Training,
+    *,
+    seeds: Sequence[int],
+    n_images: int,
+    views: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Float[Tensor, "e g"]:
+    """Train models in place and return the mean loss of each in every epoch.
+
+    The losses are summed, never averaged over models, and the optimisers work element by
+    element: so a model ends where it would have ended alone, up to the rounding of batched
+    products.
+
+    Args:
+        parameters: of all models, the first dimension of each counting models.
+        losses: from the rows of a step, one line a training set, to each model's mean loss.
+        training: optimiser and schedule.
+        seeds: one a training set; it fixes the order in which its images are visited.
+        n_images: of each set.
+        views: augmented views of each image, whose rows follow view after view.
+        progress: called after each epoch with the number of models that went through it.
+
+    Raises:
+        DivergedError: if a loss or weight is NaN or infinite after the last epoch.
+    """
+    optimizer = _optimizer(parameters, training)
+    steps = steps_of(n_images, training.batch_size)
+    curves = []
+    orders = visiting_orders(seeds, n_images=n_images, views=views, epochs=training.epochs)
+    for epoch, order in enumerate(orders):
+        total: Tensor | None = None
+        for step, batch in enumerate(order.split(training.batch_size, dim=1)):
+            optimizer.param_groups[0]["lr"] = training.learning_rate_at(epoch, step / steps)
+            found = losses(batch)
+            optimizer.zero_grad(set_to_none=True)
+            found.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            optimizer.step()
+            share = found.detach() * (batch.shape[1] / n_images)
+            total = share if total is None else total + share
+        if total is not None:
+            curves.append(total)
+            if progress is not None:
+                progress(len(total))
+    return check_finite(torch.stack(curves), parameters)
+
+
+def check_finite(
+    curves: Float[Tensor, "e g"], parameters: Sequence[Tensor]
+) -> Float[Tensor, "e g"]:
+    """The loss curves, if every loss and weight is a finite number.
+
+    Raises:
+        DivergedError: naming the first model of which that is not so.
+    """
+    finite = torch.isfinite(curves).all(dim=0)
+    for weights in parameters:  # the last step's are seen by no loss
+        finite &= torch.isfinite(weights.detach()).flatten(1).all(dim=1)
+    bad = torch.nonzero(~finite).flatten().tolist()
+    if bad:
+        message = (
+            f"{len(bad)} of {curves.shape[1]} models (first: number {bad[0]}) diverged, a loss "
+            "or weight is NaN or infinite: lower the learning rate, or check the features for "
+            "extreme values"
+        )
+        raise DivergedError(message)
+    return curves
+
+
+def _optimizer(parameters: Sequence[Tensor], training: Training) -> torch.optim.Optimizer:
+    rate, decay = training.learning_rate, training.weight_decay
+    weights = list(parameters)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(
+            weights, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True
+        )
+    if training.optimizer == "adam":
+        return torch.optim.Adam(weights, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
