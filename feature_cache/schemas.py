@@ -34,6 +34,8 @@ def _conform_column(table: pa.Table, field: pa.Field, source: str) -> Any:
         column = pa.chunked_array([pa.nulls(table.num_rows, field.type)])
     else:
         column = table.column(field.name)
+    if _grew(column.type, field.type):
+        column = column.cast(field.type)
     if column.type != field.type:
         raise WrongSchemaError(
             f"column {field.name} of {source} is {column.type}, expected {field.type}"
@@ -44,3 +46,16 @@ def _conform_column(table: pa.Table, field: pa.Field, source: str) -> Any:
             f"{table.num_rows} values, expected all of them"
         )
     return column
+
+
+def _grew(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether a struct is one of an earlier version, which lacked fields that may be null."""
+    if not (pa.types.is_struct(found) and pa.types.is_struct(expected)):
+        return False
+    names = [field.name for field in found]
+    later = [field for field in expected if field.name not in names]
+    return (
+        len(later) > 0
+        and [field for field in expected if field.name in names] == list(found)
+        and all(field.nullable for field in later)
+    )

@@ -1,6 +1,5 @@
 """From fitted classifiers to the rows of the run store."""
 
-import dataclasses
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,6 +33,7 @@ class Sweep:
     arrays: DatasetArrays
     device: str
     sweep_id: str
+    study: str | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -85,7 +85,8 @@ def _record(sweep: Sweep, plan: PlannedRun, fitted: Fitted | None, **outcome: An
         seed=plan.seed,
         settings=RunSettings(**fitted.settings) if fitted else RunSettings(),  # type: ignore[arg-type]  # checked by the store's schema
         settings_fingerprint=plan.settings_fingerprint,
-        candidates=_candidates(fitted),
+        tried=_candidates(fitted),
+        study=sweep.study,
         selected_on=fitted.selected_on if fitted else "nothing",
         seconds_encode=encoded.seconds,
         seconds_train=fitted.seconds if fitted else 0.0,
@@ -105,7 +106,7 @@ def _record(sweep: Sweep, plan: PlannedRun, fitted: Fitted | None, **outcome: An
 def _candidates(fitted: Fitted | None) -> tuple[Candidate, ...] | None:
     if fitted is None or not fitted.candidates:
         return None
-    return tuple(Candidate(**dataclasses.asdict(one)) for one in fitted.candidates)
+    return tuple(Candidate(**vars(one)) for one in fitted.candidates)
 
 
 def _split(sweep: Sweep, plan: PlannedRun) -> SplitRecord | None:

@@ -11,18 +11,17 @@ __all__ = ["TextTower"]
 
 @runtime_checkable
 class TextTower(Protocol):
-    """A frozen text tower that takes token embeddings, so that some of them may be learned.
-
-    Attributes:
-        context_length: tokens a prompt may have, start and end included.
-        token_width: width w of a token's embedding.
-    """
+    """A frozen text tower that takes token embeddings, so that some of them may be learned."""
 
     @property
-    def context_length(self) -> int: ...  # noqa: D102
+    def context_length(self) -> int:
+        """Tokens a prompt may have, start and end included."""
+        ...
 
     @property
-    def token_width(self) -> int: ...  # noqa: D102
+    def token_width(self) -> int:
+        """Width w of a token's embedding."""
+        ...
 
     def embed(
         self, prompts: Sequence[str]

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from clip_adapter.adapters import ResidualAdapter, StackedAdapters
 from clip_adapter.methods.classifiers import AdapterClassifier

@@ -11,75 +11,26 @@ from jaxtyping import Float, Int
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.errors import InvalidRecordError
+from clip_adapter.runs.run_settings import Candidate, RunSettings, Versions
 
 __all__ = [
-    "Candidate",
     "ImagePredictions",
     "RunRecord",
     "RunResult",
-    "RunSettings",
     "SelectedOn",
     "SplitImages",
     "SplitRecord",
     "Status",
-    "Versions",
 ]
 
-SelectedOn = Literal["validation", "nothing", "test (oracle)"]
-"""What data chose a run's hyper-parameters: "nothing" when all were given beforehand."""
+SelectedOn = Literal["validation", "held-out shots", "training", "nothing", "test (oracle)"]
+"""What data chose a run's hyper-parameters: "nothing" when all were given beforehand, "training"
+when they were learned like weights."""
 
 Status = Literal["completed", "failed"]
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _SHA256_BYTES = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """Hyper-parameters as finally used; None where the method has no such setting.
-
-    Attributes:
-        residual_ratio: Weight of the adapted feature in the blend, 0 to 1.
-        reduction: Feature width over the adapter's hidden width.
-        output_activation: Whether the adapter ends in a ReLU.
-        epochs: Passes over the training images.
-        learning_rate: At the first step.
-        batch_size: Images a step.
-        weight_decay: Of the optimizer.
-        optimizer: Its name.
-        inverse_regularization: C of a linear probe.
-    """
-
-    residual_ratio: float | None = None
-    reduction: int | None = None
-    output_activation: bool | None = None
-    epochs: int | None = None
-    learning_rate: float | None = None
-    batch_size: int | None = None
-    weight_decay: float | None = None
-    optimizer: str | None = None
-    inverse_regularization: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """One value of a hyper-parameter that was tried, and how it did on validation images."""
-
-    name: str
-    value: float
-    validation_accuracy: float
-    validation_nll: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Versions:
-    """The software a run was made with."""
-
-    clip_adapter: str
-    python: str
-    torch: str
-    open_clip: str
-    numpy: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +46,8 @@ class RunRecord:
         shots: Labelled images a class; 0 for a method that uses none.
         seed: None for a method without randomness.
         settings_fingerprint: Of the settings asked for, grid included, not of what was selected.
-        candidates: Everything that was tried; None when nothing was to be chosen.
+        tried: Every candidate; None when nothing was to be chosen.
+        study: The ablation a run was made for; such runs stand on no leaderboard.
         selected_on: The data that chose among the candidates.
         error: Why a failed run failed.
         n_leaked: Test images that also occur, bit for bit, among the training images.
@@ -123,7 +75,8 @@ class RunRecord:
     seed: int | None
     settings: RunSettings
     settings_fingerprint: str
-    candidates: tuple[Candidate, ...] | None = None
+    tried: tuple[Candidate, ...] | None = None
+    study: str | None = None
     selected_on: SelectedOn
     status: Status = "completed"
     error: str | None = None

@@ -6,7 +6,7 @@ here and is optional there.
 
 import pyarrow as pa
 
-__all__ = ["CURVES", "METRICS", "PREDICTIONS", "RUNS", "SETTINGS", "SPLITS"]
+__all__ = ["CURVES", "METRICS", "PREDICTIONS", "RUNS", "SETTINGS", "SPLITS", "STORED_RUNS"]
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -24,6 +24,19 @@ SETTINGS = pa.struct(
         ("weight_decay", pa.float64()),
         ("optimizer", pa.string()),
         ("inverse_regularization", pa.float64()),
+        ("recipe", pa.string()),
+        ("momentum", pa.float64()),
+        ("views", pa.int32()),
+        ("branch", pa.string()),
+        ("text_residual_ratio", pa.float64()),
+        ("ratio_mode", pa.string()),
+        ("prompts", pa.string()),
+        ("alpha", pa.float64()),
+        ("beta", pa.float64()),
+        ("n_context", pa.int32()),
+        ("class_position", pa.string()),
+        ("class_specific", pa.bool_()),
+        ("context_init", pa.string()),
     ]
 )
 """Hyper-parameters as finally used; null where a method has no such setting."""
@@ -36,6 +49,15 @@ _CANDIDATE = pa.struct(
         ("validation_nll", pa.float64()),
     ]
 )
+
+_TRIED = pa.struct(
+    [
+        ("settings", pa.map_(pa.string(), pa.float64())),
+        ("validation_accuracy", pa.float64()),
+        ("validation_nll", pa.float64()),
+    ]
+)
+"""One point of a grid; earlier runs have `candidates` of one hyper-parameter each instead."""
 
 _VERSIONS = pa.struct(
     [(name, pa.string()) for name in ("clip_adapter", "python", "torch", "open_clip", "numpy")]
@@ -60,7 +82,8 @@ RUNS = pa.schema(
         pa.field("seed", pa.int32()),
         _required("settings", SETTINGS),
         _required("settings_fingerprint", pa.string()),
-        pa.field("candidates", pa.list_(_CANDIDATE)),
+        pa.field("tried", pa.list_(_TRIED)),
+        pa.field("study", pa.string()),
         _required("selected_on", pa.string()),
         _required("status", pa.string()),
         pa.field("error", pa.string()),
@@ -78,6 +101,9 @@ RUNS = pa.schema(
     ]
 )
 """One row an execution of a method. A run counts as recorded once its row here is complete."""
+
+STORED_RUNS = RUNS.append(pa.field("candidates", pa.list_(_CANDIDATE)))
+"""The same as it may lie in a file: earlier versions wrote `candidates` where `tried` is now."""
 
 METRICS = pa.schema(
     [

@@ -15,7 +15,7 @@ __all__ = ["StoredTable", "stored_tables"]
 
 # `runs` is listed first: whatever run it shows, the rest of that run was written before.
 _RUN_TABLES = {
-    "runs": schemas.RUNS,
+    "runs": schemas.STORED_RUNS,
     "metrics": schemas.METRICS,
     "curves": schemas.CURVES,
     "predictions": schemas.PREDICTIONS,

@@ -24,8 +24,17 @@ SELECT DISTINCT
     shots, seed,
     settings.residual_ratio, settings.reduction, settings.output_activation, settings.epochs,
     settings.learning_rate, settings.batch_size, settings.weight_decay, settings.optimizer,
-    settings.inverse_regularization,
-    selected_on, candidates, error,
+    settings.* EXCLUDE (
+        residual_ratio, reduction, output_activation, epochs, learning_rate, batch_size,
+        weight_decay, optimizer
+    ),
+    selected_on,
+    coalesce(tried, list_transform(candidates, lambda one: {
+        'settings': MAP {one.name: one.value},
+        'validation_accuracy': one.validation_accuracy,
+        'validation_nll': one.validation_nll
+    })) AS candidates,
+    study, error,
     seconds_encode, seconds_train, peak_memory_bytes,
     n_train, n_validation, n_test, n_leaked,
     class_names, templates, encoder, logit_scale, device, precision,
@@ -56,9 +65,9 @@ SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256) FROM stored
 
 _QUARANTINE = "SELECT DISTINCT * FROM stored_quarantine"
 
-# The latest completed run of each configuration and seed, on the latest index of its dataset.
+# Runs of a study vary what a leaderboard must hold still. The latest completed run of each configuration and seed, on the latest index of its dataset.
 _CURRENT_RUNS = """
-WITH completed AS (FROM runs WHERE status = 'completed'),
+WITH completed AS (FROM runs WHERE status = 'completed' AND study IS NULL),
 latest AS (
     SELECT dataset, encoder, arg_max(index_fingerprint, started_at) AS index_fingerprint
     FROM completed GROUP BY dataset, encoder

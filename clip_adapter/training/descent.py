@@ -51,7 +51,7 @@ def descend(  # noqa: PLR0913  # the orders' numbers are the caller's to say
     orders = visiting_orders(seeds, n_images=n_images, views=views, epochs=training.epochs)
     for epoch, order in enumerate(orders):
         total: Tensor | None = None
-        for step, batch in enumerate(order.split(training.batch_size, dim=1)):
+        for step, batch in enumerate(torch.split(order, training.batch_size, dim=1)):
             optimizer.param_groups[0]["lr"] = training.learning_rate_at(epoch, step / steps)
             found = losses(batch)
             optimizer.zero_grad(set_to_none=True)

@@ -67,7 +67,7 @@ def test_its_arrays_are_what_was_imported(imported: Callable[[], IndexedDataset]
     arrays = DatasetArrays(encoded, read_index(encoded.dataset))
     features = np.random.default_rng(0).normal(size=(36, 8)).astype(np.float16)
     np.testing.assert_array_equal(arrays.features(np.arange(36)), features.astype(np.float32))
-    assert arrays.class_prototypes.shape == (3, 8)
+    assert arrays.prompt_features.shape == (3, 1, 8)
     assert arrays.test_rows().tolist() == [row for row in range(36) if row // 3 % 3 == 2]
 
 

@@ -38,7 +38,7 @@ class AdapterClassifier:
     @property
     def width(self) -> int:
         """Of the features it takes."""
-        return self.down.shape[1]
+        return int(self.down.shape[1])
 
     def logits(self, features: Float[np.ndarray, "n any_width"]) -> Float[np.ndarray, "n c"]:
         """Logits of raw features; raises `FeatureWidthError` for those of another width."""

@@ -28,7 +28,7 @@ class LinearClassifier:
     @property
     def width(self) -> int:
         """Of the features it takes."""
-        return self.weight.shape[1]
+        return int(self.weight.shape[1])
 
     def logits(self, features: Float[np.ndarray, "n any_width"]) -> Float[np.ndarray, "n c"]:
         """Logits of raw features; raises `FeatureWidthError` for those of another width."""

@@ -29,7 +29,7 @@ class PrototypeClassifier:
     @property
     def width(self) -> int:
         """Of the features it takes."""
-        return self.class_prototypes.shape[1]
+        return int(self.class_prototypes.shape[1])
 
     def logits(self, features: Float[np.ndarray, "n any_width"]) -> Float[np.ndarray, "n c"]:
         """Logits of raw features; raises `FeatureWidthError` for those of another width."""

@@ -9,7 +9,7 @@ from clip_adapter.methods.method import best_candidate
 
 def candidate(accuracy: float, nll: float) -> Candidate:
     return Candidate(
-        name="residual_ratio", value=0.0, validation_accuracy=accuracy, validation_nll=nll
+        settings={"residual_ratio": 0.0}, validation_accuracy=accuracy, validation_nll=nll
     )
 
 

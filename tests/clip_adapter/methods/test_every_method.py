@@ -174,9 +174,9 @@ def test_the_candidates_tell_what_was_tried_and_why_one_was_chosen(
     fitted = fit_one(method, make_task())
     assert (fitted.selected_on == "validation") == bool(fitted.candidates)
     if fitted.candidates:
-        (name,) = {candidate.name for candidate in fitted.candidates}
         best = max(candidate.validation_accuracy for candidate in fitted.candidates)
-        chosen = [one for one in fitted.candidates if one.value == fitted.settings[name]]
+        used = fitted.settings.items()
+        chosen = [one for one in fitted.candidates if one.settings.items() <= used]
         assert best in {candidate.validation_accuracy for candidate in chosen}
 
 

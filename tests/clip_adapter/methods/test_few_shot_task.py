@@ -17,7 +17,7 @@ MakeTask = Callable[..., FewShotTask]
 
 def with_value(values: np.ndarray, value: float) -> np.ndarray:
     changed = values.copy()
-    changed[1, 2] = value
+    changed[1, ..., 2] = value
     return changed
 
 
@@ -26,7 +26,7 @@ def with_value(values: np.ndarray, value: float) -> np.ndarray:
     [
         (
             lambda task: {"class_names": task.class_names[:2]},
-            "3 class prototypes for 2 class names: expected one prototype a class",
+            "prompt features of 3 classes for 2 class names: expected those of one class",
         ),
         (
             lambda task: {"train_labels": task.train_labels[1:]},
@@ -38,11 +38,11 @@ def with_value(values: np.ndarray, value: float) -> np.ndarray:
         ),
         (
             lambda task: {"train_features": task.train_features[:, :15]},
-            "training features are 15 wide but class prototypes 16: both must come from the same",
+            "training features are 15 wide but prompt features 16: both must come from the same",
         ),
         (
             lambda task: {"val_features": task.val_features[:, :15]},
-            "validation features are 15 wide but class prototypes 16",
+            "validation features are 15 wide but prompt features 16",
         ),
         (
             lambda task: {"train_labels": task.train_labels + 1},
@@ -61,8 +61,20 @@ def with_value(values: np.ndarray, value: float) -> np.ndarray:
             "the validation features hold NaN or infinity",
         ),
         (
+            lambda task: {"prompt_features": task.prompt_features[:, :0]},
+            "expected classes, one or more prompts a class, width",
+        ),
+        (
+            lambda task: {"train_views": task.train_features[None, 1:]},
+            "the augmented views have the shape (1, 5, 16): expected views of 6 training images",
+        ),
+        (
+            lambda task: {"train_views": with_value(task.train_features, math.nan)[None]},
+            "the augmented views hold NaN or infinity",
+        ),
+        (
             lambda task: {"prompt_features": with_value(task.prompt_features, -math.inf)},
-            "the class prototypes hold NaN or infinity",
+            "the prompt features hold NaN or infinity",
         ),
         (
             lambda task: {"train_labels": np.zeros_like(task.train_labels)},
@@ -103,3 +115,16 @@ def test_a_task_has_no_place_for_test_images(make_task: MakeTask) -> None:
 def test_a_refusal_belongs_to_the_family_and_is_a_value_error() -> None:
     assert issubclass(TaskError, ClipAdapterError)
     assert issubclass(TaskError, ValueError)
+
+
+def test_a_training_visits_the_image_itself_or_its_views(make_task: MakeTask) -> None:
+    task = make_task()
+    views = np.stack([task.train_features + number for number in (1, 2, 3)])
+    viewed = replace(task, train_views=views)
+    np.testing.assert_array_equal(viewed.training_rows(0), task.train_features)
+    np.testing.assert_array_equal(viewed.training_rows(2), views[:2].reshape(-1, 16))
+
+
+def test_more_views_than_there_are_is_an_error_that_says_how_many(make_task: MakeTask) -> None:
+    with pytest.raises(TaskError, match=r"4 augmented views .* the task has 0: set views to 0"):
+        make_task().training_rows(4)

@@ -84,7 +84,7 @@ def test_the_training_is_not_given_as_a_whole() -> None:
         ("clip-adapter", {"residual_ratios": [float("nan")]}, "expected one or more .* 0 to 1"),
         ("clip-adapter", {"residual_ratios": 0.2}, "residual_ratios is 0.2: .*tuple"),
         ("clip-adapter", {"output_activation": "perhaps"}, "'perhaps': .*boolean"),
-        ("clip-adapter", {"optimizer": "sgd"}, "optimizer is 'sgd': .*'adamw'"),
+        ("clip-adapter", {"optimizer": "lamb"}, "optimizer is 'lamb': .*'adamw'"),
         ("clip-adapter", {"epochs": 0}, "epochs is 0; expected 1 or more"),
         ("clip-adapter", {"epochs": "many"}, "training.epochs is 'many': .*integer"),
         ("clip-adapter", {"learning_rate": -1}, "learning_rate is -1.0; expected more than 0"),

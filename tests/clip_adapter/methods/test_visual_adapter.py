@@ -11,10 +11,11 @@ from torch import nn
 
 from clip_adapter.adapters.residual import AdapterShapeError
 from clip_adapter.methods import ClipAdapter, FewShotTask, Fitted, TaskError, ZeroShot
+from clip_adapter.methods.visual_adapter import RECIPES
 from clip_adapter.training import DivergedError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
-TEN_EPOCHS = TrainingSettings(epochs=10, batch_size=4, learning_rate=1e-2)
+TEN_EPOCHS = TrainingSettings(recipe="fast", epochs=10, batch_size=4, learning_rate=1e-2)
 
 
 def fit_one(method: ClipAdapter | ZeroShot, task: FewShotTask) -> Fitted:
@@ -40,18 +41,18 @@ def plain_loop(
         return task.logit_scale * cosines
 
     images, labels = torch.tensor(task.train_features), torch.tensor(task.train_labels)
-    epochs = training.epochs_for(task.shots)
+    settled = training.resolve(RECIPES, shots=task.shots)
     optimizer = torch.optim.AdamW(
-        bottleneck.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        bottleneck.parameters(), lr=settled.learning_rate, weight_decay=settled.weight_decay
     )
-    steps = epochs * math.ceil(len(images) / training.batch_size)
+    steps = settled.epochs * math.ceil(len(images) / settled.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2
     )
     visits = torch.Generator().manual_seed(task.seed)
-    for _ in range(epochs):
+    for _ in range(settled.epochs):
         order = torch.randperm(len(images), generator=visits)
-        for batch in torch.split(order, training.batch_size):
+        for batch in torch.split(order, settled.batch_size):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(scores(images[batch]), labels[batch])
             torch.autograd.backward(loss)
@@ -143,11 +144,13 @@ def test_the_record_names_every_setting_as_it_was_used(make_task: MakeTask) -> N
         "residual_ratio": 0.6,
         "reduction": 2,
         "output_activation": True,
-        "optimizer": "adamw",
+        "recipe": "paper",
+        "optimizer": "sgd",
         "epochs": 50,
         "batch_size": 32,
-        "learning_rate": 1e-3,
-        "weight_decay": 1e-2,
+        "learning_rate": 2e-3,
+        "weight_decay": 5e-4,
+        "momentum": 0.9,
     }
     assert len(fitted.loss_curve) == 50
     assert fitted.loss_curve[-1] < fitted.loss_curve[0]

@@ -1,6 +1,7 @@
 """CLIP as it is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,11 +22,24 @@ def test_zero_shot_is_the_scaled_cosine_with_each_prototype(
     np.testing.assert_allclose(fitted.classifier.logits(pictures), 100.0 * f @ w.T, atol=1e-4)
 
 
-def test_nothing_is_chosen_and_nothing_is_set(make_task: MakeTask) -> None:
+def test_nothing_is_chosen(make_task: MakeTask) -> None:
     (fitted,) = ZeroShot().fit([make_task()])
     assert fitted.selected_on == "nothing"
     assert fitted.candidates == ()
-    assert fitted.settings == {}
+
+
+def test_single_takes_the_first_prompt_and_ensemble_the_mean_direction(
+    make_task: MakeTask, pictures: np.ndarray
+) -> None:
+    task = make_task()
+    others = np.random.default_rng(3).normal(size=task.prompt_features.shape).astype(np.float32)
+    many = replace(task, prompt_features=np.concatenate([task.prompt_features, others], axis=1))
+    (single,) = ZeroShot(prompts="single").fit([many])
+    (ensemble,) = ZeroShot().fit([many])
+    (first_alone,) = ZeroShot().fit([task])
+    found = single.classifier.logits(pictures)
+    np.testing.assert_array_equal(found, first_alone.classifier.logits(pictures))
+    assert np.abs(found - ensemble.classifier.logits(pictures)).max() > 0.1
 
 
 def test_neither_training_images_nor_shots_nor_seed_make_a_difference(

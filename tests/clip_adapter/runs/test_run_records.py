@@ -75,5 +75,5 @@ def test_a_digest_in_hex_is_refused() -> None:
 
 def test_optional_fields_are_exactly_the_columns_that_may_be_null() -> None:
     nullable = {field.name for field in RUNS if field.nullable}
-    assert nullable == {"seed", "candidates", "error", "git_commit"}
+    assert nullable == {"seed", "tried", "study", "error", "git_commit"}
     assert all(field.type != pa.null() for field in RUNS)

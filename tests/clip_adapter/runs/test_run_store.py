@@ -35,9 +35,9 @@ def test_what_is_recorded_is_read_back(
 ) -> None:
     run = run_of(
         1,
-        candidates=(
+        tried=(
             Candidate(
-                name="residual_ratio", value=0.2, validation_accuracy=0.75, validation_nll=0.5
+                settings={"residual_ratio": 0.2}, validation_accuracy=0.75, validation_nll=0.5
             ),
         ),
     )

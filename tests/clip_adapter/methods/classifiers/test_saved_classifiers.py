@@ -1,0 +1,121 @@
+"""A classifier comes back from its file as it was, or not at all."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from clip_adapter.methods import (
+    METHODS,
+    FeatureWidthError,
+    FewShotTask,
+    SavedClassifier,
+    create_method,
+    load_classifier,
+    save_classifier,
+)
+from clip_adapter.methods.classifiers import ClassifierFileError
+from clip_adapter.methods.classifiers.saving import KEY
+
+MakeTask = Callable[..., FewShotTask]
+TOWERLESS = [name for name, method in METHODS.items() if not method.needs_text_tower]
+
+
+@pytest.fixture(name="saved", params=TOWERLESS)
+def _saved(request: pytest.FixtureRequest, make_task: MakeTask) -> SavedClassifier:
+    (fitted,) = create_method(request.param).fit([make_task(shots=2)])
+    return SavedClassifier(
+        classifier=fitted.classifier,
+        method=request.param,
+        settings=fitted.settings,
+        encoder="an encoder",
+    )
+
+
+def test_it_comes_back_with_its_settings_and_the_same_logits(
+    saved: SavedClassifier, pictures: np.ndarray, tmp_path: Path
+) -> None:
+    save_classifier(saved, tmp_path / "it.safetensors")
+    found = load_classifier(tmp_path / "it.safetensors")
+    assert (found.method, found.settings, found.encoder) == (
+        saved.method,
+        saved.settings,
+        saved.encoder,
+    )
+    assert found.classifier.class_names == ("class 0", "class 1", "class 2")
+    np.testing.assert_array_equal(
+        found.classifier.logits(pictures), saved.classifier.logits(pictures)
+    )
+
+
+def test_the_same_classifier_gives_the_same_bytes(saved: SavedClassifier, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        save_classifier(saved, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "other"}
+
+
+def test_features_of_another_width_are_refused(
+    saved: SavedClassifier, pictures: np.ndarray
+) -> None:
+    with pytest.raises(FeatureWidthError, match=r"15 wide, .* fitted to features 16 wide"):
+        saved.classifier.logits(pictures[:, :15])
+
+
+def test_features_of_another_encoder_are_refused(saved: SavedClassifier) -> None:
+    saved.check_encoder("an encoder")
+    replace(saved, encoder="").check_encoder("another")
+    with pytest.raises(ClassifierFileError, match=r"fitted to features of .* fit it again"):
+        saved.check_encoder("another")
+
+
+def told_of(content: bytes) -> dict[str, object]:
+    length = int.from_bytes(content[:8], "little")
+    told: dict[str, object] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KEY])
+    return told
+
+
+Change = Callable[[dict[str, np.ndarray], dict[str, object]], object]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda _, told: told.update(format=2), "format 2, this version reads 1: upgrade"),
+        (lambda _, told: told.update(kind="Pickle"), "holds no classifier"),
+        (lambda _, told: told.pop("method"), "holds no classifier"),
+        (lambda arrays, _: arrays.pop("bias"), "arrays"),
+        (lambda arrays, _: arrays.update(stray=arrays["bias"]), "arrays"),
+        (lambda arrays, _: arrays.update(bias=arrays["bias"][:2].copy()), "fit together"),
+        (lambda arrays, _: arrays.update(bias=arrays["bias"] * np.nan), "NaN or infinity"),
+        (lambda arrays, _: arrays.update(bias=arrays["bias"].astype(np.float64)), "float64"),
+        (lambda _, told: told.update(values={"class_names": ["a"]}), "for 1 class names"),
+        (lambda _, told: told.update(values={"class_names": 3}), "3 is no"),
+        (lambda _, told: told.update(values={}), "arrays"),
+    ],
+)
+def test_a_file_that_says_otherwise_is_refused(
+    change: Change, reason: str, make_task: MakeTask, tmp_path: Path
+) -> None:
+    (fitted,) = create_method("linear-probe").fit([make_task()])
+    path = tmp_path / "probe.safetensors"
+    save_classifier(
+        SavedClassifier(classifier=fitted.classifier, method="linear-probe", settings={}), path
+    )
+    arrays, told = load(path.read_bytes()), told_of(path.read_bytes())
+    change(arrays, told)
+    path.write_bytes(save(arrays, metadata={KEY: json.dumps(told)}))
+    with pytest.raises(ClassifierFileError, match=reason):
+        load_classifier(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors at all", save({})])
+def test_a_file_of_something_else_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ClassifierFileError, match="holds no classifier"):
+        load_classifier(path)
