@@ -1,29 +1,24 @@
 """The main job: features from the cache, few-shot methods on top, results on record."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow, get_run_logger
-from pydantic import Field
 
 from clip_adapter.encoders import Precision
-from clip_adapter.images import ResizeMode
+from clip_adapter.images import Augmentation, ResizeMode
 from clip_adapter.methods import create_method
 from clip_adapter.settings import Settings
 from tasks.devices import choose_device
 from tasks.encode_dataset import encode_dataset
-from tasks.imported_features import check_encoding
-from tasks.index_dataset import index_dataset
-from tasks.plans import check_splits
+from tasks.parameters import Seed, Shots
+from tasks.places import index_for_training
+from tasks.plans import FewShotChoices, training_rows, with_views
 from tasks.publish_leaderboard import publish_leaderboard
 from tasks.references import EncodedDataset, Encoding, TrainedRuns
 from tasks.train_methods import train_methods
 
 __all__ = ["Trained", "train_adapters"]
-
-
-Shots = Annotated[int, Field(ge=1, lt=2**31)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +38,10 @@ def train_adapters(
     shots: list[Shots] = [1, 2, 4, 8, 16],  # noqa: B006  # the same
     seeds: list[Seed] = [1, 2, 3],  # noqa: B006  # the same
     settings: dict[str, dict[str, Any]] | None = None,
+    templates: list[str] | None = None,
+    few_shot_indices: str | None = None,
+    augmentation: Augmentation = "tip-adapter",
+    study: str | None = None,
     images: str | None = None,
     root: str | None = None,
     data: str | None = None,
@@ -58,10 +57,14 @@ def train_adapters(
         dataset: digits, eurosat, imagefolder:PATH, or features:NAME of imported features.
         model: glyphs, ARCHITECTURE:TAG, ARCHITECTURE:PATH, hf-hub:ORG/REPO or local-dir:FOLDER;
             glyphs by default, and none for imported features.
-        methods: zero-shot, linear-probe, clip-adapter.
+        methods: names of methods; `clip-adapter methods` lists them.
         shots: labelled images a class.
         seeds: one few-shot choice, initialisation and visiting order each.
         settings: by method, what differs from its defaults, as {"clip-adapter": {"epochs": 20}}.
+        templates: prompts with one {} for the class name, instead of the dataset's own.
+        few_shot_indices: folder of published choices, shot_{K}-seed_{S}.json, instead of ours.
+        augmentation: how views of training images are drawn, for methods that train on some.
+        study: a name for runs that vary what a leaderboard holds still; they stand on none.
         images: the folder of this dataset, instead of one in `data`.
         root: the folder or URL of everything at rest; else CLIP_ADAPTER_ROOT.
         data: the folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.
@@ -71,30 +74,36 @@ def train_adapters(
         max_bad_fraction: fail if more of the files than this are unreadable.
         retrain: train again what is on record.
     """
-    for method in {*methods, *(settings or {})}:
-        create_method(method, (settings or {}).get(method))
+    asked = [
+        create_method(each, (settings or {}).get(each)) for each in {*methods, *(settings or {})}
+    ]
     device = choose_device(device)
-    encoding = Encoding(model=model, device=device, precision=precision, resize=resize)
-    check_encoding(dataset, encoding, images=images)
-    places = Settings.of(root=root, data=data)
-    indexed = index_dataset(
-        dataset,
-        root=places.location,
-        data=places.data_folder,
-        images=Settings.folder(images),
-        max_bad_fraction=max_bad_fraction,
+    encoding = Encoding(
+        model=model, device=device, precision=precision, resize=resize, augmentation=augmentation
     )
-    check_splits(indexed, shots=shots, seeds=seeds)
-    encoded = encode_dataset(indexed, encoding)
+    indexed = index_for_training(
+        dataset,
+        encoding=encoding,
+        images=images,
+        root=root,
+        data=data,
+        max_bad_fraction=max_bad_fraction,
+        templates=templates,
+    )
+    choices = FewShotChoices(shots=shots, seeds=seeds, indices=Settings.folder(few_shot_indices))
+    rows = training_rows(indexed, choices)
+    encoded = encode_dataset(indexed, with_views(encoding, asked), view_rows=rows)
     get_run_logger().info(encoded.summary)
     runs = train_methods(
         encoded,
         methods=methods,
         shots=shots,
         seeds=seeds,
+        few_shot_indices=choices.indices,
         settings=settings,
         device=device,
         retrain=retrain,
+        study=study,
     )
     get_run_logger().info(
         f"{runs.n_trained} runs trained in {runs.seconds:.1f} s, {runs.n_reused} on record already"

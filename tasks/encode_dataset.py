@@ -1,10 +1,12 @@
 """Encode the images and prompts of a dataset that have no feature yet."""
 
 import time
+from collections.abc import Mapping, Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from clip_adapter.datasets import DatasetIndex
 from clip_adapter.encoders import Encoder, load_encoder
 from clip_adapter.images import WantedViews, load_ahead
 from feature_cache import FeatureStore, compact_folder, stored_folders
@@ -22,7 +24,9 @@ FILES_WORTH_MERGING = 16
 
 
 @task(name="encode-dataset", cache_policy=NO_CACHE, result_serializer="json")
-def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDataset:
+def encode_dataset(
+    dataset: IndexedDataset, encoding: Encoding, *, view_rows: Sequence[int] | None = None
+) -> EncodedDataset:
     """Encode what the cache lacks; what it holds is never encoded again.
 
     Imported features are only looked for. A file of features that cannot be trusted is set aside,
@@ -31,6 +35,7 @@ def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDatase
     Args:
         dataset: an indexed dataset.
         encoding: with what, and which views.
+        view_rows: the rows of the images that get augmented views; all when None.
 
     Raises:
         EncoderError: the model cannot be loaded.
@@ -39,17 +44,23 @@ def encode_dataset(dataset: IndexedDataset, encoding: Encoding) -> EncodedDatase
         IncompleteImportError: imported features are not all there.
     """
     if dataset.is_imported:
-        return imported_features(dataset)
+        return imported_features(dataset, views=encoding.views, view_rows=view_rows)
     encoder = load_encoder(
         encoding.model_name,
         device=encoding.device,
         precision=encoding.precision,
         resize=encoding.resize,
     )
-    return encode_with(encoder, dataset, encoding)
+    return encode_with(encoder, dataset, encoding, view_rows=view_rows)
 
 
-def encode_with(encoder: Encoder, dataset: IndexedDataset, encoding: Encoding) -> EncodedDataset:
+def encode_with(
+    encoder: Encoder,
+    dataset: IndexedDataset,
+    encoding: Encoding,
+    *,
+    view_rows: Sequence[int] | None = None,
+) -> EncodedDataset:
     """The same with an encoder that is loaded already, as `encoding` says."""
     store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=set_aside_and_say)
     store.description()  # says what is damaged; writing would only put it right in silence
@@ -57,7 +68,8 @@ def encode_with(encoder: Encoder, dataset: IndexedDataset, encoding: Encoding) -
     store.describe({**encoder.identity.fields(), **about})
     index = read_index(dataset)
     paths = dict(zip(index.image_sha256, index.paths, strict=True))
-    missing = store.missing_views(list(paths), views=encoding.view_numbers)
+    wanted_views = _wanted_views(index, encoding, view_rows)
+    missing = _missing(store, wanted_views)
     wanted = [WantedViews(paths[digest], digest, lacking) for digest, lacking in missing.items()]
     n_missing = sum(len(each.views) for each in wanted)
     start = time.perf_counter()
@@ -72,11 +84,36 @@ def encode_with(encoder: Encoder, dataset: IndexedDataset, encoding: Encoding) -
         encoder=encoder.fingerprint,
         precision=encoding.precision,
         logit_scale=encoder.logit_scale,
-        n_reused=len(paths) * len(encoding.view_numbers) - n_missing,
+        n_reused=sum(len(views) for views in wanted_views.values()) - n_missing,
         n_encoded=n_missing,
         n_prompts_encoded=n_prompts,
         seconds=seconds,
+        augmented_views=tuple(encoding.view_numbers[1:]),
     )
+
+
+def _wanted_views(
+    index: DatasetIndex, encoding: Encoding, view_rows: Sequence[int] | None
+) -> dict[bytes, tuple[int, ...]]:
+    """Which views each distinct image is to have."""
+    everything = tuple(encoding.view_numbers)
+    if view_rows is None:
+        return dict.fromkeys(index.image_sha256, everything)
+    chosen = {index.image_sha256[row] for row in view_rows}
+    return {digest: everything if digest in chosen else (0,) for digest in index.image_sha256}
+
+
+def _missing(
+    store: FeatureStore, wanted: Mapping[bytes, tuple[int, ...]]
+) -> dict[bytes, tuple[int, ...]]:
+    """What of that is not at rest; images that want the same views are looked for together."""
+    groups: dict[tuple[int, ...], list[bytes]] = {}
+    for digest, views in wanted.items():
+        groups.setdefault(views, []).append(digest)
+    missing: dict[bytes, tuple[int, ...]] = {}
+    for views, digests in groups.items():
+        missing |= store.missing_views(digests, views=views)
+    return missing
 
 
 def prompts_of(dataset: IndexedDataset) -> list[str]:

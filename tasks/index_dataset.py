@@ -1,6 +1,7 @@
 """Index a dataset: read, digest and check every image file."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
@@ -9,10 +10,12 @@ from prefect.cache_policies import NO_CACHE
 from clip_adapter.datasets import (
     GENERATED,
     IMPORTED,
+    DatasetError,
     DatasetIndex,
     ImageSource,
     KnownSizes,
     build_index,
+    check_templates,
     open_dataset,
 )
 from clip_adapter.printable import printable
@@ -34,6 +37,7 @@ def index_dataset(
     data: Path,
     images: Path | None = None,
     max_bad_fraction: float = 0.05,
+    templates: Sequence[str] | None = None,
 ) -> IndexedDataset:
     """Put the index of a dataset at rest and return a reference to it.
 
@@ -45,13 +49,19 @@ def index_dataset(
         data: the folder of dataset folders.
         images: this dataset's own folder, instead of one in `data`.
         max_bad_fraction: of unreadable files, above which something else is wrong.
+        templates: prompts with one {} for the class name, instead of the dataset's own.
 
     Raises:
-        DatasetError: if the dataset is not there, or too much of it is unreadable.
+        DatasetError: if the dataset is not there, too much of it is unreadable, or a template
+            is none.
         UnknownImportError: nothing was imported as NAME.
     """
     if dataset.startswith(IMPORTED):
+        if templates:
+            raise DatasetError(f"{dataset!r} has the texts it was imported with, and no templates")
         return imported_index(dataset.removeprefix(IMPORTED), root=root)
+    if templates:
+        check_templates(templates)
     # Pillow reports some hostile files to its log as well as by an exception.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # What we write ourselves belongs below the root, not among somebody's datasets.
@@ -71,7 +81,7 @@ def index_dataset(
         folder=source.folder,
         index_fingerprint=index.fingerprint,
         class_names=source.class_names,
-        templates=source.templates,
+        templates=tuple(templates or source.templates),
         n_images=len(index),
         n_quarantined=len(index.quarantined),
         n_leaked=len(index.leaks()),

@@ -1,15 +1,22 @@
 """Which runs a sweep consists of, and which of them are on record already."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from clip_adapter.datasets import DatasetError, DatasetIndex, FewShotSplit, sample_few_shot
+from clip_adapter.datasets import (
+    DatasetError,
+    DatasetIndex,
+    FewShotSplit,
+    read_few_shot_indices,
+    sample_few_shot,
+)
 from clip_adapter.methods import Method
 from tasks.provenance import digest_code, digest_settings, digest_values
-from tasks.references import EncodedDataset, IndexedDataset
+from tasks.references import EncodedDataset, Encoding, IndexedDataset
 from tasks.stored_indexes import read_index
 
-__all__ = ["PlannedRun", "check_splits", "plan_runs"]
+__all__ = ["FewShotChoices", "PlannedRun", "n_views", "plan_runs", "training_rows", "with_views"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +48,60 @@ class PlannedRun:
         return self.split.seed if self.method.learns else None
 
 
-def check_splits(dataset: IndexedDataset, *, shots: Sequence[int], seeds: Sequence[int]) -> None:
-    """Raise what `plan_runs` would raise, before any image has been encoded."""
-    _sample_splits(read_index(dataset), shots=shots, seeds=seeds)
+@dataclass(frozen=True, kw_only=True)
+class FewShotChoices:
+    """Which few-shot splits a sweep consists of.
+
+    Attributes:
+        shots: labelled images a class.
+        seeds: of our own choice, or the numbers of published ones.
+        indices: folder of published choices, `shot_{K}-seed_{S}.json`; ours when None.
+    """
+
+    shots: Sequence[int]
+    seeds: Sequence[int]
+    indices: Path | None = None
+
+    def splits(self, index: DatasetIndex) -> list[FewShotSplit]:
+        """All of them, by shots, then seeds.
+
+        Raises:
+            NotEnoughImagesError: if a class has fewer images than shots.
+            SplitFileError: a published choice is not there, or not of this dataset.
+            DatasetError: if there is nothing to test on.
+        """
+        found = [
+            self._split(index, shots=shots, seed=seed)
+            for shots in sorted(set(self.shots))
+            for seed in sorted(set(self.seeds))
+        ]
+        _check_every_class_is_tested(index)
+        return found
+
+    def _split(self, index: DatasetIndex, *, shots: int, seed: int) -> FewShotSplit:
+        if self.indices is None:
+            return sample_few_shot(index, shots=shots, seed=seed)
+        return read_few_shot_indices(self.indices, index, shots=shots, seed=seed)
+
+
+def training_rows(dataset: IndexedDataset, choices: FewShotChoices) -> list[int]:
+    """The rows of all images that some split trains on, in rising order.
+
+    Raises what `plan_runs` would raise, before any image has been encoded.
+    """
+    splits = choices.splits(read_index(dataset))
+    return sorted({int(row) for split in splits for row in split.train_rows})
+
+
+def n_views(method: Method) -> int:
+    """Augmented views a method trains on; 0 for one that takes the images themselves."""
+    wanted: int = getattr(method, "views", 0)
+    return wanted
+
+
+def with_views(encoding: Encoding, methods: Iterable[Method]) -> Encoding:
+    """The same encoding with as many augmented views as the most demanding method wants."""
+    return replace(encoding, views=max(n_views(method) for method in methods))
 
 
 def plan_runs(
@@ -51,33 +109,19 @@ def plan_runs(
     index: DatasetIndex,
     methods: Iterable[Method],
     *,
-    shots: Sequence[int],
-    seeds: Sequence[int],
+    choices: FewShotChoices,
+    study: str | None = None,
 ) -> list[PlannedRun]:
     """One run a method, shot and seed; a single one for a method that does not learn.
 
-    Raises:
-        NotEnoughImagesError: if a class has fewer images than shots.
-        DatasetError: if there is nothing to test on.
+    Raises what `FewShotChoices.splits` raises.
     """
-    splits = _sample_splits(index, shots=shots, seeds=seeds)
+    splits = choices.splits(index)
     return [
-        _plan(encoded, index, method, split)
+        _plan(encoded, index, method, split, study)
         for method in methods
         for split in (splits if method.learns else splits[:1])
     ]
-
-
-def _sample_splits(
-    index: DatasetIndex, *, shots: Sequence[int], seeds: Sequence[int]
-) -> list[FewShotSplit]:
-    splits = [
-        sample_few_shot(index, shots=shot, seed=seed)
-        for shot in sorted(set(shots))
-        for seed in sorted(set(seeds))
-    ]
-    _check_every_class_is_tested(index)
-    return splits
 
 
 def _check_every_class_is_tested(index: DatasetIndex) -> None:
@@ -93,7 +137,11 @@ def _check_every_class_is_tested(index: DatasetIndex) -> None:
 
 
 def _plan(
-    encoded: EncodedDataset, index: DatasetIndex, method: Method, split: FewShotSplit
+    encoded: EncodedDataset,
+    index: DatasetIndex,
+    method: Method,
+    split: FewShotSplit,
+    study: str | None,
 ) -> PlannedRun:
     dataset = encoded.dataset
     split_fingerprint = split.fingerprint(index.image_sha256) if method.learns else ""
@@ -111,5 +159,7 @@ def _plan(
             settings=settings_fingerprint,
             split=split_fingerprint,
             code=digest_code(),
+            study=study,
+            views=encoded.views_for(n_views(method)),
         ),
     )

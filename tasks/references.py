@@ -1,6 +1,6 @@
 """The small values that travel between tasks instead of arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clip_adapter.encoders import BUILT_IN, Precision
@@ -37,6 +37,10 @@ class IndexedDataset:
     n_quarantined: int
     n_leaked: int
     is_imported: bool = False
+
+    def prompted(self, templates: tuple[str, ...]) -> "IndexedDataset":
+        """The same images with other prompts; itself, if there are none."""
+        return replace(self, templates=templates) if templates else self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +97,7 @@ class EncodedDataset:
         n_encoded: views of distinct images that were encoded now.
         n_prompts_encoded: prompts that were encoded now.
         seconds: spent encoding images, decoding included.
+        augmented_views: numbers of the views that training images have beside the image itself.
     """
 
     dataset: IndexedDataset
@@ -104,6 +109,11 @@ class EncodedDataset:
     n_encoded: int
     n_prompts_encoded: int
     seconds: float
+    augmented_views: tuple[int, ...] = ()
+
+    def views_for(self, n_views: int) -> tuple[int, ...]:
+        """The numbers of the first so many of them; fewer where there are fewer."""
+        return self.augmented_views[:n_views]
 
     @property
     def images_per_second(self) -> float:

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -14,7 +15,7 @@ from clip_adapter.methods import Method, create_method
 from clip_adapter.runs import RunStore
 from tasks.arrays import DatasetArrays
 from tasks.devices import choose_device
-from tasks.plans import PlannedRun, plan_runs
+from tasks.plans import FewShotChoices, PlannedRun, n_views, plan_runs
 from tasks.progress import say, track
 from tasks.references import EncodedDataset, TrainedRuns
 from tasks.results import Sweep, completed_run, failed_run
@@ -34,9 +35,11 @@ def train_methods(
     methods: Sequence[str],
     shots: Sequence[int],
     seeds: Sequence[int],
+    few_shot_indices: Path | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     device: str = "auto",
     retrain: bool = False,
+    study: str | None = None,
 ) -> TrainedRuns:
     """Train what is not on record yet; every method's runs are recorded as soon as it is done.
 
@@ -45,9 +48,11 @@ def train_methods(
         methods: names of methods.
         shots: labelled images a class.
         seeds: of the few-shot choice, initialisation and visiting order.
+        few_shot_indices: folder of published choices, whose numbers the seeds then are.
         settings: by method, what differs from its defaults.
         device: where to train, in torch's spelling, or "auto".
         retrain: train again what is on record.
+        study: the ablation the runs are made for.
 
     Raises:
         NotEnoughImagesError: if a class has fewer images than shots; nothing is trained.
@@ -55,11 +60,13 @@ def train_methods(
     """
     index = read_index(encoded.dataset)
     wanted = [create_method(name, (settings or {}).get(name)) for name in dict.fromkeys(methods)]
-    plans = plan_runs(encoded, index, wanted, shots=shots, seeds=seeds)
+    choices = FewShotChoices(shots=shots, seeds=seeds, indices=few_shot_indices)
+    plans = plan_runs(encoded, index, wanted, choices=choices, study=study)
     store = RunStore(encoded.dataset.root)
     known = set() if retrain else store.completed(plan.fingerprint for plan in plans)
     todo = [plan for plan in plans if plan.fingerprint not in known]
-    sweep = Sweep(DatasetArrays(encoded, index), choose_device(device), uuid.uuid4().hex)
+    arrays = DatasetArrays(encoded, index)
+    sweep = Sweep(arrays, choose_device(device), uuid.uuid4().hex, study)
     start = time.perf_counter()
     failures = [
         error
@@ -78,7 +85,8 @@ def train_methods(
 
 def _train(sweep: Sweep, store: RunStore, method: Method, plans: list[PlannedRun]) -> str | None:
     """Train one method's runs and record them; the reason if that failed."""
-    tasks = [sweep.arrays.task(plan.split) for plan in plans]
+    views = sweep.arrays.encoded.views_for(n_views(method))
+    tasks = [sweep.arrays.task(plan.split, views=views) for plan in plans]
     try:
         with track(f"training {method.name}", total=len(plans), unit="runs") as advance:
             fitted = method.fit(

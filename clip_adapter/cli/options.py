@@ -12,6 +12,7 @@ __all__ = [
     "Dataset",
     "Device",
     "Images",
+    "Indices",
     "Json",
     "MaxBad",
     "Model",
@@ -20,6 +21,7 @@ __all__ = [
     "Processes",
     "Resize",
     "Root",
+    "Templates",
     "Views",
     "parse_numbers",
     "parse_settings",
@@ -97,6 +99,21 @@ Processes = Annotated[
         "--processes",
         min=0,
         help="Decode in so many processes, for many cores beside a fast GPU; 0 decodes in threads.",
+    ),
+]
+Templates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        help="A prompt with {} for the class name, instead of the dataset's own; repeatable, "
+        "several make an ensemble.",
+    ),
+]
+Indices = Annotated[
+    Path | None,
+    typer.Option(
+        "--few-shot-indices",
+        help="Folder of published choices, shot_{K}-seed_{S}.json, instead of ours.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]

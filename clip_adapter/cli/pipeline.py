@@ -1,6 +1,5 @@
 """Commands that run a flow: extract, train, demo."""
 
-import os
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from clip_adapter.cli.options import (
     Dataset,
     Device,
     Images,
+    Indices,
     Json,
     MaxBad,
     ModelIfAny,
@@ -23,18 +23,18 @@ from clip_adapter.cli.options import (
     Processes,
     Resize,
     Root,
+    Templates,
     Views,
     parse_numbers,
     parse_settings,
 )
-from clip_adapter.datasets import IMPORTED, check_dataset, check_imported_alone
-from clip_adapter.network import Probe
+from clip_adapter.cli.requests import check_request, folders, names_of_methods
+from clip_adapter.datasets import IMPORTED, check_imported_alone
 from clip_adapter.settings import Settings
 from feature_cache import Location
 
 __all__ = ["demo", "extract", "train"]
 
-HUB = "https://huggingface.co"
 METHODS = "zero-shot,linear-probe,clip-adapter"
 
 
@@ -67,7 +67,7 @@ def extract(
         found = imported.find_by_name(places.location, dataset)
         imported.say_nothing_to_encode(found, as_json=as_json)
         return
-    _check(dataset, model, places, images)
+    check_request(dataset, model, places, images)
     flow = load_flow("extract_features", workspace=places.workspace)
     encoded = flow(
         dataset,
@@ -79,7 +79,7 @@ def extract(
         augmentation=augmentation,
         processes=processes,
         max_bad_fraction=max_bad_fraction,
-        **_folders(places, images),
+        **folders(places, images),
     )
     summary = summaries.extraction_summary(encoded)
     if as_json:
@@ -91,7 +91,9 @@ def extract(
 def train(
     dataset: Dataset,
     model: ModelIfAny = None,
-    methods: Annotated[str, typer.Option(help="Methods, separated by commas.")] = METHODS,
+    methods: Annotated[
+        str, typer.Option(help="Methods, separated by commas, or all; see `clip-adapter methods`.")
+    ] = METHODS,
     shots: Annotated[
         str, typer.Option(help="Labelled images a class, separated by commas.")
     ] = "1,2,4,8,16",
@@ -106,6 +108,9 @@ def train(
             help="As clip-adapter.epochs=20 or clip-adapter.residual_ratios=[0.2]; repeatable.",
         ),
     ] = None,
+    template: Templates = None,
+    few_shot_indices: Indices = None,
+    augmentation: AugmentationOption = "tip-adapter",
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train again what is on record.")
     ] = False,
@@ -121,7 +126,7 @@ def train(
     """Train and evaluate few-shot methods on cached features, and record every run."""
     places = Settings.of(root=root, data=data)
     asked = {
-        "methods": [name.strip() for name in methods.split(",")],
+        "methods": names_of_methods(methods, dataset),
         "shots": parse_numbers(shots, at_least=1),
         "seeds": parse_numbers(seeds),
         "settings": parse_settings(settings or []),
@@ -129,7 +134,7 @@ def train(
     check_imported_alone(
         dataset, model=model, images=images, precision=precision != "fp32", resize=resize
     )
-    _check(dataset, model, places, images, **asked)
+    check_request(dataset, model, places, images, **asked)
     flow = load_flow("train_adapters", workspace=places.workspace)
     trained = flow(
         dataset,
@@ -139,8 +144,11 @@ def train(
         resize=resize,
         max_bad_fraction=max_bad_fraction,
         retrain=retrain,
+        templates=template,
+        few_shot_indices=None if few_shot_indices is None else str(few_shot_indices),
+        augmentation=augmentation,
         **asked,
-        **_folders(places, images),
+        **folders(places, images),
     )
     _show_training(trained, places.location, as_json=as_json)
 
@@ -155,39 +163,10 @@ def demo(root: Root = None, as_json: Json = False) -> None:
         soft_wrap=True,
     )
     flow = load_flow("train_adapters", workspace=places.workspace)
-    trained = flow("digits", "glyphs", **_folders(places, None))
+    trained = flow("digits", "glyphs", **folders(places, None))
     _show_training(trained, places.location, as_json=as_json)
     if not as_json:
         _show_files_and_next_steps(console, places.workspace)
-
-
-def _check(
-    dataset: str, model: str | None, places: Settings, images: Path | None, **asked: Any
-) -> None:
-    if dataset.startswith(IMPORTED):
-        imported.find_by_name(places.location, dataset)
-        model = None
-    else:
-        check_dataset(dataset, data=places.data_folder, images=images)
-        model = model or "glyphs"
-    hub = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
-    probe = Probe(hub) if model and ":" in model and not model.startswith("local-dir:") else None
-    # torch takes seconds to import: only for those who are about to use it, and meanwhile the
-    # hub has time to answer.
-    from clip_adapter.cli import checks  # noqa: PLC0415
-
-    if model:
-        checks.check_model(model, probe=probe)
-    if asked:
-        checks.check_methods(asked["methods"], asked["settings"])
-
-
-def _folders(places: Settings, images: Path | None) -> dict[str, str | None]:
-    return {
-        "root": places.url,
-        "data": str(places.data_folder),
-        "images": None if images is None else str(images),
-    }
 
 
 def _show_training(trained: Any, root: Location, *, as_json: bool) -> None:

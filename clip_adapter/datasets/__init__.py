@@ -17,6 +17,7 @@ from clip_adapter.datasets.opening import (
     open_dataset,
     templates_of,
 )
+from clip_adapter.datasets.published_few_shot import read_few_shot_indices
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import (
     SPLITS,
@@ -25,11 +26,13 @@ from clip_adapter.datasets.splits import (
     read_published_split,
     split_by_content,
 )
+from clip_adapter.datasets.templates import PROMPT_STYLES, check_templates
 
 __all__ = [
     "DATASETS",
     "GENERATED",
     "IMPORTED",
+    "PROMPT_STYLES",
     "SPLITS",
     "DatasetError",
     "DatasetIndex",
@@ -46,7 +49,9 @@ __all__ = [
     "check_dataset",
     "check_free_name",
     "check_imported_alone",
+    "check_templates",
     "open_dataset",
+    "read_few_shot_indices",
     "read_published_split",
     "sample_few_shot",
     "split_by_content",

@@ -15,6 +15,7 @@ from clip_adapter.methods.method import Method as Method
 from clip_adapter.methods.prototypes import class_prototypes as class_prototypes
 from clip_adapter.methods.registry import METHODS as METHODS
 from clip_adapter.methods.registry import create_method as create_method
+from clip_adapter.methods.registry import setting_names as setting_names
 from clip_adapter.methods.task import FewShotTask as FewShotTask
 from clip_adapter.methods.task import TaskError as TaskError
 from clip_adapter.methods.text_tower import TextTower as TextTower

@@ -14,7 +14,7 @@ from clip_adapter.methods.visual_adapter import ClipAdapter
 from clip_adapter.methods.zero_shot import ZeroShot
 from clip_adapter.training import SettingsError, TrainingSettings
 
-__all__ = ["METHODS", "create_method"]
+__all__ = ["METHODS", "create_method", "setting_names"]
 
 METHODS: Mapping[str, type[Method]] = MappingProxyType(
     {method.name: method for method in (ZeroShot, LinearProbe, ClipAdapter)}
@@ -44,6 +44,12 @@ def create_method(name: str, settings: Mapping[str, Any] | None = None) -> Metho
     if nested := {key: value for key, value in (settings or {}).items() if key in training}:
         values["training"] = nested
     return _validated(method, values)
+
+
+def setting_names(method: type[Any]) -> list[str]:
+    """What can be set of a method, that of its training last."""
+    own, training = _setting_names(method)
+    return [*own, *training]
 
 
 def _setting_names(method: type[Any]) -> tuple[list[str], list[str]]:

@@ -4,7 +4,7 @@ import pytest
 
 from clip_adapter.datasets import DatasetError
 from tasks.index_dataset import index_dataset
-from tasks.plans import check_splits
+from tasks.plans import FewShotChoices, training_rows
 
 
 def test_a_class_without_a_test_image_is_refused(photos: Path, root: Path) -> None:
@@ -16,11 +16,11 @@ def test_a_class_without_a_test_image_is_refused(photos: Path, root: Path) -> No
     (photos / "train" / "red" / "000.jpg").rename(photos / "test" / "red" / "000.jpg")
     indexed = index_dataset.fn(f"imagefolder:{photos}", root=root, data=root)
     with pytest.raises(DatasetError, match=r"2 of 3 classes .* \('blue', 'green'\)"):
-        check_splits(indexed, shots=[1], seeds=[1])
+        training_rows(indexed, FewShotChoices(shots=[1], seeds=[1]))
 
 
 def test_the_digits_are_written_below_the_root(root: Path, tmp_path: Path) -> None:
     indexed = index_dataset.fn("digits", root=root, data=tmp_path / "somebodys-datasets")
     assert indexed.folder == root / "images" / "digits"
     assert not (tmp_path / "somebodys-datasets").exists()
-    check_splits(indexed, shots=[1], seeds=[1])
+    training_rows(indexed, FewShotChoices(shots=[1], seeds=[1]))

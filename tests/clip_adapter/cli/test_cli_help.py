@@ -10,7 +10,7 @@ from clip_adapter.cli.app import app
 CACHE = [
     f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact", "import", "export")
 ]
-COMMANDS = ["demo", "extract", "train", "sql", "cache", *CACHE, "datasets"]
+COMMANDS = ["demo", "extract", "train", "reproduce", "sql", "cache", *CACHE, "datasets", "methods"]
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
@@ -33,9 +33,9 @@ def test_these_are_all_the_commands() -> None:
 
 
 def test_every_command_takes_a_root() -> None:
-    groups = {"cache"}
+    without_a_store = {"cache", "methods"}
     root = get_command(app)
-    for name in set(COMMANDS) - groups:
+    for name in set(COMMANDS) - without_a_store:
         assert "--root" in _options(root, name)
 
 
