@@ -101,6 +101,7 @@ def train_adapters(
         seeds=seeds,
         few_shot_indices=choices.indices,
         settings=settings,
+        encoding=encoding,
         device=device,
         retrain=retrain,
         study=study,

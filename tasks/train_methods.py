@@ -17,9 +17,10 @@ from tasks.arrays import DatasetArrays
 from tasks.devices import choose_device
 from tasks.plans import FewShotChoices, PlannedRun, n_views, plan_runs
 from tasks.progress import say, track
-from tasks.references import EncodedDataset, TrainedRuns
+from tasks.references import EncodedDataset, Encoding, TrainedRuns
 from tasks.results import Sweep, completed_run, failed_run
 from tasks.stored_indexes import read_index
+from tasks.text_towers import load_text_tower
 
 __all__ = ["SweepError", "train_methods"]
 
@@ -37,6 +38,7 @@ def train_methods(
     seeds: Sequence[int],
     few_shot_indices: Path | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    encoding: Encoding | None = None,
     device: str = "auto",
     retrain: bool = False,
     study: str | None = None,
@@ -50,6 +52,7 @@ def train_methods(
         seeds: of the few-shot choice, initialisation and visiting order.
         few_shot_indices: folder of published choices, whose numbers the seeds then are.
         settings: by method, what differs from its defaults.
+        encoding: with what the dataset was encoded, for methods that need the text tower.
         device: where to train, in torch's spelling, or "auto".
         retrain: train again what is on record.
         study: the ablation the runs are made for.
@@ -65,7 +68,10 @@ def train_methods(
     store = RunStore(encoded.dataset.root)
     known = set() if retrain else store.completed(plan.fingerprint for plan in plans)
     todo = [plan for plan in plans if plan.fingerprint not in known]
-    arrays = DatasetArrays(encoded, index)
+    tower = None
+    if encoding and any(plan.method.needs_text_tower for plan in todo):
+        tower = load_text_tower(encoded, encoding)
+    arrays = DatasetArrays(encoded, index, tower)
     sweep = Sweep(arrays, choose_device(device), uuid.uuid4().hex, study)
     start = time.perf_counter()
     failures = [

@@ -12,3 +12,5 @@ from clip_adapter.encoders.names import ModelName as ModelName
 from clip_adapter.encoders.names import parse_model_name as parse_model_name
 from clip_adapter.encoders.precision import Precision as Precision
 from clip_adapter.encoders.prompts import PromptTooLongError as PromptTooLongError
+from clip_adapter.encoders.text_tower import TextTowerError as TextTowerError
+from clip_adapter.encoders.text_tower import text_tower as text_tower

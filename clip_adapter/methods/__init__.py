@@ -8,6 +8,7 @@ from clip_adapter.methods.classifiers import PrototypeClassifier as PrototypeCla
 from clip_adapter.methods.classifiers import SavedClassifier as SavedClassifier
 from clip_adapter.methods.classifiers import load_classifier as load_classifier
 from clip_adapter.methods.classifiers import save_classifier as save_classifier
+from clip_adapter.methods.coop import CoOp as CoOp
 from clip_adapter.methods.linear_probe import LinearProbe as LinearProbe
 from clip_adapter.methods.method import Candidate as Candidate
 from clip_adapter.methods.method import Fitted as Fitted

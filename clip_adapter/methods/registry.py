@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from clip_adapter.errors import UnknownNameError
+from clip_adapter.methods.coop import CoOp
 from clip_adapter.methods.linear_probe import LinearProbe
 from clip_adapter.methods.method import Method
 from clip_adapter.methods.visual_adapter import ClipAdapter
@@ -17,7 +18,7 @@ from clip_adapter.training import SettingsError, TrainingSettings
 __all__ = ["METHODS", "create_method", "setting_names"]
 
 METHODS: Mapping[str, type[Method]] = MappingProxyType(
-    {method.name: method for method in (ZeroShot, LinearProbe, ClipAdapter)}
+    {method.name: method for method in (ZeroShot, LinearProbe, ClipAdapter, CoOp)}
 )
 
 

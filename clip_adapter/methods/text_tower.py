@@ -29,11 +29,15 @@ class TextTower(Protocol):
         """Token embeddings of whole prompts, and the tokens they belong to."""
         ...
 
+    def ends(self, tokens: Int[Tensor, "n length"]) -> Int[Tensor, " n"]:
+        """Where each prompt ends; behind it there is padding."""
+        ...
+
     def encode(
         self, embeddings: Float[Tensor, "n length w"], tokens: Int[Tensor, "n length"]
     ) -> Float[Tensor, "n d"]:
         """Raw text features; differentiable in the embeddings, the tower's weights are frozen.
 
-        The tokens say where a prompt ends; their own embeddings are not looked up again.
+        The tokens only say where a prompt ends.
         """
         ...

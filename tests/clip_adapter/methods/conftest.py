@@ -5,12 +5,47 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from clip_adapter.methods import FewShotTask
 
 DIM = 16
+WORDS, LONGEST, TOKEN_WIDTH = 100, 12, 6
+START, END = WORDS, WORDS + 1
 
 MakeTask = Callable[..., FewShotTask]
+
+
+class FakeTower:
+    """A text tower of words: what a token says depends on its place, and words mix."""
+
+    context_length, token_width = LONGEST, TOKEN_WIDTH
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.table = torch.randn(WORDS + 2, TOKEN_WIDTH, generator=generator)
+        self.places = torch.randn(LONGEST, TOKEN_WIDTH, generator=generator)
+        self.mix = 0.3 * torch.randn(TOKEN_WIDTH, 4 * DIM, generator=generator)
+        self.out = torch.randn(4 * DIM, DIM, generator=generator)
+
+    def embed(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = torch.zeros(len(prompts), LONGEST, dtype=torch.int64)
+        for row, prompt in zip(tokens, prompts, strict=True):
+            words = prompt.replace(".", " .").split()
+            numbers = [sum(word.encode()) * 7 % WORDS for word in words]
+            row[: len(words) + 2] = torch.tensor([START, *numbers, END])
+        return self.table[tokens], tokens
+
+    def ends(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens.argmax(dim=1)
+
+    def encode(self, embeddings: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        read = torch.arange(LONGEST) <= self.ends(tokens)[:, None]
+        placed = (embeddings * torch.sin(self.places) + self.places) * read[..., None]
+        return torch.tanh(placed.sum(dim=1) @ self.mix) @ self.out
+
+
+TOWER = FakeTower()
 
 
 def _make_task(
@@ -40,6 +75,7 @@ def _make_task(
         class_names=tuple(f"class {number}" for number in range(n_classes)),
         shots=shots,
         seed=seed,
+        text_tower=TOWER,
     )
 
 

@@ -11,7 +11,13 @@ from clip_adapter.methods import METHODS, FewShotTask, Fitted, Method, create_me
 
 MakeTask = Callable[..., FewShotTask]
 PermuteClasses = Callable[[FewShotTask, Sequence[int]], FewShotTask]
-QUICK = {"clip-adapter": {"epochs": 10}, "linear-probe": {"max_iterations": 100}}
+QUICK = {
+    "clip-adapter": {"epochs": 10},
+    "linear-probe": {"max_iterations": 100},
+    # So few steps need a context for each class.
+    "coop": {"recipe": "fast", "epochs": 30, "learning_rate": 0.05, "class_specific": True}
+    | {"n_context": 4},
+}
 
 
 @pytest.fixture(name="method", params=METHODS)

@@ -22,12 +22,12 @@ from clip_adapter.methods.classifiers import ClassifierFileError
 from clip_adapter.methods.classifiers.saving import KEY
 
 MakeTask = Callable[..., FewShotTask]
-TOWERLESS = [name for name, method in METHODS.items() if not method.needs_text_tower]
+QUICK = {"coop": {"n_context": 2, "epochs": 1}}
 
 
-@pytest.fixture(name="saved", params=TOWERLESS)
+@pytest.fixture(name="saved", params=METHODS)
 def _saved(request: pytest.FixtureRequest, make_task: MakeTask) -> SavedClassifier:
-    (fitted,) = create_method(request.param).fit([make_task(shots=2)])
+    (fitted,) = create_method(request.param, QUICK.get(request.param)).fit([make_task(shots=2)])
     return SavedClassifier(
         classifier=fitted.classifier,
         method=request.param,

@@ -1,0 +1,255 @@
+"""CoOp: prompts learned by gradient descent through the frozen text tower."""
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_adapter.methods.classifiers import PrototypeClassifier
+from clip_adapter.methods.contexts import ClassPosition, Contexts, context_of_words
+from clip_adapter.methods.method import Fitted, Progress
+from clip_adapter.methods.task import FewShotTask, TaskError
+from clip_adapter.methods.tensors import float_tensor
+from clip_adapter.methods.text_tower import TextTower
+from clip_adapter.training import (
+    Recipe,
+    SettingsError,
+    Training,
+    TrainingSettings,
+    descend,
+    mean_losses,
+)
+
+__all__ = ["CoOp"]
+
+RECIPES = {
+    # https://arxiv.org/abs/2109.01134, section 4.1.
+    "paper": Recipe(
+        optimizer="sgd",
+        learning_rate=2e-3,
+        weight_decay=5e-4,
+        momentum=0.9,
+        epochs=((1, 50), (4, 100), (16, 200)),
+        batch_size=32,
+        warmup_epochs=1,
+        schedule="epochs",
+    ),
+    "fast": Recipe(
+        optimizer="adamw",
+        learning_rate=5e-3,
+        weight_decay=5e-4,
+        epochs=((1, 5), (4, 10), (16, 20)),
+        batch_size=32,
+    ),
+}
+PROMPTS_AT_ONCE = 256
+"""Prompts of all models in one step; more only cost memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoOp:
+    """Learned context tokens before (or around) the class name.
+
+    `w_c = text_tower([V]1 ... [V]M, CLASS_c, .)`, trained by cross-entropy of
+    `logit_scale * cos(f, w_c)` on cached image features (Zhou et al. 2022,
+    https://arxiv.org/abs/2109.01134, section 3.2). Nothing is selected. What is learned ends as
+    class prototypes, which need the tower no more.
+
+    Attributes:
+        n_context: context tokens M; ignored where words start the context.
+        class_position: the class name stands at the end, or in the middle.
+        class_specific: each class has contexts of its own (CSC), instead of one for all.
+        context_init: words the context starts from; noise of deviation 0.02 where empty.
+        views: augmented views of each training image, one drawn an epoch; 0 for the image itself.
+        training: optimiser, schedule, length.
+
+    Raises:
+        SettingsError: for a number outside its range.
+    """
+
+    name: ClassVar[str] = "coop"
+    learns: ClassVar[bool] = True
+    needs_text_tower: ClassVar[bool] = True
+
+    n_context: int = 16
+    class_position: ClassPosition = "end"
+    class_specific: bool = False
+    context_init: str = ""
+    views: int = 0
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        for name, smallest in (("n_context", 1), ("views", 0)):
+            if getattr(self, name) < smallest:
+                message = f"{name} is {getattr(self, name)}; expected {smallest} or more"
+                raise SettingsError(message)
+
+    def fit(
+        self,
+        tasks: Sequence[FewShotTask],
+        *,
+        device: str = "cpu",  # noqa: ARG002  # where the text tower is
+        progress: Progress | None = None,
+    ) -> list[Fitted]:
+        """Learn each task's context; tasks of one size share the batches of the tower.
+
+        Raises:
+            TaskError: for a task without a text tower or views, or a prompt too long for it.
+            DivergedError: if a loss or context stops being finite.
+        """
+        groups: dict[Hashable, list[int]] = defaultdict(list)
+        for number, task in enumerate(tasks):
+            groups[_kind(task)].append(number)
+        total = sum(self._epochs(task) for task in tasks)
+        fitted: dict[int, Fitted] = {}
+        for numbers in groups.values():
+            size = max(1, PROMPTS_AT_ONCE // len(tasks[numbers[0]].class_names))
+            for first in range(0, len(numbers), size):
+                some = numbers[first : first + size]
+                group = [tasks[number] for number in some]
+
+                def report(models: int) -> None:
+                    if progress is not None:
+                        progress(models / total)
+
+                fitted.update(zip(some, self._fit_group(group, report), strict=True))
+        return [fitted[number] for number in range(len(tasks))]
+
+    def _epochs(self, task: FewShotTask) -> int:
+        return self.training.resolve(RECIPES, shots=task.shots).epochs
+
+    def _fit_group(self, tasks: list[FewShotTask], report: Callable[[int], None]) -> list[Fitted]:
+        start = time.perf_counter()
+        tower = _tower(tasks[0])
+        initial = self._initial(tasks, tower)
+        room = Contexts.around(
+            tasks[0].class_names,
+            tower,
+            n_context=initial.shape[2],
+            class_position=self.class_position,
+        )
+        training = self.training.resolve(RECIPES, shots=tasks[0].shots)
+        curves = _learn(initial, room, _Images.of(tasks, self.views), training, report)
+        with torch.no_grad():
+            learned = room.prototypes(initial).cpu().numpy()
+        seconds = (time.perf_counter() - start) / len(tasks)
+        settings = self._settings(initial.shape[2]) | training.settings()
+        return [
+            Fitted(
+                classifier=PrototypeClassifier(
+                    class_prototypes=prototypes,
+                    logit_scale=task.logit_scale,
+                    class_names=task.class_names,
+                ),
+                settings=settings,
+                loss_curve=tuple(curve),
+                seconds=seconds,
+            )
+            for task, prototypes, curve in zip(tasks, learned, curves.cpu().T.tolist(), strict=True)
+        ]
+
+    def _initial(self, tasks: list[FewShotTask], tower: TextTower) -> Float[Tensor, "g k m w"]:
+        owners = tasks[0].class_names if self.class_specific else ("",)
+        if self.context_init:
+            words = context_of_words(self.context_init, tower)
+            return words.expand(len(tasks), len(owners), -1, -1).clone()
+        shape = (self.n_context, tower.token_width)
+        drawn = [[_noise(task.seed, owner, shape) for owner in owners] for task in tasks]
+        contexts = torch.stack([torch.stack(each) for each in drawn])
+        return contexts.to(tower.embed(["."])[0].device)
+
+    def _settings(self, n_context: int) -> dict[str, float | int | str | bool]:
+        return {
+            "n_context": n_context,
+            "class_position": self.class_position,
+            "class_specific": self.class_specific,
+            "context_init": self.context_init,
+            "views": self.views,
+        }
+
+
+def _learn(
+    contexts: Float[Tensor, "g k m w"],
+    room: Contexts,
+    data: "_Images",
+    training: Training,
+    report: Callable[[int], None],
+) -> Float[Tensor, "e g"]:
+    """Train the contexts in place; the losses of each epoch."""
+    contexts.requires_grad_()
+
+    def losses(rows: Int[Tensor, "g b"]) -> Float[Tensor, " g"]:
+        directions, labels = (each.to(contexts.device) for each in data.batch(rows))
+        prototypes = torch.nn.functional.normalize(room.prototypes(contexts), dim=-1)
+        scores = data.logit_scale * directions @ prototypes.transpose(1, 2)
+        return mean_losses(scores, labels)
+
+    return descend(
+        [contexts],
+        losses,
+        training,
+        seeds=data.seeds,
+        n_images=data.labels.shape[1],
+        views=data.views,
+        progress=report,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Images:
+    directions: Float[Tensor, "g rows d"]
+    labels: Int[Tensor, "g n"]
+    logit_scale: float
+    seeds: list[int]
+    views: int
+
+    @classmethod
+    def of(cls, tasks: list[FewShotTask], views: int) -> "_Images":
+        features = float_tensor(np.stack([task.training_rows(views) for task in tasks]))
+        labels = np.stack([task.train_labels for task in tasks]).astype(np.int64)
+        return cls(
+            directions=torch.nn.functional.normalize(features, dim=-1),
+            labels=torch.from_numpy(labels),
+            logit_scale=tasks[0].logit_scale,
+            seeds=[task.seed for task in tasks],
+            views=views,
+        )
+
+    def batch(self, rows: Int[Tensor, "g b"]) -> tuple[Float[Tensor, "g b d"], Int[Tensor, "g b"]]:
+        models = torch.arange(len(rows))[:, None]
+        return self.directions[models, rows], self.labels[models, rows % self.labels.shape[1]]
+
+
+def _noise(seed: int, owner: str, shape: tuple[int, int]) -> Float[Tensor, "m w"]:
+    """Where a context starts: drawn for the class's name, so that the order of classes is none."""
+    digest = hashlib.sha256(f"{seed}\0{owner}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return 0.02 * torch.randn(shape, generator=generator)
+
+
+def _tower(task: FewShotTask) -> TextTower:
+    if task.text_tower is None:
+        message = (
+            "coop learns prompts through a text tower, and this task has none, as it is with "
+            "features that were imported: train on images, with --model, or leave coop out"
+        )
+        raise TaskError(message)
+    return task.text_tower
+
+
+def _kind(task: FewShotTask) -> Hashable:
+    """Equal for tasks whose models fit into one batch of the tower."""
+    return (
+        task.shots,
+        len(task.train_labels),
+        task.class_names,
+        task.logit_scale,
+        id(task.text_tower),
+    )
