@@ -1,5 +1,6 @@
 """Prompts with room for context tokens that are learned."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,7 @@ from torch import Tensor
 from clip_adapter.methods.task import TaskError
 from clip_adapter.methods.text_tower import TextTower
 
-__all__ = ["ClassPosition", "Contexts", "context_of_words"]
+__all__ = ["ClassPosition", "Contexts", "context_of_noise", "context_of_words"]
 
 ClassPosition = Literal["end", "middle"]
 
@@ -90,6 +91,13 @@ def context_of_words(words: str, tower: TextTower) -> Float[Tensor, "m w"]:
     """The token embeddings of some words, to start a context from."""
     embeddings, tokens = tower.embed([words])
     return embeddings[0, 1 : int(tower.ends(tokens)[0])].clone()
+
+
+def context_of_noise(seed: int, owner: str, shape: tuple[int, int]) -> Float[Tensor, "m w"]:
+    """Where a context starts: drawn for the class's name, so that the order of classes is none."""
+    digest = hashlib.sha256(f"{seed}\0{owner}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return 0.02 * torch.randn(shape, generator=generator)
 
 
 def _check_room(

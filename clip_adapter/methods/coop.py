@@ -1,6 +1,5 @@
 """CoOp: prompts learned by gradient descent through the frozen text tower."""
 
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
@@ -13,7 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import PrototypeClassifier
-from clip_adapter.methods.contexts import ClassPosition, Contexts, context_of_words
+from clip_adapter.methods.contexts import (
+    ClassPosition,
+    Contexts,
+    context_of_noise,
+    context_of_words,
+)
 from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.task import FewShotTask, TaskError
 from clip_adapter.methods.tensors import float_tensor
@@ -161,7 +165,7 @@ class CoOp:
             words = context_of_words(self.context_init, tower)
             return words.expand(len(tasks), len(owners), -1, -1).clone()
         shape = (self.n_context, tower.token_width)
-        drawn = [[_noise(task.seed, owner, shape) for owner in owners] for task in tasks]
+        drawn = [[context_of_noise(task.seed, owner, shape) for owner in owners] for task in tasks]
         contexts = torch.stack([torch.stack(each) for each in drawn])
         return contexts.to(tower.embed(["."])[0].device)
 
@@ -225,13 +229,6 @@ class _Images:
     def batch(self, rows: Int[Tensor, "g b"]) -> tuple[Float[Tensor, "g b d"], Int[Tensor, "g b"]]:
         models = torch.arange(len(rows))[:, None]
         return self.directions[models, rows], self.labels[models, rows % self.labels.shape[1]]
-
-
-def _noise(seed: int, owner: str, shape: tuple[int, int]) -> Float[Tensor, "m w"]:
-    """Where a context starts: drawn for the class's name, so that the order of classes is none."""
-    digest = hashlib.sha256(f"{seed}\0{owner}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    return 0.02 * torch.randn(shape, generator=generator)
 
 
 def _tower(task: FewShotTask) -> TextTower:
