@@ -19,6 +19,7 @@ from clip_adapter.methods.contexts import (
     context_of_words,
 )
 from clip_adapter.methods.method import Fitted, Progress
+from clip_adapter.methods.recipes import COOP_TRAINER
 from clip_adapter.methods.task import FewShotTask, TaskError
 from clip_adapter.methods.tensors import float_tensor
 from clip_adapter.methods.text_tower import TextTower
@@ -34,17 +35,7 @@ from clip_adapter.training import (
 __all__ = ["CoOp"]
 
 RECIPES = {
-    # https://arxiv.org/abs/2109.01134, section 4.1.
-    "paper": Recipe(
-        optimizer="sgd",
-        learning_rate=2e-3,
-        weight_decay=5e-4,
-        momentum=0.9,
-        epochs=((1, 50), (4, 100), (16, 200)),
-        batch_size=32,
-        warmup_epochs=1,
-        schedule="epochs",
-    ),
+    "paper": COOP_TRAINER,
     "fast": Recipe(
         optimizer="adamw",
         learning_rate=5e-3,
