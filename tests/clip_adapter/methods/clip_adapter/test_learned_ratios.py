@@ -12,7 +12,7 @@ from clip_adapter.methods.clip_adapter.method import RatioMode
 from clip_adapter.training import TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
-LONG = TrainingSettings(recipe="fast", epochs=60, learning_rate=1e-2)
+LONG = TrainingSettings(recipe="fast", epochs=200, learning_rate=1e-2)
 LEARNED: list[RatioMode] = ["learned", "hypernetwork"]
 
 
@@ -35,7 +35,7 @@ def test_a_ratio_rises_where_clip_is_wrong(
 ) -> None:
     method = ClipAdapter(branch=branch, ratio_mode=mode, training=LONG)
     fitted = fit_one(method, contradicted(make_task(shots=8)))
-    assert float(fitted.settings[name]) > 0.25
+    assert float(fitted.settings[name]) > 0.3
     assert fitted.loss_curve[-1] < fitted.loss_curve[0]
 
 
