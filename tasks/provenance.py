@@ -48,7 +48,9 @@ def digest_code() -> str:
     """Sha256 over the source of the rooms that decide what a run's numbers are."""
     package = Path(clip_adapter.__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(file for room in ROOMS_THAT_TRAIN for file in (package / room).rglob("*.py")):
+    for path in sorted(
+        file for room in ROOMS_THAT_TRAIN for file in (package / room).rglob("*.py")
+    ):
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

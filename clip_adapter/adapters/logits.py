@@ -8,7 +8,9 @@ __all__ = ["logits"]
 
 
 def logits(
-    features: Float[Tensor, "*batch n d"], prototypes: Float[Tensor, "c d"], logit_scale: float
+    features: Float[Tensor, "*batch n d"],
+    prototypes: Float[Tensor, "*#batch c d"],
+    logit_scale: float,
 ) -> Float[Tensor, "*batch n c"]:
     """Scaled cosine similarity of features and class prototypes.
 
@@ -18,8 +20,8 @@ def logits(
 
     Args:
         features: image features, raw or normalised, each row a direction (not all zero).
-        prototypes: one text feature a class.
+        prototypes: one text feature a class, the same for every batch or one set a batch.
         logit_scale: the inverse temperature, already exponentiated (100 for OpenAI's models).
     """
     directions = torch.nn.functional.normalize(features, dim=-1)
-    return logit_scale * directions @ torch.nn.functional.normalize(prototypes, dim=-1).T
+    return logit_scale * directions @ torch.nn.functional.normalize(prototypes, dim=-1).mT

@@ -6,11 +6,36 @@ from torch import Tensor, nn
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["AdapterShapeError", "ResidualAdapter", "bottleneck_width", "residual_blend"]
+__all__ = [
+    "AdapterShapeError",
+    "ResidualAdapter",
+    "bottleneck",
+    "bottleneck_width",
+    "residual_blend",
+]
 
 
 class AdapterShapeError(ClipAdapterError, ValueError):
     """A width, reduction or ratio no adapter can be built with."""
+
+
+def bottleneck(
+    features: Float[Tensor, "*batch n d"],
+    down: Float[Tensor, "*batch d h"],
+    up: Float[Tensor, "*batch h d"],
+    *,
+    output_activation: bool,
+) -> Float[Tensor, "*batch n d"]:
+    """`ReLU(f @ down) @ up`, the network A of the paper's equations 2 and 3.
+
+    Args:
+        features: raw image features, or class prototypes.
+        down: weights of the hidden units.
+        up: weights from the hidden units.
+        output_activation: apply a second ReLU, as the authors' released code does.
+    """
+    adapted = torch.relu(features @ down) @ up
+    return torch.relu(adapted) if output_activation else adapted
 
 
 def residual_blend(
@@ -79,7 +104,6 @@ class ResidualAdapter(nn.Module):
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Map raw features to blended raw features."""
-        adapted = self.up(torch.relu(self.down(features)))
-        if self.output_activation:
-            adapted = torch.relu(adapted)
+        down, up = self.down.weight.T, self.up.weight.T
+        adapted = bottleneck(features, down, up, output_activation=self.output_activation)
         return residual_blend(features, adapted, self.residual_ratio)

@@ -8,6 +8,7 @@ from clip_adapter.methods.classifiers import PrototypeClassifier as PrototypeCla
 from clip_adapter.methods.classifiers import SavedClassifier as SavedClassifier
 from clip_adapter.methods.classifiers import load_classifier as load_classifier
 from clip_adapter.methods.classifiers import save_classifier as save_classifier
+from clip_adapter.methods.clip_adapter import ClipAdapter as ClipAdapter
 from clip_adapter.methods.coop import CoOp as CoOp
 from clip_adapter.methods.linear_probe import LinearProbe as LinearProbe
 from clip_adapter.methods.method import Candidate as Candidate
@@ -20,5 +21,4 @@ from clip_adapter.methods.registry import setting_names as setting_names
 from clip_adapter.methods.task import FewShotTask as FewShotTask
 from clip_adapter.methods.task import TaskError as TaskError
 from clip_adapter.methods.text_tower import TextTower as TextTower
-from clip_adapter.methods.visual_adapter import ClipAdapter as ClipAdapter
 from clip_adapter.methods.zero_shot import ZeroShot as ZeroShot

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from clip_adapter.errors import UnknownNameError
+from clip_adapter.methods.clip_adapter import ClipAdapter
 from clip_adapter.methods.coop import CoOp
 from clip_adapter.methods.linear_probe import LinearProbe
 from clip_adapter.methods.method import Method
-from clip_adapter.methods.visual_adapter import ClipAdapter
 from clip_adapter.methods.zero_shot import ZeroShot
 from clip_adapter.training import SettingsError, TrainingSettings
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -153,6 +153,8 @@ def _build(kind: type[Any], tensors: Mapping[str, np.ndarray], values: Mapping[s
 
 
 def _plain(annotation: Any, value: Any) -> Any:
+    if value is None and type(None) in get_args(annotation):
+        return None  # pydantic knows no arrays, and an optional one that is absent needs none
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from torch import nn
 
 from clip_adapter.adapters.residual import AdapterShapeError
 from clip_adapter.methods import ClipAdapter, FewShotTask, Fitted, TaskError, ZeroShot
-from clip_adapter.methods.visual_adapter import RECIPES
+from clip_adapter.methods.clip_adapter import RECIPES
 from clip_adapter.training import DivergedError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
@@ -132,18 +132,23 @@ def test_another_seed_gives_another_adapter(make_task: MakeTask, pictures: np.nd
 
 
 def test_every_ratio_starts_from_the_same_weights(make_task: MakeTask) -> None:
-    task = make_task()
-    first, second = (ClipAdapter()._initial(task, ratio) for ratio in (0.1, 0.9))
-    assert torch.equal(first.down.weight, second.down.weight)
-    assert torch.equal(first.up.weight, second.up.weight)
+    grid = ClipAdapter()._grid(make_task())
+    branch = ClipAdapter()._form().untrained(grid).visual
+    assert branch is not None
+    assert len(branch.down) == 6
+    assert all(torch.equal(branch.down[0], other) for other in branch.down)
+    assert all(torch.equal(branch.up[0], other) for other in branch.up)
 
 
 def test_the_record_names_every_setting_as_it_was_used(make_task: MakeTask) -> None:
     fitted = fit_one(ClipAdapter(residual_ratios=(0.6,), reduction=2), make_task(shots=1))
     assert fitted.settings == {
+        "branch": "visual",
+        "ratio_mode": "validation",
         "residual_ratio": 0.6,
         "reduction": 2,
         "output_activation": True,
+        "views": 0,
         "recipe": "paper",
         "optimizer": "sgd",
         "epochs": 50,

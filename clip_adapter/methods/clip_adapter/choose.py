@@ -1,0 +1,136 @@
+"""Which point of a grid a task ends with, and what data said so."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from clip_adapter.methods.clip_adapter.contest import Contest
+from clip_adapter.methods.clip_adapter.held_out import pool, rotations
+from clip_adapter.methods.clip_adapter.trial import Trained, Trial
+from clip_adapter.methods.method import Candidate, best_candidate
+from clip_adapter.methods.task import require_validation
+
+__all__ = [
+    "Grid",
+    "Outcome",
+    "Run",
+    "choose_on_held_out_shots",
+    "choose_on_validation",
+    "train_only",
+]
+
+Grid = Sequence[Trial]
+"""The trials of one task, one a point."""
+
+
+@runtime_checkable
+class Run(Protocol):
+    """Trains trials, in any order."""
+
+    def __call__(
+        self, trials: Sequence[Trial], *, share: float = 1.0
+    ) -> Iterator[tuple[int, Trained]]:
+        """Yield the number of each trial with what came of it.
+
+        Args:
+            trials: what to train.
+            share: of the whole work, for whoever watches the progress.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What a task ends with.
+
+    Attributes:
+        trained: the model.
+        candidates: everything that was tried.
+        seconds: spent on all of it.
+    """
+
+    trained: Trained
+    candidates: tuple[Candidate, ...]
+    seconds: float
+
+
+def train_only(trials: Sequence[Trial], run: Run, *, share: float = 1.0) -> list[Outcome]:
+    """Train one trial a task; there is nothing to choose."""
+    trained = dict(run(trials, share=share))
+    return [
+        Outcome(trained=trained[number], candidates=(), seconds=trained[number].seconds)
+        for number in range(len(trials))
+    ]
+
+
+def choose_on_validation(grids: Sequence[Grid], run: Run) -> list[Outcome]:
+    """Train every point and keep the best on the task's validation images.
+
+    Raises:
+        TaskError: if a task has none.
+    """
+    require_validation(grid[0].task for grid in grids)
+    contests = _hold_contests(grids, run, share=1.0)
+    return [
+        Outcome(trained=contest.winner, candidates=contest.candidates, seconds=contest.seconds)
+        for contest in contests
+    ]
+
+
+def choose_on_held_out_shots(grids: Sequence[Grid], run: Run) -> list[Outcome]:
+    """Train every point on each rotation, then the one best on what was left out on all shots.
+
+    Raises:
+        TaskError: if a class of a task has a single training image.
+    """
+    turns = [_rotated(grid) for grid in grids]
+    share = _share_of_rotations(grids, turns)
+    contests = iter(
+        _hold_contests([grid for of_task in turns for grid in of_task], run, share=share)
+    )
+    held = [[next(contests) for _ in of_task] for of_task in turns]
+    pooled = [_pool(of_task) for of_task in held]
+    chosen = [
+        grid[best_candidate(candidates)] for grid, candidates in zip(grids, pooled, strict=True)
+    ]
+    final = train_only(chosen, run, share=1.0 - share)
+    return [
+        replace(
+            outcome,
+            candidates=candidates,
+            seconds=outcome.seconds + sum(contest.seconds for contest in of_task),
+        )
+        for outcome, candidates, of_task in zip(final, pooled, held, strict=True)
+    ]
+
+
+def _rotated(grid: Grid) -> list[Grid]:
+    """The same points, on the task without some shots."""
+    return [[replace(trial, task=turn) for trial in grid] for turn in rotations(grid[0].task)]
+
+
+def _pool(contests: Sequence[Contest]) -> tuple[Candidate, ...]:
+    points = zip(*(contest.candidates for contest in contests), strict=True)
+    return tuple(pool(point) for point in points)
+
+
+def _share_of_rotations(grids: Sequence[Grid], turns: Sequence[Sequence[Grid]]) -> float:
+    """Of the image visits of a whole fit, which ends with one more training a task."""
+    visits = sum(trial.image_visits for of_task in turns for grid in of_task for trial in grid)
+    final = sum(grid[0].image_visits for grid in grids)
+    return visits / max(1, visits + final)
+
+
+def _hold_contests(grids: Sequence[Grid], run: Run, *, share: float) -> list[Contest]:
+    """Judge every trial on the validation images of its task, in one go."""
+    contests = [Contest(grid[0].task) for grid in grids]
+    places = [
+        (contest, number)
+        for contest, grid in zip(contests, grids, strict=True)
+        for number in range(len(grid))
+    ]
+    trials = [trial for grid in grids for trial in grid]
+    for number, trained in run(trials, share=share):
+        contest, point = places[number]
+        contest.enter(point, trained, trials[number].ratios)
+    return contests

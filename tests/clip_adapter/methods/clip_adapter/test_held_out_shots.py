@@ -1,0 +1,131 @@
+"""Ratios chosen on shots that were left out, without a validation set."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clip_adapter.methods import ClipAdapter, FewShotTask, Fitted, TaskError
+from clip_adapter.methods.clip_adapter.form import Branch
+from clip_adapter.methods.clip_adapter.held_out import rotations
+from clip_adapter.training import TrainingSettings
+
+MakeTask = Callable[..., FewShotTask]
+TEN_EPOCHS = TrainingSettings(recipe="fast", epochs=10, batch_size=4, learning_rate=1e-2)
+HELD_OUT = ClipAdapter(
+    ratio_mode="held-out-shots", residual_ratios=(0.0, 0.4, 1.0), training=TEN_EPOCHS
+)
+
+
+def fit_one(method: ClipAdapter, task: FewShotTask) -> Fitted:
+    (fitted,) = method.fit([task])
+    return fitted
+
+
+@pytest.mark.parametrize(("shots", "turns"), [(2, 2), (3, 3), (4, 4), (9, 4)])
+def test_each_turn_leaves_one_other_image_of_each_class_out(
+    make_task: MakeTask, shots: int, turns: int
+) -> None:
+    task = make_task(shots=shots)
+    found = rotations(task)
+    assert len(found) == turns
+    left_out = np.concatenate([turn.val_features for turn in found])
+    assert len(np.unique(left_out, axis=0)) == turns * 3
+    for turn in found:
+        assert sorted(turn.val_labels) == [0, 1, 2]
+        assert len(turn.train_labels) == (shots - 1) * 3
+        both = np.concatenate([turn.train_features, turn.val_features])
+        labels = np.concatenate([turn.train_labels, turn.val_labels])
+        label_of = {row.tobytes(): label for row, label in zip(both, labels, strict=True)}
+        for row, label in zip(task.train_features, task.train_labels, strict=True):
+            assert label_of[row.tobytes()] == label
+
+
+def test_the_views_of_an_image_go_with_it(make_task: MakeTask) -> None:
+    task = make_task(shots=3)
+    viewed = replace(task, train_views=np.stack([task.train_features, -task.train_features]))
+    for turn in rotations(viewed):
+        assert turn.train_views is not None
+        np.testing.assert_array_equal(turn.train_views[0], turn.train_features)
+        np.testing.assert_array_equal(turn.train_views[1], -turn.train_features)
+
+
+def test_classes_of_unequal_size_turn_as_often_as_the_smallest_can(make_task: MakeTask) -> None:
+    task = make_task(shots=5)
+    keep = np.ones(len(task.train_labels), dtype=bool)
+    keep[np.flatnonzero(task.train_labels == 1)[:3]] = False
+    few = replace(
+        task, train_features=task.train_features[keep], train_labels=task.train_labels[keep]
+    )
+    assert len(rotations(few)) == 2
+
+
+def test_validation_is_never_read(make_task: MakeTask, pictures: np.ndarray) -> None:
+    task = make_task(shots=3)
+    others = (
+        replace(task, val_labels=(task.val_labels + 1) % 3),
+        replace(task, val_features=-task.val_features),
+        replace(task, val_features=task.val_features[:0], val_labels=task.val_labels[:0]),
+    )
+    expected = fit_one(HELD_OUT, task)
+    for found in HELD_OUT.fit(others):
+        assert found.candidates == expected.candidates
+        assert found.settings == expected.settings
+        # The three were trained together, the first alone: products of another size.
+        np.testing.assert_allclose(
+            found.classifier.logits(pictures), expected.classifier.logits(pictures), atol=1e-3
+        )
+
+
+def test_the_left_out_shots_choose(make_task: MakeTask) -> None:
+    """Where text is right and the shots' labels are noise CLIP stays; where it is wrong it goes."""
+    task = make_task(shots=8)
+    trained = replace(HELD_OUT, training=TrainingSettings(epochs=50, learning_rate=1e-2))
+    wrong_text = replace(task, prompt_features=task.prompt_features[[1, 2, 0]].copy())
+    assert fit_one(trained, wrong_text).settings["residual_ratio"] == 1.0
+    # Held-out labels that text alone explains: each image is its class's prototype, turned by
+    # noise in a direction that the training images do not share.
+    prototypes = task.class_prototypes[task.train_labels]
+    noise = np.random.default_rng(1).normal(size=prototypes.shape) / 6
+    clear = replace(task, train_features=(prototypes + noise).astype(np.float32))
+    candidates = fit_one(trained, clear).candidates
+    assert candidates[0].validation_accuracy >= candidates[2].validation_accuracy
+
+
+def test_the_chosen_ratio_is_trained_again_on_all_shots(
+    make_task: MakeTask, pictures: np.ndarray
+) -> None:
+    task = make_task(shots=3)
+    fitted = fit_one(HELD_OUT, task)
+    ratio = float(fitted.settings["residual_ratio"])
+    again = fit_one(ClipAdapter(residual_ratios=(ratio,), training=TEN_EPOCHS), task)
+    np.testing.assert_allclose(
+        fitted.classifier.logits(pictures), again.classifier.logits(pictures), atol=1e-3
+    )
+
+
+def test_the_candidates_are_those_of_each_turn_pooled(make_task: MakeTask) -> None:
+    task = make_task(shots=3)
+    on_validation = replace(HELD_OUT, ratio_mode="validation")
+    alone = on_validation.fit(rotations(task))
+    for number, pooled in enumerate(fit_one(HELD_OUT, task).candidates):
+        turns = [fitted.candidates[number] for fitted in alone]
+        assert pooled.settings == turns[0].settings
+        accuracy = np.mean([turn.validation_accuracy for turn in turns])
+        assert pooled.validation_accuracy == pytest.approx(accuracy)
+        assert pooled.validation_nll == pytest.approx(
+            np.mean([turn.validation_nll for turn in turns])
+        )
+
+
+@pytest.mark.parametrize("branch", ["visual", "text", "both"])
+def test_a_single_shot_cannot_be_held_out(make_task: MakeTask, branch: Branch) -> None:
+    with pytest.raises(TaskError, match=r"single training image.*learn the ratio"):
+        fit_one(replace(HELD_OUT, branch=branch), make_task(shots=1))
+
+
+def test_a_single_ratio_needs_no_shot_held_out(make_task: MakeTask) -> None:
+    fitted = fit_one(replace(HELD_OUT, residual_ratios=(0.4,)), make_task(shots=1))
+    assert fitted.selected_on == "nothing"
+    assert fitted.candidates == ()
