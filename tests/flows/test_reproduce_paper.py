@@ -1,0 +1,65 @@
+"""An ablation varies one thing, and leaves the leaderboard alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_adapter.runs import query
+from flows.reproduce_paper import Study, reproduce_paper
+from tasks.studies import STUDIES
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def test_every_study_can_be_asked_for() -> None:
+    assert set(Study.__args__) == set(STUDIES)  # type: ignore[attr-defined]  # a Literal has them
+
+
+def test_a_study_records_a_run_for_every_variant_shot_and_seed(
+    photos: Path, root: Path, tiny_model: str
+) -> None:
+    asked: dict[str, Any] = {"shots": [1, 2], "seeds": [1], "recipe": "fast", "root": str(root)}
+    first: Any = reproduce_paper("ratio-mode", f"imagefolder:{photos}", tiny_model, **asked)
+    again: Any = reproduce_paper("ratio-mode", f"imagefolder:{photos}", tiny_model, **asked)
+    assert (first.n_trained, first.n_reused) == (9, 0)  # no shot can be held out of one
+    assert (again.n_trained, again.n_reused) == (0, 9)
+    modes = "SELECT ratio_mode, count(*) AS n FROM runs WHERE study = 'ratio-mode' GROUP BY ALL"
+    assert {row["ratio_mode"]: row["n"] for row in query(root, modes).to_pylist()} == {
+        "validation": 4,  # of these two with a single ratio
+        "learned": 2,
+        "hypernetwork": 2,
+        "held-out-shots": 1,
+    }
+    assert query(root, "SELECT * FROM leaderboard").num_rows == 0
+
+
+def test_views_are_encoded_for_the_images_that_train(
+    photos: Path, root: Path, tiny_model: str
+) -> None:
+    done: Any = reproduce_paper(
+        "views",
+        f"imagefolder:{photos}",
+        tiny_model,
+        shots=[1],
+        seeds=[1],
+        recipe="fast",
+        root=str(root),
+    )
+    assert done.encoded.augmented_views == tuple(range(10_001, 10_017))
+    views = "SELECT views, count(*) AS n FROM runs GROUP BY ALL ORDER BY views"
+    assert [row["views"] for row in query(root, views).to_pylist()] == [0, 1, 4, 16]
+
+
+def test_prompts_are_varied_and_recorded(photos: Path, root: Path, tiny_model: str) -> None:
+    reproduce_paper(
+        "prompt-style",
+        f"imagefolder:{photos}",
+        tiny_model,
+        shots=[1],
+        seeds=[1],
+        recipe="fast",
+        root=str(root),
+    )
+    styles = "SELECT len(templates) AS n FROM runs ORDER BY n"
+    assert [row["n"] for row in query(root, styles).to_pylist()] == [1, 1, 7]
