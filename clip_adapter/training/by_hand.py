@@ -51,6 +51,7 @@ class AdapterGroup:
         self.data = data.part(members)
         self.batch_size = batch_size
         self.up = adapters.up.detach()[members]
+        self.up_t = self.up.transpose(1, 2)
         self.momentum = torch.zeros_like(self.up)
         self.ratios = self.up.new_tensor(adapters.residual_ratios[members]).view(-1, 1, 1)
         self.kept_ratios = 1.0 - self.ratios
@@ -77,9 +78,9 @@ class AdapterGroup:
             losses = []
             for batch in self._batches(order):
                 step = next(steps)
-                losses.append(self._step(batch, step))
+                losses.append(self._step(batch, step).view(len(self.up), -1))
                 weight = step.weight_after
-            curves.append(torch.cat(losses, dim=1).mean(dim=1))
+            curves.append(torch.cat(losses, dim=1).mean(dim=1).neg())
             after_epoch()
         self.up.mul_(weight)
         self.down.finish(weight)
@@ -90,32 +91,34 @@ class AdapterGroup:
         n_rows, dim = data.features.shape[1:]
         order = order.to(data.features.device)[data.set_of_adapter]
         sets = data.set_of_adapter[:, None]
-        own = torch.arange(len(order), device=order.device)[:, None] * n_rows
         labels = data.labels.flatten()[sets * data.n_images + order % data.n_images]
+        own = order + torch.arange(len(order), device=order.device)[:, None] * n_rows
         features = data.features.flatten(0, 1)
-        for first in range(0, order.shape[1], self.batch_size):
-            part = order[:, first : first + self.batch_size]
-            rows = (part + sets * n_rows).flatten()
+        parts = ((order + sets * n_rows), own, labels)
+        for part in zip(
+            *(torch.split(each, self.batch_size, dim=1) for each in parts), strict=True
+        ):
+            rows, own_rows, numbers = (each.flatten() for each in part)
             yield GatheredBatch(
                 rows=rows,
-                own_rows=(part + own).flatten(),
-                features=features.index_select(0, rows).view(*part.shape, dim),
-                labels=labels[:, first : first + self.batch_size].reshape(1, -1),
+                own_rows=own_rows,
+                features=features.index_select(0, rows).view(len(order), -1, dim),
+                labels=numbers[None],
             )
 
-    def _step(self, batch: GatheredBatch, step: ScaledStep) -> Float[Tensor, "g b"]:
-        """One step of every member; the loss of each image before it."""
+    def _step(self, batch: GatheredBatch, step: ScaledStep) -> Float[Tensor, "1 gb"]:
+        """One step of every member; before it, the log-likelihood of each image's class."""
         buffers = self._buffers_for(batch.features.shape[1])
         self._rescale(step)
         self._forward(batch, step, buffers)
-        losses = self._classify(batch, buffers)
+        likelihoods = self._classify(batch, buffers)
         self._backward(buffers)
         gain = step.gain * step.weight
-        self.momentum.baddbmm_(buffers.hidden.transpose(1, 2), buffers.blended, alpha=gain)
+        self.momentum.baddbmm_(buffers.hidden_t, buffers.blended, alpha=gain)
         self.up.add_(self.momentum, alpha=step.advance)
         self.down.accumulate(batch, buffers.hidden_gradient, gain=gain)
         self.down.advance(step)
-        return losses
+        return likelihoods
 
     def _rescale(self, step: ScaledStep) -> None:
         if step.shrink != 1:
@@ -134,28 +137,27 @@ class AdapterGroup:
         torch.mul(batch.features, self.kept_ratios, out=buffers.blended)
         buffers.blended.addcmul_(buffers.adapted, self.ratios, value=step.weight**2)
 
-    def _classify(self, batch: GatheredBatch, buffers: "_Buffers") -> Float[Tensor, "g b"]:
-        """Losses, and in place of the blended features their gradient times the ratio."""
-        blended = buffers.blended.flatten(0, 1)
-        torch.linalg.vector_norm(blended, dim=1, out=buffers.norms)
-        norms = buffers.norms.clamp_min_(SMALLEST_NORM)
-        errors, logs = buffers.errors, buffers.logs
-        torch.mm(self.prototypes, blended.T, out=errors)  # logits, one column an image
-        torch.log_softmax(errors.div_(norms), dim=0, out=logs)
-        losses = logs.gather(0, batch.labels).neg_().view(buffers.hidden.shape[:2])
+    def _classify(self, batch: GatheredBatch, buffers: "_Buffers") -> Float[Tensor, "1 gb"]:
+        """Log-likelihoods, and in place of the blended features their gradient times the ratio."""
+        blended, errors, logs = buffers.blended_rows, buffers.errors, buffers.logs
+        norms = torch.linalg.vector_norm(blended, dim=1, out=buffers.norms)
+        norms.clamp_min_(SMALLEST_NORM)
+        torch.mm(self.prototypes, buffers.blended_columns, out=errors).div_(norms)  # logits
+        torch.log_softmax(errors, dim=0, out=logs)
+        likelihoods = logs.gather(0, batch.labels)
         torch.exp(logs, out=errors).scatter_add_(0, batch.labels, buffers.minus_ones)
         errors.mul_(buffers.minus_shares / norms)
         # The errors of an image add up to 0, so logs of probabilities serve as well as logits.
-        radial = logs.mul_(errors).sum(dim=0).div_(norms)
-        blended.mul_(radial[:, None]).addmm_(errors.T, self.prototypes, alpha=-1)
-        return losses
+        torch.sum(logs.mul_(errors), dim=0, out=buffers.radial).div_(norms)
+        blended.mul_(buffers.radial_column).addmm_(buffers.errors_t, self.prototypes, alpha=-1)
+        return likelihoods
 
     def _backward(self, buffers: "_Buffers") -> None:
         """Carry the gradient on to what the up- and the down-projection put out."""
         up_gradient, down_gradient = buffers.blended, buffers.hidden_gradient
         if self.output_activation:
             _mask(up_gradient, buffers.adapted, 0, grad_input=up_gradient)
-        torch.bmm(up_gradient, self.up.transpose(1, 2), out=down_gradient)
+        torch.bmm(up_gradient, self.up_t, out=down_gradient)
         _mask(down_gradient, buffers.hidden, 0, grad_input=down_gradient)
 
     def _buffers_for(self, images: int) -> "_Buffers":
@@ -165,18 +167,24 @@ class AdapterGroup:
 
 
 class _Buffers:
-    """What a step of so many images writes into; the next one overwrites it."""
+    """What a step of so many images writes into, and views of it: making one takes time, too."""
 
     def __init__(self, up: Tensor, prototypes: Tensor, ratios: Tensor, *, images: int) -> None:
         n_adapters, hidden, dim = up.shape
         columns = n_adapters * images
         self.hidden = up.new_empty(n_adapters, images, hidden)
+        self.hidden_t = self.hidden.transpose(1, 2)
         self.hidden_gradient = torch.empty_like(self.hidden)
         self.adapted = up.new_empty(n_adapters, images, dim)
         self.blended = torch.empty_like(self.adapted)
+        self.blended_rows = self.blended.view(columns, dim)
+        self.blended_columns = self.blended_rows.T
         self.errors = up.new_empty(len(prototypes), columns)
+        self.errors_t = self.errors.T
         self.logs = torch.empty_like(self.errors)
         self.norms = up.new_empty(columns)
+        self.radial = torch.empty_like(self.norms)
+        self.radial_column = self.radial[:, None]
         self.minus_ones = up.new_full((1, columns), -1.0)
         self.minus_shares = (-ratios / images).expand(-1, images, -1).flatten()
 
