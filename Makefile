@@ -19,7 +19,7 @@ test: $(INSTALLED) ## run the tests
 test-slow: $(INSTALLED) ## run the fault and endurance tests
 	$(BIN)/python -m pytest -m slow
 
-bench: $(INSTALLED) ## measure speed and memory on this machine: ten minutes, best with nothing else running
+bench: $(INSTALLED) ## measure speed and memory on this machine: half an hour, best with nothing else running
 	$(BIN)/python -m benchmarks
 
 lint: $(INSTALLED) ## check format, rules, types and layers

@@ -23,6 +23,8 @@ BENCHMARKS = {
     "extract": "the whole extraction, beside a bare forward loop and a plain script",
     "memory": "peak memory of an extraction, few images and many",
     "unchanged": "a second extraction of the same images",
+    "train_grid": "90 adapters in one tensor program, beside a plain PyTorch loop",
+    "imagenet_size": "one adapter over 16,000 images and 1,000 classes",
 }
 
 

@@ -9,6 +9,6 @@ from clip_adapter.training.settings import Recipe as Recipe
 from clip_adapter.training.settings import SettingsError as SettingsError
 from clip_adapter.training.settings import Training as Training
 from clip_adapter.training.settings import TrainingSettings as TrainingSettings
-from clip_adapter.training.stack import StackedData as StackedData
 from clip_adapter.training.stack import mean_losses as mean_losses
 from clip_adapter.training.stack import train_stack as train_stack
+from clip_adapter.training.stacked_data import StackedData as StackedData

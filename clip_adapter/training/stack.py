@@ -1,55 +1,20 @@
 """Many independent adapters in one tensor program."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.adapters import StackedAdapters, logits
-from clip_adapter.training.descent import descend
+from clip_adapter.training.by_hand import AdapterGroup, bytes_of_an_adapter, learning_rates
+from clip_adapter.training.descent import check_finite, descend
+from clip_adapter.training.groups import Report, groups_of, train_groups
+from clip_adapter.training.momentum import is_scalable
 from clip_adapter.training.settings import Training
+from clip_adapter.training.stacked_data import StackedData
 
 __all__ = ["StackedData", "mean_losses", "train_stack"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StackedData:
-    """T few-shot training sets of equal size, and which of them each of G adapters learns from.
-
-    Attributes:
-        features: raw image features, view after view where there are several.
-        labels: class numbers of the images, in the order of each view.
-        prototypes: one text feature a class, shared by all adapters.
-        logit_scale: CLIP's inverse temperature.
-        set_of_adapter: for each adapter the number of its training set.
-        seeds: one a training set; it fixes the order in which the images are visited.
-    """
-
-    features: Float[Tensor, "t rows d"]
-    labels: Int[Tensor, "t n"]
-    prototypes: Float[Tensor, "c d"]
-    logit_scale: float
-    set_of_adapter: Int[Tensor, " g"]
-    seeds: Sequence[int]
-
-    @property
-    def n_images(self) -> int:
-        """Images of each set."""
-        return self.labels.shape[1]
-
-    @property
-    def views(self) -> int:
-        """Rows of features an image."""
-        return self.features.shape[1] // self.n_images
-
-    def batch(self, rows: Int[Tensor, "t b"]) -> tuple[Float[Tensor, "g b d"], Int[Tensor, "g b"]]:
-        """The features and labels of some rows, for each adapter those of its set."""
-        rows = rows.to(self.features.device)
-        sets = torch.arange(len(self.seeds), device=rows.device)[:, None]
-        features = self.features[sets, rows][self.set_of_adapter]
-        return features, self.labels[sets, rows % self.n_images][self.set_of_adapter]
 
 
 def train_stack(
@@ -63,7 +28,8 @@ def train_stack(
 
     Each adapter visits its images in the order its set's seed gives and minimises its own mean
     cross-entropy, so that it ends where it would have ended alone (up to the rounding of a
-    batched matrix product).
+    batched matrix product). SGD runs on gradients written out, in groups that fit into the cache
+    (`AdapterGroup`), everything else on autograd.
 
     Args:
         adapters: the stack, on the device of `data`; its weights change.
@@ -75,6 +41,12 @@ def train_stack(
         DivergedError: if a loss or weight is NaN or infinite after the last epoch, naming the
             adapter.
     """
+    if training.optimizer == "sgd" and is_scalable(
+        learning_rates(training, data.n_images),
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    ):
+        return _train_by_hand(adapters, data, training, progress=progress)
 
     def losses(rows: Int[Tensor, "t b"]) -> Float[Tensor, " g"]:
         features, labels = data.batch(rows)
@@ -89,6 +61,26 @@ def train_stack(
         views=data.views,
         progress=progress,
     )
+
+
+def _train_by_hand(
+    adapters: StackedAdapters,
+    data: StackedData,
+    training: Training,
+    *,
+    progress: Callable[[int], None] | None,
+) -> Float[Tensor, "e g"]:
+    def train(members: slice, after_epoch: Report) -> Float[Tensor, "e g"]:
+        group = AdapterGroup(adapters, data, members=members, batch_size=training.batch_size)
+        return group.train(training, after_epoch=after_epoch)
+
+    groups = groups_of(
+        len(data.set_of_adapter),
+        adapter_bytes=bytes_of_an_adapter(adapters, data),
+        device=data.features.device,
+    )
+    curves = train_groups(groups, train, progress=progress)
+    return check_finite(curves, list(adapters.parameters()))
 
 
 def mean_losses(scores: Float[Tensor, "g b c"], labels: Int[Tensor, "g b"]) -> Float[Tensor, " g"]:

@@ -1,0 +1,151 @@
+"""Two ways to train the down-projections of many adapters without autograd."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_adapter.training.momentum import ScaledStep
+
+__all__ = ["DirectDown", "DownProjection", "GatheredBatch", "SpannedDown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatheredBatch:
+    """The images that G adapters look at in one step, adapter after adapter.
+
+    Attributes:
+        rows: numbers of their rows among those of all training sets.
+        own_rows: the same, had each adapter a copy of its set.
+        features: raw.
+        labels: class numbers.
+    """
+
+    rows: Int[Tensor, " gb"]
+    own_rows: Int[Tensor, " gb"]
+    features: Float[Tensor, "g b d"]
+    labels: Int[Tensor, "1 gb"]
+
+
+@runtime_checkable
+class DownProjection(Protocol):
+    """The weights `D [g d h]` of G adapters, in training."""
+
+    def hidden(self, batch: GatheredBatch, out: Float[Tensor, "g b h"]) -> None:
+        """Write `features @ D` before its activation, divided by the step's `weight`."""
+
+    def accumulate(
+        self, batch: GatheredBatch, gradients: Float[Tensor, "g b h"], *, gain: float
+    ) -> None:
+        """Add `gain * features.T @ gradients` to the momentum."""
+
+    def rescale(self, step: ScaledStep) -> None:
+        """Shrink weights and fade momentum as the step says."""
+
+    def advance(self, step: ScaledStep) -> None:
+        """Add momentum to weights as the step says."""
+
+    def finish(self, weight: float) -> None:
+        """Leave the trained weights where the untrained ones were."""
+
+
+class DirectDown:
+    """Keeps the weights themselves: two products as wide as the features a step.
+
+    Args:
+        weights: trained in place.
+    """
+
+    def __init__(self, weights: Float[Tensor, "g d h"]) -> None:
+        self.weights = weights
+        self.momentum = torch.zeros_like(weights)
+
+    def hidden(self, batch: GatheredBatch, out: Float[Tensor, "g b h"]) -> None:
+        """See `DownProjection`."""
+        torch.bmm(batch.features, self.weights, out=out)
+
+    def accumulate(
+        self, batch: GatheredBatch, gradients: Float[Tensor, "g b h"], *, gain: float
+    ) -> None:
+        """See `DownProjection`."""
+        self.momentum.baddbmm_(batch.features.transpose(1, 2), gradients, alpha=gain)
+
+    def rescale(self, step: ScaledStep) -> None:
+        """See `DownProjection`."""
+        _rescale(self.weights, self.momentum, step)
+
+    def advance(self, step: ScaledStep) -> None:
+        """See `DownProjection`."""
+        self.weights.add_(self.momentum, alpha=step.advance)
+
+    def finish(self, weight: float) -> None:
+        """See `DownProjection`."""
+        self.weights.mul_(weight)
+
+
+class SpannedDown:
+    """Keeps how the weights are combined from the training rows, of which there are few.
+
+    Every gradient of D is a combination of the rows X `[r d]` it was taken on. So
+    `D = D0 + X.T @ C` (up to decay) with `C [r h]`, and what an adapter makes of a row is
+    `X @ D = X @ D0 + (X @ X.T) @ C`: both X products are made once, a step multiplies by r instead
+    of d numbers, and momentum and weights are as small as C.
+
+    Args:
+        weights: D0, and D in the end.
+        features: the rows of each training set.
+        set_of_adapter: for each adapter the number of its set.
+    """
+
+    def __init__(
+        self,
+        weights: Float[Tensor, "g d h"],
+        features: Float[Tensor, "t r d"],
+        set_of_adapter: Int[Tensor, " g"],
+    ) -> None:
+        self.weights = weights
+        self.features = features[set_of_adapter]
+        self.gram = torch.bmm(features, features.transpose(1, 2)).flatten(0, 1)
+        untrained = torch.bmm(self.features, weights)
+        self.shape = untrained.shape
+        self.untrained = untrained.flatten(0, 1)
+        self.combination = torch.zeros_like(untrained)
+        self.momentum = torch.zeros_like(self.untrained)
+        self.kept = 1.0
+
+    def hidden(self, batch: GatheredBatch, out: Float[Tensor, "g b h"]) -> None:
+        """See `DownProjection`."""
+        gram = self.gram.index_select(0, batch.rows).view(*out.shape[:2], -1)
+        torch.index_select(self.untrained, 0, batch.own_rows, out=out.view(-1, out.shape[2]))
+        out.baddbmm_(gram, self.combination)
+
+    def accumulate(
+        self, batch: GatheredBatch, gradients: Float[Tensor, "g b h"], *, gain: float
+    ) -> None:
+        """See `DownProjection`."""
+        self.momentum.index_add_(0, batch.own_rows, gradients.flatten(0, 1), alpha=gain)
+
+    def rescale(self, step: ScaledStep) -> None:
+        """See `DownProjection`."""
+        _rescale(self.combination, self.momentum, step)
+        if step.shrink != 1:
+            self.untrained.mul_(step.shrink)
+            self.kept *= step.shrink
+
+    def advance(self, step: ScaledStep) -> None:
+        """See `DownProjection`."""
+        self.combination.add_(self.momentum.view(self.shape), alpha=step.advance)
+
+    def finish(self, weight: float) -> None:
+        """See `DownProjection`."""
+        self.weights.mul_(self.kept * weight)
+        self.weights.baddbmm_(self.features.transpose(1, 2), self.combination, alpha=weight)
+
+
+def _rescale(weights: Tensor, momentum: Tensor, step: ScaledStep) -> None:
+    if step.shrink != 1:
+        weights.mul_(step.shrink)
+    if step.fade != 1:
+        momentum.mul_(step.fade)
