@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from clip_adapter.methods import Fitted
 from clip_adapter.runs import (
@@ -18,7 +18,7 @@ from clip_adapter.runs import (
     SplitImages,
     SplitRecord,
 )
-from clip_adapter.training import evaluate, predict
+from clip_adapter.training import evaluate, fit_temperature, predict
 from tasks.arrays import DatasetArrays
 from tasks.plans import PlannedRun
 from tasks.provenance import git_commit, peak_memory_bytes, versions
@@ -38,14 +38,24 @@ class Sweep:
 
 
 def completed_run(sweep: Sweep, plan: PlannedRun, fitted: Fitted) -> RunResult:
-    """Read the test split, after all selection, and describe the run."""
+    """Read the test split, after all selection, and describe the run.
+
+    Its metrics are those of `evaluate` on "test" and "validation", and where there are validation
+    images the `temperature` they give, with `nll_calibrated` and `ece_calibrated` on test.
+
+    Raises:
+        ScoresError: the classifier's logits are not finite.
+    """
     rows = sweep.arrays.test_rows()
     labels = sweep.arrays.index.labels[rows]
     scores = fitted.classifier.logits(sweep.arrays.features(rows))
     said = predict(scores)
     return RunResult(
         run=_record(sweep, plan, fitted),
-        metrics={("test", name): value for name, value in evaluate(scores, labels).items()},
+        metrics={
+            **_named("test", evaluate(scores, labels)),
+            **_on_validation(sweep, plan, fitted, scores=scores, labels=labels),
+        },
         curves={"loss": fitted.loss_curve} if fitted.loss_curve else {},
         predictions=ImagePredictions(
             image_sha256=sweep.arrays.digests(rows),
@@ -56,6 +66,32 @@ def completed_run(sweep: Sweep, plan: PlannedRun, fitted: Fitted) -> RunResult:
         ),
         split=_split(sweep, plan),
     )
+
+
+def _on_validation(
+    sweep: Sweep,
+    plan: PlannedRun,
+    fitted: Fitted,
+    *,
+    scores: Float[np.ndarray, "n c"],
+    labels: Int[np.ndarray, " n"],
+) -> dict[tuple[str, str], float]:
+    rows = plan.split.val_rows
+    if not plan.method.learns or not len(rows):
+        return {}
+    val_labels = sweep.arrays.index.labels[rows]
+    val_scores = fitted.classifier.logits(sweep.arrays.features(rows))
+    temperature = fit_temperature(val_scores, val_labels)
+    judged = evaluate(scores / temperature, labels)
+    calibrated = {f"{name}_calibrated": judged[name] for name in ("nll", "ece")}
+    return {
+        **_named("validation", evaluate(val_scores, val_labels)),
+        **_named("test", {"temperature": temperature, **calibrated}),
+    }
+
+
+def _named(split: str, metrics: dict[str, float]) -> dict[tuple[str, str], float]:
+    return {(split, name): value for name, value in metrics.items()}
 
 
 def failed_run(sweep: Sweep, plan: PlannedRun, error: str) -> RunResult:

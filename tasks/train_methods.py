@@ -100,9 +100,10 @@ def _train(sweep: Sweep, store: RunStore, method: Method, plans: list[PlannedRun
                 device=sweep.device,
                 progress=lambda fraction: advance(fraction * len(plans)),
             )
+        results = [completed_run(sweep, *each) for each in zip(plans, fitted, strict=True)]
     except ClipAdapterError as error:
         say(f"{method.name} failed: {error}")
         store.record([failed_run(sweep, plan, str(error)) for plan in plans])
         return f"{method.name}: {error}"
-    store.record([completed_run(sweep, plan, one) for plan, one in zip(plans, fitted, strict=True)])
+    store.record(results)
     return None

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 import clip_adapter
-from clip_adapter.cli import cache, datasets, methods, pipeline, reproduce, sql
+from clip_adapter.cli import cache, compare, datasets, methods, pipeline, report, reproduce, sql
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.printable import printable
 from feature_cache import FeatureCacheError
@@ -28,6 +28,8 @@ app.command()(pipeline.extract)
 app.command()(pipeline.train)
 app.command()(reproduce.reproduce)
 app.command()(sql.sql)
+app.command()(compare.compare)
+app.command()(report.report)
 app.add_typer(cache.app, name="cache")
 app.command()(datasets.datasets)
 app.command()(methods.methods)

@@ -1,11 +1,23 @@
-"""What was tried and how it went: runs at rest, and SQL over them."""
+"""What was tried and how it went: runs at rest, SQL over them, and how two of them compare."""
 
+from clip_adapter.runs.comparison import Comparison as Comparison
+from clip_adapter.runs.comparison import compare as compare
+from clip_adapter.runs.comparison import compare_methods as compare_methods
+from clip_adapter.runs.contestants import Answers as Answers
+from clip_adapter.runs.contestants import Contestant as Contestant
+from clip_adapter.runs.contestants import read_answers as read_answers
+from clip_adapter.runs.contestants import read_contestants as read_contestants
+from clip_adapter.runs.errors import AmbiguousRunsError as AmbiguousRunsError
+from clip_adapter.runs.errors import IncomparableRunsError as IncomparableRunsError
 from clip_adapter.runs.errors import InvalidRecordError as InvalidRecordError
 from clip_adapter.runs.errors import MissingRootError as MissingRootError
 from clip_adapter.runs.errors import QueryError as QueryError
 from clip_adapter.runs.lens import Lens as Lens
 from clip_adapter.runs.lens import open_lens as open_lens
 from clip_adapter.runs.lens import query as query
+from clip_adapter.runs.paired import PairedDifference as PairedDifference
+from clip_adapter.runs.paired import Verdict as Verdict
+from clip_adapter.runs.paired import paired_difference as paired_difference
 from clip_adapter.runs.records import ImagePredictions as ImagePredictions
 from clip_adapter.runs.records import RunRecord as RunRecord
 from clip_adapter.runs.records import RunResult as RunResult

@@ -3,7 +3,21 @@
 from clip_adapter.errors import ClipAdapterError
 from feature_cache import Location
 
-__all__ = ["InvalidRecordError", "MissingRootError", "QueryError"]
+__all__ = [
+    "AmbiguousRunsError",
+    "IncomparableRunsError",
+    "InvalidRecordError",
+    "MissingRootError",
+    "QueryError",
+]
+
+
+class AmbiguousRunsError(ClipAdapterError, LookupError):
+    """Runs of several settings or encoders answer to a name."""
+
+
+class IncomparableRunsError(ClipAdapterError, ValueError):
+    """Two runs that did not do the same thing, so that no difference can be told from them."""
 
 
 class InvalidRecordError(ClipAdapterError, ValueError):

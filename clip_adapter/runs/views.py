@@ -65,19 +65,26 @@ SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256) FROM stored
 
 _QUARANTINE = "SELECT DISTINCT * FROM stored_quarantine"
 
-# Runs of a study vary what a leaderboard must hold still. The latest completed run of each configuration and seed, on the latest index of its dataset.
-_CURRENT_RUNS = """
-WITH completed AS (FROM runs WHERE status = 'completed' AND study IS NULL),
+
+def _latest_runs(condition: str) -> str:
+    """The latest completed run of each configuration and seed, on the latest index of its dataset."""
+    return f"""
+WITH completed AS (FROM runs WHERE status = 'completed' AND {condition}),
 latest AS (
     SELECT dataset, encoder, arg_max(index_fingerprint, started_at) AS index_fingerprint
     FROM completed GROUP BY dataset, encoder
 )
 SELECT * FROM completed SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
 QUALIFY row_number() OVER (
-    PARTITION BY dataset, encoder, method, settings_fingerprint, shots, seed
+    PARTITION BY dataset, encoder, study, method, settings_fingerprint, shots, seed
     ORDER BY started_at DESC, run_id
 ) = 1
 """
+
+
+# Runs of a study vary what a leaderboard must hold still.
+_CURRENT_RUNS = _latest_runs("study IS NULL")
+_STUDY_RUNS = _latest_runs("study IS NOT NULL")
 
 # The half-width of the 95 % interval is t(0.975, seeds - 1) * standard deviation / sqrt(seeds).
 _LEADERBOARD = f"""
@@ -128,6 +135,31 @@ GROUP BY ALL
 ORDER BY dataset, model, method, shots, label, predicted
 """
 
+# Both sums run over `confusion`, so that a class which is never predicted has no precision.
+_PER_CLASS = """
+WITH recalled AS (
+    SELECT
+        dataset, model, method, shots, settings_fingerprint, encoder, class_name, label,
+        sum(n) AS n, coalesce(sum(n) FILTER (label = predicted), 0) AS hits
+    FROM confusion GROUP BY ALL
+),
+answered AS (
+    SELECT
+        dataset, model, method, shots, settings_fingerprint, encoder, predicted AS label,
+        sum(n) AS answers
+    FROM confusion GROUP BY ALL
+)
+SELECT
+    dataset, model, method, shots, class_name, n::INTEGER AS n,
+    (hits / n)::DOUBLE AS recall,
+    (hits / answers)::DOUBLE AS precision,
+    (2 * hits / (n + coalesce(answers, 0)))::DOUBLE AS f1,
+    settings_fingerprint, encoder
+FROM recalled LEFT JOIN answered
+    USING (dataset, model, method, shots, settings_fingerprint, encoder, label)
+ORDER BY dataset, model, method, shots, settings_fingerprint, label
+"""
+
 # Runs compare when they saw the same dataset through the same encoder at the same shots and seed;
 # methods that learn from no image (0 shots) take part in every such comparison.
 _DISAGREEMENTS = """
@@ -172,8 +204,10 @@ VIEWS = {
     "images": _IMAGES,
     "quarantine": _QUARANTINE,
     "current_runs": _CURRENT_RUNS,
+    "study_runs": _STUDY_RUNS,
     "leaderboard": _LEADERBOARD,
     "confusion": _CONFUSION,
+    "per_class": _PER_CLASS,
     "disagreements": _DISAGREEMENTS,
 }
 """The SQL of every view by its name, in an order in which they can be made.
@@ -183,8 +217,11 @@ VIEWS = {
 - `metrics`, `curves`, `predictions`, `splits`: what belongs to those runs; digests in hex.
 - `images`, `quarantine`: the dataset indexes and the files that could not be read.
 - `current_runs`: the completed runs that count: the latest of each configuration and seed.
+- `study_runs`: the same of the runs that were made for a study; no other view knows them.
 - `leaderboard`: mean accuracy over seeds, a fraction, with the half-width of its 95 % interval
   (null for a single seed).
 - `confusion`: how often each class was taken for which, over all seeds.
+- `per_class`: recall, precision (null where a class is never predicted) and F1 of each class; `n`
+  counts its test images once a seed.
 - `disagreements`: the images on which methods differ at the same shots and seed.
 """

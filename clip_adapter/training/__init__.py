@@ -1,9 +1,12 @@
 """Many models trained in one tensor program, and the numbers that judge them."""
 
+from clip_adapter.training.calibration import fit_temperature as fit_temperature
 from clip_adapter.training.descent import DivergedError as DivergedError
 from clip_adapter.training.descent import descend as descend
 from clip_adapter.training.evaluation import Predictions as Predictions
+from clip_adapter.training.evaluation import ScoresError as ScoresError
 from clip_adapter.training.evaluation import evaluate as evaluate
+from clip_adapter.training.evaluation import nll as nll
 from clip_adapter.training.evaluation import predict as predict
 from clip_adapter.training.settings import Recipe as Recipe
 from clip_adapter.training.settings import SettingsError as SettingsError

@@ -6,9 +6,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import log_softmax
 
-__all__ = ["Predictions", "evaluate", "predict"]
+from clip_adapter.errors import ClipAdapterError
+
+__all__ = ["Predictions", "ScoresError", "check_scores", "evaluate", "nll", "predict"]
 
 ECE_BINS = 15
+
+
+class ScoresError(ClipAdapterError, ValueError):
+    """Logits or labels that no number may be made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +48,73 @@ def evaluate(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) ->
     """Judge logits against labels.
 
     Returns:
-        `accuracy`, `mean_class_recall` (over the classes that occur in `labels`), `nll` (mean
-        negative log-likelihood in nats) and `ece` (expected calibration error over 15 equally
-        wide confidence bins, Guo et al. 2017, https://arxiv.org/abs/1706.04599), each a
-        fraction or a mean, none a percentage.
+        - `accuracy`, and `top5_accuracy`: the true class is among the five highest logits (of
+          equal logits the first class ranks higher); 1 where there are five classes or fewer.
+        - `mean_class_recall`, over the classes that occur in `labels`.
+        - `macro_f1`: the mean of `2 hits / (images + predictions)` over the classes that occur in
+          `labels` or are predicted, as scikit-learn's `f1_score(average="macro")`.
+        - `nll`: mean negative log-likelihood in nats.
+        - `ece`: expected calibration error over 15 equally wide confidence bins (Guo et al. 2017,
+          https://arxiv.org/abs/1706.04599).
+
+        Each is a fraction or a mean, none a percentage.
+
+    Raises:
+        ScoresError: there are no images, a logit is not finite, or a label is no column.
     """
+    check_scores(scores, labels)
     predictions = predict(scores)
     correct = predictions.predicted == labels
-    log_probabilities = log_softmax(scores.astype(np.float64), axis=1)
-    recalls = [correct[labels == label].mean() for label in np.unique(labels)]
     return {
         "accuracy": float(correct.mean()),
-        "mean_class_recall": float(np.mean(recalls)),
-        "nll": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
+        "top5_accuracy": float((_ranks(scores, labels) < 5).mean()),
+        **_class_means(labels, predictions.predicted, n_classes=scores.shape[1]),
+        "nll": nll(scores, labels),
         "ece": _expected_calibration_error(predictions.confidence, correct),
+    }
+
+
+def nll(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
+    """Mean negative log-likelihood of the labels, in nats."""
+    log_probabilities = log_softmax(scores.astype(np.float64), axis=1)
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+
+
+def check_scores(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> None:
+    """Return if the logits can be judged; raises as `evaluate` does."""
+    if not len(labels):
+        raise ScoresError("there are no images to judge logits on; expected one or more")
+    if not np.isfinite(scores).all():
+        broken = int((~np.isfinite(scores).all(axis=1)).sum())
+        raise ScoresError(
+            f"{broken} of {len(scores)} images have a logit that is NaN or infinite: the "
+            "classifier or the features are broken, train again at a lower learning rate"
+        )
+    if labels.min() < 0 or labels.max() >= scores.shape[1]:
+        raise ScoresError(
+            f"labels run from {labels.min()} to {labels.max()}; expected 0 to "
+            f"{scores.shape[1] - 1}, one of the {scores.shape[1]} classes of the logits"
+        )
+
+
+def _ranks(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> np.ndarray:
+    """How many classes come before the true one."""
+    true = scores[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(scores.shape[1]) < labels[:, None]
+    ranks: np.ndarray = ((scores > true) | ((scores == true) & earlier)).sum(axis=1)
+    return ranks
+
+
+def _class_means(
+    labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], *, n_classes: int
+) -> dict[str, float]:
+    images = np.bincount(labels, minlength=n_classes)
+    answers = np.bincount(predicted, minlength=n_classes)
+    hits = np.bincount(labels[labels == predicted], minlength=n_classes)
+    occurs, counts = images > 0, images + answers > 0
+    return {
+        "mean_class_recall": float((hits[occurs] / images[occurs]).mean()),
+        "macro_f1": float((2 * hits[counts] / (images + answers)[counts]).mean()),
     }
 
 

@@ -11,10 +11,11 @@ ORCHESTRATION = {"prefect", "tasks", "flows"}
 LEARNING = {"torch", "open_clip", "sklearn", "torchvision"}
 LIGHT = {
     "clip_adapter": LEARNING | ORCHESTRATION | {"numpy", "pyarrow", "duckdb"},
-    "clip_adapter.cli": LEARNING | ORCHESTRATION,
+    "clip_adapter.cli": LEARNING | ORCHESTRATION | {"altair", "vl_convert", "jinja2"},
     "clip_adapter.datasets": LEARNING | ORCHESTRATION | {"pyarrow", "duckdb"},
     "clip_adapter.images": LEARNING | ORCHESTRATION | {"pyarrow", "duckdb"},
     "clip_adapter.runs": LEARNING | ORCHESTRATION,
+    "clip_adapter.report": LEARNING | ORCHESTRATION,
     "feature_cache": LEARNING | ORCHESTRATION | {"clip_adapter", "PIL"},
     "feature_cache.exchange": LEARNING | ORCHESTRATION | {"clip_adapter", "PIL", "duckdb"},
     "clip_adapter.methods": ORCHESTRATION | {"pyarrow", "duckdb", "feature_cache"},

@@ -33,6 +33,7 @@ def test_the_wheel_holds_the_two_libraries_and_nothing_else(wheel: zipfile.ZipFi
         "feature_cache/py.typed",
         "feature_cache/FORMAT.md",
         "clip_adapter/encoders/glyphs/open_clip_config.json",
+        "clip_adapter/report/templates/report.md.jinja",
     ],
 )
 def test_the_wheel_holds_the_files_that_are_no_modules(wheel: zipfile.ZipFile, name: str) -> None:

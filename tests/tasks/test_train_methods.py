@@ -65,6 +65,46 @@ def test_a_run_has_metrics_and_a_prediction_for_every_test_image(
     assert rows == [(True, True)] * 9
 
 
+def test_what_learns_is_judged_on_validation_and_calibrated_by_it(
+    train: Train, encoded: EncodedDataset, root: Path
+) -> None:
+    train(encoded)
+    found = ask(
+        root,
+        """
+        SELECT method, split, name, count(DISTINCT run_id)
+        FROM metrics JOIN runs USING (run_id)
+        WHERE (split = 'validation' AND name IN ('accuracy', 'nll'))
+            OR name IN ('temperature', 'nll_calibrated', 'ece_calibrated')
+        GROUP BY ALL ORDER BY ALL
+        """,
+    )
+    named = [
+        ("test", "ece_calibrated"),
+        ("test", "nll_calibrated"),
+        ("test", "temperature"),
+        ("validation", "accuracy"),
+        ("validation", "nll"),
+    ]
+    learning = ("clip-adapter", "linear-probe")
+    assert found == [(method, *each, 4) for method in learning for each in named]
+
+
+def test_the_chosen_candidate_is_the_one_that_is_judged_on_validation(
+    train: Train, encoded: EncodedDataset, root: Path
+) -> None:
+    train(encoded)
+    found = ask(
+        root,
+        """
+        SELECT value = list_max([one.validation_accuracy FOR one IN candidates])
+        FROM runs JOIN metrics USING (run_id)
+        WHERE split = 'validation' AND name = 'accuracy' AND candidates IS NOT NULL
+        """,
+    )
+    assert found == [(True,)] * 8
+
+
 def test_no_chosen_image_is_a_test_image(train: Train, encoded: EncodedDataset, root: Path) -> None:
     train(encoded)
     shared = "SELECT count(*) FROM splits SEMI JOIN predictions USING (image_sha256)"

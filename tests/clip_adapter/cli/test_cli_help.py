@@ -10,7 +10,8 @@ from clip_adapter.cli.app import app
 CACHE = [
     f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact", "import", "export")
 ]
-COMMANDS = ["demo", "extract", "train", "reproduce", "sql", "cache", *CACHE, "datasets", "methods"]
+ASKING = ["sql", "compare", "report", "cache", *CACHE, "datasets", "methods"]
+COMMANDS = ["demo", "extract", "train", "reproduce", *ASKING]
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])

@@ -153,6 +153,21 @@ def test_confusion_counts_over_seeds_and_names_the_classes(
     ]
 
 
+def test_runs_of_a_study_stand_apart(tmp_path: Path, result_of: Callable[..., RunResult]) -> None:
+    results = [
+        result_of(1, 0.5),
+        result_of(2, 0.6, seed=1, study="branch"),
+        result_of(3, 0.7, seed=1, study="branch", started_at=LATER),
+        result_of(4, 0.8, seed=1, study="views"),
+    ]
+    found = ask(tmp_path, results, "select study, run_id from study_runs order by study")
+    assert [(row["study"], int(row["run_id"], 16)) for row in found] == [
+        ("branch", 3),
+        ("views", 4),
+    ]
+    assert query(tmp_path, "select run_id from current_runs").num_rows == 1
+
+
 def test_methods_disagree_about_an_image_by_name_and_path(
     tmp_path: Path,
     result_of: Callable[..., RunResult],

@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jaxtyping import Float, Int
 from scipy.special import softmax
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    top_k_accuracy_score,
+)
 
-from clip_adapter.training import evaluate, predict
+from clip_adapter.training import ScoresError, evaluate, predict
 
 Scores = Float[np.ndarray, "n c"]
 Labels = Int[np.ndarray, " n"]
@@ -18,7 +24,7 @@ Labels = Int[np.ndarray, " n"]
 @st.composite
 def judged_scores(draw: st.DrawFn) -> tuple[Scores, Labels]:
     """Logits, and labels of which every class occurs."""
-    n_classes = draw(st.integers(2, 5))
+    n_classes = draw(st.integers(2, 8))
     n_images = draw(st.integers(n_classes, 30))
     scores = draw(
         arrays(np.float32, (n_images, n_classes), elements=st.floats(-15.0, 15.0, width=32))
@@ -54,11 +60,29 @@ def test_the_numbers_are_those_of_scikit_learn(judged: tuple[Scores, Labels]) ->
     assert found["accuracy"] == pytest.approx(accuracy_score(labels, predicted), abs=1e-12)
     balanced = balanced_accuracy_score(labels, predicted)
     assert found["mean_class_recall"] == pytest.approx(balanced, abs=1e-12)
+    f1 = f1_score(labels, predicted, average="macro")
+    assert found["macro_f1"] == pytest.approx(f1, abs=1e-12)
     all_classes = np.arange(scores.shape[1])
     nll = log_loss(labels, probabilities, labels=all_classes)
     # scikit-learn takes the logarithm of a rounded probability (and cuts it off at 2e-16, which
     # logits of at most 15 do not reach).
     assert found["nll"] == pytest.approx(nll, rel=1e-9, abs=1e-9)
+
+
+@given(judged_scores())
+def test_of_equal_logits_the_first_class_ranks_higher(judged: tuple[Scores, Labels]) -> None:
+    scores, labels = judged
+    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    within = float(np.mean([label in row for label, row in zip(labels, ranked, strict=True)]))
+    assert evaluate(scores, labels)["top5_accuracy"] == pytest.approx(within, abs=1e-12)
+
+
+def test_top_five_is_that_of_scikit_learn_where_no_logits_are_equal() -> None:
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(200, 9)).astype(np.float32), rng.integers(0, 9, 200)
+    expected = top_k_accuracy_score(labels, scores, k=5, labels=np.arange(9))
+    assert 0 < expected < 1
+    assert evaluate(scores, labels)["top5_accuracy"] == pytest.approx(expected, abs=1e-12)
 
 
 @given(judged_scores())
@@ -78,12 +102,26 @@ def test_recall_is_averaged_over_the_classes_that_occur() -> None:
 
 def test_a_sure_and_right_classifier_is_calibrated() -> None:
     found = evaluate(np.array([[1e4, 0.0], [0.0, 1e4]], dtype=np.float32), np.array([0, 1]))
-    assert found == {"accuracy": 1.0, "mean_class_recall": 1.0, "nll": 0.0, "ece": 0.0}
+    assert found == {
+        "accuracy": 1.0,
+        "top5_accuracy": 1.0,
+        "mean_class_recall": 1.0,
+        "macro_f1": 1.0,
+        "nll": 0.0,
+        "ece": 0.0,
+    }
 
 
 def test_a_sure_and_wrong_classifier_is_as_far_off_as_can_be() -> None:
     found = evaluate(np.array([[1e4, 0.0]], dtype=np.float32), np.array([1]))
-    assert found == {"accuracy": 0.0, "mean_class_recall": 0.0, "nll": 1e4, "ece": 1.0}
+    assert found == {
+        "accuracy": 0.0,
+        "top5_accuracy": 1.0,  # there are but two classes
+        "mean_class_recall": 0.0,
+        "macro_f1": 0.0,
+        "nll": 1e4,
+        "ece": 1.0,
+    }
 
 
 @given(judged_scores())
@@ -117,3 +155,20 @@ def test_with_a_single_class_the_margin_is_one() -> None:
 
 def test_of_equal_logits_the_first_class_is_predicted() -> None:
     assert predict(np.zeros((1, 3), dtype=np.float32)).predicted.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "complaint"),
+    [
+        (np.array([[np.nan, 0.0], [1.0, 0.0]]), [0, 1], "1 of 2 images have a logit that is NaN"),
+        (np.array([[np.inf, 0.0]]), [0], "NaN or infinite"),
+        (np.zeros((0, 2)), [], "no images"),
+        (np.zeros((2, 2)), [0, 2], "labels run from 0 to 2; expected 0 to 1"),
+        (np.zeros((1, 2)), [-1], "labels run from -1 to -1"),
+    ],
+)
+def test_no_number_is_made_of_what_cannot_be_judged(
+    scores: Scores, labels: list[int], complaint: str
+) -> None:
+    with pytest.raises(ScoresError, match=complaint):
+        evaluate(scores, np.array(labels, dtype=np.int64))

@@ -1,0 +1,121 @@
+"""The compare command: two methods on the same test images."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clip_adapter.cli.options import Json, Root
+from clip_adapter.cli.summaries import print_json
+from clip_adapter.printable import printable
+from clip_adapter.runs import Comparison, compare_methods
+from clip_adapter.settings import Settings
+
+__all__ = ["compare"]
+
+_Name = "A method; METHOD@SETTINGS, as an error lists them, where it ran with several settings."
+
+
+def compare(
+    method_a: Annotated[str, typer.Argument(metavar="METHOD_A", help=_Name)],
+    method_b: Annotated[str, typer.Argument(metavar="METHOD_B", help="What it is compared with.")],
+    dataset: Annotated[str, typer.Option("--dataset", help="By its name in the store.")],
+    shots: Annotated[int, typer.Option("--shots", min=0, help="Labelled images a class.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Name or fingerprint of the encoder, where the dataset was seen through several.",
+            show_default=False,
+        ),
+    ] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two methods on the same test images, over all seeds that both have.
+
+    The 95 % interval of the difference is bootstrapped over test images. The p-value is McNemar's
+    exact test; over several seeds an image counts for the method that is right more often.
+    A method without shots, as zero-shot, is compared at any number of shots.
+    """
+    location = Settings.of(root=root).location
+    found = compare_methods(
+        location, (method_a, method_b), dataset=dataset, shots=shots, model=model
+    )
+    if as_json:
+        print_json(_summary(found))
+    else:
+        _show(Console(highlight=False), found)
+
+
+def _summary(found: Comparison) -> dict[str, Any]:
+    paired = found.paired
+    return {
+        "dataset": found.a.dataset,
+        "model": found.a.model,
+        "encoder": found.a.encoder,
+        "shots": found.shots,
+        "seeds": [seed for seed in found.seeds if seed is not None],
+        "method_a": found.a.method,
+        "method_b": found.b.method,
+        "settings_fingerprint_a": found.a.settings_fingerprint,
+        "settings_fingerprint_b": found.b.settings_fingerprint,
+        "n_test": paired.n_images,
+        "accuracy_a": paired.accuracy_a,
+        "accuracy_b": paired.accuracy_b,
+        "difference": paired.difference,
+        "difference_low": paired.low,
+        "difference_high": paired.high,
+        "seed_differences": list(paired.seed_differences),
+        "a_right_more_often": paired.wins,
+        "b_right_more_often": paired.losses,
+        "equally_often": paired.ties,
+        "p_value": paired.p_value,
+        "verdict": paired.verdict,
+    }
+
+
+def _show(console: Console, found: Comparison) -> None:
+    a, b = printable(found.a.method), printable(found.b.method)
+    table = Table(
+        title=Text(_title(found)),
+        title_justify="left",
+        show_header=False,
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )
+    for name, value in _lines(found, a, b).items():
+        table.add_row(Text(name), Text(value))
+    console.print(table)
+    verdict = found.paired.verdict
+    said = f"{a} is {verdict} of {b}" if verdict == "ahead" else f"{a} is {verdict} {b}"
+    console.print(Text(verdict if verdict == "no difference shown" else said, style="bold"))
+
+
+def _title(found: Comparison) -> str:
+    seeds = [str(seed) for seed in found.seeds if seed is not None]
+    parts = [
+        f"{printable(found.a.dataset)} with {printable(found.a.model)}",
+        f"{found.shots} shot{'s' * (found.shots != 1)}",
+        *([f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []),
+        f"{found.paired.n_images:,} test images: accuracy, %",
+    ]
+    return ", ".join(parts)
+
+
+def _lines(found: Comparison, a: str, b: str) -> dict[str, str]:
+    paired = found.paired
+    by_seed = ", ".join(f"{100 * one:+.1f}" for one in paired.seed_differences)
+    return {
+        a: f"{100 * paired.accuracy_a:.1f}",
+        b if b != a else f"{b} (the other)": f"{100 * paired.accuracy_b:.1f}",
+        "difference": f"{100 * paired.difference:+.1f}, 95 % interval "
+        f"{100 * paired.low:+.1f} to {100 * paired.high:+.1f}",
+        "by seed": by_seed,
+        "images": f"{a} right more often on {paired.wins:,}, {b} on {paired.losses:,}, "
+        f"equally often on {paired.ties:,}",
+        "p": f"{paired.p_value:.2g}" if paired.p_value >= 1e-4 else "< 0.0001",
+    }

@@ -1,0 +1,44 @@
+"""The report command: what the run store knows, as a page with figures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from clip_adapter.cli.options import Json, Root
+from clip_adapter.cli.summaries import print_json
+from clip_adapter.printable import printable
+from clip_adapter.settings import Settings
+
+__all__ = ["report"]
+
+
+def report(
+    to: Annotated[
+        Path,
+        typer.Option("--to", help="The Markdown file; figures go to a folder beside it."),
+    ] = Path("results.md"),
+    datasets: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", help="Tell of this dataset only; repeatable."),
+    ] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Write tables, figures and paired comparisons of all runs on record as Markdown and SVG.
+
+    The same runs give the same files. Nothing is trained, and nothing written to the store.
+    """
+    from clip_adapter.report import write_report  # noqa: PLC0415  # draws, which takes a second
+
+    page = to.expanduser().resolve()
+    written = write_report(Settings.of(root=root).location, page, datasets=datasets or [])
+    if as_json:
+        print_json({"page": written.page, "figures": list(written.figures), "runs": written.n_runs})
+        return
+    Console(highlight=False).print(
+        f"{written.n_runs} runs in {printable(written.page)}, with {len(written.figures)} figures",
+        soft_wrap=True,
+        markup=False,
+    )

@@ -1,0 +1,174 @@
+"""The runs a report tells of, as the store knows them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.report.errors import NothingToReportError
+from clip_adapter.runs import Answers, Contestant, Lens, RunSettings, read_answers, read_contestants
+
+__all__ = ["Board", "Failure", "RunFacts", "read_boards"]
+
+SETTINGS = tuple(field.name for field in fields(RunSettings))
+
+_RUNS = """
+WITH judged AS (
+    SELECT run_id, map_from_entries(list((split || ' ' || name, value))) AS metrics
+    FROM metrics GROUP BY run_id
+)
+SELECT * EXCLUDE (candidates, versions),
+    list_sort(map_keys(candidates[1].settings)) AS chosen
+FROM {} JOIN judged USING (run_id)
+ORDER BY dataset, encoder, method, settings_fingerprint, shots, seed, started_at
+"""
+
+_FAILURES = """
+SELECT dataset, encoder, method, count(*)::INTEGER AS n, arg_max(error, started_at) AS error
+FROM runs WHERE status = 'failed' AND fingerprint NOT IN (
+    SELECT fingerprint FROM runs WHERE status = 'completed'
+)
+GROUP BY dataset, encoder, method ORDER BY dataset, encoder, method
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """One completed run.
+
+    Attributes:
+        settings: hyper-parameters as finally used, those that the method has.
+        chosen: names of the hyper-parameters that a grid was tried for.
+        metrics: by split and name, as "test accuracy".
+    """
+
+    dataset: str
+    encoder: str
+    model: str
+    method: str
+    shots: int
+    seed: int | None
+    settings_fingerprint: str
+    study: str | None
+    templates: tuple[str, ...]
+    settings: Mapping[str, Any]
+    chosen: tuple[str, ...]
+    selected_on: str
+    seconds_train: float
+    n_test: int
+    n_leaked: int
+    started_at: datetime
+    git_commit: str | None
+    precision: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Runs of a method that failed and were not made since; `error` is that of the last one."""
+
+    method: str
+    n_runs: int
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """Everything about one dataset seen through one encoder.
+
+    Attributes:
+        runs: those that stand on the leaderboard.
+        study_runs: those that were made for a study.
+        contestants: the same as `runs`, ready to be compared.
+        answers: what those got right, by run id.
+        failures: what there is nothing to report of.
+    """
+
+    runs: tuple[RunFacts, ...]
+    study_runs: tuple[RunFacts, ...]
+    contestants: tuple[Contestant, ...]
+    answers: Mapping[str, Answers]
+    failures: tuple[Failure, ...]
+
+    @property
+    def all_runs(self) -> tuple[RunFacts, ...]:
+        """Runs of both sorts; never empty."""
+        return self.runs + self.study_runs
+
+    @property
+    def latest(self) -> RunFacts:
+        """The run that was made last."""
+        return max(self.all_runs, key=lambda run: run.started_at)
+
+
+def read_boards(lens: Lens, datasets: Sequence[str] = ()) -> list[Board]:
+    """One board a dataset and encoder, in the order of their names.
+
+    Args:
+        lens: on the store.
+        datasets: those to report on; all when empty.
+
+    Raises:
+        UnknownNameError: a dataset has no completed run.
+        NothingToReportError: no dataset has.
+    """
+    runs = _facts(lens, "current_runs")
+    study_runs = _facts(lens, "study_runs")
+    known = sorted({run.dataset for run in (*runs, *study_runs)})
+    if not known:
+        raise NothingToReportError(
+            "the store has no completed runs to report on: run `clip-adapter demo` or "
+            "`clip-adapter train`"
+        )
+    for dataset in datasets:
+        if dataset not in known:
+            raise UnknownNameError("dataset with runs", dataset, known)
+    wanted = set(datasets) or set(known)
+    contestants = [each for each in read_contestants(lens) if each.dataset in wanted]
+    answers = read_answers(lens, contestants)
+    failures = lens.query(_FAILURES).to_pylist()
+    keys = {(run.dataset, run.model, run.encoder) for run in _latest((*runs, *study_runs))}
+    return [
+        Board(
+            runs=_of(runs, dataset, encoder),
+            study_runs=_of(study_runs, dataset, encoder),
+            contestants=_of(contestants, dataset, encoder),
+            answers=answers,
+            failures=_failures(failures, dataset, encoder),
+        )
+        for dataset, _, encoder in sorted(keys)
+        if dataset in wanted
+    ]
+
+
+def _facts(lens: Lens, view: str) -> tuple[RunFacts, ...]:
+    return tuple(_run(row) for row in lens.query(_RUNS.format(view)).to_pylist())
+
+
+def _run(row: Mapping[str, Any]) -> RunFacts:
+    own = {field.name for field in fields(RunFacts)} - {"settings"}
+    given = {name: row[name] for name in own}
+    given["templates"] = tuple(row["templates"])
+    given["chosen"] = tuple(row["chosen"] or ())
+    given["metrics"] = dict(row["metrics"])
+    settings = {name: row[name] for name in SETTINGS if row[name] is not None}
+    return RunFacts(settings=settings, **given)
+
+
+def _latest(runs: Iterable[RunFacts]) -> list[RunFacts]:
+    """One run a dataset and encoder, whose model is the name the encoder was last asked for by."""
+    ordered = sorted(runs, key=lambda run: run.started_at)
+    return list({(run.dataset, run.encoder): run for run in ordered}.values())
+
+
+def _of(things: Iterable[Any], dataset: str, encoder: str) -> tuple[Any, ...]:
+    return tuple(each for each in things if (each.dataset, each.encoder) == (dataset, encoder))
+
+
+def _failures(rows: Iterable[Mapping[str, Any]], dataset: str, encoder: str) -> tuple[Failure, ...]:
+    return tuple(
+        Failure(method=row["method"], n_runs=row["n"], error=row["error"] or "")
+        for row in rows
+        if (row["dataset"], row["encoder"]) == (dataset, encoder)
+    )

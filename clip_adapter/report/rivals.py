@@ -1,0 +1,122 @@
+"""CLIP-Adapter against every other method of a board, and what may be said of it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clip_adapter.report.facts import Board
+from clip_adapter.report.lines import Line, reference_line
+from clip_adapter.report.numbers import listed, points, shots_of
+from clip_adapter.runs import Comparison, Contestant, IncomparableRunsError, compare
+
+__all__ = ["Rivalries", "Rivalry", "leaders", "rivalries", "tally", "verdicts"]
+
+CHANCE = 0.05
+"""Of an interval to leave out 0 where there is no difference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rivalry:
+    """The reference against one other line at one number of shots."""
+
+    rival: str
+    shots: int
+    comparison: Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rivalries:
+    """All of a board's.
+
+    Attributes:
+        reference: name of the line that the others are compared with.
+        compared: by rival, then shots.
+        refused: why others could not be compared, a sentence each.
+    """
+
+    reference: str
+    compared: tuple[Rivalry, ...]
+    refused: tuple[str, ...]
+
+
+def rivalries(board: Board, lines: Sequence[Line]) -> Rivalries | None:
+    """Compare CLIP-Adapter with every other line; None where it was not run."""
+    reference = reference_line(lines)
+    if reference is None:
+        return None
+    compared, refused = [], []
+    for rival in lines:
+        if rival is reference:
+            continue
+        for shots in reference.shots:
+            if shots not in rival.shots and rival.shots != [0]:
+                continue
+            try:
+                compared.append(_rivalry(board, reference, rival, shots))
+            except IncomparableRunsError as error:
+                refused.append(f"{rival.name} at {shots_of(shots)}: {error}")
+    return Rivalries(reference=reference.name, compared=tuple(compared), refused=tuple(refused))
+
+
+def verdicts(found: Rivalries) -> list[tuple[str, str]]:
+    """Rival and what the comparisons with it show, in words."""
+    by_rival: dict[str, list[Rivalry]] = defaultdict(list)
+    for rivalry in found.compared:
+        by_rival[rivalry.rival].append(rivalry)
+    return [(rival, _in_words(group)) for rival, group in by_rival.items()]
+
+
+def tally(found: Rivalries) -> str:
+    """How many comparisons went which way, and how many would do so by chance."""
+    shown = [rivalry.comparison.paired.verdict for rivalry in found.compared]
+    by_chance = CHANCE * len(shown)
+    return (
+        f"ahead in {shown.count('ahead')} of {len(shown)} comparisons, behind in "
+        f"{shown.count('behind')}, and in {shown.count('no difference shown')} no difference is "
+        f"shown. Were there no difference anywhere, some {by_chance:.2g} of {len(shown)} intervals "
+        "would still leave out 0"
+    )
+
+
+def leaders(lines: Sequence[Line]) -> list[tuple[str, str]]:
+    """The line with the highest mean accuracy, and at which shots it has it."""
+    best: dict[str, list[int]] = defaultdict(list)
+    for shots in sorted({shots for line in lines for shots in line.shots} - {0}):
+        means = {
+            line.name: mean.value
+            for line in lines
+            for mean in [line.mean("test accuracy", 0 if line.shots == [0] else shots)]
+            if mean is not None
+        }
+        best[max(means, key=lambda name: means[name])].append(shots)
+    return [(name, _at(shots)) for name, shots in best.items()]
+
+
+def _rivalry(board: Board, reference: Line, rival: Line, shots: int) -> Rivalry:
+    a, b = (_contestant(board, line, shots) for line in (reference, rival))
+    return Rivalry(rival=rival.name, shots=shots, comparison=compare(a, b, board.answers))
+
+
+def _contestant(board: Board, line: Line, shots: int) -> Contestant:
+    return next(
+        each
+        for each in board.contestants
+        if (each.method, each.settings_fingerprint) == (line.method, line.settings_fingerprint)
+        and each.shots in {0, shots}
+    )
+
+
+def _in_words(group: Sequence[Rivalry]) -> str:
+    parts = []
+    for verdict in ("ahead", "behind", "no difference shown"):
+        those = [one for one in group if one.comparison.paired.verdict == verdict]
+        if those:
+            differences = listed([points(one.comparison.paired.difference) for one in those])
+            parts.append(f"{verdict} at {_at([one.shots for one in those])} ({differences})")
+    return "; ".join(parts)
+
+
+def _at(shots: Sequence[int]) -> str:
+    if list(shots) == [1]:
+        return shots_of(1)
+    return f"{listed([str(one) for one in shots])} shots"
