@@ -8,7 +8,7 @@ from clip_adapter.methods.method import Candidate, SelectedOn, best_candidate, j
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import SettingsError
 
-__all__ = ["ONLY", "Choice", "check_grid", "choose"]
+__all__ = ["ONLY", "Choice", "check_count", "check_grid", "choose"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,4 +64,11 @@ def check_grid(name: str, values: Sequence[float], *, at_least: float) -> None:
     """
     if not values or not all(at_least <= value < float("inf") for value in values):
         message = f"{name} is {tuple(values)}; expected one or more numbers from {at_least:g} up"
+        raise SettingsError(message)
+
+
+def check_count(name: str, value: int, *, at_least: int = 0) -> None:
+    """Return if a whole number is not too small; raises `SettingsError` if it is."""
+    if value < at_least:
+        message = f"{name} is {value}; expected {at_least} or more"
         raise SettingsError(message)

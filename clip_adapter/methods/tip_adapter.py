@@ -15,12 +15,11 @@ from clip_adapter.methods.classifiers import CacheClassifier
 from clip_adapter.methods.classifiers.cache import class_affinities
 from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups
 from clip_adapter.methods.method import Candidate, Fitted, Progress, judge_logits
-from clip_adapter.methods.selection import ONLY, Choice, check_grid
+from clip_adapter.methods.selection import ONLY, Choice, check_count, check_grid
 from clip_adapter.methods.task import FewShotTask, require_validation
 from clip_adapter.methods.tensors import float_tensor
 from clip_adapter.training import (
     Recipe,
-    SettingsError,
     Training,
     TrainingSettings,
     descend,
@@ -221,9 +220,7 @@ class TipAdapterF:
 def _check(alphas: Sequence[float], betas: Sequence[float], views: int) -> None:
     check_grid("alphas", alphas, at_least=0.0)
     check_grid("betas", betas, at_least=0.0)
-    if views < 0:
-        message = f"views is {views}; expected 0 or more"
-        raise SettingsError(message)
+    check_count("views", views)
 
 
 def _keys(task: FewShotTask, views: int) -> Float[np.ndarray, "n d"]:
