@@ -4,11 +4,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float
+
 from clip_adapter.methods.classifiers import Classifier
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import evaluate
 
-__all__ = ["Candidate", "Fitted", "Method", "Progress", "SelectedOn", "best_candidate", "judge"]
+__all__ = [
+    "Candidate",
+    "Fitted",
+    "Method",
+    "Progress",
+    "SelectedOn",
+    "best_candidate",
+    "judge",
+    "judge_logits",
+]
 
 SelectedOn = Literal["nothing", "validation", "held-out shots", "training"]
 """What data chose: "training" where a hyper-parameter is learned like a weight, "held-out shots"
@@ -88,7 +100,14 @@ class Method(Protocol):
 
 def judge(classifier: Classifier, task: FewShotTask, **settings: float) -> Candidate:
     """How a classifier, made with those hyper-parameters, does on validation."""
-    judged = evaluate(classifier.logits(task.val_features), task.val_labels)
+    return judge_logits(classifier.logits(task.val_features), task, **settings)
+
+
+def judge_logits(
+    scores: Float[np.ndarray, "m c"], task: FewShotTask, **settings: float
+) -> Candidate:
+    """The same, given the classifier's logits of the validation images."""
+    judged = evaluate(scores, task.val_labels)
     return Candidate(
         settings=settings,
         validation_accuracy=judged["accuracy"],

@@ -10,15 +10,30 @@ from pydantic import TypeAdapter, ValidationError
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.methods.clip_adapter import ClipAdapter
 from clip_adapter.methods.coop import CoOp
+from clip_adapter.methods.gda import Gda
 from clip_adapter.methods.linear_probe import LinearProbe
 from clip_adapter.methods.method import Method
+from clip_adapter.methods.task_res import TaskRes
+from clip_adapter.methods.tip_adapter import TipAdapter, TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot
 from clip_adapter.training import SettingsError, TrainingSettings
 
 __all__ = ["METHODS", "create_method", "setting_names"]
 
 METHODS: Mapping[str, type[Method]] = MappingProxyType(
-    {method.name: method for method in (ZeroShot, LinearProbe, ClipAdapter, CoOp)}
+    {
+        method.name: method
+        for method in (
+            ZeroShot,
+            LinearProbe,
+            ClipAdapter,
+            CoOp,
+            TipAdapter,
+            TipAdapterF,
+            TaskRes,
+            Gda,
+        )
+    }
 )
 
 

@@ -1,6 +1,7 @@
 """What the methods end in: four kinds of classifiers, and their files."""
 
 from clip_adapter.methods.classifiers.adapter import AdapterClassifier as AdapterClassifier
+from clip_adapter.methods.classifiers.cache import CacheClassifier as CacheClassifier
 from clip_adapter.methods.classifiers.classifier import Classifier as Classifier
 from clip_adapter.methods.classifiers.classifier import FeatureWidthError as FeatureWidthError
 from clip_adapter.methods.classifiers.linear import LinearClassifier as LinearClassifier

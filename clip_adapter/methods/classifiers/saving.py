@@ -16,6 +16,7 @@ from safetensors.numpy import load, save
 
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.methods.classifiers.adapter import AdapterClassifier
+from clip_adapter.methods.classifiers.cache import CacheClassifier
 from clip_adapter.methods.classifiers.classifier import Classifier
 from clip_adapter.methods.classifiers.linear import LinearClassifier
 from clip_adapter.methods.classifiers.prototype import PrototypeClassifier
@@ -27,7 +28,10 @@ KEY = "clip-adapter.classifier"
 """The one entry of the file's metadata: safetensors shuffles several."""
 
 _KINDS: Mapping[str, type[Any]] = MappingProxyType(
-    {kind.__name__: kind for kind in (PrototypeClassifier, LinearClassifier, AdapterClassifier)}
+    {
+        kind.__name__: kind
+        for kind in (PrototypeClassifier, LinearClassifier, AdapterClassifier, CacheClassifier)
+    }
 )
 
 
