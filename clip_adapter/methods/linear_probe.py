@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from clip_adapter.methods.classifiers import LinearClassifier
 from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate, judge
-from clip_adapter.methods.task import FewShotTask, TaskError, require_validation
+from clip_adapter.methods.task import FewShotTask, require_validation
 from clip_adapter.training import SettingsError
 
 __all__ = ["LinearProbe"]
@@ -61,7 +61,7 @@ class LinearProbe:
         """Search and fit, task by task.
 
         Raises:
-            TaskError: for a task with a single class, or without validation images.
+            TaskError: for a task without validation images.
         """
         require_validation(tasks)
         fitted = []
@@ -72,9 +72,6 @@ class LinearProbe:
         return fitted
 
     def _fit(self, task: FewShotTask) -> Fitted:
-        if len(task.class_names) < 2:
-            message = "a linear probe needs two classes or more; this task has one"
-            raise TaskError(message)
         start = time.perf_counter()
         tried = [self._try(task, value) for value in COARSE_GRID]
         step = 10.0  # half the distance of the coarse grid, in log space

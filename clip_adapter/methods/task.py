@@ -40,8 +40,8 @@ class FewShotTask:
 
     Raises:
         TaskError: if the arrays disagree in width or length, hold a label without a class, NaN
-            or infinity, or leave a class without a training image; if a class has no prompt, the
-            scale is not above 0 or there are less than 1 shots.
+            or infinity, or leave a class without a training image; if there is a single class, a
+            class has no prompt, the scale is not above 0 or there are less than 1 shots.
     """
 
     train_features: Float[np.ndarray, "n d"]
@@ -123,6 +123,12 @@ def _check_prompts(task: FewShotTask) -> None:
         message = (
             f"prompt features of {len(task.prompt_features)} classes for {len(task.class_names)} "
             "class names: expected those of one class a name, in the order of the names"
+        )
+        raise TaskError(message)
+    if len(task.class_names) < 2:
+        message = (
+            f"the task has {len(task.class_names)} class: with fewer than two there is nothing to "
+            "tell apart, so add one, images and prompt included"
         )
         raise TaskError(message)
     if task.prompt_features.ndim != 3 or task.prompt_features.shape[1] == 0:

@@ -117,6 +117,11 @@ def test_a_refusal_belongs_to_the_family_and_is_a_value_error() -> None:
     assert issubclass(TaskError, ValueError)
 
 
+def test_a_single_class_is_nothing_to_tell_apart(make_task: MakeTask) -> None:
+    with pytest.raises(TaskError, match=r"the task has 1 class: .* so add one"):
+        make_task(n_classes=1)
+
+
 def test_a_training_visits_the_image_itself_or_its_views(make_task: MakeTask) -> None:
     task = make_task()
     views = np.stack([task.train_features + number for number in (1, 2, 3)])

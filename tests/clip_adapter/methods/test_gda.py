@@ -11,7 +11,6 @@ from clip_adapter.methods import (
     FewShotTask,
     Fitted,
     Gda,
-    LinearClassifier,
     TaskError,
     ZeroShot,
     create_method,
@@ -99,13 +98,6 @@ def test_only_validation_chooses(make_task: MakeTask) -> None:
     assert [fit_one(method, each).settings["alpha"] for each in (task, wrong)] == [10.0, 0.0]
     with pytest.raises(TaskError, match="no validation images to choose"):
         fit_one(method, make_task(n_val=0))
-
-
-def test_a_single_class_has_a_single_logit(make_task: MakeTask, pictures: np.ndarray) -> None:
-    for shots in (1, 4):
-        classifier = fit_one(Gda(), make_task(n_classes=1, shots=shots)).classifier
-        assert isinstance(classifier, LinearClassifier)
-        assert classifier.logits(pictures).shape == (len(pictures), 1)
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,6 @@ def test_two_classes_get_a_logit_each(make_task: MakeTask, pictures: np.ndarray)
     assert set(found.argmax(axis=1).tolist()) == {0, 1}
 
 
-def test_one_class_is_refused(make_task: MakeTask) -> None:
-    with pytest.raises(TaskError, match="two classes or more; this task has one"):
-        fit_one(LinearProbe(), make_task(n_classes=1))
-
-
 def test_without_validation_images_nothing_is_searched(make_task: MakeTask) -> None:
     with pytest.raises(TaskError, match="no validation images to choose"):
         fit_one(LinearProbe(), make_task(n_val=0))

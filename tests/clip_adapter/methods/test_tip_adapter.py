@@ -163,12 +163,6 @@ def test_a_rate_beyond_sense_is_told(make_task: MakeTask) -> None:
         fit_one(method, make_task())
 
 
-def test_a_single_class_has_a_single_logit(make_task: MakeTask, pictures: np.ndarray) -> None:
-    for method in (TipAdapter(), TipAdapterF()):
-        found = fit_one(method, make_task(n_classes=1)).classifier.logits(pictures)
-        assert found.shape == (len(pictures), 1)
-
-
 @pytest.mark.parametrize("name", ["tip-adapter", "tip-adapter-f"])
 @pytest.mark.parametrize(
     ("settings", "message"),

@@ -207,12 +207,6 @@ def test_without_validation_images_no_ratio_is_chosen(make_task: MakeTask) -> No
         fit_one(ClipAdapter(), make_task(n_val=0))
 
 
-def test_a_single_class_is_always_predicted(make_task: MakeTask, pictures: np.ndarray) -> None:
-    fitted = fit_one(ClipAdapter(training=TEN_EPOCHS), make_task(n_classes=1))
-    assert fitted.classifier.logits(pictures).shape == (len(pictures), 1)
-    assert fitted.loss_curve == pytest.approx([0.0] * 10)
-
-
 def test_a_reduction_wider_than_the_features_is_refused(make_task: MakeTask) -> None:
     with pytest.raises(AdapterShapeError, match="choose a reduction from 1 to 16"):
         fit_one(ClipAdapter(reduction=17), make_task())
