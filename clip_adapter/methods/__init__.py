@@ -27,5 +27,5 @@ from clip_adapter.methods.task import TaskError as TaskError
 from clip_adapter.methods.task_res import TaskRes as TaskRes
 from clip_adapter.methods.text_tower import TextTower as TextTower
 from clip_adapter.methods.tip_adapter import TipAdapter as TipAdapter
-from clip_adapter.methods.tip_adapter import TipAdapterF as TipAdapterF
+from clip_adapter.methods.tip_adapter_f import TipAdapterF as TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot as ZeroShot

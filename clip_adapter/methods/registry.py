@@ -16,7 +16,8 @@ from clip_adapter.methods.linear_probe import LinearProbe
 from clip_adapter.methods.lp_plus_plus import LpPlusPlus
 from clip_adapter.methods.method import Method
 from clip_adapter.methods.task_res import TaskRes
-from clip_adapter.methods.tip_adapter import TipAdapter, TipAdapterF
+from clip_adapter.methods.tip_adapter import TipAdapter
+from clip_adapter.methods.tip_adapter_f import TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot
 from clip_adapter.training import SettingsError, TrainingSettings
 
