@@ -11,8 +11,10 @@ from clip_adapter.methods.classifiers import load_classifier as load_classifier
 from clip_adapter.methods.classifiers import save_classifier as save_classifier
 from clip_adapter.methods.clip_adapter import ClipAdapter as ClipAdapter
 from clip_adapter.methods.coop import CoOp as CoOp
+from clip_adapter.methods.cross_modal import CrossModalProbe as CrossModalProbe
 from clip_adapter.methods.gda import Gda as Gda
 from clip_adapter.methods.linear_probe import LinearProbe as LinearProbe
+from clip_adapter.methods.lp_plus_plus import LpPlusPlus as LpPlusPlus
 from clip_adapter.methods.method import Candidate as Candidate
 from clip_adapter.methods.method import Fitted as Fitted
 from clip_adapter.methods.method import Method as Method
@@ -25,5 +27,5 @@ from clip_adapter.methods.task import TaskError as TaskError
 from clip_adapter.methods.task_res import TaskRes as TaskRes
 from clip_adapter.methods.text_tower import TextTower as TextTower
 from clip_adapter.methods.tip_adapter import TipAdapter as TipAdapter
-from clip_adapter.methods.tip_adapter import TipAdapterF as TipAdapterF
+from clip_adapter.methods.tip_adapter_f import TipAdapterF as TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot as ZeroShot

@@ -10,11 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.methods.clip_adapter import ClipAdapter
 from clip_adapter.methods.coop import CoOp
+from clip_adapter.methods.cross_modal import CrossModalProbe
 from clip_adapter.methods.gda import Gda
 from clip_adapter.methods.linear_probe import LinearProbe
+from clip_adapter.methods.lp_plus_plus import LpPlusPlus
 from clip_adapter.methods.method import Method
 from clip_adapter.methods.task_res import TaskRes
-from clip_adapter.methods.tip_adapter import TipAdapter, TipAdapterF
+from clip_adapter.methods.tip_adapter import TipAdapter
+from clip_adapter.methods.tip_adapter_f import TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot
 from clip_adapter.training import SettingsError, TrainingSettings
 
@@ -32,6 +35,8 @@ METHODS: Mapping[str, type[Method]] = MappingProxyType(
             TipAdapterF,
             TaskRes,
             Gda,
+            LpPlusPlus,
+            CrossModalProbe,
         )
     }
 )

@@ -15,6 +15,8 @@ QUICK = {
     "clip-adapter": {"epochs": 10},
     "linear-probe": {"max_iterations": 100},
     "task-res": {"epochs": 30, "learning_rate": 0.01, "alphas": [0.5, 1.0]},
+    "cross-modal-probe": {"epochs": 30},
+    "lp++": {"iterations": 40},
     # So few steps need a context for each class.
     "coop": {"recipe": "fast", "epochs": 30, "learning_rate": 0.05, "class_specific": True}
     | {"n_context": 4},

@@ -22,7 +22,11 @@ from clip_adapter.methods.classifiers import ClassifierFileError
 from clip_adapter.methods.classifiers.saving import KEY
 
 MakeTask = Callable[..., FewShotTask]
-QUICK = {"coop": {"n_context": 2, "epochs": 1}}
+QUICK = {
+    "coop": {"n_context": 2, "epochs": 1},
+    "cross-modal-probe": {"epochs": 1},
+    "task-res": {"epochs": 1},
+}
 
 
 @pytest.fixture(name="saved", params=METHODS)
