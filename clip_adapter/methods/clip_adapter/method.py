@@ -12,12 +12,12 @@ from clip_adapter.methods.clip_adapter.choose import (
     train_only,
 )
 from clip_adapter.methods.clip_adapter.form import Branch, Form, RatioSource
-from clip_adapter.methods.clip_adapter.recipes import RECIPES
+from clip_adapter.methods.clip_adapter.recipes import recipes_for
 from clip_adapter.methods.clip_adapter.train import train
 from clip_adapter.methods.clip_adapter.trial import Trained, Trial
 from clip_adapter.methods.method import Fitted, Progress, SelectedOn
 from clip_adapter.methods.task import FewShotTask
-from clip_adapter.training import SettingsError, TrainingSettings
+from clip_adapter.training import SettingsError, Training, TrainingSettings
 
 __all__ = ["ClipAdapter", "RatioMode"]
 
@@ -127,8 +127,11 @@ class ClipAdapter:
             return "nothing"
         return "validation" if self.ratio_mode == "validation" else "held-out shots"
 
+    def _training(self, task: FewShotTask) -> Training:
+        return self.training.resolve(recipes_for(task.shots), shots=task.shots)
+
     def _grid(self, task: FewShotTask) -> list[Trial]:
-        training = self.training.resolve(RECIPES, shots=task.shots)
+        training = self._training(task)
         return [Trial(task=task, training=training, ratios=point) for point in self._points()]
 
     def _points(self) -> list[dict[str, float]]:
@@ -173,7 +176,7 @@ class ClipAdapter:
             "reduction": self.reduction,
             "output_activation": self.output_activation,
             "views": self.views,
-            **self.training.resolve(RECIPES, shots=task.shots).settings(),
+            **self._training(task).settings(),
         }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from clip_adapter.methods import ClipAdapter, FewShotTask
-from clip_adapter.methods.clip_adapter import RECIPES
+from clip_adapter.methods.clip_adapter import recipes_for
 from clip_adapter.training import TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
@@ -42,7 +42,7 @@ def plain_loop(task: FewShotTask, *, ratio: float) -> PlainAdapter:
         torch.manual_seed(task.seed)
         model = PlainAdapter(task, ratio=ratio)
     images, labels = torch.tensor(task.train_features), torch.tensor(task.train_labels)
-    settled = PAPER.resolve(RECIPES, shots=task.shots)
+    settled = PAPER.resolve(recipes_for(task.shots), shots=task.shots)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=1.0, momentum=0.9, weight_decay=settled.weight_decay
     )

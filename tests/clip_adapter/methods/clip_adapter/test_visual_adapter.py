@@ -11,11 +11,11 @@ from torch import nn
 
 from clip_adapter.adapters.residual import AdapterShapeError
 from clip_adapter.methods import ClipAdapter, FewShotTask, Fitted, TaskError, ZeroShot
-from clip_adapter.methods.clip_adapter import RECIPES
+from clip_adapter.methods.clip_adapter import recipes_for
 from clip_adapter.training import DivergedError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
-TEN_EPOCHS = TrainingSettings(recipe="fast", epochs=10, batch_size=4, learning_rate=1e-2)
+TEN_EPOCHS = TrainingSettings(optimizer="adamw", epochs=10, batch_size=4, learning_rate=1e-2)
 
 
 def fit_one(method: ClipAdapter | ZeroShot, task: FewShotTask) -> Fitted:
@@ -41,7 +41,7 @@ def plain_loop(
         return task.logit_scale * cosines
 
     images, labels = torch.tensor(task.train_features), torch.tensor(task.train_labels)
-    settled = training.resolve(RECIPES, shots=task.shots)
+    settled = training.resolve(recipes_for(task.shots), shots=task.shots)
     optimizer = torch.optim.AdamW(
         bottleneck.parameters(), lr=settled.learning_rate, weight_decay=settled.weight_decay
     )
