@@ -29,15 +29,15 @@ def inert(value: object) -> Markup:
 
 
 def slug(text: str) -> str:
-    """A file name that says what it is about, the same for the same text and for no other.
+    """A file name that says what it is about, the same for the same text only.
 
     >>> slug("residual-ratio"), slug("../Böse")
-    ('residual-ratio', 'b-se-adbea7')
+    ('residual-ratio', 'b-se-adbea7f2')
     """
     plain = re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")[:40]
-    if plain == text:
+    if plain and plain == text:
         return plain
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{plain or 'x'}-{digest}"
 
 

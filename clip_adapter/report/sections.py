@@ -83,6 +83,7 @@ class StudySection:
     """A study with its figure and table."""
 
     name: str
+    recipe: str
     title: str
     figure: Drawn
     varied: str
@@ -160,14 +161,15 @@ def _reading(found: Rivalries | None) -> Reading | None:
 
 
 def _study_section(board: Board, study: Study) -> StudySection:
-    title = f"{study.name} on {_who(board)}"
+    recipe = f"{study.recipe} recipe" if study.recipe else ""
+    title = f"{study.name} on {_who(board)}{recipe and f', {recipe}'}"
+    file = "-".join(filter(None, ["study", slug(study.name), study.recipe and slug(study.recipe)]))
     means = {variant.name: variant.means for variant in study.variants}
     return StudySection(
         name=study.name,
+        recipe=recipe,
         title=title,
-        figure=Drawn(
-            name=_file(board, f"study-{slug(study.name)}"), svg=study_figure(study, title=title)
-        ),
+        figure=Drawn(name=_file(board, file), svg=study_figure(study, title=title)),
         varied=study.varied,
         seeds=listed([str(seed) for seed in study.seeds]),
         table=grid(means, heading=study.varied),

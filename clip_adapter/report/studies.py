@@ -39,12 +39,14 @@ class Study:
 
     Attributes:
         name: as the runs say it.
+        recipe: by which they were trained; empty where they say none.
         varied: what is varied, in words.
         variants: in the order in which they are drawn.
         seeds: of its runs.
     """
 
     name: str
+    recipe: str
     varied: str
     scale: Scale
     variants: tuple[Variant, ...]
@@ -112,22 +114,27 @@ _ANY = _Axis(varied="settings", scale="names", value=_which_settings)
 
 
 def studies_of(runs: Sequence[RunFacts]) -> list[Study]:
-    """By name; a study that is not one of the paper's is told apart by settings alone."""
-    by_name: dict[str, list[RunFacts]] = defaultdict(list)
+    """By name and recipe; a study that is not one of the paper's is told apart by settings alone."""
+    by_name: dict[tuple[str, str], list[RunFacts]] = defaultdict(list)
     for run in runs:
         if run.study is not None and "test accuracy" in run.metrics:
-            by_name[run.study].append(run)
-    return [_study(name, by_name[name]) for name in sorted(by_name)]
+            by_name[run.study, str(run.settings.get("recipe", ""))].append(run)
+    return [_study(*key, by_name[key]) for key in sorted(by_name)]
 
 
-def _study(name: str, runs: Sequence[RunFacts]) -> Study:
+def _study(name: str, recipe: str, runs: Sequence[RunFacts]) -> Study:
     axis = _AXES.get(name, _ANY)
+    # A later run of the same value, shots and seed replaces an earlier one, whatever else has
+    # changed: were both counted, one choice of training images would weigh twice.
+    ordered = sorted(runs, key=lambda run: run.started_at)
+    latest = {(axis.value(run), run.shots, run.seed): run for run in ordered}
     by_value: dict[float | str, list[RunFacts]] = defaultdict(list)
-    for run in runs:
-        by_value[axis.value(run)].append(run)
+    for (value, *_), run in latest.items():
+        by_value[value].append(run)
     values = sorted(by_value, key=lambda value: _rank(axis, value))
     return Study(
         name=name,
+        recipe=recipe,
         varied=axis.varied,
         scale=axis.scale,
         variants=tuple(

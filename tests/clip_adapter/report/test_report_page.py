@@ -1,0 +1,231 @@
+"""The page: what is in it, and that it is whole."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from markdown_it import MarkdownIt
+
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.report import NothingToReportError, pages, write_report
+from clip_adapter.runs import MissingRootError, RunSettings
+
+PutRuns = Callable[..., None]
+HOSTILE = "a|b<script>x</script>[c](javascript:d) **e**"
+NAMED = re.compile(r"\[[^\]]*\]\(([^)]+)\)")
+
+
+@pytest.fixture(name="page")
+def _page(tmp_path: Path) -> Path:
+    return tmp_path / "docs" / "results.md"
+
+
+def section(text: str, title: str) -> str:
+    return text.partition(f"### {title}")[2].partition("\n#")[0]
+
+
+def rows(text: str, title: str) -> Iterator[list[str]]:
+    """The cells of the table in a section, header first."""
+    for line in section(text, title).splitlines():
+        if line.startswith("|") and "--" not in line:
+            yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def test_a_page_has_every_section_and_its_figures(digits: Path, page: Path) -> None:
+    written = write_report(digits, page)
+    text = page.read_text()
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    assert titles == [
+        "Results",
+        "digits with glyphs",
+        "Accuracy",
+        "Where clip-adapter wins, and where not",
+        "What chose what",
+        "Calibration",
+        "Seconds to train",
+    ]
+    shown = [page.parent / name for name in NAMED.findall(text)]
+    assert shown == list(written.figures) == sorted((page.parent / "results-figures").iterdir())
+    for figure in shown:
+        ET.fromstring(figure.read_text())  # noqa: S314  # written here
+    assert written.n_runs == 13
+
+
+def test_the_tables_hold_the_numbers(digits: Path, page: Path) -> None:
+    write_report(digits, page)
+    text = page.read_text()
+    assert list(rows(text, "Accuracy")) == [
+        ["method", "none", "1 shot", "4 shots"],
+        ["zero-shot", "**60.0**", "", ""],
+        # Half a percent is one standard deviation; times 4.303 (t of 2 degrees) / sqrt(3).
+        ["clip-adapter", "", "**71.0 ± 2.5**", "80.0 ± 0.0"],
+        ["linear-probe", "", "56.7 ± 19.0", "**85.0 ± 0.0**"],
+    ]
+    assert list(rows(text, "Calibration"))[2] == [
+        *("clip-adapter", ""),
+        *["12.5 → 5.0 (T = 1.50)"] * 2,
+    ]
+    assert list(rows(text, "Seconds to train"))[2] == ["clip-adapter", "", "2.50", "2.50"]
+
+
+def test_the_reading_says_what_the_comparisons_show(digits: Path, page: Path) -> None:
+    write_report(digits, page)
+    text = section(page.read_text(), "Where clip-adapter wins, and where not")
+    assert "clip-adapter is ahead in 3 of 4 comparisons, behind in 1, and in 0" in text
+    assert "- Against zero-shot: ahead at 1 and 4 shots (+11.0 and +20.0)." in text
+    assert "- Against linear-probe: ahead at 1 shot (+14.3); behind at 4 shots (-5.0)." in text
+    assert "The highest mean has clip-adapter at 1 shot; linear-probe at 4 shots." in text
+    (*_, last) = rows(page.read_text(), "Where clip-adapter wins, and where not")
+    # McNemar on ten images that only the probe is right on: 2 * 0.5 ** 10.
+    assert last[:3] == ["linear-probe", "4 shots", "-5.0"]
+    assert last[4:] == ["0 of 3", "0 / 190 / 10", "0.002", "behind"]
+
+
+def test_what_was_chosen_is_told_seed_by_seed(put_runs: PutRuns, root: Path, page: Path) -> None:
+    for seed, ratio in ((1, 0.2), (2, 0.4), (3, 0.2)):
+        put_runs([150], seeds=[seed], settings=RunSettings(residual_ratio=ratio))
+    put_runs([150] * 7, seeds=range(7), shots=8, settings=RunSettings(residual_ratio=0.6))
+    write_report(root, page)
+    (_, row) = rows(page.read_text(), "What chose what")
+    assert row == [
+        *("clip-adapter", "validation", "residual ratio"),
+        *("0.2, 0.4, 0.2", "0.6 (0.6 to 0.6)"),
+    ]
+
+
+def test_settings_that_differ_tell_lines_apart(put_runs: PutRuns, root: Path, page: Path) -> None:
+    for recipe in ("paper", "fast"):
+        put_runs([150] * 3, settings=RunSettings(recipe=recipe), settings_fingerprint=recipe)
+    write_report(root, page)
+    names = [cells[0] for cells in rows(page.read_text(), "Accuracy")]
+    assert names == ["method", "clip-adapter (recipe fast)", "clip-adapter (recipe paper)"]
+
+
+def test_the_same_runs_give_the_same_bytes(digits: Path, page: Path, tmp_path: Path) -> None:
+    first = write_report(digits, page)
+    again = write_report(digits, tmp_path / "again" / page.name)
+    assert again.page.read_bytes() == first.page.read_bytes()
+    for one, other in zip(first.figures, again.figures, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("model", ["student", "local-dir:/data/student"])
+def test_a_student_is_never_called_clip(
+    put_runs: PutRuns, root: Path, page: Path, model: str
+) -> None:
+    put_runs([150] * 3, model=model)
+    put_runs([140] * 3, model=model, study="branch", settings=RunSettings(branch="text"))
+    (accuracy, study) = write_report(root, page).figures
+    assert "**student, not CLIP**" in page.read_text()
+    assert "(student, not CLIP)" in accuracy.read_text()
+    assert "(student, not CLIP)" in study.read_text()
+
+
+def test_other_models_carry_no_such_note(digits: Path, page: Path) -> None:
+    write_report(digits, page)
+    assert "student, not" not in page.read_text()
+
+
+def test_a_study_has_a_figure_and_a_table_and_stands_in_no_other(
+    digits: Path, put_runs: PutRuns, page: Path
+) -> None:
+    for reduction, right in ((1, 150), (4, 170)):
+        settings = RunSettings(reduction=reduction, recipe="paper")
+        put_runs(
+            [right] * 3,
+            study="bottleneck-width",
+            settings=settings,
+            settings_fingerprint=str(reduction),
+        )
+    write_report(digits, page)
+    assert [cells[0] for cells in rows(page.read_text(), "Accuracy")][1:] == [
+        "zero-shot",
+        "clip-adapter",
+        "linear-probe",
+    ]
+    title = "Study: bottleneck-width, paper recipe"
+    table = list(rows(page.read_text(), title))
+    assert table[1:] == [["1", "75.0 ± 0.0"], ["4", "**85.0 ± 0.0**"]]
+    assert "study-bottleneck-width-paper.svg" in section(page.read_text(), title)
+
+
+def test_leaks_oracles_and_failures_are_said(digits: Path, put_runs: PutRuns, page: Path) -> None:
+    put_runs([190] * 3, selected_on="test (oracle)", settings_fingerprint="oracle", n_leaked=7)
+    put_runs([0], method="coop", status="failed", error="the loss is not finite")
+    write_report(digits, page)
+    text = page.read_text()
+    assert "**Leak:** 7 test images" in text
+    assert "**A method called oracle chose on the test images themselves:**" in text
+    assert "clip-adapter (oracle)" in [cells[0] for cells in rows(text, "Accuracy")]
+    assert "1 runs of coop: the loss is not finite" in text
+    # An oracle is never what the others are measured by.
+    assert "Where clip-adapter wins" in text
+
+
+def test_hostile_names_are_text_on_the_page(put_runs: PutRuns, root: Path, page: Path) -> None:
+    hostile: dict[str, Any] = {"method": HOSTILE, "model": HOSTILE, "templates": (HOSTILE + "{}",)}
+    put_runs([150] * 3, dataset=HOSTILE, **hostile)
+    put_runs([150] * 3, dataset=HOSTILE, study=HOSTILE, **hostile)
+    put_runs([0], dataset=HOSTILE, status="failed", error=f"{HOSTILE}\n# x", **hostile)
+    write_report(root, page)
+    html = MarkdownIt("commonmark").enable("table").render(page.read_text())
+    assert "<script" not in html
+    assert "<a " not in html
+    assert "<strong>e" not in html
+    assert html.count("<h1>") == 1
+    assert HOSTILE.replace("<", "&lt;").replace(">", "&gt;") in html
+    assert {path.name for path in page.parent.iterdir()} == {"results.md", "results-figures"}
+
+
+def test_a_dataset_can_be_asked_for_alone(digits: Path, put_runs: PutRuns, page: Path) -> None:
+    put_runs([150] * 3, dataset="eurosat")
+    assert write_report(digits, page, datasets=["eurosat"]).n_runs == 3
+    assert "## eurosat" in page.read_text()
+    assert "digits" not in page.read_text()
+    with pytest.raises(UnknownNameError, match="did you mean 'eurosat'"):
+        write_report(digits, page, datasets=["eurosta"])
+
+
+def test_encoders_have_sections_of_their_own(put_runs: PutRuns, root: Path, page: Path) -> None:
+    for encoder, model in (("aaaa", "glyphs"), ("bbbb", "ViT-B-32:openai")):
+        put_runs([150] * 3, encoder=encoder, model=model)
+    assert len(write_report(root, page).figures) == 2
+    titles = re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE)
+    assert titles == ["digits with ViT-B-32:openai", "digits with glyphs"]
+
+
+def test_what_cannot_be_compared_is_said(digits: Path, put_runs: PutRuns, page: Path) -> None:
+    put_runs([150], seeds=[9], method="taskres", settings_fingerprint="taskres")
+    write_report(digits, page)
+    assert "Not compared: taskres at 4 shots: " in page.read_text()
+
+
+def test_there_is_no_page_without_runs(
+    put_runs: PutRuns, root: Path, page: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(MissingRootError):
+        write_report(tmp_path / "nowhere", page)
+    put_runs([0], status="failed", error="boom")
+    with pytest.raises(NothingToReportError, match="no completed runs"):
+        write_report(root, page)
+    assert not page.exists()
+
+
+def test_a_disk_that_refuses_leaves_the_page_as_it_was(
+    digits: Path, page: Path, put_runs: PutRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_report(digits, page)
+    before = page.read_bytes()
+    put_runs([100] * 3, shots=8, started_at=datetime(2026, 12, 1, tzinfo=UTC))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pages.storage, "place", full)
+    with pytest.raises(OSError, match="No space"):
+        write_report(digits, page)
+    assert page.read_bytes() == before
