@@ -25,6 +25,7 @@ BENCHMARKS = {
     "unchanged": "a second extraction of the same images",
     "train_grid": "90 adapters in one tensor program, beside a plain PyTorch loop",
     "imagenet_size": "one adapter over 16,000 images and 1,000 classes",
+    "coop_step": "a training step of CoOp, the text tower in the loop",
 }
 
 

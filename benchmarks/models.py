@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-__all__ = ["VIT_B_32", "save_tiny_clip", "save_vit_b_32"]
+__all__ = ["VIT_B_32", "save_clip_of_text", "save_tiny_clip", "save_vit_b_32"]
 
 VIT_B_32 = "ViT-B-32"
 
@@ -21,6 +21,17 @@ def save_vit_b_32(folder: Path) -> Path:
 
 def save_tiny_clip(folder: Path, *, pixels: int, width: int = 16) -> str:
     """The name of a CLIP that takes no time itself, with pictures and features of this size."""
+    text = {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    return _save_clip(folder, pixels=pixels, width=width, text=text)
+
+
+def save_clip_of_text(folder: Path) -> str:
+    """The name of a CLIP with the text tower of ViT-B-32, and no image tower worth the name."""
+    config = open_clip.get_model_config(VIT_B_32)
+    return _save_clip(folder, pixels=16, width=config["embed_dim"], text=config["text_cfg"])
+
+
+def _save_clip(folder: Path, *, pixels: int, width: int, text: dict[str, Any]) -> str:
     config: dict[str, Any] = {
         "embed_dim": width,
         "vision_cfg": {
@@ -30,13 +41,7 @@ def save_tiny_clip(folder: Path, *, pixels: int, width: int = 16) -> str:
             "layers": 1,
             "head_width": 8,
         },
-        "text_cfg": {
-            "context_length": 16,
-            "vocab_size": 49408,
-            "width": 8,
-            "heads": 2,
-            "layers": 1,
-        },
+        "text_cfg": text,
     }
     folder.mkdir(parents=True, exist_ok=True)
     _save(open_clip.model.CLIP(**config), folder / "open_clip_model.safetensors")

@@ -44,6 +44,7 @@ RECIPES = {
         batch_size=32,
     ),
 }
+"""Fast is not as good as paper at 16 shots (0.74 to 0.84 on digits, validation; docs/notebook.md)."""
 PROMPTS_AT_ONCE = 256
 """Prompts of all models in one step; more only cost memory."""
 
