@@ -115,7 +115,7 @@ def _mean(trained: Sequence[Trained], name: str) -> float:
 
 
 def _total(trained: Sequence[Trained], name: str) -> float:
-    return sum(getattr(one, name) for one in trained)
+    return float(sum(getattr(one, name) for one in trained))
 
 
 if __name__ == "__main__":

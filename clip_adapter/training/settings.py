@@ -94,8 +94,8 @@ class TrainingSettings:
     """A recipe, and what of it is to be otherwise; None is what the recipe says.
 
     Attributes:
-        recipe: "paper", as the method's authors train, or "fast", as good on validation in a
-            tenth of the time.
+        recipe: "paper", as the method's authors train, or "fast", in a tenth of the time; what
+            that costs, if anything, each method's documentation says.
         optimizer: sgd, adam, or adamw, whose weight decay is decoupled.
         epochs: passes over the few-shot images.
         batch_size: images a step.

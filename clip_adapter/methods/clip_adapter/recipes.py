@@ -2,21 +2,11 @@
 
 from collections.abc import Mapping
 
+from clip_adapter.methods.recipes import COOP_TRAINER
 from clip_adapter.training import Recipe
 
 __all__ = ["recipes_for"]
 
-PAPER = Recipe(
-    # CoOp's trainer, on which CLIP-Adapter is built (https://arxiv.org/abs/2109.01134, 4.1).
-    optimizer="sgd",
-    learning_rate=2e-3,
-    weight_decay=5e-4,
-    momentum=0.9,
-    epochs=((1, 50), (4, 100), (16, 200)),
-    batch_size=32,
-    warmup_epochs=1,
-    schedule="epochs",
-)
 # Found on validation images of Flowers102, UCF101 and Caltech101 by benchmarks/fast_recipe.py;
 # docs/notebook.md has the figures and what was worse.
 FAST_FEW = Recipe(
@@ -41,4 +31,4 @@ steps do."""
 
 def recipes_for(shots: int) -> Mapping[str, Recipe]:
     """The recipes by their names, at so many labelled images a class."""
-    return {"paper": PAPER, "fast": FAST_FEW if shots <= MOST_OF_FEW else FAST_MANY}
+    return {"paper": COOP_TRAINER, "fast": FAST_FEW if shots <= MOST_OF_FEW else FAST_MANY}
