@@ -134,12 +134,6 @@ def test_a_rate_beyond_sense_is_told(make_task: MakeTask) -> None:
         fit_one(CrossModalProbe(training=training), make_task())
 
 
-def test_a_single_class_has_a_single_logit(make_task: MakeTask, pictures: np.ndarray) -> None:
-    method = CrossModalProbe(training=TrainingSettings(epochs=2))
-    found = fit_one(method, make_task(n_classes=1)).classifier.logits(pictures)
-    assert found.shape == (len(pictures), 1)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -105,11 +105,6 @@ def test_a_scale_beyond_sense_is_told(make_task: MakeTask) -> None:
         fit_one(LpPlusPlus(), make_task(logit_scale=1e39))
 
 
-def test_a_single_class_has_a_single_logit(make_task: MakeTask, pictures: np.ndarray) -> None:
-    found = fit_one(LpPlusPlus(), make_task(n_classes=1)).classifier.logits(pictures)
-    assert found.shape == (len(pictures), 1)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
