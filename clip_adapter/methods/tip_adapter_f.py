@@ -40,8 +40,8 @@ RECIPES = {
         optimizer="adamw",
         learning_rate=5e-3,
         weight_decay=1e-2,
-        epochs=((16, 2),),
-        batch_size=256,
+        epochs=((16, 4),),  # fewer than a fifth do not reach what the paper's reach
+        batch_size=128,
     ),
 }
 

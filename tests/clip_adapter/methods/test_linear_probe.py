@@ -87,6 +87,13 @@ def test_a_training_that_hits_its_limit_is_judged_as_it_stands(make_task: MakeTa
     assert len(fitted.candidates) == len(COARSE_GRID) + 8
 
 
+def test_more_classes_than_half_the_images_are_still_classes(make_task: MakeTask) -> None:
+    # scikit-learn warns that such labels look like measurements; warnings are errors here.
+    task = make_task(n_classes=6, shots=1)
+    scores = fit_one(LinearProbe(refinements=0), task).classifier.logits(task.train_features)
+    assert scores.shape == (6, 6)
+
+
 def test_a_feature_of_zeros_is_classified_by_the_biases(make_task: MakeTask) -> None:
     classifier = fit_one(LinearProbe(), make_task()).classifier
     found = classifier.logits(np.zeros((1, 16), dtype=np.float32))
