@@ -161,7 +161,7 @@ def test_leaks_oracles_and_failures_are_said(digits: Path, put_runs: PutRuns, pa
     assert "**Leak:** 7 test images" in text
     assert "**A method called oracle chose on the test images themselves:**" in text
     assert "clip-adapter (oracle)" in [cells[0] for cells in rows(text, "Accuracy")]
-    assert "1 runs of coop: the loss is not finite" in text
+    assert "1 run of coop: the loss is not finite" in text
     # An oracle is never what the others are measured by.
     assert "Where clip-adapter wins" in text
 
