@@ -48,7 +48,14 @@ def test_a_headline_that_is_measured_no_more_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "headline", ["extract_over_bare_forward", "extract_over_plain_loop", "load_over_npload"]
+    "headline",
+    [
+        "extract_over_bare_forward",
+        "extract_over_plain_loop",
+        "load_over_npload",
+        "train_grid_d1024_over_plain_loop",
+        "train_grid_d512_over_plain_loop",
+    ],
 )
 def test_the_published_figures_name_their_machine(headline: str) -> None:
     record = json.loads(LATEST.read_text())
