@@ -51,5 +51,7 @@ def _cell(row: dict[str, Any] | None, best: float) -> str:
     if row is None:
         return ""
     mean, interval = row["accuracy_mean"], row["accuracy_ci95"]
-    text = f"{100 * mean:.1f}" if interval is None else f"{100 * mean:.1f} ±{100 * interval:4.1f}"
+    text = f"{100 * mean:.1f}"
+    if interval is not None:  # three places: beyond ten points no decimal is worth one
+        text += f" ±{100 * interval:3.{int(interval < 0.0995)}f}"
     return f"[bold]{text}[/bold]" if mean == best else text

@@ -1,0 +1,41 @@
+"""The leaderboard as a person reads it."""
+
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from clip_adapter.cli.leaderboard import leaderboard_table
+
+
+def row(method: str, shots: int, mean: float, interval: float | None) -> dict[str, Any]:
+    return {
+        "dataset": "eurosat",
+        "model": "a model",
+        "method": method,
+        "settings_fingerprint": method,
+        "shots": shots,
+        "accuracy_mean": mean,
+        "accuracy_ci95": interval,
+    }
+
+
+def drawn(rows: list[dict[str, Any]], *, width: int) -> str:
+    console = Console(file=StringIO(), width=width)
+    console.print(leaderboard_table(rows))
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_five_shots_and_a_long_name_fit_into_80_columns() -> None:
+    shots = [row("cross-modal-probe", shots, 0.573, 0.123) for shots in (1, 2, 4, 8, 16)]
+    text = drawn([row("zero-shot", 0, 0.408, None), *shots], width=80)
+    assert text.count("57.3 ± 12") == 5
+    assert "40.8" in text
+    assert "…" not in text
+
+
+def test_narrow_intervals_keep_their_decimal() -> None:
+    text = drawn([row("gda", 1, 0.5, 0.0994), row("lp++", 1, 0.4, 0.0996)], width=80)
+    assert "50.0 ±9.9" in text
+    assert "40.0 ± 10" in text
