@@ -118,7 +118,7 @@ def plan_runs(
     """
     splits = choices.splits(index)
     return [
-        _plan(encoded, index, method, split, study)
+        _plan(encoded, index, method, split, study=study, published=choices.indices is not None)
         for method in methods
         for split in (splits if method.learns else splits[:1])
     ]
@@ -141,12 +141,18 @@ def _plan(
     index: DatasetIndex,
     method: Method,
     split: FewShotSplit,
+    *,
     study: str | None,
+    published: bool,
 ) -> PlannedRun:
     dataset = encoded.dataset
     split_fingerprint = split.fingerprint(index.image_sha256) if method.learns else ""
     settings_fingerprint = digest_settings(
-        method, class_names=dataset.class_names, templates=dataset.templates
+        method,
+        class_names=dataset.class_names,
+        templates=dataset.templates,
+        # On a leaderboard others' choices of images stand beside ours, not among them.
+        published=published and method.learns,
     )
     return PlannedRun(
         method=method,

@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 ROOMS_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
+TOWER = ("encoders/text_tower.py", "encoders/prompts.py")
+"""What prompts are learned through; the other features are known by their encoder."""
 
 
 def digest_values(**values: Any) -> str:
@@ -48,9 +50,8 @@ def digest_code() -> str:
     """Sha256 over the source of the rooms that decide what a run's numbers are."""
     package = Path(clip_adapter.__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(
-        file for room in ROOMS_THAT_TRAIN for file in (package / room).rglob("*.py")
-    ):
+    rooms = [file for room in ROOMS_THAT_TRAIN for file in (package / room).rglob("*.py")]
+    for path in sorted([*rooms, *(package / file for file in TOWER)]):
         digest.update(f"{path.relative_to(package)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.methods import Method, create_method
-from clip_adapter.runs import RunStore
+from clip_adapter.runs import RunResult, RunStore
 from tasks.arrays import DatasetArrays
 from tasks.devices import choose_device
 from tasks.plans import FewShotChoices, PlannedRun, n_views, plan_runs
@@ -59,7 +60,7 @@ def train_methods(
 
     Raises:
         NotEnoughImagesError: if a class has fewer images than shots; nothing is trained.
-        SweepError: if a method failed; its runs are recorded as failed, the others stand.
+        SweepError: if some runs failed; they are recorded as failed, the others stand.
     """
     index = read_index(encoded.dataset)
     wanted = [create_method(name, (settings or {}).get(name)) for name in dict.fromkeys(methods)]
@@ -68,19 +69,15 @@ def train_methods(
     store = RunStore(encoded.dataset.root)
     known = set() if retrain else store.completed(plan.fingerprint for plan in plans)
     todo = [plan for plan in plans if plan.fingerprint not in known]
-    tower = None
-    if encoding and any(plan.method.needs_text_tower for plan in todo):
-        tower = load_text_tower(encoded, encoding)
-    arrays = DatasetArrays(encoded, index, tower)
-    sweep = Sweep(arrays, choose_device(device), uuid.uuid4().hex, study)
+    sweep = Sweep(DatasetArrays(encoded, index), choose_device(device), uuid.uuid4().hex, study)
     start = time.perf_counter()
     failures = [
         error
         for method, group in groupby(todo, key=lambda plan: plan.method)
-        if (error := _train(sweep, store, method, list(group))) is not None
+        for error in _train(sweep, store, method, list(group), encoding=encoding)
     ]
     if failures:
-        raise SweepError("; ".join(failures))
+        raise SweepError("; ".join(dict.fromkeys(failures)))
     return TrainedRuns(
         sweep_id=sweep.sweep_id if todo else "",
         n_trained=len(todo),
@@ -89,21 +86,50 @@ def train_methods(
     )
 
 
-def _train(sweep: Sweep, store: RunStore, method: Method, plans: list[PlannedRun]) -> str | None:
-    """Train one method's runs and record them; the reason if that failed."""
+def _train(
+    sweep: Sweep,
+    store: RunStore,
+    method: Method,
+    plans: list[PlannedRun],
+    *,
+    encoding: Encoding | None,
+) -> list[str]:
+    """Train one method's runs and record them; the reasons of those that failed."""
+    try:
+        if encoding and method.needs_text_tower:
+            arrays = replace(
+                sweep.arrays, text_tower=load_text_tower(sweep.arrays.encoded, encoding)
+            )
+            sweep = replace(sweep, arrays=arrays)
+        store.record(_fit(sweep, method, plans))
+    except ClipAdapterError:
+        # All were trained as one: one that cannot be must not take the others with it.
+        results, failures = _fit_one_by_one(sweep, method, plans)
+        store.record(results)
+        return failures
+    return []
+
+
+def _fit(sweep: Sweep, method: Method, plans: list[PlannedRun]) -> list[RunResult]:
     views = sweep.arrays.encoded.views_for(n_views(method))
     tasks = [sweep.arrays.task(plan.split, views=views) for plan in plans]
-    try:
-        with track(f"training {method.name}", total=len(plans), unit="runs") as advance:
-            fitted = method.fit(
-                tasks,
-                device=sweep.device,
-                progress=lambda fraction: advance(fraction * len(plans)),
-            )
-        results = [completed_run(sweep, *each) for each in zip(plans, fitted, strict=True)]
-    except ClipAdapterError as error:
-        say(f"{method.name} failed: {error}")
-        store.record([failed_run(sweep, plan, str(error)) for plan in plans])
-        return f"{method.name}: {error}"
-    store.record(results)
-    return None
+    with track(f"training {method.name}", total=len(plans), unit="runs") as advance:
+        fitted = method.fit(
+            tasks, device=sweep.device, progress=lambda part: advance(part * len(plans))
+        )
+    return [completed_run(sweep, *each) for each in zip(plans, fitted, strict=True)]
+
+
+def _fit_one_by_one(
+    sweep: Sweep, method: Method, plans: list[PlannedRun]
+) -> tuple[list[RunResult], list[str]]:
+    results: list[RunResult] = []
+    failures: list[str] = []
+    for plan in plans:
+        try:
+            results += _fit(sweep, method, [plan])
+        except ClipAdapterError as error:
+            say(f"{method.name} failed at {plan.shots} shots, seed {plan.seed}: {error}")
+            results.append(failed_run(sweep, plan, str(error)))
+            failures.append(f"{method.name}: {error}")
+    return results, failures

@@ -20,17 +20,22 @@ from clip_adapter.cli.options import (
     parse_numbers,
 )
 from clip_adapter.cli.requests import check_request, folders
+from clip_adapter.errors import UnknownNameError
 from clip_adapter.settings import Settings
 
 __all__ = ["reproduce"]
 
-Study = Annotated[
-    str,
-    typer.Argument(
-        help="bottleneck-width, residual-ratio, branch, prompt-style, views, output-activation "
-        "or ratio-mode."
-    ),
-]
+STUDIES = (
+    "bottleneck-width",
+    "residual-ratio",
+    "branch",
+    "prompt-style",
+    "views",
+    "output-activation",
+    "ratio-mode",
+)
+
+Study = Annotated[str, typer.Argument(help=f"{', '.join(STUDIES[:-1])} or {STUDIES[-1]}.")]
 
 
 def reproduce(
@@ -58,6 +63,8 @@ def reproduce(
 
     `clip-adapter report` draws the figure.
     """
+    if study not in STUDIES:
+        raise UnknownNameError("study", study, STUDIES)
     places = Settings.of(root=root, data=data)
     check_request(dataset, model, places, images, methods=["clip-adapter"], settings={})
     flow = load_flow("reproduce_paper", workspace=places.workspace)

@@ -27,7 +27,7 @@ def read_few_shot_indices(
         SplitFileError: the file is absent, malformed, names an image that the index does not
             hold or holds under another label or in its test split, an image that is given
             to train and val, or not `shots` training images of every class.
-        DatasetError: `shots` or `seed` is below 1.
+        DatasetError: `shots` is below 1, or `seed` below 0.
     """
     if shots < 1 or seed < 0:
         raise DatasetError(f"shots is {shots} and seed {seed}; expected 1 or more, and 0 or more")
@@ -65,7 +65,8 @@ def _rows(
 
 
 def _row(item: Any, by_path: dict[str, int], index: DatasetIndex, path: Path) -> int:
-    if not isinstance(item, dict) or not isinstance(item.get("impath"), str):
+    known = isinstance(item, dict) and isinstance(item.get("impath"), str)
+    if not known or type(item.get("label")) is not int:
         raise SplitFileError(f"{path}: {item!r} is no image, expected impath and label")
     row = _find(item["impath"], by_path)
     if row is None:
@@ -73,9 +74,9 @@ def _row(item: Any, by_path: dict[str, int], index: DatasetIndex, path: Path) ->
             f"{path} names {item['impath']!r}, which is no readable image of dataset "
             f"{index.source.name!r}"
         )
-    if index.labels[row] != item.get("label"):
+    if index.labels[row] != item["label"]:
         raise SplitFileError(
-            f"{path} gives {item['impath']!r} the label {item.get('label')!r}, in the dataset it "
+            f"{path} gives {item['impath']!r} the label {item['label']!r}, in the dataset it "
             f"has {int(index.labels[row])}"
         )
     if index.splits[row] == "test":

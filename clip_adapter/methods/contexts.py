@@ -106,9 +106,11 @@ def _check_room(
     longest = int(ends.argmax())
     needed = int(ends[longest]) + 1 + n_context
     if needed > limit:
+        fitting = n_context - (needed - limit)
+        advice = f"set n_context to {fitting} or less, or shorten" if fitting > 0 else "shorten"
         message = (
             f"{n_context} context tokens and the class name {class_names[longest]!r} make a prompt "
-            f"of {needed} tokens, the text tower reads {limit}: set n_context to "
-            f"{max(n_context - (needed - limit), 0)} or less, or shorten the name"
+            f"of {needed} tokens, the text tower reads {limit}: "
+            f"{advice} the name"
         )
         raise TaskError(message)

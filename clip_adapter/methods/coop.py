@@ -86,6 +86,9 @@ class CoOp:
             if getattr(self, name) < smallest:
                 message = f"{name} is {getattr(self, name)}; expected {smallest} or more"
                 raise SettingsError(message)
+        if self.context_init and not self.context_init.strip():
+            message = "context_init holds no word: leave it empty to start from noise"
+            raise SettingsError(message)
 
     def fit(
         self,

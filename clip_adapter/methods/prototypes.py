@@ -16,7 +16,8 @@ def class_prototypes(prompt_features: Float[np.ndarray, "c t d"]) -> Float[np.nd
         prompt_features: raw text features, t templates for each of c classes.
     """
     single = prompt_features.astype(np.float32, copy=False)
-    directions = single / np.linalg.norm(single, axis=2, keepdims=True)
-    means = directions.mean(axis=1)
-    prototypes: Float[np.ndarray, "c d"] = means / np.linalg.norm(means, axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a task refuses what has no direction
+        directions = single / np.linalg.norm(single, axis=2, keepdims=True)
+        means = directions.mean(axis=1)
+        prototypes: Float[np.ndarray, "c d"] = means / np.linalg.norm(means, axis=1, keepdims=True)
     return prototypes.astype(np.float32)

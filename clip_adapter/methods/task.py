@@ -138,6 +138,13 @@ def _check_prompts(task: FewShotTask) -> None:
         )
         raise TaskError(message)
     _check_finite("prompt features", task.prompt_features)
+    if not np.isfinite(task.class_prototypes).all():
+        (without, *_) = np.flatnonzero(~np.isfinite(task.class_prototypes).all(axis=1))
+        message = (
+            f"the prompts of class {task.class_names[without]!r} have no direction: a feature is "
+            "all zero, or they cancel one another; encode them again"
+        )
+        raise TaskError(message)
 
 
 def _check_views(task: FewShotTask) -> None:

@@ -11,7 +11,6 @@ from clip_adapter.runs import Comparison, Contestant, IncomparableRunsError, com
 
 __all__ = ["Rivalries", "Rivalry", "leaders", "rivalries", "tally", "verdicts"]
 
-CHANCE = 0.05
 """Of an interval to leave out 0 where there is no difference."""
 
 
@@ -67,14 +66,13 @@ def verdicts(found: Rivalries) -> list[tuple[str, str]]:
 
 
 def tally(found: Rivalries) -> str:
-    """How many comparisons went which way, and how many would do so by chance."""
+    """How many comparisons went which way, and what that rests on."""
     shown = [rivalry.comparison.paired.verdict for rivalry in found.compared]
-    by_chance = CHANCE * len(shown)
     return (
         f"ahead in {shown.count('ahead')} of {len(shown)} comparisons, behind in "
         f"{shown.count('behind')}, and in {shown.count('no difference shown')} no difference is "
-        f"shown. Were there no difference anywhere, some {by_chance:.2g} of {len(shown)} intervals "
-        "would still leave out 0"
+        f"shown. The intervals are over test images, for these very classifiers: other training "
+        "images would move both sides"
     )
 
 

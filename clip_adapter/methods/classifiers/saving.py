@@ -177,6 +177,8 @@ def _check_shapes(classifier: Any, tensors: Mapping[str, np.ndarray]) -> None:
         scores = classifier.logits(np.zeros((1, width), dtype=np.float32))
     except RuntimeError as error:
         raise ClassifierFileError(f"its arrays do not fit together: {error}") from error
+    if not np.isfinite(scores).all():
+        raise ClassifierFileError("its logits are not finite numbers")
     if scores.shape[1] != len(classifier.class_names):
         raise ClassifierFileError(
             f"it gives {scores.shape[1]} logits for {len(classifier.class_names)} class names"

@@ -56,7 +56,7 @@ def train(
 
 def _programs(form: Form, example: Trial, members: list[int]) -> Iterator[list[int]]:
     """A group, or as much of it at a time as memory should hold."""
-    if _is_plain(form):
+    if _is_plain(form) and example.training.optimizer == "sgd":
         yield members
         return
     width = example.task.class_prototypes.shape[1]
