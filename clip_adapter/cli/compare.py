@@ -90,9 +90,13 @@ def _show(console: Console, found: Comparison) -> None:
     for name, value in _lines(found, a, b).items():
         table.add_row(Text(name), Text(value))
     console.print(table)
+    console.print(Text(_verdict(found, a, b), style="bold"))
+
+
+def _verdict(found: Comparison, a: str, b: str) -> str:
     verdict = found.paired.verdict
-    said = f"{a} is {verdict} of {b}" if verdict == "ahead" else f"{a} is {verdict} {b}"
-    console.print(Text(verdict if verdict == "no difference shown" else said, style="bold"))
+    said = {"ahead": f"{a} is ahead of {b}", "behind": f"{a} is behind {b}"}
+    return said.get(verdict, verdict)
 
 
 def _title(found: Comparison) -> str:

@@ -26,8 +26,13 @@ ORDER BY dataset, encoder, method, settings_fingerprint, shots, seed, started_at
 
 _FAILURES = """
 SELECT dataset, encoder, method, count(*)::INTEGER AS n, arg_max(error, started_at) AS error
-FROM runs WHERE status = 'failed' AND fingerprint NOT IN (
-    SELECT fingerprint FROM runs WHERE status = 'completed'
+FROM runs AS failed WHERE status = 'failed' AND NOT EXISTS (
+    FROM runs AS made
+    WHERE made.status = 'completed' AND made.started_at >= failed.started_at
+        AND made.dataset = failed.dataset AND made.encoder = failed.encoder
+        AND made.settings_fingerprint = failed.settings_fingerprint AND made.shots = failed.shots
+        AND made.seed IS NOT DISTINCT FROM failed.seed
+        AND made.study IS NOT DISTINCT FROM failed.study
 )
 GROUP BY dataset, encoder, method ORDER BY dataset, encoder, method
 """

@@ -3,11 +3,12 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from clip_adapter.report.facts import Board
 from clip_adapter.report.lines import Line, reference_line
 from clip_adapter.report.numbers import listed, points, shots_of
-from clip_adapter.runs import Comparison, Contestant, IncomparableRunsError, compare
+from clip_adapter.runs import Comparison, Contestant, IncomparableRunsError, Verdict, compare
 
 __all__ = ["Rivalries", "Rivalry", "leaders", "rivalries", "tally", "verdicts"]
 
@@ -69,10 +70,10 @@ def tally(found: Rivalries) -> str:
     """How many comparisons went which way, and what that rests on."""
     shown = [rivalry.comparison.paired.verdict for rivalry in found.compared]
     return (
-        f"ahead in {shown.count('ahead')} of {len(shown)} comparisons, behind in "
-        f"{shown.count('behind')}, and in {shown.count('no difference shown')} no difference is "
-        f"shown. The intervals are over test images, for these very classifiers: other training "
-        "images would move both sides"
+        f"ahead in {shown.count('ahead')} of {len(shown)} comparisons and behind in "
+        f"{shown.count('behind')}; in {shown.count('seeds disagree')} the seeds disagree, and in "
+        f"{shown.count('no difference shown')} no difference is shown. The intervals are over test "
+        "images, for these very classifiers: other training images would move both sides"
     )
 
 
@@ -106,7 +107,7 @@ def _contestant(board: Board, line: Line, shots: int) -> Contestant:
 
 def _in_words(group: Sequence[Rivalry]) -> str:
     parts = []
-    for verdict in ("ahead", "behind", "no difference shown"):
+    for verdict in get_args(Verdict):
         those = [one for one in group if one.comparison.paired.verdict == verdict]
         if those:
             differences = listed([points(one.comparison.paired.difference) for one in those])

@@ -9,7 +9,7 @@ from scipy.special import bdtr
 
 __all__ = ["PairedDifference", "Verdict", "paired_difference"]
 
-Verdict = Literal["ahead", "behind", "no difference shown"]
+Verdict = Literal["ahead", "behind", "seeds disagree", "no difference shown"]
 
 RESAMPLES = 10_000
 SEED = 2110_04544
@@ -60,16 +60,16 @@ class PairedDifference:
 
     @property
     def verdict(self) -> Verdict:
-        """Of a: "ahead" or "behind" where the interval and every seed say so.
+        """Of a: "ahead" or "behind" where the interval leaves out 0 and every seed has its sign.
 
         The interval knows how the test images might have fallen, not how the few training images
-        might have: that every few-shot choice agrees is asked for beside it.
+        might have. Where it leaves out 0 and some seed says otherwise, "seeds disagree".
         """
-        if self.low > 0 and min(self.seed_differences) > 0:
+        if self.low <= 0 <= self.high:
+            return "no difference shown"
+        if min(self.seed_differences) > 0:
             return "ahead"
-        if self.high < 0 and max(self.seed_differences) < 0:
-            return "behind"
-        return "no difference shown"
+        return "behind" if max(self.seed_differences) < 0 else "seeds disagree"
 
 
 def paired_difference(

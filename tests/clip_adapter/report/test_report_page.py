@@ -75,7 +75,7 @@ def test_the_tables_hold_the_numbers(digits: Path, page: Path) -> None:
 def test_the_reading_says_what_the_comparisons_show(digits: Path, page: Path) -> None:
     write_report(digits, page)
     text = section(page.read_text(), "Where clip-adapter wins, and where not")
-    assert "clip-adapter is ahead in 3 of 4 comparisons, behind in 1, and in 0" in text
+    assert "clip-adapter is ahead in 3 of 4 comparisons and behind in 1; in 0 the seeds" in text
     assert "- Against zero-shot: ahead at 1 and 4 shots (+11.0 and +20.0)." in text
     assert "- Against linear-probe: ahead at 1 shot (+14.3); behind at 4 shots (-5.0)." in text
     assert "The highest mean has clip-adapter at 1 shot; linear-probe at 4 shots." in text
@@ -83,6 +83,15 @@ def test_the_reading_says_what_the_comparisons_show(digits: Path, page: Path) ->
     # McNemar on ten images that only the probe is right on: 2 * 0.5 ** 10.
     assert last[:3] == ["linear-probe", "4 shots", "-5.0"]
     assert last[4:] == ["0 of 3", "0 / 190 / 10", "0.002", "behind"]
+
+
+def test_a_difference_that_seeds_contradict_is_no_win(
+    put_runs: PutRuns, root: Path, page: Path
+) -> None:
+    put_runs([190, 190, 150])
+    put_runs([150, 150, 160], method="linear-probe", settings_fingerprint="probe")
+    write_report(root, page)
+    assert "- Against linear-probe: seeds disagree at 4 shots (+11.7)." in page.read_text()
 
 
 def test_what_was_chosen_is_told_seed_by_seed(put_runs: PutRuns, root: Path, page: Path) -> None:

@@ -113,7 +113,8 @@ def test_a_verdict_needs_every_seed_to_agree() -> None:
     most = paired_difference(np.vstack([better, better, worse]), np.vstack([worse, worse, even]))
     assert most.low > 0
     assert most.n_seeds_ahead == 2
-    assert most.verdict == "no difference shown"
+    assert most.verdict == "seeds disagree"
+    assert paired_difference(even, even[:, ::-1]).verdict == "no difference shown"
 
 
 def test_the_same_answers_always_give_the_same_interval() -> None:
