@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -54,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arrays = _read(path)
         for shots in SHOTS:
             for seed in range(1, options.seeds + 1):
-                pair = _train(arrays, "paper", shots, seed), _train(arrays, "fast", shots, seed)
+                pair = (
+                    _train(arrays, "paper", shots=shots, seed=seed),
+                    _train(arrays, "fast", shots=shots, seed=seed),
+                )
                 pairs.append(pair)
                 _show(f"{path.stem} {shots} shots, seed {seed}", [pair])
     _show("all together", pairs)
@@ -71,7 +75,9 @@ def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         return array
 
 
-def _train(arrays: dict[str, np.ndarray], recipe: str, shots: int, seed: int) -> Trained:
+def _train(
+    arrays: dict[str, np.ndarray], recipe: Literal["paper", "fast"], *, shots: int, seed: int
+) -> Trained:
     task = FewShotTask(
         train_features=arrays[f"shots_{shots}_features"],
         train_labels=arrays[f"shots_{shots}_labels"],
@@ -83,9 +89,8 @@ def _train(arrays: dict[str, np.ndarray], recipe: str, shots: int, seed: int) ->
         shots=shots,
         seed=seed,
     )
-    settings = TrainingSettings(recipe="fast" if recipe == "fast" else "paper")
     clock, cpu = time.perf_counter(), time.process_time()
-    (fitted,) = ClipAdapter(training=settings).fit([task])
+    (fitted,) = ClipAdapter(training=TrainingSettings(recipe=recipe)).fit([task])
     clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
     held_back = fitted.classifier.logits(arrays["val_features"][1::2])
     labels = arrays["val_labels"][1::2].astype(np.int64)
@@ -115,7 +120,7 @@ def _mean(trained: Sequence[Trained], name: str) -> float:
 
 
 def _total(trained: Sequence[Trained], name: str) -> float:
-    return float(sum(getattr(one, name) for one in trained))
+    return _mean(trained, name) * len(trained)
 
 
 if __name__ == "__main__":

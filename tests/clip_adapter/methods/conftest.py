@@ -1,7 +1,9 @@
 """Small few-shot tasks that a method can get partly right."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from clip_adapter.methods import FewShotTask
 DIM = 16
 WORDS, LONGEST, TOKEN_WIDTH = 100, 12, 6
 START, END = WORDS, WORDS + 1
+FOLDER = "CLIP_ADAPTER_TEST_DATA"
 
 MakeTask = Callable[..., FewShotTask]
 
@@ -106,3 +109,16 @@ def permute_classes() -> Callable[[FewShotTask, Sequence[int]], FewShotTask]:
 def pictures() -> np.ndarray:
     """Raw features that no task was fitted to."""
     return np.random.default_rng(99).normal(size=(20, DIM)).astype(np.float32)
+
+
+@pytest.fixture(scope="session", name="flowers")
+def _flowers() -> dict[str, np.ndarray]:
+    """Real CLIP ViT-B/32 features of Flowers102, for tests marked `shared_data`."""
+    folder = os.environ.get(FOLDER)
+    if folder is None:
+        pytest.skip(f"{FOLDER} names no folder with clip-vit-b-32/oxford_flowers.npz")
+    path = Path(folder) / "clip-vit-b-32" / "oxford_flowers.npz"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)

@@ -1,27 +1,10 @@
 """CLIP-Adapter and its rivals on real CLIP ViT-B/32 features of flowers, where they are at hand."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from clip_adapter.methods import ClipAdapter, FewShotTask, Fitted, ZeroShot, create_method
 from clip_adapter.training import TrainingSettings, evaluate
-
-FOLDER = "CLIP_ADAPTER_TEST_DATA"
-
-
-@pytest.fixture(name="flowers")
-def _flowers() -> dict[str, np.ndarray]:
-    folder = os.environ.get(FOLDER)
-    if folder is None:
-        pytest.skip(f"{FOLDER} names no folder with clip-vit-b-32/oxford_flowers.npz")
-    path = Path(folder) / "clip-vit-b-32" / "oxford_flowers.npz"
-    if not path.is_file():
-        pytest.skip(f"no {path}")
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
 
 
 @pytest.fixture(name="task")

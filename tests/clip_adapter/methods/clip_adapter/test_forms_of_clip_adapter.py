@@ -27,7 +27,9 @@ from clip_adapter.training import SettingsError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
 PermuteClasses = Callable[[FewShotTask, Sequence[int]], FewShotTask]
-TEN_EPOCHS = TrainingSettings(optimizer="adamw", epochs=10, batch_size=4, learning_rate=1e-2)
+TEN_EPOCHS = TrainingSettings(
+    recipe="fast", optimizer="adamw", epochs=10, batch_size=4, learning_rate=1e-2
+)
 BRANCHES: Sequence[Branch] = get_args(Branch)
 MODES: Sequence[RatioMode] = get_args(RatioMode)
 

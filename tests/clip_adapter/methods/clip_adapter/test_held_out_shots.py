@@ -12,7 +12,9 @@ from clip_adapter.methods.clip_adapter.held_out import rotations
 from clip_adapter.training import TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
-TEN_EPOCHS = TrainingSettings(optimizer="adamw", epochs=10, batch_size=4, learning_rate=1e-2)
+TEN_EPOCHS = TrainingSettings(
+    recipe="fast", optimizer="adamw", epochs=10, batch_size=4, learning_rate=1e-2
+)
 HELD_OUT = ClipAdapter(
     ratio_mode="held-out-shots", residual_ratios=(0.0, 0.4, 1.0), training=TEN_EPOCHS
 )

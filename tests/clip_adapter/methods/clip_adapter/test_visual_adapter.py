@@ -15,7 +15,9 @@ from clip_adapter.methods.clip_adapter import recipes_for
 from clip_adapter.training import DivergedError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
-TEN_EPOCHS = TrainingSettings(optimizer="adamw", epochs=10, batch_size=4, learning_rate=1e-2)
+TEN_EPOCHS = TrainingSettings(
+    recipe="fast", optimizer="adamw", epochs=10, batch_size=4, learning_rate=1e-2
+)
 
 
 def fit_one(method: ClipAdapter | ZeroShot, task: FewShotTask) -> Fitted:
