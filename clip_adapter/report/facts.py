@@ -30,6 +30,7 @@ FROM runs AS failed WHERE status = 'failed' AND NOT EXISTS (
     FROM runs AS made
     WHERE made.status = 'completed' AND made.started_at >= failed.started_at
         AND made.dataset = failed.dataset AND made.encoder = failed.encoder
+        AND made.method = failed.method
         AND made.settings_fingerprint = failed.settings_fingerprint AND made.shots = failed.shots
         AND made.seed IS NOT DISTINCT FROM failed.seed
         AND made.study IS NOT DISTINCT FROM failed.study

@@ -69,7 +69,7 @@ def test_a_cache_of_no_weight_is_zero_shot_bit_for_bit(
 def test_the_pairs_are_judged_by_the_very_classifiers_they_make(make_task: MakeTask) -> None:
     task = make_task(n_val=30)
     fitted = fit_one(TipAdapter(), task)
-    assert len(fitted.candidates) == 7 * 6 + 1  # alpha 0 needs no beta
+    assert len(fitted.candidates) == 9 * 8 + 1  # alpha 0 needs no beta
     for candidate in fitted.candidates:
         alpha, beta = candidate.settings["alpha"], candidate.settings["beta"]
         alone = fit_one(TipAdapter(alphas=(alpha,), betas=(beta,)), task).classifier
