@@ -9,6 +9,7 @@ from clip_adapter.encoders import Precision
 from clip_adapter.images import Augmentation, ResizeMode
 from clip_adapter.methods import create_method
 from clip_adapter.settings import Settings
+from clip_adapter.studies import StudyName
 from tasks.devices import choose_device
 from tasks.encode_dataset import encode_dataset
 from tasks.parameters import Seed, Shots
@@ -19,16 +20,6 @@ from tasks.studies import STUDIES, Variant
 from tasks.train_methods import train_methods
 
 __all__ = ["Reproduced", "reproduce_paper"]
-
-Study = Literal[
-    "bottleneck-width",
-    "residual-ratio",
-    "branch",
-    "prompt-style",
-    "views",
-    "output-activation",
-    "ratio-mode",
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +43,7 @@ class Reproduced:
 
 @flow(name="reproduce-paper", result_serializer="json")
 def reproduce_paper(
-    study: Study,
+    study: StudyName,
     dataset: str = "digits",
     model: str | None = None,
     *,

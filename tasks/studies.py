@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from clip_adapter.datasets import PROMPT_STYLES
+from clip_adapter.studies import StudyName
 
 __all__ = ["STUDIES", "Variant"]
 
@@ -32,7 +33,7 @@ def _over(name: str, *values: Any) -> tuple[Variant, ...]:
     return tuple(Variant(settings={name: value}) for value in values)
 
 
-STUDIES: Mapping[str, tuple[Variant, ...]] = MappingProxyType(
+STUDIES: Mapping[StudyName, tuple[Variant, ...]] = MappingProxyType(
     {
         "bottleneck-width": _over("reduction", 1, 2, 4, 8, 16, 32),
         "residual-ratio": _over("residual_ratios", *([ratio] for ratio in RATIOS)),

@@ -22,20 +22,11 @@ from clip_adapter.cli.options import (
 from clip_adapter.cli.requests import check_request, folders
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.settings import Settings
+from clip_adapter.studies import STUDY_NAMES
 
 __all__ = ["reproduce"]
 
-STUDIES = (
-    "bottleneck-width",
-    "residual-ratio",
-    "branch",
-    "prompt-style",
-    "views",
-    "output-activation",
-    "ratio-mode",
-)
-
-Study = Annotated[str, typer.Argument(help=f"{', '.join(STUDIES[:-1])} or {STUDIES[-1]}.")]
+Study = Annotated[str, typer.Argument(help=f"{', '.join(STUDY_NAMES[:-1])} or {STUDY_NAMES[-1]}.")]
 
 
 def reproduce(
@@ -63,8 +54,8 @@ def reproduce(
 
     `clip-adapter report` draws the figure.
     """
-    if study not in STUDIES:
-        raise UnknownNameError("study", study, STUDIES)
+    if study not in STUDY_NAMES:
+        raise UnknownNameError("study", study, STUDY_NAMES)
     places = Settings.of(root=root, data=data)
     check_request(dataset, model, places, images, methods=["clip-adapter"], settings={})
     flow = load_flow("reproduce_paper", workspace=places.workspace)

@@ -1,12 +1,10 @@
 """CoOp: prompts learned by gradient descent through the frozen text tower."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,10 +16,10 @@ from clip_adapter.methods.contexts import (
     context_of_noise,
     context_of_words,
 )
+from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups, shape_of
 from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.recipes import COOP_TRAINER
 from clip_adapter.methods.task import FewShotTask, TaskError
-from clip_adapter.methods.tensors import float_tensor
 from clip_adapter.methods.text_tower import TextTower
 from clip_adapter.training import (
     Recipe,
@@ -103,28 +101,19 @@ class CoOp:
             TaskError: for a task without a text tower or views, or a prompt too long for it.
             DivergedError: if a loss or context stops being finite.
         """
-        groups: dict[Hashable, list[int]] = defaultdict(list)
-        for number, task in enumerate(tasks):
-            groups[_kind(task)].append(number)
-        total = sum(self._epochs(task) for task in tasks)
-        fitted: dict[int, Fitted] = {}
-        for numbers in groups.values():
-            size = max(1, PROMPTS_AT_ONCE // len(tasks[numbers[0]].class_names))
-            for first in range(0, len(numbers), size):
-                some = numbers[first : first + size]
-                group = [tasks[number] for number in some]
+        return fit_in_groups(
+            self._fit_group,
+            tasks,
+            progress,
+            work=lambda task: self._training(task).epochs,
+            at_once=lambda task: PROMPTS_AT_ONCE // len(task.class_names),
+            kind=_kind,
+        )
 
-                def report(models: int) -> None:
-                    if progress is not None:
-                        progress(models / total)
+    def _training(self, task: FewShotTask) -> Training:
+        return self.training.resolve(RECIPES, shots=task.shots)
 
-                fitted.update(zip(some, self._fit_group(group, report), strict=True))
-        return [fitted[number] for number in range(len(tasks))]
-
-    def _epochs(self, task: FewShotTask) -> int:
-        return self.training.resolve(RECIPES, shots=task.shots).epochs
-
-    def _fit_group(self, tasks: list[FewShotTask], report: Callable[[int], None]) -> list[Fitted]:
+    def _fit_group(self, tasks: list[FewShotTask], report: Report) -> list[Fitted]:
         start = time.perf_counter()
         tower = _tower(tasks[0])
         initial = self._initial(tasks, tower)
@@ -134,8 +123,9 @@ class CoOp:
             n_context=initial.shape[2],
             class_position=self.class_position,
         )
-        training = self.training.resolve(RECIPES, shots=tasks[0].shots)
-        curves = _learn(initial, room, _Images.of(tasks, self.views), training, report)
+        training = self._training(tasks[0])
+        data = StackedTasks.of(tasks, views=self.views, device=str(initial.device))
+        curves = _learn(initial, room, data, training, report)
         with torch.no_grad():
             learned = room.prototypes(initial).cpu().numpy()
         seconds = (time.perf_counter() - start) / len(tasks)
@@ -177,15 +167,15 @@ class CoOp:
 def _learn(
     contexts: Float[Tensor, "g k m w"],
     room: Contexts,
-    data: "_Images",
+    data: StackedTasks,
     training: Training,
-    report: Callable[[int], None],
+    report: Report,
 ) -> Float[Tensor, "e g"]:
     """Train the contexts in place; the losses of each epoch."""
     contexts.requires_grad_()
 
     def losses(rows: Int[Tensor, "g b"]) -> Float[Tensor, " g"]:
-        directions, labels = (each.to(contexts.device) for each in data.batch(rows))
+        directions, labels = data.batch(rows)
         prototypes = torch.nn.functional.normalize(room.prototypes(contexts), dim=-1)
         scores = data.logit_scale * directions @ prototypes.transpose(1, 2)
         return mean_losses(scores, labels)
@@ -195,35 +185,10 @@ def _learn(
         losses,
         training,
         seeds=data.seeds,
-        n_images=data.labels.shape[1],
+        n_images=data.n_images,
         views=data.views,
         progress=report,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Images:
-    directions: Float[Tensor, "g rows d"]
-    labels: Int[Tensor, "g n"]
-    logit_scale: float
-    seeds: list[int]
-    views: int
-
-    @classmethod
-    def of(cls, tasks: list[FewShotTask], views: int) -> "_Images":
-        features = float_tensor(np.stack([task.training_rows(views) for task in tasks]))
-        labels = np.stack([task.train_labels for task in tasks]).astype(np.int64)
-        return cls(
-            directions=torch.nn.functional.normalize(features, dim=-1),
-            labels=torch.from_numpy(labels),
-            logit_scale=tasks[0].logit_scale,
-            seeds=[task.seed for task in tasks],
-            views=views,
-        )
-
-    def batch(self, rows: Int[Tensor, "g b"]) -> tuple[Float[Tensor, "g b d"], Int[Tensor, "g b"]]:
-        models = torch.arange(len(rows))[:, None]
-        return self.directions[models, rows], self.labels[models, rows % self.labels.shape[1]]
 
 
 def _tower(task: FewShotTask) -> TextTower:
@@ -238,10 +203,4 @@ def _tower(task: FewShotTask) -> TextTower:
 
 def _kind(task: FewShotTask) -> Hashable:
     """Equal for tasks whose models fit into one batch of the tower."""
-    return (
-        task.shots,
-        len(task.train_labels),
-        task.class_names,
-        task.logit_scale,
-        id(task.text_tower),
-    )
+    return shape_of(task), task.class_names, id(task.text_tower)

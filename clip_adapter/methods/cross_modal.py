@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import LinearClassifier
-from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups
+from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups, models_at_once
 from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.selection import check_count, check_grid, choose
 from clip_adapter.methods.task import FewShotTask, require_validation
@@ -99,7 +99,7 @@ class CrossModalProbe:
             tasks,
             progress,
             work=lambda task: sum(training.epochs for training in self._trainings(task)),
-            weights=lambda task: task.class_prototypes.size,
+            at_once=lambda task: models_at_once(task.class_prototypes.size),
         )
 
     def _grid(self) -> list[tuple[float, float]]:

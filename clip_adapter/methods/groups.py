@@ -13,7 +13,7 @@ from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
 
-__all__ = ["Report", "StackedTasks", "fit_in_groups"]
+__all__ = ["Report", "StackedTasks", "fit_in_groups", "models_at_once", "shape_of"]
 
 Report = Callable[[int], None]
 """Called with the units of work that were just done."""
@@ -21,26 +21,38 @@ FLOATS_AT_ONCE = 2**27
 """Weights of all models of a group, 512 MB; a group of one task may have more."""
 
 
-def fit_in_groups(
+def shape_of(task: FewShotTask) -> Hashable:
+    """Equal for tasks whose arrays can be stacked and whose logits are scaled alike."""
+    return task.shots, task.train_features.shape, task.prompt_features.shape, task.logit_scale
+
+
+def models_at_once(n_weights: int) -> int:
+    """How many models of so many weights each fit into memory together."""
+    return FLOATS_AT_ONCE // n_weights
+
+
+def fit_in_groups(  # noqa: PLR0913  # what a method says of its tasks, each by its name
     fit: Callable[[list[FewShotTask], Report], list[Fitted]],
     tasks: Sequence[FewShotTask],
     progress: Progress | None,
     *,
     work: Callable[[FewShotTask], int],
-    weights: Callable[[FewShotTask], int],
+    at_once: Callable[[FewShotTask], int],
+    kind: Callable[[FewShotTask], Hashable] = shape_of,
 ) -> list[Fitted]:
-    """Fit tasks of equal shape together, and give what was fitted back in the order of the tasks.
+    """Fit tasks of one kind together, and give what was fitted back in the order of the tasks.
 
     Args:
-        fit: fits tasks of one shape, and reports units of work as they are done.
-        tasks: of any shapes.
+        fit: fits tasks of one kind, and reports units of work as they are done.
+        tasks: of any kinds.
         progress: told the fraction of all units.
         work: units that a task takes.
-        weights: numbers that are learned for a task.
+        at_once: how many tasks like this one are fitted together at most.
+        kind: equal for tasks that can be fitted together; their shape, where nothing else counts.
     """
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for number, task in enumerate(tasks):
-        groups[_shape(task)].append(number)
+        groups[kind(task)].append(number)
     total = sum(work(task) for task in tasks)
 
     def report(units: int) -> None:
@@ -49,7 +61,7 @@ def fit_in_groups(
 
     fitted: dict[int, Fitted] = {}
     for numbers in groups.values():
-        size = max(1, FLOATS_AT_ONCE // weights(tasks[numbers[0]]))
+        size = max(1, at_once(tasks[numbers[0]]))
         for first in range(0, len(numbers), size):
             some = numbers[first : first + size]
             fitted.update(zip(some, fit([tasks[one] for one in some], report), strict=True))
@@ -107,7 +119,3 @@ class StackedTasks:
         rows = rows.to(self.labels.device)
         each = torch.arange(len(rows), device=rows.device)[:, None]
         return self.directions[each, rows], self.labels[each, rows % self.n_images]
-
-
-def _shape(task: FewShotTask) -> Hashable:
-    return task.shots, task.train_features.shape, task.prompt_features.shape, task.logit_scale

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import PrototypeClassifier
-from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups
+from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups, models_at_once
 from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.selection import check_count, check_grid, choose
 from clip_adapter.methods.task import FewShotTask, require_validation
@@ -91,7 +91,7 @@ class TaskRes:
             tasks,
             progress,
             work=lambda task: self._training(task).epochs * len(self.alphas),
-            weights=lambda task: task.class_prototypes.size * len(self.alphas),
+            at_once=lambda task: models_at_once(task.class_prototypes.size * len(self.alphas)),
         )
 
     def _training(self, task: FewShotTask) -> Training:

@@ -18,7 +18,7 @@ from clip_adapter.methods.caches import (
     check_cache_settings,
     filled_cache,
 )
-from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups
+from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups, models_at_once
 from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.selection import check_grid
 from clip_adapter.methods.task import FewShotTask, require_validation
@@ -104,7 +104,7 @@ class TipAdapterF:
             tasks,
             progress,
             work=lambda task: self._training(task).epochs,
-            weights=lambda task: task.train_features.size,
+            at_once=lambda task: models_at_once(task.train_features.size),
         )
 
     def _training(self, task: FewShotTask) -> Training:
