@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import LinearClassifier
-from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups
+from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups, models_at_once
 from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.selection import check_count
 from clip_adapter.methods.task import FewShotTask
@@ -78,7 +78,7 @@ class LpPlusPlus:
             tasks,
             progress,
             work=lambda _: self.iterations,
-            weights=lambda task: task.class_prototypes.size,
+            at_once=lambda task: models_at_once(task.class_prototypes.size),
         )
 
     def _fit_group(self, tasks: list[FewShotTask], device: str, report: Report) -> list[Fitted]:
