@@ -12,6 +12,7 @@ from clip_adapter.datasets import (
     sample_few_shot,
 )
 from clip_adapter.methods import Method
+from clip_adapter.shots import ALL_SHOTS
 from tasks.provenance import digest_code, digest_settings, digest_values
 from tasks.references import EncodedDataset, Encoding, IndexedDataset
 from tasks.stored_indexes import read_index
@@ -81,6 +82,11 @@ class FewShotChoices:
     def _split(self, index: DatasetIndex, *, shots: int, seed: int) -> FewShotSplit:
         if self.indices is None:
             return sample_few_shot(index, shots=shots, seed=seed)
+        if shots == ALL_SHOTS:
+            raise DatasetError(
+                "published few-shot choices are of a number of shots: leave them out to train on "
+                "all images, or ask for a number"
+            )
         return read_few_shot_indices(self.indices, index, shots=shots, seed=seed)
 
 

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.methods import Method, create_method
 from clip_adapter.runs import RunResult, RunStore
+from clip_adapter.shots import shots_in_words
 from tasks.arrays import DatasetArrays
 from tasks.devices import choose_device
 from tasks.plans import FewShotChoices, PlannedRun, n_views, plan_runs
@@ -129,7 +130,7 @@ def _fit_one_by_one(
         try:
             results += _fit(sweep, method, [plan])
         except ClipAdapterError as error:
-            say(f"{method.name} failed at {plan.shots} shots, seed {plan.seed}: {error}")
+            say(f"{method.name} failed at {shots_in_words(plan.shots)}, seed {plan.seed}: {error}")
             results.append(failed_run(sweep, plan, str(error)))
             failures.append(f"{method.name}: {error}")
     return results, failures

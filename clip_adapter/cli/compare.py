@@ -12,6 +12,7 @@ from clip_adapter.cli.summaries import print_json
 from clip_adapter.printable import printable
 from clip_adapter.runs import Comparison, compare_methods
 from clip_adapter.settings import Settings
+from clip_adapter.shots import shots_from_words, shots_in_words
 
 __all__ = ["compare"]
 
@@ -22,7 +23,15 @@ def compare(
     method_a: Annotated[str, typer.Argument(metavar="METHOD_A", help=_Name)],
     method_b: Annotated[str, typer.Argument(metavar="METHOD_B", help="What it is compared with.")],
     dataset: Annotated[str, typer.Option("--dataset", help="By its name in the store.")],
-    shots: Annotated[int, typer.Option("--shots", min=0, help="Labelled images a class.")],
+    shots: Annotated[
+        int,
+        typer.Option(
+            "--shots",
+            parser=shots_from_words,
+            metavar="NUMBER",
+            help="Labelled images a class; all where every one trains.",
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option(
@@ -103,7 +112,7 @@ def _title(found: Comparison) -> str:
     seeds = [str(seed) for seed in found.seeds if seed is not None]
     parts = [
         f"{printable(found.a.dataset)} with {printable(found.a.model)}",
-        f"{found.shots} shot{'s' * (found.shots != 1)}",
+        shots_in_words(found.shots) if found.shots else "no shots",
         *([f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []),
         f"{found.paired.n_images:,} test images: accuracy, %",
     ]

@@ -6,6 +6,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from clip_adapter.shots import shots_in_words
+
 __all__ = ["leaderboard_table"]
 
 
@@ -31,7 +33,7 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Table:
     )
     table.add_column("method", no_wrap=True)
     for shot in shots:
-        table.add_column(_heading(shot), justify="right", no_wrap=True)
+        table.add_column(shots_in_words(shot), justify="right", no_wrap=True)
     cells = {(row["method"], row["settings_fingerprint"], row["shots"]): row for row in rows}
     best = {shot: max(r["accuracy_mean"] for r in rows if r["shots"] == shot) for shot in shots}
     for method, settings in dict.fromkeys(
@@ -41,10 +43,6 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Table:
             method, *[_cell(cells.get((method, settings, shot)), best[shot]) for shot in shots]
         )
     return table
-
-
-def _heading(shots: int) -> str:
-    return {0: "none", 1: "1 shot"}.get(shots, f"{shots} shots")
 
 
 def _cell(row: dict[str, Any] | None, best: float) -> str:

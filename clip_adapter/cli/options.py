@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from clip_adapter.shots import ALL_SHOTS
+
 __all__ = [
     "AugmentationOption",
     "Data",
@@ -25,6 +27,7 @@ __all__ = [
     "Views",
     "parse_numbers",
     "parse_settings",
+    "parse_shots",
 ]
 
 LARGEST = 2**31 - 1  # what a column of the run store holds
@@ -144,6 +147,16 @@ def parse_numbers(text: str, *, at_least: int = 0) -> list[int]:
         message = f"{min(numbers)} is too small; expected numbers of {at_least} or more"
         raise typer.BadParameter(message)
     return numbers
+
+
+def parse_shots(text: str) -> list[int]:
+    """Labelled images a class between commas; "all" for every one.
+
+    Raises:
+        typer.BadParameter: for anything else, and for 0.
+    """
+    numbers = [str(ALL_SHOTS) if part.strip() == "all" else part for part in text.split(",")]
+    return parse_numbers(",".join(numbers), at_least=1)
 
 
 def parse_settings(texts: list[str]) -> dict[str, dict[str, Any]]:

@@ -27,6 +27,7 @@ from clip_adapter.cli.options import (
     Views,
     parse_numbers,
     parse_settings,
+    parse_shots,
 )
 from clip_adapter.cli.requests import check_request, folders, names_of_methods
 from clip_adapter.datasets import IMPORTED, check_imported_alone
@@ -95,7 +96,7 @@ def train(
         str, typer.Option(help="Methods, separated by commas, or all; see `clip-adapter methods`.")
     ] = METHODS,
     shots: Annotated[
-        str, typer.Option(help="Labelled images a class, separated by commas.")
+        str, typer.Option(help="Labelled images a class, separated by commas; all for every one.")
     ] = "1,2,4,8,16",
     seeds: Annotated[
         str, typer.Option(help="One few-shot choice each, separated by commas.")
@@ -127,7 +128,7 @@ def train(
     places = Settings.of(root=root, data=data)
     asked = {
         "methods": names_of_methods(methods, dataset),
-        "shots": parse_numbers(shots, at_least=1),
+        "shots": parse_shots(shots),
         "seeds": parse_numbers(seeds),
         "settings": parse_settings(settings or []),
     }

@@ -18,6 +18,7 @@ from clip_adapter.cli.options import (
     ModelIfAny,
     Root,
     parse_numbers,
+    parse_shots,
 )
 from clip_adapter.cli.requests import check_request, folders
 from clip_adapter.errors import UnknownNameError
@@ -34,7 +35,7 @@ def reproduce(
     dataset: Dataset = "digits",
     model: ModelIfAny = None,
     shots: Annotated[
-        str, typer.Option(help="Labelled images a class, separated by commas.")
+        str, typer.Option(help="Labelled images a class, separated by commas; all for every one.")
     ] = "1,2,4,8,16",
     seeds: Annotated[
         str, typer.Option(help="One few-shot choice each, separated by commas.")
@@ -63,7 +64,7 @@ def reproduce(
         study,
         dataset,
         model,
-        shots=parse_numbers(shots, at_least=1),
+        shots=parse_shots(shots),
         seeds=parse_numbers(seeds),
         recipe=recipe,
         few_shot_indices=None if few_shot_indices is None else str(few_shot_indices),

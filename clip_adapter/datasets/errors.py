@@ -1,6 +1,7 @@
 """What can be wrong with a dataset: its folder, its split file, or one class."""
 
 from clip_adapter.errors import ClipAdapterError
+from clip_adapter.shots import shots_in_words
 
 __all__ = ["DatasetError", "NotEnoughImagesError", "SplitFileError"]
 
@@ -20,8 +21,8 @@ class NotEnoughImagesError(DatasetError):
         lacking = needed - shots
         reason = f" ({lacking} of them to validate on, which its val split lacks)"
         super().__init__(
-            f"class {class_name!r} has too few images for {shots} shots: {found} distinct images in "
-            f"its train split, {needed} needed{reason if lacking else ''}; ask for fewer shots, add "
+            f"class {class_name!r} has too few images for {shots_in_words(shots)}: {found} distinct images in "
+            f"its train split, {needed} needed{reason if lacking > 0 else ''}; ask for fewer shots, add "
             "images to the class (where no folders say otherwise, half of them train), or sort them "
             "into train and test folders yourself"
         )

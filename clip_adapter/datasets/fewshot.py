@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from clip_adapter.datasets.errors import DatasetError, NotEnoughImagesError
 from clip_adapter.datasets.index import DatasetIndex
 from clip_adapter.datasets.splits import Split
+from clip_adapter.shots import ALL_SHOTS
 
 __all__ = ["MAX_VAL_PER_CLASS", "FewShotSplit", "sample_few_shot"]
 
@@ -24,7 +25,7 @@ class FewShotSplit:
     """The images one few-shot run learns from and selects on; rows are those of the index.
 
     Attributes:
-        shots: Training images a class.
+        shots: Training images a class; `ALL_SHOTS` for as many as each has.
         seed: What the choice was drawn with.
         train_rows: `[classes * shots]`, class by class.
         val_rows: `[classes * min(shots, 4)]`, class by class.
@@ -58,6 +59,9 @@ def sample_few_shot(index: DatasetIndex, *, shots: int, seed: int) -> FewShotSpl
     is none) from the far end of the ranked train split. All chosen images are distinct by
     content, none is in test, and an image that is given two labels is never chosen.
 
+    `ALL_SHOTS` takes the whole train split, less what validation lacks, which then is half of a
+    class at most.
+
     Raises:
         DatasetError: `shots` is below 1, or `seed` is not in 0..2**63-1.
         NotEnoughImagesError: A class has too few distinct images.
@@ -69,12 +73,13 @@ def sample_few_shot(index: DatasetIndex, *, shots: int, seed: int) -> FewShotSpl
     for label, class_name in enumerate(index.source.class_names):
         ranked_train = _ranked(index, candidates.get((label, "train"), []), seed=seed)
         ranked_val = _ranked(index, candidates.get((label, "val"), []), seed=seed)
-        n_val = min(shots, MAX_VAL_PER_CLASS)
-        needed = shots + max(0, n_val - len(ranked_val))
+        n_train, n_borrowed = _shares(shots, len(ranked_train), len(ranked_val))
+        needed = n_train + n_borrowed
         if len(ranked_train) < needed:
             raise NotEnoughImagesError(class_name, len(ranked_train), needed, shots=shots)
-        train += ranked_train[:shots]
-        val += (ranked_val + ranked_train[::-1])[:n_val]
+        train += ranked_train[:n_train]
+        borrowed = ranked_train[::-1][:n_borrowed]
+        val += ranked_val[:MAX_VAL_PER_CLASS][:shots] + borrowed
     return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
 
 
@@ -83,6 +88,15 @@ def _check(shots: int, seed: int) -> None:
         raise DatasetError(f"shots is {shots}; a few-shot split takes 1 image a class or more")
     if not 0 <= seed < 2**63:
         raise DatasetError(f"seed is {seed}; expected 0 or more, below 2**63")
+
+
+def _shares(shots: int, n_train: int, n_val: int) -> tuple[int, int]:
+    """How many images of a class's train split train, and how many of it validate."""
+    lacking = max(0, min(shots, MAX_VAL_PER_CLASS) - n_val)
+    if shots < ALL_SHOTS:
+        return shots, lacking
+    borrowed = min(lacking, n_train // 2)
+    return max(1, n_train - borrowed), borrowed
 
 
 def _candidates(index: DatasetIndex) -> dict[tuple[int, Split], list[int]]:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.methods.prototypes import class_prototypes
 from clip_adapter.methods.text_tower import TextTower
+from clip_adapter.shots import shots_in_words
 
 __all__ = ["FewShotTask", "TaskError", "require_validation"]
 
@@ -112,7 +113,7 @@ def require_validation(tasks: Iterable[FewShotTask]) -> None:
     for task in tasks:
         if len(task.val_labels) == 0:
             message = (
-                f"the task of {task.shots} shots and seed {task.seed} has no validation images to "
+                f"the task of {shots_in_words(task.shots)} and seed {task.seed} has no validation images to "
                 "choose a hyper-parameter by: label some, or give the setting a single value"
             )
             raise TaskError(message)

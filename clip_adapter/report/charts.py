@@ -10,8 +10,9 @@ import vl_convert
 
 from clip_adapter.printable import printable
 from clip_adapter.report.lines import Line
-from clip_adapter.report.numbers import Mean, shots_of
+from clip_adapter.report.numbers import Mean
 from clip_adapter.report.studies import Study
+from clip_adapter.shots import ALL_SHOTS, shots_in_words
 
 __all__ = ["accuracy_figure", "study_figure"]
 
@@ -32,8 +33,9 @@ _Row = dict[str, Any]
 
 def accuracy_figure(lines: Sequence[Line], *, title: str) -> str:
     """A line a method with its interval as a band; a method without shots is a rule. As SVG."""
+    end = _place_of_all(lines)
     rows = [
-        _row(line.name, shots, mean)
+        _row(line.name, end if shots == ALL_SHOTS else shots, mean)
         for line in lines
         for shots in line.shots
         if (mean := line.mean("test accuracy", shots)) is not None
@@ -46,14 +48,15 @@ def accuracy_figure(lines: Sequence[Line], *, title: str) -> str:
         .title("labelled images a class")
         .scale(type="log", base=2, nice=False, padding=EDGE)
     )
-    x = x.axis(values=_values(rising), format="d", grid=False)
+    label = f"datum.value == {end} ? 'all' : datum.label"
+    x = x.axis(values=_values(rising), format="d", labelExpr=label, grid=False)
     return _svg([*_lines(rising, x, domain), *_rules(rules, domain)], title)
 
 
 def study_figure(study: Study, *, title: str) -> str:
     """Accuracy against what is varied, a line a number of shots, with intervals. As SVG."""
     rows = [
-        _row(shots_of(shots), variant.position, mean, variant.name)
+        _row(shots_in_words(shots), variant.position, mean, variant.name)
         for shots in sorted({shots for variant in study.variants for shots in variant.means})
         for variant in study.variants
         if (mean := variant.means.get(shots)) is not None
@@ -69,6 +72,12 @@ def study_figure(study: Study, *, title: str) -> str:
         x = x.scale(type="log", base=2, nice=False, padding=EDGE)
         x = x.axis(values=_values(rows), format="d", grid=False)
     return _svg(_lines(rows, x, domain), title)
+
+
+def _place_of_all(lines: Sequence[Line]) -> int:
+    """Where "all" stands among numbers of shots: an octave to the right."""
+    counted = [shots for line in lines for shots in line.shots if shots != ALL_SHOTS]
+    return 2 * max([1, *counted])
 
 
 def _row(name: str, x: float, mean: Mean, label: str = "") -> _Row:

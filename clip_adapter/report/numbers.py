@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
-__all__ = ["Mean", "listed", "mean_of", "percent", "plain", "points", "probability", "shots_of"]
+__all__ = ["Mean", "listed", "mean_of", "percent", "plain", "points", "probability"]
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,6 @@ def plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def shots_of(shots: int) -> str:
-    """A number of shots in words.
-
-    >>> shots_of(1), shots_of(16)
-    ('1 shot', '16 shots')
-    """
-    return {0: "none", 1: "1 shot"}.get(shots, f"{shots} shots")
 
 
 def listed(words: Sequence[str]) -> str:

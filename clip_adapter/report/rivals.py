@@ -7,8 +7,9 @@ from typing import get_args
 
 from clip_adapter.report.facts import Board
 from clip_adapter.report.lines import Line, reference_line
-from clip_adapter.report.numbers import listed, points, shots_of
+from clip_adapter.report.numbers import listed, points
 from clip_adapter.runs import Comparison, Contestant, IncomparableRunsError, Verdict, compare
+from clip_adapter.shots import shots_in_words
 
 __all__ = ["Rivalries", "Rivalry", "leaders", "rivalries", "tally", "verdicts"]
 
@@ -54,7 +55,7 @@ def rivalries(board: Board, lines: Sequence[Line]) -> Rivalries | None:
             try:
                 compared.append(_rivalry(board, reference, rival, shots))
             except IncomparableRunsError as error:
-                refused.append(f"{rival.name} at {shots_of(shots)}: {error}")
+                refused.append(f"{rival.name} at {shots_in_words(shots)}: {error}")
     return Rivalries(reference=reference.name, compared=tuple(compared), refused=tuple(refused))
 
 
@@ -116,6 +117,6 @@ def _in_words(group: Sequence[Rivalry]) -> str:
 
 
 def _at(shots: Sequence[int]) -> str:
-    if list(shots) == [1]:
-        return shots_of(1)
-    return f"{listed([str(one) for one in shots])} shots"
+    if len(shots) == 1:
+        return shots_in_words(shots[0])
+    return f"{listed([shots_in_words(one).partition(' ')[0] for one in shots])} shots"

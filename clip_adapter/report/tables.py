@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from clip_adapter.report.lines import Line
-from clip_adapter.report.numbers import Mean, percent, plain, points, probability, shots_of
+from clip_adapter.report.numbers import Mean, percent, plain, points, probability
 from clip_adapter.report.rivals import Rivalry
+from clip_adapter.shots import shots_in_words
 
 __all__ = [
     "Table",
@@ -66,7 +67,7 @@ def grid(means: Mapping[str, Mapping[int, Mean | None]], *, heading: str) -> Tab
         (name, *(_cell(row.get(each), best=best[each]) for each in shots))
         for name, row in means.items()
     ]
-    return Table(header=(heading, *map(shots_of, shots)), rows=tuple(rows))
+    return Table(header=(heading, *map(shots_in_words, shots)), rows=tuple(rows))
 
 
 def choices_table(lines: Sequence[Line]) -> Table:
@@ -77,7 +78,7 @@ def choices_table(lines: Sequence[Line]) -> Table:
         for line in lines
         for name in _chosen_names(line) or [""]
     ]
-    header = ("method", "chosen on", "what", *map(shots_of, shots))
+    header = ("method", "chosen on", "what", *map(shots_in_words, shots))
     return Table(header=header, rows=tuple(rows), n_words=3)
 
 
@@ -86,7 +87,7 @@ def comparison_table(rivalries: Sequence[Rivalry]) -> Table:
     rows = [
         (
             rivalry.rival,
-            shots_of(rivalry.shots),
+            shots_in_words(rivalry.shots),
             points(paired.difference),
             f"{points(paired.low)} to {points(paired.high)}",
             f"{paired.n_seeds_ahead} of {len(paired.seed_differences)}",
@@ -132,7 +133,7 @@ def cost_table(lines: Sequence[Line]) -> Table:
 def _by_shots(lines: Sequence[Line], cell: Callable[[Line, int], str]) -> Table:
     shots = _shots(lines)
     rows = [(line.name, *(cell(line, each) for each in shots)) for line in lines]
-    return Table(header=("method", *map(shots_of, shots)), rows=tuple(rows))
+    return Table(header=("method", *map(shots_in_words, shots)), rows=tuple(rows))
 
 
 def _shots(lines: Sequence[Line]) -> list[int]:

@@ -43,7 +43,7 @@ class RunRecord:
         sweep_id: Shared by the runs that were made together.
         started_at: With a timezone.
         encoder: Fingerprint of the encoder; `model` is the name a person knows it by.
-        shots: Labelled images a class; 0 for a method that uses none.
+        shots: Labelled images a class; 0 for a method that uses none, `ALL_SHOTS` for every image.
         seed: None for a method without randomness.
         settings_fingerprint: Of the settings asked for, grid included, not of what was selected.
         tried: Every candidate; None when nothing was to be chosen.

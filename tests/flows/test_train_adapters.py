@@ -3,10 +3,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from prefect.exceptions import ParameterTypeError
 
 from clip_adapter.datasets import NotEnoughImagesError
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import query
+from clip_adapter.shots import ALL_SHOTS
 from flows.train_adapters import Trained, train_adapters
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -40,6 +42,24 @@ def test_too_many_shots_record_nothing(photos: Path, root: Path, tiny_model: str
     with pytest.raises(NotEnoughImagesError, match="has too few images for 40 shots"):
         train(photos, tiny_model, root, shots=[1, 40])
     assert not (root / "runs").exists()
+
+
+def test_all_shots_train_on_every_training_image(photos: Path, root: Path, tiny_model: str) -> None:
+    train(photos, tiny_model, root, shots=["all", 1], methods=["clip-adapter"])
+    (row,) = query(
+        root,
+        "SELECT DISTINCT n_train, epochs, (SELECT count(*) FROM images WHERE split = 'train') AS n "
+        f"FROM runs WHERE shots = {ALL_SHOTS}",
+    ).to_pylist()
+    assert row["n_train"] == row["n"] > 30
+
+
+def test_a_number_of_shots_is_checked_before_any_work(
+    photos: Path, root: Path, tiny_model: str
+) -> None:
+    with pytest.raises(ParameterTypeError):
+        train(photos, tiny_model, root, shots=["every"])
+    assert not root.exists()
 
 
 def test_a_misspelt_setting_is_refused_before_anything_is_read(

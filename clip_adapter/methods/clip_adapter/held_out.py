@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from clip_adapter.methods.method import Candidate
 from clip_adapter.methods.task import FewShotTask, TaskError
+from clip_adapter.shots import shots_in_words
 
 __all__ = ["MOST_ROTATIONS", "pool", "rotations"]
 
@@ -30,7 +31,7 @@ def rotations(task: FewShotTask) -> list[FewShotTask]:
     smallest = int(np.bincount(task.train_labels).min())
     if smallest < 2:
         message = (
-            f"the task of {task.shots} shots and seed {task.seed} has a class with a single "
+            f"the task of {shots_in_words(task.shots)} and seed {task.seed} has a class with a single "
             "training image, of which none can be held out: label two images of each class or "
             "more, or choose on validation, or learn the ratio"
         )

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from clip_adapter.cli.leaderboard import leaderboard_table
+from clip_adapter.shots import ALL_SHOTS
 
 
 def row(method: str, shots: int, mean: float, interval: float | None) -> dict[str, Any]:
@@ -39,3 +40,8 @@ def test_narrow_intervals_keep_their_decimal() -> None:
     text = drawn([row("gda", 1, 0.5, 0.0994), row("lp++", 1, 0.4, 0.0996)], width=80)
     assert "50.0 ±9.9" in text
     assert "40.0 ± 10" in text
+
+
+def test_all_shots_are_the_last_column() -> None:
+    heading = drawn([row("gda", ALL_SHOTS, 0.5, None), row("gda", 16, 0.4, None)], width=80)
+    assert 0 < heading.index("16 shots") < heading.index("all shots")

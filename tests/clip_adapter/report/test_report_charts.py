@@ -13,6 +13,7 @@ from clip_adapter.report.lines import Line, lines_of
 from clip_adapter.report.numbers import mean_of
 from clip_adapter.report.studies import Scale, Study, Variant
 from clip_adapter.runs import open_lens
+from clip_adapter.shots import ALL_SHOTS
 
 HOSTILE = '</text><script>alert("x")</script>\x1b & \u202e'
 
@@ -80,6 +81,15 @@ def test_hostile_names_are_words_in_a_figure(put_runs: Callable[..., None], root
 def test_a_store_of_zero_shot_alone_is_drawn(put_runs: Callable[..., None], root: Path) -> None:
     put_runs([120], seeds=[None], method="zero-shot", shots=0)
     assert "zero-shot" in words(accuracy_figure(lines(root), title="alone"))
+
+
+def test_all_shots_stand_to_the_right_of_every_number(
+    put_runs: Callable[..., None], root: Path
+) -> None:
+    for shots in (1, 16, ALL_SHOTS):
+        put_runs([100, 110], seeds=[1, 2], shots=shots)
+    shown = words(accuracy_figure(lines(root), title="t"))
+    assert [word for word in shown if word in {"1", "16", "32", "all"}] == ["1", "16", "all"]
 
 
 def test_an_interval_that_leaves_the_frame_does_not_press_the_lines_flat() -> None:

@@ -1,0 +1,33 @@
+"""Labelled images a class: a number, or all there are."""
+
+__all__ = ["ALL_SHOTS", "shots_from_words", "shots_in_words"]
+
+ALL_SHOTS = 2**31 - 1
+"""As many as there are, however few or many a class has; so it is written in the run store."""
+
+
+def shots_from_words(text: str) -> int:
+    """A number of shots as a person writes it; 0 is none.
+
+    >>> shots_from_words("16"), shots_from_words("all") == ALL_SHOTS
+    (16, True)
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if text.strip() == "all":
+        return ALL_SHOTS
+    shots = int(text)
+    if not 0 <= shots < ALL_SHOTS:
+        message = f"{shots} is no number of shots; expected 0 to {ALL_SHOTS - 1}, or all"
+        raise ValueError(message)
+    return shots
+
+
+def shots_in_words(shots: int) -> str:
+    """A number of shots as a heading says it.
+
+    >>> shots_in_words(0), shots_in_words(1), shots_in_words(16), shots_in_words(ALL_SHOTS)
+    ('none', '1 shot', '16 shots', 'all shots')
+    """
+    return {0: "none", 1: "1 shot", ALL_SHOTS: "all shots"}.get(shots, f"{shots} shots")
