@@ -52,6 +52,7 @@ def test_a_headline_that_is_measured_no_more_goes(tmp_path: Path) -> None:
     [
         "extract_over_bare_forward",
         "extract_over_plain_loop",
+        "imagenet_size_seconds",
         "load_over_npload",
         "train_grid_d1024_over_plain_loop",
         "train_grid_d512_over_plain_loop",
