@@ -17,11 +17,10 @@ def shots_from_words(text: str) -> int:
     """
     if text.strip() == "all":
         return ALL_SHOTS
-    shots = int(text)
-    if not 0 <= shots < ALL_SHOTS:
-        message = f"{shots} is no number of shots; expected 0 to {ALL_SHOTS - 1}, or all"
+    if not text.strip().isdecimal() or int(text) >= ALL_SHOTS:
+        message = f"{text!r} is no number of shots; expected 0 to {ALL_SHOTS - 1}, or all"
         raise ValueError(message)
-    return shots
+    return int(text)
 
 
 def shots_in_words(shots: int) -> str:
