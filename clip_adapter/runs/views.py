@@ -195,6 +195,18 @@ LEFT JOIN places
 ORDER BY ALL
 """
 
+_PROMOTIONS = """
+SELECT DISTINCT * FROM stored_promotions ORDER BY dataset, sequence, decided_at, promotion_id
+"""
+
+_CHAMPION = """
+SELECT * FROM promotions WHERE decision <> 'refused'
+QUALIFY row_number() OVER (
+    PARTITION BY dataset ORDER BY sequence DESC, decided_at DESC, promotion_id DESC
+) = 1
+ORDER BY dataset
+"""
+
 VIEWS = {
     "runs": _RUNS,
     "metrics": _METRICS,
@@ -209,6 +221,8 @@ VIEWS = {
     "confusion": _CONFUSION,
     "per_class": _PER_CLASS,
     "disagreements": _DISAGREEMENTS,
+    "promotions": _PROMOTIONS,
+    "champion": _CHAMPION,
 }
 """The SQL of every view by its name, in an order in which they can be made.
 
@@ -224,4 +238,7 @@ VIEWS = {
 - `per_class`: recall, precision (null where a class is never predicted) and F1 of each class; `n`
   counts its test images once a seed.
 - `disagreements`: the images on which methods differ at the same shots and seed.
+- `promotions`: every decision on a dataset's champion, with its numbers.
+- `champion`: the last of them that made one; SQL reads no classifier, so that one whose file is
+  damaged is here as well.
 """
