@@ -5,9 +5,10 @@ from pathlib import Path
 
 from clip_adapter.encoders import BUILT_IN, Precision
 from clip_adapter.images import Augmentation, ResizeMode, augmented_views
+from clip_adapter.runs import PromotionRecord
 from feature_cache import Location
 
-__all__ = ["EncodedDataset", "Encoding", "IndexedDataset", "TrainedRuns"]
+__all__ = ["EncodedDataset", "Encoding", "IndexedDataset", "Promotion", "TrainedRuns"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +139,31 @@ class TrainedRuns:
         n_trained: runs recorded now.
         n_reused: runs that were on record already, with the same fingerprint.
         seconds: spent training and evaluating.
+        retraining_fingerprint: of all its runs together, recorded now or before.
     """
 
     sweep_id: str
     n_trained: int
     n_reused: int
     seconds: float
+    retraining_fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """What was decided about the champion.
+
+    Attributes:
+        record: the decision with its numbers, as it is at rest.
+        is_new: whether it was made now; False where this very sweep was decided on before.
+    """
+
+    record: PromotionRecord
+    is_new: bool
+
+    @property
+    def summary(self) -> str:
+        """One line for a log."""
+        record = self.record
+        who = f"{record.method} at {record.shots} shots, seed {record.seed}"
+        return f"{who}: {record.decision}, {record.reason}"

@@ -18,6 +18,7 @@ from tasks.arrays import DatasetArrays
 from tasks.devices import choose_device
 from tasks.plans import FewShotChoices, PlannedRun, n_views, plan_runs
 from tasks.progress import say, track
+from tasks.provenance import digest_values
 from tasks.references import EncodedDataset, Encoding, TrainedRuns
 from tasks.results import Sweep, completed_run, failed_run
 from tasks.stored_indexes import read_index
@@ -83,6 +84,7 @@ def train_methods(
         n_trained=len(todo),
         n_reused=len(plans) - len(todo),
         seconds=time.perf_counter() - start,
+        retraining_fingerprint=digest_values(runs=sorted(plan.fingerprint for plan in plans)),
     )
 
 
