@@ -65,10 +65,11 @@ def check_can_promote(methods: Iterable[Method]) -> None:
     Raises:
         PromotionError: none of them learns from images, so that validation says nothing of them.
     """
-    names = [method.name for method in methods if not method.learns]
-    if not any(method.learns for method in methods):
+    asked = list(methods)
+    if not any(method.learns for method in asked):
+        names = ", ".join(method.name for method in asked)
         raise PromotionError(
-            f"of {', '.join(names) or 'no methods'} none learns, so that there is no challenger "
+            f"of {names or 'no methods'} none learns, so that there is no challenger "
             "to promote: train linear-probe or clip-adapter as well, or do not promote"
         )
 

@@ -36,7 +36,6 @@ def emit_regression(record: PromotionRecord) -> None:
         resource={
             "prefect.resource.id": f"clip-adapter.dataset.{record.dataset}",
             "prefect.resource.name": record.dataset,
-            "prefect.resource.role": "dataset",
         },
         payload={name: getattr(record, name) for name in _NUMBERS},
     )

@@ -77,4 +77,5 @@ def test_without_runs_on_record_nobody_challenges(monkeypatch: pytest.MonkeyPatc
 def test_a_sweep_without_a_method_that_learns_cannot_promote() -> None:
     with pytest.raises(PromotionError, match="of zero-shot none learns"):
         check_can_promote([create_method("zero-shot")])
-    check_can_promote([create_method("zero-shot"), create_method("linear-probe")])
+    names = ("zero-shot", "linear-probe")
+    check_can_promote(create_method(name) for name in names)
