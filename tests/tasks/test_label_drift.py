@@ -19,11 +19,6 @@ SIZES: dict[Any, int] = {"train": 3, "val": 4, "test": 2}
 Drift = Callable[[EncodedDataset], LabelDrift]
 
 
-@pytest.fixture(name="gallery")
-def _gallery(root: Path) -> Gallery:
-    return Gallery(root)
-
-
 @pytest.fixture(name="before")
 def _before(gallery: Gallery) -> EncodedDataset:
     return gallery.hang(sizes=SIZES)

@@ -1,6 +1,5 @@
 """Decisions at rest, and who reigns by them."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,38 +8,17 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from reigning import damage, id_of, reigning
 
-from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import (
-    DamagedChampionError,
     InvalidRecordError,
-    NoChampionError,
     PromotionRecord,
     PromotionStore,
-    RollbackError,
     query,
-    roll_back,
 )
 from feature_cache import Location, compact_folder, stored_folders
 
 Decision = Callable[..., PromotionRecord]
-
-
-def id_of(number: int) -> str:
-    return f"{number:032x}"
-
-
-def reigning(root: Path, said: list[str] | None = None) -> str | None:
-    """The promotion that reigns; what is damaged on the way is put into `said`."""
-    told = [] if said is None else said
-    found = PromotionStore(root).champion("digits", on_damage=lambda each: told.append(str(each)))
-    return found and found.record.promotion
-
-
-def damage(root: Path, record: PromotionRecord) -> None:
-    Path(str(PromotionStore(root).path_of(record))).write_bytes(b"")
 
 
 def test_what_was_decided_is_read_back(any_root: Location, decision_of: Decision) -> None:
@@ -105,17 +83,6 @@ def test_a_lost_file_is_named_as_well(root: Path, promote: Decision) -> None:
     assert "it is gone" in said[0]
 
 
-def test_whoever_was_rolled_back_from_does_not_return_by_damage(
-    root: Path, promote: Decision
-) -> None:
-    promote(1)
-    second = promote(2)
-    promote(3)
-    assert roll_back(PromotionStore(root), "digits").restores == id_of(2)
-    damage(root, second)
-    assert reigning(root, []) == id_of(1)
-
-
 def test_a_crash_before_the_row_leaves_the_old_champion(
     root: Path, promote: Decision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,95 +136,6 @@ def test_the_same_retraining_is_found_again(root: Path, promote: Decision) -> No
     assert store.decided("eurosat", "retraining-2") is None
 
 
-def test_a_roll_back_is_no_decision_on_a_retraining(root: Path, promote: Decision) -> None:
-    first = promote(1)
-    promote(2)
-    roll_back(PromotionStore(root), "digits")
-    assert PromotionStore(root).decided("digits", "retraining-1") == first
-
-
-def test_a_roll_back_lets_the_promotion_before_reign_and_removes_nothing(
-    root: Path, promote: Decision
-) -> None:
-    promote(1)
-    promote(2)
-    promote(3, decision="refused")
-    record = roll_back(PromotionStore(root), "digits")
-    assert (record.sequence, record.decision, record.champion_before) == (
-        4,
-        "rolled back",
-        id_of(2),
-    )
-    assert reigning(root) == id_of(1)
-    assert len(PromotionStore(root).history("digits")) == 4
-
-
-def test_two_roll_backs_go_back_two_promotions(root: Path, promote: Decision) -> None:
-    for number in (1, 2, 3):
-        promote(number)
-    store = PromotionStore(root)
-    roll_back(store, "digits")
-    roll_back(store, "digits")
-    assert reigning(root) == id_of(1)
-
-
-def test_a_roll_back_can_name_any_promotion(root: Path, promote: Decision) -> None:
-    promote(1)
-    promote(2)
-    promote(3)
-    store = PromotionStore(root)
-    roll_back(store, "digits", to=id_of(1))
-    assert reigning(root) == id_of(1)
-    roll_back(store, "digits", to=id_of(3))
-    assert reigning(root) == id_of(3)
-
-
-def test_from_the_first_champion_there_is_no_way_back(root: Path, promote: Decision) -> None:
-    promote(1)
-    with pytest.raises(RollbackError, match="the first champion of 'digits'"):
-        roll_back(PromotionStore(root), "digits")
-
-
-def test_a_roll_back_to_who_reigns_is_refused(root: Path, promote: Decision) -> None:
-    promote(1)
-    with pytest.raises(RollbackError, match="reigns already"):
-        roll_back(PromotionStore(root), "digits", to=id_of(1))
-
-
-@pytest.mark.parametrize("name", ["f", f"{2:032x}", "0000"])
-def test_a_roll_back_to_nowhere_is_refused(root: Path, promote: Decision, name: str) -> None:
-    """An unknown id, that of a refused challenger, and the beginning of two."""
-    promote(1)
-    promote(2, decision="refused")
-    promote(3)
-    with pytest.raises(UnknownNameError, match="unknown promotion"):
-        roll_back(PromotionStore(root), "digits", to=name)
-
-
-def test_a_roll_back_to_a_damaged_classifier_is_refused(root: Path, promote: Decision) -> None:
-    damage(root, promote(1))
-    promote(2)
-    with pytest.raises(DamagedChampionError):
-        roll_back(PromotionStore(root), "digits")
-    assert len(PromotionStore(root).history("digits")) == 2
-
-
-def test_a_misspelt_dataset_suggests_the_nearest(root: Path, promote: Decision) -> None:
-    promote(1)
-    with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
-        roll_back(PromotionStore(root), "digit")
-
-
-def test_a_dataset_that_nothing_was_promoted_on_has_no_champion(
-    root: Path, promote: Decision
-) -> None:
-    promote(1, decision="refused")
-    (root / "datasets" / "eurosat").mkdir(parents=True)
-    for dataset in ("digits", "eurosat"):
-        with pytest.raises(NoChampionError, match=f"'{dataset}' has no champion"):
-            roll_back(PromotionStore(root), dataset)
-
-
 def test_the_views_show_decisions_in_order_and_the_last_champion(
     root: Path, promote: Decision
 ) -> None:
@@ -293,56 +171,3 @@ def test_decisions_that_two_files_hold_count_once(root: Path, promote: Decision)
     PromotionStore(root).append(record)
     assert PromotionStore(root).history("digits") == [record, second]
     assert query(root, "SELECT count(*) AS n FROM promotions").to_pylist() == [{"n": 2}]
-
-
-ACTIONS = st.lists(
-    st.tuples(st.sampled_from(["promote", "refuse", "damage", "roll back"]), st.integers(0, 9)),
-    max_size=8,
-)
-
-
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(actions=ACTIONS)
-def test_the_champions_file_always_verifies(
-    tmp_path_factory: pytest.TempPathFactory,
-    decision_of: Decision,
-    actions: list[tuple[str, int]],
-) -> None:
-    """Whatever happens to the store, who reigns has every byte, or nobody does."""
-    root = tmp_path_factory.mktemp("store")
-    store = PromotionStore(root)
-    for action, number in actions:
-        history = store.history("digits")
-        if action == "roll back":
-            _try_to_roll_back(store)
-        elif action == "damage" and (root / "champions").exists():
-            files = sorted((root / "champions" / "digits").iterdir())
-            files[number % len(files)].write_bytes(b"damaged")
-        elif action in {"promote", "refuse"}:
-            promotes = action == "promote"
-            found = store.champion("digits", on_damage=lambda _: None)
-            record = decision_of(
-                len(history) + 1,
-                decision="promoted" if promotes else "refused",
-                champion_before=found and found.record.promotion,
-            )
-            store.append(record, content=_content(record) if promotes else None)
-        _check(store)
-
-
-def _try_to_roll_back(store: PromotionStore) -> None:
-    try:
-        roll_back(store, "digits")
-    except (RollbackError, NoChampionError, UnknownNameError, DamagedChampionError):
-        return
-
-
-def _check(store: PromotionStore) -> None:
-    found = store.champion("digits", on_damage=lambda _: None)
-    if found is not None:
-        assert hashlib.sha256(found.content).hexdigest() == found.record.classifier_sha256
-        assert found.content != b"damaged"
-
-
-def _content(record: PromotionRecord) -> bytes:
-    return f"classifier {record.sequence}".encode()
