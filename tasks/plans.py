@@ -7,9 +7,9 @@ from pathlib import Path
 from clip_adapter.datasets import (
     DatasetError,
     DatasetIndex,
+    FewShotSampler,
     FewShotSplit,
     read_few_shot_indices,
-    sample_few_shot,
 )
 from clip_adapter.methods import Method
 from tasks.provenance import digest_code, digest_settings, digest_values
@@ -70,18 +70,19 @@ class FewShotChoices:
             SplitFileError: a published choice is not there, or not of this dataset.
             DatasetError: if there is nothing to test on.
         """
+        sampler = FewShotSampler(index)
         found = [
-            self._split(index, shots=shots, seed=seed)
+            self._split(sampler, shots=shots, seed=seed)
             for shots in sorted(set(self.shots))
             for seed in sorted(set(self.seeds))
         ]
         _check_every_class_is_tested(index)
         return found
 
-    def _split(self, index: DatasetIndex, *, shots: int, seed: int) -> FewShotSplit:
+    def _split(self, sampler: FewShotSampler, *, shots: int, seed: int) -> FewShotSplit:
         if self.indices is None:
-            return sample_few_shot(index, shots=shots, seed=seed)
-        return read_few_shot_indices(self.indices, index, shots=shots, seed=seed)
+            return sampler.sample(shots=shots, seed=seed)
+        return read_few_shot_indices(self.indices, sampler.index, shots=shots, seed=seed)
 
 
 def training_rows(dataset: IndexedDataset, choices: FewShotChoices) -> list[int]:
