@@ -50,8 +50,8 @@ def decide_promotion(
     """Decide once on a sweep whose runs are on record; a second time the decision is looked up.
 
     The challenger is fitted again, judged against the champion on images that neither learned
-    from, and the decision put on record with its numbers, be it what it may. A decision whose
-    promoted classifier was damaged since is made anew.
+    from, and the decision put on record with its numbers, be it what it may. A decision that hangs
+    on a champion whose file was damaged since is made anew.
 
     Args:
         encoded: the dataset that was trained on.
@@ -113,16 +113,31 @@ class _Decision:
 
 
 def _decided(store: PromotionStore, dataset: str, retraining: str) -> PromotionRecord | None:
-    """The decision that stands; one whose champion should reign and is damaged does not."""
     record = store.decided(dataset, retraining)
-    reigning = last_champion(store.history(dataset))
-    if record and reigning and reigning.promotion == record.promotion_id:
-        try:
-            store.read(record)
-        except DamagedChampionError as error:
-            say(str(error))
-            return None
-    return record
+    return record if record is not None and _stands(record, store) else None
+
+
+def _stands(record: PromotionRecord, store: PromotionStore) -> bool:
+    """Not one that hangs on a champion whose file is damaged since.
+
+    Whoever was rolled back from, or succeeded by another, is not promoted anew for that.
+    """
+    reigning = last_champion(store.history(record.dataset))
+    if reigning is None or _verifies(store, reigning):
+        return True
+    if record.decision == "promoted":
+        return record.promotion_id != reigning.promotion
+    valid = store.champion(record.dataset, on_damage=lambda _: None)
+    return record.champion_before == (valid.record.promotion if valid else None)
+
+
+def _verifies(store: PromotionStore, record: PromotionRecord) -> bool:
+    try:
+        store.read(record)
+    except DamagedChampionError as error:
+        say(str(error))
+        return False
+    return True
 
 
 def _decide(case: _Case, *, encoding: Encoding | None, device: str) -> _Decision:

@@ -87,6 +87,6 @@ class DamagedChampionError(ClipAdapterError, ValueError):
         """Name the file, what is wrong with it and what makes it again."""
         return (
             f"the classifier of promotion {self.promotion[:8]}, {self.path}, cannot be used: "
-            f"{self.reason}. The champion before it reigns; the next training with --promote "
-            "makes it again, or put the file back from a copy"
+            f"{self.reason}. The champion before it reigns: put the file back from a copy, or train "
+            "with --promote, which challenges that one"
         )

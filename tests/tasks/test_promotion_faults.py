@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from galleries import CLASSES, GOOD, OTHER_ENCODER, Gallery
+from galleries import CLASSES, GOOD, OTHER_ENCODER, WORTHLESS, Gallery
 
-from clip_adapter.runs import Champion, PromotionStore, query
+from clip_adapter.runs import Champion, PromotionStore, query, roll_back
 from feature_cache import write_table
 from tasks.challengers import PromotionError, fit_challenger
 
@@ -47,6 +47,42 @@ def test_a_damaged_champion_is_made_again(
     assert (again.record.decision, again.is_new) == ("promoted", True)
     assert again.record.classifier_sha256 == first.classifier_sha256
     assert "cannot be used" in capsys.readouterr().err
+
+
+def test_a_refusal_by_a_champion_that_is_damaged_since_is_decided_anew_once(
+    gallery: Gallery, root: Path
+) -> None:
+    encoded = gallery.hang()
+    champion = gallery.retrain(encoded, GOOD).record
+    wider = GOOD | {"seeds": (1, 2, 3)}
+    assert gallery.retrain(encoded, wider).record.decision == "refused"
+    Path(str(PromotionStore(root).path_of(champion))).write_bytes(b"")
+    anew = gallery.retrain(encoded, wider)
+    assert (anew.record.decision, anew.record.champion_before) == ("promoted", None)
+    assert not gallery.retrain(encoded, wider).is_new
+
+
+def test_a_refusal_that_would_be_the_same_without_the_champion_is_made_once(
+    gallery: Gallery, root: Path
+) -> None:
+    encoded = gallery.hang()
+    champion = gallery.retrain(encoded, GOOD).record
+    gallery.retrain(encoded, WORTHLESS)
+    Path(str(PromotionStore(root).path_of(champion))).unlink()
+    assert gallery.retrain(encoded, WORTHLESS).is_new
+    assert not gallery.retrain(encoded, WORTHLESS).is_new
+
+
+def test_damage_to_the_one_restored_does_not_promote_the_one_rolled_back_from(
+    gallery: Gallery, root: Path, reigning: Reigning
+) -> None:
+    first = gallery.retrain(gallery.hang(), GOOD | {"shots": (1,)}).record
+    wider = gallery.hang((*CLASSES, "owl"))
+    assert gallery.retrain(wider, GOOD).record.decision == "promoted"
+    roll_back(PromotionStore(root), "gallery")
+    Path(str(PromotionStore(root).path_of(first))).unlink()
+    assert not gallery.retrain(wider, GOOD).is_new
+    assert reigning() is None
 
 
 def test_who_decides_on_the_same_sweep_meanwhile_is_not_contradicted(
