@@ -5,13 +5,19 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench lint format clean
+.PHONY: help demo up down test test-slow bench lint format clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(INSTALLED) ## encode real images, train adapters, show the leaderboard
 	@$(BIN)/clip-adapter demo
+
+up: $(INSTALLED) ## bring Prefect's server, a worker and all deployments up, in the background
+	@$(BIN)/clip-adapter up
+
+down: ## end what `make up` started, and nothing else
+	@test ! -x $(BIN)/clip-adapter || $(BIN)/clip-adapter down
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest

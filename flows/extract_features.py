@@ -1,8 +1,9 @@
 """Encode a dataset once; a second run finds everything there."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from clip_adapter.encoders import Precision
@@ -12,6 +13,7 @@ from tasks.devices import choose_device
 from tasks.encode_dataset import encode_dataset
 from tasks.imported_features import check_encoding
 from tasks.index_dataset import index_dataset
+from tasks.late_runs import skip_if_late
 from tasks.references import EncodedDataset, Encoding
 
 __all__ = ["extract_features"]
@@ -32,7 +34,7 @@ def extract_features(
     augmentation: Augmentation = "tip-adapter",
     processes: Annotated[int, Field(ge=0, le=1024)] = 0,
     max_bad_fraction: float = 0.05,
-) -> EncodedDataset:
+) -> EncodedDataset | State[Any]:
     """Index a dataset and encode the images and prompts the cache lacks.
 
     Args:
@@ -50,6 +52,8 @@ def extract_features(
         processes: load images in so many processes; 0 for threads.
         max_bad_fraction: fail if more of the files than this are unreadable.
     """
+    if skipped := skip_if_late():
+        return skipped
     encoding = Encoding(
         model=model,
         device=choose_device(device),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
 
 from clip_adapter.encoders import Precision
 from clip_adapter.images import Augmentation, ResizeMode
@@ -11,6 +12,7 @@ from clip_adapter.methods import create_method
 from clip_adapter.settings import Settings
 from tasks.devices import choose_device
 from tasks.encode_dataset import encode_dataset
+from tasks.late_runs import skip_if_late
 from tasks.parameters import Seed, Shots
 from tasks.places import index_for_training
 from tasks.plans import FewShotChoices, training_rows, with_views
@@ -50,7 +52,8 @@ def train_adapters(
     resize: ResizeMode | None = None,
     max_bad_fraction: float = 0.05,
     retrain: bool = False,
-) -> Trained:
+    promote: bool = False,  # noqa: ARG001
+) -> Trained | State[Any]:
     """Train every method at every shot and seed; what is on record is not trained again.
 
     Args:
@@ -73,7 +76,10 @@ def train_adapters(
         resize: shortest (CLIP), squash (CoOp) or longest; else as the model was trained.
         max_bad_fraction: fail if more of the files than this are unreadable.
         retrain: train again what is on record.
+        promote: compare the best classifier with the dataset's champion, and promote or refuse it.
     """
+    if skipped := skip_if_late():
+        return skipped
     asked = [
         create_method(each, (settings or {}).get(each)) for each in {*methods, *(settings or {})}
     ]

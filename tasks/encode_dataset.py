@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -13,8 +14,10 @@ from feature_cache import FeatureStore, compact_folder, stored_folders
 from tasks.damage import set_aside_and_say
 from tasks.feature_writer import FeatureWriter
 from tasks.imported_features import imported_features
+from tasks.machine import turn_to_encode
 from tasks.progress import track
 from tasks.references import EncodedDataset, Encoding, IndexedDataset
+from tasks.retries import PAUSES_SECONDS, RETRIES, when_transient
 from tasks.stored_indexes import read_index
 
 __all__ = ["encode_dataset", "encode_with", "prompts_of"]
@@ -23,7 +26,15 @@ FILES_WORTH_MERGING = 16
 """Fewer small files than this cost a reader nothing that anybody would notice."""
 
 
-@task(name="encode-dataset", cache_policy=NO_CACHE, result_serializer="json")
+@task(
+    name="encode-dataset",
+    cache_policy=NO_CACHE,
+    result_serializer="json",
+    # Images and features may lie in network folders or object stores; what was encoded is kept.
+    retries=RETRIES,
+    retry_delay_seconds=PAUSES_SECONDS,
+    retry_condition_fn=when_transient,
+)
 def encode_dataset(
     dataset: IndexedDataset, encoding: Encoding, *, view_rows: Sequence[int] | None = None
 ) -> EncodedDataset:
@@ -62,21 +73,24 @@ def encode_with(
     view_rows: Sequence[int] | None = None,
 ) -> EncodedDataset:
     """The same with an encoder that is loaded already, as `encoding` says."""
-    store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=set_aside_and_say)
-    store.description()  # says what is damaged; writing would only put it right in silence
-    about = {"model": encoding.model_name, "logit_scale": repr(encoder.logit_scale)}
-    store.describe({**encoder.identity.fields(), **about})
+    store = _described_store(encoder, dataset, encoding)
     index = read_index(dataset)
     paths = dict(zip(index.image_sha256, index.paths, strict=True))
     wanted_views = _wanted_views(index, encoding, view_rows)
+    prompts = prompts_of(dataset)
     missing = _missing(store, wanted_views)
-    wanted = [WantedViews(paths[digest], digest, lacking) for digest, lacking in missing.items()]
-    n_missing = sum(len(each.views) for each in wanted)
-    start = time.perf_counter()
-    if wanted:
-        _encode_images(encoder, store, dataset, wanted, processes=encoding.processes)
-    seconds = time.perf_counter() - start if wanted else 0.0
-    n_prompts = _encode_prompts(encoder, store, prompts_of(dataset))
+    has_work = missing or store.missing_prompts(prompts)
+    what = f"{dataset.name} with {encoding.model_name}"
+    with turn_to_encode(what) if has_work else nullcontext():
+        # Asked again: whoever had the turn before may have encoded the same images.
+        missing = missing and _missing(store, wanted_views)
+        wanted = [WantedViews(paths[each], each, lacking) for each, lacking in missing.items()]
+        n_missing = sum(len(each.views) for each in wanted)
+        start = time.perf_counter()
+        if wanted:
+            _encode_images(encoder, store, dataset, wanted, processes=encoding.processes)
+        seconds = time.perf_counter() - start if wanted else 0.0
+        n_prompts = _encode_prompts(encoder, store, prompts)
     _merge_small_files(store)
     return EncodedDataset(
         dataset=dataset,
@@ -90,6 +104,14 @@ def encode_with(
         seconds=seconds,
         augmented_views=tuple(encoding.view_numbers[1:]),
     )
+
+
+def _described_store(encoder: Encoder, dataset: IndexedDataset, encoding: Encoding) -> FeatureStore:
+    store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=set_aside_and_say)
+    store.description()  # says what is damaged; writing would only put it right in silence
+    about = {"model": encoding.model_name, "logit_scale": repr(encoder.logit_scale)}
+    store.describe({**encoder.identity.fields(), **about})
+    return store
 
 
 def _wanted_views(

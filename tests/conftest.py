@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # the scene is set before anything of the project is imported
     from feature_cache import Location, ObjectPath
 
 ENVIRONMENT = {
+    # Tests of stores that several write to at once mean just that.
+    "CLIP_ADAPTER_ENCODERS": "64",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -27,6 +29,8 @@ ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
 S3_ENVIRONMENT = {
+    # Tests of stores that several write to at once mean just that.
+    "CLIP_ADAPTER_ENCODERS": "64",
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "hunter2",
     "AWS_DEFAULT_REGION": "us-east-1",

@@ -9,7 +9,17 @@ import typer
 from rich.console import Console
 
 import clip_adapter
-from clip_adapter.cli import cache, compare, datasets, methods, pipeline, report, reproduce, sql
+from clip_adapter.cli import (
+    cache,
+    compare,
+    datasets,
+    methods,
+    pipeline,
+    report,
+    reproduce,
+    service,
+    sql,
+)
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.printable import printable
 from feature_cache import FeatureCacheError
@@ -33,6 +43,9 @@ app.command()(report.report)
 app.add_typer(cache.app, name="cache")
 app.command()(datasets.datasets)
 app.command()(methods.methods)
+app.command()(service.up)
+app.command()(service.down)
+app.command()(service.status)
 
 
 def _print_version(asked: bool) -> None:
