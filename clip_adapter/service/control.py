@@ -14,8 +14,7 @@ from pathlib import Path
 from clip_adapter.held import HeldFile
 from clip_adapter.service.environment import write_shell_file
 from clip_adapter.service.errors import ServiceError
-from clip_adapter.service.folder import Note, ServiceFolder
-from clip_adapter.service.supervisor import HELD_BY_ANOTHER
+from clip_adapter.service.folder import HELD_BY_ANOTHER, Note, ServiceFolder
 
 __all__ = ["State", "bring_up", "state_of", "take_down"]
 

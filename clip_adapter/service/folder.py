@@ -4,7 +4,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Note", "ServiceFolder"]
+__all__ = ["HELD_BY_ANOTHER", "Note", "ServiceFolder"]
+
+HELD_BY_ANOTHER = 3
+"""The exit code of a supervisor that finds another holding the folder."""
 
 
 @dataclass(frozen=True)

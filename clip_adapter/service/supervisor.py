@@ -18,12 +18,10 @@ from types import FrameType
 from clip_adapter.held import HeldFile
 from clip_adapter.service.children import Child, Starter
 from clip_adapter.service.errors import ServiceError
-from clip_adapter.service.folder import Note, ServiceFolder
+from clip_adapter.service.folder import HELD_BY_ANOTHER, Note, ServiceFolder
 
-__all__ = ["HELD_BY_ANOTHER", "main"]
+__all__ = ["main"]
 
-HELD_BY_ANOTHER = 3
-"""How it ends when another supervisor holds the folder."""
 POLL_SECONDS = 0.2
 START_SECONDS = 180.0
 STEP_SECONDS = 600.0

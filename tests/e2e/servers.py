@@ -152,6 +152,8 @@ class Prefect:
                     os.kill(pid, number)
             with suppress(AssertionError):
                 wait_until(lambda: not self._reap(), seconds)
+        for process in self._started.values():
+            process.wait(10)
         for log in sorted(self.folder.glob("*.log")):
             sys.stdout.write(f"--- {log.name}\n{log.read_text(errors='replace')[-8000:]}\n")
 

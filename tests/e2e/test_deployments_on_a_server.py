@@ -85,7 +85,6 @@ def test_training_is_scheduled_where_the_data_are_there(deployed: dict[str, Any]
     [
         ("train-adapters/digits", {"shots": "four"}),
         ("train-adapters/digits", {"shots": [0]}),
-        ("train-adapters/digits", {"shotz": [1]}),
         ("extract-features/digits", {"precision": "fp8"}),
         ("maintain-stores/weekly", {"deep": "perhaps"}),
         ("reproduce-paper/branch", {"study": "brunch"}),
@@ -98,6 +97,13 @@ def test_a_wrong_parameter_is_refused_when_a_run_is_asked_for(
     answer = server.api.post(f"/deployments/{deployed[name]['id']}/create_flow_run", json=body)
     assert answer.status_code in (409, 422), answer.text
     assert next(iter(parameters)) in answer.text
+
+
+def test_a_misspelt_parameter_is_refused_by_the_command(server: Prefect) -> None:
+    """The server takes it, and the run would fail before it does anything."""
+    with pytest.raises(AssertionError, match="shotz"):
+        server.run("prefect", "deployment", "run", "train-adapters/digits", "--param", "shotz=1")
+    assert not [r for r in server.runs_of("train-adapters/digits") if not r["auto_scheduled"]]
 
 
 def test_deploying_again_adds_no_schedule_and_wakes_nobody(server: Prefect) -> None:
