@@ -107,6 +107,10 @@ class Prefect:
         except httpx.HTTPError:
             return False
 
+    def is_started(self, name: str) -> bool:
+        """Whether something was started under a name, and not ended."""
+        return name in self._started
+
     def signal(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to what was started under a name, and wait until it has ended."""
         process = self._started.pop(name)
@@ -165,8 +169,13 @@ class Prefect:
     # --- the API
 
     def call(self, method: str, path: str, body: Json | None = None) -> Any:
-        """What the server answers."""
+        """What the server answers; where it is busy for a moment it is asked again, as Prefect does."""
         answer = self.api.request(method, path, json=body)
+        for _ in range(5):
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(2)
+            answer = self.api.request(method, path, json=body)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
