@@ -33,18 +33,20 @@ def sleep():
 
 
 def put_automations(prefect: Prefect, **within: int) -> None:
-    """The declared ones, with shorter patience."""
+    """The declared ones under other names, so that nobody puts them right, with shorter patience."""
     for each in declared_automations():
         key = each["name"].removeprefix("clip-adapter-").replace("-", "_")
         trigger = each["trigger"] | {"within": within.get(key, each["trigger"]["within"])}
-        prefect.call("POST", "/automations/", each | {"trigger": trigger})
+        ours = each | {"name": f"test-{key}", "trigger": trigger}
+        prefect.call("POST", "/automations/", ours)
 
 
-def deploy_script(prefect: Prefect, script: Path, flow: str, *options: str) -> str:
-    entrypoint = f"{script}:{flow}"
-    command = ("prefect", "--no-prompt", "deploy", entrypoint, "--name", "test", "--pool", "local")
-    prefect.run(*command, *options)
-    return f"{flow}/test"
+def deploy_script(prefect: Prefect, script: Path, name: str, *options: str) -> str:
+    """Deploy the one flow of a script, which is called as the script is."""
+    command = ("prefect", "--no-prompt", "deploy", f"{script}:{script.stem}", "--name", name)
+    pool = ("--pool", "local", "--job-variable", "stream_output=false")
+    prefect.run(*command, *pool, *options)
+    return f"{script.stem}/{name}"
 
 
 @pytest.fixture(name="server")
@@ -58,23 +60,24 @@ def test_a_regression_pauses_the_deployment_that_trained(server: Prefect, tmp_pa
     server.start_worker()
     (tmp_path / "regress.py").write_text(REGRESSING)
     script = tmp_path / "regress.py"
-    name = deploy_script(server, script, "regress", "--cron", "0 2 * * *", "--timezone", "UTC")
-    other = deploy_script(server, script, "regress", "--name", "other", "--cron", "0 3 * * *")
+    name = deploy_script(server, script, "spoiled", "--cron", "0 2 * * *", "--timezone", "UTC")
+    other = deploy_script(server, script, "sound", "--cron", "0 3 * * *", "--timezone", "UTC")
     assert not server.deployment(name)["paused"]
     server.wait_for(server.run_deployment(name), "Completed")
     wait_until(lambda: server.deployment(name)["paused"], 60)
     assert [r["state_name"] for r in server.runs_of(name)] == ["Completed"]  # none is scheduled
-    assert not server.deployment(other.replace("test", "other"))["paused"]
+    assert not server.deployment(other)["paused"]
 
 
 def test_a_run_that_falls_silent_is_called_crashed(server: Prefect, tmp_path: Path) -> None:
     put_automations(server, crash_silent_runs=40)
     server.start_worker()
     (tmp_path / "sleep.py").write_text(SLEEPING)
-    name = deploy_script(server, tmp_path / "sleep.py", "sleep")
+    name = deploy_script(server, tmp_path / "sleep.py", "test")
     silent, alive = server.run_deployment(name), server.run_deployment(name)
     for run in (silent, alive):
         server.wait_for(run, "Running")
+    wait_until(lambda: server.logs(silent) and server.logs(alive), 60)
     server.signal("worker", signal.SIGKILL)
     server.kill_run(silent)
     crashed = server.wait_for(silent, "Crashed", seconds=180)
@@ -88,7 +91,7 @@ def test_a_run_that_nobody_starts_any_more_is_called_crashed(
     put_automations(server, crash_stuck_runs=10)
     (tmp_path / "sleep.py").write_text(SLEEPING)
     server.run("python", "-m", "tasks.server_objects", "local")
-    name = deploy_script(server, tmp_path / "sleep.py", "sleep")
+    name = deploy_script(server, tmp_path / "sleep.py", "test")
     run = server.run_deployment(name)
     pending: dict[str, Any] = {"state": {"type": "PENDING", "name": "Pending"}}
     server.call("POST", f"/flow_runs/{run}/set_state", pending)
