@@ -44,7 +44,7 @@ def put_automations(prefect: Prefect, **within: int) -> None:
 def deploy_script(prefect: Prefect, script: Path, name: str, *options: str) -> str:
     """Deploy the one flow of a script, which is called as the script is."""
     command = ("prefect", "--no-prompt", "deploy", f"{script}:{script.stem}", "--name", name)
-    pool = ("--pool", "local", "--job-variable", "stream_output=false")
+    pool = ("--pool", "local", "--job-variable", '{"stream_output": false}')
     prefect.run(*command, *pool, *options)
     return f"{script.stem}/{name}"
 
