@@ -106,6 +106,7 @@ def test_a_misspelt_parameter_is_refused_by_the_command(server: Prefect) -> None
     assert not [r for r in server.runs_of("train-adapters/digits") if not r["auto_scheduled"]]
 
 
+@pytest.mark.xfail(reason="`prefect deploy` resumes a paused deployment: ADR 24", strict=True)
 def test_deploying_again_adds_no_schedule_and_wakes_nobody(server: Prefect) -> None:
     id_ = server.deployment("train-adapters/digits")["id"]
     server.call("POST", f"/deployments/{id_}/pause_deployment")
