@@ -40,5 +40,5 @@ $(INSTALLED): pyproject.toml
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
 	@echo "Installing into .venv; the first time takes some minutes and several gigabytes (torch)."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pipeline,glyphs,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pipeline,dask,glyphs,dev]'
 	@touch $@

@@ -20,6 +20,10 @@ class Settings(BaseSettings):
             in an object store for the features, indexes and runs.
         data: `CLIP_ADAPTER_DATA`, the folder of dataset folders in CoOp's layout; `images` below
             the root when it is not set.
+        dask: `CLIP_ADAPTER_DASK`, the address of a Dask scheduler that tasks are handed to, or
+            `local:N` for N processes of this machine; threads of one process when it is not set.
+        reports_url: `CLIP_ADAPTER_REPORTS_URL`, the address under which a web server shows the
+            folder `reports` of the root; links to reports begin with it.
     """
 
     model_config = SettingsConfigDict(
@@ -28,6 +32,8 @@ class Settings(BaseSettings):
 
     root: str = DEFAULT_ROOT
     data: Path | None = None
+    dask: str | None = None
+    reports_url: str | None = None
 
     @classmethod
     def of(cls, *, root: Path | str | None = None, data: Path | str | None = None) -> "Settings":

@@ -1,22 +1,25 @@
 """The main job: features from the cache, few-shot methods on top, results on record."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
+from pydantic import Field
 
 from clip_adapter.encoders import Precision
 from clip_adapter.images import Augmentation, ResizeMode
 from clip_adapter.methods import create_method
 from clip_adapter.settings import Settings
 from tasks.devices import choose_device
-from tasks.encode_dataset import encode_dataset
+from tasks.encode_in_parts import encode_in_parts
 from tasks.parameters import Seed, Shots
 from tasks.places import index_for_training
 from tasks.plans import FewShotChoices, training_rows, with_views
 from tasks.publish_leaderboard import publish_leaderboard
+from tasks.publish_summary import publish_summary
 from tasks.references import EncodedDataset, Encoding, TrainedRuns
-from tasks.train_methods import train_methods
+from tasks.runners import choose_parts, choose_task_runner
+from tasks.train_in_parts import train_in_parts
 
 __all__ = ["Trained", "train_adapters"]
 
@@ -29,7 +32,7 @@ class Trained:
     runs: TrainedRuns
 
 
-@flow(name="train-adapters", result_serializer="json")
+@flow(name="train-adapters", result_serializer="json", task_runner=choose_task_runner())
 def train_adapters(
     dataset: str = "digits",
     model: str | None = None,
@@ -50,6 +53,7 @@ def train_adapters(
     resize: ResizeMode | None = None,
     max_bad_fraction: float = 0.05,
     retrain: bool = False,
+    parts: Annotated[int, Field(ge=1, le=4096)] | None = None,
 ) -> Trained:
     """Train every method at every shot and seed; what is on record is not trained again.
 
@@ -73,6 +77,8 @@ def train_adapters(
         resize: shortest (CLIP), squash (CoOp) or longest; else as the model was trained.
         max_bad_fraction: fail if more of the files than this are unreadable.
         retrain: train again what is on record.
+        parts: split extraction and training into about so many tasks, for a Dask cluster one to
+            four a worker; with CLIP_ADAPTER_DASK=local:N it is N, else a single one.
     """
     asked = [
         create_method(each, (settings or {}).get(each)) for each in {*methods, *(settings or {})}
@@ -92,10 +98,13 @@ def train_adapters(
     )
     choices = FewShotChoices(shots=shots, seeds=seeds, indices=Settings.folder(few_shot_indices))
     rows = training_rows(indexed, choices)
-    encoded = encode_dataset(indexed, with_views(encoding, asked), view_rows=rows)
+    parts = choose_parts(parts)
+    viewed = with_views(encoding, asked)
+    encoded = encode_in_parts(indexed, viewed, view_rows=rows, parts=parts)
     get_run_logger().info(encoded.summary)
-    runs = train_methods(
+    runs = train_in_parts(
         encoded,
+        parts=parts,
         methods=methods,
         shots=shots,
         seeds=seeds,
@@ -110,4 +119,5 @@ def train_adapters(
         f"{runs.n_trained} runs trained in {runs.seconds:.1f} s, {runs.n_reused} on record already"
     )
     publish_leaderboard(root=encoded.dataset.root, dataset=encoded.dataset.name)
+    publish_summary(encoded, runs, device=device)
     return Trained(encoded=encoded, runs=runs)

@@ -1,13 +1,25 @@
 """The small values that travel between tasks instead of arrays."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from clip_adapter.encoders import BUILT_IN, Precision
 from clip_adapter.images import Augmentation, ResizeMode, augmented_views
 from feature_cache import Location
 
-__all__ = ["EncodedDataset", "Encoding", "IndexedDataset", "TrainedRuns"]
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+__all__ = [
+    "EncodedDataset",
+    "EncodedPart",
+    "Encoding",
+    "IndexedDataset",
+    "Part",
+    "TrainedRuns",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +93,43 @@ class Encoding:
     def view_numbers(self) -> list[int]:
         """The views of every image: the evaluation view, then the augmented ones."""
         return [0, *augmented_views(self.views, self.augmentation)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of several parts of nearly equal size.
+
+    Attributes:
+        number: counted from 0.
+        of: how many there are.
+    """
+
+    number: int
+    of: int
+
+    def take(self, things: Mapping[_Key, _Value]) -> dict[_Key, _Value]:
+        """Those of the things that lie in this part, in their order.
+
+        >>> [Part(number=number, of=2).take({"a": 1, "b": 2, "c": 3}) for number in (0, 1)]
+        [{'a': 1}, {'b': 2, 'c': 3}]
+        """
+        low, high = (len(things) * place // self.of for place in (self.number, self.number + 1))
+        return dict(list(things.items())[low:high])
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPart:
+    """What encoding some images came to.
+
+    Attributes:
+        n_encoded: views of distinct images that were encoded now.
+        n_reused: views of distinct images whose feature was there already.
+        seconds: spent encoding, decoding included.
+    """
+
+    n_encoded: int
+    n_reused: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,8 +52,10 @@ def set_the_scene() -> str:
     """Before Prefect or torch is imported, which read it then; returns the home of this session."""
     home = tempfile.mkdtemp(prefix="clip-adapter-tests-")
     os.environ.update(ENVIRONMENT, PREFECT_HOME=home)
-    for name in ("CLIP_ADAPTER_ROOT", "CLIP_ADAPTER_DATA", "PREFECT_API_URL"):
-        os.environ.pop(name, None)
+    for name in [*os.environ]:
+        if name.startswith("CLIP_ADAPTER_") and name != "CLIP_ADAPTER_TEST_DATA":
+            del os.environ[name]
+    os.environ.pop("PREFECT_API_URL", None)
     return home
 
 

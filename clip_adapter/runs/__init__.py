@@ -12,6 +12,9 @@ from clip_adapter.runs.errors import IncomparableRunsError as IncomparableRunsEr
 from clip_adapter.runs.errors import InvalidRecordError as InvalidRecordError
 from clip_adapter.runs.errors import MissingRootError as MissingRootError
 from clip_adapter.runs.errors import QueryError as QueryError
+from clip_adapter.runs.extractions import ExtractionRecord as ExtractionRecord
+from clip_adapter.runs.extractions import encoding_rate as encoding_rate
+from clip_adapter.runs.extractions import record_extraction as record_extraction
 from clip_adapter.runs.lens import Lens as Lens
 from clip_adapter.runs.lens import open_lens as open_lens
 from clip_adapter.runs.lens import query as query

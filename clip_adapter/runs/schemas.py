@@ -6,7 +6,16 @@ here and is optional there.
 
 import pyarrow as pa
 
-__all__ = ["CURVES", "METRICS", "PREDICTIONS", "RUNS", "SETTINGS", "SPLITS", "STORED_RUNS"]
+__all__ = [
+    "CURVES",
+    "EXTRACTIONS",
+    "METRICS",
+    "PREDICTIONS",
+    "RUNS",
+    "SETTINGS",
+    "SPLITS",
+    "STORED_RUNS",
+]
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -153,3 +162,19 @@ SPLITS = pa.schema(
     ]
 )
 """One row an image of a few-shot split, `position` counting the images of a `role` from 0."""
+
+EXTRACTIONS = pa.schema(
+    [
+        _required("extraction_id", pa.string()),
+        _required("started_at", pa.timestamp("us", tz="UTC")),
+        _required("dataset", pa.string()),
+        _required("index_fingerprint", pa.string()),
+        _required("encoder", pa.string()),
+        _required("model", pa.string()),
+        _required("device", pa.string()),
+        _required("n_encoded", pa.int64()),
+        _required("n_reused", pa.int64()),
+        _required("seconds", pa.float64()),
+    ]
+)
+"""One row an extraction that encoded something."""

@@ -20,6 +20,7 @@ _RUN_TABLES = {
     "curves": schemas.CURVES,
     "predictions": schemas.PREDICTIONS,
     "splits": schemas.SPLITS,
+    "extractions": schemas.EXTRACTIONS,
 }
 _DATASET_TABLES = {
     "images": ("dataset-index", INDEX_SCHEMA),

@@ -65,6 +65,8 @@ SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256) FROM stored
 
 _QUARANTINE = "SELECT DISTINCT * FROM stored_quarantine"
 
+_EXTRACTIONS = "SELECT DISTINCT * FROM stored_extractions ORDER BY started_at"
+
 
 def _latest_runs(condition: str) -> str:
     """The latest completed run of each configuration and seed, on the latest index of its dataset."""
@@ -203,6 +205,7 @@ VIEWS = {
     "splits": _SPLITS,
     "images": _IMAGES,
     "quarantine": _QUARANTINE,
+    "extractions": _EXTRACTIONS,
     "current_runs": _CURRENT_RUNS,
     "study_runs": _STUDY_RUNS,
     "leaderboard": _LEADERBOARD,
@@ -216,6 +219,7 @@ VIEWS = {
   where the test split chose a setting.
 - `metrics`, `curves`, `predictions`, `splits`: what belongs to those runs; digests in hex.
 - `images`, `quarantine`: the dataset indexes and the files that could not be read.
+- `extractions`: how many images were encoded when, by which encoder, and in how many seconds.
 - `current_runs`: the completed runs that count: the latest of each configuration and seed.
 - `study_runs`: the same of the runs that were made for a study; no other view knows them.
 - `leaderboard`: mean accuracy over seeds, a fraction, with the half-width of its 95 % interval

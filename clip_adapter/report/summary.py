@@ -1,0 +1,171 @@
+"""What one sweep came to, on half a page: for whoever looks the morning after."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from clip_adapter.progress import duration, rate
+from clip_adapter.report.charts import accuracy_figure
+from clip_adapter.report.facts import Board, read_boards
+from clip_adapter.report.lines import Line, lines_of
+from clip_adapter.report.numbers import shots_of
+from clip_adapter.report.pictures import png_address
+from clip_adapter.report.rendering import render
+from clip_adapter.report.tables import Table, accuracy_table
+from clip_adapter.report.zero_shot import against_zero_shot
+from clip_adapter.runs import Lens, encoding_rate, open_lens
+from feature_cache import Location
+
+__all__ = ["Place", "SweepFacts", "summarise"]
+
+MOST_LISTED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the whole report lies.
+
+    Attributes:
+        text: a path or address to copy.
+        address: one that a browser opens from another site's page; empty where there is none.
+    """
+
+    text: str
+    address: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFacts:
+    """What a sweep did, as far as the store does not say it.
+
+    Attributes:
+        dataset: its name in the store.
+        index_fingerprint: the state in which it was indexed.
+        encoder: fingerprint.
+        device: where images are encoded.
+        n_encoded: features made now.
+        n_reused: features that were there.
+        n_trained: runs made now.
+        n_on_record: runs that were there.
+        seconds: spent training.
+        decision: about the champion, in a sentence; empty where none was made.
+        report: the whole of it; None where none was written.
+    """
+
+    dataset: str
+    index_fingerprint: str
+    encoder: str
+    device: str
+    n_encoded: int
+    n_reused: int
+    n_trained: int
+    n_on_record: int
+    seconds: float
+    decision: str = ""
+    report: Place | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What is to be seen of the leaderboard."""
+
+    title: str
+    picture: str
+    accuracy: Table
+    against: Table | None
+    best: str
+    confusions: list[dict[str, Any]]
+
+
+def summarise(root: Location, facts: SweepFacts) -> str:
+    """A page of Markdown in which every name is inert, with the picture inside.
+
+    Raises:
+        MissingRootError: there is no store.
+        NothingToReportError, UnknownNameError: the dataset has no completed run.
+    """
+    with open_lens(root) as lens:
+        boards = read_boards(lens, [facts.dataset])
+        board = next(each for each in boards if each.latest.encoder == facts.encoder)
+        results = _results(lens, board) if board.runs else None
+        saved = _saved(lens, facts)
+        quarantined = lens.query(_quarantined(facts)).to_pylist()
+    return render(
+        "summary.md.jinja",
+        facts=facts,
+        model=board.latest.model,
+        trained=f"{facts.n_trained:,} runs trained in {duration(facts.seconds)}",
+        encoded=f"{facts.n_encoded:,} images encoded",
+        saved=saved,
+        results=results,
+        quarantined=quarantined[:MOST_LISTED],
+        n_quarantined=len(quarantined),
+        failures=board.failures,
+        report_address=Markup(facts.report.address) if facts.report else "",  # noqa: S704  # quoted
+    )
+
+
+def _results(lens: Lens, board: Board) -> Results:
+    lines = lines_of(board.runs)
+    title = f"Accuracy on {board.latest.dataset} with {board.latest.model}"
+    line, shots = _best(lines)
+    return Results(
+        title=title,
+        picture=Markup(png_address(accuracy_figure(lines, title=title))),  # noqa: S704  # base64
+        accuracy=accuracy_table(lines),
+        against=against_zero_shot(board, lines),
+        best=f"{line.name} at {shots_of(shots)}" if shots else line.name,
+        confusions=lens.query(_confusions(board, line, shots)).to_pylist(),
+    )
+
+
+def _saved(lens: Lens, facts: SweepFacts) -> str:
+    """What the features that were there have saved; no time where none was ever measured."""
+    if not facts.n_reused:
+        return ""
+    reused = f"{facts.n_reused:,} features reused"
+    speed = encoding_rate(lens, encoder=facts.encoder, device=facts.device)
+    if not speed:
+        return reused
+    return (
+        f"{reused}, {duration(facts.n_reused / speed)} of encoding saved (at {rate(speed, 'images')}, "
+        f"on record for this encoder on {facts.device})"
+    )
+
+
+def _best(lines: Sequence[Line]) -> tuple[Line, int]:
+    means = [
+        (mean.value, line, shots)
+        for line in lines
+        for shots in line.shots
+        if (mean := line.mean("test accuracy", shots)) is not None
+    ]
+    _, line, shots = max(means, key=lambda each: each[0])
+    return line, shots
+
+
+def _confusions(board: Board, line: Line, shots: int) -> str:
+    where = {
+        "dataset": board.latest.dataset,
+        "encoder": board.latest.encoder,
+        "method": line.method,
+        "settings_fingerprint": line.settings_fingerprint,
+    }
+    return f"""
+SELECT class_name, predicted_name, sum(n) AS n FROM confusion
+WHERE {_equals(where)} AND shots = {shots} AND label <> predicted
+GROUP BY ALL ORDER BY n DESC, class_name, predicted_name LIMIT 3
+"""
+
+
+def _quarantined(facts: SweepFacts) -> str:
+    where = {"dataset": facts.dataset, "index_fingerprint": facts.index_fingerprint}
+    return f"SELECT path, reason FROM quarantine WHERE {_equals(where)} ORDER BY path"
+
+
+def _equals(values: dict[str, str]) -> str:
+    """A condition; texts stand in quotes, which are doubled in them."""
+    pairs = [(name, value.replace("'", "''")) for name, value in values.items()]
+    return " AND ".join(f"{name} = '{value}'" for name, value in pairs)
