@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clip_adapter.datasets import DatasetIndex, ImageSource
-from clip_adapter.datasets.splits import Split
+from clip_adapter.datasets import DatasetIndex, ImageSource, Split
 from clip_adapter.runs import (
     ImagePredictions,
     RunRecord,

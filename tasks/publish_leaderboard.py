@@ -16,11 +16,11 @@ __all__ = ["publish_leaderboard"]
 
 _BOARD = """
 SELECT
-    model, method, shots, seeds,
+    method, shots, seeds,
     round(100 * accuracy_mean, 1) AS accuracy, round(100 * accuracy_ci95, 1) AS interval,
     round(nll_mean, 3) AS nll, selected_on AS chosen, residual_ratio_median AS ratio,
-    round(seconds_train_mean, 2) AS seconds, settings_fingerprint[:8] AS settings,
-    encoder[:8] AS encoder, strftime(last_run, '%Y-%m-%d %H:%M') AS last
+    round(seconds_train_mean, 2) AS seconds, strftime(last_run, '%Y-%m-%d %H:%M') AS last,
+    model, encoder[:8] AS encoder, settings_fingerprint[:8] AS settings
 FROM leaderboard WHERE dataset = '{}'
 """
 

@@ -25,6 +25,8 @@ WIDTH, HEIGHT = 520, 340
 LABEL_LIMIT = 240
 EDGE = 10
 """Pixels between the outermost points and the frame."""
+# Whoever looks may have wider letters than the renderer: those of the legend are not to be cut.
+_PADDING = {"left": 5, "top": 5, "bottom": 5, "right": 40}
 _CLIP_NUMBERS = re.compile(r'(?<=id="clip)\d+(?=")|(?<=url\(#clip)\d+(?=\))')
 
 _Row = dict[str, Any]
@@ -159,7 +161,7 @@ def _data(rows: list[_Row]) -> alt.Chart:
 def _svg(layers: list[alt.Chart], title: str) -> str:
     finished = (
         alt.layer(*layers)
-        .properties(width=WIDTH, height=HEIGHT, title=printable(title))
+        .properties(width=WIDTH, height=HEIGHT, title=printable(title), padding=_PADDING)
         .configure_view(stroke=None)
         .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
         .configure_legend(labelFontSize=11, orient="right")

@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from clip_adapter.report.pictures import svg_address
+from clip_adapter.report.pictures import png_address
 
 __all__ = ["html_page"]
 
@@ -21,7 +21,7 @@ def html_page(markdown: str, figures: Mapping[str, str]) -> str:
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
-    _put_inside(tokens, {name: svg_address(svg) for name, svg in figures.items()})
+    _put_inside(tokens, {name: png_address(svg) for name, svg in figures.items()})
     body = parser.renderer.render(tokens, parser.options, {})
     environment = Environment(loader=PackageLoader("clip_adapter.report"), autoescape=True)
     title = next((token.content for token in tokens if token.type == "inline"), "Report")

@@ -4,21 +4,17 @@ import base64
 
 import vl_convert
 
-__all__ = ["png_address", "svg_address"]
+__all__ = ["png_address"]
 
 PIXELS_A_POINT = 1.5
 """Sharp on most screens, at some 40 kB a figure."""
 
 
 def png_address(svg: str) -> str:
-    """A `data:` address of a figure as pixels, in which no name can be anything but a picture."""
-    return _address("image/png", vl_convert.svg_to_png(svg, scale=PIXELS_A_POINT))
+    """A `data:` address of a figure as pixels, in which no name can be anything but a picture.
 
-
-def svg_address(svg: str) -> str:
-    """A `data:` address of a figure as it is; a browser runs no script in a picture."""
-    return _address("image/svg+xml", svg.encode())
-
-
-def _address(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    It looks the same everywhere: letters of an SVG are drawn with the fonts of whoever looks, and
+    wider ones than the renderer measured are cut off.
+    """
+    content = vl_convert.svg_to_png(svg, scale=PIXELS_A_POINT)
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"

@@ -24,13 +24,14 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
 ]
 
-# Each sets `window.hit` if anything of it is obeyed.
+# Each sets `window.hit` if anything of it is obeyed; the tiny text tower reads 14 tokens.
 CLASSES = (
-    "a|b<script>window.hit=1<script>",
-    "[c](javascript:window.hit=1)",
-    "<img src=x onerror=window.hit=1> `d` \u202e **e**\n# f",
+    "a|b<script>hit=1",
+    "[c](javascript:hit=1)",
+    "<img src=x onerror=hit=1>",
 )
-BROKEN = "<svg onload=window.hit=1>.jpg"
+# What steers text is refused in names of classes, and escaped in names of files.
+BROKEN = "<svg onload=hit=1>\u202e\n# f.jpg"
 # As a worker does, whose flow run belongs to a deployment.
 PROGRAM = """
 import json, sys
@@ -76,6 +77,8 @@ def _root(server: str, tmp_path_factory: pytest.TempPathFactory, tiny_model: str
         "dataset": f"imagefolder:{photos}",
         "model": f"local-dir:{model}",
         "root": str(place / "store"),
+        "templates": ["{}"],
+        "methods": ["zero-shot", "clip-adapter"],
         "shots": [1, 2],
         "seeds": [1, 2],
         "settings": {"clip-adapter": {"epochs": 2}},
@@ -84,6 +87,7 @@ def _root(server: str, tmp_path_factory: pytest.TempPathFactory, tiny_model: str
         "PREFECT_API_URL": f"{server}/api",
         "PYTHONPATH": str(CHECKOUT),
         "PREFECT__RUNTIME__DEPLOYMENT__ID": "00000000-0000-0000-0000-000000000000",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
         "CLIP_ADAPTER_REPORTS_URL": "http://127.0.0.1:1/reports",
     }
     done = subprocess.run(
@@ -123,16 +127,16 @@ def _page(server: str) -> Iterator[Any]:
 
 @pytest.fixture(name="look")
 def _look(server: str, page: Any, tmp_path: Path, root: Path) -> Look:
-    """Open the latest artifact of a key, take its picture, and return what is to be read."""
+    """Open the latest artifact of the key that begins so, take its picture, and return what is to be read."""
     assert root.exists()
 
-    def look(key: str) -> str:
-        (artifact,) = [each for each in _artifacts(server) if each["key"] == key]
+    def look(beginning: str) -> str:
+        (artifact,) = [each for each in _artifacts(server) if each["key"].startswith(beginning)]
         page.goto(f"{server}/artifacts/artifact/{artifact['latest_id']}")
         page.wait_for_selector(".artifact-data-view", timeout=60_000)
         page.wait_for_timeout(1500)  # Markdown is parsed by a worker of the page
-        page.screenshot(path=tmp_path / f"{key}.png", full_page=True)
-        sys.stdout.write(f"looked at {tmp_path / key}.png\n")
+        page.screenshot(path=tmp_path / f"{beginning}.png", full_page=True)
+        sys.stdout.write(f"looked at {tmp_path / beginning}.png\n")
         assert page.evaluate("window.hit") is None
         text: str = page.inner_text("body")
         return text
@@ -141,17 +145,18 @@ def _look(server: str, page: Any, tmp_path: Path, root: Path) -> Look:
 
 
 def test_the_summary_tells_of_hostile_names_and_obeys_none(look: Look, page: Any) -> None:
-    text = look("summary-photos")
+    text = look("summary-imagefolder-photos")
     assert "runs trained in" in text
     assert "Test accuracy, %" in text
     assert "<b>m|o**d**" in text
     assert "Quarantined: 1 file" in text
-    assert BROKEN in text
-    assert "a|b<script>window.hit=1<script>" in text
-    assert "[c](javascript:window.hit=1)" in text
+    assert "<svg onload=hit=1>\\u202e\\n# f.jpg" in text
+    assert "a|b<script>hit=1" in text
+    assert "[c](javascript:hit=1)" in text
     addresses = page.eval_on_selector_all("a", "links => links.map(link => link.href)")
     assert [each for each in addresses if each.startswith("javascript:")] == []
-    assert "http://127.0.0.1:1/reports/photos.html" in addresses
+    (link,) = [each for each in addresses if each.endswith(".html")]
+    assert link.startswith("http://127.0.0.1:1/reports/imagefolder-photos-")
     shown = page.eval_on_selector_all(
         "img", "all => all.map(each => [each.src, each.naturalWidth])"
     )
@@ -160,22 +165,20 @@ def test_the_summary_tells_of_hostile_names_and_obeys_none(look: Look, page: Any
 
 
 def test_the_leaderboard_is_a_table_of_the_very_names(look: Look) -> None:
-    text = look("leaderboard-photos")
+    text = look("leaderboard-imagefolder-photos")
     assert "<b>m|o**d**" in text
-    assert text.count("linear-probe") == 2
+    assert text.count("clip-adapter") == 2
 
 
-def test_the_progress_of_the_extraction_is_there(look: Look, server: str) -> None:
-    (key,) = [
-        each["key"] for each in _artifacts(server) if each["key"].startswith("progress-encoding")
-    ]
-    text = look(key)
+def test_the_progress_of_the_extraction_is_there(look: Look) -> None:
+    text = look("progress-encoding")
     assert "90 of 90 images" in text
     assert "100%" in text
 
 
 def test_the_report_in_a_browser_obeys_no_name(page: Any, root: Path, tmp_path: Path) -> None:
-    page.goto((root / "reports" / "photos.html").as_uri())
+    (report,) = (root / "reports").iterdir()
+    page.goto(report.as_uri())
     page.screenshot(path=tmp_path / "report.png", full_page=True)
     sys.stdout.write(f"looked at {tmp_path}/report.png\n")
     assert page.evaluate("window.hit") is None

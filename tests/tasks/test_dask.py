@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 from prefect.settings import get_current_settings
-from states import Row, damaged_files, rows_in
+from states import damaged_files, rows_in
 
 from clip_adapter.runs import query
 
 pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed")
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(280)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("prefect_server"),
+]
 
 CHECKOUT = Path(__file__).parents[2]
 # A worker of Prefect loads a flow by its path, too.
@@ -37,11 +41,14 @@ SWEEP = {
 Train = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(name="train")
-def _train(photos: Path, tiny_model: str, tmp_path: Path) -> Train:
+@pytest.fixture(name="train", scope="module")
+def _train(tmp_path_factory: pytest.TempPathFactory, tiny_model: str, put_photos: Any) -> Train:
     """Run the flow in a process of its own; with `dask` set its tasks go to a cluster."""
-    program = tmp_path / "program.py"
+    place = tmp_path_factory.mktemp("dask")
+    program, photos = place / "program.py", place / "photos"
     program.write_text(PROGRAM)
+    for class_name in ("red", "green", "blue"):
+        put_photos(photos, class_name, range(30))
 
     def train(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         asked = {"dataset": f"imagefolder:{photos}", "model": tiny_model, "root": str(root)}
@@ -58,20 +65,24 @@ def _train(photos: Path, tiny_model: str, tmp_path: Path) -> Train:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=200,
         )
 
     return train
+
+
+@pytest.fixture(name="alone", scope="module")
+def _alone(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store that a run in a single process leaves."""
+    root = tmp_path_factory.mktemp("alone") / "store"
+    assert counts(train(root)) == [90, 0, 9]
+    return root
 
 
 def counts(done: subprocess.CompletedProcess[str]) -> list[int]:
     assert done.returncode == 0, done.stderr[-4000:]
     numbers: list[int] = json.loads(done.stdout.splitlines()[-1])
     return numbers
-
-
-def features(root: Path) -> set[Row]:
-    return {row for row in rows_in(root) if row[0].startswith("features/")}
 
 
 def runs(root: Path) -> list[dict[str, Any]]:
@@ -82,26 +93,25 @@ def runs(root: Path) -> list[dict[str, Any]]:
     return query(root, question).to_pylist()
 
 
-def test_a_cluster_leaves_the_same_features_and_runs(train: Train, tmp_path: Path) -> None:
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    assert counts(train(alone)) == [90, 0, 9]
-    assert counts(train(together, CLIP_ADAPTER_DASK="local:2")) == [90, 0, 9]
-    assert features(together) == features(alone)
-    assert runs(together) == runs(alone)
-    (sweep,) = query(together, "SELECT count(DISTINCT sweep_id) AS n FROM runs").to_pylist()
+def test_a_cluster_leaves_the_same_features_and_runs(train: Train, alone: Path, root: Path) -> None:
+    assert counts(train(root, CLIP_ADAPTER_DASK="local:2")) == [90, 0, 9]
+    assert rows_in(root, below="features") == rows_in(alone, below="features")
+    assert runs(root) == runs(alone)
+    (sweep,) = query(root, "SELECT count(DISTINCT sweep_id) AS n FROM runs").to_pylist()
     assert sweep["n"] == 1
-    assert damaged_files(together) == []
+    assert damaged_files(root) == []
 
 
-def test_what_a_killed_worker_left_undone_the_next_run_does(train: Train, tmp_path: Path) -> None:
-    root, marker = tmp_path / "store", tmp_path / "died"
+def test_what_a_killed_worker_left_undone_the_next_run_does(
+    train: Train, alone: Path, root: Path, tmp_path: Path
+) -> None:
+    marker = tmp_path / "died"
     train(root, CLIP_ADAPTER_DASK="local:2", TEST_DEATH_MARKER=str(marker))
     assert marker.exists()
     n_encoded, n_reused, _ = counts(train(root, CLIP_ADAPTER_DASK="local:2"))
     assert n_encoded + n_reused == 90
     # What the victim had at rest before it died is not made again.
     assert n_reused >= 12
-    assert counts(train(tmp_path / "alone")) == [90, 0, 9]
-    assert features(root) == features(tmp_path / "alone")
-    assert runs(root) == runs(tmp_path / "alone")
+    assert rows_in(root, below="features") == rows_in(alone, below="features")
+    assert runs(root) == runs(alone)
     assert damaged_files(root) == []

@@ -16,7 +16,7 @@ def test_a_page_named_html_holds_its_figures(digits: Path, tmp_path: Path) -> No
     assert written.figures == ()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.html"]
     text = written.page.read_text()
-    assert re.findall(r'src="(.{26})', text) == ["data:image/svg+xml;base64,"]
+    assert re.findall(r'src="(.{22})', text) == ["data:image/png;base64,"]
     assert '<th style="text-align:left">method</th>' in text
     assert text == report_as_html(digits)
 
