@@ -106,14 +106,14 @@ def put_index(root: Path, *, images: int) -> float:
     paths = tuple(f"class-{number % 1000}/{number:08d}.jpg" for number in range(images))
     # The source's own list of files is not at rest, and not needed to write an index.
     source = ImageSource("synthetic", root, names, ("a {}.",), files=())
-    splits: tuple[Split, ...] = ("train",) * images
+    train: Split = "train"
     sizes = np.full(images, 224, np.int32)
     index = DatasetIndex(
         source=source,
         paths=paths,
         image_sha256=tuple(digests(range(images))),
         labels=np.arange(images) % 1000,
-        splits=splits,
+        splits=(train,) * images,
         groups=(None,) * images,
         widths=sizes,
         heights=sizes,

@@ -13,7 +13,7 @@ from tasks.encode_in_parts import encode_in_parts
 from tasks.imported_features import check_encoding
 from tasks.index_dataset import index_dataset
 from tasks.references import EncodedDataset, Encoding
-from tasks.runners import choose_parts, choose_task_runner
+from tasks.runners import choose_task_runner
 
 __all__ = ["extract_features"]
 
@@ -72,6 +72,6 @@ def extract_features(
         images=Settings.folder(images),
         max_bad_fraction=max_bad_fraction,
     )
-    encoded = encode_in_parts(indexed, encoding, parts=choose_parts(parts))
+    encoded = encode_in_parts(indexed, encoding, parts=parts)
     get_run_logger().info(encoded.summary)
     return encoded

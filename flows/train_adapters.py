@@ -18,7 +18,7 @@ from tasks.plans import FewShotChoices, training_rows, with_views
 from tasks.publish_leaderboard import publish_leaderboard
 from tasks.publish_summary import publish_summary
 from tasks.references import EncodedDataset, Encoding, TrainedRuns
-from tasks.runners import choose_parts, choose_task_runner
+from tasks.runners import choose_task_runner
 from tasks.train_in_parts import train_in_parts
 
 __all__ = ["Trained", "train_adapters"]
@@ -98,9 +98,7 @@ def train_adapters(
     )
     choices = FewShotChoices(shots=shots, seeds=seeds, indices=Settings.folder(few_shot_indices))
     rows = training_rows(indexed, choices)
-    parts = choose_parts(parts)
-    viewed = with_views(encoding, asked)
-    encoded = encode_in_parts(indexed, viewed, view_rows=rows, parts=parts)
+    encoded = encode_in_parts(indexed, with_views(encoding, asked), view_rows=rows, parts=parts)
     get_run_logger().info(encoded.summary)
     runs = train_in_parts(
         encoded,

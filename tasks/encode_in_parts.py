@@ -6,6 +6,7 @@ from dataclasses import replace
 from tasks.encode_dataset import encode_dataset, encode_images
 from tasks.record_extraction import record_extraction
 from tasks.references import EncodedDataset, Encoding, IndexedDataset, Part
+from tasks.runners import choose_parts
 
 __all__ = ["encode_in_parts"]
 
@@ -15,7 +16,7 @@ def encode_in_parts(
     encoding: Encoding,
     *,
     view_rows: Sequence[int] | None = None,
-    parts: int = 1,
+    parts: int | None = None,
 ) -> EncodedDataset:
     """Encode what the cache lacks, and put on record how long that took; for a flow to call.
 
@@ -26,10 +27,12 @@ def encode_in_parts(
         dataset: an indexed dataset.
         encoding: with what, and which views.
         view_rows: the rows of the images that get augmented views; all when None.
-        parts: into how many the images are split; 1 is a single task, in this process.
+        parts: into how many the images are split; 1 is a single task, in this process. As
+            `choose_parts` says when None.
 
     Raises as `encode_dataset`, when all parts have ended.
     """
+    parts = choose_parts(parts)
     if parts == 1 or dataset.is_imported:
         encoded = encode_dataset(dataset, encoding, view_rows=view_rows)
     else:

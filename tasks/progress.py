@@ -71,5 +71,7 @@ def _logged(message: str, *, warning: bool = False) -> bool:
         logger = get_run_logger()
     except MissingContextError:
         return False
+    if logger.name == "null":  # whoever configured logging has switched Prefect's off
+        return False
     logger.log(logging.WARNING if warning else logging.INFO, message)
     return True

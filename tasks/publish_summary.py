@@ -12,7 +12,7 @@ from clip_adapter.settings import Settings
 from feature_cache import storage
 from tasks.artifact_keys import artifact_key
 from tasks.publishing import has_audience, publishing
-from tasks.references import EncodedDataset, IndexedDataset, TrainedRuns
+from tasks.references import EncodedDataset, TrainedRuns
 
 __all__ = ["publish_summary"]
 
@@ -37,6 +37,7 @@ def publish_summary(
         from clip_adapter import report  # noqa: PLC0415  # draws, which takes a second to import
 
         dataset = encoded.dataset
+        path = dataset.root / "reports" / f"{slug(dataset.name)}.html"
         facts = report.SweepFacts(
             dataset=dataset.name,
             index_fingerprint=dataset.index_fingerprint,
@@ -48,24 +49,18 @@ def publish_summary(
             n_on_record=runs.n_reused,
             seconds=runs.seconds,
             decision=decision,
-            report=report.Place(**_write_report(dataset)),
+            report=report.Place(text=str(path), address=_address(path.name)),
         )
+        told = report.tell(dataset.root, facts)
+        storage.place(path, pa.py_buffer(told.report.encode()))
         create_markdown_artifact(
             key=artifact_key("summary", dataset.name),
-            markdown=report.summarise(dataset.root, facts),
+            markdown=told.summary,
             description=f"What the latest run on {inert(dataset.name)} came to.",
         )
 
 
-def _write_report(dataset: IndexedDataset) -> dict[str, str]:
-    """Where it lies, and under which address it is shown, if it is."""
-    from clip_adapter.report import report_as_html  # noqa: PLC0415  # see above
-
-    name = f"{slug(dataset.name)}.html"
-    path = dataset.root / "reports" / name
-    page = report_as_html(dataset.root, datasets=[dataset.name])
-    storage.place(path, pa.py_buffer(page.encode()))
-    address = Settings().reports_url
-    if not address:
-        return {"text": str(path)}
-    return {"text": str(path), "address": quote(f"{address.rstrip('/')}/{name}", safe=":/?#&=%~")}
+def _address(name: str) -> str:
+    """Where a web server shows that report, if one does."""
+    begins = Settings().reports_url
+    return quote(f"{begins.rstrip('/')}/{name}", safe=":/?#&=%~") if begins else ""

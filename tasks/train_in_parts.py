@@ -7,6 +7,7 @@ from typing import Any
 
 from clip_adapter.methods import create_method
 from tasks.references import EncodedDataset, TrainedRuns
+from tasks.runners import choose_parts
 from tasks.train_methods import SweepError, train_methods
 
 __all__ = ["train_in_parts"]
@@ -17,7 +18,7 @@ def train_in_parts(
     *,
     methods: Sequence[str],
     seeds: Sequence[int],
-    parts: int = 1,
+    parts: int | None = None,
     **asked: Any,
 ) -> TrainedRuns:
     """Train what is not on record yet; for a flow to call.
@@ -26,11 +27,13 @@ def train_in_parts(
         encoded: a dataset with all its features cached.
         methods: names of methods.
         seeds: of the few-shot choice, initialisation and visiting order.
-        parts: about how many tasks to make of it; 1 is a single one, in this process.
+        parts: about how many tasks to make of it; 1 is a single one, in this process. As
+            `choose_parts` says when None.
         asked: everything else that `train_methods` takes.
 
     Raises as `train_methods`, when all parts have ended.
     """
+    parts = choose_parts(parts)
     if parts == 1:
         runs: TrainedRuns = train_methods(encoded, methods=methods, seeds=seeds, **asked)
         return runs

@@ -7,14 +7,14 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from clip_adapter.report.facts import Board, read_boards
+from clip_adapter.report.facts import read_boards
 from clip_adapter.report.html import html_page
 from clip_adapter.report.rendering import render
-from clip_adapter.report.sections import Drawn, section_of
+from clip_adapter.report.sections import Drawn, Section, section_of
 from clip_adapter.runs import open_lens
 from feature_cache import Location, storage
 
-__all__ = ["WrittenReport", "report_as_html", "write_report"]
+__all__ = ["WrittenReport", "page_of", "write_report"]
 
 HTML = (".html", ".htm")
 
@@ -52,13 +52,15 @@ def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) ->
         UnknownNameError: a dataset has none.
         OSError: the disk refused; the page is as it was.
     """
-    boards = _boards(root, datasets)
-    folder = page.parent / f"{page.stem}-figures"
-    text, figures = _told(boards, folder=folder.name)
+    with open_lens(root) as lens:
+        boards = read_boards(lens, datasets)
+    sections = [section_of(board) for board in boards]
     n_runs = sum(len(board.all_runs) for board in boards)
     if page.suffix.casefold() in HTML:
-        _write(page, _as_html(text, figures))
+        _write(page, page_of(sections))
         return WrittenReport(page=page, figures=(), n_runs=n_runs)
+    folder = page.parent / f"{page.stem}-figures"
+    text, figures = _told(sections, folder=folder.name)
     paths = [folder / figure.name for figure in figures]
     for path, figure in zip(paths, figures, strict=True):
         _write(path, figure.svg)
@@ -66,24 +68,15 @@ def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) ->
     return WrittenReport(page=page, figures=tuple(paths), n_runs=n_runs)
 
 
-def report_as_html(root: Location, *, datasets: Sequence[str] = ()) -> str:
-    """The same page as text in HTML; raises as `write_report`, but writes nothing."""
-    return _as_html(*_told(_boards(root, datasets), folder="figures"))
+def page_of(sections: Sequence[Section]) -> str:
+    """The page in HTML, with its figures inside."""
+    text, figures = _told(sections, folder="figures")
+    return html_page(text, {figure.name: figure.svg for figure in figures})
 
 
-def _boards(root: Location, datasets: Sequence[str]) -> list[Board]:
-    with open_lens(root) as lens:
-        return read_boards(lens, datasets)
-
-
-def _told(boards: Sequence[Board], *, folder: str) -> tuple[str, list[Drawn]]:
-    sections = [section_of(board) for board in boards]
+def _told(sections: Sequence[Section], *, folder: str) -> tuple[str, list[Drawn]]:
     text = render("report.md.jinja", sections=sections, folder=quote(folder))
     return text, [figure for section in sections for figure in section.figures]
-
-
-def _as_html(text: str, figures: Sequence[Drawn]) -> str:
-    return html_page(text, {figure.name: figure.svg for figure in figures})
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """Figures as one address that holds the whole picture, for pages with no folder beside them."""
 
 import base64
+from functools import lru_cache
 
 import vl_convert
 
@@ -10,6 +11,7 @@ PIXELS_A_POINT = 1.5
 """Sharp on most screens, at some 40 kB a figure."""
 
 
+@lru_cache(maxsize=8)
 def png_address(svg: str) -> str:
     """A `data:` address of a figure as pixels, in which no name can be anything but a picture.
 

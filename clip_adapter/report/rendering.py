@@ -1,6 +1,7 @@
 """Templates filled in, with every value made inert on its way into the page."""
 
 from collections.abc import Iterable
+from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,6 +17,11 @@ def render(template: str, **values: object) -> str:
     Raises:
         jinja2.UndefinedError: the template asks for a value that is not given.
     """
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("clip_adapter.report"),
         autoescape=True,
@@ -24,7 +30,7 @@ def render(template: str, **values: object) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["join_cells"] = _join_cells
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def _join_cells(cells: Iterable[object]) -> Markup:

@@ -7,18 +7,19 @@ from typing import Any
 from markupsafe import Markup
 
 from clip_adapter.progress import duration, rate
-from clip_adapter.report.charts import accuracy_figure
 from clip_adapter.report.facts import Board, read_boards
 from clip_adapter.report.lines import Line, lines_of
 from clip_adapter.report.numbers import shots_of
+from clip_adapter.report.pages import page_of
 from clip_adapter.report.pictures import png_address
 from clip_adapter.report.rendering import render
-from clip_adapter.report.tables import Table, accuracy_table
+from clip_adapter.report.sections import Section, section_of
+from clip_adapter.report.tables import Table
 from clip_adapter.report.zero_shot import against_zero_shot
 from clip_adapter.runs import Lens, encoding_rate, open_lens
 from feature_cache import Location
 
-__all__ = ["Place", "SweepFacts", "summarise"]
+__all__ = ["Place", "SweepFacts", "Told", "tell"]
 
 MOST_LISTED = 10
 
@@ -79,8 +80,21 @@ class Results:
     confusions: list[dict[str, Any]]
 
 
-def summarise(root: Location, facts: SweepFacts) -> str:
-    """A page of Markdown in which every name is inert, with the picture inside.
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What can be read about a sweep.
+
+    Attributes:
+        summary: half a page of Markdown in which every name is inert, with the picture inside.
+        report: the whole report on the dataset, as a page of HTML.
+    """
+
+    summary: str
+    report: str
+
+
+def tell(root: Location, facts: SweepFacts) -> Told:
+    """Read the store once, and tell of it at two lengths.
 
     Raises:
         MissingRootError: there is no store.
@@ -88,17 +102,25 @@ def summarise(root: Location, facts: SweepFacts) -> str:
     """
     with open_lens(root) as lens:
         boards = read_boards(lens, [facts.dataset])
-        board = next(each for each in boards if each.latest.encoder == facts.encoder)
-        results = _results(lens, board) if board.runs else None
-        saved = _saved(lens, facts)
-        quarantined = lens.query(_quarantined(facts)).to_pylist()
+        sections = [section_of(board) for board in boards]
+        board, section = next(
+            each
+            for each in zip(boards, sections, strict=True)
+            if each[0].latest.encoder == facts.encoder
+        )
+        summary = _summary(lens, facts, board, results=_results(lens, board, section))
+    return Told(summary=summary, report=page_of(sections))
+
+
+def _summary(lens: Lens, facts: SweepFacts, board: Board, *, results: Results | None) -> str:
+    quarantined = lens.query(_quarantined(facts)).to_pylist()
     return render(
         "summary.md.jinja",
         facts=facts,
         model=board.latest.model,
         trained=f"{facts.n_trained:,} runs trained in {duration(facts.seconds)}",
         encoded=f"{facts.n_encoded:,} images encoded",
-        saved=saved,
+        saved=_saved(lens, facts),
         results=results,
         quarantined=quarantined[:MOST_LISTED],
         n_quarantined=len(quarantined),
@@ -107,14 +129,15 @@ def summarise(root: Location, facts: SweepFacts) -> str:
     )
 
 
-def _results(lens: Lens, board: Board) -> Results:
+def _results(lens: Lens, board: Board, section: Section) -> Results | None:
+    if section.results is None:
+        return None
     lines = lines_of(board.runs)
-    title = f"Accuracy on {board.latest.dataset} with {board.latest.model}"
     line, shots = _best(lines)
     return Results(
-        title=title,
-        picture=Markup(png_address(accuracy_figure(lines, title=title))),  # noqa: S704  # base64
-        accuracy=accuracy_table(lines),
+        title=section.results.title,
+        picture=Markup(png_address(section.results.figure.svg)),  # noqa: S704  # base64
+        accuracy=section.results.accuracy,
         against=against_zero_shot(board, lines),
         best=f"{line.name} at {shots_of(shots)}" if shots else line.name,
         confusions=lens.query(_confusions(board, line, shots)).to_pylist(),

@@ -27,6 +27,8 @@ _SEALED: dict[str, str | bool | int | float | list[str]] = {
     "allow_persistent_secrets": False,
     "python_enable_replacements": False,
     "temp_directory": "",
+    # A question of more than two seconds would draw a bar into the output of whoever asks.
+    "enable_progress_bar": False,
 }
 _ABSENT_TABLE = "Table with name "
 

@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from clip_adapter.report import Place, SweepFacts, summarise
+from clip_adapter.report import Place, SweepFacts, tell
 from clip_adapter.runs import ExtractionRecord, record_extraction
 from feature_cache import QUARANTINE_SCHEMA
 from feature_cache.files import write_table
@@ -61,7 +61,7 @@ def cells(text: str, title: str) -> list[list[str]]:
 
 def test_it_says_what_was_trained_and_what_was_saved(digits: Path) -> None:
     measured(digits, n_encoded=1100, seconds=100.0)
-    text = summarise(digits, FACTS)
+    text = tell(digits, FACTS).summary
     assert "13 runs trained in 28 s, 2 on record already. 0 images encoded; 27,000 features" in text
     assert "reused, 40 min 55 s of encoding saved (at 11 images/s, on record" in text.replace(
         "\n", " "
@@ -69,13 +69,13 @@ def test_it_says_what_was_trained_and_what_was_saved(digits: Path) -> None:
 
 
 def test_without_a_measured_rate_no_time_is_named(digits: Path) -> None:
-    text = summarise(digits, FACTS)
+    text = tell(digits, FACTS).summary
     assert "27,000 features reused." in text
     assert "saved" not in text
 
 
 def test_every_method_stands_against_zero_shot_with_its_interval(digits: Path) -> None:
-    header, ours, probe = cells(summarise(digits, FACTS), "Against zero-shot")
+    header, ours, probe = cells(tell(digits, FACTS).summary, "Against zero-shot")
     assert header == ["method", "1 shot", "4 shots"]
     # 22 of 200 images at a standard error of 2.2 points, bootstrapped with a fixed seed.
     assert ours[1] == "**+11.0 (+6.8 to +15.5)**"
@@ -85,11 +85,11 @@ def test_every_method_stands_against_zero_shot_with_its_interval(digits: Path) -
 
 def test_without_zero_shot_there_is_nothing_to_stand_against(put_runs: PutRuns, root: Path) -> None:
     put_runs([150, 150, 150])
-    assert "Against zero-shot" not in summarise(root, FACTS)
+    assert "Against zero-shot" not in tell(root, FACTS).summary
 
 
 def test_the_picture_is_inside(digits: Path) -> None:
-    (address,) = re.findall(r"\(data:image/png;base64,([^)]*)\)", summarise(digits, FACTS))
+    (address,) = re.findall(r"\(data:image/png;base64,([^)]*)\)", tell(digits, FACTS).summary)
     content = base64.b64decode(address)
     assert Image.open(io.BytesIO(content)).width > 700
     assert len(content) < 150_000
@@ -97,8 +97,8 @@ def test_the_picture_is_inside(digits: Path) -> None:
 
 def test_a_decision_about_the_champion_is_told(digits: Path) -> None:
     decided = replace(FACTS, decision="kept: 3.1 points behind on validation")
-    assert "**Champion:** kept: 3.1 points behind on validation" in summarise(digits, decided)
-    assert "Champion" not in summarise(digits, FACTS)
+    assert "**Champion:** kept: 3.1 points behind on validation" in tell(digits, decided).summary
+    assert "Champion" not in tell(digits, FACTS).summary
 
 
 def test_quarantined_files_are_named_and_many_of_them_counted(digits: Path) -> None:
@@ -112,7 +112,7 @@ def test_quarantined_files_are_named_and_many_of_them_counted(digits: Path) -> N
         kind="dataset-quarantine",
         owner="digits",
     )
-    text = summarise(digits, FACTS)
+    text = tell(digits, FACTS).summary
     assert "### Quarantined: 12 files\n\n- 00.jpg: bad\n" in text
     assert "- and 2 more: `SELECT * FROM quarantine`" in text
 
@@ -130,13 +130,13 @@ def test_quarantined_files_are_named_and_many_of_them_counted(digits: Path) -> N
 def test_the_report_is_a_link_where_it_has_an_address(
     digits: Path, place: Place, said: str
 ) -> None:
-    assert said in summarise(digits, replace(FACTS, report=place))
+    assert said in tell(digits, replace(FACTS, report=place)).summary
 
 
 def test_hostile_names_stay_inert(put_runs: PutRuns, root: Path) -> None:
     named: dict[str, Any] = {"model": HOSTILE, "class_names": (HOSTILE, HOSTILE)}
     put_runs([150, 150, 150], **named)
-    html = MarkdownIt("commonmark").enable(["table"]).render(summarise(root, FACTS))
+    html = MarkdownIt("commonmark").enable(["table"]).render(tell(root, FACTS).summary)
     assert "<script" not in html
     assert re.findall(r'href="([^"]*)"', html) == []
     assert [address[:21] for address in re.findall(r'<img src="([^"]*)"', html)] == [
