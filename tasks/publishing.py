@@ -21,4 +21,5 @@ def publishing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  # a server, a disk or a renderer, each with its own errors
-        warn(f"{what} could not be published, the runs are on record all the same: {error}")
+        reason = str(error).partition("\n")[0]  # some bring their backtrace along
+        warn(f"{what} could not be published, the runs are on record all the same: {reason}")

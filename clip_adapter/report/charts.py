@@ -49,7 +49,8 @@ def accuracy_figure(lines: Sequence[Line], *, title: str) -> str:
         .scale(type="log", base=2, nice=False, padding=EDGE)
     )
     x = x.axis(values=_values(rising), format="d", grid=False)
-    return _svg([*_lines(rising, x, domain), *_rules(rules, domain)], title)
+    # Without a single number of shots the axis, and with it the picture, would have no size.
+    return _svg([*(_lines(rising, x, domain) if rising else []), *_rules(rules, domain)], title)
 
 
 def study_figure(study: Study, *, title: str) -> str:

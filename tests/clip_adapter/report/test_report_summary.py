@@ -95,6 +95,13 @@ def test_the_picture_is_inside(digits: Path) -> None:
     assert len(content) < 150_000
 
 
+def test_zero_shot_alone_has_a_picture_too(put_runs: PutRuns, root: Path) -> None:
+    put_runs([120], seeds=[None], method="zero-shot", shots=0, split_fingerprint="")
+    text = tell(root, FACTS).summary
+    assert "data:image/png;base64," in text
+    assert "By zero-shot, the best on the board" in text
+
+
 def test_a_decision_about_the_champion_is_told(digits: Path) -> None:
     decided = replace(FACTS, decision="kept: 3.1 points behind on validation")
     assert "**Champion:** kept: 3.1 points behind on validation" in tell(digits, decided).summary
