@@ -5,13 +5,19 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench lint format clean
+.PHONY: help demo up down test test-slow bench lint format clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(INSTALLED) ## encode real images, train adapters, show the leaderboard
 	@$(BIN)/clip-adapter demo
+
+up: $(INSTALLED) ## bring Prefect's server, a worker and all deployments up, in the background
+	@$(BIN)/clip-adapter up
+
+down: ## end what `make up` started, and nothing else
+	@test ! -x $(BIN)/clip-adapter || $(BIN)/clip-adapter down
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest
@@ -40,5 +46,5 @@ $(INSTALLED): pyproject.toml
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
 	@echo "Installing into .venv; the first time takes some minutes and several gigabytes (torch)."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pipeline,glyphs,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pipeline,dask,glyphs,dev]'
 	@touch $@

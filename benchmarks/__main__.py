@@ -24,6 +24,8 @@ BENCHMARKS = {
     "memory": "peak memory of an extraction, few images and many",
     "unchanged": "a second extraction of the same images",
     "train_grid": "90 adapters in one tensor program, beside a plain PyTorch loop",
+    "orchestration": "a sweep as a flow against a running server, beside the same library calls",
+    "scaling": "listing, looking and asking, over many files and many runs",
     "imagenet_size": "one adapter over 16,000 images and 1,000 classes",
     "coop_step": "a training step of CoOp, the text tower in the loop",
 }

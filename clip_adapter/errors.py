@@ -28,12 +28,14 @@ class UnknownNameError(ClipAdapterError, ValueError):
     def __str__(self) -> str:
         """Suggest the nearest names, or list what there is."""
         choices: list[str] = self.args[2]
-        advice = (
-            f"did you mean {' or '.join(repr(choice) for choice in self.close)}?"
-            if self.close
-            else f"choose one of: {', '.join(choices[:12])}{_more(len(choices) - 12)}"
-        )
-        return f"unknown {self.kind} {self.name!r}: {advice}"
+        return f"unknown {self.kind} {self.name!r}: {self._advice(choices)}"
+
+    def _advice(self, choices: list[str]) -> str:
+        if self.close:
+            return f"did you mean {' or '.join(repr(choice) for choice in self.close)}?"
+        if not choices:
+            return "there is none yet"
+        return f"choose one of: {', '.join(choices[:12])}{_more(len(choices) - 12)}"
 
 
 def _more(count: int) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from clip_adapter.printable import printable
 
-__all__ = ["Advance", "bar", "lines"]
+__all__ = ["Advance", "bar", "duration", "lines", "rate"]
 
 LINE_EVERY_SECONDS = 10.0
 Advance = Callable[[float], None]
@@ -70,7 +70,7 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """The rate of one bar."""
-        return Text(_rate(task.finished_speed or task.speed or 0.0, self.unit), style="cyan")
+        return Text(rate(task.finished_speed or task.speed or 0.0, self.unit), style="cyan")
 
 
 class _Lines:
@@ -88,21 +88,34 @@ class _Lines:
             left = (self.total - self.done) / max(self._speed(), 1e-9)
             self.say(
                 f"{self.description}: {self.done / self.total:.0%}, "
-                f"{_rate(self._speed(), self.unit)}, {_duration(left)} left"
+                f"{rate(self._speed(), self.unit)}, {duration(left)} left"
             )
 
     def close(self) -> None:
-        took = _duration(time.monotonic() - self.started)
-        self.say(f"{self.description}: done in {took}, {_rate(self._speed(), self.unit)}")
+        took = duration(time.monotonic() - self.started)
+        self.say(f"{self.description}: done in {took}, {rate(self._speed(), self.unit)}")
 
     def _speed(self) -> float:
         return self.done / max(time.monotonic() - self.started, 1e-9)
 
 
-def _rate(speed: float, unit: str) -> str:
+def rate(speed: float, unit: str) -> str:
+    """Units a second.
+
+    >>> rate(1234.5, "images"), rate(0.94, "runs")
+    ('1,234 images/s', '0.9 runs/s')
+    """
     return f"{speed:,.0f} {unit}/s" if speed >= 10 else f"{speed:.1f} {unit}/s"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time a person waits.
+
+    >>> duration(4.4), duration(2460), duration(10_000)
+    ('4 s', '41 min 0 s', '2 h 47 min')
+    """
     minutes, rest = divmod(round(seconds), 60)
+    hours, more = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {more} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,15 +1,21 @@
 """Where things lie: read from the environment by whoever talks to a person or to Prefect."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from clip_adapter.errors import ClipAdapterError
 from feature_cache import Location, locate
 
-__all__ = ["Settings"]
+__all__ = ["InvalidSettingError", "Settings"]
 
 DEFAULT_ROOT = "clip-adapter-store"
+
+
+class InvalidSettingError(ClipAdapterError, ValueError):
+    """An environment variable whose value cannot be what it should be."""
 
 
 class Settings(BaseSettings):
@@ -20,6 +26,11 @@ class Settings(BaseSettings):
             in an object store for the features, indexes and runs.
         data: `CLIP_ADAPTER_DATA`, the folder of dataset folders in CoOp's layout; `images` below
             the root when it is not set.
+        encoders: `CLIP_ADAPTER_ENCODERS`, how many encoders may run on this machine at once.
+        dask: `CLIP_ADAPTER_DASK`, the address of a Dask scheduler that tasks are handed to, or
+            `local:N` for N processes of this machine; threads of one process when it is not set.
+        reports_url: `CLIP_ADAPTER_REPORTS_URL`, the address under which a web server shows the
+            folder `reports` of the root; links to reports begin with it.
     """
 
     model_config = SettingsConfigDict(
@@ -28,12 +39,27 @@ class Settings(BaseSettings):
 
     root: str = DEFAULT_ROOT
     data: Path | None = None
+    encoders: Annotated[int, Field(ge=1, le=1024)] = 1
+    dask: str | None = None
+    reports_url: str | None = None
 
     @classmethod
     def of(cls, *, root: Path | str | None = None, data: Path | str | None = None) -> "Settings":
-        """The settings with those given taking precedence over the environment."""
+        """The settings with those given taking precedence over the environment.
+
+        Raises:
+            InvalidSettingError: an environment variable has a value that cannot be.
+        """
         given: dict[str, Any] = {"root": root and str(root), "data": data}
-        return cls(**{name: value for name, value in given.items() if value is not None})
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"CLIP_ADAPTER_{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}, found "
+                f"{each['input']!r}"
+                for each in error.errors()
+            )
+            raise InvalidSettingError(f"{wrong}: set or unset the variable") from None
 
     @property
     def location(self) -> Location:

@@ -6,6 +6,13 @@ this module is the specification.
 """
 
 from feature_cache.compaction import Compaction, compact_folder
+from feature_cache.contents import (
+    classifier_folder,
+    classifier_folders,
+    is_content,
+    read_content,
+    write_content,
+)
 from feature_cache.errors import (
     CorruptFileError,
     EmptyTableError,
@@ -80,12 +87,16 @@ __all__ = [
     "WrongPrecisionError",
     "WrongSchemaError",
     "WrongWidthError",
+    "classifier_folder",
+    "classifier_folders",
     "compact_folder",
     "drop_unreferenced",
     "find_leftovers",
     "inspect_store",
+    "is_content",
     "list_files",
     "locate",
+    "read_content",
     "read_table",
     "read_tables",
     "refuse",
@@ -94,5 +105,6 @@ __all__ = [
     "stored_folders",
     "stores",
     "verify_file",
+    "write_content",
     "write_table",
 ]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_cache import storage
+from feature_cache.contents import classifier_folders
 from feature_cache.files import list_files, write_table
 from feature_cache.folders import StoredFolder, stored_folders
 from feature_cache.indexes import INDEX_SCHEMA
@@ -75,10 +76,11 @@ def find_leftovers(root: Location, *, now: float | None = None) -> list[Leftover
         now: Seconds since 1970; the clock's by default.
     """
     moment = time.time() if now is None else now
+    folders = [*(each.path for each in stored_folders(root)), *classifier_folders(root)]
     return [
-        Leftover(folder.path / entry.name, entry.size_bytes, sort)
-        for folder in stored_folders(root)
-        for entry in storage.list_entries(folder.path)
+        Leftover(folder / entry.name, entry.size_bytes, sort)
+        for folder in folders
+        for entry in storage.list_entries(folder)
         if (sort := _sort(entry, now=moment)) is not None
     ]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_cache import storage
+from feature_cache.contents import classifier_folders, is_content, read_content
 from feature_cache.errors import (
     CorruptFileError,
     FeatureCacheError,
@@ -48,7 +49,8 @@ def inspect_store(root: Location, *, deep: bool) -> Iterator[Finding]:
         root: Of everything at rest.
         deep: Read every byte: digest against name, page checksums, every row's columns, features
             finite and all of one width and precision. Otherwise the end of each file only: is it
-            Parquet, of this folder's kind and owner, in a format this program reads?
+            Parquet, of this folder's kind and owner, in a format this program reads? Of promoted
+            classifiers that looks at nothing but their being there.
 
     Raises:
         OSError: The store itself cannot be read.
@@ -61,6 +63,25 @@ def inspect_store(root: Location, *, deep: bool) -> Iterator[Finding]:
                 yield Finding(path, entry.size_bytes, inspector.problem_of(path, deep=deep))
             elif entry.name.lower().endswith(".parquet"):
                 yield Finding(path, entry.size_bytes, CorruptFileError(path, _RENAMED))
+    for classifiers in classifier_folders(root):
+        yield from _classifiers_in(classifiers, deep=deep)
+
+
+def _classifiers_in(folder: Location, *, deep: bool) -> Iterator[Finding]:
+    for entry in storage.list_entries(folder):
+        if is_content(entry.name):
+            path = folder / entry.name
+            yield Finding(path, entry.size_bytes, _damage_of(path) if deep else None)
+
+
+def _damage_of(path: Location) -> FeatureCacheError | None:
+    try:
+        read_content(path)
+    except FileNotFoundError:  # set aside a moment ago
+        return None
+    except CorruptFileError as error:
+        return error
+    return None
 
 
 class _Inspector:

@@ -1,23 +1,26 @@
 """Encode a dataset once; a second run finds everything there."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from clip_adapter.encoders import Precision
 from clip_adapter.images import Augmentation, ResizeMode
 from clip_adapter.settings import Settings
 from tasks.devices import choose_device
-from tasks.encode_dataset import encode_dataset
+from tasks.encode_in_parts import encode_in_parts
 from tasks.imported_features import check_encoding
 from tasks.index_dataset import index_dataset
+from tasks.late_runs import skip_if_late
 from tasks.references import EncodedDataset, Encoding
+from tasks.runners import choose_task_runner
 
 __all__ = ["extract_features"]
 
 
-@flow(name="extract-features", result_serializer="json")
+@flow(name="extract-features", result_serializer="json", task_runner=choose_task_runner())
 def extract_features(
     dataset: str = "digits",
     model: str | None = None,
@@ -32,7 +35,8 @@ def extract_features(
     augmentation: Augmentation = "tip-adapter",
     processes: Annotated[int, Field(ge=0, le=1024)] = 0,
     max_bad_fraction: float = 0.05,
-) -> EncodedDataset:
+    parts: Annotated[int, Field(ge=1, le=4096)] | None = None,
+) -> EncodedDataset | State[Any]:
     """Index a dataset and encode the images and prompts the cache lacks.
 
     Args:
@@ -49,7 +53,11 @@ def extract_features(
         augmentation: how views are drawn: tip-adapter or coop.
         processes: load images in so many processes; 0 for threads.
         max_bad_fraction: fail if more of the files than this are unreadable.
+        parts: split the images into so many ranges, for a Dask cluster one to four a worker; with
+            CLIP_ADAPTER_DASK=local:N it is N, else there is a single one.
     """
+    if skipped := skip_if_late():
+        return skipped
     encoding = Encoding(
         model=model,
         device=choose_device(device),
@@ -68,6 +76,6 @@ def extract_features(
         images=Settings.folder(images),
         max_bad_fraction=max_bad_fraction,
     )
-    encoded = encode_dataset(indexed, encoding)
+    encoded = encode_in_parts(indexed, encoding, parts=parts)
     get_run_logger().info(encoded.summary)
     return encoded

@@ -24,12 +24,21 @@ from tasks.damage import set_aside_and_say
 from tasks.imported_features import imported_index
 from tasks.progress import say, track
 from tasks.references import IndexedDataset
+from tasks.retries import PAUSES_SECONDS, RETRIES, when_transient
 from tasks.stored_indexes import known_sizes, write_index
 
 __all__ = ["index_dataset"]
 
 
-@task(name="index-dataset", cache_policy=NO_CACHE, result_serializer="json")
+@task(
+    name="index-dataset",
+    cache_policy=NO_CACHE,
+    result_serializer="json",
+    # Images may lie in a network folder, the index in an object store.
+    retries=RETRIES,
+    retry_delay_seconds=PAUSES_SECONDS,
+    retry_condition_fn=when_transient,
+)
 def index_dataset(
     dataset: str,
     *,

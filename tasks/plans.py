@@ -7,9 +7,9 @@ from pathlib import Path
 from clip_adapter.datasets import (
     DatasetError,
     DatasetIndex,
+    FewShotSampler,
     FewShotSplit,
     read_few_shot_indices,
-    sample_few_shot,
 )
 from clip_adapter.methods import Method
 from clip_adapter.shots import ALL_SHOTS
@@ -71,23 +71,24 @@ class FewShotChoices:
             SplitFileError: a published choice is not there, or not of this dataset.
             DatasetError: if there is nothing to test on.
         """
+        sampler = FewShotSampler(index)
         found = [
-            self._split(index, shots=shots, seed=seed)
+            self._split(sampler, shots=shots, seed=seed)
             for shots in sorted(set(self.shots))
             for seed in sorted(set(self.seeds))
         ]
         _check_every_class_is_tested(index)
         return found
 
-    def _split(self, index: DatasetIndex, *, shots: int, seed: int) -> FewShotSplit:
+    def _split(self, sampler: FewShotSampler, *, shots: int, seed: int) -> FewShotSplit:
         if self.indices is None:
-            return sample_few_shot(index, shots=shots, seed=seed)
+            return sampler.sample(shots=shots, seed=seed)
         if shots == ALL_SHOTS:
             raise DatasetError(
                 "published few-shot choices are of a number of shots: leave them out to train on "
                 "all images, or ask for a number"
             )
-        return read_few_shot_indices(self.indices, index, shots=shots, seed=seed)
+        return read_few_shot_indices(self.indices, sampler.index, shots=shots, seed=seed)
 
 
 def training_rows(dataset: IndexedDataset, choices: FewShotChoices) -> list[int]:

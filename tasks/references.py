@@ -1,13 +1,28 @@
 """The small values that travel between tasks instead of arrays."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from clip_adapter.encoders import BUILT_IN, Precision
 from clip_adapter.images import Augmentation, ResizeMode, augmented_views
+from clip_adapter.runs import PromotionRecord
+from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
-__all__ = ["EncodedDataset", "Encoding", "IndexedDataset", "TrainedRuns"]
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+__all__ = [
+    "EncodedDataset",
+    "EncodedPart",
+    "Encoding",
+    "IndexedDataset",
+    "Part",
+    "Promotion",
+    "TrainedRuns",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +99,43 @@ class Encoding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of several parts of nearly equal size.
+
+    Attributes:
+        number: counted from 0.
+        of: how many there are.
+    """
+
+    number: int
+    of: int
+
+    def take(self, things: Mapping[_Key, _Value]) -> dict[_Key, _Value]:
+        """Those of the things that lie in this part, in their order.
+
+        >>> [Part(number=number, of=2).take({"a": 1, "b": 2, "c": 3}) for number in (0, 1)]
+        [{'a': 1}, {'b': 2, 'c': 3}]
+        """
+        low, high = (len(things) * place // self.of for place in (self.number, self.number + 1))
+        return dict(list(things.items())[low:high])
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPart:
+    """What encoding some images came to.
+
+    Attributes:
+        n_encoded: views of distinct images that were encoded now.
+        n_reused: views of distinct images whose feature was there already.
+        seconds: spent encoding, decoding included.
+    """
+
+    n_encoded: int
+    n_reused: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncodedDataset:
     """A dataset of which every image and prompt has a feature at rest.
 
@@ -138,9 +190,31 @@ class TrainedRuns:
         n_trained: runs recorded now.
         n_reused: runs that were on record already, with the same fingerprint.
         seconds: spent training and evaluating.
+        fingerprints: of all its runs, recorded now or before.
     """
 
     sweep_id: str
     n_trained: int
     n_reused: int
     seconds: float
+    fingerprints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """What was decided about the champion.
+
+    Attributes:
+        record: the decision with its numbers, as it is at rest.
+        is_new: whether it was made now; False where this very sweep was decided on before.
+    """
+
+    record: PromotionRecord
+    is_new: bool
+
+    @property
+    def summary(self) -> str:
+        """One line for a log."""
+        record = self.record
+        who = f"{record.method} at {shots_in_words(record.shots)}, seed {record.seed}"
+        return f"{who}: {record.decision}, {record.reason}"

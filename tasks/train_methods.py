@@ -44,6 +44,7 @@ def train_methods(
     device: str = "auto",
     retrain: bool = False,
     study: str | None = None,
+    sweep_id: str | None = None,
 ) -> TrainedRuns:
     """Train what is not on record yet; every method's runs are recorded as soon as it is done.
 
@@ -58,6 +59,7 @@ def train_methods(
         device: where to train, in torch's spelling, or "auto".
         retrain: train again what is on record.
         study: the ablation the runs are made for.
+        sweep_id: what its runs have in common with those of other tasks; else a new one.
 
     Raises:
         NotEnoughImagesError: if a class has fewer images than shots; nothing is trained.
@@ -70,7 +72,8 @@ def train_methods(
     store = RunStore(encoded.dataset.root)
     known = set() if retrain else store.completed(plan.fingerprint for plan in plans)
     todo = [plan for plan in plans if plan.fingerprint not in known]
-    sweep = Sweep(DatasetArrays(encoded, index), choose_device(device), uuid.uuid4().hex, study)
+    sweep_id = sweep_id or uuid.uuid4().hex
+    sweep = Sweep(DatasetArrays(encoded, index), choose_device(device), sweep_id, study)
     start = time.perf_counter()
     failures = [
         error
@@ -84,6 +87,7 @@ def train_methods(
         n_trained=len(todo),
         n_reused=len(plans) - len(todo),
         seconds=time.perf_counter() - start,
+        fingerprints=tuple(plan.fingerprint for plan in plans),
     )
 
 

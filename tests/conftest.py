@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # the scene is set before anything of the project is imported
     from feature_cache import Location, ObjectPath
 
 ENVIRONMENT = {
+    # Tests of stores that several write to at once mean just that.
+    "CLIP_ADAPTER_ENCODERS": "64",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -27,6 +29,8 @@ ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
 S3_ENVIRONMENT = {
+    # Tests of stores that several write to at once mean just that.
+    "CLIP_ADAPTER_ENCODERS": "64",
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "hunter2",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -52,8 +56,10 @@ def set_the_scene() -> str:
     """Before Prefect or torch is imported, which read it then; returns the home of this session."""
     home = tempfile.mkdtemp(prefix="clip-adapter-tests-")
     os.environ.update(ENVIRONMENT, PREFECT_HOME=home)
-    for name in ("CLIP_ADAPTER_ROOT", "CLIP_ADAPTER_DATA", "PREFECT_API_URL"):
-        os.environ.pop(name, None)
+    for name in [*os.environ]:
+        if name.startswith("CLIP_ADAPTER_") and name != "CLIP_ADAPTER_TEST_DATA":
+            del os.environ[name]
+    os.environ.pop("PREFECT_API_URL", None)
     return home
 
 

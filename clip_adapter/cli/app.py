@@ -9,7 +9,19 @@ import typer
 from rich.console import Console
 
 import clip_adapter
-from clip_adapter.cli import cache, compare, datasets, methods, pipeline, report, reproduce, sql
+from clip_adapter.cli import (
+    cache,
+    champion,
+    compare,
+    datasets,
+    methods,
+    pipeline,
+    report,
+    reproduce,
+    rollback,
+    service,
+    sql,
+)
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.printable import printable
 from feature_cache import FeatureCacheError
@@ -26,6 +38,8 @@ app = typer.Typer(
 app.command()(pipeline.demo)
 app.command()(pipeline.extract)
 app.command()(pipeline.train)
+app.command()(champion.champion)
+app.command()(rollback.rollback)
 app.command()(reproduce.reproduce)
 app.command()(sql.sql)
 app.command()(compare.compare)
@@ -33,6 +47,9 @@ app.command()(report.report)
 app.add_typer(cache.app, name="cache")
 app.command()(datasets.datasets)
 app.command()(methods.methods)
+app.command()(service.up)
+app.command()(service.down)
+app.command()(service.status)
 
 
 def _print_version(asked: bool) -> None:

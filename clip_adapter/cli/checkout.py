@@ -9,7 +9,7 @@ from typing import Any
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["CheckoutError", "load_flow"]
+__all__ = ["CHECKOUT", "CheckoutError", "check_pipeline", "check_workspace", "load_flow"]
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -28,12 +28,7 @@ def load_flow(name: str, *, workspace: Path) -> Any:
         CheckoutError: if the library was installed without the checkout, or without Prefect.
     """
     path = CHECKOUT / "flows" / f"{name}.py"
-    if not path.is_file() or importlib.util.find_spec("prefect") is None:
-        message = (
-            f"this command runs the flows of a checkout, and {path} or Prefect is not there: "
-            "clone the project and install it with `pip install -e '.[pipeline]'`"
-        )
-        raise CheckoutError(message)
+    check_pipeline(path)
     _quiet_prefect(workspace)
     spec = importlib.util.spec_from_file_location(f"clip_adapter_flow_{name}", path)
     if spec is None or spec.loader is None:
@@ -45,8 +40,27 @@ def load_flow(name: str, *, workspace: Path) -> Any:
     return getattr(module, name)
 
 
-def _check_writable(root: Path) -> None:
-    """Fail at once where Prefect's private server would fail for minutes."""
+def check_pipeline(path: Path = CHECKOUT / "prefect.yaml") -> None:
+    """Fail if a file of the checkout, or Prefect, is not there.
+
+    Raises:
+        CheckoutError: It is not.
+    """
+    if not path.is_file() or importlib.util.find_spec("prefect") is None:
+        message = (
+            f"this command runs the flows of a checkout, and {path} or Prefect is not there: "
+            "clone the project and install it with `pip install -e '.[pipeline]'`"
+        )
+        raise CheckoutError(message)
+
+
+def check_workspace(root: Path) -> None:
+    """Fail at once where Prefect's server would fail for minutes.
+
+    Raises:
+        CheckoutError: Prefect cannot keep its database there.
+        OSError: Nobody can write there.
+    """
     if any(sign in str(root) for sign in "?#%"):
         message = f"Prefect cannot keep its database below {root}: choose a root without ?, # and %"
         raise CheckoutError(message)
@@ -58,7 +72,7 @@ def _check_writable(root: Path) -> None:
 
 def _quiet_prefect(root: Path) -> None:
     """Settings Prefect reads when it is imported; what the user has set stays."""
-    _check_writable(root)
+    check_workspace(root)
     ours = {
         "PREFECT_HOME": str(root / "prefect"),
         "PREFECT_LOGGING_LEVEL": "CRITICAL",

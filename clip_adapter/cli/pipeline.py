@@ -115,6 +115,19 @@ def train(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train again what is on record.")
     ] = False,
+    promote: Annotated[
+        bool,
+        typer.Option(
+            "--promote",
+            help="Let the best on validation be the champion, if it is proven better than that is.",
+        ),
+    ] = False,
+    max_relabelled_fraction: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Promote nothing if more images than this changed their class."
+        ),
+    ] = 0.05,
     images: Images = None,
     data: Data = None,
     root: Root = None,
@@ -145,6 +158,8 @@ def train(
         resize=resize,
         max_bad_fraction=max_bad_fraction,
         retrain=retrain,
+        promote=promote,
+        max_relabelled_fraction=max_relabelled_fraction,
         templates=template,
         few_shot_indices=None if few_shot_indices is None else str(few_shot_indices),
         augmentation=augmentation,
@@ -184,6 +199,7 @@ def _show_training(trained: Any, root: Location, *, as_json: bool) -> None:
         f"{summary['runs_on_record']} on record already"
     )
     summaries.show_leaderboard(console, rows)
+    summaries.show_promotion(console, summary["promotion"])
 
 
 def _show_files_and_next_steps(console: Console, root: Path) -> None:

@@ -17,7 +17,9 @@ __all__ = ["report"]
 def report(
     to: Annotated[
         Path,
-        typer.Option("--to", help="The Markdown file; figures go to a folder beside it."),
+        typer.Option(
+            "--to", help="A Markdown file, with figures in a folder beside it, or one .html file."
+        ),
     ] = Path("results.md"),
     datasets: Annotated[
         list[str] | None,
@@ -26,7 +28,7 @@ def report(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Write tables, figures and paired comparisons of all runs on record as Markdown and SVG.
+    """Write tables, figures and paired comparisons of all runs on record: Markdown and SVG, or HTML.
 
     The same runs give the same files. Nothing is trained, and nothing written to the store.
     """

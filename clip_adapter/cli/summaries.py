@@ -1,12 +1,14 @@
 """What a command says when its work is done."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from clip_adapter.cli.leaderboard import leaderboard_table
+from clip_adapter.printable import printable
 from clip_adapter.runs import query
 from feature_cache import Location
 from feature_cache.files import is_final
@@ -17,6 +19,7 @@ __all__ = [
     "print_json",
     "show_extraction",
     "show_leaderboard",
+    "show_promotion",
     "stored_files",
     "training_summary",
 ]
@@ -48,6 +51,8 @@ def training_summary(trained: Any) -> dict[str, Any]:
         "runs_trained": trained.runs.n_trained,
         "runs_on_record": trained.runs.n_reused,
         "seconds_train": round(trained.runs.seconds, 3),
+        "up_to_date": trained.is_up_to_date,
+        "promotion": trained.promotion and asdict(trained.promotion.record),
     }
 
 
@@ -88,3 +93,15 @@ def show_leaderboard(console: Console, rows: list[dict[str, Any]]) -> None:
     if rows:
         console.print()
         console.print(leaderboard_table(rows))
+
+
+def show_promotion(console: Console, promotion: dict[str, Any] | None) -> None:
+    """What was decided about the champion, if anything was."""
+    if promotion:
+        who = f"{promotion['method']} at {promotion['shots']} shots, seed {promotion['seed']}"
+        console.print()
+        console.print(
+            printable(f"{promotion['decision']}: {who}; {promotion['reason']}"),
+            markup=False,
+            soft_wrap=True,
+        )

@@ -5,7 +5,7 @@ from clip_adapter.datasets.errors import (
     NotEnoughImagesError,
     SplitFileError,
 )
-from clip_adapter.datasets.fewshot import FewShotSplit, sample_few_shot
+from clip_adapter.datasets.fewshot import FewShotSampler, FewShotSplit, sample_few_shot
 from clip_adapter.datasets.index import DatasetIndex, KnownSizes, QuarantinedFile, build_index
 from clip_adapter.datasets.opening import (
     DATASETS,
@@ -36,6 +36,7 @@ __all__ = [
     "SPLITS",
     "DatasetError",
     "DatasetIndex",
+    "FewShotSampler",
     "FewShotSplit",
     "ImageSource",
     "KnownSizes",

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,14 @@ from clip_adapter.datasets.index import DatasetIndex
 from clip_adapter.datasets.splits import Split
 from clip_adapter.shots import ALL_SHOTS
 
-__all__ = ["MAX_VAL_PER_CLASS", "FewShotSplit", "sample_few_shot"]
+__all__ = ["MAX_VAL_PER_CLASS", "FewShotSampler", "FewShotSplit", "sample_few_shot"]
 
 MAX_VAL_PER_CLASS = 4  # CoOp's protocol: min(K, 4) validation images a class
 
 _FORMAT = b"clip-adapter few-shot split 1"
 _STRICTNESS = {"train": 0, "val": 1, "test": 2}
+_Ranking = dict[tuple[int, Split], list[int]]
+"""Rows by label and split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,49 @@ class FewShotSplit:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True, eq=False)
+class FewShotSampler:
+    """Draws few-shot splits of one index; what several have in common is worked out once.
+
+    Attributes:
+        index: Whose images are chosen.
+    """
+
+    index: DatasetIndex
+    _ranked_by_seed: dict[int, _Ranking] = field(default_factory=dict, init=False, repr=False)
+
+    def sample(self, *, shots: int, seed: int) -> FewShotSplit:
+        """Choose as `sample_few_shot` does; raises what it raises."""
+        _check(shots, seed)
+        ranked = self._ranked(seed)
+        train: list[int] = []
+        val: list[int] = []
+        for label, class_name in enumerate(self.index.source.class_names):
+            ranked_train = ranked.get((label, "train"), [])
+            ranked_val = ranked.get((label, "val"), [])
+            n_train, n_borrowed = _shares(shots, len(ranked_train), len(ranked_val))
+            needed = n_train + n_borrowed
+            if len(ranked_train) < needed:
+                raise NotEnoughImagesError(class_name, len(ranked_train), needed, shots=shots)
+            train += ranked_train[:n_train]
+            borrowed = ranked_train[::-1][:n_borrowed]
+            val += ranked_val[:MAX_VAL_PER_CLASS][:shots] + borrowed
+        return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
+
+    @cached_property
+    def _candidates(self) -> _Ranking:
+        return _candidates(self.index)
+
+    def _ranked(self, seed: int) -> _Ranking:
+        if seed not in self._ranked_by_seed:
+            self._ranked_by_seed[seed] = {
+                key: _ranked(self.index, rows, seed=seed)
+                for key, rows in self._candidates.items()
+                if key[1] != "test"
+            }
+        return self._ranked_by_seed[seed]
+
+
 def sample_few_shot(index: DatasetIndex, *, shots: int, seed: int) -> FewShotSplit:
     """Choose `shots` training and min(shots, 4) validation images of every class.
 
@@ -66,21 +112,7 @@ def sample_few_shot(index: DatasetIndex, *, shots: int, seed: int) -> FewShotSpl
         DatasetError: `shots` is below 1, or `seed` is not in 0..2**63-1.
         NotEnoughImagesError: A class has too few distinct images.
     """
-    _check(shots, seed)
-    candidates = _candidates(index)
-    train: list[int] = []
-    val: list[int] = []
-    for label, class_name in enumerate(index.source.class_names):
-        ranked_train = _ranked(index, candidates.get((label, "train"), []), seed=seed)
-        ranked_val = _ranked(index, candidates.get((label, "val"), []), seed=seed)
-        n_train, n_borrowed = _shares(shots, len(ranked_train), len(ranked_val))
-        needed = n_train + n_borrowed
-        if len(ranked_train) < needed:
-            raise NotEnoughImagesError(class_name, len(ranked_train), needed, shots=shots)
-        train += ranked_train[:n_train]
-        borrowed = ranked_train[::-1][:n_borrowed]
-        val += ranked_val[:MAX_VAL_PER_CLASS][:shots] + borrowed
-    return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
+    return FewShotSampler(index).sample(shots=shots, seed=seed)
 
 
 def _check(shots: int, seed: int) -> None:
@@ -99,12 +131,12 @@ def _shares(shots: int, n_train: int, n_val: int) -> tuple[int, int]:
     return max(1, n_train - borrowed), borrowed
 
 
-def _candidates(index: DatasetIndex) -> dict[tuple[int, Split], list[int]]:
+def _candidates(index: DatasetIndex) -> _Ranking:
     """One row for each distinct image with one label, in the strictest split it occurs in."""
     copies: dict[bytes, list[int]] = {}
     for row, digest in enumerate(index.image_sha256):
         copies.setdefault(digest, []).append(row)
-    candidates: dict[tuple[int, Split], list[int]] = {}
+    candidates: _Ranking = {}
     for rows in copies.values():
         labels = {int(index.labels[row]) for row in rows}
         if len(labels) == 1:

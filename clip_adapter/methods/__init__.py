@@ -7,6 +7,8 @@ from clip_adapter.methods.classifiers import FeatureWidthError as FeatureWidthEr
 from clip_adapter.methods.classifiers import LinearClassifier as LinearClassifier
 from clip_adapter.methods.classifiers import PrototypeClassifier as PrototypeClassifier
 from clip_adapter.methods.classifiers import SavedClassifier as SavedClassifier
+from clip_adapter.methods.classifiers import decode_classifier as decode_classifier
+from clip_adapter.methods.classifiers import encode_classifier as encode_classifier
 from clip_adapter.methods.classifiers import load_classifier as load_classifier
 from clip_adapter.methods.classifiers import save_classifier as save_classifier
 from clip_adapter.methods.clip_adapter import ClipAdapter as ClipAdapter

@@ -3,3 +3,7 @@
 from clip_adapter.report.errors import NothingToReportError as NothingToReportError
 from clip_adapter.report.pages import WrittenReport as WrittenReport
 from clip_adapter.report.pages import write_report as write_report
+from clip_adapter.report.summary import Place as Place
+from clip_adapter.report.summary import SweepFacts as SweepFacts
+from clip_adapter.report.summary import Told as Told
+from clip_adapter.report.summary import tell as tell

@@ -26,6 +26,8 @@ WIDTH, HEIGHT = 520, 340
 LABEL_LIMIT = 240
 EDGE = 10
 """Pixels between the outermost points and the frame."""
+# Whoever looks may have wider letters than the renderer: those of the legend are not to be cut.
+_PADDING = {"left": 5, "top": 5, "bottom": 5, "right": 40}
 _CLIP_NUMBERS = re.compile(r'(?<=id="clip)\d+(?=")|(?<=url\(#clip)\d+(?=\))')
 
 _Row = dict[str, Any]
@@ -50,7 +52,8 @@ def accuracy_figure(lines: Sequence[Line], *, title: str) -> str:
     )
     label = f"datum.value == {end} ? 'all' : datum.label"
     x = x.axis(values=_values(rising), format="d", labelExpr=label, grid=False)
-    return _svg([*_lines(rising, x, domain), *_rules(rules, domain)], title)
+    # Without a single number of shots the axis, and with it the picture, would have no size.
+    return _svg([*(_lines(rising, x, domain) if rising else []), *_rules(rules, domain)], title)
 
 
 def study_figure(study: Study, *, title: str) -> str:
@@ -168,7 +171,7 @@ def _data(rows: list[_Row]) -> alt.Chart:
 def _svg(layers: list[alt.Chart], title: str) -> str:
     finished = (
         alt.layer(*layers)
-        .properties(width=WIDTH, height=HEIGHT, title=printable(title))
+        .properties(width=WIDTH, height=HEIGHT, title=printable(title), padding=_PADDING)
         .configure_view(stroke=None)
         .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
         .configure_legend(labelFontSize=11, orient="right")

@@ -11,9 +11,15 @@ from clip_adapter.report.numbers import listed, points
 from clip_adapter.runs import Comparison, Contestant, IncomparableRunsError, Verdict, compare
 from clip_adapter.shots import shots_in_words
 
-__all__ = ["Rivalries", "Rivalry", "leaders", "rivalries", "tally", "verdicts"]
-
-"""Of an interval to leave out 0 where there is no difference."""
+__all__ = [
+    "Rivalries",
+    "Rivalry",
+    "contestant_of",
+    "leaders",
+    "rivalries",
+    "tally",
+    "verdicts",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +99,12 @@ def leaders(lines: Sequence[Line]) -> list[tuple[str, str]]:
 
 
 def _rivalry(board: Board, reference: Line, rival: Line, shots: int) -> Rivalry:
-    a, b = (_contestant(board, line, shots) for line in (reference, rival))
+    a, b = (contestant_of(board, line, shots) for line in (reference, rival))
     return Rivalry(rival=rival.name, shots=shots, comparison=compare(a, b, board.answers))
 
 
-def _contestant(board: Board, line: Line, shots: int) -> Contestant:
+def contestant_of(board: Board, line: Line, shots: int) -> Contestant:
+    """A line at so many shots, ready to be compared; one that uses none is there at any number."""
     return next(
         each
         for each in board.contestants

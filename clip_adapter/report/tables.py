@@ -14,6 +14,7 @@ from clip_adapter.shots import shots_in_words
 __all__ = [
     "Table",
     "accuracy_table",
+    "by_shots",
     "calibration_table",
     "choices_table",
     "comparison_table",
@@ -117,7 +118,7 @@ def calibration_table(lines: Sequence[Line]) -> Table:
             return f"{100 * before.value:.1f}"
         return f"{100 * before.value:.1f} → {100 * after.value:.1f} (T = {temperature.value:.2f})"
 
-    return _by_shots(lines, cell)
+    return by_shots(lines, cell)
 
 
 def cost_table(lines: Sequence[Line]) -> Table:
@@ -127,10 +128,11 @@ def cost_table(lines: Sequence[Line]) -> Table:
         runs = line.at(shots)
         return f"{statistics.fmean(run.seconds_train for run in runs):.2f}" if runs else ""
 
-    return _by_shots(lines, cell)
+    return by_shots(lines, cell)
 
 
-def _by_shots(lines: Sequence[Line], cell: Callable[[Line, int], str]) -> Table:
+def by_shots(lines: Sequence[Line], cell: Callable[[Line, int], str]) -> Table:
+    """Methods x shots: whatever `cell` says of a line at some shots."""
     shots = _shots(lines)
     rows = [(line.name, *(cell(line, each) for each in shots)) for line in lines]
     return Table(header=("method", *map(shots_in_words, shots)), rows=tuple(rows))

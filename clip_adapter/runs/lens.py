@@ -109,6 +109,8 @@ def open_lens(root: Location) -> Lens:
     tables = stored_tables(root)
     connection = duckdb.connect(":memory:", config=_SEALED)
     connection.execute("SET TimeZone = 'UTC'")
+    # A question of more than two seconds would draw a bar into the output of whoever asks.
+    connection.execute("SET enable_progress_bar = false")
     for name, table in tables.items():
         connection.register(f"stored_{name}", table)
     for name, sql in VIEWS.items():

@@ -6,7 +6,17 @@ here and is optional there.
 
 import pyarrow as pa
 
-__all__ = ["CURVES", "METRICS", "PREDICTIONS", "RUNS", "SETTINGS", "SPLITS", "STORED_RUNS"]
+__all__ = [
+    "CURVES",
+    "EXTRACTIONS",
+    "METRICS",
+    "PREDICTIONS",
+    "PROMOTIONS",
+    "RUNS",
+    "SETTINGS",
+    "SPLITS",
+    "STORED_RUNS",
+]
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -153,3 +163,51 @@ SPLITS = pa.schema(
     ]
 )
 """One row an image of a few-shot split, `position` counting the images of a `role` from 0."""
+
+PROMOTIONS = pa.schema(
+    [
+        _required("promotion_id", pa.string()),
+        _required("sequence", pa.int32()),
+        _required("decided_at", pa.timestamp("us", tz="UTC")),
+        _required("dataset", pa.string()),
+        _required("index_fingerprint", pa.string()),
+        _required("encoder", pa.string()),
+        _required("model", pa.string()),
+        _required("run_id", pa.string()),
+        _required("method", pa.string()),
+        _required("shots", pa.int32()),
+        pa.field("seed", pa.int32()),
+        _required("settings_fingerprint", pa.string()),
+        _required("decision", pa.string()),
+        _required("reason", pa.string()),
+        pa.field("classifier_sha256", pa.string()),
+        pa.field("champion_before", pa.string()),
+        pa.field("restores", pa.string()),
+        _required("n_images", pa.int32()),
+        pa.field("accuracy_challenger", pa.float64()),
+        pa.field("accuracy_champion", pa.float64()),
+        pa.field("low", pa.float64()),
+        pa.field("high", pa.float64()),
+        pa.field("p_value", pa.float64()),
+        _required("n_relabelled", pa.int32()),
+        _required("retraining_fingerprint", pa.string()),
+        pa.field("git_commit", pa.string()),
+    ]
+)
+"""One row a decision on a dataset's champion; see `PromotionRecord`."""
+
+EXTRACTIONS = pa.schema(
+    [
+        _required("extraction_id", pa.string()),
+        _required("started_at", pa.timestamp("us", tz="UTC")),
+        _required("dataset", pa.string()),
+        _required("index_fingerprint", pa.string()),
+        _required("encoder", pa.string()),
+        _required("model", pa.string()),
+        _required("device", pa.string()),
+        _required("n_encoded", pa.int64()),
+        _required("n_reused", pa.int64()),
+        _required("seconds", pa.float64()),
+    ]
+)
+"""One row an extraction that encoded something."""

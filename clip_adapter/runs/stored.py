@@ -20,6 +20,8 @@ _RUN_TABLES = {
     "curves": schemas.CURVES,
     "predictions": schemas.PREDICTIONS,
     "splits": schemas.SPLITS,
+    "promotions": schemas.PROMOTIONS,
+    "extractions": schemas.EXTRACTIONS,
 }
 _DATASET_TABLES = {
     "images": ("dataset-index", INDEX_SCHEMA),

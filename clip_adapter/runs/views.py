@@ -65,6 +65,8 @@ SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256) FROM stored
 
 _QUARANTINE = "SELECT DISTINCT * FROM stored_quarantine"
 
+_EXTRACTIONS = "SELECT DISTINCT * FROM stored_extractions ORDER BY started_at"
+
 
 def _latest_runs(condition: str) -> str:
     """The latest completed run of each configuration and seed, on the latest index of its dataset."""
@@ -195,6 +197,18 @@ LEFT JOIN places
 ORDER BY ALL
 """
 
+_PROMOTIONS = """
+SELECT DISTINCT * FROM stored_promotions ORDER BY dataset, sequence, decided_at, promotion_id
+"""
+
+_CHAMPION = """
+SELECT * FROM promotions WHERE decision <> 'refused'
+QUALIFY row_number() OVER (
+    PARTITION BY dataset ORDER BY sequence DESC, decided_at DESC, promotion_id DESC
+) = 1
+ORDER BY dataset
+"""
+
 VIEWS = {
     "runs": _RUNS,
     "metrics": _METRICS,
@@ -203,12 +217,15 @@ VIEWS = {
     "splits": _SPLITS,
     "images": _IMAGES,
     "quarantine": _QUARANTINE,
+    "extractions": _EXTRACTIONS,
     "current_runs": _CURRENT_RUNS,
     "study_runs": _STUDY_RUNS,
     "leaderboard": _LEADERBOARD,
     "confusion": _CONFUSION,
     "per_class": _PER_CLASS,
     "disagreements": _DISAGREEMENTS,
+    "promotions": _PROMOTIONS,
+    "champion": _CHAMPION,
 }
 """The SQL of every view by its name, in an order in which they can be made.
 
@@ -216,6 +233,7 @@ VIEWS = {
   where the test split chose a setting.
 - `metrics`, `curves`, `predictions`, `splits`: what belongs to those runs; digests in hex.
 - `images`, `quarantine`: the dataset indexes and the files that could not be read.
+- `extractions`: how many images were encoded when, by which encoder, and in how many seconds.
 - `current_runs`: the completed runs that count: the latest of each configuration and seed.
 - `study_runs`: the same of the runs that were made for a study; no other view knows them.
 - `leaderboard`: mean accuracy over seeds, a fraction, with the half-width of its 95 % interval
@@ -224,4 +242,7 @@ VIEWS = {
 - `per_class`: recall, precision (null where a class is never predicted) and F1 of each class; `n`
   counts its test images once a seed.
 - `disagreements`: the images on which methods differ at the same shots and seed.
+- `promotions`: every decision on a dataset's champion, with its numbers.
+- `champion`: the last of them that made one; SQL reads no classifier, so that one whose file is
+  damaged is here as well.
 """

@@ -12,7 +12,8 @@ from typer.main import get_command
 from clip_adapter.cli.app import app
 
 TARGET = re.compile(r"\bmake ((?:[a-z]+-)*[a-z]+)(?=[`\s.,;:)]|$)")
-DEPLOYMENT = re.compile(r"\b(?:train-adapters|extract-features)/([a-z0-9-]+)")
+FLOWS = "train-adapters|extract-features|maintain-stores|reproduce-paper"
+DEPLOYMENT = re.compile(rf"\b((?:{FLOWS})/[a-z0-9-]+)")
 PROSE_AFTER_MAKE = {"them", "it", "a", "the", "of", "sure", "and"}
 
 
@@ -64,14 +65,20 @@ def test_every_deployment_in_the_documents_exists(
 ) -> None:
     declared = yaml.safe_load((checkout / "prefect.yaml").read_text())["deployments"]
     named = {name for text in documents.values() for name in DEPLOYMENT.findall(text)}
-    assert named - {deployment["name"] for deployment in declared} == set()
+    assert named - {_full_name(each) for each in declared} == set()
 
 
 def test_every_schedule_has_a_slug(checkout: Path) -> None:
     """Without one, deploying again adds a schedule instead of changing it."""
     declared = yaml.safe_load((checkout / "prefect.yaml").read_text())["deployments"]
-    assert all(each["schedules"] for each in declared)
-    assert all(schedule.get("slug") for each in declared for schedule in each["schedules"])
+    schedules = [schedule for each in declared for schedule in each.get("schedules", [])]
+    assert schedules
+    assert all(schedule.get("slug") and schedule.get("timezone") for schedule in schedules)
+
+
+def _full_name(deployment: dict[str, Any]) -> str:
+    flow = deployment["entrypoint"].rpartition(":")[2].replace("_", "-")
+    return f"{flow}/{deployment['name']}"
 
 
 def _typed_commands(text: str) -> Iterator[str]:

@@ -24,7 +24,9 @@ def test_everything_is_written_where_the_environment_says(
 ) -> None:
     monkeypatch.setenv("CLIP_ADAPTER_ROOT", str(tmp_path / "elsewhere"))
     extract_features(f"imagefolder:{photos}", tiny_model)
-    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {"datasets", "features"}
+    written = {path.name for path in (tmp_path / "elsewhere").iterdir()}
+    assert written == {"datasets", "features", "runs"}
+    assert [path.name for path in (tmp_path / "elsewhere" / "runs").iterdir()] == ["extractions"]
 
 
 def test_a_model_that_is_not_there_is_refused_before_anything_is_read(

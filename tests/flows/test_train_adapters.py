@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.exceptions import ParameterTypeError
 
 from clip_adapter.datasets import NotEnoughImagesError
@@ -36,6 +38,29 @@ def test_the_same_flow_run_again_encodes_and_trains_nothing(
         ("linear-probe", 1, 2),
         ("zero-shot", 0, 1),
     ]
+
+
+def test_what_cannot_be_shown_fails_no_run(
+    photos: Path, root: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("no room on the wall")
+
+    monkeypatch.setattr("clip_adapter.report.tell", refuse)
+    assert train(photos, tiny_model, root, methods=["zero-shot"]).runs.n_trained == 1
+    assert not (root / "reports").exists()
+
+
+def test_what_a_run_came_to_is_published(photos: Path, root: Path, tiny_model: str) -> None:
+    trained = train(photos, tiny_model, root, methods=["zero-shot"])
+    name = trained.encoded.dataset.name
+    with get_client(sync_client=True) as client:
+        keys = [f"leaderboard-{name}", f"summary-{name}"]
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=keys))
+        )
+    assert sorted(str(each.key) for each in found) == keys
+    assert [path.name for path in (root / "reports").iterdir()] == [f"{name}.html"]
 
 
 def test_too_many_shots_record_nothing(photos: Path, root: Path, tiny_model: str) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from extractions import Undisturbed, Zygote
+from galleries import Gallery
 from zygote import BATCH_SIZE
 
 from clip_adapter.encoders import load_encoder
+from clip_adapter.runs import Champion, PromotionStore
 from tasks import feature_writer
 from tasks.encode_dataset import encode_dataset
 from tasks.index_dataset import index_dataset
@@ -89,3 +91,24 @@ def extract_in_steps(few_photos: Path, tiny_model: str) -> Extract:
             return encode_dataset.fn(indexed, Encoding(model=model, views=1))
 
     return run
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Every regression that would be told to Prefect."""
+    emitted: list[dict[str, Any]] = []
+    monkeypatch.setattr("tasks.regressions.emit_event", lambda **event: emitted.append(event))
+    return emitted
+
+
+@pytest.fixture
+def gallery(root: Path, events: list[dict[str, Any]]) -> Gallery:  # noqa: ARG001  # none goes out
+    """Datasets of features, in the store at `root`."""
+    return Gallery(root)
+
+
+@pytest.fixture
+def reigning(root: Path) -> Callable[[], Champion | None]:
+    """Who reigns on the gallery."""
+    store = PromotionStore(root)
+    return lambda: store.champion("gallery", on_damage=lambda _: None)

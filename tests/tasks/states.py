@@ -14,11 +14,12 @@ Row = tuple[str, tuple[object, ...]]
 """The folder below the root, and every value of the row in the order of its columns."""
 
 
-def rows_in(root: Path) -> frozenset[Row]:
-    """Every row at rest, bit for bit; a row that two files hold counts once."""
+def rows_in(root: Path, *, below: str = "") -> frozenset[Row]:
+    """Every row at rest (below a folder), bit for bit; a row that two files hold counts once."""
     return frozenset(
         (folder.path.relative_to(root).as_posix(), tuple(map(_plain, row.values())))
         for folder in stored_folders(root)
+        if folder.path.is_relative_to(root / below)
         for path in list_files(folder.path)
         for row in open_file(path, kind=folder.kind, owner=folder.owner).read().to_pylist()
     )

@@ -13,6 +13,8 @@ __all__ = ["Damage", "advice_about", "reason_of"]
 _REMADE = {
     "features": "the next extraction encodes what it held",
     "datasets": "the next extraction indexes the dataset again",
+    "champions": "the champion before it reigns, as `clip-adapter champion` says",
+    "runs/promotions": "the decisions it held are lost, and what reigned before them reigns",
     "runs": "the next training makes again what it recorded",
 }
 

@@ -9,7 +9,7 @@ from clip_adapter.errors import nearest
 from feature_cache import Location, MissingIndexError, read_table, storage
 from feature_cache.files import is_final
 
-__all__ = ["LatestIndex", "latest_index"]
+__all__ = ["LatestIndex", "latest_index", "stored_name"]
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,7 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
             trusted.
         DatasetError: `imagefolder:PATH` of a folder that is not there.
     """
-    name = dataset.removeprefix(IMPORTED)
-    if dataset.startswith("imagefolder:"):
-        name = open_dataset(dataset, data=Path()).name
+    name = stored_name(dataset)
     indexed = storage.list_folders(root / "datasets")
     folder = root / "datasets" / name / "images"
     # Only a name that was found becomes part of a path.
@@ -66,6 +64,17 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
         n_images=table.num_rows,
         image_sha256=tuple(dict.fromkeys(table.column("image_sha256").to_pylist())),
     )
+
+
+def stored_name(dataset: str) -> str:
+    """The name at rest of a dataset that is named as `train` takes it.
+
+    Raises:
+        DatasetError: `imagefolder:PATH` of a folder that is not there.
+    """
+    if dataset.startswith("imagefolder:"):
+        return open_dataset(dataset, data=Path()).name
+    return dataset.removeprefix(IMPORTED)
 
 
 def _not_indexed(dataset: str, indexed: list[str]) -> str:

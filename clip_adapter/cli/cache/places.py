@@ -2,10 +2,10 @@
 
 from clip_adapter.runs import MissingRootError
 from clip_adapter.settings import Settings
-from feature_cache import Location, StoredFolder, storage
+from feature_cache import Location, StoredFolder, classifier_folders, is_content, storage
 from feature_cache.files import is_final
 
-__all__ = ["existing_root", "sizes_of_files"]
+__all__ = ["existing_root", "sizes_of_classifiers", "sizes_of_files"]
 
 
 def existing_root(root: str | None) -> Location:
@@ -23,3 +23,13 @@ def existing_root(root: str | None) -> Location:
 def sizes_of_files(folder: StoredFolder) -> list[int]:
     """The sizes in bytes of the complete files of a folder."""
     return [entry.size_bytes for entry in storage.list_entries(folder.path) if is_final(entry.name)]
+
+
+def sizes_of_classifiers(root: Location) -> list[int]:
+    """The sizes in bytes of the classifiers that were promoted."""
+    return [
+        entry.size_bytes
+        for folder in classifier_folders(root)
+        for entry in storage.list_entries(folder)
+        if is_content(entry.name)
+    ]

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from clip_adapter.cli.cache.damage import Damage
-from clip_adapter.cli.cache.places import existing_root, sizes_of_files
+from clip_adapter.cli.cache.places import existing_root, sizes_of_classifiers, sizes_of_files
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
@@ -40,7 +40,7 @@ def verify(
 ) -> None:
     """Check the files and name those that are damaged, with the reason and what to do.
 
-    Features, dataset indexes and runs are checked.
+    Features, dataset indexes, runs and promoted classifiers are checked.
 
     A file in a newer format is never set aside.
     """
@@ -69,6 +69,7 @@ def verify(
 
 def _inspect(root: Location, *, deep: bool, quiet: bool) -> list[Finding]:
     sizes = [size for folder in stored_folders(root) for size in sizes_of_files(folder)]
+    sizes += sizes_of_classifiers(root)
     total, unit = (sum(sizes) / 1e6, "MB") if deep else (len(sizes), "files")
     findings = []
     with watch("verifying", total=total, unit=unit, quiet=quiet) as advance:

@@ -8,5 +8,7 @@ from clip_adapter.methods.classifiers.linear import LinearClassifier as LinearCl
 from clip_adapter.methods.classifiers.prototype import PrototypeClassifier as PrototypeClassifier
 from clip_adapter.methods.classifiers.saving import ClassifierFileError as ClassifierFileError
 from clip_adapter.methods.classifiers.saving import SavedClassifier as SavedClassifier
+from clip_adapter.methods.classifiers.saving import decode_classifier as decode_classifier
+from clip_adapter.methods.classifiers.saving import encode_classifier as encode_classifier
 from clip_adapter.methods.classifiers.saving import load_classifier as load_classifier
 from clip_adapter.methods.classifiers.saving import save_classifier as save_classifier

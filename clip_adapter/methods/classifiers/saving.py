@@ -21,7 +21,14 @@ from clip_adapter.methods.classifiers.classifier import Classifier
 from clip_adapter.methods.classifiers.linear import LinearClassifier
 from clip_adapter.methods.classifiers.prototype import PrototypeClassifier
 
-__all__ = ["ClassifierFileError", "SavedClassifier", "load_classifier", "save_classifier"]
+__all__ = [
+    "ClassifierFileError",
+    "SavedClassifier",
+    "decode_classifier",
+    "encode_classifier",
+    "load_classifier",
+    "save_classifier",
+]
 
 FORMAT = 1
 KEY = "clip-adapter.classifier"
@@ -75,7 +82,7 @@ def save_classifier(saved: SavedClassifier, path: Path) -> None:
     Raises:
         OSError: the disk refused.
     """
-    content = _encode(saved)
+    content = encode_classifier(saved)
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             file.write(content)
@@ -91,33 +98,14 @@ def load_classifier(path: Path) -> SavedClassifier:
     """Read what `save_classifier` wrote. Nothing is unpickled.
 
     Raises:
-        ClassifierFileError: the file is no safetensors file, holds no classifier, one of a newer
-            format, or one whose arrays do not fit together.
+        ClassifierFileError: as `decode_classifier`.
         OSError: the file cannot be read.
     """
-    content = path.read_bytes()
-    try:
-        tensors = load(content)
-        told = _metadata(content)
-        kind = _KINDS[told["kind"]]
-        if told["format"] > FORMAT:
-            raise ClassifierFileError(
-                f"{path} is of format {told['format']}, this version reads {FORMAT}: upgrade"
-            )
-        return SavedClassifier(
-            classifier=_build(kind, tensors, told["values"]),
-            method=told["method"],
-            settings=told["settings"],
-            encoder=told["encoder"],
-        )
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, ClassifierFileError):
-            raise
-        message = f"{path} holds no classifier that can be read ({error}): fit and save it again"
-        raise ClassifierFileError(message) from error
+    return decode_classifier(path.read_bytes(), source=str(path))
 
 
-def _encode(saved: SavedClassifier) -> bytes:
+def encode_classifier(saved: SavedClassifier) -> bytes:
+    """A classifier as the content of a safetensors file; the same one gives the same bytes."""
     classifier: Any = saved.classifier
     values = {field.name: getattr(classifier, field.name) for field in fields(classifier)}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
@@ -130,7 +118,40 @@ def _encode(saved: SavedClassifier) -> bytes:
         "values": {name: value for name, value in values.items() if name not in arrays},
     }
     ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
-    return save(ordered, metadata={KEY: json.dumps(told, sort_keys=True)})
+    content: bytes = save(ordered, metadata={KEY: json.dumps(told, sort_keys=True)})
+    return content
+
+
+def decode_classifier(content: bytes, *, source: str) -> SavedClassifier:
+    """What `encode_classifier` made bytes of. Nothing is unpickled.
+
+    Args:
+        content: of a safetensors file.
+        source: names it in an error.
+
+    Raises:
+        ClassifierFileError: it is no safetensors file, holds no classifier, one of a newer
+            format, or one whose arrays do not fit together.
+    """
+    try:
+        tensors = load(content)
+        told = _metadata(content)
+        kind = _KINDS[told["kind"]]
+        if told["format"] > FORMAT:
+            raise ClassifierFileError(
+                f"{source} is of format {told['format']}, this version reads {FORMAT}: upgrade"
+            )
+        return SavedClassifier(
+            classifier=_build(kind, tensors, told["values"]),
+            method=told["method"],
+            settings=told["settings"],
+            encoder=told["encoder"],
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ClassifierFileError):
+            raise
+        message = f"{source} holds no classifier that can be read ({error}): fit and save it again"
+        raise ClassifierFileError(message) from error
 
 
 def _metadata(content: bytes) -> dict[str, Any]:

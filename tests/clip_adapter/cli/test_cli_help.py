@@ -11,7 +11,8 @@ CACHE = [
     f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact", "import", "export")
 ]
 ASKING = ["sql", "compare", "report", "cache", *CACHE, "datasets", "methods"]
-COMMANDS = ["demo", "extract", "train", "reproduce", *ASKING]
+CHAMPIONS = ["champion", "rollback"]
+COMMANDS = ["demo", "extract", "train", "reproduce", *CHAMPIONS, *ASKING]
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from clip_adapter.datasets import (
     DatasetError,
     DatasetIndex,
+    FewShotSampler,
     FewShotSplit,
     NotEnoughImagesError,
     Split,
@@ -45,6 +46,18 @@ def images(index: DatasetIndex, rows: Sequence[int]) -> list[bytes]:
 
 def chosen(index: DatasetIndex, split: FewShotSplit) -> tuple[list[bytes], list[bytes]]:
     return images(index, list(split.train_rows)), images(index, list(split.val_rows))
+
+
+@given(asked=st.lists(st.tuples(SHOTS, st.integers(0, 2)), max_size=6))
+def test_a_sampler_chooses_as_if_each_choice_were_the_only_one(
+    make_index: MakeIndex, asked: list[tuple[int, int]]
+) -> None:
+    index = make_index(TRAIN + VAL + TEST)
+    sampler = FewShotSampler(index)
+    for shots, seed in asked:
+        together = sampler.sample(shots=shots, seed=seed)
+        alone = sample_few_shot(index, shots=shots, seed=seed)
+        assert chosen(index, together) == chosen(index, alone)
 
 
 @given(shots=SHOTS, seed=SEEDS)

@@ -47,6 +47,11 @@ def test_a_missing_root_says_how_to_get_one(tmp_path: Path) -> None:
         query(tmp_path / "nowhere", "select 1")
 
 
+def test_a_long_question_draws_no_bar_into_the_answer(tmp_path: Path) -> None:
+    asked = query(tmp_path, "SELECT current_setting('enable_progress_bar') AS drawn")
+    assert asked.to_pylist() == [{"drawn": False}]
+
+
 def test_asking_writes_nothing(tmp_path: Path, result_of: ResultOf) -> None:
     RunStore(tmp_path).record([result_of(1)])
     before = contents(tmp_path)

@@ -15,6 +15,8 @@ from clip_adapter.methods import (
     FewShotTask,
     SavedClassifier,
     create_method,
+    decode_classifier,
+    encode_classifier,
     load_classifier,
     save_classifier,
 )
@@ -61,6 +63,16 @@ def test_the_same_classifier_gives_the_same_bytes(saved: SavedClassifier, tmp_pa
         save_classifier(saved, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"one", "other"}
+
+
+def test_its_bytes_are_those_of_the_file(saved: SavedClassifier, tmp_path: Path) -> None:
+    save_classifier(saved, tmp_path / "it")
+    assert encode_classifier(saved) == (tmp_path / "it").read_bytes()
+
+
+def test_bytes_that_are_none_are_refused_by_the_name_of_their_source() -> None:
+    with pytest.raises(ClassifierFileError, match="the champion holds no classifier"):
+        decode_classifier(b"", source="the champion")
 
 
 def test_features_of_another_width_are_refused(

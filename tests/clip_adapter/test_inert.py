@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from clip_adapter.inert import inert, slug
 from clip_adapter.printable import printable
-from clip_adapter.report.inert import inert, slug
 
 TEXTS = st.text(st.sampled_from(string.punctuation + " ab1\n\t\x1b\u202e\u00e9"), max_size=30)
 HOSTILE = (

@@ -1,0 +1,96 @@
+"""The up, down and status commands: a server and a worker of one's own, in the background."""
+
+import os
+import shlex
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from clip_adapter.cli.checkout import CHECKOUT, check_pipeline, check_workspace
+from clip_adapter.cli.options import Data, Json, Root
+from clip_adapter.cli.summaries import print_json
+from clip_adapter.service import (
+    ServiceFolder,
+    State,
+    bring_up,
+    service_environment,
+    state_of,
+    take_down,
+)
+from clip_adapter.settings import Settings
+
+__all__ = ["down", "status", "up"]
+
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Of the server, on 127.0.0.1.")]
+
+
+def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
+    """Bring Prefect's server, a worker and all deployments up, in the background.
+
+    On this machine alone, with a password. What dies is started again. `clip-adapter down` ends
+    it all.
+    """
+    settings = Settings.of(root=root, data=data)
+    check_pipeline()
+    check_workspace(settings.workspace)
+    folder = _folder(settings)
+    folder.make()
+    console = Console(highlight=False)
+    places = {"CLIP_ADAPTER_ROOT": settings.url}
+    if settings.data is not None:
+        places["CLIP_ADAPTER_DATA"] = str(settings.data_folder)
+    environment = service_environment(folder, port, inherited=os.environ, places=places)
+    state = bring_up(
+        folder,
+        port,
+        environment=environment,
+        checkout=CHECKOUT,
+        say=lambda stage: console.print(f"{stage} ...", markup=False),
+    )
+    console.print(_welcome(folder, state), markup=False, soft_wrap=True)
+
+
+def down(root: Root = None) -> None:
+    """End the server and the worker that `up` started, and nothing else."""
+    ended = take_down(_folder(Settings.of(root=root)))
+    Console(highlight=False).print("everything has ended" if ended else "nothing is up")
+
+
+def status(root: Root = None, as_json: Json = False) -> None:
+    """Say whether the server and the worker are up, and where; exit code 0 if they are."""
+    folder = _folder(Settings.of(root=root))
+    state = state_of(folder)
+    is_up = state is not None and state.is_up
+    if as_json:
+        found = {} if state is None else {"pid": state.note.pid, "api_url": state.note.api_url}
+        print_json({"up": is_up, "stage": _stage(state), "logs": str(folder.logs), **found})
+    else:
+        text = _welcome(folder, state) if state is not None and is_up else _stage(state)
+        Console(highlight=False).print(text, markup=False, soft_wrap=True)
+    if not is_up:
+        raise typer.Exit(1)
+
+
+def _folder(settings: Settings) -> ServiceFolder:
+    return ServiceFolder(settings.workspace / "prefect")
+
+
+def _stage(state: State | None) -> str:
+    if state is None:
+        return "nothing is up"
+    if not state.is_supervised:
+        return "what is left of a service still runs: `clip-adapter up` or `clip-adapter down`"
+    return state.note.stage
+
+
+def _welcome(folder: ServiceFolder, state: State) -> str:
+    shell_file = shlex.quote(str(folder.shell_file))
+    lines = [
+        "up; `clip-adapter down` ends it",
+        f"  UI        {state.note.ui_url}  (it asks for the line in {folder.password}: admin:PASSWORD)",
+        f"  terminal  . {shell_file}",
+        "            prefect deployment run train-adapters/digits --watch",
+        f"  logs      {folder.logs}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""Who is the champion of a dataset: decisions at rest, and the classifiers they speak of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.runs import schemas
+from clip_adapter.runs.errors import DamagedChampionError, InvalidRecordError, NoChampionError
+from clip_adapter.runs.promotion_record import PromotionRecord
+from feature_cache import (
+    CorruptFileError,
+    Location,
+    classifier_folder,
+    read_content,
+    read_tables,
+    storage,
+    write_content,
+    write_table,
+)
+from feature_cache.schemas import conform
+
+__all__ = ["Champion", "OnDamagedChampion", "PromotionStore", "last_champion"]
+
+OnDamagedChampion = Callable[[DamagedChampionError], None]
+"""Told of every champion that is passed over because its classifier is not as it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """Who reigns, with the verified content of the classifier's file.
+
+    Attributes:
+        record: The decision that put it there.
+        path: Where the file lies.
+        content: Of a safetensors file, as `decode_classifier` takes it.
+    """
+
+    record: PromotionRecord
+    path: Location
+    content: bytes
+
+
+@dataclass(frozen=True)
+class PromotionStore:
+    """Decisions under `<root>/runs/promotions`, classifiers under `<root>/champions/<dataset>`.
+
+    Both are only added to. Any number of processes may do so at once.
+
+    Attributes:
+        root: Of everything at rest.
+    """
+
+    root: Location
+
+    def datasets(self) -> list[str]:
+        """The datasets on which anything was decided, sorted."""
+        return sorted({record.dataset for record in self._records()})
+
+    def history(self, dataset: str) -> list[PromotionRecord]:
+        """Every decision on a dataset, in order; none where there is none.
+
+        Raises:
+            CorruptFileError, NewerFormatError: A file of decisions cannot be trusted or understood.
+        """
+        found = {each.promotion_id: each for each in self._records() if each.dataset == dataset}
+        return sorted(found.values(), key=lambda record: record.order)
+
+    def known_history(self, dataset: str) -> list[PromotionRecord]:
+        """The same of a dataset that must have one: an empty answer to a misspelt name is wrong.
+
+        Raises:
+            NoChampionError: Nothing was decided on that dataset yet.
+            UnknownNameError: There is no such dataset; it suggests the nearest.
+        """
+        history = self.history(dataset)
+        indexed = storage.list_folders(self.root / "datasets")
+        if not history and dataset in indexed:
+            raise NoChampionError(dataset)
+        if not history:
+            raise UnknownNameError("dataset", dataset, sorted({*self.datasets(), *indexed}))
+        return history
+
+    def champion(self, dataset: str, *, on_damage: OnDamagedChampion) -> Champion | None:
+        """The last decision that made a champion whose file is as it was; None if there is none.
+
+        One that was rolled back from does not come back because another's file is damaged.
+
+        Args:
+            dataset: Its name in the store.
+            on_damage: Told of each that is passed over.
+        """
+        deposed: set[str | None] = set()
+        for record in reversed(self.history(dataset)):
+            if not record.reigns or record.promotion in deposed:
+                continue
+            if record.restores:
+                deposed.add(record.champion_before)
+            try:
+                return self.read(record)
+            except DamagedChampionError as error:
+                on_damage(error)
+        return None
+
+    def read(self, record: PromotionRecord) -> Champion:
+        """The classifier of a promotion or roll back, verified.
+
+        Raises:
+            DamagedChampionError: The file is damaged or gone.
+        """
+        path = self.path_of(record)
+        try:
+            return Champion(record=record, path=path, content=read_content(path))
+        except FileNotFoundError:
+            reason = "it is gone"
+        except CorruptFileError as error:
+            reason = error.reason
+        raise DamagedChampionError(record.promotion, str(path), reason)
+
+    def path_of(self, record: PromotionRecord) -> Location:
+        """Where the classifier of a promotion or roll back lies."""
+        folder = classifier_folder(self.root, record.dataset)
+        return folder / f"{record.classifier_sha256}.safetensors"
+
+    def decided(self, dataset: str, retraining_fingerprint: str) -> PromotionRecord | None:
+        """The last decision that was made on that very retraining, if there is any."""
+        made = [
+            record
+            for record in self.history(dataset)
+            if record.retraining_fingerprint == retraining_fingerprint and not record.restores
+        ]
+        return made[-1] if made else None
+
+    def append(self, record: PromotionRecord, *, content: bytes | None = None) -> Location:
+        """Add a decision; with the classifier, whose file is in its place before the row is.
+
+        Returns:
+            The file of the row.
+
+        Raises:
+            InvalidRecordError: The content is not the classifier that the record names.
+            OSError: The disk refused; the decision is not made.
+        """
+        table = pa.Table.from_pylist([vars(record)], schema=schemas.PROMOTIONS)
+        row = conform(table, schemas.PROMOTIONS, source="the decision to record")
+        if content is not None:
+            path = write_content(classifier_folder(self.root, record.dataset), content)
+            if path != self.path_of(record):
+                raise InvalidRecordError(
+                    f"decision {record.promotion_id} names the classifier "
+                    f"{record.classifier_sha256}, the one given is {path.stem}: give its digest"
+                )
+        return write_table(self.root / "runs" / "promotions", row, kind="promotions")
+
+    def _records(self) -> list[PromotionRecord]:
+        table = read_tables(
+            self.root / "runs" / "promotions", kind="promotions", schema=schemas.PROMOTIONS
+        )
+        return [PromotionRecord(**row) for row in table.to_pylist()]
+
+
+def last_champion(history: Sequence[PromotionRecord]) -> PromotionRecord | None:
+    """The last decision that made a champion, whatever has become of its file."""
+    return next((record for record in reversed(history) if record.reigns), None)

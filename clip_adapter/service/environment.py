@@ -1,0 +1,87 @@
+"""The environment in which a service and its clients run."""
+
+import os
+import secrets
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from clip_adapter.service.folder import ServiceFolder
+
+__all__ = ["service_environment", "write_shell_file"]
+
+USER = "admin"
+TUNING = {
+    # A request is tried again after 2, 4, ... 256 seconds: a run outlives a server that is away for
+    # eight minutes. A restart takes ten seconds.
+    "PREFECT_CLIENT_MAX_RETRIES": "8",
+    # How long a run that is due may wait for the worker to ask.
+    "PREFECT_WORKER_QUERY_SECONDS": "2",
+    # The most frequent there is; automations.yaml says after how many missing ones a run is dead.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_LOGGING_COLORS": "false",
+}
+"""What whoever brings a service up may set otherwise."""
+SHARED = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME", "PATH")
+"""What a client of the service needs."""
+
+
+def service_environment(
+    folder: ServiceFolder, port: int, *, inherited: Mapping[str, str], places: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of the server, the worker and the flows.
+
+    On loopback only, with authentication, without telling anybody anything.
+
+    Args:
+        folder: Of the service; the password is made there if it is missing.
+        port: Of the server.
+        inherited: Of this process.
+        places: `CLIP_ADAPTER_ROOT` and the like.
+    """
+    login = _login(folder.password)
+    forced = {
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_AUTH_STRING": login,
+        "PREFECT_SERVER_API_AUTH_STRING": login,
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_HOME": str(folder.prefect_home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
+    }
+    # A key or a profile of another server would be sent to this one.
+    kept = {name: value for name, value in inherited.items() if name not in _FOREIGN}
+    return {**TUNING, **kept, **forced, **places}
+
+
+_FOREIGN = {"PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_DEBUG_MODE"}
+
+
+def write_shell_file(folder: ServiceFolder, environment: Mapping[str, str]) -> None:
+    """Write what a shell sources in order to be a client; only its user can read it."""
+    shared = [name for name in environment if name in SHARED or name.startswith("CLIP_ADAPTER_")]
+    lines = [f"export {name}={shlex.quote(environment[name])}" for name in sorted(shared)]
+    _write_secret(folder.shell_file, "\n".join(lines) + "\n")
+
+
+def _login(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        login = f"{USER}:{secrets.token_urlsafe(24)}"
+        _write_secret(path, login + "\n")
+        return login
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Readable by its user from the first byte, and there as a whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,157 @@
+"""The process in the background: starts server and worker, and starts them again when they die.
+
+Run as `python -m clip_adapter.service.supervisor FOLDER PORT CHECKOUT`, in the environment that its
+children are to have.
+"""
+
+import http.client
+import logging
+import os
+import signal
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from clip_adapter.held import HeldFile
+from clip_adapter.service.children import Child, Starter
+from clip_adapter.service.errors import ServiceError
+from clip_adapter.service.folder import HELD_BY_ANOTHER, Note, ServiceFolder
+
+__all__ = ["main"]
+
+POLL_SECONDS = 0.2
+START_SECONDS = 180.0
+STEP_SECONDS = 600.0
+WORKER_SECONDS, SERVER_SECONDS = 20.0, 10.0
+POOL, MOST_RUNS_AT_ONCE = "local", 4
+"""A backlog of runs must not fill the memory: each is a process with torch in it."""
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Hold the folder and serve until somebody ends it; the exit code."""
+    folder, port, checkout = ServiceFolder(Path(sys.argv[1])), int(sys.argv[2]), Path(sys.argv[3])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    held = HeldFile.take(folder.lock, Note(os.getpid(), port, "starting").text())
+    if held is None:
+        return HELD_BY_ANOTHER
+    supervisor = Supervisor(folder, port, held, Starter(checkout, held.descriptor))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, supervisor.ask_to_end)
+    return supervisor.serve()
+
+
+class _Ended(Exception):  # noqa: N818  # nothing went wrong
+    """Somebody asked the supervisor to end."""
+
+
+@dataclass
+class Supervisor:
+    """Server and worker of one folder."""
+
+    folder: ServiceFolder
+    port: int
+    held: HeldFile
+    starter: Starter
+    is_ending: bool = False
+    children: list[Child] = field(default_factory=list)
+
+    def ask_to_end(self, _number: int, _frame: FrameType | None) -> None:
+        """What a signal does."""
+        self.is_ending = True
+
+    def serve(self) -> int:
+        """Set everything up and look after it; whatever happens, no child stays behind."""
+        try:
+            self._set_up()
+            while True:
+                self._rest()
+        except _Ended:
+            return 0
+        except (ServiceError, OSError) as error:
+            logger.error("%s", error)  # noqa: TRY400  # the reason says it all
+            return 1
+        finally:
+            self._end_children()
+
+    def _set_up(self) -> None:
+        python, prefect = [sys.executable], [sys.executable, "-m", "prefect"]
+        self._add("server", [*prefect, "server", "start", "--host", "127.0.0.1"])
+        self._wait_for_server()
+        self._step("work pool and automations", [*python, "-m", "tasks.server_objects", POOL])
+        self._step("deployments", [*prefect, "--no-prompt", "deploy", "--all"])
+        worker = ["worker", "start", "--pool", POOL, "--type", "process", "--name", "clip-adapter"]
+        self._add("worker", [*prefect, *worker, "--limit", str(MOST_RUNS_AT_ONCE)])
+        self._say("up")
+
+    def _add(self, name: str, command: list[str]) -> None:
+        self._say(f"starting the {name}")
+        child = Child(name, command, self.folder.log(name), self.starter)
+        self.children.append(child)
+        child.look_after()
+
+    def _wait_for_server(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        log = self.folder.log("server")
+        while not _answers(self.port):
+            if not self.children[0].is_running():
+                raise ServiceError(f"the server ended at once; the end of {log}:\n{_end_of(log)}")
+            if time.monotonic() > deadline:
+                raise ServiceError(f"the server did not answer in {START_SECONDS:.0f} s, see {log}")
+            self._rest()
+
+    def _step(self, name: str, command: list[str]) -> None:
+        """One command of the setting up, to its end."""
+        self._say(f"setting up {name}")
+        log = self.folder.log("setup")
+        process = self.starter.start(command, log)
+        deadline = time.monotonic() + STEP_SECONDS
+        try:
+            while process.poll() is None and time.monotonic() < deadline:
+                self._rest()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if process.returncode:
+            raise ServiceError(f"setting up {name} failed; the end of {log}:\n{_end_of(log)}")
+
+    def _rest(self) -> None:
+        """A moment in which nothing is to be done but to look after the children."""
+        if self.is_ending:
+            raise _Ended
+        for child in self.children:
+            child.look_after()
+        time.sleep(POLL_SECONDS)
+
+    def _say(self, stage: str) -> None:
+        logger.info("%s", stage)
+        self.held.write(Note(os.getpid(), self.port, stage).text())
+
+    def _end_children(self) -> None:
+        """The worker first: it tells the server about the runs it ends."""
+        self._say("ending")
+        patience = {"worker": WORKER_SECONDS, "server": SERVER_SECONDS}
+        for child in reversed(self.children):
+            child.end(patience_seconds=patience[child.name])
+
+
+def _answers(port: int) -> bool:
+    url = f"http://127.0.0.1:{port}/api/health"
+    try:
+        urllib.request.urlopen(url, timeout=2).close()
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
+
+
+def _end_of(log: Path, *, n_lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-n_lines:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

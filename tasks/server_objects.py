@@ -1,0 +1,56 @@
+"""What a server must hold beside the deployments: the work pool and the automations.
+
+Run as `python -m tasks.server_objects POOL`; doing it again changes nothing.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # ships no types
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectAlreadyExists
+
+__all__ = ["declared_automations", "main", "put_automations", "put_work_pool"]
+
+AUTOMATIONS = Path(__file__).parents[1] / "automations.yaml"
+
+
+def main() -> None:
+    """Put the pool that is named on the command line, and all automations, on the server."""
+    with get_client(sync_client=True) as client:
+        put_work_pool(client, sys.argv[1])
+        put_automations(client, declared_automations())
+
+
+def declared_automations() -> list[dict[str, Any]]:
+    """The automations of the checkout."""
+    declared: list[dict[str, Any]] = yaml.safe_load(AUTOMATIONS.read_text())["automations"]
+    return declared
+
+
+def put_work_pool(client: SyncPrefectClient, name: str) -> None:
+    """Make a pool for processes of one machine; one that is there stays as it is."""
+    try:
+        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+    except ObjectAlreadyExists:
+        return
+
+
+def put_automations(client: SyncPrefectClient, declared: Iterable[Mapping[str, Any]]) -> None:
+    """Make each automation what is declared; one that a person switched off stays off."""
+    for each in declared:
+        automation = AutomationCore.model_validate(each)
+        found = client.read_automations_by_name(automation.name)
+        if not found:
+            client.create_automation(automation)
+        for known in found:
+            wanted = automation.model_copy(update={"enabled": known.enabled})
+            client.update_automation(known.id, wanted)
+
+
+if __name__ == "__main__":
+    main()

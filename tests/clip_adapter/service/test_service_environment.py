@@ -1,0 +1,89 @@
+"""Loopback only, with a password that nobody else can read, and nobody told."""
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from clip_adapter.service import ServiceFolder, service_environment
+from clip_adapter.service.environment import write_shell_file
+
+PLACES = {"CLIP_ADAPTER_ROOT": "/data/a store's"}
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> ServiceFolder:
+    folder = ServiceFolder(tmp_path / "prefect")
+    folder.make()
+    return folder
+
+
+def environment(folder: ServiceFolder, **inherited: str) -> dict[str, str]:
+    return service_environment(folder, 4321, inherited=inherited, places=PLACES)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_server_listens_on_loopback_asks_for_a_password_and_tells_nobody(
+    folder: ServiceFolder,
+) -> None:
+    made = environment(folder)
+    assert made["PREFECT_SERVER_API_HOST"] == "127.0.0.1"
+    assert made["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
+    assert made["PREFECT_SERVER_API_AUTH_STRING"] == folder.password.read_text().strip()
+    assert made["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert made["DO_NOT_TRACK"] == "1"
+
+
+def test_the_password_is_long_and_its_user_s_alone(folder: ServiceFolder) -> None:
+    environment(folder)
+    user, _, password = folder.password.read_text().strip().partition(":")
+    assert user == "admin"
+    assert len(password) >= 32
+    assert mode(folder.password) == 0o600
+    assert mode(folder.path) == 0o700
+
+
+def test_the_password_stays_what_it_was(folder: ServiceFolder) -> None:
+    assert (
+        environment(folder)["PREFECT_API_AUTH_STRING"]
+        == environment(folder)["PREFECT_API_AUTH_STRING"]
+    )
+
+
+def test_two_services_have_two_passwords(folder: ServiceFolder, tmp_path: Path) -> None:
+    other = ServiceFolder(tmp_path / "other")
+    other.make()
+    names = ("PREFECT_API_AUTH_STRING",)
+    assert [environment(folder)[n] for n in names] != [environment(other)[n] for n in names]
+
+
+def test_another_server_s_key_and_address_are_left_behind(folder: ServiceFolder) -> None:
+    made = environment(folder, PREFECT_API_KEY="pnu_x", PREFECT_API_URL="https://elsewhere")
+    assert "PREFECT_API_KEY" not in made
+    assert made["PREFECT_API_URL"].startswith("http://127.0.0.1")
+
+
+def test_what_the_user_tuned_stays(folder: ServiceFolder) -> None:
+    made = environment(folder, PREFECT_WORKER_QUERY_SECONDS="9", HOME="/home/me")
+    assert (made["PREFECT_WORKER_QUERY_SECONDS"], made["HOME"]) == ("9", "/home/me")
+
+
+def test_a_shell_that_sources_the_file_is_a_client(folder: ServiceFolder) -> None:
+    made = environment(folder, PATH="/usr/bin:/bin")
+    write_shell_file(folder, made)
+    asked = '. "$1"; printf %s "$CLIP_ADAPTER_ROOT $PREFECT_API_URL $PREFECT_API_AUTH_STRING"'
+    told = subprocess.run(
+        ["sh", "-c", asked, "sh", str(folder.shell_file)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={},
+    ).stdout
+    login = folder.password.read_text().strip()
+    assert told == f"/data/a store's http://127.0.0.1:4321/api {login}"
+    assert mode(folder.shell_file) == 0o600
+    assert "SERVER" not in folder.shell_file.read_text()

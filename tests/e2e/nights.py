@@ -1,0 +1,138 @@
+"""The story of a folder that is retrained on every night, told to a real server and a real worker."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from servers import Json, Prefect, wait_until
+
+__all__ = ["DEPLOYMENT", "Gallery", "Saboteur", "tell"]
+
+DEPLOYMENT = "train-adapters/photos"
+MOST_FAILURES = 3
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TEMPLATE = "a picture of the digit {}."
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of digits in `train|val|test/class`, of which more arrive.
+
+    Attributes:
+        folder: That somebody keeps filling.
+        digits: Where all pictures lie, by class.
+    """
+
+    folder: Path
+    digits: Path
+
+    def add(self, split: str, first: int, last: int, *, shifted: int = 0) -> None:
+        """Pictures first..last of every class, each filed so many classes further on."""
+        for place, name in enumerate(DIGITS):
+            target = self.folder / split / DIGITS[(place + shifted) % len(DIGITS)]
+            target.mkdir(parents=True, exist_ok=True)
+            for picture in sorted((self.digits / name).glob("*.png"))[first:last]:
+                shutil.copy(picture, target / f"{name}-{picture.name}")
+
+
+@dataclass
+class Saboteur:
+    """Kills the worker with all it runs, or the server, at moments that a seed decides.
+
+    Attributes:
+        random: Of what is killed and when.
+        kills: How many are left in each night.
+        done: What was killed, and how many seconds into a run.
+    """
+
+    random: Random
+    kills: list[int]
+    done: list[tuple[str, float]] = field(default_factory=list)
+
+    def strike(self, prefect: Prefect, run_id: str) -> bool:
+        """Kill, and start again what was killed; whether that was the end of the run."""
+        kind, seconds = self.random.choice(["worker", "server"]), self.random.uniform(0, 12)
+        self.done.append((kind, seconds))
+        time.sleep(seconds)
+        prefect.signal(kind)
+        if kind == "server":
+            prefect.start_server()
+            return False
+        prefect.kill_run(run_id)
+        prefect.start_worker()
+        return prefect.flow_run(run_id)["state_type"] in ("PENDING", "RUNNING")
+
+
+def tell(
+    prefect: Prefect, gallery: Gallery, saboteur: Saboteur | None = None
+) -> Iterator[tuple[str, Json]]:
+    """Night after night: what had happened to the pictures, and the run that looked at them.
+
+    However often a run is killed, the night is over when one has come to its end.
+    """
+    prefect.environment["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"] = "1"
+    prefect.start_server()
+    prefect.deploy("photos")
+    parameters = {
+        "dataset": f"imagefolder:{gallery.folder}",
+        "model": "glyphs",
+        "methods": ["zero-shot", "clip-adapter", "gda"],
+        "shots": [1, "all"],
+        "seeds": [1, 2],
+        "settings": {"clip-adapter": {"recipe": "fast"}},
+        "templates": [TEMPLATE],
+        "promote": True,
+    }
+    id_ = prefect.deployment(DEPLOYMENT)["id"]
+    prefect.call("PATCH", f"/deployments/{id_}", {"parameters": parameters})
+    prefect.start_worker()
+    gallery.add("val", 60, 90)
+    gallery.add("test", 90, 100)
+    gallery.add("train", 0, 2)
+    yield "a few pictures", night(prefect, saboteur)
+    gallery.add("train", 2, 30)
+    yield "many more", night(prefect, saboteur)
+    yield "nothing new", night(prefect, saboteur)
+    gallery.add("train", 30, 60, shifted=1)
+    gallery.add("train", 100, 130, shifted=1)
+    yield "more under wrong names", night(prefect, saboteur)
+
+
+def night(prefect: Prefect, saboteur: Saboteur | None) -> Json:
+    """Scheduled runs until nothing more is killed and one has ended as it should."""
+    kills = saboteur.kills.pop(0) if saboteur else 0
+    for _ in range(kills + MOST_FAILURES):
+        run_id = scheduled_run(prefect)
+        was_killed = bool(kills and saboteur and saboteur.strike(prefect, run_id))
+        kills = max(0, kills - 1)
+        if was_killed:
+            continue
+        run = prefect.wait_for(run_id)
+        # After a regression nothing is scheduled any more until a person has looked.
+        if run["state_type"] == "COMPLETED" and not kills:
+            return run
+    raise AssertionError(
+        f"no run came to its end: {[r['state'] for r in prefect.runs_of(DEPLOYMENT)]}"
+    )
+
+
+def scheduled_run(prefect: Prefect) -> str:
+    """A run that the scheduler made of a schedule with one date, in a few seconds."""
+    known = {run["id"] for run in prefect.runs_of(DEPLOYMENT)}
+    begin = datetime.now(UTC) + timedelta(seconds=3)
+    rrule = f"DTSTART:{begin:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;COUNT=1"
+    body: Any = [{"active": True, "schedule": {"rrule": rrule, "timezone": "UTC"}}]
+    prefect.call("POST", f"/deployments/{prefect.deployment(DEPLOYMENT)['id']}/schedules", body)
+
+    def is_there() -> Json | None:
+        new = [run for run in prefect.runs_of(DEPLOYMENT) if run["id"] not in known]
+        return new[0] if new else None
+
+    run = wait_until(is_there, 60)
+    assert run["auto_scheduled"]
+    return str(run["id"])

@@ -1,0 +1,133 @@
+"""What prefect.yaml says is what the server has, and a wrong parameter never starts a run."""
+
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml  # type: ignore[import-untyped]  # ships no types
+from servers import CHECKOUT, Prefect
+
+import clip_adapter
+from tasks.studies import STUDIES
+
+pytestmark = pytest.mark.timeout(600)
+DATASETS = ("digits", "eurosat", "photos")
+EXPECTED = {
+    *(
+        f"{flow}/{dataset}"
+        for flow in ("train-adapters", "extract-features")
+        for dataset in DATASETS
+    ),
+    "maintain-stores/weekly",
+    *(f"reproduce-paper/{study}" for study in STUDIES),
+}
+
+
+@pytest.fixture(scope="module", name="server")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("deployments")
+    prefect = Prefect(folder / "prefect", folder / "store")
+    try:
+        prefect.start_server()
+        prefect.deploy()
+        yield prefect
+    finally:
+        prefect.close()
+
+
+@pytest.fixture(scope="module", name="deployed")
+def _deployed(server: Prefect) -> dict[str, dict[str, Any]]:
+    flows = {each["id"]: each["name"] for each in server.call("POST", "/flows/filter", {})}
+    found = server.call("POST", "/deployments/filter", {})
+    return {f"{flows[each['flow_id']]}/{each['name']}": each for each in found}
+
+
+def test_every_dataset_study_and_store_has_its_deployments(deployed: dict[str, Any]) -> None:
+    assert set(deployed) == EXPECTED
+
+
+def test_every_deployment_says_what_it_is_and_which_code_it_runs(deployed: dict[str, Any]) -> None:
+    for name, each in deployed.items():
+        assert each["description"], name
+        assert each["tags"], name
+        assert each["version"] == clip_adapter.__version__, name
+        assert each["work_pool_name"] == "local", name
+        assert each["job_variables"]["env"]["OMP_WAIT_POLICY"] == "PASSIVE", name
+
+
+def test_the_parameters_are_what_the_flows_take(deployed: dict[str, Any]) -> None:
+    for name, each in deployed.items():
+        schema = each["parameter_openapi_schema"]
+        assert set(each["parameters"]) <= set(schema["properties"]), name
+        jsonschema.validate(each["parameters"], schema)
+        assert each["enforce_parameter_schema"], name
+
+
+def test_training_is_scheduled_where_the_data_are_there(deployed: dict[str, Any]) -> None:
+    schedules = {
+        name: [
+            (s["slug"], s["schedule"]["cron"], s["schedule"]["timezone"], s["active"])
+            for s in found
+        ]
+        for name, each in deployed.items()
+        if (found := each["schedules"])
+    }
+    assert schedules == {
+        "train-adapters/digits": [("nightly", "0 2 * * *", "UTC", True)],
+        "train-adapters/eurosat": [("nightly", "0 2 * * *", "UTC", False)],
+        "train-adapters/photos": [("nightly", "0 2 * * *", "UTC", False)],
+        "maintain-stores/weekly": [("weekly", "0 5 * * 0", "UTC", True)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("train-adapters/digits", {"shots": "four"}),
+        ("train-adapters/digits", {"shots": [0]}),
+        ("extract-features/digits", {"precision": "fp8"}),
+        ("maintain-stores/weekly", {"deep": "perhaps"}),
+        ("reproduce-paper/branch", {"study": "brunch"}),
+    ],
+)
+def test_a_wrong_parameter_is_refused_when_a_run_is_asked_for(
+    server: Prefect, deployed: dict[str, Any], name: str, parameters: dict[str, Any]
+) -> None:
+    body = {"parameters": parameters}
+    answer = server.api.post(f"/deployments/{deployed[name]['id']}/create_flow_run", json=body)
+    assert answer.status_code in (409, 422), answer.text
+    assert next(iter(parameters)) in answer.text
+
+
+def test_a_misspelt_parameter_is_refused_by_the_command(server: Prefect) -> None:
+    """The server takes it, and the run would fail before it does anything."""
+    with pytest.raises(AssertionError, match="shotz"):
+        server.run("prefect", "deployment", "run", "train-adapters/digits", "--param", "shotz=1")
+    assert not [r for r in server.runs_of("train-adapters/digits") if not r["auto_scheduled"]]
+
+
+@pytest.mark.xfail(reason="`prefect deploy` resumes a paused deployment: ADR 24", strict=True)
+def test_deploying_again_adds_no_schedule_and_wakes_nobody(server: Prefect) -> None:
+    id_ = server.deployment("train-adapters/digits")["id"]
+    server.call("POST", f"/deployments/{id_}/pause_deployment")
+    server.deploy("digits")
+    again = server.deployment("train-adapters/digits")
+    assert again["paused"]
+    assert [each["slug"] for each in again["schedules"]] == ["nightly"]
+
+
+def test_one_more_dataset_is_a_line_for_itself_and_one_for_each_flow() -> None:
+    text = (CHECKOUT / "prefect.yaml").read_text()
+    more = text.replace(
+        "  digits: &digits", "  pets: &pets {dataset: pets, model: glyphs}\n  digits: &digits"
+    ) + (
+        "  - {<<: *train, name: pets, parameters: {<<: *pets, promote: true}}\n"
+        "  - {<<: *extract, name: pets, parameters: *pets}\n"
+    )
+    deployments = yaml.safe_load(more)["deployments"]
+    train, extract = (each for each in deployments if each["name"] == "pets")
+    assert train["parameters"] == {"dataset": "pets", "model": "glyphs", "promote": True}
+    assert train["schedules"] == [
+        {"slug": "nightly", "cron": "0 2 * * *", "timezone": "UTC", "active": False}
+    ]
+    assert extract["entrypoint"] == "flows/extract_features.py:extract_features"

@@ -1,0 +1,217 @@
+"""One command brings everything up, another ends just that, and nothing that dies stays dead."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from servers import CHECKOUT, free_port, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+COMMAND = Path(sys.executable).with_name("clip-adapter")
+
+
+class Service:
+    """`clip-adapter up`, `status` and `down` on a root and a port of the test's own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.port = root, free_port()
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PREFECT", "CLIP_ADAPTER"))
+        } | {"CLIP_ADAPTER_ROOT": str(root), "PYTHONPATH": str(CHECKOUT), "NO_COLOR": "1"}
+        self.folder = root / "prefect"
+
+    def run(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [COMMAND, *map(str, arguments)],
+            cwd=self.root.parent,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    def up(self) -> str:
+        done = self.run("up", "--port", self.port)
+        assert done.returncode == 0, done.stderr + self.logs()
+        return done.stdout
+
+    def start_up(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [COMMAND, "up", "--port", str(self.port)],
+            cwd=self.root.parent,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def status(self) -> Any:
+        return json.loads(self.run("status", "--json").stdout)
+
+    def processes(self) -> dict[str, list[int]]:
+        """By what they are: everything that runs below this root."""
+        wanted = f"CLIP_ADAPTER_ROOT={self.root}\0".encode()
+        found: dict[str, list[int]] = {"supervisor": [], "server": [], "worker": [], "other": []}
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                line = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if wanted in (path / "environ").read_bytes() and line:
+                    found[kind_of(line)].append(int(path.name))
+        return found
+
+    def pids(self) -> list[int]:
+        return [pid for pids in self.processes().values() for pid in pids]
+
+    def login(self) -> tuple[str, str]:
+        user, _, password = (self.folder / "password").read_text().strip().partition(":")
+        return user, password
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}/api{path}", timeout=10, **options)
+
+    def logs(self) -> str:
+        found = sorted((self.folder / "logs").glob("*.log"))
+        return "\n".join(f"--- {f.name}\n{f.read_text(errors='replace')[-4000:]}" for f in found)
+
+
+def kind_of(line: str) -> str:
+    kinds = {"service.supervisor": "supervisor", "server start": "server", "worker start": "worker"}
+    return next((kind for words, kind in kinds.items() if words in line), "other")
+
+
+@pytest.fixture(name="service")
+def _service(root: Path) -> Iterator[Service]:
+    service = Service(root)
+    try:
+        yield service
+    finally:
+        for pid in service.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        sys.stdout.write(service.logs())
+
+
+def test_one_command_brings_all_up_and_another_ends_it(service: Service) -> None:
+    told = service.up()
+    assert f"http://127.0.0.1:{service.port}" in told
+    assert str(service.folder / "password") in told
+    assert f". {service.folder / 'environment.sh'}" in told
+    assert service.login()[1] not in told
+    running = service.processes()
+    assert [len(running[kind]) for kind in ("supervisor", "server", "worker")] == [1, 1, 1]
+    # Nobody without the password learns anything, and nobody beyond this machine is answered.
+    assert service.get("/health").status_code == 200
+    assert service.get("/admin/version").status_code == 401
+    assert service.get("/admin/version", auth=service.login()).status_code == 200
+    assert stat.S_IMODE((service.folder / "password").stat().st_mode) == 0o600
+    settings = service.get("/admin/settings", auth=service.login()).json()
+    assert settings["server"]["analytics_enabled"] is False
+    assert service.status()["up"]
+    # Again says so and changes nothing.
+    assert "up;" in service.up()
+    assert service.processes() == running
+    # A person in another terminal.
+    shell = f". {service.folder / 'environment.sh'} && prefect deployment ls"
+    listed = subprocess.run(
+        ["sh", "-c", shell], env={"HOME": "/nowhere", "COLUMNS": "200"}, text=True,
+        capture_output=True, check=True, cwd=service.root.parent,
+    )  # fmt: skip
+    assert "train-adapters/digits" in listed.stdout
+    ended = service.run("down")
+    assert (ended.returncode, ended.stdout) == (0, "everything has ended\n")
+    assert service.pids() == []
+    assert not service.status()["up"]
+
+
+@pytest.mark.parametrize("kind", ["server", "worker"])
+def test_what_is_killed_is_started_again(service: Service, kind: str) -> None:
+    service.up()
+    (victim,) = service.processes()[kind]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: service.processes()[kind] not in ([], [victim]), 60)
+    wait_until(lambda: is_healthy(service), 60)
+    assert service.status()["up"]
+    service.run("down")
+    assert service.pids() == []
+
+
+def test_after_everything_was_killed_it_comes_up_again(service: Service) -> None:
+    service.up()
+    first = service.login()
+    for pid in service.pids():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: service.pids() == [], 10)
+    assert not service.status()["up"]
+    service.up()
+    assert service.login() == first
+    service.run("down")
+    assert service.pids() == []
+
+
+@pytest.mark.parametrize("how", ["up", "down"])
+def test_what_outlives_a_killed_supervisor_is_found(service: Service, how: str) -> None:
+    service.up()
+    running = service.processes()
+    os.kill(running["supervisor"][0], signal.SIGKILL)
+    assert not service.status()["up"]
+    if how == "up":
+        service.up()
+        assert service.processes()["server"] != running["server"]
+    service.run("down")
+    assert service.pids() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 4.0])
+def test_an_interrupted_start_leaves_nothing_running(
+    service: Service, number: signal.Signals, seconds: float
+) -> None:
+    starting = service.start_up()
+    wait_until(lambda: service.processes()["supervisor"] or starting.poll() is not None, 60)
+    time.sleep(seconds)
+    starting.send_signal(number)
+    _, told = starting.communicate(timeout=120)
+    assert starting.returncode in (130, 143), told
+    assert service.pids() == []
+
+
+def test_a_start_that_fails_leaves_nothing_running_and_says_why(service: Service) -> None:
+    service.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = "sqlite+aiosqlite:////no/db"
+    done = service.run("up", "--port", service.port)
+    assert done.returncode == 1
+    assert "server" in done.stderr
+    assert service.pids() == []
+
+
+def test_two_starts_at_once_make_one_service(service: Service) -> None:
+    starting = [service.start_up() for _ in range(2)]
+    for each in starting:
+        out, err = each.communicate(timeout=300)
+        assert each.returncode == 0, err
+        assert "up;" in out
+    assert [len(service.processes()[kind]) for kind in ("supervisor", "server", "worker")] == [
+        1,
+        1,
+        1,
+    ]
+    service.run("down")
+    assert service.pids() == []
+
+
+def is_healthy(service: Service) -> bool:
+    with suppress(httpx.HTTPError):
+        return service.get("/health").status_code == 200
+    return False

@@ -1,0 +1,78 @@
+"""A run that finds nothing to do says so, and one that has something left to do does it."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.train_adapters import Trained, train_adapters
+from tasks.challengers import PromotionError
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+Train = Callable[..., Any]
+PutPhotos = Callable[..., Path]
+
+
+@pytest.fixture(name="train")
+def _train(photos: Path, root: Path, tiny_model: str) -> Train:
+    """Run the flow; its final state when `return_state` is set."""
+    return partial(
+        train_adapters,
+        f"imagefolder:{photos}",
+        tiny_model,
+        root=str(root),
+        methods=["zero-shot", "linear-probe"],
+        shots=[1],
+        seeds=[1],
+    )
+
+
+def test_a_second_run_is_up_to_date_and_tells_the_caller_what_there_is(train: Train) -> None:
+    first, second = (train(return_state=True) for _ in range(2))
+    assert (first.name, second.name) == ("Completed", "UpToDate")
+    assert second.is_completed()
+    assert second.message == "90 features and 2 runs on record"
+    trained = train()
+    assert isinstance(trained, Trained)
+    assert (trained.runs.n_reused, trained.is_up_to_date) == (2, True)
+
+
+def test_who_is_up_to_date_publishes_nothing(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    published: list[Any] = []
+    monkeypatch.setattr(
+        "flows.train_adapters.publish_leaderboard", lambda **place: published.append(place)
+    )
+    train()
+    train()
+    assert len(published) == 1
+
+
+def test_a_new_photo_is_work(train: Train, photos: Path, put_photos: PutPhotos) -> None:
+    train()
+    put_photos(photos, "red", [90])
+    assert train(return_state=True).name == "Completed"
+
+
+def test_a_prompt_that_was_not_encoded_is_work(train: Train) -> None:
+    train()
+    assert train(templates=["one more {}."], return_state=True).name == "Completed"
+
+
+def test_a_decision_that_was_not_made_is_work(train: Train) -> None:
+    """As after a run that was stopped between training and deciding."""
+    train()
+    deciding = train(promote=True, return_state=True)
+    assert deciding.name == "Completed"
+    again = train(promote=True, return_state=True)
+    assert again.name == "UpToDate"
+    assert "linear-probe at 1 shot, seed 1: refused" in again.message
+
+
+def test_a_sweep_that_cannot_promote_is_refused_before_anything_is_read(
+    train: Train, root: Path
+) -> None:
+    with pytest.raises(PromotionError, match="none learns"):
+        train(methods=["zero-shot"], promote=True)
+    assert not root.exists()

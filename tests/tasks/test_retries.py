@@ -1,0 +1,97 @@
+"""What may be gone in a minute is tried again; what is wrong with the data never is."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow, task
+
+from clip_adapter.datasets import DatasetError
+from clip_adapter.images import ChangedImageError
+from feature_cache import CorruptFileError, ObjectStoreError
+from tasks.collect_garbage import collect_garbage
+from tasks.compact_store import compact_store
+from tasks.encode_dataset import encode_dataset
+from tasks.index_dataset import index_dataset
+from tasks.retries import RETRIES, is_transient, when_transient
+from tasks.verify_store import verify_store
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        ConnectionResetError(errno.ECONNRESET, "reset"),
+        TimeoutError("no answer"),
+        ObjectStoreError("no answer"),
+        caused(DatasetError("photos cannot be read"), OSError(errno.ESTALE, "Stale file handle")),
+    ],
+)
+def test_storage_that_did_not_answer_is_worth_another_try(error: Exception) -> None:
+    assert is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        ChangedImageError("river/1.jpg", "/photos"),
+        CorruptFileError(Path("a.parquet"), "it is cut short"),
+        DatasetError("there is no folder"),
+        ValueError("shots"),
+    ],
+)
+def test_what_is_the_same_the_next_time_is_not(error: Exception) -> None:
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "which", [index_dataset, encode_dataset, verify_store, compact_store, collect_garbage]
+)
+def test_every_task_that_reads_storage_tries_again(which: Any) -> None:
+    assert (which.retries, which.retry_condition_fn) == (RETRIES, when_transient)
+
+
+@pytest.fixture(name="tries_of")
+def _tries_of(prefect_server: None) -> Callable[[Exception], int]:  # noqa: ARG001
+    """How often Prefect runs a task that fails once with an error."""
+
+    def tries_of(error: Exception) -> int:
+        tries = []
+
+        @task(retries=RETRIES, retry_delay_seconds=0, retry_condition_fn=when_transient)
+        def read() -> None:
+            tries.append(1)
+            if len(tries) == 1:
+                raise error
+
+        @flow
+        def reads() -> None:
+            read()
+
+        reads(return_state=True)
+        return len(tries)
+
+    return tries_of
+
+
+def test_prefect_runs_a_task_again_after_a_passing_error(
+    tries_of: Callable[[Exception], int],
+) -> None:
+    assert tries_of(OSError(errno.ESTALE, "Stale file handle")) == 2
+
+
+def test_prefect_does_not_run_a_task_again_after_a_lasting_error(
+    tries_of: Callable[[Exception], int],
+) -> None:
+    assert tries_of(DatasetError("there is no folder")) == 1
