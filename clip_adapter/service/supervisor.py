@@ -83,7 +83,7 @@ class Supervisor:
         self._add("server", [*prefect, "server", "start", "--host", "127.0.0.1"])
         self._wait_for_server()
         self._step("work pool and automations", [*python, "-m", "tasks.server_objects", POOL])
-        self._step("deployments", [*prefect, "--no-prompt", "deploy", "--all"])
+        self._step("deployments", [*python, "-m", "tasks.deploy_all"])
         worker = ["worker", "start", "--pool", POOL, "--type", "process", "--name", "clip-adapter"]
         self._add("worker", [*prefect, *worker, "--limit", str(MOST_RUNS_AT_ONCE)])
         self._say("up")
