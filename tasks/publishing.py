@@ -1,18 +1,33 @@
 """What everything has in common that is shown in Prefect's UI."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Thread
 
 from prefect.settings import get_current_settings
 
 from tasks.progress import warn
 
-__all__ = ["has_audience", "publishing"]
+__all__ = ["has_audience", "prepare_to_draw", "publishing"]
 
 
 def has_audience() -> bool:
     """Whether the server outlives the run: a private one ends with it, and shows nobody anything."""
     return get_current_settings().api.url is not None
+
+
+def prepare_to_draw() -> None:
+    """Load in a thread what draws, which takes two seconds, while others train: nobody waits then."""
+    if has_audience():
+        Thread(target=_load, daemon=True).start()
+
+
+def _load() -> None:
+    # What is wrong with it is said where it is used.
+    with suppress(Exception):
+        from clip_adapter.report import charts  # noqa: PLC0415  # see above
+
+        charts.warm_up()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from tasks.arrays import DatasetArrays
 from tasks.devices import choose_device
 from tasks.plans import FewShotChoices, PlannedRun, n_views, plan_runs
 from tasks.progress import say, track
+from tasks.publishing import prepare_to_draw
 from tasks.references import EncodedDataset, Encoding, TrainedRuns
 from tasks.results import Sweep, completed_run, failed_run
 from tasks.stored_indexes import read_index
@@ -75,6 +76,8 @@ def train_methods(
     sweep_id = sweep_id or uuid.uuid4().hex
     sweep = Sweep(DatasetArrays(encoded, index), choose_device(device), sweep_id, study)
     start = time.perf_counter()
+    if todo:
+        prepare_to_draw()
     failures = [
         error
         for method, group in groupby(todo, key=lambda plan: plan.method)

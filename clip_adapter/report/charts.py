@@ -14,7 +14,7 @@ from clip_adapter.report.numbers import Mean
 from clip_adapter.report.studies import Study
 from clip_adapter.shots import ALL_SHOTS, shots_in_words
 
-__all__ = ["accuracy_figure", "study_figure"]
+__all__ = ["accuracy_figure", "study_figure", "warm_up"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by colour-blind eyes (Okabe and Ito 2008, https://jfly.uni-koeln.de/color/), without
@@ -75,6 +75,11 @@ def study_figure(study: Study, *, title: str) -> str:
         x = x.scale(type="log", base=2, nice=False, padding=EDGE)
         x = x.axis(values=_values(rows), format="d", grid=False)
     return _svg(_lines(rows, x, domain), title)
+
+
+def warm_up() -> None:
+    """Start the renderer, which takes most of a second the first time."""
+    vl_convert.vegalite_to_svg({"data": {"values": []}, "mark": "point"})
 
 
 def _place_of_all(lines: Sequence[Line]) -> int:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from clip_adapter.report.charts import COLOURS, accuracy_figure, study_figure
+from clip_adapter.report.charts import COLOURS, accuracy_figure, study_figure, warm_up
 from clip_adapter.report.facts import read_boards
 from clip_adapter.report.lines import Line, lines_of
 from clip_adapter.report.numbers import mean_of
@@ -103,3 +103,7 @@ def test_an_interval_that_leaves_the_frame_does_not_press_the_lines_flat() -> No
     # The axis reaches from 48 to 54; with the interval of the first series, from 0 to 100.
     assert "50.0" in shown
     assert not {"0", "0.0", "100", "100.0"} & set(shown)
+
+
+def test_the_renderer_can_be_started_before_there_is_anything_to_draw() -> None:
+    warm_up()
