@@ -46,7 +46,7 @@ def state_of(folder: ServiceFolder) -> State | None:
         return None
     while (note := folder.note()) is None:  # it is being written
         time.sleep(POLL_SECONDS)
-    return State(note, is_supervised=_is_alive(note.pid))
+    return State(note, is_supervised=HeldFile.is_held(folder.supervisor_lock))
 
 
 def bring_up(
@@ -103,7 +103,9 @@ def take_down(folder: ServiceFolder) -> bool:
     # The number of a process is not given away while a process group has it.
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-        if _ends(folder, POLITE_SECONDS, unless=lambda: not _is_alive(pid)):
+        if _ends(
+            folder, POLITE_SECONDS, unless=lambda: not HeldFile.is_held(folder.supervisor_lock)
+        ):
             return True
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
@@ -165,14 +167,6 @@ def _ends(
         if time.monotonic() > deadline or unless():
             return not HeldFile.is_held(folder.lock)
         time.sleep(POLL_SECONDS)
-    return True
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
     return True
 
 

@@ -55,6 +55,11 @@ class ServiceFolder:
         return self.path / "up.lock"
 
     @property
+    def supervisor_lock(self) -> Path:
+        """Held by the supervisor alone: a dead one holds nothing, even where its number lives on."""
+        return self.path / "supervisor.lock"
+
+    @property
     def password(self) -> Path:
         """The line that the UI asks for, `user:password`."""
         return self.path / "password"

@@ -36,6 +36,9 @@ def main() -> int:
     """Hold the folder and serve until somebody ends it; the exit code."""
     folder, port, checkout = ServiceFolder(Path(sys.argv[1])), int(sys.argv[2]), Path(sys.argv[3])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # First, so that whoever finds the other file held finds this one held, too.
+    if HeldFile.take(folder.supervisor_lock) is None:
+        return HELD_BY_ANOTHER
     held = HeldFile.take(folder.lock, Note(os.getpid(), port, "starting").text())
     if held is None:
         return HELD_BY_ANOTHER
