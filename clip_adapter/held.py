@@ -57,8 +57,9 @@ class HeldFile:
 
     def write(self, note: str) -> None:
         """Replace the note."""
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, note.encode(), 0)
+        content = note.encode()
+        os.pwrite(self.descriptor, content, 0)  # on a full disk the note before stays
+        os.ftruncate(self.descriptor, len(content))
 
     def release(self) -> None:
         """Let go of it, if no process that was given the descriptor lives."""

@@ -14,6 +14,7 @@ from tasks.encode_in_parts import encode_in_parts
 from tasks.imported_features import check_encoding
 from tasks.index_dataset import index_dataset
 from tasks.late_runs import skip_if_late
+from tasks.parameters import Fraction
 from tasks.references import EncodedDataset, Encoding
 from tasks.runners import choose_task_runner
 
@@ -34,7 +35,7 @@ def extract_features(
     views: Annotated[int, Field(ge=0, lt=10_000)] = 0,
     augmentation: Augmentation = "tip-adapter",
     processes: Annotated[int, Field(ge=0, le=1024)] = 0,
-    max_bad_fraction: float = 0.05,
+    max_bad_fraction: Fraction = 0.05,
     parts: Annotated[int, Field(ge=1, le=4096)] | None = None,
 ) -> EncodedDataset | State[Any]:
     """Index a dataset and encode the images and prompts the cache lacks.

@@ -12,7 +12,7 @@ from clip_adapter.settings import Settings
 from clip_adapter.studies import StudyName
 from tasks.devices import choose_device
 from tasks.encode_dataset import encode_dataset
-from tasks.parameters import Seed, Shots
+from tasks.parameters import Fraction, Seeds, Shots
 from tasks.places import index_for_training
 from tasks.plans import FewShotChoices, training_rows, with_views
 from tasks.references import EncodedDataset, Encoding, TrainedRuns
@@ -47,8 +47,8 @@ def reproduce_paper(
     dataset: str = "digits",
     model: str | None = None,
     *,
-    shots: list[Shots] = [1, 2, 4, 8, 16],  # noqa: B006  # a flow's defaults are shown as JSON and never changed
-    seeds: list[Seed] = [1, 2, 3],  # noqa: B006  # the same
+    shots: Shots = [1, 2, 4, 8, 16],  # noqa: B006  # a flow's defaults are shown as JSON and never changed
+    seeds: Seeds = [1, 2, 3],  # noqa: B006  # the same
     recipe: Literal["paper", "fast"] = "paper",
     few_shot_indices: str | None = None,
     augmentation: Augmentation = "coop",
@@ -58,7 +58,7 @@ def reproduce_paper(
     device: str = "auto",
     precision: Precision = "fp32",
     resize: ResizeMode | None = None,
-    max_bad_fraction: float = 0.05,
+    max_bad_fraction: Fraction = 0.05,
 ) -> Reproduced:
     """Train CLIP-Adapter once for every variant of a study, shot and seed.
 

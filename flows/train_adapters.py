@@ -17,7 +17,7 @@ from tasks.challengers import check_can_promote
 from tasks.devices import choose_device
 from tasks.encode_in_parts import encode_in_parts
 from tasks.late_runs import skip_if_late
-from tasks.parameters import Seed, Shots
+from tasks.parameters import Fraction, Methods, Seeds, Shots
 from tasks.places import index_for_training
 from tasks.plans import FewShotChoices, training_rows, with_views
 from tasks.promotion import decide_promotion
@@ -56,9 +56,9 @@ def train_adapters(
     dataset: str = "digits",
     model: str | None = None,
     *,
-    methods: list[str] = ["zero-shot", "linear-probe", "clip-adapter"],  # noqa: B006  # a flow's defaults are shown as JSON and never changed
-    shots: list[Shots] = [1, 2, 4, 8, 16],  # noqa: B006  # the same
-    seeds: list[Seed] = [1, 2, 3],  # noqa: B006  # the same
+    methods: Methods = ["zero-shot", "linear-probe", "clip-adapter"],  # noqa: B006  # a flow's defaults are shown as JSON and never changed
+    shots: Shots = [1, 2, 4, 8, 16],  # noqa: B006  # the same
+    seeds: Seeds = [1, 2, 3],  # noqa: B006  # the same
     settings: dict[str, dict[str, Any]] | None = None,
     templates: list[str] | None = None,
     few_shot_indices: str | None = None,
@@ -70,10 +70,10 @@ def train_adapters(
     device: str = "auto",
     precision: Precision = "fp32",
     resize: ResizeMode | None = None,
-    max_bad_fraction: float = 0.05,
+    max_bad_fraction: Fraction = 0.05,
     retrain: bool = False,
     promote: bool = False,
-    max_relabelled_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05,
+    max_relabelled_fraction: Fraction = 0.05,
     parts: Annotated[int, Field(ge=1, le=4096)] | None = None,
 ) -> Trained | State[Any]:
     """Train every method at every shot and seed; what is on record is not trained again.

@@ -4,6 +4,7 @@ Run as `python -m tasks.deploy_all` from the checkout; `prefect deploy` alone re
 """
 
 import runpy
+import signal
 import sys
 from collections.abc import Sequence
 from uuid import UUID
@@ -14,10 +15,12 @@ __all__ = ["main"]
 
 COMMAND = ("prefect", "--no-prompt", "deploy", "--all")
 PAGE = 200
+TERMINATED = 143
 
 
 def main() -> None:
-    """Exits as `prefect deploy` does."""
+    """Exits as `prefect deploy` does; ended by SIGTERM, it pauses again first."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     with get_client(sync_client=True) as client:
         paused = _paused(client)
         try:

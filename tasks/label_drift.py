@@ -15,7 +15,8 @@ def label_drift(
 ) -> LabelDrift:
     """Compare the labels of images that today's index and the champion's have in common.
 
-    Images are known by their bytes, classes by their names. What is in test in either index has
+    Images are known by their bytes, classes by their names. Where fewer than half of the champion's
+    are still there, nothing can be told: pictures saved anew under wrong names look like that. What is in test in either index has
     no say, nor has an image with two labels.
 
     Args:
@@ -34,11 +35,20 @@ def label_drift(
     names = [dataset.class_names[label] for label in index.labels]
     now = _by_image(zip(index.image_sha256, names, index.splits, strict=True))
     common = [digest for digest in now if digest in then]
+    if 2 * len(common) < len(then):
+        return LabelDrift(unknown=_too_few(len(common), len(then)))
     changed = [digest for digest in common if now[digest] != then[digest]]
     return LabelDrift(
         n_common=len(common),
         n_relabelled=len(changed),
         example=_example(index, changed[0], then, now) if changed else "",
+    )
+
+
+def _too_few(n_common: int, n_before: int) -> str:
+    return (
+        f"of the {n_before:,} images it was trained among only {n_common:,} are there today, bit "
+        "for bit, expected half or more"
     )
 
 

@@ -12,7 +12,6 @@ from prefect.cache_policies import NO_CACHE
 
 from clip_adapter.methods import create_method, encode_classifier
 from clip_adapter.runs import (
-    DamagedChampionError,
     LabelDrift,
     PromotionRecord,
     PromotionStore,
@@ -85,11 +84,15 @@ def decide_promotion(
         retraining=retraining,
         limit=max_relabelled_fraction,
     )
-    made = _decide(case, encoding=encoding, device=choose_device(device))
-    # Fitting took a while: somebody else may have decided on the same sweep.
-    known = _decided(store, dataset, retraining)
-    if known is not None:
-        return Promotion(record=known, is_new=False)
+    while True:
+        made = _decide(case, encoding=encoding, device=choose_device(device))
+        # Fitting took a while: somebody else may have decided on the same sweep, or on another.
+        known = _decided(store, dataset, retraining)
+        if known is not None:
+            return Promotion(record=known, is_new=False)
+        if made.record.champion_before == _reigning(store, dataset):
+            break
+        say("another champion reigns meanwhile: judged again")
     if made.is_regression:
         emit_regression(made.record)
     store.append(made.record, content=made.content)
@@ -118,26 +121,22 @@ def _decided(store: PromotionStore, dataset: str, retraining: str) -> PromotionR
 
 
 def _stands(record: PromotionRecord, store: PromotionStore) -> bool:
-    """Not one that hangs on a champion whose file is damaged since.
+    """Not a promotion whose file is damaged since, nor a refusal by one that reigns no more.
 
-    Whoever was rolled back from, or succeeded by another, is not promoted anew for that.
+    Whoever was rolled back from, or succeeded by another, is not promoted anew.
     """
-    reigning = last_champion(store.history(record.dataset))
-    if reigning is None or _verifies(store, reigning):
+    if record.decision != "promoted":
+        return record.champion_before == _reigning(store, record.dataset)
+    last = last_champion(store.history(record.dataset))
+    if last is None or last.promotion != record.promotion_id:
         return True
-    if record.decision == "promoted":
-        return record.promotion_id != reigning.promotion
-    valid = store.champion(record.dataset, on_damage=lambda _: None)
-    return record.champion_before == (valid.record.promotion if valid else None)
+    return _reigning(store, record.dataset) == record.promotion_id
 
 
-def _verifies(store: PromotionStore, record: PromotionRecord) -> bool:
-    try:
-        store.read(record)
-    except DamagedChampionError as error:
-        say(str(error))
-        return False
-    return True
+def _reigning(store: PromotionStore, dataset: str) -> str | None:
+    """The promotion of the champion whose file is as it was."""
+    champion = store.champion(dataset, on_damage=lambda error: say(str(error)))
+    return champion.record.promotion if champion else None
 
 
 def _decide(case: _Case, *, encoding: Encoding | None, device: str) -> _Decision:

@@ -4,9 +4,10 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from clip_adapter.printable import printable
+from clip_adapter.inert import inert
 from tasks.collect_garbage import CollectedGarbage
 from tasks.compact_store import CompactedStore
+from tasks.publishing import has_audience, publishing
 from tasks.verify_store import VerifiedStore
 
 __all__ = ["publish_maintenance"]
@@ -18,12 +19,15 @@ MOST_SHOWN = 20
 def publish_maintenance(
     verified: VerifiedStore, compacted: CompactedStore, garbage: CollectedGarbage
 ) -> None:
-    """Publish one Markdown artifact, `maintain-stores`."""
-    create_markdown_artifact(
-        key="maintain-stores",
-        markdown="\n".join(_lines(verified, compacted, garbage)),
-        description="What the last maintenance of the stores found and did.",
-    )
+    """Publish one Markdown artifact, `maintain-stores`; never raises."""
+    if not has_audience():
+        return
+    with publishing("what maintenance did"):
+        create_markdown_artifact(
+            key="maintain-stores",
+            markdown="\n".join(_lines(verified, compacted, garbage)),
+            description="What the last maintenance of the stores found and did.",
+        )
 
 
 def _lines(
@@ -40,10 +44,5 @@ def _lines(
         f"| unreferenced features dropped | {garbage.n_unreferenced:,} |",
         f"| set-aside files kept for a person | {garbage.n_set_aside:,} |",
         "",
-        *(f"- {_inert(each)}" for each in verified.damaged[:MOST_SHOWN]),
+        *(f"- {inert(each)}" for each in verified.damaged[:MOST_SHOWN]),
     ]
-
-
-def _inert(text: str) -> str:
-    """A line of plain text: file names may hold what Markdown or a browser would act upon."""
-    return "`" + printable(text).replace("`", "'") + "`"

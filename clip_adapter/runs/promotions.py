@@ -85,18 +85,21 @@ class PromotionStore:
     def champion(self, dataset: str, *, on_damage: OnDamagedChampion) -> Champion | None:
         """The last decision that made a champion whose file is as it was; None if there is none.
 
-        One that was rolled back from does not come back because another's file is damaged.
+        What was rolled back past does not come back because another's file is damaged.
 
         Args:
             dataset: Its name in the store.
             on_damage: Told of each that is passed over.
         """
-        deposed: set[str | None] = set()
-        for record in reversed(self.history(dataset)):
+        history = self.history(dataset)
+        places = {record.promotion_id: place for place, record in enumerate(history)}
+        deposed: set[str] = set()
+        for place, record in reversed(list(enumerate(history))):
             if not record.reigns or record.promotion in deposed:
                 continue
             if record.restores:
-                deposed.add(record.champion_before)
+                first = places.get(record.restores, place)
+                deposed |= {each.promotion_id for each in history[first + 1 : place]}
             try:
                 return self.read(record)
             except DamagedChampionError as error:

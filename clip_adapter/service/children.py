@@ -66,6 +66,11 @@ class Child:
     _due: float = 0.0
     _pause_seconds: float = field(default=FIRST_PAUSE_SECONDS)
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None of one that does not run."""
+        return self._process.pid if self._process is not None else None
+
     def is_running(self) -> bool:
         """Whether it runs now."""
         return self._process is not None and self._process.poll() is None

@@ -41,10 +41,20 @@ class State:
 
 
 def state_of(folder: ServiceFolder) -> State | None:
-    """The state of a service of which something lives; None of one that is down."""
+    """The state of a service of which something lives; None of one that is down.
+
+    Raises:
+        ServiceError: Something lives and does not say what.
+    """
     if not HeldFile.is_held(folder.lock):
         return None
+    deadline = time.monotonic() + HARD_SECONDS
     while (note := folder.note()) is None:  # it is being written
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"{folder.lock} is held, but does not say by which process; the disk may be full: "
+                f"look for it with `fuser {folder.lock}` and end it"
+            )
         time.sleep(POLL_SECONDS)
     return State(note, is_supervised=HeldFile.is_held(folder.supervisor_lock))
 

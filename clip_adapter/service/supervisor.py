@@ -8,9 +8,11 @@ import http.client
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -19,6 +21,7 @@ from clip_adapter.held import HeldFile
 from clip_adapter.service.children import Child, Starter
 from clip_adapter.service.errors import ServiceError
 from clip_adapter.service.folder import HELD_BY_ANOTHER, Note, ServiceFolder
+from clip_adapter.service.strays import MARK, end_strays
 
 __all__ = ["main"]
 
@@ -37,15 +40,23 @@ def main() -> int:
     folder, port, checkout = ServiceFolder(Path(sys.argv[1])), int(sys.argv[2]), Path(sys.argv[3])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     # First, so that whoever finds the other file held finds this one held, too.
-    if HeldFile.take(folder.supervisor_lock) is None:
+    note = Note(os.getpid(), port, "starting").text()
+    if _take(folder.supervisor_lock) is None or (held := _take(folder.lock, note)) is None:
         return HELD_BY_ANOTHER
-    held = HeldFile.take(folder.lock, Note(os.getpid(), port, "starting").text())
-    if held is None:
-        return HELD_BY_ANOTHER
+    os.environ[MARK] = f"{os.getpid()}-{time.time_ns()}"
     supervisor = Supervisor(folder, port, held, Starter(checkout, held.descriptor))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.ask_to_end)
     return supervisor.serve()
+
+
+def _take(path: Path, note: str = "") -> HeldFile | None:
+    """For a moment whoever looks whether it is held stands in the way."""
+    for _ in range(10):
+        if held := HeldFile.take(path, note):
+            return held
+        time.sleep(0.1)
+    return None
 
 
 class _Ended(Exception):  # noqa: N818  # nothing went wrong
@@ -118,6 +129,9 @@ class Supervisor:
                 self._rest()
         finally:
             if process.poll() is None:
+                process.terminate()  # what it has paused or resumed for a moment it puts right
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(WORKER_SECONDS)
                 process.kill()
                 process.wait()
         if process.returncode:
@@ -137,10 +151,19 @@ class Supervisor:
 
     def _end_children(self) -> None:
         """The worker first: it tells the server about the runs it ends."""
-        self._say("ending")
+        with suppress(OSError):  # on a full disk nothing can be said, but all can be ended
+            self._say("ending")
         patience = {"worker": WORKER_SECONDS, "server": SERVER_SECONDS}
         for child in reversed(self.children):
             child.end(patience_seconds=patience[child.name])
+            if child.name == "worker":
+                self._end_runs()
+
+    def _end_runs(self) -> None:
+        """While the server still hears of it; what they encoded and trained is at rest."""
+        spared = {os.getpid(), *(child.pid for child in self.children if child.pid)}
+        n_ended = end_strays(os.environ[MARK], spared=spared, patience_seconds=WORKER_SECONDS)
+        logger.info("runs that outlived the worker: %d ended", n_ended)
 
 
 def _answers(port: int) -> bool:

@@ -47,18 +47,18 @@ class Saboteur:
     Attributes:
         random: Of what is killed and when.
         kills: How many are left in each night.
-        done: What was killed, and how many seconds into a run.
+        done: What was killed, and in which state the run was.
     """
 
     random: Random
     kills: list[int]
-    done: list[tuple[str, float]] = field(default_factory=list)
+    done: list[tuple[str, str]] = field(default_factory=list)
 
     def strike(self, prefect: Prefect, run_id: str) -> bool:
         """Kill, and start again what was killed; whether that was the end of the run."""
-        kind, seconds = self.random.choice(["worker", "server"]), self.random.uniform(0, 12)
-        self.done.append((kind, seconds))
+        kind, seconds = self.random.choice(["worker", "server"]), self.random.uniform(4, 12)
         time.sleep(seconds)
+        self.done.append((kind, str(prefect.flow_run(run_id)["state_type"])))
         prefect.signal(kind)
         if kind == "server":
             prefect.start_server()

@@ -87,5 +87,6 @@ def test_ten_kills_change_nothing_that_stays(
     for _ in tell(make_prefect(tmp_path / "wild", tmp_path / "wild-store"), gallery, saboteur):
         pass
     assert {kind for kind, _ in saboteur.done} == {"worker", "server"}
+    assert [state for _, state in saboteur.done].count("RUNNING") > 1, saboteur.done
     assert len(saboteur.done) == sum(KILLS) == 10, saboteur.done
     assert final_state(tmp_path / "wild-store") == final_state(tmp_path / "calm-store")

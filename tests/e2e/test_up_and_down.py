@@ -174,6 +174,21 @@ def test_what_outlives_a_killed_supervisor_is_found(service: Service, how: str) 
     assert service.pids() == []
 
 
+@pytest.mark.parametrize("seconds", [0.0, 8.0])
+def test_a_run_under_way_ends_with_the_service(service: Service, seconds: float) -> None:
+    """While it is being started, or already encoding."""
+    service.up()
+    base = f"http://127.0.0.1:{service.port}/api"
+    with httpx.Client(base_url=base, auth=service.login()) as client:
+        deployment = client.get("/deployments/name/extract-features/digits").json()["id"]
+        asked = {"parameters": {"views": 90}, "state": {"type": "SCHEDULED"}}
+        client.post(f"/deployments/{deployment}/create_flow_run", json=asked).raise_for_status()
+    wait_until(lambda: service.processes()["other"], 60)
+    time.sleep(seconds)
+    assert service.run("down").returncode == 0
+    assert service.pids() == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 4.0])
 def test_an_interrupted_start_leaves_nothing_running(
