@@ -112,7 +112,7 @@ def duration(seconds: float) -> str:
     """A time a person waits.
 
     >>> duration(4.4), duration(2460), duration(10_000)
-    ('4 s', '41 min 0 s', '2 h 47 min')
+    ('4 s', '41 min 0 s', '2 h 46 min')
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, more = divmod(minutes, 60)

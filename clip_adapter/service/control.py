@@ -1,6 +1,7 @@
 """Bring a service up, ask how it is, take it down: from another process than its own."""
 
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -109,6 +110,7 @@ def take_down(folder: ServiceFolder) -> bool:
     found = state_of(folder)
     if found is None:
         return False
+    _check_here(found.note)
     pid = found.note.pid
     # The number of a process is not given away while a process group has it.
     with suppress(ProcessLookupError):
@@ -178,6 +180,13 @@ def _ends(
             return not HeldFile.is_held(folder.lock)
         time.sleep(POLL_SECONDS)
     return True
+
+
+def _check_here(note: Note) -> None:
+    if note.host != platform.node():
+        raise ServiceError(
+            f"the service runs on {note.host}, this is {platform.node()}: end it there"
+        )
 
 
 def _check_free(port: int) -> None:

@@ -1,7 +1,8 @@
 """Where a service keeps its files, and what its supervisor says of itself."""
 
 import json
-from dataclasses import asdict, dataclass
+import platform
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 __all__ = ["HELD_BY_ANOTHER", "Note", "ServiceFolder"]
@@ -18,11 +19,13 @@ class Note:
         pid: Of the supervisor, which leads the process group of all it starts.
         port: Of the server, on 127.0.0.1.
         stage: What it is at; "up" when everything is.
+        host: The machine it runs on, where alone its number means anything.
     """
 
     pid: int
     port: int
     stage: str
+    host: str = field(default_factory=platform.node)
 
     @property
     def api_url(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clip_adapter.held import HeldFile
 from clip_adapter.service import ServiceError, ServiceFolder, bring_up, state_of, take_down
 from clip_adapter.service.folder import Note
 
@@ -17,6 +18,7 @@ import os, subprocess, sys, time
 from pathlib import Path
 from clip_adapter.held import HeldFile
 from clip_adapter.service.folder import Note
+alone = HeldFile.take(Path(sys.argv[2]))
 held = HeldFile.take(Path(sys.argv[1]), Note(os.getpid(), 1, "up").text())
 subprocess.Popen(["sleep", "60"], pass_fds=(held.descriptor,), stdout=subprocess.DEVNULL)
 print("up", flush=True)
@@ -42,7 +44,7 @@ def _folder(tmp_path: Path) -> ServiceFolder:
 def _service(folder: ServiceFolder) -> Iterator["subprocess.Popen[str]"]:
     """A process that holds the folder and has a child that holds it, too."""
     with subprocess.Popen(
-        [sys.executable, "-c", SUPERVISOR_IN_NAME, str(folder.lock)],
+        [sys.executable, "-c", SUPERVISOR_IN_NAME, str(folder.lock), str(folder.supervisor_lock)],
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -53,6 +55,15 @@ def _service(folder: ServiceFolder) -> Iterator["subprocess.Popen[str]"]:
         if process.poll() is None:
             process.kill()
         take_down(folder)
+
+
+def test_a_service_of_another_machine_is_left_alone(folder: ServiceFolder) -> None:
+    note = Note(os.getpid(), 1, "up", host="elsewhere")
+    held = HeldFile.take(folder.lock, note.text())
+    assert held is not None
+    with pytest.raises(ServiceError, match="runs on elsewhere"):
+        take_down(folder)
+    held.release()
 
 
 def test_nothing_is_up_where_nothing_was_started(folder: ServiceFolder) -> None:
