@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from servers import Json, Prefect, wait_until
 __all__ = ["DEPLOYMENT", "Gallery", "Saboteur", "tell"]
 
 DEPLOYMENT = "train-adapters/photos"
-MOST_FAILURES = 3
+MOST_FAILURES = 5
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEMPLATE = "a picture of the digit {}."
 
@@ -124,15 +125,22 @@ def night(prefect: Prefect, saboteur: Saboteur | None) -> Json:
 def scheduled_run(prefect: Prefect) -> str:
     """A run that the scheduler made of a schedule with one date, in a few seconds."""
     known = {run["id"] for run in prefect.runs_of(DEPLOYMENT)}
-    begin = datetime.now(UTC) + timedelta(seconds=3)
-    rrule = f"DTSTART:{begin:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;COUNT=1"
-    body: Any = [{"active": True, "schedule": {"rrule": rrule, "timezone": "UTC"}}]
-    prefect.call("POST", f"/deployments/{prefect.deployment(DEPLOYMENT)['id']}/schedules", body)
+    id_ = prefect.deployment(DEPLOYMENT)["id"]
+    if prefect.deployment(DEPLOYMENT)["paused"]:  # by a regression, whose run was then killed
+        prefect.call("POST", f"/deployments/{id_}/resume_deployment")
 
     def is_there() -> Json | None:
         new = [run for run in prefect.runs_of(DEPLOYMENT) if run["id"] not in known]
         return new[0] if new else None
 
-    run = wait_until(is_there, 60)
-    assert run["auto_scheduled"]
-    return str(run["id"])
+    for _ in range(MOST_FAILURES):
+        begin = datetime.now(UTC) + timedelta(seconds=3)
+        rrule = f"DTSTART:{begin:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;COUNT=1"
+        body: Any = [{"active": True, "schedule": {"rrule": rrule, "timezone": "UTC"}}]
+        prefect.call("POST", f"/deployments/{id_}/schedules", body)
+        # A scheduler that was just started may look at a date that has passed.
+        with suppress(AssertionError):
+            run = wait_until(is_there, 20)
+            assert run["auto_scheduled"]
+            return str(run["id"])
+    raise AssertionError("the scheduler makes no run")
