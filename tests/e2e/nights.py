@@ -10,12 +10,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from servers import Json, Prefect, wait_until
+from servers import FINAL, Json, Prefect, wait_until
 
 __all__ = ["DEPLOYMENT", "Gallery", "Saboteur", "tell"]
 
 DEPLOYMENT = "train-adapters/photos"
 MOST_FAILURES = 5
+MOSTLY = 0.8
+UNDER_WAY = ("RUNNING", *FINAL)
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEMPLATE = "a picture of the digit {}."
 
@@ -57,7 +59,9 @@ class Saboteur:
 
     def strike(self, prefect: Prefect, run_id: str) -> bool:
         """Kill, and start again what was killed; whether that was the end of the run."""
-        kind, seconds = self.random.choice(["worker", "server"]), self.random.uniform(4, 12)
+        kind, seconds = self.random.choice(["worker", "server"]), self.random.uniform(0, 5)
+        if self.random.random() < MOSTLY:  # else while its process is started
+            wait_until(lambda: prefect.flow_run(run_id)["state_type"] in UNDER_WAY, 240)
         time.sleep(seconds)
         self.done.append((kind, str(prefect.flow_run(run_id)["state_type"])))
         prefect.signal(kind)
