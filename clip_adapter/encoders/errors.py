@@ -12,9 +12,17 @@ class EncoderError(ClipAdapterError, RuntimeError):
 class MissingWeightsError(EncoderError, FileNotFoundError):
     """No weights are where the model name says they are."""
 
+    def __new__(cls, *args: object) -> "MissingWeightsError":  # noqa: PYI034  # beartype knows no Self here
+        """As an OSError is made: a cluster makes it so anew, and RuntimeError's way is none."""
+        return OSError.__new__(cls, *args)
+
 
 class NoNetworkError(EncoderError, ConnectionError):
     """The weights have to be downloaded and the host does not answer."""
+
+    def __new__(cls, *args: object) -> "NoNetworkError":  # noqa: PYI034  # beartype knows no Self here
+        """See `MissingWeightsError`."""
+        return OSError.__new__(cls, *args)
 
 
 class EncoderMemoryError(EncoderError, MemoryError):

@@ -16,7 +16,7 @@ from clip_adapter.runs import PromotionStore, query
 
 pytestmark = pytest.mark.timeout(1800)
 LASTING = (
-    *("sequence", "decision", "method", "shots", "seed", "reason", "n_images"),
+    *("sequence", "decision", "method", "shots", "seed", "n_images"),
     *("accuracy_challenger", "accuracy_champion", "low", "high", "classifier_sha256"),
 )
 KILLS, SEED = (3, 3, 3, 1), 5

@@ -67,12 +67,20 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(name="root", scope="module")
-def _root(server: str, tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Path:
+def _root(
+    server: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_model: str,
+    put_photos: Callable[..., Path],
+) -> Path:
     """The store of a run whose every name is hostile."""
     place = tmp_path_factory.mktemp("hostile")
     model = place / "<b>m|o**d**"
     shutil.copytree(tiny_model.removeprefix("local-dir:"), model)
-    photos = _put_photos(place / "photos")
+    photos = place / "photos"
+    for name, colour in zip(CLASSES, ("red", "green", "blue"), strict=True):
+        put_photos(photos, name, range(30), colour=colour)
+    (photos / CLASSES[0] / BROKEN).write_bytes(b"no picture")
     asked = {
         "dataset": f"imagefolder:{photos}",
         "model": f"local-dir:{model}",
@@ -185,18 +193,6 @@ def test_the_report_in_a_browser_obeys_no_name(page: Any, root: Path, tmp_path: 
     assert "<b>m|o**d**" in page.inner_text("body")
     (width,) = page.eval_on_selector_all("img", "all => all.map(each => each.naturalWidth)")
     assert width > 500
-
-
-def _put_photos(folder: Path) -> Path:
-    from conftest import photo  # noqa: PLC0415  # of the whole suite
-
-    for name, colour in zip(CLASSES, ("red", "green", "blue"), strict=True):
-        place = folder / name
-        place.mkdir(parents=True)
-        for number in range(30):
-            photo(colour, number).save(place / f"{number:03d}.jpg", quality=90)
-    (folder / CLASSES[0] / BROKEN).write_bytes(b"no picture")
-    return folder
 
 
 def _artifacts(server: str) -> list[dict[str, Any]]:

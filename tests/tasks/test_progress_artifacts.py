@@ -10,6 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from tasks import progress_artifacts
+from tasks.artifact_keys import artifact_key
 from tasks.progress_artifacts import progress_artifact
 
 Quick = Callable[[float], None]
@@ -37,7 +38,7 @@ def test_it_ends_at_a_hundred_with_what_it_took() -> None:
                 time.sleep(0.1)
 
     work()
-    (artifact,) = shown("progress-encoding-x")
+    (artifact,) = shown(artifact_key("progress", "encoding *x*"))
     assert artifact.data == 100
     assert artifact.description.startswith("encoding \\*x\\*: 4 of 4 images, ")
     assert artifact.description.endswith("done after 0 s")

@@ -36,6 +36,6 @@ def test_no_number_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch, numb
 
 def test_a_cluster_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIP_ADAPTER_DASK", "local:2")
-    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
     with pytest.raises(RunnerError, match=r"pip install -e '\.\[pipeline,dask\]'"):
         choose_task_runner()

@@ -38,8 +38,7 @@ def test_an_automation_that_changed_is_changed(client: SyncPrefectClient) -> Non
 
 def test_an_automation_that_a_person_switched_off_stays_off(client: SyncPrefectClient) -> None:
     name = NAMES[0]
-    automation = found(client, name)[0]
-    client.update_automation(automation.id, automation.model_copy(update={"enabled": False}))
+    client.pause_automation(found(client, name)[0].id)
     put_automations(client, declared_automations())
     assert [each.enabled for each in found(client, name)] == [False]
 

@@ -12,7 +12,8 @@ CACHE = [
 ]
 ASKING = ["sql", "compare", "report", "cache", *CACHE, "datasets", "methods"]
 CHAMPIONS = ["champion", "rollback"]
-COMMANDS = ["demo", "extract", "train", "reproduce", *CHAMPIONS, *ASKING]
+SERVICE = ["up", "down", "status"]
+COMMANDS = [*SERVICE, "demo", "extract", "train", "reproduce", *CHAMPIONS, *ASKING]
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
@@ -43,7 +44,7 @@ def test_every_command_takes_a_root() -> None:
 
 def test_every_command_with_a_summary_can_say_it_in_json() -> None:
     root = get_command(app)
-    for name in set(COMMANDS) - {"cache", "sql"}:
+    for name in set(COMMANDS) - {"cache", "sql", "up", "down"}:
         assert "--json" in _options(root, name)
     assert "--format" in _options(root, "sql")
 
