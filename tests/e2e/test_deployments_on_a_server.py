@@ -11,7 +11,7 @@ from servers import CHECKOUT, Prefect
 import clip_adapter
 from tasks.studies import STUDIES
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DATASETS = ("digits", "eurosat", "photos")
 EXPECTED = {
     *(

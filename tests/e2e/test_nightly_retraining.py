@@ -14,7 +14,7 @@ from servers import Prefect, wait_until
 from clip_adapter.datasets import open_dataset
 from clip_adapter.runs import PromotionStore, query
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LASTING = (
     *("sequence", "decision", "method", "shots", "seed", "n_images"),
     *("accuracy_challenger", "accuracy_champion", "low", "high", "classifier_sha256"),
@@ -76,7 +76,6 @@ def test_nights_of_retraining(prefect: Prefect, gallery: Gallery, root: Path) ->
     wait_until(lambda: prefect.deployment(DEPLOYMENT)["paused"], 60)
 
 
-@pytest.mark.slow
 def test_ten_kills_change_nothing_that_stays(
     gallery: Gallery, tmp_path: Path, make_prefect: Callable[[Path, Path], Prefect]
 ) -> None:
