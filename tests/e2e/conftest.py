@@ -18,9 +18,9 @@ def prefect(tmp_path: Path, root: Path) -> Iterator[Prefect]:
     assert it.processes() == []
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make_prefect() -> Iterator[Callable[[Path, Path], Prefect]]:
-    """The same for several, each with a folder and a store of its own."""
+    """The same for several, each with a folder and a store of its own; they end with the module."""
     made: list[Prefect] = []
 
     def make(folder: Path, root: Path) -> Prefect:

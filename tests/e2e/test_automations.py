@@ -1,6 +1,7 @@
 """What the server does by itself, with real events: pause after a regression, call dead runs dead."""
 
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from servers import Prefect, wait_until
 from tasks.server_objects import declared_automations
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+Automate = Callable[..., None]
+MakePrefect = Callable[[Path, Path], Prefect]
 REGRESSING = """
 from prefect import flow
 from prefect.events import emit_event
@@ -32,13 +35,27 @@ def sleep():
 """
 
 
-def put_automations(prefect: Prefect, **within: int) -> None:
-    """The declared ones under other names, so that nobody puts them right, with shorter patience."""
-    for each in declared_automations():
-        key = each["name"].removeprefix("clip-adapter-").replace("-", "_")
-        trigger = each["trigger"] | {"within": within.get(key, each["trigger"]["within"])}
-        ours = each | {"name": f"test-{key}", "trigger": trigger}
-        prefect.call("POST", "/automations/", ours)
+@pytest.fixture(scope="module", name="server")
+def _server(make_prefect: MakePrefect, tmp_path_factory: pytest.TempPathFactory) -> Prefect:
+    folder = tmp_path_factory.mktemp("automations")
+    prefect = make_prefect(folder / "prefect", folder / "store")
+    prefect.start_server()
+    return prefect
+
+
+@pytest.fixture(name="automate")
+def _automate(server: Prefect) -> Iterator[Automate]:
+    """Put one of those declared, under another name, so that nobody puts it right."""
+    made: list[str] = []
+
+    def automate(key: str, **within: int) -> None:
+        (each,) = (a for a in declared_automations() if a["name"] == f"clip-adapter-{key}")
+        ours = each | {"name": f"test-{key}", "trigger": each["trigger"] | within}
+        made.append(server.call("POST", "/automations/", ours)["id"])
+
+    yield automate
+    for id_ in made:
+        server.call("DELETE", f"/automations/{id_}")
 
 
 def deploy_script(prefect: Prefect, script: Path, name: str, *options: str) -> str:
@@ -49,14 +66,10 @@ def deploy_script(prefect: Prefect, script: Path, name: str, *options: str) -> s
     return f"{script.stem}/{name}"
 
 
-@pytest.fixture(name="server")
-def _server(prefect: Prefect) -> Prefect:
-    prefect.start_server()
-    return prefect
-
-
-def test_a_regression_pauses_the_deployment_that_trained(server: Prefect, tmp_path: Path) -> None:
-    put_automations(server)
+def test_a_regression_pauses_the_deployment_that_trained(
+    server: Prefect, automate: Automate, tmp_path: Path
+) -> None:
+    automate("pause-after-regression")
     server.start_worker()
     (tmp_path / "regress.py").write_text(REGRESSING)
     script = tmp_path / "regress.py"
@@ -67,13 +80,16 @@ def test_a_regression_pauses_the_deployment_that_trained(server: Prefect, tmp_pa
     wait_until(lambda: server.deployment(name)["paused"], 60)
     assert [r["state_name"] for r in server.runs_of(name)] == ["Completed"]  # none is scheduled
     assert not server.deployment(other)["paused"]
+    server.signal("worker")
 
 
-def test_a_run_that_falls_silent_is_called_crashed(server: Prefect, tmp_path: Path) -> None:
-    put_automations(server, crash_silent_runs=40)
+def test_a_run_that_falls_silent_is_called_crashed(
+    server: Prefect, automate: Automate, tmp_path: Path
+) -> None:
+    automate("crash-silent-runs", within=40)
     server.start_worker()
     (tmp_path / "sleep.py").write_text(SLEEPING)
-    name = deploy_script(server, tmp_path / "sleep.py", "test")
+    name = deploy_script(server, tmp_path / "sleep.py", "silent")
     silent, alive = server.run_deployment(name), server.run_deployment(name)
     for run in (silent, alive):
         server.wait_for(run, "Running")
@@ -86,12 +102,12 @@ def test_a_run_that_falls_silent_is_called_crashed(server: Prefect, tmp_path: Pa
 
 
 def test_a_run_that_nobody_starts_any_more_is_called_crashed(
-    server: Prefect, tmp_path: Path
+    server: Prefect, automate: Automate, tmp_path: Path
 ) -> None:
-    put_automations(server, crash_stuck_runs=10)
+    automate("crash-stuck-runs", within=10)
     (tmp_path / "sleep.py").write_text(SLEEPING)
     server.run("python", "-m", "tasks.server_objects", "local")
-    name = deploy_script(server, tmp_path / "sleep.py", "test")
+    name = deploy_script(server, tmp_path / "sleep.py", "stuck")
     run = server.run_deployment(name)
     pending: dict[str, Any] = {"state": {"type": "PENDING", "name": "Pending"}}
     server.call("POST", f"/flow_runs/{run}/set_state", pending)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,10 +25,19 @@ def schedule_runs(prefect: Prefect, name: str) -> None:
     prefect.call("POST", f"/deployments/{id_}/schedules", [schedule])  # type: ignore[arg-type]
 
 
-def test_a_backlog_trains_once(prefect: Prefect, photos: Path, tiny_model: str) -> None:
+@pytest.fixture(name="prefect", scope="module")
+def _prefect(
+    make_prefect: Callable[[Path, Path], Prefect], tmp_path_factory: pytest.TempPathFactory
+) -> Prefect:
+    folder = tmp_path_factory.mktemp("backlog")
+    prefect = make_prefect(folder / "prefect", folder / "store")
     prefect.environment["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"] = "1"
     prefect.start_server()
     prefect.deploy("photos")
+    return prefect
+
+
+def test_a_backlog_trains_once(prefect: Prefect, photos: Path, tiny_model: str) -> None:
     name = "train-adapters/photos"
     id_ = prefect.deployment(name)["id"]
     parameters = {
@@ -61,13 +71,12 @@ def test_a_backlog_trains_once(prefect: Prefect, photos: Path, tiny_model: str) 
     asked = "SELECT count(DISTINCT sweep_id) AS sweeps, count(*) AS runs FROM runs"
     told = prefect.run("clip-adapter", "sql", asked, "--format", "json")
     assert json.loads(told) == [{"sweeps": 1, "runs": 3}]
+    prefect.signal("worker")
 
 
 def test_what_a_person_starts_is_never_skipped(
     prefect: Prefect, photos: Path, tiny_model: str
 ) -> None:
-    prefect.start_server()
-    prefect.deploy("photos")
     asked = {"dataset": f"imagefolder:{photos}", "model": tiny_model}
     first = prefect.run_deployment("extract-features/photos", **asked)
     second = prefect.run_deployment("extract-features/photos", **asked)

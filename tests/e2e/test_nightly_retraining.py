@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,12 +21,36 @@ LASTING = (
     *("accuracy_challenger", "accuracy_champion", "low", "high", "classifier_sha256"),
 )
 KILLS, SEED = (3, 3, 3, 1), 5
+MakePrefect = Callable[[Path, Path], Prefect]
 
 
-@pytest.fixture(name="gallery")
-def _gallery(tmp_path: Path) -> Gallery:
-    open_dataset("digits", data=tmp_path / "all")
-    return Gallery(tmp_path / "gallery", tmp_path / "all" / "digits")
+@dataclass(frozen=True)
+class Told:
+    """The story as it came out: each night's run, the server and the store."""
+
+    nights: dict[str, Any]
+    prefect: Prefect
+    root: Path
+
+
+@pytest.fixture(scope="module", name="digits")
+def _digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("all")
+    open_dataset("digits", data=data)
+    return data / "digits"
+
+
+@pytest.fixture(scope="module", name="calm")
+def _calm(
+    digits: Path, tmp_path_factory: pytest.TempPathFactory, make_prefect: MakePrefect
+) -> Told:
+    """Undisturbed; of the folder nothing stays, so that another story may be told of it."""
+    place = tmp_path_factory.mktemp("calm")
+    prefect = make_prefect(place / "prefect", place / "store")
+    gallery = Gallery(digits.parent / "gallery", digits)
+    nights = dict(tell(prefect, gallery))
+    shutil.rmtree(gallery.folder)
+    return Told(nights, prefect, place / "store")
 
 
 def final_state(root: Path) -> dict[str, Any]:
@@ -55,37 +80,34 @@ def final_state(root: Path) -> dict[str, Any]:
     }
 
 
-def test_nights_of_retraining(prefect: Prefect, gallery: Gallery, root: Path) -> None:
-    nights = dict(tell(prefect, gallery))
-    assert {night: run["state_name"] for night, run in nights.items()} == {
+def test_nights_of_retraining(calm: Told) -> None:
+    assert {night: run["state_name"] for night, run in calm.nights.items()} == {
         "a few pictures": "Completed",
         "many more": "Completed",
         "nothing new": "UpToDate",
         "more under wrong names": "Completed",
     }
-    (dataset,) = PromotionStore(root).datasets()
-    few, many, spoiled = PromotionStore(root).history(dataset)
+    (dataset,) = PromotionStore(calm.root).datasets()
+    few, many, spoiled = PromotionStore(calm.root).history(dataset)
     assert (many.decision, many.champion_before) == ("promoted", few.promotion)
     assert many.low > 0
     assert (spoiled.decision, spoiled.champion_before) == ("refused", many.promotion)
     assert spoiled.high < 0
-    champion = PromotionStore(root).champion(dataset, on_damage=pytest.fail)
+    champion = PromotionStore(calm.root).champion(dataset, on_damage=pytest.fail)
     assert champion is not None
     assert champion.record == many
     # The regression was told to the server, which has stopped the nights until somebody looks.
-    wait_until(lambda: prefect.deployment(DEPLOYMENT)["paused"], 60)
+    wait_until(lambda: calm.prefect.deployment(DEPLOYMENT)["paused"], 60)
 
 
 def test_ten_kills_change_nothing_that_stays(
-    gallery: Gallery, tmp_path: Path, make_prefect: Callable[[Path, Path], Prefect]
+    calm: Told, digits: Path, tmp_path: Path, make_prefect: MakePrefect
 ) -> None:
-    for _ in tell(make_prefect(tmp_path / "calm", tmp_path / "calm-store"), gallery):
-        pass
-    shutil.rmtree(gallery.folder)
+    gallery = Gallery(digits.parent / "gallery", digits)
     saboteur = Saboteur(Random(SEED), kills=list(KILLS))  # noqa: S311  # moments, not secrets
     for _ in tell(make_prefect(tmp_path / "wild", tmp_path / "wild-store"), gallery, saboteur):
         pass
     assert {kind for kind, _ in saboteur.done} == {"worker", "server"}
     assert [state for _, state in saboteur.done].count("RUNNING") > 1, saboteur.done
     assert len(saboteur.done) == sum(KILLS) == 10, saboteur.done
-    assert final_state(tmp_path / "wild-store") == final_state(tmp_path / "calm-store")
+    assert final_state(tmp_path / "wild-store") == final_state(calm.root)

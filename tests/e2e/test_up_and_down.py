@@ -94,7 +94,17 @@ def kind_of(line: str) -> str:
 
 @pytest.fixture(name="service")
 def _service(root: Path) -> Iterator[Service]:
-    service = Service(root)
+    """On a root where nothing was ever up."""
+    yield from ended_afterwards(Service(root))
+
+
+@pytest.fixture(name="used", scope="module")
+def _used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """On a root that tests have in common: up or down, as the one before has left it."""
+    yield from ended_afterwards(Service(tmp_path_factory.mktemp("used") / "store"))
+
+
+def ended_afterwards(service: Service) -> Iterator[Service]:
     try:
         yield service
     finally:
@@ -137,70 +147,68 @@ def test_one_command_brings_all_up_and_another_ends_it(service: Service) -> None
 
 
 @pytest.mark.parametrize("kind", ["server", "worker"])
-def test_what_is_killed_is_started_again(service: Service, kind: str) -> None:
-    service.up()
-    (victim,) = service.processes()[kind]
+def test_what_is_killed_is_started_again(used: Service, kind: str) -> None:
+    used.up()
+    (victim,) = used.processes()[kind]
     os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: service.processes()[kind] not in ([], [victim]), 60)
-    wait_until(lambda: is_healthy(service), 60)
-    assert service.status()["up"]
-    service.run("down")
-    assert service.pids() == []
+    wait_until(lambda: used.processes()[kind] not in ([], [victim]), 60)
+    wait_until(lambda: is_healthy(used), 60)
+    assert used.status()["up"]
 
 
-def test_after_everything_was_killed_it_comes_up_again(service: Service) -> None:
-    service.up()
-    first = service.login()
-    for pid in service.pids():
+def test_after_everything_was_killed_it_comes_up_again(used: Service) -> None:
+    used.up()
+    first = used.login()
+    for pid in used.pids():
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: service.pids() == [], 10)
-    assert not service.status()["up"]
-    service.up()
-    assert service.login() == first
-    service.run("down")
-    assert service.pids() == []
+    wait_until(lambda: used.pids() == [], 10)
+    assert not used.status()["up"]
+    used.up()
+    assert used.login() == first
 
 
 @pytest.mark.parametrize("how", ["up", "down"])
-def test_what_outlives_a_killed_supervisor_is_found(service: Service, how: str) -> None:
-    service.up()
-    running = service.processes()
+def test_what_outlives_a_killed_supervisor_is_found(used: Service, how: str) -> None:
+    used.up()
+    running = used.processes()
     os.kill(running["supervisor"][0], signal.SIGKILL)
-    assert not service.status()["up"]
+    assert not used.status()["up"]
     if how == "up":
-        service.up()
-        assert service.processes()["server"] != running["server"]
-    service.run("down")
-    assert service.pids() == []
+        used.up()
+        assert used.processes()["server"] != running["server"]
+    else:
+        used.run("down")
+        assert used.pids() == []
 
 
 @pytest.mark.parametrize("seconds", [0.0, 8.0])
-def test_a_run_under_way_ends_with_the_service(service: Service, seconds: float) -> None:
+def test_a_run_under_way_ends_with_the_service(used: Service, seconds: float) -> None:
     """While it is being started, or already encoding."""
-    service.up()
-    base = f"http://127.0.0.1:{service.port}/api"
-    with httpx.Client(base_url=base, auth=service.login()) as client:
+    used.up()
+    base = f"http://127.0.0.1:{used.port}/api"
+    with httpx.Client(base_url=base, auth=used.login()) as client:
         deployment = client.get("/deployments/name/extract-features/digits").json()["id"]
         asked = {"parameters": {"views": 90}, "state": {"type": "SCHEDULED"}}
         client.post(f"/deployments/{deployment}/create_flow_run", json=asked).raise_for_status()
-    wait_until(lambda: service.processes()["other"], 60)
+    wait_until(lambda: used.processes()["other"], 60)
     time.sleep(seconds)
-    assert service.run("down").returncode == 0
-    assert service.pids() == []
+    assert used.run("down").returncode == 0
+    assert used.pids() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 4.0])
 def test_an_interrupted_start_leaves_nothing_running(
-    service: Service, number: signal.Signals, seconds: float
+    used: Service, number: signal.Signals, seconds: float
 ) -> None:
-    starting = service.start_up()
-    wait_until(lambda: service.processes()["supervisor"] or starting.poll() is not None, 60)
+    used.run("down")
+    starting = used.start_up()
+    wait_until(lambda: used.processes()["supervisor"] or starting.poll() is not None, 60)
     time.sleep(seconds)
     starting.send_signal(number)
     _, told = starting.communicate(timeout=120)
     assert starting.returncode in (130, 143), told
-    assert service.pids() == []
+    assert used.pids() == []
 
 
 def test_a_start_that_fails_leaves_nothing_running_and_says_why(service: Service) -> None:

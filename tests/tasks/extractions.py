@@ -98,9 +98,9 @@ class Extraction:
         lines = self.diary.read_text().splitlines() if self.diary.exists() else []
         return [json.loads(line) for line in lines]
 
-    def moment_of(self, word: str) -> float | None:
-        """When it first wrote a word."""
-        return next((note[0] for note in self.notes() if note[1] == word), None)
+    def times_of(self, word: str) -> int:
+        """How often it has written a word."""
+        return sum(note[1] == word for note in self.notes())
 
     def has_ended(self) -> bool:
         """Whether it has; then `code` is set."""
@@ -108,12 +108,12 @@ class Extraction:
             self.code = self.zygote.ask({"poll": self.pid})
         return self.code is not None
 
-    def wait_for(self, word: str) -> bool:
-        """Wait until it writes a word; False when it ends without."""
+    def wait_for(self, word: str, *, times: int = 1) -> bool:
+        """Wait until it has written a word so often; False when it ends without."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.moment_of(word) is None:
+        while self.times_of(word) < times:
             if self.has_ended():
-                return self.moment_of(word) is not None
+                return self.times_of(word) >= times
             assert time.monotonic() < deadline, self.notes()
             time.sleep(0.001)
         return True

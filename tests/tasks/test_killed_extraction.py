@@ -54,18 +54,18 @@ def test_what_was_encoded_longer_ago_than_the_writer_waits_is_at_rest(
     tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
 ) -> None:
     """A batch takes half a second here, and so long the writer waits."""
-    roots = [tmp_path / f"{number}" for number in range(3)]
-    running = [zygote.start(root, pause=0.5, write_every_seconds=0.5) for root in roots]
-    for root, extraction, seconds in zip(roots, running, (2.5, 0.7, 0.6), strict=True):
-        extraction.wait_for("encoded")
-        time.sleep(seconds)
+    due = []
+    for n_batches in (2, 4, 6):
+        root = tmp_path / f"{n_batches}"
+        extraction = zygote.start(root, pause=0.5, write_every_seconds=0.5)
+        assert extraction.wait_for("encoded", times=n_batches)
         killed = time.monotonic()
         assert extraction.kill()
         # Beside the half second: the batch in hand, and a second for a busy machine.
-        n_due = extraction.n_encoded(before=killed - 0.5 - 0.5 - 1.0)
+        due.append(extraction.n_encoded(before=killed - 0.5 - 0.5 - 1.0))
         stored = features_in(refuse_unsound(root, undisturbed.rows))
-        assert n_due <= len(stored) < undisturbed.n_features
-    assert n_due > 0
+        assert due[-1] <= len(stored) < undisturbed.n_features
+    assert due[-1] > 0
 
 
 def killed_within(

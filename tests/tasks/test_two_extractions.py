@@ -2,6 +2,7 @@
 
 import random
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,14 @@ def test_one_of_two_may_be_killed(tmp_path: Path, zygote: Zygote, undisturbed: U
 def test_one_that_merges_all_the_time_takes_no_row_from_the_other(
     tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
 ) -> None:
-    slow = zygote.start(tmp_path / "store", pause=0.3)
-    others = 0
-    while not slow.has_ended():
-        zygote.start(tmp_path / "store", files_worth_merging=2).finish()
-        others += 1
-    slow.finish()
-    assert others > 2
-    assert refuse_unsound(tmp_path / "store", undisturbed.rows) == undisturbed.rows
-    assert len(features_in(rows_in(tmp_path / "store"))) == undisturbed.n_features
+    """On a busy machine one other may be all that ends beside the slow one; then once more."""
+    others, roots = 0, (tmp_path / f"{number}" for number in count())
+    while others < 3:
+        root = next(roots)
+        slow = zygote.start(root, pause=0.3)
+        while not slow.has_ended():
+            zygote.start(root, files_worth_merging=2).finish()
+            others += 1
+        slow.finish()
+        assert refuse_unsound(root, undisturbed.rows) == undisturbed.rows
+        assert len(features_in(rows_in(root))) == undisturbed.n_features
