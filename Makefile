@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Whole files, in their order: what is long to start is shared within a file.
+TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test test-slow bench lint format clean
@@ -20,10 +22,10 @@ down: ## end what `make up` started, and nothing else
 	@test ! -x $(BIN)/clip-adapter || $(BIN)/clip-adapter down
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME)
 
 test-slow: $(INSTALLED) ## run the fault and endurance tests
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(TWO_AT_A_TIME)
 
 bench: $(INSTALLED) ## measure speed and memory on this machine: half an hour, best with nothing else running
 	$(BIN)/python -m benchmarks

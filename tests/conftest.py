@@ -29,8 +29,6 @@ ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
 S3_ENVIRONMENT = {
-    # Tests of stores that several write to at once mean just that.
-    "CLIP_ADAPTER_ENCODERS": "64",
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "hunter2",
     "AWS_DEFAULT_REGION": "us-east-1",

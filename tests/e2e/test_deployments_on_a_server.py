@@ -1,12 +1,13 @@
 """What prefect.yaml says is what the server has, and a wrong parameter never starts a run."""
 
+import json
 import sys
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml  # type: ignore[import-untyped]  # ships no types
-from servers import CHECKOUT, Prefect
+from servers import CHECKOUT, RUN_SECONDS, Prefect
 
 import clip_adapter
 from tasks.studies import STUDIES
@@ -114,6 +115,35 @@ def test_deploying_again_adds_no_schedule_and_wakes_nobody(server: Prefect) -> N
     again = server.deployment("train-adapters/digits")
     assert again["paused"]
     assert [each["slug"] for each in again["schedules"]] == ["nightly"]
+    server.call("POST", f"/deployments/{id_}/resume_deployment")
+
+
+def test_a_deployed_run_is_answered_by_sql(server: Prefect) -> None:
+    """The daily way of working."""
+    server.start_worker()
+    parameters = {
+        "shots": [1, 4],
+        "seeds": [1, 2],
+        "settings": {"clip-adapter": {"epochs": 20}},
+    }
+    server.run(
+        *("prefect", "deployment", "run", "train-adapters/digits", "--watch"),
+        *("--watch-interval", 1, "--watch-timeout", int(RUN_SECONDS)),
+        *("--params", json.dumps(parameters)),
+        seconds=RUN_SECONDS + 60,
+    )
+    board = _ask(server, "SELECT method, shots, seeds, accuracy_mean FROM leaderboard")
+    found = {(row["method"], row["shots"]): row for row in board}
+    assert set(found) == {
+        ("zero-shot", 0),
+        *((method, shots) for method in ("linear-probe", "clip-adapter") for shots in (1, 4)),
+    }
+    assert found["clip-adapter", 4]["seeds"] == 2
+    # Better by far than one in ten; how much better is for the golden tests.
+    assert found["clip-adapter", 4]["accuracy_mean"] > 0.5
+    assert _ask(server, "SELECT count(*) AS n FROM runs WHERE status <> 'completed'") == [{"n": 0}]
+    folders = {path.name for path in server.root.iterdir()}
+    assert {"datasets", "features", "images", "runs"} <= folders
 
 
 def test_one_more_dataset_is_a_line_for_itself_and_one_for_each_flow() -> None:
@@ -131,3 +161,7 @@ def test_one_more_dataset_is_a_line_for_itself_and_one_for_each_flow() -> None:
         {"slug": "nightly", "cron": "0 2 * * *", "timezone": "UTC", "active": False}
     ]
     assert extract["entrypoint"] == "flows/extract_features.py:extract_features"
+
+
+def _ask(server: Prefect, question: str) -> Any:
+    return json.loads(server.run("clip-adapter", "sql", question, "--format", "json"))
