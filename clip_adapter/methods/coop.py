@@ -180,15 +180,7 @@ def _learn(
         scores = data.logit_scale * directions @ prototypes.transpose(1, 2)
         return mean_losses(scores, labels)
 
-    return descend(
-        [contexts],
-        losses,
-        training,
-        seeds=data.seeds,
-        n_images=data.n_images,
-        views=data.views,
-        progress=report,
-    )
+    return descend([contexts], losses, training, sets=data, progress=report)
 
 
 def _tower(task: FewShotTask) -> TextTower:

@@ -180,13 +180,5 @@ def _learn(
         scores = data.logit_scale * samples @ weights.transpose(1, 2)
         return mean_losses(scores, labels.repeat(1, 2))
 
-    curves = descend(
-        [weights],
-        losses,
-        training,
-        seeds=data.seeds,
-        n_images=data.n_images,
-        views=data.views,
-        progress=report,
-    )
+    curves = descend([weights], losses, training, sets=data, progress=report)
     return weights.detach(), curves

@@ -150,13 +150,5 @@ def _learn(
         scores = data.logit_scale * images[:, None] @ prototypes().transpose(2, 3)
         return mean_losses(scores.flatten(0, 1), labels.repeat_interleave(n_alphas, dim=0))
 
-    curves = descend(
-        [residuals],
-        losses,
-        training,
-        seeds=data.seeds,
-        n_images=data.n_images,
-        views=data.views,
-        progress=report,
-    )
+    curves = descend([residuals], losses, training, sets=data, progress=report)
     return prototypes().detach().cpu(), curves.cpu().T.reshape(n_tasks, n_alphas, -1)

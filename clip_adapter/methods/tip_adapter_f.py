@@ -148,12 +148,4 @@ class TipAdapterF:
             of_text = data.logit_scale * images @ data.prototypes.transpose(1, 2)
             return mean_losses(of_text + self.initial_alpha * of_cache, labels)
 
-        return descend(
-            [keys],
-            losses,
-            training,
-            seeds=data.seeds,
-            n_images=data.n_images,
-            views=data.views,
-            progress=report,
-        )
+        return descend([keys], losses, training, sets=data, progress=report)

@@ -1,6 +1,7 @@
 """Gradient descent on many independent models at once, whatever they are made of."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -10,21 +11,35 @@ from clip_adapter.errors import ClipAdapterError
 from clip_adapter.training.orders import steps_of, visiting_orders
 from clip_adapter.training.settings import Training
 
-__all__ = ["DivergedError", "check_finite", "descend"]
+__all__ = ["DivergedError", "TrainingSets", "check_finite", "descend"]
 
 
 class DivergedError(ClipAdapterError, ArithmeticError):
     """The training loss or a weight of a model stopped being a finite number."""
 
 
-def descend(  # noqa: PLR0913  # the orders' numbers are the caller's to say
+class TrainingSets(Protocol):
+    """Training sets of equal size, as far as their images are put in order."""
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """One a set; it fixes the order in which the images are visited."""
+
+    @property
+    def n_images(self) -> int:
+        """Of each set."""
+
+    @property
+    def views(self) -> int:
+        """Of each image, whose rows follow view after view; 0 for the image itself."""
+
+
+def descend(
     parameters: Sequence[Tensor],
     losses: Callable[[Int[Tensor, "t b"]], Float[Tensor, " g"]],
     training: Training,
     *,
-    seeds: Sequence[int],
-    n_images: int,
-    views: int = 0,
+    sets: TrainingSets,
     progress: Callable[[int], None] | None = None,
 ) -> Float[Tensor, "e g"]:
     """Train models in place and return the mean loss of each in every epoch.
@@ -37,18 +52,18 @@ def descend(  # noqa: PLR0913  # the orders' numbers are the caller's to say
         parameters: of all models, the first dimension of each counting models.
         losses: from the rows of a step, one line a training set, to each model's mean loss.
         training: optimiser and schedule.
-        seeds: one a training set; it fixes the order in which its images are visited.
-        n_images: of each set.
-        views: augmented views of each image, whose rows follow view after view.
+        sets: what the rows count.
         progress: called after each epoch with the number of models that went through it.
 
     Raises:
         DivergedError: if a loss or weight is NaN or infinite after the last epoch.
     """
     optimizer = _optimizer(parameters, training)
-    steps = steps_of(n_images, training.batch_size)
+    steps = steps_of(sets.n_images, training.batch_size)
     curves = []
-    orders = visiting_orders(seeds, n_images=n_images, views=views, epochs=training.epochs)
+    orders = visiting_orders(
+        sets.seeds, n_images=sets.n_images, views=sets.views, epochs=training.epochs
+    )
     for epoch, order in enumerate(orders):
         total: Tensor | None = None
         for step, batch in enumerate(torch.split(order, training.batch_size, dim=1)):
@@ -57,7 +72,7 @@ def descend(  # noqa: PLR0913  # the orders' numbers are the caller's to say
             optimizer.zero_grad(set_to_none=True)
             found.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimizer.step()
-            share = found.detach() * (batch.shape[1] / n_images)
+            share = found.detach() * (batch.shape[1] / sets.n_images)
             total = share if total is None else total + share
         if total is not None:
             curves.append(total)

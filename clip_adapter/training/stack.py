@@ -52,15 +52,7 @@ def train_stack(
         features, labels = data.batch(rows)
         return mean_losses(logits(adapters(features), data.prototypes, data.logit_scale), labels)
 
-    return descend(
-        list(adapters.parameters()),
-        losses,
-        training,
-        seeds=data.seeds,
-        n_images=data.n_images,
-        views=data.views,
-        progress=progress,
-    )
+    return descend(list(adapters.parameters()), losses, training, sets=data, progress=progress)
 
 
 def _train_by_hand(

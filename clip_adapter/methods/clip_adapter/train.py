@@ -120,15 +120,7 @@ def _descend(
         adapted, prototypes = models(features, data.prototypes)
         return mean_losses(logits(adapted, prototypes, data.logit_scale), labels)
 
-    return descend(
-        list(models.parameters()),
-        losses,
-        training,
-        seeds=data.seeds,
-        n_images=data.n_images,
-        views=data.views,
-        progress=told,
-    )
+    return descend(list(models.parameters()), losses, training, sets=data, progress=told)
 
 
 def _as_stack(branch: StackedBranch, ratios: FixedRatios) -> StackedAdapters:
