@@ -14,6 +14,7 @@ from clip_adapter.service import (
     ServiceFolder,
     State,
     bring_up,
+    changed_names,
     service_environment,
     state_of,
     take_down,
@@ -49,6 +50,13 @@ def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
         say=lambda stage: console.print(f"{stage} ...", markup=False),
     )
     console.print(_welcome(folder, state), markup=False, soft_wrap=True)
+    if changed := changed_names(folder, environment):
+        console.print(
+            f"  but       it was up already, with another {', '.join(changed)}: "
+            "for yours, `clip-adapter down` and then `clip-adapter up`",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def down(root: Root = None) -> None:

@@ -8,6 +8,7 @@ from clip_adapter.service.control import State as State
 from clip_adapter.service.control import bring_up as bring_up
 from clip_adapter.service.control import state_of as state_of
 from clip_adapter.service.control import take_down as take_down
+from clip_adapter.service.environment import changed_names as changed_names
 from clip_adapter.service.environment import service_environment as service_environment
 from clip_adapter.service.errors import ServiceError as ServiceError
 from clip_adapter.service.folder import ServiceFolder as ServiceFolder

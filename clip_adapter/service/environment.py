@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clip_adapter.service.folder import ServiceFolder
 
-__all__ = ["service_environment", "write_shell_file"]
+__all__ = ["changed_names", "service_environment", "write_shell_file"]
 
 USER = "admin"
 TUNING = {
@@ -67,6 +67,21 @@ def write_shell_file(folder: ServiceFolder, environment: Mapping[str, str]) -> N
     shared = [name for name in environment if name in SHARED or name.startswith("CLIP_ADAPTER_")]
     lines = [f"export {name}={shlex.quote(environment[name])}" for name in sorted(shared)]
     _write_secret(folder.shell_file, "\n".join(lines) + "\n")
+
+
+def changed_names(folder: ServiceFolder, environment: Mapping[str, str]) -> list[str]:
+    """What stands otherwise, or only there or here, in the file written for the one that is up.
+
+    Where anything does, whoever asked for this environment has not got it.
+    """
+    words = shlex.split(folder.shell_file.read_text())
+    there = dict(word.split("=", 1) for word in words if word != "export")
+    ours = [
+        name
+        for name in {*there, *environment}
+        if name == "PREFECT_API_URL" or name.startswith("CLIP_ADAPTER_")
+    ]
+    return sorted(name for name in ours if there.get(name) != environment.get(name))
 
 
 def _login(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Gradient descent on many independent models at once, whatever they are made of."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ class DivergedError(ClipAdapterError, ArithmeticError):
     """The training loss or a weight of a model stopped being a finite number."""
 
 
+@runtime_checkable
 class TrainingSets(Protocol):
     """Training sets of equal size, as far as their images are put in order."""
 

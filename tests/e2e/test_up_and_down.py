@@ -131,7 +131,11 @@ def test_one_command_brings_all_up_and_another_ends_it(service: Service) -> None
     assert settings["server"]["analytics_enabled"] is False
     assert service.status()["up"]
     # Again says so and changes nothing.
-    assert "up;" in service.up()
+    again = service.up()
+    assert "up;" in again
+    assert "with another" not in again
+    service.environment["CLIP_ADAPTER_DATA"] = "/elsewhere"
+    assert "with another CLIP_ADAPTER_DATA" in service.up()
     assert service.processes() == running
     # A person in another terminal.
     shell = f". {service.folder / 'environment.sh'} && prefect deployment ls"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.service import ServiceFolder, service_environment
+from clip_adapter.service import ServiceFolder, changed_names, service_environment
 from clip_adapter.service.environment import write_shell_file
 
 PLACES = {"CLIP_ADAPTER_ROOT": "/data/a store's"}
@@ -87,3 +87,14 @@ def test_a_shell_that_sources_the_file_is_a_client(folder: ServiceFolder) -> Non
     assert told == f"/data/a store's http://127.0.0.1:4321/api {login}"
     assert mode(folder.shell_file) == 0o600
     assert "SERVER" not in folder.shell_file.read_text()
+
+
+def test_what_differs_from_the_one_that_is_up_is_named(folder: ServiceFolder) -> None:
+    made = environment(folder, CLIP_ADAPTER_DATA="/old #1", PATH="/usr/bin")
+    write_shell_file(folder, made)
+    assert changed_names(folder, made | {"PATH": "/bin", "HOME": "/home/me"}) == []
+    other = environment(folder, CLIP_ADAPTER_DATA="/new", CLIP_ADAPTER_ENCODERS="2")
+    assert changed_names(folder, other) == ["CLIP_ADAPTER_DATA", "CLIP_ADAPTER_ENCODERS"]
+    del made["CLIP_ADAPTER_DATA"]
+    made["PREFECT_API_URL"] = "http://127.0.0.1:4322/api"
+    assert changed_names(folder, made) == ["CLIP_ADAPTER_DATA", "PREFECT_API_URL"]
