@@ -53,11 +53,11 @@ PutPhotos = Callable[..., Path]
 def set_the_scene() -> str:
     """Before Prefect or torch is imported, which read it then; returns the home of this session."""
     home = tempfile.mkdtemp(prefix="clip-adapter-tests-")
-    os.environ.update(ENVIRONMENT, PREFECT_HOME=home)
     for name in [*os.environ]:
         if name.startswith("CLIP_ADAPTER_") and name != "CLIP_ADAPTER_TEST_DATA":
             del os.environ[name]
     os.environ.pop("PREFECT_API_URL", None)
+    os.environ.update(ENVIRONMENT, PREFECT_HOME=home)
     return home
 
 
