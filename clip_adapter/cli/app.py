@@ -84,7 +84,10 @@ def main() -> NoReturn:
         sys.exit(1)
     except BaseException as error:
         if _is_about_the_server(error):
-            _say(f"error: Prefect's server at PREFECT_API_URL does not answer: {error}")
+            _say(
+                f"error: Prefect's server at PREFECT_API_URL does not answer: {error}: "
+                "`clip-adapter up`, or `unset PREFECT_API_URL` to do without one"
+            )
             sys.exit(1)
         if not _was_interrupted(error):
             raise

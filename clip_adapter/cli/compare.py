@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clip_adapter.cli.cache.indexed import stored_name
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.printable import printable
@@ -51,7 +52,7 @@ def compare(
     """
     location = Settings.of(root=root).location
     found = compare_methods(
-        location, (method_a, method_b), dataset=dataset, shots=shots, model=model
+        location, (method_a, method_b), dataset=stored_name(dataset), shots=shots, model=model
     )
     if as_json:
         print_json(_summary(found))

@@ -1,5 +1,6 @@
 """The leaderboard as a person reads it: a method a line, a number of shots a column."""
 
+from collections import Counter
 from typing import Any
 
 from rich import box
@@ -15,7 +16,8 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Table:
     """Draw the `leaderboard` rows of one dataset and model; best of each column in bold.
 
     Cells are percent: the mean over seeds, and after the sign the half-width of its 95 %
-    interval (Student's t).
+    interval (Student's t). A method that ran with several settings has a line for each, under the
+    name by which `compare` knows it.
     """
     shots = sorted({row["shots"] for row in rows})
     table = Table(
@@ -36,11 +38,12 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(shots_in_words(shot), justify="right", no_wrap=True)
     cells = {(row["method"], row["settings_fingerprint"], row["shots"]): row for row in rows}
     best = {shot: max(r["accuracy_mean"] for r in rows if r["shots"] == shot) for shot in shots}
-    for method, settings in dict.fromkeys(
-        (row["method"], row["settings_fingerprint"]) for row in rows
-    ):
+    lines = list(dict.fromkeys((row["method"], row["settings_fingerprint"]) for row in rows))
+    times = Counter(method for method, _ in lines)
+    for method, settings in lines:
+        name = method if times[method] == 1 else f"{method}@{settings[:8]}"
         table.add_row(
-            method, *[_cell(cells.get((method, settings, shot)), best[shot]) for shot in shots]
+            name, *[_cell(cells.get((method, settings, shot)), best[shot]) for shot in shots]
         )
     return table
 

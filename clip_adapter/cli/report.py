@@ -13,6 +13,8 @@ from clip_adapter.settings import Settings
 
 __all__ = ["report"]
 
+SUFFIXES = (".md", ".markdown", ".html", ".htm")
+
 
 def report(
     to: Annotated[
@@ -35,12 +37,15 @@ def report(
     from clip_adapter.report import write_report  # noqa: PLC0415  # draws, which takes a second
 
     page = to.expanduser().resolve()
+    if page.suffix.casefold() not in SUFFIXES:
+        raise typer.BadParameter(f"{to} is none of {', '.join(SUFFIXES)}", param_hint="--to")
     written = write_report(Settings.of(root=root).location, page, datasets=datasets or [])
     if as_json:
         print_json({"page": written.page, "figures": list(written.figures), "runs": written.n_runs})
         return
+    figures = f", figures in {printable(written.figures[0].parent)}" if written.figures else ""
     Console(highlight=False).print(
-        f"{written.n_runs} runs in {printable(written.page)}, with {len(written.figures)} figures",
+        f"{written.n_runs:,} run{'s' * (written.n_runs != 1)} in {printable(written.page)}{figures}",
         soft_wrap=True,
         markup=False,
     )

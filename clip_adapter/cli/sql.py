@@ -19,6 +19,9 @@ from clip_adapter.settings import Settings
 
 __all__ = ["Format", "sql"]
 
+LEGIBLE = 12
+"""So many characters of a column side by side can be read; of fewer, only short words."""
+
 
 class Format(StrEnum):
     """How an answer is written."""
@@ -49,7 +52,10 @@ def sql(
     elif form is Format.CSV:
         csv.writer(sys.stdout).writerows([names, *rows])
     else:
-        _print_table(names, rows)
+        shown = [[_shown(value) for value in row] for row in rows]
+        console = Console(highlight=False)
+        show = _print_table if _fits(console.width, names, shown) else _print_blocks
+        show(console, names, shown, rows)
 
 
 def _print_json(names: list[str], rows: list[tuple[Any, ...]]) -> None:
@@ -60,16 +66,44 @@ def _print_json(names: list[str], rows: list[tuple[Any, ...]]) -> None:
     print(json.dumps(records, indent=2, default=str))  # noqa: T201  # rich would wrap it
 
 
-def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:
-    table = Table(caption=f"{len(rows):,} row{'s' if len(rows) != 1 else ''}")
+def _fits(width: int, names: list[str], shown: list[list[str]]) -> bool:
+    """Whether a table is legible: long words may fold, but not into slivers."""
+    columns = zip(names, *shown, strict=True)
+    wanted = [max(len(text) for text in column) for column in columns]
+    return sum(min(each, LEGIBLE) + 3 for each in wanted) < width
+
+
+def _print_table(
+    console: Console, names: list[str], shown: list[list[str]], rows: list[tuple[Any, ...]]
+) -> None:
+    table = Table(caption=_count(rows))
     for place, name in enumerate(names):
         numbers = all(isinstance(row[place], int | float) for row in rows)
         table.add_column(
             Text(printable(name)), justify="right" if numbers else "left", overflow="fold"
         )
-    for row in rows:
-        table.add_row(*[Text(_shown(value)) for value in row])
-    Console(highlight=False).print(table)
+    for row in shown:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _print_blocks(
+    console: Console, names: list[str], shown: list[list[str]], rows: list[tuple[Any, ...]]
+) -> None:
+    """A line a column and a block a row, as where there are more columns than room."""
+    for number, row in enumerate(shown, start=1):
+        block = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+        for name, text in zip(names, row, strict=True):
+            block.add_row(Text(printable(name), style="bold"), Text(text, overflow="fold"))
+        console.rule(f"row {number:,}", align="left")
+        console.print(block)
+    if not rows:
+        console.print(Text(printable(", ".join(names)), style="bold"))
+    console.print(_count(rows), style="italic")
+
+
+def _count(rows: list[tuple[Any, ...]]) -> str:
+    return f"{len(rows):,} row{'s' if len(rows) != 1 else ''}"
 
 
 def _plain(value: Any) -> Any:

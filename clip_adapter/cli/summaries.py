@@ -10,6 +10,7 @@ from rich.console import Console
 from clip_adapter.cli.leaderboard import leaderboard_table
 from clip_adapter.printable import printable
 from clip_adapter.runs import query
+from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 from feature_cache.files import is_final
 
@@ -98,7 +99,8 @@ def show_leaderboard(console: Console, rows: list[dict[str, Any]]) -> None:
 def show_promotion(console: Console, promotion: dict[str, Any] | None) -> None:
     """What was decided about the champion, if anything was."""
     if promotion:
-        who = f"{promotion['method']} at {promotion['shots']} shots, seed {promotion['seed']}"
+        shots = shots_in_words(promotion["shots"])
+        who = f"{promotion['method']} at {shots}, seed {promotion['seed']}"
         console.print()
         console.print(
             printable(f"{promotion['decision']}: {who}; {promotion['reason']}"),

@@ -1,5 +1,6 @@
 """From the name a person types to the dataset it means."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -63,6 +64,7 @@ def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageS
         if f"{kind}:" == IMPORTED:
             raise DatasetError(f"{name!r} has features made elsewhere, and no images to open")
         if colon or kind not in _OPENERS:
+            _suggest_folder(name)
             raise UnknownNameError("dataset", name, DATASETS)
         return _OPENERS[kind](images or data / kind)
     except OSError as error:
@@ -107,6 +109,16 @@ def check_imported_alone(dataset: str, **choices: object) -> None:
         raise DatasetError(
             f"{dataset!r} was encoded elsewhere, so {', '.join(chosen)} can change nothing: leave "
             "it out; features of another encoder are imported under another name"
+        )
+
+
+def _suggest_folder(name: str) -> None:
+    if os.sep in name and Path(name).expanduser().is_dir():
+        raise DatasetError(f"{name!r} is a folder: write imagefolder:{name}")
+    if name.startswith("imagefolder-"):
+        raise DatasetError(
+            f"{name!r} is how a folder of images is called in the store: write imagefolder: and "
+            "the folder, as when it was indexed"
         )
 
 

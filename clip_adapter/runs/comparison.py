@@ -163,7 +163,7 @@ def _of_model(contestants: list[Contestant], model: str | None) -> list[Contesta
 def _with_shots(contestants: list[Contestant], shots: int) -> list[Contestant]:
     there = sorted({each.shots for each in contestants})
     if shots not in there:
-        raise UnknownNameError("number of shots", str(shots), map(str, there))
+        raise UnknownNameError("number of shots with runs", str(shots), map(str, there))
     return [each for each in contestants if each.shots in {0, shots}]
 
 

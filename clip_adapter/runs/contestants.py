@@ -102,7 +102,7 @@ def choose_contestant(contestants: Sequence[Contestant], name: str) -> Contestan
     found = [each for each in of_method if each.settings_fingerprint.startswith(settings)]
     if not found:
         known = [each.name for each in of_method] or [each.method for each in contestants]
-        raise UnknownNameError("method", name, dict.fromkeys(known))
+        raise UnknownNameError("method with runs at these shots", name, dict.fromkeys(known))
     if len(found) > 1:
         raise AmbiguousRunsError(
             f"{name!r} ran with {len(found)} different settings: name one of "

@@ -53,7 +53,7 @@ def _before(reigning: PromotionRecord, promoted: dict[str, PromotionRecord]) -> 
     if before is None:
         raise RollbackError(
             f"{reigning.promotion[:8]} is the first champion of {reigning.dataset!r}: there is no "
-            "promotion before it to roll back to"
+            "promotion before it to roll back to, and it reigns until another is proven better"
         )
     return before
 

@@ -197,5 +197,5 @@ def _check_free(port: int) -> None:
         except OSError as error:
             raise ServiceError(
                 f"port {port} of 127.0.0.1 cannot be had ({error.strerror}): another server is "
-                "there; choose another with --port, or end that one"
+                f"there; end that one, or choose another as with `clip-adapter up --port {port + 1}`"
             ) from None

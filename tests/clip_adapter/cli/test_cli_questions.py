@@ -80,3 +80,17 @@ def test_a_dataset_is_listed_as_it_was_indexed_last(
     assert extract().code == 0
     listed = json.loads(command("datasets", "--root", root, "--json").out)["indexed"]
     assert [row["images"] for row in listed] == [95]
+
+
+def test_more_columns_than_there_is_room_for_are_shown_one_a_line(
+    command: Command, root: Path
+) -> None:
+    root.mkdir()
+    columns = ", ".join(f"{number} AS column_number_{number}" for number in range(20))
+    outcome = command("sql", f"SELECT {columns} FROM range(2)", "--root", root)
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert lines.count(["column_number_7", "7"]) == 2
+    assert [line[:2] for line in lines if line[0] == "row"] == [["row", "1"], ["row", "2"]]
+    assert lines[-1] == ["2", "rows"]
+    nothing = command("sql", f"SELECT {columns} FROM range(0)", "--root", root)
+    assert "column_number_7," in nothing.out

@@ -35,3 +35,12 @@ def test_without_runs_there_is_nothing_to_report(
     assert refused.code == 1
     assert "no completed runs" in refused.err
     assert not (tmp_path / "page.md").exists()
+
+
+def test_a_page_is_markdown_or_html_and_nothing_else(
+    command: Command, root: Path, tmp_path: Path
+) -> None:
+    refused = command("report", "--root", root, "--to", tmp_path / "page.pdf")
+    assert refused.code == 2
+    assert ".html" in refused.err
+    assert not (tmp_path / "page.pdf").exists()

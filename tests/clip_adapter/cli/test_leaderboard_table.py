@@ -45,3 +45,14 @@ def test_narrow_intervals_keep_their_decimal() -> None:
 def test_all_shots_are_the_last_column() -> None:
     heading = drawn([row("gda", ALL_SHOTS, 0.5, None), row("gda", 16, 0.4, None)], width=80)
     assert 0 < heading.index("16 shots") < heading.index("all shots")
+
+
+def test_settings_of_one_method_are_told_apart_as_compare_knows_them() -> None:
+    wide = row("clip-adapter", 1, 0.6, None) | {"settings_fingerprint": "ab" * 32}
+    narrow = row("clip-adapter", 1, 0.5, None) | {"settings_fingerprint": "cd" * 32}
+    lines = drawn([wide, narrow, row("gda", 1, 0.4, None)], width=80).splitlines()
+    assert [line.split()[0] for line in lines if line.startswith(("clip-adapter", "gda"))] == [
+        "clip-adapter@abababab",
+        "clip-adapter@cdcdcdcd",
+        "gda",
+    ]

@@ -55,3 +55,13 @@ def test_an_imagefolder_with_two_paths_is_refused(tmp_path: Path) -> None:
 def test_every_listed_dataset_has_a_description() -> None:
     assert set(DATASETS) == {"digits", "eurosat", "imagefolder:PATH", "features:NAME"}
     assert all(DATASETS.values())
+
+
+def test_a_folder_is_told_how_it_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=f"write imagefolder:{tmp_path}"):
+        open_dataset(str(tmp_path), data=tmp_path)
+
+
+def test_a_name_of_the_store_is_told_from_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="as when it was indexed"):
+        open_dataset("imagefolder-photos-4ef31dcb", data=tmp_path)

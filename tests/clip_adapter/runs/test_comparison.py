@@ -151,9 +151,13 @@ def test_what_is_not_there_is_said_with_what_is(put: Put, compared: Compare) -> 
     put(1, 0, 0, seed=1)
     with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
         compared(dataset="digit")
-    with pytest.raises(UnknownNameError, match="unknown method 'linear-probe'"):
+    with pytest.raises(
+        UnknownNameError, match="unknown method with runs at these shots 'linear-probe'"
+    ):
         compared()
-    with pytest.raises(UnknownNameError, match="unknown number of shots '8': choose one of: 4"):
+    with pytest.raises(
+        UnknownNameError, match="unknown number of shots with runs '8': choose one of: 4"
+    ):
         compared(shots=8)
 
 
