@@ -79,7 +79,9 @@ class PromotionStore:
         if not history and dataset in indexed:
             raise NoChampionError(dataset)
         if not history:
-            raise UnknownNameError("dataset", dataset, sorted({*self.datasets(), *indexed}))
+            raise UnknownNameError(
+                "dataset in this store", dataset, sorted({*self.datasets(), *indexed})
+            )
         return history
 
     def champion(self, dataset: str, *, on_damage: OnDamagedChampion) -> Champion | None:
