@@ -7,6 +7,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from clip_adapter.runs import with_settings
 from clip_adapter.shots import shots_in_words
 
 __all__ = ["leaderboard_table"]
@@ -41,7 +42,7 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Table:
     lines = list(dict.fromkeys((row["method"], row["settings_fingerprint"]) for row in rows))
     times = Counter(method for method, _ in lines)
     for method, settings in lines:
-        name = method if times[method] == 1 else f"{method}@{settings[:8]}"
+        name = method if times[method] == 1 else with_settings(method, settings)
         table.add_row(
             name, *[_cell(cells.get((method, settings, shot)), best[shot]) for shot in shots]
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from clip_adapter.report.facts import RunFacts
 from clip_adapter.report.numbers import Mean, mean_of, plain
+from clip_adapter.runs import with_settings
 
 __all__ = ["CLIP_ADAPTER", "Line", "lines_of", "reference_line"]
 
@@ -83,7 +84,7 @@ def _name(method: str, settings: str, of_method: dict[str, list[RunFacts]]) -> s
     alone = telling and all(
         any(other.get(name) != value for name, value in ours.items()) for other in others
     )
-    return f"{method} ({', '.join(telling)})" if alone else f"{method}@{settings[:8]}"
+    return f"{method} ({', '.join(telling)})" if alone else with_settings(method, settings)
 
 
 def _constants(runs: Sequence[RunFacts]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Literal
 from clip_adapter.datasets import PROMPT_STYLES
 from clip_adapter.report.facts import RunFacts
 from clip_adapter.report.numbers import Mean, mean_of, plain
+from clip_adapter.runs import with_settings
 
 __all__ = ["Study", "Variant", "studies_of"]
 
@@ -86,7 +87,7 @@ def _ratio_mode(run: RunFacts) -> str:
 
 
 def _which_settings(run: RunFacts) -> str:
-    return f"{run.method}@{run.settings_fingerprint[:8]}"
+    return with_settings(run.method, run.settings_fingerprint)
 
 
 _AXES: Mapping[str, _Axis] = {

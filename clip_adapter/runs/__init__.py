@@ -7,6 +7,7 @@ from clip_adapter.runs.contestants import Answers as Answers
 from clip_adapter.runs.contestants import Contestant as Contestant
 from clip_adapter.runs.contestants import read_answers as read_answers
 from clip_adapter.runs.contestants import read_contestants as read_contestants
+from clip_adapter.runs.contestants import with_settings as with_settings
 from clip_adapter.runs.errors import AmbiguousRunsError as AmbiguousRunsError
 from clip_adapter.runs.errors import DamagedChampionError as DamagedChampionError
 from clip_adapter.runs.errors import IncomparableRunsError as IncomparableRunsError

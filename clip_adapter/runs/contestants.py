@@ -12,7 +12,14 @@ from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.errors import AmbiguousRunsError
 from clip_adapter.runs.lens import Lens
 
-__all__ = ["Answers", "Contestant", "choose_contestant", "read_answers", "read_contestants"]
+__all__ = [
+    "Answers",
+    "Contestant",
+    "choose_contestant",
+    "read_answers",
+    "read_contestants",
+    "with_settings",
+]
 
 _CONTESTANTS = """
 SELECT dataset, encoder, model, method, settings_fingerprint, shots, seed, split_fingerprint, run_id
@@ -26,6 +33,11 @@ SELECT
     md5(string_agg(image_sha256 || ' ' || label, ',' ORDER BY position)) AS images
 FROM predictions WHERE run_id IN ({}) GROUP BY run_id
 """
+
+
+def with_settings(method: str, settings_fingerprint: str) -> str:
+    """The name of a method with the settings it was asked to try, METHOD@SETTINGS."""
+    return f"{method}@{settings_fingerprint[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +61,7 @@ class Contestant:
     @property
     def name(self) -> str:
         """By which `choose_contestant` finds it again, whatever other settings there are."""
-        return f"{self.method}@{self.settings_fingerprint[:8]}"
+        return with_settings(self.method, self.settings_fingerprint)
 
 
 @dataclass(frozen=True, kw_only=True)
