@@ -1,4 +1,7 @@
-"""Flow runs that a worker leaves behind when it ends: each leads a session of its own."""
+"""What the processes of a service leave behind when they end.
+
+A flow run leads a session of its own; a server may just have asked `file` or `git` something.
+"""
 
 import os
 import signal

@@ -156,14 +156,14 @@ class Supervisor:
         patience = {"worker": WORKER_SECONDS, "server": SERVER_SECONDS}
         for child in reversed(self.children):
             child.end(patience_seconds=patience[child.name])
-            if child.name == "worker":
-                self._end_runs()
+            # Runs end while the server still hears of it; what they made is at rest. After the
+            # server it is what it or a step of the setting up had just started.
+            self._end_what_outlived(child.name)
 
-    def _end_runs(self) -> None:
-        """While the server still hears of it; what they encoded and trained is at rest."""
+    def _end_what_outlived(self, name: str) -> None:
         spared = {os.getpid(), *(child.pid for child in self.children if child.pid)}
         n_ended = end_strays(os.environ[MARK], spared=spared, patience_seconds=WORKER_SECONDS)
-        logger.info("runs that outlived the worker: %d ended", n_ended)
+        logger.info("processes that outlived the %s: %d ended", name, n_ended)
 
 
 def _answers(port: int) -> bool:
