@@ -57,15 +57,18 @@ def load_encoder(
     check_available(model_name)
     model, tokenizer, config = _create(model_name, torch.device(device))
     preprocessing = preprocessing_of(model, resize=resize)
+    identity = EncoderIdentity(
+        model_config=canonical_json(config),
+        weights_sha256=digest_weights(model.state_dict()),
+        preprocessing=preprocessing.canonical(),
+        tokenizer=digest_tokenizer(tokenizer),
+        precision=arithmetic.precision,
+    )
+    # Of images there are many, of prompts few; and CoOp's gradients want the text tower as it is.
+    arithmetic.round_weights(model.visual)
     return Encoder(
         name=name,
-        identity=EncoderIdentity(
-            model_config=canonical_json(config),
-            weights_sha256=digest_weights(model.state_dict()),
-            preprocessing=preprocessing.canonical(),
-            tokenizer=digest_tokenizer(tokenizer),
-            precision=arithmetic.precision,
-        ),
+        identity=identity,
         logit_scale=float(model.logit_scale.detach().exp()),
         context_length=int(model.context_length),
         device=torch.device(device),

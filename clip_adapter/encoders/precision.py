@@ -6,7 +6,8 @@ from typing import Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from clip_adapter.encoders.errors import EncoderError
 from clip_adapter.errors import UnknownNameError
@@ -17,13 +18,13 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 _FORWARD = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _FEATURES = {"fp32": torch.float32, "bf16": torch.float32, "fp16": torch.float16}
+# The last is the output projection of attention.
+_ONLY_MULTIPLY = {nn.Linear, nn.Conv2d, nn.MultiheadAttention, NonDynamicallyQuantizableLinear}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arithmetic:
-    """How the towers compute; the weights stay in float32 and are rounded where they are used.
-
-    docs/adr/0009-precision.md compares this with rounding the weights once.
+    """How the towers compute; docs/adr/0009-precision.md compares the ways.
 
     Attributes:
         precision: `fp32`, `bf16` or `fp16`.
@@ -41,6 +42,20 @@ class Arithmetic:
         if precision not in _FORWARD:
             raise UnknownNameError("precision", precision, get_args(Precision))
         return cls(precision=cast("Precision", precision))
+
+    def round_weights(self, tower: nn.Module) -> None:
+        """Round once, in place, the weights that `active` would round anew in each forward pass.
+
+        Those of matrix products and convolutions: what is multiplied stays the same, but torch's
+        fast attention takes it only so. Layers that do more with their weights than multiply are
+        left alone.
+        """
+        if self.precision == "fp32":
+            return
+        for layer in tower.modules():
+            if type(layer) in _ONLY_MULTIPLY:
+                for weight in layer.parameters(recurse=False):
+                    weight.data = weight.data.to(_FORWARD[self.precision])
 
     def active(self, device: torch.device) -> AbstractContextManager[object]:
         """A context in which towers on `device` compute like this, whatever was set outside."""

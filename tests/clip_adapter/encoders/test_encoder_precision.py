@@ -85,6 +85,35 @@ def test_matrix_products_are_computed_in_the_precision(
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == expected
 
 
+def test_weights_of_the_image_tower_alone_are_rounded_once(tiny_model: str) -> None:
+    model = load_encoder(tiny_model, precision="bf16").model
+    image_tower = {id(weight) for weight in model.visual.parameters()}
+    rounded = {id(weight) for weight in model.parameters() if weight.dtype == torch.bfloat16}
+    assert rounded
+    assert rounded < image_tower
+    attention = [each for each in model.visual.modules() if isinstance(each, nn.MultiheadAttention)]
+    assert {id(weight) for each in attention for weight in each.parameters()} <= rounded
+
+
+def test_layers_that_do_more_than_multiply_keep_their_weights() -> None:
+    class Standardised(nn.Linear):
+        """Divides its weights before it multiplies by them."""
+
+    tower = nn.Sequential(nn.Linear(2, 2), Standardised(2, 2), nn.LayerNorm(2))
+    Arithmetic.named("bf16").round_weights(tower)
+    assert [layer.weight.dtype for layer in tower] == [
+        torch.bfloat16,
+        torch.float32,
+        torch.float32,
+    ]
+
+
+def test_float32_rounds_nothing() -> None:
+    layer = nn.Linear(2, 2)
+    Arithmetic.named("fp32").round_weights(layer)
+    assert layer.weight.dtype == torch.float32
+
+
 @pytest.mark.shared_data
 def test_bf16_is_not_close_enough_to_be_a_rule() -> None:
     """Holds the decision of docs/adr/0009-precision.md to its reason."""
