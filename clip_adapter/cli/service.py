@@ -51,9 +51,8 @@ def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
     )
     console.print(_welcome(folder, state), markup=False, soft_wrap=True)
     if changed := changed_names(folder, environment):
-        named = ", ".join(changed).replace("PREFECT_API_URL", "port")
         console.print(
-            f"  but       it was up already, with another {named}: "
+            f"  but       it was up already, with another {', '.join(changed)}: "
             "for yours, `clip-adapter down` and then `clip-adapter up`",
             markup=False,
             soft_wrap=True,
