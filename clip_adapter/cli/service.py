@@ -2,19 +2,24 @@
 
 import os
 import shlex
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from clip_adapter.cli.checkout import CHECKOUT, check_pipeline, check_workspace
+from clip_adapter.cli.flow_runs import run_lines
 from clip_adapter.cli.options import Data, Json, Root
 from clip_adapter.cli.summaries import print_json
+from clip_adapter.printable import printable
 from clip_adapter.service import (
+    ServiceError,
     ServiceFolder,
     State,
     bring_up,
     changed_names,
+    recent_runs,
     service_environment,
     state_of,
     take_down,
@@ -51,9 +56,8 @@ def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
     )
     console.print(_welcome(folder, state), markup=False, soft_wrap=True)
     if changed := changed_names(folder, environment):
-        named = ", ".join(changed).replace("PREFECT_API_URL", "port")
         console.print(
-            f"  but       it was up already, with another {named}: "
+            f"  but       it was up already, with another {', '.join(changed)}: "
             "for yours, `clip-adapter down` and then `clip-adapter up`",
             markup=False,
             soft_wrap=True,
@@ -67,18 +71,43 @@ def down(root: Root = None) -> None:
 
 
 def status(root: Root = None, as_json: Json = False) -> None:
-    """Say whether the server and the worker are up, and where; exit code 0 if they are."""
+    """Say whether the server and the worker are up, where, and what became of runs.
+
+    Exit code 0 if they are up, however runs ended.
+    """
     folder = _folder(Settings.of(root=root))
     state = state_of(folder)
-    is_up = state is not None and state.is_up
     if as_json:
-        found = {} if state is None else {"pid": state.note.pid, "api_url": state.note.api_url}
-        print_json({"up": is_up, "stage": _stage(state), "logs": str(folder.logs), **found})
+        print_json(_facts(folder, state))
     else:
-        text = _welcome(folder, state) if state is not None and is_up else _stage(state)
-        Console(highlight=False).print(text, markup=False, soft_wrap=True)
-    if not is_up:
+        console = Console(highlight=False)
+        lines = _lines(folder, state, console.width)
+        console.print("\n".join(lines), markup=False, soft_wrap=True)
+    if state is None or not state.is_up:
         raise typer.Exit(1)
+
+
+def _facts(folder: ServiceFolder, state: State | None) -> dict[str, Any]:
+    facts = {"up": False, "stage": _stage(state), "logs": str(folder.logs)}
+    if state is None:
+        return facts
+    facts |= {"up": state.is_up, "pid": state.note.pid, "api_url": state.note.api_url}
+    if not state.is_up:
+        return facts
+    try:
+        return facts | {"runs": [asdict(run) for run in recent_runs(folder, state.note)]}
+    except ServiceError as error:
+        return facts | {"runs": [], "runs_not_known": str(error)}
+
+
+def _lines(folder: ServiceFolder, state: State | None, width: int) -> list[str]:
+    if state is None or not state.is_up:
+        return [_stage(state)]
+    welcome = _welcome(folder, state)
+    try:
+        return [welcome, *run_lines(recent_runs(folder, state.note), width=width)]
+    except ServiceError as error:
+        return [welcome, f"  runs      not known: {printable(error)}"]
 
 
 def _folder(settings: Settings) -> ServiceFolder:

@@ -11,4 +11,6 @@ from clip_adapter.service.control import take_down as take_down
 from clip_adapter.service.environment import changed_names as changed_names
 from clip_adapter.service.environment import service_environment as service_environment
 from clip_adapter.service.errors import ServiceError as ServiceError
+from clip_adapter.service.flow_runs import FlowRun as FlowRun
+from clip_adapter.service.flow_runs import recent_runs as recent_runs
 from clip_adapter.service.folder import ServiceFolder as ServiceFolder

@@ -183,7 +183,7 @@ def _ends(
 
 
 def _check_here(note: Note) -> None:
-    if note.host != platform.node():
+    if not note.is_here:
         raise ServiceError(
             f"the service runs on {note.host}, this is {platform.node()}: end it there"
         )

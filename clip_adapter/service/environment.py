@@ -26,6 +26,8 @@ TUNING = {
 """What whoever brings a service up may set otherwise."""
 SHARED = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME", "PATH")
 """What a client of the service needs."""
+WORDS = {"PREFECT_API_URL": "port"}
+"""What a person chose, where that is not the variable itself."""
 
 
 def service_environment(
@@ -72,16 +74,15 @@ def write_shell_file(folder: ServiceFolder, environment: Mapping[str, str]) -> N
 def changed_names(folder: ServiceFolder, environment: Mapping[str, str]) -> list[str]:
     """What stands otherwise, or only there or here, in the file written for the one that is up.
 
-    Where anything does, whoever asked for this environment has not got it.
+    By the words of `WORDS`. Where there are any, whoever asked for this environment has not got it.
     """
     words = shlex.split(folder.shell_file.read_text())
     there = dict(word.split("=", 1) for word in words if word != "export")
     ours = [
-        name
-        for name in {*there, *environment}
-        if name == "PREFECT_API_URL" or name.startswith("CLIP_ADAPTER_")
+        name for name in {*there, *environment} if name in WORDS or name.startswith("CLIP_ADAPTER_")
     ]
-    return sorted(name for name in ours if there.get(name) != environment.get(name))
+    changed = sorted(name for name in ours if there.get(name) != environment.get(name))
+    return [WORDS.get(name, name) for name in changed]
 
 
 def _login(path: Path) -> str:

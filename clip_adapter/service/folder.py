@@ -28,6 +28,11 @@ class Note:
     host: str = field(default_factory=platform.node)
 
     @property
+    def is_here(self) -> bool:
+        """Whether that is this machine."""
+        return self.host == platform.node()
+
+    @property
     def api_url(self) -> str:
         """Where programs find the server."""
         return f"http://127.0.0.1:{self.port}/api"

@@ -68,12 +68,13 @@ def test_every_deployment_in_the_documents_exists(
     assert named - {_full_name(each) for each in declared} == set()
 
 
-def test_every_schedule_has_a_slug(checkout: Path) -> None:
-    """Without one, deploying again adds a schedule instead of changing it."""
+def test_every_schedule_has_a_slug_and_says_whether_it_is_active(checkout: Path) -> None:
+    """Without, deploying again adds a schedule instead of changing it, or leaves it on or off."""
     declared = yaml.safe_load((checkout / "prefect.yaml").read_text())["deployments"]
     schedules = [schedule for each in declared for schedule in each.get("schedules", [])]
     assert schedules
     assert all(schedule.get("slug") and schedule.get("timezone") for schedule in schedules)
+    assert all("active" in schedule for schedule in schedules)
 
 
 def _full_name(deployment: dict[str, Any]) -> str:

@@ -194,6 +194,7 @@ def test_a_run_under_way_ends_with_the_service(used: Service, seconds: float) ->
         deployment = client.get("/deployments/name/extract-features/digits").json()["id"]
         asked = {"parameters": {"views": 90}, "state": {"type": "SCHEDULED"}}
         client.post(f"/deployments/{deployment}/create_flow_run", json=asked).raise_for_status()
+    assert used.status()["runs"][0]["deployment"] == "extract-features/digits"
     wait_until(lambda: used.processes()["other"], 60)
     time.sleep(seconds)
     assert used.run("down").returncode == 0

@@ -1,0 +1,158 @@
+"""What became of the flow runs of a service, asked of its server.
+
+By HTTP alone: Prefect's client takes seconds to import. No proxy is asked, and no other address is
+followed: the password goes to this machine's port and nowhere else.
+"""
+
+import base64
+import http.client
+import json
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
+
+from clip_adapter.service.errors import ServiceError
+from clip_adapter.service.folder import Note, ServiceFolder
+
+__all__ = ["FlowRun", "recent_runs"]
+
+N_LATEST, N_FAILED, FAILED_DAYS = 5, 5, 7
+ANSWER_SECONDS = 5.0
+FAILURES = ["FAILED", "CRASHED"]
+
+
+@dataclass(frozen=True)
+class FlowRun:
+    """A flow run as its server knows it. Names and message are anybody's text.
+
+    Attributes:
+        id: By which `prefect flow-run logs` knows it.
+        name: That Prefect has drawn for it.
+        deployment: `flow/deployment`, or the flow alone if it was not deployed.
+        when: It began, or should have begun.
+        state: The name of its state, as Completed, Late, Failed.
+        has_failed: Whether that is a failure or a crash.
+        message: What the state says, in several lines perhaps; empty if nothing.
+    """
+
+    id: str
+    name: str
+    deployment: str
+    when: datetime
+    state: str
+    has_failed: bool
+    message: str
+
+
+def recent_runs(folder: ServiceFolder, note: Note) -> list[FlowRun]:
+    """The latest flow runs that were due, and what failed in the last days; the latest first.
+
+    Runs that other flow runs started are left out.
+
+    Args:
+        folder: Of the service; its password is there.
+        note: What the supervisor says: where the server is.
+
+    Raises:
+        ServiceError: The server does not answer, or not with flow runs, or is another machine's.
+    """
+    if not note.is_here:
+        raise ServiceError(f"the service runs on {note.host}: ask there")
+    try:
+        login = folder.password.read_text().strip()
+        address = http.client.HTTPConnection("127.0.0.1", note.port, timeout=ANSWER_SECONDS)
+        with closing(address) as connection:
+            return _recent(_Server(connection, login))
+    except ValidationError as error:
+        raise ServiceError(f"the answer of {note.ui_url} is not understood") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise ServiceError(f"{note.ui_url} does not answer ({reason})") from error
+
+
+class _State(BaseModel):
+    message: str | None = None
+
+
+class _Run(BaseModel):
+    id: UUID
+    name: str
+    flow_id: UUID
+    deployment_id: UUID | None
+    start_time: AwareDatetime | None
+    expected_start_time: AwareDatetime
+    state_type: str | None
+    state_name: str | None
+    state: _State | None
+
+
+class _Named(BaseModel):
+    id: UUID
+    name: str
+
+
+_RUNS, _NAMED = TypeAdapter(list[_Run]), TypeAdapter(list[_Named])
+
+
+@dataclass(frozen=True)
+class _Server:
+    connection: http.client.HTTPConnection
+    login: str
+
+    def ask(self, kind: str, body: dict[str, Any]) -> bytes:
+        headers = {
+            "Authorization": f"Basic {base64.b64encode(self.login.encode()).decode()}",
+            "Content-Type": "application/json",
+        }
+        self.connection.request("POST", f"/api/{kind}/filter", json.dumps(body), headers)
+        answer = self.connection.getresponse()
+        content = answer.read()
+        if answer.status != http.client.OK:
+            raise http.client.HTTPException(f"it says {answer.status} {answer.reason}")
+        return content
+
+    def runs(self, limit: int, **wanted: Any) -> list[_Run]:
+        asked = {"parent_task_run_id": {"is_null_": True}, **wanted}
+        body = {"sort": "START_TIME_DESC", "limit": limit, "flow_runs": asked}
+        return _RUNS.validate_json(self.ask("flow_runs", body))
+
+    def names(self, kind: str, ids: Iterable[UUID | None]) -> dict[UUID | None, str]:
+        wanted = sorted({str(each) for each in ids if each})
+        found = self.ask(kind, {kind: {"id": {"any_": wanted}}})
+        return {each.id: each.name for each in _NAMED.validate_json(found)}
+
+
+def _recent(server: _Server) -> list[FlowRun]:
+    now = datetime.now(UTC)
+    since = now - timedelta(days=FAILED_DAYS)
+    due = {"before_": now.isoformat()}  # what is scheduled for later has not become anything
+    latest = server.runs(N_LATEST, expected_start_time=due)
+    failed = server.runs(
+        N_FAILED,
+        expected_start_time={**due, "after_": since.isoformat()},
+        state={"type": {"any_": FAILURES}},
+    )
+    runs = {run.id: run for run in [*latest, *failed]}.values()
+    flows = server.names("flows", [run.flow_id for run in runs])
+    deployments = server.names("deployments", [run.deployment_id for run in runs])
+    known = [
+        _known(run, [flows.get(run.flow_id), deployments.get(run.deployment_id)]) for run in runs
+    ]
+    return sorted(known, key=lambda run: run.when, reverse=True)
+
+
+def _known(run: _Run, names: list[str | None]) -> FlowRun:
+    return FlowRun(
+        id=str(run.id),
+        name=run.name,
+        deployment="/".join(name for name in names if name),
+        when=run.start_time or run.expected_start_time,
+        state=run.state_name or "",
+        has_failed=run.state_type in FAILURES,
+        message=(run.state and run.state.message) or "",
+    )
