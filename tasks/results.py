@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from clip_adapter.methods import Fitted
+from clip_adapter.methods import Fitted, Method
 from clip_adapter.runs import (
     Candidate,
     ImagePredictions,
@@ -28,13 +28,18 @@ __all__ = ["Sweep", "completed_run", "failed_run"]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all runs of one `train_methods` have in common."""
+    """What all runs of one `train_methods` have in common; `variant` is a word of its study."""
 
     arrays: DatasetArrays
     device: str
     sweep_id: str
     study: str | None = None
+    variant: str = ""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def called(self, method: Method) -> str:
+        """What a person reads of a method's runs."""
+        return f"{method.name}, {self.variant}" if self.variant else method.name
 
 
 def completed_run(sweep: Sweep, plan: PlannedRun, fitted: Fitted) -> RunResult:
