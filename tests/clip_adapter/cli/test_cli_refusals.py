@@ -76,7 +76,7 @@ def test_a_class_with_fewer_images_than_shots_is_named(
 ) -> None:
     for number in range(3, 30):
         (photos / "green" / f"{number:03d}.jpg").unlink()
-    assert_refused(train("--shots", "4"), "'green'", "4 shots")
+    assert_refused(train("--shots", "4"), "'green'", "4 shots", "use --shots ")
     assert not (root / "runs").exists()
     assert not list(root.rglob("*.tmp*"))
 
