@@ -1,7 +1,7 @@
 """From fitted classifiers to the rows of the run store."""
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -124,7 +124,7 @@ def _record(sweep: Sweep, plan: PlannedRun, fitted: Fitted | None, **outcome: An
         method=plan.method.name,
         shots=plan.shots,
         seed=plan.seed,
-        settings=RunSettings(**fitted.settings) if fitted else RunSettings(),  # type: ignore[arg-type]  # checked by the store's schema
+        settings=_settings(plan.method, fitted),
         settings_fingerprint=plan.settings_fingerprint,
         tried=_candidates(fitted),
         study=sweep.study,
@@ -142,6 +142,15 @@ def _record(sweep: Sweep, plan: PlannedRun, fitted: Fitted | None, **outcome: An
         git_commit=git_commit(),
         **outcome,
     )
+
+
+def _settings(method: Method, fitted: Fitted | None) -> RunSettings:
+    """What was finally used, and what else was asked for that has a column."""
+    if fitted is None:
+        return RunSettings()
+    columns = {column.name for column in fields(RunSettings)}
+    asked = {name: value for name, value in vars(method).items() if name in columns}
+    return RunSettings(**{**asked, **fitted.settings})
 
 
 def _candidates(fitted: Fitted | None) -> tuple[Candidate, ...] | None:
