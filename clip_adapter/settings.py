@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from clip_adapter.errors import ClipAdapterError
 from feature_cache import Location, locate
 
-__all__ = ["InvalidSettingError", "Settings"]
+__all__ = ["DEFAULT_ROOT", "InvalidSettingError", "Settings"]
 
 DEFAULT_ROOT = "clip-adapter-store"
 

@@ -98,7 +98,7 @@ def reproduce_paper(
     runs = []
     for variant, settings in zip(STUDIES[study], asked, strict=True):
         encoded = encode_dataset(indexed.prompted(variant.templates), viewed, view_rows=rows)
-        get_run_logger().info(f"{study}: {variant.settings or variant.templates}")
+        get_run_logger().info(f"{study}: {variant.name}")
         runs.append(_train(encoded, variant, settings, study=study, choices=choices, device=device))
     return Reproduced(study=study, encoded=encoded, variants=tuple(runs))
 
@@ -121,4 +121,5 @@ def _train(
         settings={"clip-adapter": settings},
         device=device,
         study=study,
+        variant=variant.name,
     )

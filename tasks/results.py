@@ -1,14 +1,14 @@
 """From fitted classifiers to the rows of the run store."""
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from clip_adapter.methods import Fitted
+from clip_adapter.methods import Fitted, Method
 from clip_adapter.runs import (
     Candidate,
     ImagePredictions,
@@ -28,13 +28,18 @@ __all__ = ["Sweep", "completed_run", "failed_run"]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all runs of one `train_methods` have in common."""
+    """What all runs of one `train_methods` have in common; `variant` is a word of its study."""
 
     arrays: DatasetArrays
     device: str
     sweep_id: str
     study: str | None = None
+    variant: str = ""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def called(self, method: Method) -> str:
+        """What a person reads of a method's runs."""
+        return f"{method.name}, {self.variant}" if self.variant else method.name
 
 
 def completed_run(sweep: Sweep, plan: PlannedRun, fitted: Fitted) -> RunResult:
@@ -119,7 +124,7 @@ def _record(sweep: Sweep, plan: PlannedRun, fitted: Fitted | None, **outcome: An
         method=plan.method.name,
         shots=plan.shots,
         seed=plan.seed,
-        settings=RunSettings(**fitted.settings) if fitted else RunSettings(),  # type: ignore[arg-type]  # checked by the store's schema
+        settings=_settings(plan.method, fitted),
         settings_fingerprint=plan.settings_fingerprint,
         tried=_candidates(fitted),
         study=sweep.study,
@@ -137,6 +142,15 @@ def _record(sweep: Sweep, plan: PlannedRun, fitted: Fitted | None, **outcome: An
         git_commit=git_commit(),
         **outcome,
     )
+
+
+def _settings(method: Method, fitted: Fitted | None) -> RunSettings:
+    """What was finally used, and what else was asked for that has a column."""
+    if fitted is None:
+        return RunSettings()
+    columns = {column.name for column in fields(RunSettings)}
+    asked = {name: value for name, value in vars(method).items() if name in columns}
+    return RunSettings(**{**asked, **fitted.settings})
 
 
 def _candidates(fitted: Fitted | None) -> tuple[Candidate, ...] | None:

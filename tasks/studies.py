@@ -1,5 +1,6 @@
 """The paper's ablations: what each one varies, and what it holds still."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -27,6 +28,22 @@ class Variant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     templates: tuple[str, ...] = ()
     fewest_shots: int = 1
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others, a setting as `--set` takes it.
+
+        >>> Variant(settings={"reduction": 8}).name, Variant(templates=("{}",)).name
+        ('reduction=8', 'prompts=class name')
+        """
+        if self.settings:
+            return ", ".join(f"{name}={_said(value)}" for name, value in self.settings.items())
+        styles = {templates: style for style, templates in PROMPT_STYLES.items()}
+        return f"prompts={styles.get(self.templates, 'of the dataset')}"
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _over(name: str, *values: Any) -> tuple[Variant, ...]:

@@ -45,6 +45,7 @@ def train_methods(
     device: str = "auto",
     retrain: bool = False,
     study: str | None = None,
+    variant: str = "",
     sweep_id: str | None = None,
 ) -> TrainedRuns:
     """Train what is not on record yet; every method's runs are recorded as soon as it is done.
@@ -60,6 +61,7 @@ def train_methods(
         device: where to train, in torch's spelling, or "auto".
         retrain: train again what is on record.
         study: the ablation the runs are made for.
+        variant: which of its variants they are, for whoever watches.
         sweep_id: what its runs have in common with those of other tasks; else a new one.
 
     Raises:
@@ -74,7 +76,9 @@ def train_methods(
     known = set() if retrain else store.completed(plan.fingerprint for plan in plans)
     todo = [plan for plan in plans if plan.fingerprint not in known]
     sweep_id = sweep_id or uuid.uuid4().hex
-    sweep = Sweep(DatasetArrays(encoded, index), choose_device(device), sweep_id, study)
+    sweep = Sweep(
+        DatasetArrays(encoded, index), choose_device(device), sweep_id, study, variant=variant
+    )
     start = time.perf_counter()
     if todo:
         prepare_to_draw()
@@ -121,7 +125,7 @@ def _train(
 def _fit(sweep: Sweep, method: Method, plans: list[PlannedRun]) -> list[RunResult]:
     views = sweep.arrays.encoded.views_for(n_views(method))
     tasks = [sweep.arrays.task(plan.split, views=views) for plan in plans]
-    with track(f"training {method.name}", total=len(plans), unit="runs") as advance:
+    with track(f"training {sweep.called(method)}", total=len(plans), unit="runs") as advance:
         fitted = method.fit(
             tasks, device=sweep.device, progress=lambda part: advance(part * len(plans))
         )
@@ -137,7 +141,8 @@ def _fit_one_by_one(
         try:
             results += _fit(sweep, method, [plan])
         except ClipAdapterError as error:
-            say(f"{method.name} failed at {shots_in_words(plan.shots)}, seed {plan.seed}: {error}")
+            name = sweep.called(method)
+            say(f"{name} failed at {shots_in_words(plan.shots)}, seed {plan.seed}: {error}")
             results.append(failed_run(sweep, plan, str(error)))
-            failures.append(f"{method.name}: {error}")
+            failures.append(f"{name}: {error}")
     return results, failures

@@ -3,10 +3,10 @@
 import importlib.util
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from clip_adapter.cli.writable import check_writable
 from clip_adapter.errors import ClipAdapterError
 
 __all__ = ["CHECKOUT", "CheckoutError", "check_pipeline", "check_workspace", "load_flow"]
@@ -59,15 +59,13 @@ def check_workspace(root: Path) -> None:
 
     Raises:
         CheckoutError: Prefect cannot keep its database there.
-        OSError: Nobody can write there.
+        UnwritableRootError: Nobody can write there.
     """
     if any(sign in str(root) for sign in "?#%"):
         message = f"Prefect cannot keep its database below {root}: choose a root without ?, # and %"
         raise CheckoutError(message)
     # Prefect makes its own folder, but not the ones above it.
-    (root / "prefect").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=root / "prefect"):
-        pass
+    check_writable(root, below="prefect")
 
 
 def _quiet_prefect(root: Path) -> None:

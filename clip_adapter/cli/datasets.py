@@ -6,9 +6,10 @@ from rich.table import Table
 from clip_adapter.cli.cache.indexed import latest_index
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
-from clip_adapter.datasets import DATASETS
+from clip_adapter.datasets import DATASETS, description_of
 from clip_adapter.settings import Settings
 from feature_cache import storage
+from feature_cache.exchange import imported_names
 
 __all__ = ["datasets"]
 
@@ -27,8 +28,10 @@ def datasets(root: Root = None, as_json: Json = False) -> None:
         table.add_column(heading, overflow="fold")
     for name, description in DATASETS.items():
         table.add_row(name, description, _shown(counts.pop(name, None)))
+    imported = imported_names(place) if counts else []
     for name, count in counts.items():
-        table.add_row(name, "", _shown(count))
+        what = f"imported: features:{name}" if name in imported else description_of(name)
+        table.add_row(name, what, _shown(count))
     Console(highlight=False).print(table)
 
 

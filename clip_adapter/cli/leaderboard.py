@@ -1,58 +1,77 @@
-"""The leaderboard as a person reads it: a method a line, a number of shots a column."""
+"""Accuracies as a person reads them: a name a line, a number of shots a column."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from rich import box
-from rich.markup import escape
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
+from clip_adapter.printable import printable
 from clip_adapter.runs import with_settings
 from clip_adapter.shots import shots_in_words
 
-__all__ = ["leaderboard_table"]
+__all__ = ["Score", "accuracy_table", "leaderboard_table"]
+
+Score = tuple[float, float | None]
+"""A mean over seeds, a fraction, and the half-width of its 95 % interval (Student's t), if any."""
 
 
-def leaderboard_table(rows: list[dict[str, Any]]) -> Table:
-    """Draw the `leaderboard` rows of one dataset and model; best of each column in bold.
+def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
+    """Draw the `leaderboard` rows of one dataset and model, as `accuracy_table` does.
 
-    Cells are percent: the mean over seeds, and after the sign the half-width of its 95 %
-    interval (Student's t). A method that ran with several settings has a line for each, under the
-    name by which `compare` knows it.
+    A method that ran with several settings has a line for each, under the name by which `compare`
+    knows it.
     """
-    shots = sorted({row["shots"] for row in rows})
+    lines = dict.fromkeys((row["method"], row["settings_fingerprint"]) for row in rows)
+    times = Counter(method for method, _ in lines)
+    scores: dict[str, dict[int, Score]] = defaultdict(dict)
+    for row in rows:
+        method, settings = row["method"], row["settings_fingerprint"]
+        name = method if times[method] == 1 else with_settings(method, settings)
+        scores[name][row["shots"]] = row["accuracy_mean"], row["accuracy_ci95"]
+    return accuracy_table(
+        scores,
+        heading="method",
+        title=f"{rows[0]['dataset']} with {rows[0]['model']}: test accuracy, %",
+        caption="mean ± 95 % interval over seeds; hyper-parameters chosen on validation images, "
+        "the test split read once",
+    )
+
+
+def accuracy_table(
+    scores: Mapping[str, Mapping[int, Score]], *, heading: str, title: str, caption: str
+) -> Group:
+    """Names x shots in percent, the half-width of the interval after the sign.
+
+    Best of each column in bold. Title and caption are as wide as the terminal, however narrow the
+    table is.
+    """
+    shots = sorted({each for row in scores.values() for each in row})
     table = Table(
-        title=escape(f"{rows[0]['dataset']} with {rows[0]['model']}: test accuracy, %"),
-        caption=(
-            "mean ± 95 % interval over seeds; hyper-parameters chosen on validation "
-            "images, the test split read once"
-        ),
-        title_justify="left",
-        caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),  # five shots fit into 80 columns
         pad_edge=False,
         show_edge=False,
     )
-    table.add_column("method", no_wrap=True)
-    for shot in shots:
-        table.add_column(shots_in_words(shot), justify="right", no_wrap=True)
-    cells = {(row["method"], row["settings_fingerprint"], row["shots"]): row for row in rows}
-    best = {shot: max(r["accuracy_mean"] for r in rows if r["shots"] == shot) for shot in shots}
-    lines = list(dict.fromkeys((row["method"], row["settings_fingerprint"]) for row in rows))
-    times = Counter(method for method, _ in lines)
-    for method, settings in lines:
-        name = method if times[method] == 1 else with_settings(method, settings)
-        table.add_row(
-            name, *[_cell(cells.get((method, settings, shot)), best[shot]) for shot in shots]
-        )
-    return table
+    table.add_column(Text(heading), overflow="fold")
+    for each in shots:
+        table.add_column(shots_in_words(each), justify="right", no_wrap=True)
+    best = {each: max(row[each][0] for row in scores.values() if each in row) for each in shots}
+    for name, row in scores.items():
+        cells = [_cell(row.get(each), best[each]) for each in shots]
+        table.add_row(Text(printable(name)), *cells)
+    return Group(
+        Text(printable(title), style="table.title"), table, Text(caption, style="table.caption")
+    )
 
 
-def _cell(row: dict[str, Any] | None, best: float) -> str:
-    if row is None:
+def _cell(score: Score | None, best: float) -> str:
+    if score is None:
         return ""
-    mean, interval = row["accuracy_mean"], row["accuracy_ci95"]
+    mean, interval = score
     text = f"{100 * mean:.1f}"
     if interval is not None:  # three places: beyond ten points no decimal is worth one
         text += f" ±{100 * interval:3.{int(interval < 0.0995)}f}"

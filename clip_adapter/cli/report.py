@@ -13,8 +13,6 @@ from clip_adapter.settings import Settings
 
 __all__ = ["report"]
 
-SUFFIXES = (".md", ".markdown", ".html", ".htm")
-
 
 def report(
     to: Annotated[
@@ -37,8 +35,6 @@ def report(
     from clip_adapter.report import write_report  # noqa: PLC0415  # draws, which takes a second
 
     page = to.expanduser().resolve()
-    if page.suffix.casefold() not in SUFFIXES:
-        raise typer.BadParameter(f"{to} is none of {', '.join(SUFFIXES)}", param_hint="--to")
     written = write_report(Settings.of(root=root).location, page, datasets=datasets or [])
     if as_json:
         print_json({"page": written.page, "figures": list(written.figures), "runs": written.n_runs})

@@ -54,8 +54,10 @@ def sql(
     else:
         shown = [[_shown(value) for value in row] for row in rows]
         console = Console(highlight=False)
-        show = _print_table if _fits(console.width, names, shown) else _print_blocks
-        show(console, names, shown, rows)
+        if _fits(console.width, names, shown):
+            _print_table(console, names, shown, are_numbers=_are_numbers(rows, len(names)))
+        else:
+            _print_blocks(console, names, shown)
 
 
 def _print_json(names: list[str], rows: list[tuple[Any, ...]]) -> None:
@@ -74,11 +76,10 @@ def _fits(width: int, names: list[str], shown: list[list[str]]) -> bool:
 
 
 def _print_table(
-    console: Console, names: list[str], shown: list[list[str]], rows: list[tuple[Any, ...]]
+    console: Console, names: list[str], shown: list[list[str]], *, are_numbers: list[bool]
 ) -> None:
-    table = Table(caption=_count(rows))
-    for place, name in enumerate(names):
-        numbers = all(isinstance(row[place], int | float) for row in rows)
+    table = Table(caption=_count(shown))
+    for name, numbers in zip(names, are_numbers, strict=True):
         table.add_column(
             Text(printable(name)), justify="right" if numbers else "left", overflow="fold"
         )
@@ -87,9 +88,7 @@ def _print_table(
     console.print(table)
 
 
-def _print_blocks(
-    console: Console, names: list[str], shown: list[list[str]], rows: list[tuple[Any, ...]]
-) -> None:
+def _print_blocks(console: Console, names: list[str], shown: list[list[str]]) -> None:
     """A line a column and a block a row, as where there are more columns than room."""
     for number, row in enumerate(shown, start=1):
         block = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
@@ -97,13 +96,18 @@ def _print_blocks(
             block.add_row(Text(printable(name), style="bold"), Text(text, overflow="fold"))
         console.rule(f"row {number:,}", align="left")
         console.print(block)
-    if not rows:
+    if not shown:
         console.print(Text(printable(", ".join(names)), style="bold"))
-    console.print(_count(rows), style="italic")
+    console.print(_count(shown), style="italic")
 
 
-def _count(rows: list[tuple[Any, ...]]) -> str:
-    return f"{len(rows):,} row{'s' if len(rows) != 1 else ''}"
+def _are_numbers(rows: list[tuple[Any, ...]], width: int) -> list[bool]:
+    """Of which columns every value is a number."""
+    return [all(isinstance(row[place], int | float) for row in rows) for place in range(width)]
+
+
+def _count(shown: list[list[str]]) -> str:
+    return f"{len(shown):,} row{'s' if len(shown) != 1 else ''}"
 
 
 def _plain(value: Any) -> Any:

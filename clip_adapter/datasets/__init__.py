@@ -14,6 +14,7 @@ from clip_adapter.datasets.opening import (
     check_dataset,
     check_free_name,
     check_imported_alone,
+    description_of,
     open_dataset,
     templates_of,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "check_free_name",
     "check_imported_alone",
     "check_templates",
+    "description_of",
     "open_dataset",
     "read_few_shot_indices",
     "read_published_split",

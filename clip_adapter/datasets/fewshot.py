@@ -75,11 +75,28 @@ class FewShotSampler:
             n_train, n_borrowed = _shares(shots, len(ranked_train), len(ranked_val))
             needed = n_train + n_borrowed
             if len(ranked_train) < needed:
-                raise NotEnoughImagesError(class_name, len(ranked_train), needed, shots=shots)
+                raise NotEnoughImagesError(
+                    class_name, len(ranked_train), needed, shots=shots, fitting=self._fitting()
+                )
             train += ranked_train[:n_train]
             borrowed = ranked_train[::-1][:n_borrowed]
             val += ranked_val[:MAX_VAL_PER_CLASS][:shots] + borrowed
         return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
+
+    def _fitting(self) -> tuple[int, ...]:
+        """Numbers of shots for which every class has enough: powers of two, the largest last.
+
+        All shots alone, where no number fits but every class has an image to train on.
+        """
+        counts = [
+            tuple(len(self._candidates.get((label, split), [])) for split in ("train", "val"))
+            for label in range(len(self.index.source.class_names))
+        ]
+        most = min(_most_shots(*each) for each in counts)
+        if most:
+            powers = [2**exponent for exponent in range(most.bit_length())]
+            return tuple(sorted({*powers, most}))
+        return (ALL_SHOTS,) if all(n_train for n_train, _ in counts) else ()
 
     @cached_property
     def _candidates(self) -> _Ranking:
@@ -129,6 +146,13 @@ def _shares(shots: int, n_train: int, n_val: int) -> tuple[int, int]:
         return shots, lacking
     borrowed = min(lacking, n_train // 2)
     return max(1, n_train - borrowed), borrowed
+
+
+def _most_shots(n_train: int, n_val: int) -> int:
+    """The largest number of shots that a class has images for, those that validate included."""
+    return next(
+        shots for shots in range(n_train, -1, -1) if sum(_shares(shots, n_train, n_val)) <= n_train
+    )
 
 
 def _candidates(index: DatasetIndex) -> _Ranking:

@@ -20,6 +20,7 @@ __all__ = [
     "check_dataset",
     "check_free_name",
     "check_imported_alone",
+    "description_of",
     "open_dataset",
     "templates_of",
 ]
@@ -37,6 +38,9 @@ DATASETS: Mapping[str, str] = MappingProxyType(
 )
 GENERATED = frozenset({"digits"})
 """The datasets whose images opening writes, into `data/<name>`, where they are missing."""
+
+_OWN_FOLDER = "imagefolder-"
+"""How the name of a folder of images begins in the store."""
 
 _OPENERS: Mapping[str, Callable[[Path], ImageSource]] = MappingProxyType(
     {"digits": open_digits, "eurosat": open_eurosat}
@@ -77,6 +81,13 @@ def templates_of(slug: str) -> tuple[str, ...]:
     return known.get(slug, imagefolder.TEMPLATES)
 
 
+def description_of(slug: str) -> str:
+    """What an indexed dataset of images is, by the name it is indexed under; empty for any other."""
+    if slug.startswith(_OWN_FOLDER):
+        return "a folder of your own: imagefolder:PATH"
+    return DATASETS.get(slug, "")
+
+
 def check_dataset(name: str, *, data: Path, images: Path | None = None) -> None:
     """Raise what `open_dataset` would raise, and write nothing."""
     if name not in GENERATED:
@@ -90,7 +101,7 @@ def check_free_name(name: str) -> None:
         DatasetError: The name is taken, or reserved for folders of images.
     """
     taken = {each.partition(":")[0] for each in DATASETS}
-    if name in taken or name.startswith("imagefolder-"):
+    if name in taken or name.startswith(_OWN_FOLDER):
         raise DatasetError(f"{name!r} is the name of a dataset of images: choose another name")
 
 
@@ -115,7 +126,7 @@ def check_imported_alone(dataset: str, **choices: object) -> None:
 def _suggest_folder(name: str) -> None:
     if os.sep in name and Path(name).expanduser().is_dir():
         raise DatasetError(f"{name!r} is a folder: write imagefolder:{name}")
-    if name.startswith("imagefolder-"):
+    if name.startswith(_OWN_FOLDER):
         raise DatasetError(
             f"{name!r} is how a folder of images is called in the store: write imagefolder: and "
             "the folder, as when it was indexed"

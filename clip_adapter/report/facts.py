@@ -9,7 +9,7 @@ from clip_adapter.errors import UnknownNameError
 from clip_adapter.report.errors import NothingToReportError
 from clip_adapter.runs import Answers, Contestant, Lens, RunSettings, read_answers, read_contestants
 
-__all__ = ["Board", "Failure", "RunFacts", "read_boards"]
+__all__ = ["Board", "Failure", "RunFacts", "read_boards", "read_study_runs"]
 
 SETTINGS = tuple(field.name for field in fields(RunSettings))
 
@@ -146,6 +146,11 @@ def read_boards(lens: Lens, datasets: Sequence[str] = ()) -> list[Board]:
         for dataset, _, encoder in sorted(keys)
         if dataset in wanted
     ]
+
+
+def read_study_runs(lens: Lens, *, dataset: str, encoder: str) -> tuple[RunFacts, ...]:
+    """The runs that were made for studies, as the board of that dataset and encoder has them."""
+    return _of(_facts(lens, "study_runs"), dataset, encoder)
 
 
 def _facts(lens: Lens, view: str) -> tuple[RunFacts, ...]:

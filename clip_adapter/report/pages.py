@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from clip_adapter.report.errors import PageFormatError
 from clip_adapter.report.facts import read_boards
 from clip_adapter.report.html import html_page
 from clip_adapter.report.rendering import render
@@ -17,6 +18,7 @@ from feature_cache import Location, storage
 __all__ = ["WrittenReport", "page_of", "write_report"]
 
 HTML = (".html", ".htm")
+MARKDOWN = (".md", ".markdown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +49,13 @@ def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) ->
         datasets: those to report on; all when empty.
 
     Raises:
+        PageFormatError: the page's name ends in neither of the two.
         MissingRootError: there is no store.
         NothingToReportError: it has no completed runs.
         UnknownNameError: a dataset has none.
         OSError: the disk refused; the page is as it was.
     """
+    _check_suffix(page)
     with open_lens(root) as lens:
         boards = read_boards(lens, datasets)
     sections = [section_of(board) for board in boards]
@@ -72,6 +76,15 @@ def page_of(sections: Sequence[Section]) -> str:
     """The page in HTML, with its figures inside."""
     text, figures = _told(sections, folder="figures")
     return html_page(text, {figure.name: figure.svg for figure in figures})
+
+
+def _check_suffix(page: Path) -> None:
+    if page.suffix.casefold() not in (*HTML, *MARKDOWN):
+        found = f"ends in {page.suffix}" if page.suffix else "has no ending"
+        raise PageFormatError(
+            f"a report is a page of Markdown or HTML, and {page.name} {found}: call it something "
+            f"that ends in one of {', '.join((*MARKDOWN, *HTML))}"
+        )
 
 
 def _told(sections: Sequence[Section], *, folder: str) -> tuple[str, list[Drawn]]:

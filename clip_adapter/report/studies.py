@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clip_adapter.datasets import PROMPT_STYLES
-from clip_adapter.report.facts import RunFacts
+from clip_adapter.report.facts import RunFacts, read_study_runs
 from clip_adapter.report.numbers import Mean, mean_of, plain
-from clip_adapter.runs import with_settings
+from clip_adapter.runs import open_lens, with_settings
+from feature_cache import Location
 
-__all__ = ["Study", "Variant", "studies_of"]
+__all__ = ["Study", "Variant", "read_studies", "studies_of"]
 
 Scale = Literal["numbers", "octaves", "names"]
 """How the varied setting is drawn: as it is, by its logarithm, or as words in a row."""
@@ -112,6 +113,16 @@ _AXES: Mapping[str, _Axis] = {
     ),
 }
 _ANY = _Axis(varied="settings", scale="names", value=_which_settings)
+
+
+def read_studies(root: Location, *, dataset: str, encoder: str) -> list[Study]:
+    """The studies on record of one dataset and encoder, as a report draws them.
+
+    Raises:
+        MissingRootError: there is no store.
+    """
+    with open_lens(root) as lens:
+        return studies_of(read_study_runs(lens, dataset=dataset, encoder=encoder))
 
 
 def studies_of(runs: Sequence[RunFacts]) -> list[Study]:

@@ -33,6 +33,11 @@ class RunSettings:
         class_position: Where the class name stands among them.
         class_specific: Whether each class has contexts of its own.
         context_init: Words the contexts start from; empty for noise.
+        alpha_every: Steps of LP++'s prototypes for each of its alphas.
+        initial_alpha: Weight of the cache while Tip-Adapter-F's keys are trained.
+        initial_beta: Its sharpness then.
+        max_iterations: Of L-BFGS, where a linear probe stops at the latest.
+        refinements: Rounds of its search for C after the first, coarse one.
     """
 
     residual_ratio: float | None = None
@@ -57,6 +62,11 @@ class RunSettings:
     class_position: str | None = None
     class_specific: bool | None = None
     context_init: str | None = None
+    alpha_every: int | None = None
+    initial_alpha: float | None = None
+    initial_beta: float | None = None
+    max_iterations: int | None = None
+    refinements: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

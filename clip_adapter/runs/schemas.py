@@ -47,6 +47,11 @@ SETTINGS = pa.struct(
         ("class_position", pa.string()),
         ("class_specific", pa.bool_()),
         ("context_init", pa.string()),
+        ("alpha_every", pa.int32()),
+        ("initial_alpha", pa.float64()),
+        ("initial_beta", pa.float64()),
+        ("max_iterations", pa.int32()),
+        ("refinements", pa.int32()),
     ]
 )
 """Hyper-parameters as finally used; null where a method has no such setting."""

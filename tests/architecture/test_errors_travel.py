@@ -40,7 +40,7 @@ WITH_ARGUMENTS = {
     MissingRootError: MissingRootError(Path("nowhere")),
     NoChampionError: NoChampionError("digits"),
     NewerFormatError: NewerFormatError(Path("a.parquet"), 2, 1),
-    NotEnoughImagesError: NotEnoughImagesError("river", 3, 5, shots=4),
+    NotEnoughImagesError: NotEnoughImagesError("river", 3, 5, shots=4, fitting=(1, 2)),
     OversizedFileError: OversizedFileError(Path("a.npz"), "it declares too much"),
     PickledArrayError: PickledArrayError(Path("a.npz"), "names are pickled"),
     UnknownNameError: UnknownNameError("dataset", "eurosta", ["digits", "eurosat"]),

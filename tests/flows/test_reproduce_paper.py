@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from clip_adapter.runs import query
-from clip_adapter.studies import STUDY_NAMES
+from clip_adapter.studies import STUDY_NAMES, StudyName
 from flows.reproduce_paper import reproduce_paper
 from tasks.studies import STUDIES
 
@@ -33,6 +33,21 @@ def test_a_study_records_a_run_for_every_variant_shot_and_seed(
         "held-out-shots": 1,
     }
     assert query(root, "SELECT * FROM leaderboard").num_rows == 0
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_variants_of_a_study_are_called_apart(study: StudyName) -> None:
+    names = [variant.name for variant in STUDIES[study]]
+    assert len(set(names)) == len(names)
+
+
+def test_a_setting_that_is_varied_is_written_as_set_takes_it() -> None:
+    names = [variant.name for variant in STUDIES["ratio-mode"]]
+    assert names[:2] == ["residual_ratios=[0.2]", "ratio_mode=validation"]
+    assert [variant.name for variant in STUDIES["output-activation"]] == [
+        "output_activation=true",
+        "output_activation=false",
+    ]
 
 
 def test_views_are_encoded_for_the_images_that_train(

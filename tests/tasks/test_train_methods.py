@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from clip_adapter.datasets import DatasetError, NotEnoughImagesError
-from clip_adapter.runs import query
+from clip_adapter.methods import METHODS as METHODS_BY_NAME
+from clip_adapter.runs import RunSettings, query
 from feature_cache import IndexStore
 from tasks.references import EncodedDataset, TrainedRuns
 from tasks.stored_indexes import read_index, write_index
@@ -146,6 +147,29 @@ def test_other_settings_are_trained_beside_those_on_record(
     assert (changed.n_trained, changed.n_reused) == (4, 5)
     lines = "SELECT count(*) FROM leaderboard WHERE method = 'clip-adapter' AND shots = 2"
     assert ask(root, lines) == [(2,)]
+
+
+@pytest.mark.parametrize("method", METHODS_BY_NAME.values(), ids=METHODS_BY_NAME)
+def test_every_number_that_can_be_set_has_a_column(method: Any) -> None:
+    # What is a grid stands among the candidates; LP++ calls its epochs iterations.
+    numbers = {one.name for one in fields(method) if not isinstance(one.default, tuple)}
+    grids = {"training", "text_residual_ratios", "iterations"}
+    assert numbers - grids <= {one.name for one in fields(RunSettings)}
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("linear-probe", {"max_iterations": 50, "refinements": 1}),
+        ("tip-adapter-f", {"initial_alpha": 2.0, "initial_beta": 1.0, "epochs": 2}),
+        ("lp++", {"alpha_every": 3}),
+    ],
+)
+def test_what_was_set_is_on_record(
+    train: Train, encoded: EncodedDataset, root: Path, method: str, settings: dict[str, float]
+) -> None:
+    train(encoded, methods=[method], shots=[1], seeds=[1], settings={method: settings})
+    assert ask(root, f"SELECT {', '.join(settings)} FROM runs") == [tuple(settings.values())]
 
 
 def test_a_method_named_twice_is_trained_once(train: Train, encoded: EncodedDataset) -> None:

@@ -12,6 +12,7 @@ from clip_adapter.cli.cache.choices import check_templates, parse_names, read_cl
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
+from clip_adapter.cli.writable import check_writable
 from clip_adapter.datasets import check_free_name, split_by_content
 from clip_adapter.printable import printable
 from clip_adapter.settings import Settings
@@ -149,6 +150,8 @@ def _encode(
 def _store(
     content: FeatureFile, settings: ImportSettings, places: Settings, *, quiet: bool
 ) -> dict[str, Any]:
+    if isinstance(places.location, Path):
+        check_writable(places.location)
     foreign = content.features
     splits = foreign.splits or tuple(map(split_by_content, foreign.image_sha256))
     content = replace(content, features=replace(foreign, splits=splits))

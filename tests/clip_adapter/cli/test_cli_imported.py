@@ -55,6 +55,13 @@ def test_every_method_trains_on_imported_features_and_is_on_the_leaderboard(
 
 
 @pytest.mark.usefixtures("colours")
+def test_imported_features_are_listed_by_the_name_to_train_on(command: Command, root: Path) -> None:
+    lines = command("datasets", "--root", root).out.splitlines()
+    (line,) = [line for line in lines if "colours" in line]
+    assert "imported: features:colours" in line
+
+
+@pytest.mark.usefixtures("colours")
 def test_there_is_nothing_to_extract(command: Command, root: Path) -> None:
     outcome = command("extract", "features:colours", "--root", root)
     assert (outcome.code, outcome.err) == (0, "")

@@ -82,6 +82,15 @@ def test_a_dataset_is_listed_as_it_was_indexed_last(
     assert [row["images"] for row in listed] == [95]
 
 
+def test_a_folder_that_was_indexed_is_listed_as_ones_own(
+    extract: Command, command: Command, root: Path
+) -> None:
+    assert extract().code == 0
+    lines = command("datasets", "--root", root).out.splitlines()
+    (line,) = [line for line in lines if "imagefolder-photos-" in line]
+    assert "a folder of your own" in line
+
+
 def test_more_columns_than_there_is_room_for_are_shown_one_a_line(
     command: Command, root: Path
 ) -> None:

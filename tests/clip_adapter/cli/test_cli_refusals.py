@@ -76,7 +76,7 @@ def test_a_class_with_fewer_images_than_shots_is_named(
 ) -> None:
     for number in range(3, 30):
         (photos / "green" / f"{number:03d}.jpg").unlink()
-    assert_refused(train("--shots", "4"), "'green'", "4 shots")
+    assert_refused(train("--shots", "4"), "'green'", "4 shots", "use --shots ")
     assert not (root / "runs").exists()
     assert not list(root.rglob("*.tmp*"))
 
@@ -104,9 +104,26 @@ def test_a_refused_command_has_written_nothing(command: Command, root: Path) -> 
     assert not root.exists()
 
 
-def test_a_root_that_is_a_file_is_explained(train: Command, root: Path) -> None:
+@pytest.mark.parametrize("below", ["", "store"])
+def test_a_root_that_is_a_file_is_explained(train: Command, root: Path, below: str) -> None:
     root.write_text("not a folder")
-    assert_refused(train(), str(root))
+    refused = train("--root", root / below)
+    assert_refused(refused, f"{root} is a file", "expected a folder", "CLIP_ADAPTER_ROOT")
+    assert refused.err.count("\n") == 1
+
+
+def test_a_root_that_cannot_be_written_to_is_explained(train: Command) -> None:
+    refused = train("--root", "/proc/store")
+    assert_refused(refused, "the root /proc/store", "/proc is there", "expected a folder", "--root")
+    assert refused.err.count("\n") == 1
+
+
+def test_a_root_that_nobody_named_is_left_with_the_folder(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip-adapter-store").write_text("not a folder")
+    assert_refused(train("--root", "clip-adapter-store"), "work in another folder")
 
 
 @pytest.mark.parametrize(

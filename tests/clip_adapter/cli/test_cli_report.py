@@ -41,6 +41,7 @@ def test_a_page_is_markdown_or_html_and_nothing_else(
     command: Command, root: Path, tmp_path: Path
 ) -> None:
     refused = command("report", "--root", root, "--to", tmp_path / "page.pdf")
-    assert refused.code == 2
+    assert refused.code == 1
+    assert "page.pdf ends in .pdf" in refused.err
     assert ".html" in refused.err
     assert not (tmp_path / "page.pdf").exists()

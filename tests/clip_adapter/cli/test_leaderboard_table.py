@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from clip_adapter.cli.leaderboard import leaderboard_table
+from clip_adapter.cli.leaderboard import accuracy_table, leaderboard_table
 from clip_adapter.shots import ALL_SHOTS
 
 
@@ -56,3 +56,25 @@ def test_settings_of_one_method_are_told_apart_as_compare_knows_them() -> None:
         "clip-adapter@cdcdcdcd",
         "gda",
     ]
+
+
+def test_title_and_caption_are_as_wide_as_the_terminal() -> None:
+    lines = drawn([row("gda", 1, 0.5, None)], width=120).splitlines()
+    assert lines[0] == "eurosat with a model: test accuracy, %"
+    assert lines[-1].endswith("on validation images, the test split read once")
+
+
+def test_a_title_cannot_steer_a_terminal() -> None:
+    hostile = row("gda", 1, 0.5, None) | {"model": "[red]\x1b[2J"}
+    assert r"[red]\x1b[2J" in drawn([hostile], width=80)
+
+
+def test_a_name_that_is_too_long_is_folded_and_no_number_is_cut() -> None:
+    name = "a picture of the digit {}, which somebody has written by hand."
+    scores = {name: dict.fromkeys((1, 2, 4, 8, 16), (0.573, 0.123))}
+    console = Console(file=StringIO(), width=80)
+    console.print(accuracy_table(scores, heading="prompts", title="x", caption="y"))
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert text.count("57.3 ± 12") == 5
+    assert "…" not in text

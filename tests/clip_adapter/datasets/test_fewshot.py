@@ -16,6 +16,7 @@ from clip_adapter.datasets import (
     Split,
     sample_few_shot,
 )
+from clip_adapter.shots import ALL_SHOTS
 
 Row = tuple[bytes, int, Split]
 MakeIndex = Callable[[Sequence[Row]], DatasetIndex]
@@ -168,6 +169,49 @@ def test_a_class_with_too_few_images_is_named_with_its_numbers(make_index: MakeI
         sample_few_shot(index, shots=2, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("n_train", "n_val", "advice"),
+    [
+        (9, 0, "use --shots 1,2,4,5 (every class has enough for 5, and no more), or add"),
+        (9, 4, "use --shots 1,2,4,8,9 ("),
+        (7, 0, "use --shots 1,2,3 ("),  # three to train and three to validate, of the seven
+        (2, 1, "use --shots 1 ("),
+        (1, 0, "use --shots all, which"),
+        (0, 4, "no other number of shots would do, so add images"),
+    ],
+)
+def test_a_class_with_too_few_images_says_which_shots_would_do(
+    make_index: MakeIndex, n_train: int, n_val: int, advice: str
+) -> None:
+    of_one: list[Row] = [(digest(5_000 + number), 3, "train") for number in range(n_train)]
+    of_one += [(digest(6_000 + number), 3, "val") for number in range(n_val)]
+    index = make_index([*TRAIN, *VAL, *TEST, *of_one, (digest(7_000), 3, "test")])
+    with pytest.raises(NotEnoughImagesError) as refused:
+        sample_few_shot(index, shots=16, seed=0)
+    assert advice in str(refused.value)
+
+
+@given(n_train=st.integers(0, 12), n_val=st.integers(0, 5))
+def test_the_shots_that_would_do_are_those_that_do(
+    make_index: MakeIndex, n_train: int, n_val: int
+) -> None:
+    counts = {"train": n_train, "val": n_val, "test": 1}
+    rows = [
+        (digest(place * 1_000 + number), number % 2, split)
+        for place, (split, count) in enumerate(counts.items())
+        for number in range(2 * count)
+    ]
+    index = make_index(rows)
+    with pytest.raises(NotEnoughImagesError) as refused:
+        sample_few_shot(index, shots=16, seed=0)
+    for shots in refused.value.fitting:
+        sample_few_shot(index, shots=shots, seed=0)
+    most = max(refused.value.fitting, default=0)
+    if most < ALL_SHOTS:
+        with pytest.raises(NotEnoughImagesError):
+            sample_few_shot(index, shots=most + 1, seed=0)
+
+
 def test_copies_do_not_count_as_images(make_index: MakeIndex) -> None:
     copies_of_one: list[Row] = [(digest(1), 0, "train")] * 10
 
@@ -193,7 +237,7 @@ def test_the_choice_is_the_same_on_every_machine(make_index: MakeIndex) -> None:
 
 
 def test_the_error_survives_the_way_home_from_a_worker() -> None:
-    error = NotEnoughImagesError("cat", 1, 2, shots=2)
+    error = NotEnoughImagesError("cat", 1, 2, shots=2, fitting=(1,))
 
     returned = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
 

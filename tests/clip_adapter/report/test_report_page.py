@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.report import NothingToReportError, pages, write_report
+from clip_adapter.report import NothingToReportError, PageFormatError, pages, write_report
 from clip_adapter.runs import MissingRootError, RunSettings
 
 PutRuns = Callable[..., None]
@@ -222,6 +222,15 @@ def test_there_is_no_page_without_runs(
     with pytest.raises(NothingToReportError, match="no completed runs"):
         write_report(root, page)
     assert not page.exists()
+
+
+@pytest.mark.parametrize(("name", "found"), [("x.pdf", "ends in .pdf"), ("x", "has no ending")])
+def test_a_page_that_is_neither_markdown_nor_html_is_refused(
+    digits: Path, tmp_path: Path, name: str, found: str
+) -> None:
+    with pytest.raises(PageFormatError, match=rf"{name} {found}: .*\.md, \.markdown, \.html"):
+        write_report(digits, tmp_path / name)
+    assert not (tmp_path / name).exists()
 
 
 def test_a_disk_that_refuses_leaves_the_page_as_it_was(

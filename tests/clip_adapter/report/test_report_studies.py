@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clip_adapter.report.facts import read_boards
-from clip_adapter.report.studies import Study, studies_of
+from clip_adapter.report.studies import Study, read_studies, studies_of
 from clip_adapter.runs import RunSettings, open_lens
 
 LATER = datetime(2026, 11, 24, tzinfo=UTC)
@@ -117,6 +117,15 @@ def test_a_variant_that_was_made_again_counts_once(put_runs: PutRuns, studies: A
     put_runs([180], settings_fingerprint="new", started_at=LATER, **common)
     (text,) = studies()[0].variants
     assert text.means[4].value == pytest.approx((180 + 102 + 104) / 3 / 200)
+
+
+def test_the_studies_of_one_dataset_and_encoder_are_those_of_its_board(
+    put_runs: PutRuns, studies: Ask, root: Path
+) -> None:
+    put_variants(put_runs, "branch", *[{"settings": {"branch": b}} for b in ("text", "visual")])
+    asked = {"dataset": "digits", "encoder": "0123456789abcdef"}
+    assert read_studies(root, **asked) == studies()
+    assert read_studies(root, **{**asked, "dataset": "eurosat"}) == []
 
 
 def test_any_other_study_is_told_apart_by_settings(put_runs: PutRuns, studies: Ask) -> None:

@@ -143,6 +143,15 @@ def test_features_without_texts_are_refused_with_what_to_do(
     assert not root.exists()
 
 
+def test_a_root_that_cannot_be_written_to_is_refused(
+    take: Command, archive: Callable[..., Path], root: Path
+) -> None:
+    root.write_text("not a folder")
+    outcome = take(archive())
+    assert outcome.code == 1
+    assert f"{root} is a file; expected a folder" in outcome.err
+
+
 def test_other_content_under_the_name_is_refused(
     take: Command, archive: Callable[..., Path]
 ) -> None:

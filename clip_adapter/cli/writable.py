@@ -1,0 +1,47 @@
+"""Whether a root can be written to, asked before anything is written there."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from clip_adapter.errors import ClipAdapterError
+from clip_adapter.settings import DEFAULT_ROOT
+
+__all__ = ["UnwritableRootError", "check_writable"]
+
+
+class UnwritableRootError(ClipAdapterError, PermissionError):
+    """A root below which nothing can be written."""
+
+
+def check_writable(root: Path, *, below: str = "") -> None:
+    """Make the folder, or one below it, if it is missing, and a file in it that goes at once.
+
+    Raises:
+        UnwritableRootError: The system refuses; says what is in the way and what to do.
+    """
+    folder = root / below
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UnwritableRootError(
+            f"nothing can be written below the root {root}: {_found(folder, error)}; expected a "
+            f"folder of yours, or a place where one can be made: {_advice(root)}"
+        ) from None
+
+
+def _found(folder: Path, error: OSError) -> str:
+    # Not Path.exists, which fails in a folder that may not be looked into.
+    nearest = next(place for place in (folder, *folder.parents) if os.path.exists(place))  # noqa: PTH110
+    if not nearest.is_dir():
+        return f"{nearest} is a file"
+    return f"{nearest} is there, but takes nothing new ({error.strerror})"
+
+
+def _advice(root: Path) -> str:
+    named = "name another with --root or CLIP_ADAPTER_ROOT"
+    if root == Path(DEFAULT_ROOT).resolve():
+        return f"work in another folder, or {named}"
+    return f"{named}, or make that one writable"

@@ -1,0 +1,68 @@
+"""The reproduce command: who is training, and what came of it."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_adapter.report import read_studies
+
+Command = Callable[..., Any]
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(name="reproduce")
+def _reproduce(command: Command, photos: Path, root: Path, tiny_model: str) -> Command:
+    """Run a quick `clip-adapter reproduce` of an ablation with two variants."""
+    quick = ("--shots", "1,2", "--seeds", "1,2", "--recipe", "fast")
+    study = ("output-activation", f"imagefolder:{photos}", "--model", tiny_model)
+    return partial(command, "reproduce", *study, *quick, "--root", root)
+
+
+def test_every_line_of_progress_names_its_variant(reproduce: Command) -> None:
+    lines = [line for line in reproduce().err.splitlines() if line.startswith("training")]
+    assert [line.partition(":")[0] for line in lines] == [
+        "training clip-adapter, output_activation=true",
+        "training clip-adapter, output_activation=false",
+    ]
+
+
+def test_the_outcome_stands_at_the_end_with_the_way_to_the_figure(
+    reproduce: Command, root: Path
+) -> None:
+    outcome = reproduce()
+    assert outcome.code == 0
+    assert "8 runs trained, 0 on record already" in outcome.out
+    assert "fast recipe: test accuracy, %" in outcome.out
+    rows = [line for line in outcome.out.splitlines() if line.startswith(("one", "two"))]
+    assert [(row.split()[:2], row.count("±")) for row in rows] == [
+        (["one", "ReLU"], 2),
+        (["two", "ReLUs"], 2),
+    ]
+    assert outcome.out.splitlines()[-1].startswith("To draw the figure: clip-adapter report ")
+    assert f"--root {root} " in outcome.out
+
+
+def test_the_outcome_in_json_is_what_a_report_draws(reproduce: Command, root: Path) -> None:
+    told = json.loads(reproduce("--json").out)
+    (study,) = read_studies(root, dataset=told["dataset"], encoder=told["encoder"])
+    assert told["outcome"] == [
+        {
+            "variant": variant.name,
+            "shots": shots,
+            "accuracy_mean": mean.value,
+            "accuracy_ci95": mean.half_width,
+        }
+        for variant in study.variants
+        for shots, mean in variant.means.items()
+    ]
+
+
+def test_what_was_on_record_is_in_the_outcome_as_well(reproduce: Command) -> None:
+    first, again = reproduce(), reproduce()
+    assert "0 runs trained, 8 on record already" in again.out
+    assert again.out.splitlines()[1:] == first.out.splitlines()[1:]
