@@ -1,4 +1,4 @@
-"""SGD on some adapters, its gradients written out: nothing is recorded, hardly anything stored."""
+"""Training of some adapters, its gradients written out: nothing is recorded, hardly anything stored."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,12 +13,13 @@ from clip_adapter.training.down_projections import (
     GatheredBatch,
     SpannedDown,
 )
-from clip_adapter.training.momentum import ScaledStep, scaled_steps
-from clip_adapter.training.orders import steps_of, visiting_orders
+from clip_adapter.training.momentum import ScaledStep
+from clip_adapter.training.orders import visiting_orders
+from clip_adapter.training.rules import rule_of, steps_for
 from clip_adapter.training.settings import Training
 from clip_adapter.training.stacked_data import StackedData
 
-__all__ = ["AdapterGroup", "bytes_of_an_adapter", "learning_rates"]
+__all__ = ["AdapterGroup", "bytes_of_an_adapter"]
 
 SMALLEST_NORM = 1e-12
 """As in `torch.nn.functional.normalize`."""
@@ -42,37 +43,33 @@ class AdapterGroup:
         adapters: whose weights are trained.
         data: the training sets of the members.
         members: which of the adapters this is about, in a row.
-        batch_size: images a step.
+        training: optimiser and schedule.
     """
 
     def __init__(
-        self, adapters: StackedAdapters, data: StackedData, *, members: slice, batch_size: int
+        self, adapters: StackedAdapters, data: StackedData, *, members: slice, training: Training
     ) -> None:
         self.data = data.part(members)
-        self.batch_size = batch_size
+        self.training = training
         self.up = adapters.up.detach()[members]
         self.up_t = self.up.transpose(1, 2)
-        self.momentum = torch.zeros_like(self.up)
+        self.up_rule = rule_of(self.up, training)
         self.ratios = self.up.new_tensor(adapters.residual_ratios[members]).view(-1, 1, 1)
         self.kept_ratios = 1.0 - self.ratios
         self.output_activation = adapters.output_activation
         directions = torch.nn.functional.normalize(data.prototypes, dim=-1)
         self.prototypes = data.logit_scale * directions
-        self.down = _down_projection(adapters.down.detach()[members], self.data)
+        self.down = _down_projection(adapters.down.detach()[members], self.data, training)
         self._buffers: dict[int, _Buffers] = {}
 
     @torch.no_grad()
-    def train(self, training: Training, *, after_epoch: Callable[[], None]) -> Float[Tensor, "e g"]:
+    def train(self, *, after_epoch: Callable[[], None]) -> Float[Tensor, "e g"]:
         """Train all members and return the mean loss of each in every epoch."""
-        data = self.data
+        data, epochs = self.data, self.training.epochs
         orders = visiting_orders(
-            data.seeds, n_images=data.n_images, views=data.views, epochs=training.epochs
+            data.seeds, n_images=data.n_images, views=data.views, epochs=epochs
         )
-        steps = scaled_steps(
-            learning_rates(training, data.n_images),
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
-        )
+        steps = steps_for(self.training, data.n_images)
         curves, weight = [], 1.0
         for order in orders:
             losses = []
@@ -96,7 +93,7 @@ class AdapterGroup:
         features = data.features.flatten(0, 1)
         parts = ((order + sets * n_rows), own, labels)
         for part in zip(
-            *(torch.split(each, self.batch_size, dim=1) for each in parts), strict=True
+            *(torch.split(each, self.training.batch_size, dim=1) for each in parts), strict=True
         ):
             rows, own_rows, numbers = (each.flatten() for each in part)
             yield GatheredBatch(
@@ -109,23 +106,17 @@ class AdapterGroup:
     def _step(self, batch: GatheredBatch, step: ScaledStep) -> Float[Tensor, "1 gb"]:
         """One step of every member; before it, the log-likelihood of each image's class."""
         buffers = self._buffers_for(batch.features.shape[1])
-        self._rescale(step)
+        self.up_rule.rescale(step)
+        self.down.rescale(step)
         self._forward(batch, step, buffers)
         likelihoods = self._classify(batch, buffers)
         self._backward(buffers)
         gain = step.gain * step.weight
-        self.momentum.baddbmm_(buffers.hidden_t, buffers.blended, alpha=gain)
-        self.up.add_(self.momentum, alpha=step.advance)
+        self.up_rule.accumulate(buffers.hidden_t, buffers.blended, gain=gain)
+        self.up_rule.advance(step)
         self.down.accumulate(batch, buffers.hidden_gradient, gain=gain)
         self.down.advance(step)
         return likelihoods
-
-    def _rescale(self, step: ScaledStep) -> None:
-        if step.shrink != 1:
-            self.up.mul_(step.shrink)
-        if step.fade != 1:
-            self.momentum.mul_(step.fade)
-        self.down.rescale(step)
 
     def _forward(self, batch: GatheredBatch, step: ScaledStep, buffers: "_Buffers") -> None:
         """Blended features; `hidden` and `adapted` stay divided by the weights' scale."""
@@ -189,24 +180,24 @@ class _Buffers:
         self.minus_shares = (-ratios / images).expand(-1, images, -1).flatten()
 
 
-def bytes_of_an_adapter(adapters: StackedAdapters, data: StackedData) -> int:
-    """What training one touches in every step: weights and momenta."""
+def bytes_of_an_adapter(adapters: StackedAdapters, data: StackedData, training: Training) -> int:
+    """What training one touches in every step: weights and what the optimiser keeps of them."""
     _, dim, hidden = adapters.down.shape
-    rows = data.features.shape[1]
-    down = 3 * rows * hidden if rows <= dim else 2 * dim * hidden
-    return (2 * dim * hidden + down) * adapters.up.element_size()
+    rows, matrix = data.features.shape[1], dim * hidden
+    if training.optimizer != "sgd":
+        numbers = 8 * matrix  # of either matrix the weights, the gradient and its two moments
+    else:
+        numbers = 2 * matrix + (3 * rows * hidden if rows <= dim else 2 * matrix)
+    return numbers * adapters.up.element_size()
 
 
-def learning_rates(training: Training, n_images: int) -> Iterator[float]:
-    """The learning rate of each step."""
-    steps = steps_of(n_images, training.batch_size)
-    for epoch in range(training.epochs):
-        for step in range(steps):
-            yield training.learning_rate_at(epoch, step / steps)
+def _down_projection(
+    weights: Float[Tensor, "g d h"], data: StackedData, training: Training
+) -> DownProjection:
+    """The cheaper one: a step multiplies by as many numbers as there are rows, or twice the width.
 
-
-def _down_projection(weights: Float[Tensor, "g d h"], data: StackedData) -> DownProjection:
-    """The cheaper one: a step multiplies by as many numbers as there are rows, or twice the width."""
-    if data.features.shape[1] <= data.features.shape[2]:
+    What Adam does to a gradient leaves the span of the rows.
+    """
+    if training.optimizer == "sgd" and data.features.shape[1] <= data.features.shape[2]:
         return SpannedDown(weights, data.features, data.set_of_adapter)
-    return DirectDown(weights)
+    return DirectDown(rule_of(weights, training))

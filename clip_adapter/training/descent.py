@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.errors import ClipAdapterError
+from clip_adapter.training.optimizers import optimizer_of
 from clip_adapter.training.orders import steps_of, visiting_orders
 from clip_adapter.training.settings import Training
 
@@ -59,7 +60,7 @@ def descend(
     Raises:
         DivergedError: if a loss or weight is NaN or infinite after the last epoch.
     """
-    optimizer = _optimizer(parameters, training)
+    optimizer = optimizer_of(parameters, training)
     steps = steps_of(sets.n_images, training.batch_size)
     curves = []
     orders = visiting_orders(
@@ -102,15 +103,3 @@ def check_finite(
         )
         raise DivergedError(message)
     return curves
-
-
-def _optimizer(parameters: Sequence[Tensor], training: Training) -> torch.optim.Optimizer:
-    rate, decay = training.learning_rate, training.weight_decay
-    weights = list(parameters)
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(
-            weights, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True
-        )
-    if training.optimizer == "adam":
-        return torch.optim.Adam(weights, lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)

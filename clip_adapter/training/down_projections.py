@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.training.momentum import ScaledStep
+from clip_adapter.training.rules import WeightRule
 
 __all__ = ["DirectDown", "DownProjection", "GatheredBatch", "SpannedDown"]
 
@@ -39,13 +40,13 @@ class DownProjection(Protocol):
     def accumulate(
         self, batch: GatheredBatch, gradients: Float[Tensor, "g b h"], *, gain: float
     ) -> None:
-        """Add `gain * features.T @ gradients` to the momentum."""
+        """Take in the gradient `features.T @ gradients`, times `gain`."""
 
     def rescale(self, step: ScaledStep) -> None:
         """Shrink weights and fade momentum as the step says."""
 
     def advance(self, step: ScaledStep) -> None:
-        """Add momentum to weights as the step says."""
+        """Move the weights as the step says."""
 
     def finish(self, weight: float) -> None:
         """Leave the trained weights where the untrained ones were."""
@@ -55,38 +56,30 @@ class DirectDown:
     """Keeps the weights themselves: two products as wide as the features a step.
 
     Args:
-        weights: trained in place.
+        rule: moves them.
     """
 
-    def __init__(self, weights: Float[Tensor, "g d h"]) -> None:
-        self.weights = weights
-        self.momentum = torch.zeros_like(weights)
+    def __init__(self, rule: WeightRule) -> None:
+        self.rule = rule
+        self.rescale, self.advance = rule.rescale, rule.advance
 
     def hidden(self, batch: GatheredBatch, out: Float[Tensor, "g b h"]) -> None:
         """See `DownProjection`."""
-        torch.bmm(batch.features, self.weights, out=out)
+        torch.bmm(batch.features, self.rule.weights, out=out)
 
     def accumulate(
         self, batch: GatheredBatch, gradients: Float[Tensor, "g b h"], *, gain: float
     ) -> None:
         """See `DownProjection`."""
-        self.momentum.baddbmm_(batch.features.transpose(1, 2), gradients, alpha=gain)
-
-    def rescale(self, step: ScaledStep) -> None:
-        """See `DownProjection`."""
-        _rescale(self.weights, self.momentum, step)
-
-    def advance(self, step: ScaledStep) -> None:
-        """See `DownProjection`."""
-        self.weights.add_(self.momentum, alpha=step.advance)
+        self.rule.accumulate(batch.features.transpose(1, 2), gradients, gain=gain)
 
     def finish(self, weight: float) -> None:
         """See `DownProjection`."""
-        self.weights.mul_(weight)
+        self.rule.weights.mul_(weight)
 
 
 class SpannedDown:
-    """Keeps how the weights are combined from the training rows, of which there are few.
+    """Under SGD, keeps how the weights are combined from the training rows, of which there are few.
 
     Every gradient of D is a combination of the rows X `[r d]` it was taken on. So
     `D = D0 + X.T @ C` (up to decay) with `C [r h]`, and what an adapter makes of a row is
@@ -129,10 +122,12 @@ class SpannedDown:
 
     def rescale(self, step: ScaledStep) -> None:
         """See `DownProjection`."""
-        _rescale(self.combination, self.momentum, step)
         if step.shrink != 1:
+            self.combination.mul_(step.shrink)
             self.untrained.mul_(step.shrink)
             self.kept *= step.shrink
+        if step.fade != 1:
+            self.momentum.mul_(step.fade)
 
     def advance(self, step: ScaledStep) -> None:
         """See `DownProjection`."""
@@ -142,10 +137,3 @@ class SpannedDown:
         """See `DownProjection`."""
         self.weights.mul_(self.kept * weight)
         self.weights.baddbmm_(self.features.transpose(1, 2), self.combination, alpha=weight)
-
-
-def _rescale(weights: Tensor, momentum: Tensor, step: ScaledStep) -> None:
-    if step.shrink != 1:
-        weights.mul_(step.shrink)
-    if step.fade != 1:
-        momentum.mul_(step.fade)

@@ -7,10 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.adapters import StackedAdapters, logits
-from clip_adapter.training.by_hand import AdapterGroup, bytes_of_an_adapter, learning_rates
+from clip_adapter.training.by_hand import AdapterGroup, bytes_of_an_adapter
 from clip_adapter.training.descent import check_finite, descend
 from clip_adapter.training.groups import Report, groups_of, train_groups
 from clip_adapter.training.momentum import is_scalable
+from clip_adapter.training.rules import learning_rates
 from clip_adapter.training.settings import Training
 from clip_adapter.training.stacked_data import StackedData
 
@@ -28,8 +29,8 @@ def train_stack(
 
     Each adapter visits its images in the order its set's seed gives and minimises its own mean
     cross-entropy, so that it ends where it would have ended alone (up to the rounding of a
-    batched matrix product). SGD runs on gradients written out, in groups that fit into the cache
-    (`AdapterGroup`), everything else on autograd.
+    batched matrix product). Gradients are written out, in groups that fit into the cache
+    (`AdapterGroup`); only an SGD whose decay flips weights runs on autograd.
 
     Args:
         adapters: the stack, on the device of `data`; its weights change.
@@ -41,7 +42,7 @@ def train_stack(
         DivergedError: if a loss or weight is NaN or infinite after the last epoch, naming the
             adapter.
     """
-    if training.optimizer == "sgd" and is_scalable(
+    if training.optimizer != "sgd" or is_scalable(
         learning_rates(training, data.n_images),
         momentum=training.momentum,
         weight_decay=training.weight_decay,
@@ -63,12 +64,12 @@ def _train_by_hand(
     progress: Callable[[int], None] | None,
 ) -> Float[Tensor, "e g"]:
     def train(members: slice, after_epoch: Report) -> Float[Tensor, "e g"]:
-        group = AdapterGroup(adapters, data, members=members, batch_size=training.batch_size)
-        return group.train(training, after_epoch=after_epoch)
+        group = AdapterGroup(adapters, data, members=members, training=training)
+        return group.train(after_epoch=after_epoch)
 
     groups = groups_of(
         len(data.set_of_adapter),
-        adapter_bytes=bytes_of_an_adapter(adapters, data),
+        adapter_bytes=bytes_of_an_adapter(adapters, data, training),
         device=data.features.device,
     )
     curves = train_groups(groups, train, progress=progress)

@@ -1,7 +1,7 @@
-"""Gradients written out by hand: the same adapters as autograd and torch's SGD train."""
+"""Gradients written out by hand: the same adapters as autograd and torch's optimisers train."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,6 +10,7 @@ import torch
 from clip_adapter.adapters import ResidualAdapter, StackedAdapters, logits
 from clip_adapter.training import StackedData, Training, train_stack
 from clip_adapter.training.by_hand import AdapterGroup
+from clip_adapter.training.settings import Optimizer
 
 N_CLASSES, N_IMAGES = 3, 11
 RATIOS = (0.1, 0.9, 0.0, 0.5, 1.0)
@@ -58,18 +59,26 @@ def untrained(
         ]
 
 
+TEXTBOOK: dict[str, Callable[[Iterable[torch.nn.Parameter], Training], torch.optim.Optimizer]] = {
+    "sgd": lambda weights, training: torch.optim.SGD(
+        weights, lr=1.0, momentum=training.momentum, weight_decay=training.weight_decay
+    ),
+    "adam": lambda weights, training: torch.optim.Adam(
+        weights, lr=1.0, weight_decay=training.weight_decay
+    ),
+    "adamw": lambda weights, training: torch.optim.AdamW(
+        weights, lr=1.0, weight_decay=training.weight_decay
+    ),
+}
+
+
 def textbook(
     adapter: ResidualAdapter, data: StackedData, training: Training, *, number: int
 ) -> list[float]:
-    """A plain loop over one set: module, autograd, torch's SGD; the loss of each epoch."""
+    """A plain loop over one set: module, autograd, torch's optimiser; the loss of each epoch."""
     images, labels = data.features[number], data.labels[number]
     generator = torch.Generator().manual_seed(data.seeds[number])
-    optimizer = torch.optim.SGD(
-        adapter.parameters(),
-        lr=1.0,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-    )
+    optimizer = TEXTBOOK[training.optimizer](adapter.parameters(), training)
     curve = []
     for epoch in range(training.epochs):
         optimizer.param_groups[0]["lr"] = training.learning_rate_at(epoch)
@@ -102,6 +111,24 @@ def test_it_ends_where_a_textbook_loop_ends(
         for name, weight in (("down", stack.down), ("up", stack.up)):
             wanted = getattr(adapter, name).weight.T
             torch.testing.assert_close(weight[index], wanted, atol=1e-11, rtol=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@SHAPES
+def test_adam_ends_where_a_textbook_loop_ends(
+    *, dim: int, output_activation: bool, views: int, optimizer: Optimizer
+) -> None:
+    training = replace(PAPER, optimizer=optimizer, momentum=0.0)
+    data = three_sets(dim, views=views)
+    stack = StackedAdapters.stack(untrained(dim, output_activation=output_activation))
+    curves = train_stack(stack, data, training)
+    for index, adapter in enumerate(untrained(dim, output_activation=output_activation)):
+        curve = textbook(adapter, data, training, number=SET_OF_ADAPTER[index])
+        assert curves[:, index].tolist() == pytest.approx(curve, rel=1e-8)
+        # Adam divides by the size of a gradient, which may be small itself.
+        for name, weight in (("down", stack.down), ("up", stack.up)):
+            wanted = getattr(adapter, name).weight.T
+            torch.testing.assert_close(weight[index], wanted, atol=1e-7, rtol=1e-6)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
@@ -139,8 +166,8 @@ def test_an_adapter_does_not_notice_with_whom_it_trains(dim: int) -> None:
     parted = StackedAdapters.stack(untrained(dim))
     curves = train_stack(together, data, PAPER)
     for first, last in ((0, 1), (1, 4), (4, 5)):
-        group = AdapterGroup(parted, data, members=slice(first, last), batch_size=PAPER.batch_size)
-        found = group.train(PAPER, after_epoch=lambda: None)
+        group = AdapterGroup(parted, data, members=slice(first, last), training=PAPER)
+        found = group.train(after_epoch=lambda: None)
         torch.testing.assert_close(found, curves[:, first:last])
     torch.testing.assert_close(parted.up, together.up)
     torch.testing.assert_close(parted.down, together.down)

@@ -11,6 +11,7 @@ from clip_adapter.training.down_projections import (
     SpannedDown,
 )
 from clip_adapter.training.momentum import ScaledStep
+from clip_adapter.training.rules import MomentumRule
 
 N_ADAPTERS, N_ROWS, DIM, HIDDEN, BATCH = 3, 6, 10, 4, 2
 SETS = torch.tensor([0, 1, 0])
@@ -57,7 +58,7 @@ def test_both_ways_to_keep_it_give_the_same(rescaled: float) -> None:
     )
     start = normal(N_ADAPTERS, DIM, HIDDEN, seed=1)
     direct, spanned = start.clone(), start.clone()
-    expected = walk(DirectDown(direct), [step] * 7)
+    expected = walk(DirectDown(MomentumRule(direct)), [step] * 7)
     found = walk(SpannedDown(spanned, FEATURES, SETS), [step] * 7)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(spanned, direct)
