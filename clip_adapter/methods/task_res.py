@@ -30,11 +30,11 @@ RECIPES = {
         schedule="epochs",
     ),
     "fast": Recipe(
-        optimizer="adam",
-        learning_rate=1e-2,
-        weight_decay=5e-4,
-        epochs=((4, 10), (16, 20)),
-        batch_size=256,
+        optimizer="adamw",
+        learning_rate=2e-2,
+        weight_decay=1.0,
+        epochs=((1, 20), (2, 12), (4, 8), (16, 10)),
+        batch_size=64,
     ),
 }
 

@@ -9,26 +9,31 @@ __all__ = ["recipes_for"]
 
 # Found on validation images of Flowers102, UCF101 and Caltech101 by benchmarks/fast_recipe.py;
 # docs/notebook.md has the figures and what was worse.
-FAST_FEW = Recipe(
+FAST_ONE = Recipe(
     optimizer="sgd",
-    learning_rate=2e-2,
+    learning_rate=5e-3,
     weight_decay=5e-4,
     momentum=0.9,
-    epochs=((4, 8),),
-    batch_size=16,
+    epochs=((1, 8),),
+    batch_size=8,
+)
+FAST_FEW = Recipe(
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=1.0,
+    epochs=((2, 14), (4, 10)),
+    batch_size=32,
 )
 FAST_MANY = Recipe(
     optimizer="adamw",
     learning_rate=2e-3,
-    weight_decay=1e-2,
-    epochs=((16, 12),),
+    weight_decay=1.0,
+    epochs=((16, 14),),
     batch_size=64,
 )
-MOST_OF_FEW = 4
-"""Shots up to which SGD, whose steps cost least, gets there in the time; beyond, AdamW's fewer
-steps do."""
 
 
 def recipes_for(shots: int) -> Mapping[str, Recipe]:
     """The recipes by their names, at so many labelled images a class."""
-    return {"paper": COOP_TRAINER, "fast": FAST_FEW if shots <= MOST_OF_FEW else FAST_MANY}
+    fast = FAST_ONE if shots <= 1 else FAST_FEW if shots <= 4 else FAST_MANY
+    return {"paper": COOP_TRAINER, "fast": fast}
