@@ -18,7 +18,13 @@ QUICK = {
     "cross-modal-probe": {"epochs": 30},
     "lp++": {"iterations": 40},
     # So few steps need a context for each class.
-    "coop": {"recipe": "fast", "epochs": 30, "learning_rate": 0.05, "class_specific": True}
+    "coop": {
+        "optimizer": "adamw",
+        "epochs": 30,
+        "learning_rate": 0.05,
+        "weight_decay": 5e-4,
+        "class_specific": True,
+    }
     | {"n_context": 4},
 }
 
