@@ -11,7 +11,7 @@ from clip_adapter.service.folder import ServiceFolder
 
 __all__ = ["changed_names", "service_environment", "write_shell_file"]
 
-USER = "admin"
+USER, HOST = "admin", "127.0.0.1"
 TUNING = {
     # A request is tried again after 2, 4, ... 256 seconds: a run outlives a server that is away for
     # eight minutes. A restart takes ten seconds.
@@ -24,7 +24,9 @@ TUNING = {
     "PREFECT_LOGGING_COLORS": "false",
 }
 """What whoever brings a service up may set otherwise."""
-SHARED = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME", "PATH")
+SHARED = (
+    "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME", "PATH", "NO_PROXY", "no_proxy",
+)  # fmt: skip
 """What a client of the service needs."""
 WORDS = {"PREFECT_API_URL": "port"}
 """What a person chose, where that is not the variable itself."""
@@ -45,20 +47,31 @@ def service_environment(
     """
     login = _login(folder.password)
     forced = {
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
         "PREFECT_API_AUTH_STRING": login,
         "PREFECT_SERVER_API_AUTH_STRING": login,
-        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_UI_API_URL": f"http://{HOST}:{port}/api",
         "PREFECT_HOME": str(folder.prefect_home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
     }
+    direct = _without_proxy(inherited)
     # A key or a profile of another server would be sent to this one.
     kept = {name: value for name, value in inherited.items() if name not in _FOREIGN}
-    return {**TUNING, **kept, **forced, **places}
+    return {**TUNING, **kept, **forced, **direct, **places}
+
+
+def _without_proxy(inherited: Mapping[str, str]) -> dict[str, str]:
+    """This machine is spoken to directly, whatever proxy leads elsewhere.
+
+    Either spelling is read, the small one first.
+    """
+    excepted = inherited.get("no_proxy") or inherited.get("NO_PROXY") or ""
+    hosts = ",".join([*filter(None, [excepted]), HOST])
+    return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 _FOREIGN = {"PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_DEBUG_MODE"}
