@@ -7,11 +7,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from clip_adapter.loopback import HOST, without_proxy
 from clip_adapter.service.folder import ServiceFolder
 
 __all__ = ["changed_names", "service_environment", "write_shell_file"]
 
-USER, HOST = "admin", "127.0.0.1"
+USER = "admin"
 TUNING = {
     # A request is tried again after 2, 4, ... 256 seconds: a run outlives a server that is away for
     # eight minutes. A restart takes ten seconds.
@@ -58,20 +59,9 @@ def service_environment(
         "DO_NOT_TRACK": "1",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
     }
-    direct = _without_proxy(inherited)
     # A key or a profile of another server would be sent to this one.
     kept = {name: value for name, value in inherited.items() if name not in _FOREIGN}
-    return {**TUNING, **kept, **forced, **direct, **places}
-
-
-def _without_proxy(inherited: Mapping[str, str]) -> dict[str, str]:
-    """This machine is spoken to directly, whatever proxy leads elsewhere.
-
-    Either spelling is read, the small one first.
-    """
-    excepted = inherited.get("no_proxy") or inherited.get("NO_PROXY") or ""
-    hosts = ",".join([*filter(None, [excepted]), HOST])
-    return {"NO_PROXY": hosts, "no_proxy": hosts}
+    return {**TUNING, **kept, **forced, **without_proxy(inherited), **places}
 
 
 _FOREIGN = {"PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_DEBUG_MODE"}
