@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from clip_adapter.printable import printable
@@ -12,7 +13,7 @@ __all__ = ["run_lines"]
 FIRST, INDENT = "  runs      ", 12 * " "
 OF_EVERY_FAILURE = "Flow run encountered an exception: "
 """Prefect says it before the reason, and takes half of a line."""
-LONGEST = 1_000
+LONGEST, LONGEST_STATE = 1_000, 20
 
 
 def run_lines(runs: Sequence[FlowRun], *, width: int) -> Iterator[str]:
@@ -22,9 +23,10 @@ def run_lines(runs: Sequence[FlowRun], *, width: int) -> Iterator[str]:
     """
     if not runs:
         yield f"{FIRST}none yet"
-    widest = max((len(printable(run.state)) for run in runs), default=0)
+    states = [_shortened(printable(run.state), LONGEST_STATE) for run in runs]
+    widest = max((cell_len(state) for state in states), default=0)
     for number, run in enumerate(runs):
-        state = printable(run.state).ljust(widest)
+        state = set_cell_size(states[number], widest)
         line = f"{run.when.astimezone():%Y-%m-%d %H:%M}  {state}  {printable(run.deployment)}"
         yield _shortened((INDENT if number else FIRST) + line, width)
         if run.has_failed:

@@ -97,7 +97,7 @@ def _facts(folder: ServiceFolder, state: State | None) -> dict[str, Any]:
     try:
         return facts | {"runs": [asdict(run) for run in recent_runs(folder, state.note)]}
     except ServiceError as error:
-        return facts | {"runs": [], "runs_not_known": str(error)}
+        return facts | {"runs_not_known": str(error)}
 
 
 def _lines(folder: ServiceFolder, state: State | None, width: int) -> list[str]:

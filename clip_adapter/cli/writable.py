@@ -34,9 +34,9 @@ def check_writable(root: Path, *, below: str = "") -> None:
 
 def _found(folder: Path, error: OSError) -> str:
     # Not Path.exists, which fails in a folder that may not be looked into.
-    nearest = next(place for place in (folder, *folder.parents) if os.path.exists(place))  # noqa: PTH110
+    nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not nearest.is_dir():
-        return f"{nearest} is a file"
+        return f"{nearest} is no folder"
     return f"{nearest} is there, but takes nothing new ({error.strerror})"
 
 

@@ -63,6 +63,7 @@ def load_encoder(
         preprocessing=preprocessing.canonical(),
         tokenizer=digest_tokenizer(tokenizer),
         precision=arithmetic.precision,
+        format_version=arithmetic.format_version,
     )
     # Of images there are many, of prompts few; and CoOp's gradients want the text tower as it is.
     arithmetic.round_weights(model.visual)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from clip_adapter.encoders.errors import EncoderError
+from clip_adapter.encoders.fingerprint import FORMAT_VERSION
 from clip_adapter.errors import UnknownNameError
 
 __all__ = ["Arithmetic", "Precision"]
@@ -42,6 +43,11 @@ class Arithmetic:
         if precision not in _FORWARD:
             raise UnknownNameError("precision", precision, get_args(Precision))
         return cls(precision=cast("Precision", precision))
+
+    @property
+    def format_version(self) -> int:
+        """Of the features: raised for the short formats when weights came to be rounded beforehand."""
+        return FORMAT_VERSION + (self.precision != "fp32")
 
     def round_weights(self, tower: nn.Module) -> None:
         """Round once, in place, the weights that `active` would round anew in each forward pass.

@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 
 from clip_adapter.methods.classifiers import LinearClassifier
 from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate, judge
+from clip_adapter.methods.selection import check_count
 from clip_adapter.methods.task import FewShotTask, require_validation
-from clip_adapter.training import SettingsError
 
 __all__ = ["LinearProbe"]
 
@@ -46,10 +46,8 @@ class LinearProbe:
     refinements: int = 4
 
     def __post_init__(self) -> None:
-        for name, smallest in (("max_iterations", 1), ("refinements", 0)):
-            if getattr(self, name) < smallest:
-                message = f"{name} is {getattr(self, name)}; expected {smallest} or more"
-                raise SettingsError(message)
+        check_count("max_iterations", self.max_iterations, at_least=1)
+        check_count("refinements", self.refinements)
 
     def fit(
         self,

@@ -7,6 +7,7 @@ from clip_adapter.methods.classifiers import Classifier
 from clip_adapter.methods.method import Candidate, SelectedOn, best_candidate, judge
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import SettingsError
+from clip_adapter.training.settings import LARGEST_COUNT
 
 __all__ = ["ONLY", "Choice", "check_count", "check_grid", "choose"]
 
@@ -68,7 +69,7 @@ def check_grid(name: str, values: Sequence[float], *, at_least: float) -> None:
 
 
 def check_count(name: str, value: int, *, at_least: int = 0) -> None:
-    """Return if a whole number is not too small; raises `SettingsError` if it is."""
-    if value < at_least:
-        message = f"{name} is {value}; expected {at_least} or more"
+    """Return if a whole number is neither too small nor too large; raises `SettingsError` if so."""
+    if not at_least <= value <= LARGEST_COUNT:
+        message = f"{name} is {value}; expected {at_least} or more, at most {LARGEST_COUNT:,}"
         raise SettingsError(message)

@@ -61,7 +61,6 @@ class DirectDown:
 
     def __init__(self, rule: WeightRule) -> None:
         self.rule = rule
-        self.rescale, self.advance = rule.rescale, rule.advance
 
     def hidden(self, batch: GatheredBatch, out: Float[Tensor, "g b h"]) -> None:
         """See `DownProjection`."""
@@ -72,6 +71,14 @@ class DirectDown:
     ) -> None:
         """See `DownProjection`."""
         self.rule.accumulate(batch.features.transpose(1, 2), gradients, gain=gain)
+
+    def rescale(self, step: ScaledStep) -> None:
+        """See `DownProjection`."""
+        self.rule.rescale(step)
+
+    def advance(self, step: ScaledStep) -> None:
+        """See `DownProjection`."""
+        self.rule.advance(step)
 
     def finish(self, weight: float) -> None:
         """See `DownProjection`."""

@@ -86,11 +86,11 @@ class AdamRule:
         self, inputs: Float[Tensor, "g m b"], gradients: Float[Tensor, "g b n"], *, gain: float
     ) -> None:
         """See `WeightRule`."""
-        assert gain == 1, "Adam's steps have no scale"  # noqa: S101
-        torch.bmm(inputs, gradients, out=self.gradient)
+        product = self.gradient  # what was in it does not count
+        torch.baddbmm(product, inputs, gradients, beta=0, alpha=gain, out=product)
 
     def advance(self, step: ScaledStep) -> None:
-        """See `WeightRule`."""
+        """See `WeightRule`; of the step only the learning rate counts, minus its `advance`."""
         self.optimizer.param_groups[0]["lr"] = -step.advance
         self.optimizer.step()
 

@@ -30,7 +30,8 @@ def train_stack(
     Each adapter visits its images in the order its set's seed gives and minimises its own mean
     cross-entropy, so that it ends where it would have ended alone (up to the rounding of a
     batched matrix product). Gradients are written out, in groups that fit into the cache
-    (`AdapterGroup`); only an SGD whose decay flips weights runs on autograd.
+    (`AdapterGroup`); only an SGD that decays a weight by more than half in a step runs on
+    autograd.
 
     Args:
         adapters: the stack, on the device of `data`; its weights change.

@@ -46,6 +46,7 @@ class PrefectInName:
                 "state_name": state,
                 "state": {"message": more.pop("message", None)},
                 "auto_scheduled": True,
+                "parent_task_run_id": None,
                 **more,
             }
         )
@@ -58,14 +59,17 @@ class PrefectInName:
             wanted = body[kind]["id"]["any_"]
             return [{"id": each, "name": self.names[each]} for each in wanted if each in self.names]
         types = body["flow_runs"].get("state", {}).get("type", {}).get("any_")
+        alone = body["flow_runs"].get("parent_task_run_id") == {"is_null_": True}
         due = body["flow_runs"]["expected_start_time"]
         chosen = [
             run
             for run in self.runs
             if (types is None or run["state_type"] in types)
+            and not (run["parent_task_run_id"] and alone)
             and due.get("after_", "") <= run["expected_start_time"] <= due["before_"]
         ]
-        chosen.sort(key=lambda run: str(run["expected_start_time"]), reverse=True)
+        if body.get("sort") == "START_TIME_DESC":
+            chosen.sort(key=lambda run: str(run["expected_start_time"]), reverse=True)
         return chosen[: body["limit"]]
 
     @contextmanager

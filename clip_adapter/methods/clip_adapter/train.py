@@ -26,7 +26,7 @@ from clip_adapter.training import StackedData, Training, descend, mean_losses, t
 __all__ = ["train"]
 
 WEIGHTS_AT_ONCE = 16_000_000
-"""Adapter weights of the models that train together on any but the fast path; with gradients,
+"""Adapter weights of the models that train together by autograd; with gradients,
 momentum and the like some 250 MB."""
 Report = Callable[[int], None] | None
 
@@ -56,7 +56,7 @@ def train(
 
 def _programs(form: Form, example: Trial, members: list[int]) -> Iterator[list[int]]:
     """A group, or as much of it at a time as memory should hold."""
-    if _is_plain(form) and example.training.optimizer == "sgd":
+    if form.branch == "visual" and form.ratios == "given":
         yield members
         return
     width = example.task.class_prototypes.shape[1]
@@ -64,10 +64,6 @@ def _programs(form: Form, example: Trial, members: list[int]) -> Iterator[list[i
     size = max(1, WEIGHTS_AT_ONCE // max(1, weights))
     for start in range(0, len(members), size):
         yield members[start : start + size]
-
-
-def _is_plain(form: Form) -> bool:
-    return form.branch == "visual" and form.ratios == "given"
 
 
 def _train_together(

@@ -108,7 +108,7 @@ def test_a_refused_command_has_written_nothing(command: Command, root: Path) -> 
 def test_a_root_that_is_a_file_is_explained(train: Command, root: Path, below: str) -> None:
     root.write_text("not a folder")
     refused = train("--root", root / below)
-    assert_refused(refused, f"{root} is a file", "expected a folder", "CLIP_ADAPTER_ROOT")
+    assert_refused(refused, f"{root} is no folder", "expected a folder", "CLIP_ADAPTER_ROOT")
     assert refused.err.count("\n") == 1
 
 

@@ -88,6 +88,8 @@ def test_the_training_is_not_given_as_a_whole() -> None:
         ("clip-adapter", {"epochs": "many"}, "training.epochs is 'many': .*integer"),
         ("clip-adapter", {"learning_rate": -1}, "learning_rate is -1.0; expected more than 0"),
         ("linear-probe", {"max_iterations": 0}, "max_iterations is 0; expected 1 or more"),
+        ("linear-probe", {"max_iterations": 3_000_000_000}, "at most 2,147,483,647"),
+        ("linear-probe", {"refinements": 3_000_000_000}, "at most 2,147,483,647"),
         ("linear-probe", {"refinements": -1}, "refinements is -1; expected 0 or more"),
     ],
 )

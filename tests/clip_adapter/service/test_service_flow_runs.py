@@ -50,6 +50,14 @@ def test_the_latest_five_are_told_and_of_a_week_five_that_failed(
     assert found == sorted(found, key=lambda run: run.when, reverse=True)
 
 
+def test_what_another_run_started_is_left_out(
+    folder: ServiceFolder, prefect_in_name: PrefectInName
+) -> None:
+    prefect_in_name.add("Failed", kind="FAILED", parent_task_run_id=str(UUID(int=7)))
+    own = prefect_in_name.add("Completed")
+    assert [run.id for run in asked(folder, prefect_in_name.port)] == [own]
+
+
 def test_what_failed_more_than_a_week_ago_is_past(
     folder: ServiceFolder, prefect_in_name: PrefectInName
 ) -> None:

@@ -149,7 +149,7 @@ def test_a_root_that_cannot_be_written_to_is_refused(
     root.write_text("not a folder")
     outcome = take(archive())
     assert outcome.code == 1
-    assert f"{root} is a file; expected a folder" in outcome.err
+    assert f"{root} is no folder; expected a folder" in outcome.err
 
 
 def test_other_content_under_the_name_is_refused(
