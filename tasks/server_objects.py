@@ -1,6 +1,7 @@
 """What a server must hold beside the deployments: the work pool and the automations.
 
-Run as `python -m tasks.server_objects POOL`; doing it again changes nothing.
+Run as `python -m tasks.server_objects POOL`; doing it again changes nothing. With `--no-worker` after it,
+where nothing works for the pool yet, runs that an earlier worker has left under way are called crashed.
 """
 
 import sys
@@ -14,8 +15,11 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists
 
+from tasks.lost_runs import crash_lost_runs
+
 __all__ = ["declared_automations", "main", "put_automations", "put_work_pool"]
 
+NO_WORKER = "--no-worker"
 AUTOMATIONS = Path(__file__).parents[1] / "automations.yaml"
 
 
@@ -24,6 +28,8 @@ def main() -> None:
     with get_client(sync_client=True) as client:
         put_work_pool(client, sys.argv[1])
         put_automations(client, declared_automations())
+        if NO_WORKER in sys.argv[2:]:
+            crash_lost_runs(client, sys.argv[1])
 
 
 def declared_automations() -> list[dict[str, Any]]:

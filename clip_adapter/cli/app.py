@@ -76,6 +76,7 @@ def main() -> NoReturn:
     # On a busy machine, threads that spin while they wait for one another make small tensor
     # programs ten times slower. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # nobody is told of what is done on this machine
     os.environ.update(without_proxy(os.environ))  # Prefect's private server is on this machine
     # Whoever ends this process ends Prefect's private server with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))

@@ -14,6 +14,7 @@ from clip_adapter.encoders import (
 )
 from clip_adapter.methods import create_method
 from clip_adapter.network import Probe
+from clip_adapter.training import SettingsError
 
 __all__ = ["check_methods", "check_model", "identify"]
 
@@ -24,9 +25,14 @@ def check_model(model: str, *, probe: Probe | None = None) -> None:
 
 
 def check_methods(methods: Sequence[str], settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise for an unknown method or setting, or a value out of range."""
+    """Raise for an unknown method or setting, a value out of range, a setting nobody would use."""
     for name in {*methods, *settings}:
         create_method(name, settings.get(name))
+    if unused := sorted(set(settings) - set(methods)):
+        raise SettingsError(
+            f"settings were given for {', '.join(unused)}, which is not trained: "
+            f"expected settings for {', '.join(methods)}; add it to --methods"
+        )
 
 
 def identify(model: str, *, precision: str, resize: str | None) -> EncoderIdentity:

@@ -27,6 +27,7 @@ TUNING = {
 """What whoever brings a service up may set otherwise."""
 SHARED = (
     "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME", "PATH", "NO_PROXY", "no_proxy",
+    "DO_NOT_TRACK",
 )  # fmt: skip
 """What a client of the service needs."""
 WORDS = {"PREFECT_API_URL": "port"}

@@ -96,7 +96,8 @@ class Supervisor:
         python, prefect = [sys.executable], [sys.executable, "-m", "prefect"]
         self._add("server", [*prefect, "server", "start", "--host", "127.0.0.1"])
         self._wait_for_server()
-        self._step("work pool and automations", [*python, "-m", "tasks.server_objects", POOL])
+        objects = ["-m", "tasks.server_objects", POOL, "--no-worker"]
+        self._step("work pool and automations", [*python, *objects])
         self._step("deployments", [*python, "-m", "tasks.deploy_all"])
         worker = ["worker", "start", "--pool", POOL, "--type", "process", "--name", "clip-adapter"]
         self._add("worker", [*prefect, *worker, "--limit", str(MOST_RUNS_AT_ONCE)])

@@ -199,6 +199,10 @@ def test_a_run_under_way_ends_with_the_service(used: Service, seconds: float) ->
     time.sleep(seconds)
     assert used.run("down").returncode == 0
     assert used.pids() == []
+    used.up()
+    ended = used.status()["runs"][0]
+    assert (ended["state"], ended["has_failed"]) == ("Crashed", True)
+    assert "taken down" in ended["message"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

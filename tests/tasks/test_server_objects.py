@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prefect import State, flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.states import Cancelling, Pending, Running
 
+from tasks.lost_runs import crash_lost_runs
 from tasks.server_objects import declared_automations, put_automations, put_work_pool
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -17,6 +20,11 @@ def _client() -> Iterator[SyncPrefectClient]:
     with get_client(sync_client=True) as client:
         put_automations(client, declared_automations())
         yield client
+
+
+@flow
+def nothing() -> None:
+    """Never run."""
 
 
 def found(client: SyncPrefectClient, name: str) -> list[Any]:
@@ -41,6 +49,28 @@ def test_an_automation_that_a_person_switched_off_stays_off(client: SyncPrefectC
     client.pause_automation(found(client, name)[0].id)
     put_automations(client, declared_automations())
     assert [each.enabled for each in found(client, name)] == [False]
+
+
+@pytest.mark.parametrize(
+    ("state", "end"),
+    [(Pending(), "Crashed"), (Running(), "Crashed"), (Cancelling(), "Cancelled")],
+    ids=["pending", "running", "cancelling"],
+)
+def test_a_run_of_the_pool_that_nobody_works_on_ends(
+    client: SyncPrefectClient, state: State, end: str
+) -> None:
+    put_work_pool(client, "lost")
+    (of_pool, alone) = (client.create_flow_run(nothing, state=state) for _ in range(2))
+    deployment = client.create_deployment(
+        flow_id=of_pool.flow_id, name="lost", work_pool_name="lost"
+    )
+    deployed = client.create_flow_run_from_deployment(deployment, state=state)
+    waiting = client.create_flow_run_from_deployment(deployment)
+    assert crash_lost_runs(client, "lost") == 1
+    assert client.read_flow_run(deployed.id).state_name == end
+    assert client.read_flow_run(waiting.id).state_name == "Scheduled"
+    assert client.read_flow_run(alone.id).state_name == state.name
+    assert crash_lost_runs(client, "lost") == 0
 
 
 def test_the_work_pool_is_made_once(client: SyncPrefectClient) -> None:

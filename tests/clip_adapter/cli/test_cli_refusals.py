@@ -24,6 +24,7 @@ def assert_refused(outcome: Any, *words: str) -> None:
         (["--set", "clip-adapter.epoch=2"], ["'epoch'", "'epochs'"]),
         (["--set", "clip-adaptr.epochs=2"], ["'clip-adaptr'", "'clip-adapter'"]),
         (["--set", "clip-adapter.reduction=many"], ["reduction", "many"]),
+        (["--set", "coop.recipe=fast"], ["coop, which is not trained", "add it to --methods"]),
         (["--set", "epochs=2"], ["METHOD.SETTING=VALUE"]),
         (["--shots", "one"], ["'one'", "whole numbers"]),
         (["--shots", "2,0"], ["0 is too small", "1 or more"]),
