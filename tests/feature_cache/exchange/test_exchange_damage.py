@@ -1,6 +1,8 @@
 """Damaged files: one typed error that names the file, or features that keep to every rule."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,3 +130,38 @@ def test_a_file_of_noise_is_an_error(sound: Sound, kind: str, noise: bytes) -> N
         content[:] = noise
 
     assert isinstance(read_damaged(sound, kind, replace), FeatureCacheError)
+
+
+READ_WITH_DAMAGED_FOOTERS = """
+import sys
+from pathlib import Path
+from feature_cache import FeatureCacheError
+from feature_cache.exchange import read_clip_retrieval
+folder = Path(sys.argv[1])
+path = folder / "metadata" / "metadata_0.parquet"
+sound = path.read_bytes()
+footer = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little")
+refused = 0
+for bit in range(8 * footer, 8 * len(sound), 5):
+    content = bytearray(sound)
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    try:
+        read_clip_retrieval(folder)
+    except FeatureCacheError:
+        refused += 1
+print(refused)
+"""
+
+
+def test_no_damaged_footer_ends_the_process(tmp_path: Path) -> None:
+    """As pyarrow does where it is asked for a column whose statistics contradict themselves."""
+    write_clip_retrieval(tmp_path / "x", sample())
+    done = subprocess.run(
+        [sys.executable, "-c", READ_WITH_DAMAGED_FOOTERS, tmp_path / "x"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
