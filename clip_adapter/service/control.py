@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clip_adapter.held import HeldFile
+from clip_adapter.loopback import HOST
 from clip_adapter.service.environment import write_shell_file
 from clip_adapter.service.errors import ServiceError
 from clip_adapter.service.folder import HELD_BY_ANOTHER, Note, ServiceFolder
@@ -193,9 +194,9 @@ def _check_free(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((HOST, port))
         except OSError as error:
             raise ServiceError(
-                f"port {port} of 127.0.0.1 cannot be had ({error.strerror}): another server is "
+                f"port {port} of {HOST} cannot be had ({error.strerror}): another server is "
                 f"there; end that one, or choose another as with `clip-adapter up --port {port + 1}`"
             ) from None

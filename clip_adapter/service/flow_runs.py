@@ -16,6 +16,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
+from clip_adapter.loopback import HOST
 from clip_adapter.service.errors import ServiceError
 from clip_adapter.service.folder import Note, ServiceFolder
 
@@ -65,7 +66,7 @@ def recent_runs(folder: ServiceFolder, note: Note) -> list[FlowRun]:
         raise ServiceError(f"the service runs on {note.host}: ask there")
     try:
         login = folder.password.read_text().strip()
-        address = http.client.HTTPConnection("127.0.0.1", note.port, timeout=ANSWER_SECONDS)
+        address = http.client.HTTPConnection(HOST, note.port, timeout=ANSWER_SECONDS)
         with closing(address) as connection:
             return _recent(_Server(connection, login))
     except ValidationError as error:

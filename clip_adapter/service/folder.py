@@ -5,6 +5,8 @@ import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from clip_adapter.loopback import HOST
+
 __all__ = ["HELD_BY_ANOTHER", "Note", "ServiceFolder"]
 
 HELD_BY_ANOTHER = 3
@@ -35,12 +37,12 @@ class Note:
     @property
     def api_url(self) -> str:
         """Where programs find the server."""
-        return f"http://127.0.0.1:{self.port}/api"
+        return f"http://{HOST}:{self.port}/api"
 
     @property
     def ui_url(self) -> str:
         """Where people find it."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     def text(self) -> str:
         """As it stands in the file."""

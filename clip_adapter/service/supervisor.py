@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from clip_adapter.held import HeldFile
+from clip_adapter.loopback import HOST
 from clip_adapter.service.children import Child, Starter
 from clip_adapter.service.errors import ServiceError
 from clip_adapter.service.folder import HELD_BY_ANOTHER, Note, ServiceFolder
@@ -94,7 +95,7 @@ class Supervisor:
 
     def _set_up(self) -> None:
         python, prefect = [sys.executable], [sys.executable, "-m", "prefect"]
-        self._add("server", [*prefect, "server", "start", "--host", "127.0.0.1"])
+        self._add("server", [*prefect, "server", "start", "--host", HOST])
         self._wait_for_server()
         objects = ["-m", "tasks.server_objects", POOL, "--no-worker"]
         self._step("work pool and automations", [*python, *objects])
@@ -168,7 +169,7 @@ class Supervisor:
 
 
 def _answers(port: int) -> bool:
-    url = f"http://127.0.0.1:{port}/api/health"
+    url = f"http://{HOST}:{port}/api/health"
     try:
         urllib.request.urlopen(url, timeout=2).close()
     except (OSError, http.client.HTTPException):

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["Optimizer", "Recipe", "SettingsError", "Training", "TrainingSettings"]
+__all__ = ["LARGEST_COUNT", "Optimizer", "Recipe", "SettingsError", "Training", "TrainingSettings"]
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 RecipeName = Literal["paper", "fast"]
