@@ -1,5 +1,6 @@
 """What a run was made with, and by which the same run is recognised."""
 
+import ast
 import dataclasses
 import hashlib
 import json
@@ -7,6 +8,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from clip_adapter.runs import Versions
 __all__ = [
     "digest_code",
     "digest_settings",
+    "digest_syntax",
     "digest_values",
     "git_commit",
     "peak_memory_bytes",
@@ -47,14 +50,48 @@ def digest_settings(method: Method, **prompts: Any) -> str:
 
 @cache
 def digest_code() -> str:
-    """Sha256 over the source of the rooms that decide what a run's numbers are."""
+    """Sha256 over the syntax trees of the rooms that decide what a run's numbers are.
+
+    Comments, docstrings, layout and names of files have no part in it, so that an edit of prose or
+    a move trains nothing again.
+    """
     package = Path(clip_adapter.__file__).parent
-    digest = hashlib.sha256()
     rooms = [file for room in ROOMS_THAT_TRAIN for file in (package / room).rglob("*.py")]
-    for path in sorted([*rooms, *(package / file for file in TOWER)]):
-        digest.update(f"{path.relative_to(package)}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    files = [*rooms, *(package / file for file in TOWER)]
+    return digest_syntax(file.read_text(encoding="utf-8") for file in files)
+
+
+def digest_syntax(sources: Iterable[str]) -> str:
+    """Sha256 over Python modules, whatever their order and names, by their statements alone.
+
+    >>> digest_syntax(["x = 1  # one"]) == digest_syntax(["'Words.'", "x = (1)"])
+    True
+    """
+    trees = sorted(filter(None, map(_syntax, sources)))
+    return hashlib.sha256("\0".join(trees).encode()).hexdigest()
+
+
+def _syntax(source: str) -> str:
+    """A module's tree as text; empty for one without a statement."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [each for each in node.body if not _is_text(each)]
+        elif isinstance(node, ast.ImportFrom) and _is_ours(node.module):
+            node.module = None
+        elif isinstance(node, ast.Import):
+            node.names = [each for each in node.names if not _is_ours(each.name)]
+    return ast.dump(tree) if tree.body else ""
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a docstring, of an attribute as well."""
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def _is_ours(module: str | None) -> bool:
+    return (module or "").partition(".")[0] == clip_adapter.__name__
 
 
 @cache

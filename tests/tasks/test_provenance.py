@@ -6,6 +6,7 @@ from clip_adapter.methods import create_method
 from tasks.provenance import (
     digest_code,
     digest_settings,
+    digest_syntax,
     digest_values,
     git_commit,
     peak_memory_bytes,
@@ -38,6 +39,49 @@ def test_any_change_of_settings_or_prompts_changes_the_digest(changed: dict[str,
 def test_the_digest_of_the_code_is_one_of_the_whole_process() -> None:
     assert len(digest_code()) == 64
     assert digest_code() == digest_code()
+
+
+CODE = """
+from math import exp
+from clip_adapter.training import evaluate
+
+def scale(x: float) -> float:
+    return -exp(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("def scale", "# Why it is so.\ndef scale"),
+        ("    return", '    """Scale a number."""\n    return'),
+        ("\nfrom math", '"""Numbers."""\n\nfrom math'),
+        ("return -exp(x)", "return -exp(\n        x\n    )"),
+        ("clip_adapter.training", "clip_adapter.training.evaluation"),
+    ],
+)
+def test_prose_layout_and_moves_leave_the_digest_of_code(before: str, after: str) -> None:
+    assert before in CODE
+    assert digest_syntax([CODE.replace(before, after)]) == digest_syntax([CODE])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("-exp", "exp"),
+        ("import exp", "import log as exp"),
+        ("from math", "from cmath"),
+        ("x)", "2 * x)"),
+    ],
+)
+def test_another_statement_is_another_digest_of_code(before: str, after: str) -> None:
+    assert before in CODE
+    assert digest_syntax([CODE.replace(before, after)]) != digest_syntax([CODE])
+
+
+def test_the_order_and_number_of_empty_modules_leave_the_digest_of_code() -> None:
+    other = "y = 2"
+    assert digest_syntax([CODE, other]) == digest_syntax([other, '"""Only words."""', "", CODE])
 
 
 def test_the_commit_is_the_one_of_this_checkout() -> None:
