@@ -44,6 +44,19 @@ class Rival:
     encoder: str
     seen: frozenset[bytes]
 
+    def other_classes(self, class_names: Sequence[str]) -> str:
+        """How its classes differ from those of the dataset, in words; empty where they do not."""
+        theirs = self.classifier.class_names
+        lacks = [repr(name) for name in class_names if name not in theirs]
+        gone = [repr(name) for name in theirs if name not in class_names]
+        parts = [f"it does not know {', '.join(lacks[:5])}"] if lacks else []
+        parts += [f"it still names {', '.join(gone[:5])}"] if gone else []
+        return (
+            f"; the classes of {self.name} are not the dataset's: {' and '.join(parts)}"
+            if parts
+            else ""
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:

@@ -121,16 +121,18 @@ def _decided(store: PromotionStore, dataset: str, retraining: str) -> PromotionR
 
 
 def _stands(record: PromotionRecord, store: PromotionStore) -> bool:
-    """Not a promotion whose file is damaged since, nor a refusal by one that reigns no more.
+    """Whether the decision was made on the champion that reigns today, or made that champion.
 
-    Whoever was rolled back from, or succeeded by another, is not promoted anew.
+    Not if its file is damaged since, or another was promoted meanwhile: the same runs then meet
+    another champion. What a person rolled back from is not promoted anew.
     """
+    reigning = _reigning(store, record.dataset)
     if record.decision != "promoted":
-        return record.champion_before == _reigning(store, record.dataset)
+        return record.champion_before == reigning
     last = last_champion(store.history(record.dataset))
-    if last is None or last.promotion != record.promotion_id:
-        return True
-    return _reigning(store, record.dataset) == record.promotion_id
+    if last is not None and last.decision == "rolled back":
+        return last.promotion != record.promotion_id or reigning == record.promotion_id
+    return reigning == record.promotion_id
 
 
 def _reigning(store: PromotionStore, dataset: str) -> str | None:
@@ -161,7 +163,7 @@ def _decide(case: _Case, *, encoding: Encoding | None, device: str) -> _Decision
         case,
         judged,
         decision=ruling.decision,
-        reason=ruling.reason,
+        reason=ruling.reason + rival.other_classes(dataset.class_names),
         classifier_sha256=content and hashlib.sha256(content).hexdigest(),
         champion_before=champion and champion.record.promotion,
         n_relabelled=drift.n_relabelled,

@@ -97,6 +97,29 @@ def test_a_rolled_back_champion_is_not_promoted_again_by_the_same_retraining(
     assert found.record.restores == first.promotion_id
 
 
+def test_a_state_that_comes_back_meets_the_champion_that_reigns_then(
+    gallery: Gallery, reigning: Reigning
+) -> None:
+    narrow = gallery.hang()
+    assert gallery.retrain(narrow, GOOD).record.decision == "promoted"
+    wide = gallery.hang((*CLASSES, "owl"))
+    second = gallery.retrain(wide, GOOD).record
+    assert second.decision == "promoted"
+    assert "are not the dataset's: it does not know 'owl'" in second.reason
+
+    back = gallery.retrain(narrow, GOOD)
+    assert back.is_new
+    assert back.record.decision == "refused"
+    assert back.record.champion_before == second.promotion_id
+    assert "it still names 'owl'" in back.record.reason
+    assert not gallery.retrain(narrow, GOOD).is_new
+
+    assert not gallery.retrain(wide, GOOD).is_new
+    found = reigning()
+    assert found is not None
+    assert found.record.promotion_id == second.promotion_id
+
+
 def test_a_class_the_champion_does_not_know_counts_against_it(gallery: Gallery) -> None:
     gallery.retrain(gallery.hang(), GOOD)
     record = gallery.retrain(gallery.hang((*CLASSES, "owl")), GOOD).record
