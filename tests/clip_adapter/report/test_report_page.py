@@ -122,23 +122,6 @@ def test_the_same_runs_give_the_same_bytes(digits: Path, page: Path, tmp_path: P
         assert one.read_bytes() == other.read_bytes()
 
 
-@pytest.mark.parametrize("model", ["student", "local-dir:/data/student"])
-def test_a_student_is_never_called_clip(
-    put_runs: PutRuns, root: Path, page: Path, model: str
-) -> None:
-    put_runs([150] * 3, model=model)
-    put_runs([140] * 3, model=model, study="branch", settings=RunSettings(branch="text"))
-    (accuracy, study) = write_report(root, page).figures
-    assert "**student, not CLIP**" in page.read_text()
-    assert "(student, not CLIP)" in accuracy.read_text()
-    assert "(student, not CLIP)" in study.read_text()
-
-
-def test_other_models_carry_no_such_note(digits: Path, page: Path) -> None:
-    write_report(digits, page)
-    assert "student, not" not in page.read_text()
-
-
 def test_a_study_has_a_figure_and_a_table_and_stands_in_no_other(
     digits: Path, put_runs: PutRuns, page: Path
 ) -> None:
