@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -58,6 +59,10 @@ def set_the_scene() -> str:
             del os.environ[name]
     os.environ.pop("PREFECT_API_URL", None)
     os.environ.update(ENVIRONMENT, PREFECT_HOME=home)
+    # A background job of a shell starts with SIGINT ignored, and so would every process that a test
+    # starts and then interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return home
 
 
