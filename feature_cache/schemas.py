@@ -3,6 +3,7 @@
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_cache.errors import WrongSchemaError
 
@@ -11,6 +12,8 @@ __all__ = ["conform", "pick"]
 
 def conform(table: pa.Table, schema: pa.Schema, *, source: str) -> pa.Table:
     """`table` with exactly the columns of `schema`: absent nullable ones null, unknown ones gone.
+
+    Fields of a struct are treated as columns are, so that programs of two versions share a store.
 
     Args:
         table: Any table.
@@ -34,8 +37,9 @@ def _conform_column(table: pa.Table, field: pa.Field, source: str) -> Any:
         column = pa.chunked_array([pa.nulls(table.num_rows, field.type)])
     else:
         column = table.column(field.name)
-    if _grew(column.type, field.type):
-        column = column.cast(field.type)
+    if column.type != field.type and _fits(column.type, field.type):
+        chunks = [_struct(chunk, field.type) for chunk in column.chunks]
+        column = pa.chunked_array(chunks, type=field.type)
     if column.type != field.type:
         raise WrongSchemaError(
             f"column {field.name} of {source} is {column.type}, expected {field.type}"
@@ -48,14 +52,23 @@ def _conform_column(table: pa.Table, field: pa.Field, source: str) -> Any:
     return column
 
 
-def _grew(found: pa.DataType, expected: pa.DataType) -> bool:
-    """Whether a struct is one of an earlier version, which lacked fields that may be null."""
+def _fits(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether a struct has every field that is expected and may not be null, each of its type."""
     if not (pa.types.is_struct(found) and pa.types.is_struct(expected)):
         return False
-    names = [field.name for field in found]
-    later = [field for field in expected if field.name not in names]
-    return (
-        len(later) > 0
-        and [field for field in expected if field.name in names] == list(found)
-        and all(field.nullable for field in later)
+    kinds = {field.name: field.type for field in found}
+    return all(
+        kinds[field.name] == field.type if field.name in kinds else field.nullable
+        for field in expected
     )
+
+
+def _struct(found: pa.StructArray, kind: pa.StructType) -> pa.StructArray:
+    names = [field.name for field in found.type]
+    arrays = [
+        pc.struct_field(found, [field.name])
+        if field.name in names
+        else pa.nulls(len(found), field.type)
+        for field in kind
+    ]
+    return pa.StructArray.from_arrays(arrays, fields=list(kind), mask=found.is_null())
