@@ -1,7 +1,6 @@
 """The story of a folder that is retrained on every night, told to a real server and a real worker."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,8 +15,7 @@ __all__ = ["DEPLOYMENT", "Gallery", "Saboteur", "tell"]
 
 DEPLOYMENT = "train-adapters/photos"
 MOST_FAILURES = 5
-MOSTLY = 0.8
-UNDER_WAY = ("RUNNING", *FINAL)
+MOMENTS = ("PENDING", "RUNNING", "WRITING")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEMPLATE = "a picture of the digit {}."
 
@@ -47,6 +45,9 @@ class Gallery:
 class Saboteur:
     """Kills the worker with all it runs, or the server, at moments that a seed decides.
 
+    A moment is a state that was seen, never a time: on a quick machine a run is over before a
+    fixed number of seconds has passed.
+
     Attributes:
         random: Of what is killed and when.
         kills: How many are left in each night.
@@ -59,10 +60,18 @@ class Saboteur:
 
     def strike(self, prefect: Prefect, run_id: str) -> bool:
         """Kill, and start again what was killed; whether that was the end of the run."""
-        kind, seconds = self.random.choice(["worker", "server"]), self.random.uniform(0, 5)
-        if self.random.random() < MOSTLY:  # else while its process is started
-            wait_until(lambda: prefect.flow_run(run_id)["state_type"] in UNDER_WAY, 240)
-        time.sleep(seconds)
+        kind, moment = self.random.choice(["worker", "server"]), self.random.choice(MOMENTS)
+        before = _stored(prefect)
+
+        def is_reached() -> bool:
+            state = prefect.flow_run(run_id)["state_type"]
+            if moment == "PENDING":
+                return state != "SCHEDULED"
+            if state != "RUNNING":
+                return state in FINAL
+            return moment == "RUNNING" or _stored(prefect) != before
+
+        wait_until(is_reached, 240, every=0.05)
         self.done.append((kind, str(prefect.flow_run(run_id)["state_type"])))
         prefect.signal(kind)
         if kind == "server":
@@ -71,6 +80,11 @@ class Saboteur:
         prefect.kill_run(run_id)
         prefect.start_worker()
         return prefect.flow_run(run_id)["state_type"] in ("PENDING", "RUNNING")
+
+
+def _stored(prefect: Prefect) -> set[Path]:
+    """The complete files of its store: a new one shows that the run is at work."""
+    return set(Path(prefect.environment["CLIP_ADAPTER_ROOT"]).rglob("*.parquet"))
 
 
 def tell(

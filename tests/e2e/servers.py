@@ -233,12 +233,12 @@ class Prefect:
         self.call("POST", f"/flow_runs/{id_}/set_state", {"state": state})
 
 
-def wait_until(answer: "Callable[[], Any]", seconds: float) -> Any:
-    """The first true answer."""
+def wait_until(answer: "Callable[[], Any]", seconds: float, *, every: float = 0.2) -> Any:
+    """The first true answer, asked for every so many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := answer()):
         assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {answer}"
-        time.sleep(0.2)
+        time.sleep(every)
     return found
 
 
