@@ -1,16 +1,15 @@
-"""Few-shot methods, one a file, behind one protocol: `fit(tasks) -> one Fitted a task`."""
+"""Few-shot methods, one a file, behind one protocol: `fit(tasks) -> one Fitted a task`.
 
-from clip_adapter.methods.classifiers import AdapterClassifier as AdapterClassifier
-from clip_adapter.methods.classifiers import CacheClassifier as CacheClassifier
+A method is its settings, made without torch; what computes stands in `fitting` and is imported when
+something is fitted. So are the classifiers, when they are asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from clip_adapter.lazy import when_asked
 from clip_adapter.methods.classifiers import Classifier as Classifier
 from clip_adapter.methods.classifiers import FeatureWidthError as FeatureWidthError
-from clip_adapter.methods.classifiers import LinearClassifier as LinearClassifier
-from clip_adapter.methods.classifiers import PrototypeClassifier as PrototypeClassifier
 from clip_adapter.methods.classifiers import SavedClassifier as SavedClassifier
-from clip_adapter.methods.classifiers import decode_classifier as decode_classifier
-from clip_adapter.methods.classifiers import encode_classifier as encode_classifier
-from clip_adapter.methods.classifiers import load_classifier as load_classifier
-from clip_adapter.methods.classifiers import save_classifier as save_classifier
 from clip_adapter.methods.clip_adapter import ClipAdapter as ClipAdapter
 from clip_adapter.methods.coop import CoOp as CoOp
 from clip_adapter.methods.cross_modal import CrossModalProbe as CrossModalProbe
@@ -31,3 +30,27 @@ from clip_adapter.methods.text_tower import TextTower as TextTower
 from clip_adapter.methods.tip_adapter import TipAdapter as TipAdapter
 from clip_adapter.methods.tip_adapter_f import TipAdapterF as TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot as ZeroShot
+
+if TYPE_CHECKING:
+    from clip_adapter.methods.classifiers import AdapterClassifier as AdapterClassifier
+    from clip_adapter.methods.classifiers import CacheClassifier as CacheClassifier
+    from clip_adapter.methods.classifiers import LinearClassifier as LinearClassifier
+    from clip_adapter.methods.classifiers import PrototypeClassifier as PrototypeClassifier
+    from clip_adapter.methods.classifiers import decode_classifier as decode_classifier
+    from clip_adapter.methods.classifiers import encode_classifier as encode_classifier
+    from clip_adapter.methods.classifiers import load_classifier as load_classifier
+    from clip_adapter.methods.classifiers import save_classifier as save_classifier
+else:
+    __getattr__ = when_asked(
+        __name__,
+        classifiers=(
+            "AdapterClassifier",
+            "CacheClassifier",
+            "LinearClassifier",
+            "PrototypeClassifier",
+            "decode_classifier",
+            "encode_classifier",
+            "load_classifier",
+            "save_classifier",
+        ),
+    )

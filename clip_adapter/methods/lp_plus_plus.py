@@ -1,26 +1,15 @@
 """LP++: a linear probe that adds text at a weight learned for each class."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from clip_adapter.methods.classifiers import LinearClassifier
-from clip_adapter.methods.groups import Report, StackedTasks, fit_in_groups, models_at_once
 from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.selection import check_count
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import SettingsError
-from clip_adapter.training.descent import check_finite
 
 __all__ = ["LpPlusPlus"]
-
-INITIAL_ALPHA = 2.5
-"""Times the logit scale and the mean cosine: the authors' 250 at CLIP's scale of 100."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,101 +62,6 @@ class LpPlusPlus:
         Raises:
             DivergedError: if a loss or weight stops being finite.
         """
-        return fit_in_groups(
-            lambda group, report: self._fit_group(group, device, report),
-            tasks,
-            progress,
-            work=lambda _: self.iterations,
-            at_once=lambda task: models_at_once(task.class_prototypes.size),
-        )
+        from clip_adapter.methods.fitting.lp_plus_plus import fit
 
-    def _fit_group(self, tasks: list[FewShotTask], device: str, report: Report) -> list[Fitted]:
-        start = time.perf_counter()
-        blocks = _Blocks.of(StackedTasks.of(tasks, device=device))
-        curves = self._learn(blocks, report).cpu().T.tolist()
-        learned = blocks.blended().cpu()
-        seconds = (time.perf_counter() - start) / len(tasks)
-        return [
-            Fitted(
-                classifier=LinearClassifier(
-                    weight=weight.numpy(),
-                    bias=weight.new_zeros(len(weight)).numpy(),
-                    class_names=task.class_names,
-                ),
-                settings={"epochs": self.iterations, "momentum": self.momentum},
-                selected_on="training",
-                loss_curve=tuple(curve),
-                seconds=seconds,
-            )
-            for task, weight, curve in zip(tasks, learned, curves, strict=True)
-        ]
-
-    def _learn(self, blocks: "_Blocks", report: Report) -> Float[Tensor, "e g"]:
-        """Step the blocks in turns; the loss before each step of w."""
-        steps_of_w, steps_of_alpha = blocks.steps()
-        velocity = torch.zeros_like(blocks.w)
-        curves = []
-        for iteration in range(1, self.iterations + 1):
-            losses, of_w, of_alpha = blocks.gradients()
-            curves.append(losses)
-            velocity.mul_(self.momentum).add_(of_w)
-            if iteration % self.alpha_every == 0:
-                blocks.alpha -= steps_of_alpha[:, None] * of_alpha
-            blocks.w -= steps_of_w[:, None, None] * velocity
-            report(len(losses))
-        return check_finite(torch.stack(curves), [blocks.w, blocks.alpha])
-
-
-@dataclass(kw_only=True)
-class _Blocks:
-    """The two blocks of every task, and what their gradients need; they change in place."""
-
-    images: Float[Tensor, "g n d"]
-    targets: Float[Tensor, "g n c"]
-    text: Float[Tensor, "g c d"]
-    cosines: Float[Tensor, "g n c"]
-    w: Float[Tensor, "g c d"]
-    alpha: Float[Tensor, "g c"]
-
-    @classmethod
-    def of(cls, data: StackedTasks) -> "_Blocks":
-        images, text = data.directions, data.prototypes
-        targets = torch.nn.functional.one_hot(data.labels, text.shape[1]).to(images.dtype)
-        cosines = images @ text.transpose(1, 2)
-        shares = targets / targets.sum(dim=1, keepdim=True)
-        mean_cosines = (shares * cosines).sum(dim=1).mean(dim=1)
-        initial = INITIAL_ALPHA * data.logit_scale * mean_cosines
-        return cls(
-            images=images,
-            targets=targets,
-            text=text,
-            cosines=cosines,
-            w=shares.transpose(1, 2) @ images,
-            alpha=initial[:, None].repeat(1, text.shape[1]),
-        )
-
-    def blended(self) -> Float[Tensor, "g c d"]:
-        """The weight of the linear classifier."""
-        return self.w + self.alpha[..., None] * self.text
-
-    def steps(self) -> tuple[Float[Tensor, " g"], Float[Tensor, " g"]]:
-        """The reciprocals of the Lipschitz constants of w and alpha."""
-        n = self.images.shape[1]
-        # The eigenvalues of F'F and FF' are the same; the smaller of the two is quicker.
-        tall = n > self.images.shape[2]
-        gram = (
-            self.images.transpose(1, 2) @ self.images
-            if tall
-            else self.images @ self.images.transpose(1, 2)
-        )
-        largest = torch.linalg.eigvalsh(gram)[:, -1]
-        return 2 * n / largest, 2 * n / self.cosines.square().sum(dim=1).amax(dim=1)
-
-    def gradients(self) -> tuple[Float[Tensor, " g"], Float[Tensor, "g c d"], Float[Tensor, "g c"]]:
-        """Each task's mean loss, and its gradients by w and by alpha."""
-        scores = self.images @ self.w.transpose(1, 2) + self.alpha[:, None] * self.cosines
-        log_probabilities = torch.log_softmax(scores, dim=-1)
-        losses = -(self.targets * log_probabilities).sum(dim=-1).mean(dim=1)
-        errors = (log_probabilities.exp() - self.targets) / scores.shape[1]
-        of_alpha = (errors * self.cosines).sum(dim=1)
-        return losses, errors.transpose(1, 2) @ self.images, of_alpha
+        return fit(self, tasks, device=device, progress=progress)

@@ -9,7 +9,6 @@ from jaxtyping import Float
 
 from clip_adapter.methods.classifiers import Classifier
 from clip_adapter.methods.task import FewShotTask
-from clip_adapter.training import evaluate
 
 __all__ = [
     "Candidate",
@@ -107,6 +106,8 @@ def judge_logits(
     scores: Float[np.ndarray, "m c"], task: FewShotTask, **settings: float
 ) -> Candidate:
     """The same, given the classifier's logits of the validation images."""
+    from clip_adapter.training import evaluate
+
     judged = evaluate(scores, task.val_labels)
     return Candidate(
         settings=settings,

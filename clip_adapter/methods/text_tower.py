@@ -1,10 +1,11 @@
 """What a method that learns prompts needs of a text encoder."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
-from torch import Tensor
+if TYPE_CHECKING:  # nobody calls a protocol; its shapes are for those who read
+    from jaxtyping import Float, Int
+    from torch import Tensor
 
 __all__ = ["TextTower"]
 
@@ -25,17 +26,17 @@ class TextTower(Protocol):
 
     def embed(
         self, prompts: Sequence[str]
-    ) -> tuple[Float[Tensor, "n length w"], Int[Tensor, "n length"]]:
+    ) -> "tuple[Float[Tensor, 'n length w'], Int[Tensor, 'n length']]":
         """Token embeddings of whole prompts, and the tokens they belong to."""
         ...
 
-    def ends(self, tokens: Int[Tensor, "n length"]) -> Int[Tensor, " n"]:
+    def ends(self, tokens: "Int[Tensor, 'n length']") -> "Int[Tensor, ' n']":
         """Where each prompt ends; behind it there is padding."""
         ...
 
     def encode(
-        self, embeddings: Float[Tensor, "n length w"], tokens: Int[Tensor, "n length"]
-    ) -> Float[Tensor, "n d"]:
+        self, embeddings: "Float[Tensor, 'n length w']", tokens: "Int[Tensor, 'n length']"
+    ) -> "Float[Tensor, 'n d']":
         """Raw text features; differentiable in the embeddings, the tower's weights are frozen.
 
         The tokens only say where a prompt ends.

@@ -1,20 +1,16 @@
 """Tip-Adapter: the few shots as a cache, taken as they are."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
-from clip_adapter.methods.caches import (
+from clip_adapter.methods.cache_settings import (
     ALPHAS,
     BETAS,
-    best_cache,
-    cache_keys,
     check_cache_settings,
-    filled_cache,
 )
 from clip_adapter.methods.method import Fitted, Progress
-from clip_adapter.methods.task import FewShotTask, require_validation
+from clip_adapter.methods.task import FewShotTask
 
 __all__ = ["TipAdapter"]
 
@@ -60,15 +56,6 @@ class TipAdapter:
             TaskError: for a task without validation images, if there is a pair to choose, or with
                 fewer views.
         """
-        if len(self.alphas) * len(self.betas) > 1:
-            require_validation(tasks)
-        fitted = []
-        for task in tasks:
-            start = time.perf_counter()
-            filled = filled_cache(task, cache_keys(task, self.views))
-            found = best_cache(filled, task, alphas=self.alphas, betas=self.betas)
-            used = replace(found, settings={**found.settings, "views": self.views})
-            fitted.append(replace(used, seconds=time.perf_counter() - start))
-            if progress is not None:
-                progress(1 / len(tasks))
-        return fitted
+        from clip_adapter.methods.fitting.tip_adapter import fit
+
+        return fit(self, tasks, progress=progress)

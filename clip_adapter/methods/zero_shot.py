@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float
 
-from clip_adapter.methods.classifiers import PrototypeClassifier
 from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.prototypes import class_prototypes
 from clip_adapter.methods.task import FewShotTask
@@ -37,6 +36,8 @@ class ZeroShot:
         progress: Progress | None = None,
     ) -> list[Fitted]:
         """Take each task's prototypes as the classifier."""
+        from clip_adapter.methods.classifiers import PrototypeClassifier
+
         if progress is not None:
             progress(1.0)
         return [

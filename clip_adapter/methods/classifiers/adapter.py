@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_adapter.adapters import bottleneck, logits, predicted_ratio, residual_blend
-from clip_adapter.methods.classifiers.classifier import of_width
+from clip_adapter.methods.classifiers.rows import of_width
 from clip_adapter.methods.tensors import float_tensor
 
 __all__ = ["AdapterClassifier"]

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.adapters import logits
-from clip_adapter.methods.classifiers.classifier import of_width
+from clip_adapter.methods.classifiers.rows import of_width
 from clip_adapter.methods.tensors import float_tensor
 
 __all__ = ["CacheClassifier", "class_affinities"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from clip_adapter.methods.classifiers.classifier import unit_rows
+from clip_adapter.methods.classifiers.rows import unit_rows
 from clip_adapter.methods.tensors import float_tensor
 
 __all__ = ["LinearClassifier"]

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clip_adapter.adapters import logits
-from clip_adapter.methods.classifiers.classifier import of_width
+from clip_adapter.methods.classifiers.rows import of_width
 from clip_adapter.methods.tensors import float_tensor
 
 __all__ = ["PrototypeClassifier"]

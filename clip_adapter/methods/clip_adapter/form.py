@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,12 +16,11 @@ from clip_adapter.adapters import (
     StackedForms,
 )
 from clip_adapter.adapters.ratios import Ratios
+from clip_adapter.methods.clip_adapter.method import Branch, RatioSource
 from clip_adapter.methods.clip_adapter.trial import Trial
 
 __all__ = ["Branch", "Form", "RatioSource"]
 
-Branch = Literal["visual", "text", "both"]
-RatioSource = Literal["given", "learned", "hypernetwork"]
 Weights = tuple[Float[Tensor, "d h"], Float[Tensor, "h d"]]
 
 

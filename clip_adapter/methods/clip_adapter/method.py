@@ -11,16 +11,16 @@ from clip_adapter.methods.clip_adapter.choose import (
     choose_on_validation,
     train_only,
 )
-from clip_adapter.methods.clip_adapter.form import Branch, Form, RatioSource
 from clip_adapter.methods.clip_adapter.recipes import recipes_for
-from clip_adapter.methods.clip_adapter.train import train
 from clip_adapter.methods.clip_adapter.trial import Trained, Trial
 from clip_adapter.methods.method import Fitted, Progress, SelectedOn
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import SettingsError, Training, TrainingSettings
 
-__all__ = ["ClipAdapter", "RatioMode"]
+__all__ = ["Branch", "ClipAdapter", "RatioMode", "RatioSource"]
 
+Branch = Literal["visual", "text", "both"]
+RatioSource = Literal["given", "learned", "hypernetwork"]
 RatioMode = Literal["validation", "held-out-shots", "learned", "hypernetwork"]
 RATIOS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 TEXT_RATIOS_BESIDE_VISUAL = (0.2, 0.6, 1.0)
@@ -138,22 +138,27 @@ class ClipAdapter:
         """Every combination of ratios to be tried; one without any where these are learned."""
         if self.ratio_mode in {"learned", "hypernetwork"}:
             return [{}]
-        axes = {"residual_ratio": self.residual_ratios, "text_residual_ratio": self._text_ratios()}
-        names = self._form().ratio_names
-        points = product(*(axes[name] for name in names))
-        return [dict(zip(names, point, strict=True)) for point in points]
+        axes: list[list[tuple[str, float]]] = []
+        if self.branch != "text":
+            axes.append([("residual_ratio", ratio) for ratio in self.residual_ratios])
+        if self.branch != "visual":
+            axes.append([("text_residual_ratio", ratio) for ratio in self._text_ratios()])
+        return [dict(point) for point in product(*axes)]
 
     def _text_ratios(self) -> tuple[float, ...]:
         if self.text_residual_ratios is not None:
             return self.text_residual_ratios
         return TEXT_RATIOS_BESIDE_VISUAL if self.branch == "both" else RATIOS
 
-    def _form(self) -> Form:
+    def _run(self, device: str, progress: Progress | None) -> Run:
+        from clip_adapter.methods.clip_adapter.form import Form
+        from clip_adapter.methods.clip_adapter.train import train
+
         sources: dict[RatioMode, RatioSource] = {
             "learned": "learned",
             "hypernetwork": "hypernetwork",
         }
-        return Form(
+        form = Form(
             branch=self.branch,
             ratios=sources.get(self.ratio_mode, "given"),
             reduction=self.reduction,
@@ -161,11 +166,10 @@ class ClipAdapter:
             views=self.views,
         )
 
-    def _run(self, device: str, progress: Progress | None) -> Run:
         def run(trials: Sequence[Trial], *, share: float = 1.0) -> Iterator[tuple[int, Trained]]:
             visits = sum(trial.image_visits for trial in trials)
             report = progress and (lambda done: progress(done * share / visits))
-            return train(self._form(), trials, device=device, report=report)
+            return train(form, trials, device=device, report=report)
 
         return run
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clip_adapter.methods import CoOp, FewShotTask, TaskError, TextTower
-from clip_adapter.methods.contexts import Contexts, context_of_words
+from clip_adapter.methods.fitting.contexts import Contexts, context_of_words
 from clip_adapter.training import SettingsError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
@@ -111,7 +111,7 @@ def test_many_tasks_are_split_into_batches_the_memory_holds(
     tasks = [make_task(seed=seed) for seed in range(3)]
     method = CoOp(n_context=2, training=TrainingSettings(epochs=5))
     together = method.fit(tasks)
-    monkeypatch.setattr("clip_adapter.methods.coop.PROMPTS_AT_ONCE", 1)
+    monkeypatch.setattr("clip_adapter.methods.fitting.coop.PROMPTS_AT_ONCE", 1)
     told: list[float] = []
     for one, other in zip(together, method.fit(tasks, progress=told.append), strict=True):
         np.testing.assert_allclose(

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from clip_adapter.methods import FewShotTask, Fitted, LinearProbe, TaskError
-from clip_adapter.methods.linear_probe import COARSE_GRID
+from clip_adapter.methods.fitting.linear_probe import COARSE_GRID
 
 MakeTask = Callable[..., FewShotTask]
 

@@ -12,6 +12,7 @@ from torch import nn
 from clip_adapter.adapters.residual import AdapterShapeError
 from clip_adapter.methods import ClipAdapter, FewShotTask, Fitted, TaskError, ZeroShot
 from clip_adapter.methods.clip_adapter import recipes_for
+from clip_adapter.methods.clip_adapter.form import Form
 from clip_adapter.training import DivergedError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
@@ -135,7 +136,8 @@ def test_another_seed_gives_another_adapter(make_task: MakeTask, pictures: np.nd
 
 def test_every_ratio_starts_from_the_same_weights(make_task: MakeTask) -> None:
     grid = ClipAdapter()._grid(make_task())
-    branch = ClipAdapter()._form().untrained(grid).visual
+    form = Form(branch="visual", ratios="given", reduction=4, output_activation=True, views=0)
+    branch = form.untrained(grid).visual
     assert branch is not None
     assert len(branch.down) == 6
     assert all(torch.equal(branch.down[0], other) for other in branch.down)

@@ -3,18 +3,16 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clip_adapter.methods.coop import ClassPosition
 from clip_adapter.methods.task import TaskError
 from clip_adapter.methods.text_tower import TextTower
 
-__all__ = ["ClassPosition", "Contexts", "context_of_noise", "context_of_words"]
-
-ClassPosition = Literal["end", "middle"]
+__all__ = ["Contexts", "context_of_noise", "context_of_words"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What computes behind the methods, imported when something is fitted: it takes torch."""

@@ -1,0 +1,28 @@
+"""What computes compares every array with the shape that its signature names, while tests run."""
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+from clip_adapter.methods.fitting import gda, task_res
+from clip_adapter.methods.tensors import float_tensor
+
+
+def test_an_array_of_another_rank_is_refused() -> None:
+    with pytest.raises(TypeCheckError, match="rows"):
+        gda._gaussian(np.zeros(3), np.zeros(3, dtype=np.int64))
+
+
+def test_an_array_of_another_length_is_refused() -> None:
+    with pytest.raises(TypeCheckError, match="labels"):
+        gda._gaussian(np.eye(3), np.array([0, 1]))
+
+
+def test_a_tensor_of_another_type_is_refused() -> None:
+    with pytest.raises(TypeCheckError, match="alphas"):
+        task_res._learn(torch.zeros(2, dtype=torch.int64), None, None, None)  # type: ignore[arg-type]
+
+
+def test_what_is_right_passes() -> None:
+    assert float_tensor(np.eye(2)).shape == (2, 2)

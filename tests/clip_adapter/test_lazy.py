@@ -1,0 +1,26 @@
+"""A package imports what it shows when somebody asks for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from clip_adapter import training
+from clip_adapter.training.descent import descend
+
+
+def test_a_name_is_what_its_module_calls_so() -> None:
+    assert training.descend is descend
+
+
+def test_a_name_that_no_module_has_is_refused() -> None:
+    with pytest.raises(AttributeError, match=r"'clip_adapter\.training' has no attribute 'ascend'"):
+        training.ascend  # type: ignore[attr-defined]  # noqa: B018  # asking is the test
+
+
+def test_nothing_is_imported_before_it_is_asked_for() -> None:
+    code = (
+        "import sys; from clip_adapter import training; before = 'torch' in sys.modules; "
+        "training.descend; sys.exit(before or 'torch' not in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
