@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from clip_adapter.encoders.arithmetic import Arithmetic
 from clip_adapter.encoders.batches import Batches
 from clip_adapter.encoders.fingerprint import EncoderIdentity
-from clip_adapter.encoders.precision import Arithmetic
 from clip_adapter.encoders.preprocessing import Preprocessing
 from clip_adapter.encoders.prompts import tokenize_whole
 from clip_adapter.images import Geometry

@@ -2,7 +2,14 @@
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["EncoderError", "EncoderMemoryError", "MissingWeightsError", "NoNetworkError"]
+__all__ = [
+    "EncoderError",
+    "EncoderMemoryError",
+    "MissingWeightsError",
+    "NoNetworkError",
+    "PromptTooLongError",
+    "TextTowerError",
+]
 
 
 class EncoderError(ClipAdapterError, RuntimeError):
@@ -27,3 +34,11 @@ class NoNetworkError(EncoderError, ConnectionError):
 
 class EncoderMemoryError(EncoderError, MemoryError):
     """Not even a batch of one fits into the memory of the device."""
+
+
+class PromptTooLongError(EncoderError, ValueError):
+    """A prompt with more tokens than the text tower reads."""
+
+
+class TextTowerError(EncoderError, ValueError):
+    """A text tower that cannot be entered at its token embeddings."""

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
 __all__ = [
     "FORMAT_VERSION",
     "EncoderIdentity",
     "FieldDifference",
     "canonical_json",
-    "digest_weights",
+    "format_version_of",
 ]
 
 FORMAT_VERSION = 1
@@ -87,14 +85,9 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def digest_weights(state: Mapping[str, torch.Tensor]) -> str:
-    """Sha256 over names, types, shapes and bytes of a state dict, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def format_version_of(precision: str) -> int:
+    """Raised for the short formats when weights came to be rounded beforehand."""
+    return FORMAT_VERSION + (precision != "fp32")
 
 
 def _compare(name: str, ours: str | None, theirs: str | None) -> list[FieldDifference]:

@@ -9,13 +9,14 @@ from typing import Any, get_args
 import open_clip
 import torch
 
+from clip_adapter.encoders.arithmetic import Arithmetic
 from clip_adapter.encoders.availability import check_available
 from clip_adapter.encoders.batches import Batches
 from clip_adapter.encoders.encoder import Encoder
 from clip_adapter.encoders.errors import EncoderError
-from clip_adapter.encoders.fingerprint import EncoderIdentity, canonical_json, digest_weights
+from clip_adapter.encoders.fingerprint import EncoderIdentity, canonical_json
+from clip_adapter.encoders.loaded_weights import digest_weights
 from clip_adapter.encoders.names import BUILT_IN, ModelName, parse_model_name
-from clip_adapter.encoders.precision import Arithmetic
 from clip_adapter.encoders.preprocessing import preprocessing_of
 from clip_adapter.encoders.tokenizers import digest_tokenizer
 from clip_adapter.errors import UnknownNameError

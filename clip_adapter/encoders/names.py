@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import open_clip
-
 from clip_adapter.encoders.errors import EncoderError, MissingWeightsError
 from clip_adapter.errors import UnknownNameError
 
@@ -85,6 +83,8 @@ def _hub_repository(name: str) -> ModelName:
 
 
 def _registered(name: str, architecture: str, pretrained: str) -> ModelName:
+    import open_clip
+
     known = open_clip.list_models()
     if architecture not in known:
         raise UnknownNameError("model", architecture, [BUILT_IN, *known])

@@ -8,13 +8,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clip_adapter.encoders.errors import EncoderError
+from clip_adapter.encoders.errors import PromptTooLongError
 
-__all__ = ["PromptTooLongError", "tokenize_whole"]
-
-
-class PromptTooLongError(EncoderError, ValueError):
-    """A prompt with more tokens than the text tower reads."""
+__all__ = ["tokenize_whole"]
 
 
 def tokenize_whole(

@@ -19,6 +19,7 @@ LIGHT = {
     "clip_adapter": LEARNING | ORCHESTRATION | {"numpy", "pyarrow", "duckdb"},
     "clip_adapter.cli": LEARNING | ORCHESTRATION | {"altair", "vl_convert", "jinja2"},
     "clip_adapter.datasets": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb"},
+    "clip_adapter.encoders": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb", "huggingface_hub"},
     "clip_adapter.images": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb"},
     "clip_adapter.runs": LEARNING | ORCHESTRATION,
     "clip_adapter.report": LEARNING | ORCHESTRATION,

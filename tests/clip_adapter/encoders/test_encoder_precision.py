@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from clip_adapter.encoders import EncoderError, load_encoder
-from clip_adapter.encoders.precision import Arithmetic
+from clip_adapter.encoders.arithmetic import Arithmetic
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.images import decode_image
 

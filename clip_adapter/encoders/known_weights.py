@@ -1,0 +1,143 @@
+"""Which weights a model name means, told from the files alone: nothing is loaded, torch least of all."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from clip_adapter import images
+from clip_adapter.encoders.errors import EncoderError
+from clip_adapter.encoders.fingerprint import canonical_json, format_version_of
+from clip_adapter.encoders.names import BUILT_IN, CONFIG_FILE, HF_HUB, LOCAL_DIR, parse_model_name
+
+__all__ = ["weights_key"]
+
+PACKAGES = (
+    "open_clip_torch",
+    "torch",
+    "torchvision",
+    "pillow",
+    "numpy",
+    "safetensors",
+    "timm",
+    "transformers",
+    "tokenizers",
+)
+WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pth"}
+HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""In the order in which open_clip asks for them."""
+ELSEWHERE = ('"hf_', "hf-hub:", "siglip", "trust_remote_code")
+"""Words of a configuration or name by which open_clip reads more files, from wherever they are."""
+
+
+def weights_key(
+    model: str = BUILT_IN, *, precision: str = "fp32", resize: str | None = None
+) -> str | None:
+    """A key that two encoders share only if their fingerprints are equal; None if it cannot be told.
+
+    It covers the files of weights and configuration, what open_clip reads beside them, precision,
+    resize mode, the versions of the packages that load, and the code of open_clip and of this
+    package. Equal encoders may have different keys. Of a model of the hub it speaks of what the
+    cache holds: loading may fetch something newer, so a record is kept under the key asked for after
+    loading.
+
+    Args:
+        model: in one of the forms of `parse_model_name`.
+        precision: as for `load_encoder`.
+        resize: as for `load_encoder`.
+    """
+    try:
+        files = _files_of(model)
+        if files is None or _reads_more(model, files):
+            return None
+        told = {
+            "files": {name: _digest_of(file) for name, file in files.items()},
+            "code": _digest_all(_code()),
+            "packages": {name: _version_of(name) for name in PACKAGES},
+            "precision": precision,
+            "resize": resize,
+            "format_version": format_version_of(precision),
+        }
+    except (EncoderError, OSError):
+        return None  # whoever loads it is told what is wrong
+    return hashlib.sha256(canonical_json(told).encode()).hexdigest()
+
+
+def _files_of(model: str) -> dict[str, Path] | None:
+    """Configuration and weights by what they are called."""
+    if model == BUILT_IN or model.startswith(LOCAL_DIR):
+        return _in_folder(Path(parse_model_name(model).architecture.removeprefix(LOCAL_DIR)))
+    if model.startswith(HF_HUB):
+        return _in_hub_cache(parse_model_name(model).architecture.removeprefix(HF_HUB))
+    return _beside_architecture(model)
+
+
+def _in_folder(folder: Path) -> dict[str, Path]:
+    """All files that open_clip may choose the weights from: it goes by their names."""
+    weights = [file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES]
+    return {file.name: file for file in [folder / CONFIG_FILE, *sorted(weights)]}
+
+
+def _in_hub_cache(repository: str) -> dict[str, Path] | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = {
+        name: Path(path)
+        for name in (CONFIG_FILE, *HUB_WEIGHTS)
+        if isinstance(path := try_to_load_from_cache(repository, name), str)
+    }
+    # Beside a file that is missing here, open_clip may yet find one on the hub.
+    return found if {CONFIG_FILE, HUB_WEIGHTS[0]} <= found.keys() else None
+
+
+def _beside_architecture(model: str) -> dict[str, Path] | None:
+    """A checkpoint of one's own; which file a tag stands for only open_clip knows."""
+    architecture, _, name = model.partition(":")
+    config = _open_clip() / "model_configs" / f"{architecture}.json"
+    weights = Path(name).expanduser()
+    # No tag has such a name, so open_clip takes none for it.
+    if "/" in architecture or "/" not in str(weights) or not weights.is_file():
+        return None
+    return {CONFIG_FILE: config, f"weights{weights.suffix}": weights}
+
+
+def _reads_more(model: str, files: dict[str, Path]) -> bool:
+    text = files[CONFIG_FILE].read_text(encoding="utf-8")
+    architecture = "" if model.startswith((LOCAL_DIR, HF_HUB)) else model.partition(":")[0]
+    return any(word in f"{architecture} {text}".lower() for word in ELSEWHERE)
+
+
+def _digest_of(file: Path) -> str:
+    """Of the content, which is the very name of a large file in the hub's cache."""
+    real = file.resolve(strict=True)
+    if real.parent.name == "blobs" and len(real.name) == 64:
+        return real.name
+    with real.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _digest_all(files: Iterable[Path]) -> str:
+    digests = [f"{file.name} {_digest_of(file)}" for file in files]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _code() -> Iterator[Path]:
+    """What makes a fingerprint of the files, and the vocabulary that open_clip brings."""
+    for folder in (_open_clip(), Path(__file__).parent, Path(images.__file__).parent):
+        yield from sorted(folder.glob("*.py"))
+    yield from sorted(_open_clip().glob("*.txt.gz"))
+
+
+def _open_clip() -> Path:
+    spec = find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        raise EncoderError("open_clip is not installed")
+    return Path(spec.origin).parent
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
