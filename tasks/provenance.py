@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 ROOMS_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
-TOWER = ("encoders/text_tower.py", "encoders/prompts.py")
+TOWER = ("encoders/text_tower.py", "encoders/open_clip_tower.py", "encoders/prompts.py")
 """What prompts are learned through; the other features are known by their encoder."""
 
 

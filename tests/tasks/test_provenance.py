@@ -1,9 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clip_adapter.encoders.open_clip_tower import OpenClipTextTower
+from clip_adapter.encoders.prompts import tokenize_whole
 from clip_adapter.methods import create_method
 from tasks.provenance import (
+    TOWER,
     digest_code,
     digest_settings,
     digest_syntax,
@@ -82,6 +86,12 @@ def test_another_statement_is_another_digest_of_code(before: str, after: str) ->
 def test_the_order_and_number_of_empty_modules_leave_the_digest_of_code() -> None:
     other = "y = 2"
     assert digest_syntax([CODE, other]) == digest_syntax([other, '"""Only words."""', "", CODE])
+
+
+@pytest.mark.parametrize("computes", [OpenClipTextTower, tokenize_whole])
+def test_what_prompts_are_learned_through_is_part_of_the_code(computes: Any) -> None:
+    module: str = computes.__module__
+    assert f"{module.removeprefix('clip_adapter.').replace('.', '/')}.py" in TOWER
 
 
 def test_the_commit_is_the_one_of_this_checkout() -> None:
