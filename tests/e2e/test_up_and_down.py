@@ -1,95 +1,19 @@
 """One command brings everything up, another ends just that, and nothing that dies stays dead."""
 
-import json
 import os
 import signal
 import stat
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from servers import CHECKOUT, free_port, wait_until
+from servers import wait_until
+from services import Service, ended_afterwards
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-COMMAND = Path(sys.executable).with_name("clip-adapter")
-
-
-class Service:
-    """`clip-adapter up`, `status` and `down` on a root and a port of the test's own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.port = root, free_port()
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PREFECT", "CLIP_ADAPTER"))
-        } | {"CLIP_ADAPTER_ROOT": str(root), "PYTHONPATH": str(CHECKOUT), "NO_COLOR": "1"}
-        self.folder = root / "prefect"
-
-    def run(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [COMMAND, *map(str, arguments)],
-            cwd=self.root.parent,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
-
-    def up(self) -> str:
-        done = self.run("up", "--port", self.port)
-        assert done.returncode == 0, done.stderr + self.logs()
-        return done.stdout
-
-    def start_up(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [COMMAND, "up", "--port", str(self.port)],
-            cwd=self.root.parent,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def status(self) -> Any:
-        return json.loads(self.run("status", "--json").stdout)
-
-    def processes(self) -> dict[str, list[int]]:
-        """By what they are: everything that runs below this root."""
-        wanted = f"CLIP_ADAPTER_ROOT={self.root}\0".encode()
-        found: dict[str, list[int]] = {"supervisor": [], "server": [], "worker": [], "other": []}
-        for path in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                line = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                if wanted in (path / "environ").read_bytes() and line:
-                    found[kind_of(line)].append(int(path.name))
-        return found
-
-    def pids(self) -> list[int]:
-        return [pid for pids in self.processes().values() for pid in pids]
-
-    def login(self) -> tuple[str, str]:
-        user, _, password = (self.folder / "password").read_text().strip().partition(":")
-        return user, password
-
-    def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}/api{path}", timeout=10, **options)
-
-    def logs(self) -> str:
-        found = sorted((self.folder / "logs").glob("*.log"))
-        return "\n".join(f"--- {f.name}\n{f.read_text(errors='replace')[-4000:]}" for f in found)
-
-
-def kind_of(line: str) -> str:
-    kinds = {"service.supervisor": "supervisor", "server start": "server", "worker start": "worker"}
-    return next((kind for words, kind in kinds.items() if words in line), "other")
 
 
 @pytest.fixture(name="service")
@@ -102,16 +26,6 @@ def _service(root: Path) -> Iterator[Service]:
 def _used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """On a root that tests have in common: up or down, as the one before has left it."""
     yield from ended_afterwards(Service(tmp_path_factory.mktemp("used") / "store"))
-
-
-def ended_afterwards(service: Service) -> Iterator[Service]:
-    try:
-        yield service
-    finally:
-        for pid in service.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        sys.stdout.write(service.logs())
 
 
 def test_one_command_brings_all_up_and_another_ends_it(service: Service) -> None:
@@ -185,10 +99,11 @@ def test_what_outlives_a_killed_supervisor_is_found(used: Service, how: str) -> 
         assert used.pids() == []
 
 
-@pytest.mark.parametrize("seconds", [0.0, 8.0])
-def test_a_run_under_way_ends_with_the_service(used: Service, seconds: float) -> None:
+@pytest.mark.parametrize("moment", ["starting", "encoding"])
+def test_a_run_under_way_ends_with_the_service(used: Service, moment: str) -> None:
     """While it is being started, or already encoding."""
     used.up()
+    held = used.stored()
     base = f"http://127.0.0.1:{used.port}/api"
     with httpx.Client(base_url=base, auth=used.login()) as client:
         deployment = client.get("/deployments/name/extract-features/digits").json()["id"]
@@ -196,7 +111,8 @@ def test_a_run_under_way_ends_with_the_service(used: Service, seconds: float) ->
         client.post(f"/deployments/{deployment}/create_flow_run", json=asked).raise_for_status()
     assert used.status()["runs"][0]["deployment"] == "extract-features/digits"
     wait_until(lambda: used.processes()["other"], 60)
-    time.sleep(seconds)
+    if moment == "encoding":
+        wait_until(lambda: used.stored() - held, 120)
     assert used.run("down").returncode == 0
     assert used.pids() == []
     used.up()
@@ -206,14 +122,14 @@ def test_a_run_under_way_ends_with_the_service(used: Service, seconds: float) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("seconds", [0.0, 0.3, 4.0])
+@pytest.mark.parametrize("kind", ["supervisor", "server", "setup"])
 def test_an_interrupted_start_leaves_nothing_running(
-    used: Service, number: signal.Signals, seconds: float
+    used: Service, number: signal.Signals, kind: str
 ) -> None:
+    """As soon as a process of this kind is there."""
     used.run("down")
     starting = used.start_up()
-    wait_until(lambda: used.processes()["supervisor"] or starting.poll() is not None, 60)
-    time.sleep(seconds)
+    wait_until(lambda: used.processes()[kind] or starting.poll() is not None, 180, every=0.05)
     starting.send_signal(number)
     _, told = starting.communicate(timeout=120)
     assert starting.returncode in (130, 143), told

@@ -29,8 +29,7 @@ def test_what_was_encoded_before_it_was_stopped_is_stored(
     """Ctrl-C reaches every process of the terminal, so here the signal does, too."""
     root = tmp_path / "store"
     extraction = zygote.start(root, processes=processes, pause=0.1, write_every_seconds=1000.0)
-    assert extraction.wait_for("encoded")
-    time.sleep(0.25)
+    assert extraction.wait_for("encoded", times=3)
     stopped = time.monotonic()
     extraction.send(number, to_group=True)
     assert extraction.wait() == code, extraction.errors

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from extractions import Undisturbed, Zygote
 from states import damaged_files, features_in, refuse_unsound, rows_in
+from zygote import BATCH_SIZE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -30,14 +31,15 @@ def test_two_at_once_both_finish_with_every_row(
 
 def test_one_of_two_may_be_killed(tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed) -> None:
     dice = random.Random(2)  # noqa: S311  # no secret
+    most, kills = undisturbed.n_features // BATCH_SIZE, 0
     for number in range(12):
         root = tmp_path / f"{number}"
         victim, survivor = zygote.start(root, pause=0.01), zygote.start(root)
-        victim.wait_for("encoded")
-        time.sleep(dice.uniform(0, 0.2))
-        victim.kill()
+        victim.wait_for("encoded", times=dice.randint(1, most))
+        kills += victim.kill()
         survivor.finish()
         assert refuse_unsound(root, undisturbed.rows) == undisturbed.rows
+    assert kills > 0
 
 
 def test_one_that_merges_all_the_time_takes_no_row_from_the_other(
