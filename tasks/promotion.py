@@ -121,7 +121,7 @@ def _decided(store: PromotionStore, dataset: str, retraining: str) -> PromotionR
 
 
 def _stands(record: PromotionRecord, store: PromotionStore) -> bool:
-    """Whether the decision was made on the champion that reigns today, or made that champion.
+    """Whether the decision was made against the current champion, or made that champion.
 
     Not if its file is damaged since, or another was promoted meanwhile: the same runs then meet
     another champion. What a person rolled back from is not promoted anew.

@@ -81,7 +81,19 @@ def _syntax(source: str) -> str:
             node.module = None
         elif isinstance(node, ast.Import):
             node.names = [each for each in node.names if not _is_ours(each.name)]
-    return ast.dump(tree) if tree.body else ""
+    return json.dumps(_plain(tree)) if tree.body else ""
+
+
+def _plain(node: Any) -> Any:
+    """A tree of lists. `ast.dump` writes empty fields or not, as the version of Python has it."""
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    said = [
+        [name, _plain(value)] for name, value in ast.iter_fields(node) if value not in (None, [])
+    ]
+    return [type(node).__name__, sorted(said)]
 
 
 def _is_text(node: ast.stmt) -> bool:

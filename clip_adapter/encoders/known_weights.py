@@ -60,7 +60,7 @@ def weights_key(
             "format_version": format_version_of(precision),
         }
     except (EncoderError, OSError):
-        return None  # whoever loads it is told what is wrong
+        return None  # loading raises the error that says what is wrong
     return hashlib.sha256(canonical_json(told).encode()).hexdigest()
 
 

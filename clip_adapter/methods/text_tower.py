@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-if TYPE_CHECKING:  # nobody calls a protocol; its shapes are for those who read
+if TYPE_CHECKING:  # a protocol is not called; its shapes are documentation
     from jaxtyping import Float, Int
     from torch import Tensor
 

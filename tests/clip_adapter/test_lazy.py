@@ -1,4 +1,4 @@
-"""A package imports what it shows when somebody asks for it."""
+"""A package imports a lazy name on first access."""
 
 import subprocess
 import sys

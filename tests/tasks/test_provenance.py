@@ -1,3 +1,4 @@
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def test_prose_layout_and_moves_leave_the_digest_of_code(before: str, after: str
     ("before", "after"),
     [
         ("-exp", "exp"),
+        ("-exp(x)", "None"),
+        (" -exp(x)", ""),
         ("import exp", "import log as exp"),
         ("from math", "from cmath"),
         ("x)", "2 * x)"),
@@ -81,6 +84,17 @@ def test_prose_layout_and_moves_leave_the_digest_of_code(before: str, after: str
 def test_another_statement_is_another_digest_of_code(before: str, after: str) -> None:
     assert before in CODE
     assert digest_syntax([CODE.replace(before, after)]) != digest_syntax([CODE])
+
+
+def test_a_field_that_another_python_leaves_empty_is_no_part_of_the_digest_of_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = digest_syntax([CODE])
+    monkeypatch.setattr(
+        ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "type_params"), raising=True
+    )
+    monkeypatch.setattr(ast.FunctionDef, "type_params", [], raising=False)
+    assert digest_syntax([CODE]) == expected
 
 
 def test_the_order_and_number_of_empty_modules_leave_the_digest_of_code() -> None:
