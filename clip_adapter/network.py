@@ -1,12 +1,15 @@
 """Asks whether a host answers, without waiting for longer than one is willing to."""
 
 import http.client
+import os
 import threading
 import time
 import urllib.error
 import urllib.request
 
 __all__ = ["Probe"]
+
+HUB = "https://huggingface.co"
 
 
 class Probe:
@@ -22,6 +25,11 @@ class Probe:
         self._answered = False
         self._settled = threading.Event()
         threading.Thread(target=self._ask, args=(seconds,), daemon=True).start()
+
+    @classmethod
+    def of_hub(cls) -> "Probe":
+        """A question to the Hugging Face hub, or the mirror that HF_ENDPOINT names."""
+        return cls(os.environ.get("HF_ENDPOINT", HUB).rstrip("/"))
 
     def answers(self) -> bool:
         """Whether any HTTP answer came, within the seconds given since the question was asked."""

@@ -87,6 +87,6 @@ class Settings(BaseSettings):
         return (self.data or self.workspace / "images").expanduser().resolve()
 
     @staticmethod
-    def folder(path: str | None) -> Path | None:
+    def folder(path: Path | str | None) -> Path | None:
         """An optional folder as an absolute path."""
         return None if path is None else Path(path).expanduser().resolve()

@@ -5,21 +5,31 @@ where nothing works for the pool yet, runs that an earlier worker has left under
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # ships no types
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.states import Cancelled, Crashed
 
-from tasks.lost_runs import crash_lost_runs
-
-__all__ = ["declared_automations", "main", "put_automations", "put_work_pool"]
+__all__ = ["crash_lost_runs", "declared_automations", "main", "put_automations", "put_work_pool"]
 
 NO_WORKER = "--no-worker"
+UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+MESSAGE = "The service was taken down or killed during the run. What was finished is kept."
+PAGE = 200
 AUTOMATIONS = Path(__file__).parents[1] / "automations.yaml"
 
 
@@ -56,6 +66,31 @@ def put_automations(client: SyncPrefectClient, declared: Iterable[Mapping[str, A
         for known in found:
             wanted = automation.model_copy(update={"enabled": known.enabled})
             client.update_automation(known.id, wanted)
+
+
+def crash_lost_runs(client: SyncPrefectClient, pool: str) -> int:
+    """Call every run of a pool that is under way crashed, or cancelled; how many there were.
+
+    For a moment in which nothing works for the pool: after a server has started, before its worker.
+    Runs that a person started outside the pool are left alone.
+    """
+    lost = list(_under_way(client, pool))
+    for run in lost:
+        # What a person has cancelled ends as that.
+        ends = Cancelled if run.state_type == StateType.CANCELLING else Crashed
+        client.set_flow_run_state(run.id, ends(message=MESSAGE))
+    return len(lost)
+
+
+def _under_way(client: SyncPrefectClient, pool: str) -> Iterator[FlowRun]:
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY)))
+    of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    offset = 0
+    while page := client.read_flow_runs(
+        flow_run_filter=wanted, work_pool_filter=of_pool, limit=PAGE, offset=offset
+    ):
+        yield from page
+        offset += PAGE
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from clip_adapter.cli.writable import check_writable
+from clip_adapter.pipeline.writable import check_writable
 from clip_adapter.errors import ClipAdapterError
 
 __all__ = ["CHECKOUT", "CheckoutError", "check_pipeline", "check_workspace", "load_flow"]

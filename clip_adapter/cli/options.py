@@ -1,7 +1,6 @@
 """Options that several commands share, and how their text is read."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -10,21 +9,13 @@ from clip_adapter.shots import ALL_SHOTS
 
 __all__ = [
     "AugmentationOption",
-    "Data",
-    "Dataset",
-    "Device",
-    "Images",
-    "Indices",
     "Json",
-    "MaxBad",
     "Model",
-    "ModelIfAny",
     "Precision",
-    "Processes",
     "Resize",
     "Root",
-    "Templates",
     "Views",
+    "parse_names",
     "parse_numbers",
     "parse_settings",
     "parse_shots",
@@ -42,33 +33,11 @@ Root = Annotated[
         show_default=False,
     ),
 ]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        help="Folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.",
-        show_default=False,
-    ),
-]
-Images = Annotated[
-    Path | None,
-    typer.Option("--images", help="Folder of this dataset, instead of one in --data."),
-]
-Dataset = Annotated[
-    str,
-    typer.Argument(
-        help="digits, eurosat, imagefolder:PATH or features:NAME; see `clip-adapter datasets`."
-    ),
-]
 _MODELS = (
     "glyphs, ARCHITECTURE:TAG (ViT-B-32-quickgelu:openai), ARCHITECTURE:CHECKPOINT, "
     "hf-hub:ORG/REPO or local-dir:FOLDER."
 )
 Model = Annotated[str, typer.Option("--model", help=_MODELS)]
-ModelIfAny = Annotated[
-    str | None,
-    typer.Option("--model", help=f"{_MODELS} None for features:NAME.", show_default="glyphs"),
-]
 Precision = Annotated[
     Literal["fp32", "bf16", "fp16"],
     typer.Option("--precision", help="Of the encoder's arithmetic; each makes its own features."),
@@ -96,37 +65,13 @@ AugmentationOption = Annotated[
         "(coop), mirrored half of the time.",
     ),
 ]
-Processes = Annotated[
-    int,
-    typer.Option(
-        "--processes",
-        min=0,
-        help="Decode in so many processes, for many cores beside a fast GPU; 0 decodes in threads.",
-    ),
-]
-Templates = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--template",
-        help="A prompt with {} for the class name, instead of the dataset's own; repeatable, "
-        "several make an ensemble.",
-    ),
-]
-Indices = Annotated[
-    Path | None,
-    typer.Option(
-        "--few-shot-indices",
-        help="Folder of published choices, shot_{K}-seed_{S}.json, instead of ours.",
-    ),
-]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-MaxBad = Annotated[
-    float,
-    typer.Option(
-        "--max-bad-fraction", min=0, max=1, help="Fail if more files than this are unreadable."
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+def parse_names(text: str) -> list[str]:
+    """Names between commas."""
+    return [name.strip() for name in text.split(",")]
 
 
 def parse_numbers(text: str, *, at_least: int = 0) -> list[int]:

@@ -1,87 +1,34 @@
 """The reproduce command: one of the paper's ablations."""
 
 import shlex
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 
 from clip_adapter.cli import summaries
-from clip_adapter.cli.checkout import load_flow
 from clip_adapter.cli.leaderboard import accuracy_table
-from clip_adapter.cli.options import (
-    AugmentationOption,
-    Data,
-    Dataset,
-    Device,
-    Images,
-    Indices,
-    Json,
-    ModelIfAny,
-    Root,
-    parse_numbers,
-    parse_shots,
-)
-from clip_adapter.cli.requests import check_request, folders
-from clip_adapter.errors import UnknownNameError
+from clip_adapter.cli.options import Json
+from clip_adapter.cli.orchestrated import Prefect, run
+from clip_adapter.cli.requests import from_options
+from clip_adapter.pipeline.requests import ReproduceRequest
 from clip_adapter.printable import printable
-from clip_adapter.settings import Settings
-from clip_adapter.studies import STUDY_NAMES
 from feature_cache import Location
 
 if TYPE_CHECKING:  # draws, which takes a second
+    from clip_adapter.pipeline.ablations import Reproduction
     from clip_adapter.report import Study
 
 __all__ = ["reproduce"]
 
-StudyArgument = Annotated[
-    str, typer.Argument(help=f"{', '.join(STUDY_NAMES[:-1])} or {STUDY_NAMES[-1]}.")
-]
 
-
-def reproduce(
-    study: StudyArgument,
-    dataset: Dataset = "digits",
-    model: ModelIfAny = None,
-    shots: Annotated[
-        str, typer.Option(help="Labelled images a class, separated by commas; all for every one.")
-    ] = "1,2,4,8,16",
-    seeds: Annotated[
-        str, typer.Option(help="One few-shot choice each, separated by commas.")
-    ] = "1,2,3",
-    recipe: Annotated[
-        Literal["paper", "fast"], typer.Option(help="How CLIP-Adapter is trained.")
-    ] = "paper",
-    few_shot_indices: Indices = None,
-    augmentation: AugmentationOption = "coop",
-    images: Images = None,
-    data: Data = None,
-    root: Root = None,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
+@from_options(ReproduceRequest)
+def reproduce(request: ReproduceRequest, prefect: Prefect = False, as_json: Json = False) -> None:
     """Vary one thing about CLIP-Adapter and hold the rest still, as the paper's ablations do.
 
-    What came of every variant stands at the end; `clip-adapter report` draws the figure.
+    The result of every variant is shown at the end; `clip-adapter report` draws the figure.
     """
-    if study not in STUDY_NAMES:
-        raise UnknownNameError("study", study, STUDY_NAMES)
-    places = Settings.of(root=root, data=data)
-    check_request(dataset, model, places, images, methods=["clip-adapter"], settings={})
-    flow = load_flow("reproduce_paper", workspace=places.workspace)
-    done = flow(
-        study,
-        dataset,
-        model,
-        shots=parse_shots(shots),
-        seeds=parse_numbers(seeds),
-        recipe=recipe,
-        few_shot_indices=None if few_shot_indices is None else str(few_shot_indices),
-        augmentation=augmentation,
-        device=device,
-        **folders(places, images),
-    )
-    outcome = _outcome(places.location, done, recipe=recipe)
+    done: Reproduction = run("reproduce_paper", request, prefect=prefect)
+    outcome = _outcome(request.location, done, recipe=request.recipe)
     summary = {
         **summaries.extraction_summary(done.encoded),
         "study": done.study,
@@ -94,10 +41,10 @@ def reproduce(
         return
     console = Console(highlight=False)
     _show(console, summary, outcome)
-    _say_how_to_draw(console, summary["dataset"], root=root)
+    _say_how_to_draw(console, summary["dataset"], root=request.root)
 
 
-def _outcome(root: Location, done: Any, *, recipe: str) -> list["Study"]:
+def _outcome(root: Location, done: "Reproduction", *, recipe: str) -> list["Study"]:
     """The study as the report's figure shows it, with all its runs on record; one at most."""
     from clip_adapter.report import read_studies  # noqa: PLC0415  # draws, which takes a second
 
@@ -141,8 +88,8 @@ def _show(console: Console, summary: dict[str, Any], outcome: list["Study"]) -> 
         console.print(table)
 
 
-def _say_how_to_draw(console: Console, dataset: str, *, root: str | None) -> None:
-    place = "" if root is None else f" --root {shlex.quote(root)}"
+def _say_how_to_draw(console: Console, dataset: str, *, root: Any) -> None:
+    place = "" if root is None else f" --root {shlex.quote(str(root))}"
     command = f"clip-adapter report --dataset {dataset}{place} --to results.html"
     console.print()
     console.print(f"To draw the figure: {printable(command)}", markup=False, soft_wrap=True)

@@ -1,55 +1,195 @@
-"""What the commands that run a flow check and pass on alike."""
+"""Options of commands, made from the requests of the pipeline."""
 
-import os
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from clip_adapter.cli import imported
-from clip_adapter.datasets import IMPORTED, check_dataset
-from clip_adapter.network import Probe
-from clip_adapter.settings import Settings
+import typer
+from pydantic.fields import FieldInfo
 
-__all__ = ["check_request", "folders", "names_of_methods"]
+from clip_adapter.cli.options import parse_names, parse_numbers, parse_settings, parse_shots
+from clip_adapter.pipeline.requests import Request
+from clip_adapter.shots import ALL_SHOTS
 
-HUB = "https://huggingface.co"
-
-
-def check_request(
-    dataset: str, model: str | None, places: Settings, images: Path | None, **asked: Any
-) -> None:
-    """Raise for what can be found wrong with a request before a server is started for it."""
-    if dataset.startswith(IMPORTED):
-        imported.find_by_name(places.location, dataset)
-        model = None
-    else:
-        check_dataset(dataset, data=places.data_folder, images=images)
-        model = model or "glyphs"
-    hub = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
-    probe = Probe(hub) if model and ":" in model and not model.startswith("local-dir:") else None
-    # torch takes seconds to import: only for those who are about to use it, and meanwhile the
-    # hub has time to answer.
-    from clip_adapter.cli import checks  # noqa: PLC0415
-
-    if model:
-        checks.check_model(model, probe=probe)
-    if asked:
-        checks.check_methods(asked["methods"], asked["settings"])
+__all__ = ["from_options", "option_names"]
 
 
-def folders(places: Settings, images: Path | None) -> dict[str, str | None]:
-    """Where a flow finds and puts things."""
+@dataclass(frozen=True)
+class _Form:
+    """How a parameter is written on a command line, where that is not as in Python.
+
+    Attributes:
+        kind: type of the option.
+        parse: from the option's value to the parameter's.
+        write: from the parameter's default to the option's.
+        name: of the option, where it is not the parameter's.
+        metavar: of the value.
+        more: further words of help.
+    """
+
+    kind: Any
+    parse: Callable[[Any], Any] = lambda value: value
+    write: Callable[[Any], Any] = lambda value: value
+    name: str | None = None
+    metavar: str | None = None
+    more: str = ""
+
+
+def _joined(values: list[Any]) -> str:
+    return ",".join("all" if value == ALL_SHOTS else str(value) for value in values)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+_FOLDER = _Form(Path | None, parse=_text)
+_FORMS = {
+    "root": _Form(str | None, metavar="FOLDER|URL"),
+    "images": _FOLDER,
+    "data": _FOLDER,
+    "few_shot_indices": _FOLDER,
+    "methods": _Form(str, parse=parse_names, write=_joined, more="separated by commas"),
+    "shots": _Form(str, parse=parse_shots, write=_joined, more="separated by commas"),
+    "seeds": _Form(str, parse=parse_numbers, write=_joined, more="separated by commas"),
+    "settings": _Form(
+        list[str] | None,
+        parse=lambda texts: parse_settings(texts or []) or None,
+        name="--set",
+        metavar="METHOD.SETTING=VALUE",
+        more="as clip-adapter.residual_ratios=[0.2]; repeatable",
+    ),
+    "templates": _Form(list[str] | None, name="--template", more="repeatable"),
+}
+_ARGUMENTS = {"dataset", "study"}
+"""Parameters that are positional on the command line where the request has them so."""
+
+
+def from_options(
+    kind: type[Request], *, required: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a command that takes a request so that it takes the request's parameters as options.
+
+    Args:
+        kind: class of the request.
+        required: parameters with a default that the command line must have.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    fields = kind.model_fields
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for each in list(inspect.signature(command).parameters.values())[1:]
+        ]
+
+        @wraps(command)
+        def called(**options: Any) -> None:
+            further = {each.name: options.pop(each.name) for each in own}
+            asked = {
+                name: _FORMS[name].parse(value) if name in _FORMS else value
+                for name, value in options.items()
+            }
+            command(kind.of(**asked), **further)
+
+        parameters = [
+            _parameter(name, fields[name], hints[name], kind=kind, is_required=name in required)
+            for name in kind.signature().parameters
+        ]
+        signature = inspect.Signature([*parameters, *own])
+        called.__signature__ = signature  # type: ignore[attr-defined]  # what typer looks for
+        called.__annotations__ = {
+            each.name: each.annotation for each in signature.parameters.values()
+        }
+        return called
+
+    return decorate
+
+
+def option_names(kind: type[Request]) -> dict[str, str]:
+    """The option of every parameter of a request; the parameter's own name for an argument."""
     return {
-        "root": places.url,
-        "data": str(places.data_folder),
-        "images": None if images is None else str(images),
+        name: name if _is_argument(name, kind) else _option(name)
+        for name in kind.signature().parameters
     }
 
 
-def names_of_methods(text: str, dataset: str) -> list[str]:
-    """Names between commas; "all" is every method that a dataset can be given to."""
-    if text != "all":
-        return [name.strip() for name in text.split(",")]
-    from clip_adapter.methods import METHODS  # noqa: PLC0415  # imports torch
+def _parameter(
+    name: str, field: FieldInfo, hint: Any, *, kind: type[Request], is_required: bool
+) -> inspect.Parameter:
+    form = _FORMS.get(name) or _Form(_plain(hint))
+    words = (field.description or "").removesuffix(".")
+    text = f"{words}; {form.more}." if form.more else f"{words}."
+    default = form.write(field.default)
+    annotation: Any
+    if _is_argument(name, kind):
+        shown: Any = typer.Argument(help=text)
+        # A study is checked by the request, which suggests the nearest.
+        annotation = Annotated[str, shown]
+        is_required = is_required or field.is_required()
+    else:
+        shown = typer.Option(
+            _option(name),
+            help=text,
+            metavar=form.metavar,
+            show_default=_shown_default(name, default),
+            **_range(field),
+        )
+        annotation = Annotated[form.kind, shown]
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if is_required else default,
+        annotation=annotation,
+    )
 
-    has_tower = not dataset.startswith(IMPORTED)
-    return [name for name, each in METHODS.items() if has_tower or not each.needs_text_tower]
+
+def _is_argument(name: str, kind: type[Request]) -> bool:
+    return name in _ARGUMENTS and name in kind.positional
+
+
+def _option(name: str) -> str:
+    form = _FORMS.get(name)
+    return (form and form.name) or f"--{name.replace('_', '-')}"
+
+
+def _plain(hint: Any) -> Any:
+    """A type without what pydantic reads of it."""
+    if get_origin(hint) is Annotated:
+        return _plain(get_args(hint)[0])
+    members = get_args(hint)
+    if type(None) in members and len(members) == 2:
+        return _plain(members[0]) | None
+    return hint
+
+
+def _shown_default(name: str, default: Any) -> bool | str:
+    if name == "model":
+        return "glyphs"
+    return default is not None and default is not False
+
+
+def _range(field: FieldInfo) -> dict[str, Any]:
+    """The smallest and the largest value, as typer takes them."""
+    found: dict[str, Any] = {}
+    for each in _constraints(field.annotation, field.metadata):
+        if (low := getattr(each, "ge", None)) is not None:
+            found["min"] = low
+        if (high := getattr(each, "le", None)) is not None:
+            found["max"] = high
+        if (above := getattr(each, "lt", None)) is not None:
+            found["max"] = above - 1
+    return found
+
+
+def _constraints(annotation: Any, metadata: list[Any]) -> list[Any]:
+    """What is said of a number, beside it or beside the number in `number | None`."""
+    found = list(metadata)
+    for member in get_args(annotation):
+        if get_origin(member) is Annotated:
+            for each in get_args(member)[1:]:
+                found += each.metadata if isinstance(each, FieldInfo) else [each]
+    return found

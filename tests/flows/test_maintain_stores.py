@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from tasks.verify_store import DamagedStoreError
 
 from flows.extract_features import extract_features
 from flows.maintain_stores import maintain_stores
-from tasks.verify_store import DamagedStoreError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

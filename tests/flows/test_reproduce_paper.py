@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clip_adapter.studies import STUDY_NAMES, StudyName
+from tasks.studies import STUDIES
 
 from clip_adapter.runs import query
-from clip_adapter.studies import STUDY_NAMES, StudyName
 from flows.reproduce_paper import reproduce_paper
-from tasks.studies import STUDIES
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

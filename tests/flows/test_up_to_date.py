@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tasks.challengers import PromotionError
 
 from flows.train_adapters import Trained, train_adapters
-from tasks.challengers import PromotionError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Train = Callable[..., Any]

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import tasks.encode_dataset
+from clip_adapter import encoders
 from clip_adapter.encoders import Encoder
-from tasks import feature_writer
+from clip_adapter.pipeline import feature_writer
 
 BATCHES_BEFORE_DEATH = 3
 
@@ -32,8 +32,8 @@ def die_once(encode: Any, marker: Path) -> Any:
     return encode_images
 
 
-encoding: Any = tasks.encode_dataset
-encoding.load_encoder = partial(encoding.load_encoder, batch_size=4)
+module: Any = encoders
+module.load_encoder = partial(module.load_encoder, batch_size=4)
 feature_writer.WRITE_EVERY_SECONDS = 0.0
 if marker := os.environ.get("TEST_DEATH_MARKER"):
     towers: Any = Encoder

@@ -8,10 +8,10 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-
-from tasks import progress_artifacts
 from tasks.artifact_keys import artifact_key
 from tasks.progress_artifacts import progress_artifact
+
+from tasks import progress_artifacts
 
 Quick = Callable[[float], None]
 

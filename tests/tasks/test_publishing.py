@@ -5,7 +5,6 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tasks.artifact_keys import artifact_key
 from tasks.publishing import publishing
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 from prefect import flow, task
-
-from clip_adapter.datasets import DatasetError
-from clip_adapter.images import ChangedImageError
-from feature_cache import CorruptFileError, ObjectStoreError
 from tasks.collect_garbage import collect_garbage
 from tasks.compact_store import compact_store
 from tasks.encode_dataset import encode_dataset
 from tasks.index_dataset import index_dataset
-from tasks.retries import RETRIES, is_transient, when_transient
 from tasks.verify_store import verify_store
+
+from clip_adapter.datasets import DatasetError
+from clip_adapter.images import ChangedImageError
+from feature_cache import CorruptFileError, ObjectStoreError
+from tasks.retries import RETRIES, is_transient, when_transient
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

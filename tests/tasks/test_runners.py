@@ -4,7 +4,6 @@ import sys
 
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
-
 from tasks.runners import RunnerError, choose_parts, choose_task_runner
 
 

@@ -14,6 +14,7 @@ from clip_adapter.cli.options import AugmentationOption, Json, Model, Precision,
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
 from clip_adapter.images import augmented_views
+from clip_adapter.pipeline.encoding import Encoding
 from feature_cache import FeatureStore, stored_folders
 
 if TYPE_CHECKING:
@@ -92,10 +93,7 @@ def _explain(
     }
 
 
-def _identify(model: str, *, precision: str, resize: str | None, quiet: bool) -> "EncoderIdentity":
+def _identify(model: str, *, precision: Any, resize: Any, quiet: bool) -> "EncoderIdentity":
     console = Console(stderr=True, quiet=quiet)
     with console.status("loading the model"):
-        # torch takes seconds to import: only for those who are about to use it.
-        from clip_adapter.cli import checks  # noqa: PLC0415  # torch: seconds
-
-        return checks.identify(model, precision=precision, resize=resize)
+        return Encoding(model=model, precision=precision, resize=resize).encoder.identity

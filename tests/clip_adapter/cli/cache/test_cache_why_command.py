@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-
 from clip_adapter.cli.checks import identify
+
 from feature_cache import INDEX_SCHEMA, QUARANTINE_SCHEMA, FeatureStore, IndexStore
 
 Command = Callable[..., Any]

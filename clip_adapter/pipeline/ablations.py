@@ -1,0 +1,160 @@
+"""The paper's ablations: what each one varies, what it holds still, and how one is reproduced."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from clip_adapter.datasets import PROMPT_STYLES
+from clip_adapter.methods import create_method
+from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.executor import Executor
+from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_requested
+from clip_adapter.pipeline.plan import SplitSpec, plan_runs, training_rows
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import ReproduceRequest, StudyName, accepts
+from clip_adapter.pipeline.train import TrainedRuns, train_runs
+from clip_adapter.settings import Settings
+
+__all__ = ["STUDIES", "Reproduction", "Variant", "reproduce"]
+
+RATIOS = tuple(tenths / 10 for tenths in range(11))
+"""0 is zero-shot, 1 discards CLIP's feature."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One point of a study.
+
+    Attributes:
+        settings: of clip-adapter, where they differ from its defaults.
+        templates: prompts; the dataset's own when empty.
+        fewest_shots: below, the variant cannot be made.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    templates: tuple[str, ...] = ()
+    fewest_shots: int = 1
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others, a setting as `--set` takes it.
+
+        >>> Variant(settings={"reduction": 8}).name, Variant(templates=("{}",)).name
+        ('reduction=8', 'prompts=class name')
+        """
+        if self.settings:
+            return ", ".join(f"{name}={_said(value)}" for name, value in self.settings.items())
+        styles = {templates: style for style, templates in PROMPT_STYLES.items()}
+        return f"prompts={styles.get(self.templates, 'of the dataset')}"
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _over(name: str, *values: Any) -> tuple[Variant, ...]:
+    return tuple(Variant(settings={name: value}) for value in values)
+
+
+STUDIES: Mapping[StudyName, tuple[Variant, ...]] = MappingProxyType(
+    {
+        "bottleneck-width": _over("reduction", 1, 2, 4, 8, 16, 32),
+        "residual-ratio": _over("residual_ratios", *([ratio] for ratio in RATIOS)),
+        "branch": _over("branch", "visual", "text", "both"),
+        "prompt-style": (
+            Variant(),
+            *(Variant(templates=templates) for templates in PROMPT_STYLES.values()),
+        ),
+        "views": _over("views", 0, 1, 4, 16),
+        "output-activation": _over("output_activation", True, False),
+        "ratio-mode": (
+            Variant(settings={"residual_ratios": [0.2]}),
+            *_over("ratio_mode", "validation", "learned", "hypernetwork"),
+            Variant(settings={"ratio_mode": "held-out-shots"}, fewest_shots=2),
+        ),
+    }
+)
+"""By name. The paper: section 4.4 and tables 3 to 6 of https://arxiv.org/abs/2110.04544."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """The result of reproducing an ablation.
+
+    Attributes:
+        study: its name.
+        encoded: the dataset with the features of the last variant.
+        variants: counts of the runs of every variant.
+    """
+
+    study: str
+    encoded: EncodedDataset
+    variants: tuple[TrainedRuns, ...]
+
+    @property
+    def n_trained(self) -> int:
+        """Number of runs trained and recorded now."""
+        return sum(runs.n_trained for runs in self.variants)
+
+    @property
+    def n_reused(self) -> int:
+        """Number of runs that were recorded before."""
+        return sum(runs.n_reused for runs in self.variants)
+
+
+@accepts(ReproduceRequest)
+def reproduce(
+    request: ReproduceRequest,
+    *,
+    executor: Executor = Executor(),  # noqa: B008  # has no state
+    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+) -> Reproduction:
+    """Train CLIP-Adapter once for every variant of a study, shot and seed.
+
+    Raises as `train`.
+    """
+    variants = STUDIES[request.study]
+    methods = [
+        create_method("clip-adapter", {**each.settings, "recipe": request.recipe})
+        for each in variants
+    ]
+    encoding = encoding_of(request).with_views(methods)
+    dataset = index_requested(request, executor=executor, reporter=reporter)
+    choices = SplitSpec(
+        shots=request.shots,
+        seeds=request.seeds,
+        indices=Settings.folder(request.few_shot_indices),
+    )
+    splits = choices.splits(dataset.index)
+    rows, runs = training_rows(splits), []
+    for variant, method in zip(variants, methods, strict=True):
+        encoded = encode_in_parts(
+            dataset.prompted(variant.templates),
+            encoding,
+            view_rows=rows,
+            parts=request.parts,
+            executor=executor,
+            reporter=reporter,
+        )
+        specs = plan_runs(
+            encoded,
+            [method],
+            [split for split in splits if split.shots >= variant.fewest_shots],
+            published=choices.published,
+            study=request.study,
+        )
+        runs.append(
+            train_runs(
+                specs,
+                encoded=encoded,
+                encoding=encoding,
+                study=request.study,
+                variant=variant.name,
+                parts=request.parts,
+                executor=executor,
+                reporter=reporter,
+            )
+        )
+    return Reproduction(study=request.study, encoded=encoded, variants=tuple(runs))

@@ -1,0 +1,120 @@
+"""The run of a sweep that is compared with the champion, and its classifier."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from clip_adapter.errors import ClipAdapterError
+from clip_adapter.methods import Method, SavedClassifier
+from clip_adapter.pipeline.dataset_features import DatasetFeatures
+from clip_adapter.pipeline.plan import RunSpec
+from clip_adapter.runs import query
+from clip_adapter.shots import shots_in_words
+from feature_cache import Location
+
+__all__ = [
+    "PromotionCandidate",
+    "PromotionError",
+    "check_can_promote",
+    "choose_candidate",
+    "fit_candidate",
+]
+
+_ON_VALIDATION = """
+WITH judged AS (
+    SELECT
+        run_id,
+        max(value) FILTER (name = 'accuracy') AS accuracy,
+        max(value) FILTER (name = 'nll') AS nll
+    FROM metrics WHERE split = 'validation' GROUP BY run_id
+)
+SELECT fingerprint, run_id, accuracy, nll FROM runs JOIN judged USING (run_id)
+WHERE status = 'completed' AND fingerprint IN ({})
+QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY started_at DESC, run_id) = 1
+"""
+
+
+class PromotionError(ClipAdapterError, RuntimeError):
+    """Who is to be the champion cannot be decided; nothing was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionCandidate:
+    """The run that is promoted if it is proven better.
+
+    Attributes:
+        spec: how it is made again.
+        run_id: identifier of the recorded run.
+    """
+
+    spec: RunSpec
+    run_id: str
+
+
+@dataclass(frozen=True)
+class _Judged:
+    run_id: str
+    accuracy: float
+    nll: float
+
+
+def check_can_promote(methods: Iterable[Method]) -> None:
+    """Return if there is a method among them that can become the champion.
+
+    Raises:
+        PromotionError: none of them learns from images, so that validation says nothing of them.
+    """
+    asked = list(methods)
+    if not any(method.learns for method in asked):
+        names = ", ".join(method.name for method in asked)
+        raise PromotionError(
+            f"of {names or 'no methods'} none learns, so that there is no challenger "
+            "to promote: train linear-probe or clip-adapter as well, or do not promote"
+        )
+
+
+def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> PromotionCandidate:
+    """The first seed of the method that is best on validation, at the largest number of shots.
+
+    Best is the highest mean accuracy over seeds, then the lowest mean NLL, then who was asked for
+    first. The test split has no say, and no seed is picked for its luck.
+
+    Raises:
+        PromotionError: no run of the sweep is on record with its validation metrics.
+    """
+    most = max(spec.shots for spec in specs)
+    learning = [spec for spec in specs if spec.method.learns and spec.shots == most]
+    judged = _on_validation(root, [spec.fingerprint for spec in learning])
+    by_method: dict[str, list[RunSpec]] = {}
+    for spec in learning:
+        if spec.fingerprint in judged:
+            by_method.setdefault(spec.method.name, []).append(spec)
+    if not by_method:
+        raise PromotionError(
+            f"none of the {len(learning)} runs with {shots_in_words(most)} is on record with its accuracy on "
+            "validation: train them again with --retrain"
+        )
+    best = min(by_method.values(), key=lambda specs: _rank(specs, judged))
+    return PromotionCandidate(spec=best[0], run_id=judged[best[0].fingerprint].run_id)
+
+
+def fit_candidate(features: DatasetFeatures, spec: RunSpec, *, device: str) -> SavedClassifier:
+    """Fit a run again: the same images, settings and seed make the same classifier."""
+    (fitted,) = spec.method.fit([features.task(spec.split, spec.method)], device=device)
+    return SavedClassifier(
+        classifier=fitted.classifier,
+        method=spec.method.name,
+        settings=fitted.settings,
+        encoder=features.encoded.encoder,
+    )
+
+
+def _rank(specs: Sequence[RunSpec], judged: Mapping[str, _Judged]) -> tuple[float, float]:
+    found = [judged[spec.fingerprint] for spec in specs]
+    return -mean(each.accuracy for each in found), mean(each.nll for each in found)
+
+
+def _on_validation(root: Location, fingerprints: Sequence[str]) -> dict[str, _Judged]:
+    quoted = ", ".join(f"'{fingerprint}'" for fingerprint in fingerprints)  # hex digits
+    rows = query(root, _ON_VALIDATION.format(quoted)).to_pylist()
+    return {row.pop("fingerprint"): _Judged(**row) for row in rows}

@@ -1,0 +1,105 @@
+"""The arrays a method works on, read from the store once for a whole sweep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from clip_adapter.datasets import DatasetIndex, FewShotSplit
+from clip_adapter.methods import FewShotTask, Method, TextTower
+from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.encoding import Encoding, n_views
+from feature_cache import FeatureStore
+
+__all__ = ["DatasetFeatures"]
+
+
+@dataclass(frozen=True)
+class DatasetFeatures:
+    """The stored features of a dataset, each read once.
+
+    Attributes:
+        encoded: which dataset and encoder.
+        encoding: gives the text tower to methods that need it; None where there is no encoder.
+    """
+
+    encoded: EncodedDataset
+    encoding: Encoding | None = None
+
+    @property
+    def index(self) -> DatasetIndex:
+        """The rows of the dataset."""
+        return self.encoded.dataset.index
+
+    @cached_property
+    def text_tower(self) -> TextTower | None:
+        """The text tower that encoded the prompts; None for imported features.
+
+        Raises:
+            EncoderError: the model is no longer the one that encoded the dataset.
+        """
+        if self.encoding is None or self.encoded.dataset.is_imported:
+            return None
+        from clip_adapter.encoders import text_tower  # noqa: PLC0415  # whose encoder imports torch
+
+        self.encoding.refuse_other(self.encoded.encoder)
+        return text_tower(self.encoding.encoder)
+
+    @cached_property
+    def prompt_features(self) -> Float[np.ndarray, "c t d"]:
+        """Raw text features, one a template of each class."""
+        dataset = self.encoded.dataset
+        features = self._store.read_prompts(dataset.prompts).astype(np.float32)
+        return features.reshape(len(dataset.class_names), len(dataset.templates), -1)
+
+    def test_rows(self) -> Int[np.ndarray, " n"]:
+        """The rows of the test split."""
+        return self.index.rows("test")
+
+    def task(self, split: FewShotSplit, method: Method) -> FewShotTask:
+        """What a method may see of a few-shot split.
+
+        Args:
+            split: which images train and which choose.
+            method: decides which augmented views and whether the text tower belong to the task.
+        """
+        views = self.encoded.views_for(n_views(method))
+        return FewShotTask(
+            train_features=self.image_features(split.train_rows),
+            train_labels=self.index.labels[split.train_rows],
+            val_features=self.image_features(split.val_rows),
+            val_labels=self.index.labels[split.val_rows],
+            prompt_features=self.prompt_features,
+            logit_scale=self.encoded.logit_scale,
+            class_names=self.encoded.dataset.class_names,
+            shots=split.shots,
+            seed=split.seed,
+            train_views=self._views(split.train_rows, views) if views else None,
+            text_tower=self.text_tower if method.needs_text_tower else None,
+        )
+
+    def image_features(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+        """Raw image features of some rows, in their order."""
+        chosen: Float[np.ndarray, "n d"] = self._features[rows]
+        return chosen
+
+    def digests(self, rows: Int[np.ndarray, " n"]) -> Sequence[bytes]:
+        """The image digests of some rows, in their order."""
+        return [self.index.image_sha256[row] for row in rows]
+
+    def _views(
+        self, rows: Int[np.ndarray, " n"], views: Sequence[int]
+    ) -> Float[np.ndarray, "v n d"]:
+        digests = self.digests(rows)
+        read = [self._store.read_images(digests, view=view) for view in views]
+        return np.stack(read).astype(np.float32, copy=False)
+
+    @cached_property
+    def _features(self) -> Float[np.ndarray, "n d"]:
+        return self._store.read_images(self.index.image_sha256).astype(np.float32, copy=False)
+
+    @property
+    def _store(self) -> FeatureStore:
+        return FeatureStore(self.encoded.dataset.root, self.encoded.encoder)

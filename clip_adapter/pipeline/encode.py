@@ -1,0 +1,313 @@
+"""Encodes the images and prompts of a dataset that have no stored feature yet."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from clip_adapter.datasets import DatasetIndex
+from clip_adapter.images import WantedViews, augmented_views, load_ahead
+from clip_adapter.pipeline.encoder_lock import encoder_slot
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.feature_writer import FeatureWriter
+from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.pipeline.reporter import Reporter
+from feature_cache import FeatureStore, compact_folder, stored_folders
+from feature_cache.exchange import find_imported
+
+if TYPE_CHECKING:
+    from clip_adapter.encoders import Encoder
+
+__all__ = ["EncodedDataset", "EncodedPart", "Part", "encode_dataset", "encode_images"]
+
+FILES_WORTH_MERGING = 16
+"""Fewer small files than this cost a reader nothing noticeable."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of several parts of nearly equal size.
+
+    Attributes:
+        number: counted from 0.
+        of: how many there are.
+    """
+
+    number: int
+    of: int
+
+    def take(self, items: Mapping[Key, Value]) -> dict[Key, Value]:
+        """The items that lie in this part, in their order.
+
+        >>> [Part(number=number, of=2).take({"a": 1, "b": 2, "c": 3}) for number in (0, 1)]
+        [{'a': 1}, {'b': 2, 'c': 3}]
+        """
+        low, high = (len(items) * place // self.of for place in (self.number, self.number + 1))
+        return dict(list(items.items())[low:high])
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPart:
+    """Counts of encoding some images.
+
+    Attributes:
+        n_encoded: views of distinct images that were encoded now.
+        n_reused: views of distinct images whose feature was stored already.
+        seconds: time spent encoding, decoding included.
+    """
+
+    n_encoded: int
+    n_reused: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedDataset:
+    """A dataset of which every image and prompt has a stored feature.
+
+    Attributes:
+        dataset: the indexed dataset.
+        model: the encoder's name as it was asked for, or the label of an imported one.
+        encoder: fingerprint of the encoder.
+        precision: numeric format of the encoder's forward pass.
+        logit_scale: inverse temperature of the encoder.
+        n_reused: views of distinct images whose feature was stored already.
+        n_encoded: views of distinct images that were encoded now.
+        n_prompts_encoded: prompts that were encoded now.
+        seconds: time spent encoding images, decoding included.
+        augmented_views: numbers of the views that training images have beside the image itself.
+    """
+
+    dataset: IndexedDataset
+    model: str
+    encoder: str
+    precision: str
+    logit_scale: float
+    n_reused: int
+    n_encoded: int
+    n_prompts_encoded: int
+    seconds: float
+    augmented_views: tuple[int, ...] = ()
+
+    def views_for(self, n_views: int) -> tuple[int, ...]:
+        """The numbers of the first `n_views` augmented views; fewer where there are fewer."""
+        return self.augmented_views[:n_views]
+
+    @property
+    def images_per_second(self) -> float:
+        """Encoding rate; 0 when nothing was encoded."""
+        return self.n_encoded / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def summary(self) -> str:
+        """One line for a log."""
+        return (
+            f"{self.n_encoded} images encoded, {self.n_reused} reused, "
+            f"{self.dataset.n_quarantined} quarantined"
+        )
+
+
+def encode_dataset(
+    dataset: IndexedDataset,
+    encoding: Encoding,
+    *,
+    view_rows: Sequence[int] | None = None,
+    reporter: Reporter,
+) -> EncodedDataset:
+    """Encode what the store lacks; a stored feature is never encoded again.
+
+    Imported features are only looked for. A damaged file of features is set aside, and what it held
+    is encoded again.
+
+    Args:
+        dataset: an indexed dataset.
+        encoding: the encoder, and which views.
+        view_rows: the rows of the images that get augmented views; all when None.
+        reporter: where to report progress and damaged files.
+
+    Raises:
+        EncoderError: the model cannot be loaded.
+        ChangedImageError: an image file changed or vanished after it was indexed.
+        BrokenFeaturesError: the model makes infinity or NaN of an image.
+        IncompleteImportError: some imported features are missing.
+    """
+    if dataset.is_imported:
+        return _imported(dataset, views=encoding.views, view_rows=view_rows)
+    encoder = encoding.encoder
+    store = _described_store(encoder, dataset, encoding, reporter)
+    wanted = _wanted_views(dataset.index, encoding, view_rows)
+    made = _encode_missing(encoding, store, dataset, wanted=wanted, reporter=reporter)
+    n_prompts = _encode_prompts(encoder, store, dataset.prompts, reporter)
+    _merge_small_files(store, reporter)
+    return EncodedDataset(
+        dataset=dataset,
+        model=encoding.model_name,
+        encoder=encoder.fingerprint,
+        precision=encoder.identity.precision,
+        logit_scale=encoder.logit_scale,
+        n_reused=made.n_reused,
+        n_encoded=made.n_encoded,
+        n_prompts_encoded=n_prompts,
+        seconds=made.seconds,
+        augmented_views=tuple(encoding.view_numbers[1:]),
+    )
+
+
+def encode_images(
+    part: Part,
+    *,
+    dataset: IndexedDataset,
+    encoding: Encoding,
+    view_rows: Sequence[int] | None = None,
+    reporter: Reporter,
+) -> EncodedPart:
+    """Encode what the store lacks of some of the images, and no prompts.
+
+    Args:
+        part: which of the images, in the order of the index.
+        dataset: an indexed dataset, not an imported one.
+        encoding: the encoder, and which views.
+        view_rows: the rows of the images that get augmented views; all when None.
+        reporter: where to report progress and damaged files.
+
+    Raises as `encode_dataset`.
+    """
+    store = _described_store(encoding.encoder, dataset, encoding, reporter)
+    wanted = part.take(_wanted_views(dataset.index, encoding, view_rows))
+    return _encode_missing(encoding, store, dataset, wanted=wanted, reporter=reporter)
+
+
+def _described_store(
+    encoder: "Encoder", dataset: IndexedDataset, encoding: Encoding, reporter: Reporter
+) -> FeatureStore:
+    store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=reporter.set_aside)
+    store.description()  # reports what is damaged; writing would only replace it in silence
+    about = {"model": encoding.model_name, "logit_scale": repr(encoder.logit_scale)}
+    store.describe({**encoder.identity.fields(), **about})
+    return store
+
+
+def _encode_missing(
+    encoding: Encoding,
+    store: FeatureStore,
+    dataset: IndexedDataset,
+    *,
+    wanted: Mapping[bytes, tuple[int, ...]],
+    reporter: Reporter,
+) -> EncodedPart:
+    """Find what is missing, encode it and write it."""
+    index = dataset.index
+    missing = _missing(store, wanted)
+    what = f"{dataset.name} with {encoding.model_name}"
+    with encoder_slot(what, reporter) if missing else nullcontext():
+        # Looked for again: another process may have encoded the same images meanwhile.
+        missing = missing and _missing(store, wanted)
+        paths = dict(zip(index.image_sha256, index.paths, strict=True)) if missing else {}
+        todo = [WantedViews(paths[digest], digest, lacking) for digest, lacking in missing.items()]
+        n_missing = sum(len(each.views) for each in todo)
+        start = time.perf_counter()
+        if todo:
+            _encode_images(encoding, store, dataset.folder, todo, reporter=reporter)
+    return EncodedPart(
+        n_encoded=n_missing,
+        n_reused=sum(map(len, wanted.values())) - n_missing,
+        seconds=time.perf_counter() - start if todo else 0.0,
+    )
+
+
+def _wanted_views(
+    index: DatasetIndex, encoding: Encoding, view_rows: Sequence[int] | None
+) -> dict[bytes, tuple[int, ...]]:
+    """Which views each distinct image is to have."""
+    everything = tuple(encoding.view_numbers)
+    if view_rows is None:
+        return dict.fromkeys(index.image_sha256, everything)
+    chosen = {index.image_sha256[row] for row in view_rows}
+    return {digest: everything if digest in chosen else (0,) for digest in index.image_sha256}
+
+
+def _missing(
+    store: FeatureStore, wanted: Mapping[bytes, tuple[int, ...]]
+) -> dict[bytes, tuple[int, ...]]:
+    """The views that are not stored; images that want the same views are looked for together."""
+    groups: dict[tuple[int, ...], list[bytes]] = {}
+    for digest, views in wanted.items():
+        groups.setdefault(views, []).append(digest)
+    missing: dict[bytes, tuple[int, ...]] = {}
+    for views, digests in groups.items():
+        missing |= store.missing_views(digests, views=views)
+    return missing
+
+
+def _encode_images(
+    encoding: Encoding,
+    store: FeatureStore,
+    folder: Path,
+    wanted: list[WantedViews],
+    *,
+    reporter: Reporter,
+) -> None:
+    encoder, processes = encoding.encoder, encoding.processes
+    total = sum(len(each.views) for each in wanted)
+    loaded = load_ahead(folder, wanted, geometry=encoder.geometry, processes=processes)
+    with (
+        reporter.progress(f"encoding with {encoder.name}", total=total, unit="images") as advance,
+        FeatureWriter(encoder, store, advance) as writer,
+    ):
+        for each in loaded:
+            writer.add(each)
+
+
+def _encode_prompts(
+    encoder: "Encoder", store: FeatureStore, prompts: list[str], reporter: Reporter
+) -> int:
+    if not store.missing_prompts(prompts):
+        return 0
+    with encoder_slot(f"prompts with {encoder.name}", reporter):
+        missing = store.missing_prompts(prompts)  # another process may have encoded them meanwhile
+        if missing:
+            store.append_prompts(missing, encoder.encode_prompts(missing))
+    return len(missing)
+
+
+def _merge_small_files(store: FeatureStore, reporter: Reporter) -> None:
+    for folder in stored_folders(store.root):
+        if folder.owner == store.encoder and folder.has_features:
+            compact_folder(folder, at_least=FILES_WORTH_MERGING, on_damage=reporter.set_aside)
+
+
+def _imported(
+    dataset: IndexedDataset, *, views: int, view_rows: Sequence[int] | None
+) -> EncodedDataset:
+    """A reference to the features that the import stored."""
+    found = find_imported(dataset.root, dataset.name)
+    found.check_complete()
+    return EncodedDataset(
+        dataset=dataset,
+        model=found.label,
+        encoder=found.encoder,
+        precision=found.precision,
+        logit_scale=found.logit_scale,
+        n_reused=found.n_images,
+        n_encoded=0,
+        n_prompts_encoded=0,
+        seconds=0.0,
+        augmented_views=_imported_views(dataset, found.encoder, views, view_rows),
+    )
+
+
+def _imported_views(
+    dataset: IndexedDataset, encoder: str, views: int, view_rows: Sequence[int] | None
+) -> tuple[int, ...]:
+    """The first of the wanted views that every image has which needs them."""
+    rows = range(len(dataset.index)) if view_rows is None else view_rows
+    digests = [dataset.index.image_sha256[row] for row in rows]
+    store = FeatureStore(dataset.root, encoder)
+    numbers = augmented_views(views)
+    return tuple(takewhile(lambda view: not store.missing_images(digests, view=view), numbers))

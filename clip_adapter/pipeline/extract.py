@@ -1,0 +1,170 @@
+"""Extraction: index a dataset, encode what the store lacks, record how long that took."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from clip_adapter.datasets import IMPORTED, check_dataset
+from clip_adapter.devices import choose_device
+from clip_adapter.pipeline.encode import EncodedDataset, Part, encode_dataset, encode_images
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.executor import Executor
+from clip_adapter.pipeline.index import index_dataset
+from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import DatasetRequest, ExtractRequest, accepts
+from clip_adapter.pipeline.writable import check_writable
+from clip_adapter.runs import ExtractionRecord
+from clip_adapter.runs import record_extraction as write_extraction
+from clip_adapter.settings import Settings
+from feature_cache.exchange import find_imported
+
+__all__ = ["encode_in_parts", "encoding_of", "extract", "index_requested", "record_extraction"]
+
+
+@accepts(ExtractRequest)
+def extract(
+    request: ExtractRequest,
+    *,
+    executor: Executor = Executor(),  # noqa: B008  # has no state
+    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+) -> EncodedDataset:
+    """Index a dataset and encode the images and prompts that the store lacks.
+
+    Returns:
+        A reference to the dataset with its features, and how many were encoded and reused.
+
+    Raises:
+        ClipAdapterError: the dataset, the model or a parameter cannot be used; says why.
+        FeatureCacheError: the store cannot be read or written.
+    """
+    encoding = encoding_of(request, views=request.views, processes=request.processes)
+    dataset = index_requested(request, executor=executor, reporter=reporter)
+    return encode_in_parts(
+        dataset, encoding, parts=request.parts, executor=executor, reporter=reporter
+    )
+
+
+def encoding_of(request: DatasetRequest, *, views: int = 0, processes: int = 0) -> Encoding:
+    """The encoder that a request asks for, when it and the dataset are known to exist.
+
+    Raises:
+        DatasetError, UnknownNameError, UnknownImportError: the dataset is not there.
+        EncoderError, DeviceError: as `Encoding.check`.
+    """
+    places, images = request.places, Settings.folder(request.images)
+    if request.dataset.startswith(IMPORTED):
+        find_imported(places.location, request.dataset.removeprefix(IMPORTED))
+    else:
+        check_dataset(request.dataset, data=places.data_folder, images=images)
+    encoding = Encoding(
+        model=request.model,
+        device=request.device,
+        precision=request.precision,
+        resize=request.resize,
+        views=views,
+        augmentation=request.augmentation,
+        processes=processes,
+    )
+    encoding.check(request.dataset, images=images)
+    return encoding
+
+
+def index_requested(
+    request: DatasetRequest,
+    *,
+    templates: Sequence[str] | None = None,
+    executor: Executor,
+    reporter: Reporter,
+) -> IndexedDataset:
+    """Index the dataset of a request.
+
+    Raises:
+        UnwritableRootError: nothing can be written to the root.
+        DatasetError, UnknownImportError: as `index_dataset`.
+    """
+    places = request.places
+    if isinstance(places.location, Path):
+        check_writable(places.location)
+    return executor.call(
+        index_dataset,
+        request.dataset,
+        root=places.location,
+        data=places.data_folder,
+        images=Settings.folder(request.images),
+        max_bad_fraction=request.max_bad_fraction,
+        templates=templates,
+        reporter=reporter,
+    )
+
+
+def encode_in_parts(
+    dataset: IndexedDataset,
+    encoding: Encoding,
+    *,
+    view_rows: Sequence[int] | None = None,
+    parts: int | None = None,
+    executor: Executor,
+    reporter: Reporter,
+) -> EncodedDataset:
+    """Encode what the store lacks, split by ranges of images, and record how long that took.
+
+    Each part writes files of its own into the store, from which they are read when all have ended.
+    What a worker wrote before it died is kept, and the next run makes the rest.
+
+    Args:
+        dataset: an indexed dataset.
+        encoding: the encoder, and which views.
+        view_rows: the rows of the images that get augmented views; all when None.
+        parts: number of ranges; chosen by the executor when None.
+        executor: runs the parts.
+        reporter: where to report progress.
+
+    Raises as `encode_dataset`, when all parts have ended.
+    """
+    parts = executor.parts(parts)
+    asked: dict[str, Any] = {"view_rows": view_rows, "reporter": reporter}
+    made = []
+    if parts > 1 and not dataset.is_imported:
+        ranges = [Part(number=number, of=parts) for number in range(parts)]
+        outcomes = executor.map(encode_images, ranges, dataset=dataset, encoding=encoding, **asked)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+            made.append(outcome)
+    # After parts it finds all images: what it does then are prompts and merging small files.
+    whole = executor.call(encode_dataset, dataset, encoding, view_rows=view_rows, reporter=reporter)
+    # Whatever a scheduler made of the dataset on the way, its index is not read again.
+    whole = replace(whole, dataset=dataset)
+    n_encoded = sum(part.n_encoded for part in made)
+    encoded = replace(
+        whole,
+        n_encoded=whole.n_encoded + n_encoded,
+        n_reused=whole.n_reused - n_encoded,
+        seconds=whole.seconds + sum(part.seconds for part in made),
+    )
+    if encoded.n_encoded:
+        executor.call(record_extraction, encoded, device=choose_device(encoding.device))
+    return encoded
+
+
+def record_extraction(encoded: EncodedDataset, *, device: str) -> None:
+    """Record how many images were encoded in how many seconds."""
+    write_extraction(
+        encoded.dataset.root,
+        ExtractionRecord(
+            extraction_id=uuid.uuid4().hex,
+            started_at=datetime.now(UTC) - timedelta(seconds=encoded.seconds),
+            dataset=encoded.dataset.name,
+            index_fingerprint=encoded.dataset.index_fingerprint,
+            encoder=encoded.encoder,
+            model=encoded.model,
+            device=device,
+            n_encoded=encoded.n_encoded,
+            n_reused=encoded.n_reused,
+            seconds=encoded.seconds,
+        ),
+    )

@@ -1,0 +1,108 @@
+"""Fits the runs of a sweep and records them."""
+
+import time
+from collections.abc import Sequence
+from itertools import groupby
+
+from clip_adapter.devices import choose_device
+from clip_adapter.errors import ClipAdapterError
+from clip_adapter.methods import Method
+from clip_adapter.pipeline.dataset_features import DatasetFeatures
+from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.plan import RunSpec
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.run_records import Sweep, completed_run, failed_run
+from clip_adapter.runs import RunResult, RunStore
+from clip_adapter.shots import shots_in_words
+
+__all__ = ["SweepError", "train_methods"]
+
+
+class SweepError(ClipAdapterError, RuntimeError):
+    """Some methods of a sweep could not be trained; the others are recorded."""
+
+
+def train_methods(
+    specs: Sequence[RunSpec],
+    *,
+    encoded: EncodedDataset,
+    encoding: Encoding | None = None,
+    device: str = "auto",
+    sweep_id: str,
+    study: str | None = None,
+    variant: str = "",
+    reporter: Reporter,
+) -> float:
+    """Train runs and record them; every method's runs are recorded as soon as it is done.
+
+    Args:
+        specs: the runs, grouped by method.
+        encoded: a dataset with all its features stored.
+        encoding: the encoder, for methods that need its text tower.
+        device: where to train, in torch's spelling, or "auto".
+        sweep_id: identifier of the sweep in the run store.
+        study: name of the study that the runs belong to.
+        variant: name of the variant of that study, for the progress report.
+        reporter: where to report progress and failures.
+
+    Returns:
+        Seconds spent training and evaluating.
+
+    Raises:
+        SweepError: some runs failed; they are recorded as failed, the others as completed.
+    """
+    features = DatasetFeatures(encoded, encoding)
+    sweep = Sweep(features, choose_device(device), sweep_id, study, variant=variant)
+    store = RunStore(encoded.dataset.root)
+    start = time.perf_counter()
+    failures = [
+        error
+        for method, group in groupby(specs, key=lambda spec: spec.method)
+        for error in _train(sweep, store, method, list(group), reporter)
+    ]
+    if failures:
+        raise SweepError("; ".join(dict.fromkeys(failures)))
+    return time.perf_counter() - start
+
+
+def _train(
+    sweep: Sweep, store: RunStore, method: Method, specs: list[RunSpec], reporter: Reporter
+) -> list[str]:
+    """Train one method's runs and record them; the reasons of those that failed."""
+    try:
+        store.record(_fit(sweep, method, specs, reporter))
+    except ClipAdapterError:
+        # All were trained as one: one that cannot be must not take the others with it.
+        results, failures = _fit_one_by_one(sweep, method, specs, reporter)
+        store.record(results)
+        return failures
+    return []
+
+
+def _fit(sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter) -> list[RunResult]:
+    tasks = [sweep.features.task(spec.split, method) for spec in specs]
+    with reporter.progress(
+        f"training {sweep.called(method)}", total=len(specs), unit="runs"
+    ) as advance:
+        fitted = method.fit(
+            tasks, device=sweep.device, progress=lambda part: advance(part * len(specs))
+        )
+    return [completed_run(sweep, *each) for each in zip(specs, fitted, strict=True)]
+
+
+def _fit_one_by_one(
+    sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter
+) -> tuple[list[RunResult], list[str]]:
+    results: list[RunResult] = []
+    failures: list[str] = []
+    for spec in specs:
+        try:
+            results += _fit(sweep, method, [spec], reporter)
+        except ClipAdapterError as error:
+            name = sweep.called(method)
+            shots = shots_in_words(spec.shots)
+            reporter.log(f"{name} failed at {shots}, seed {spec.seed}: {error}")
+            results.append(failed_run(sweep, spec, str(error)))
+            failures.append(f"{name}: {error}")
+    return results, failures

@@ -1,0 +1,128 @@
+"""Indexes a dataset: reads, digests and checks every image file."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from clip_adapter.datasets import (
+    GENERATED,
+    IMPORTED,
+    DatasetError,
+    DatasetIndex,
+    ImageSource,
+    KnownSizes,
+    build_index,
+    check_templates,
+    open_dataset,
+)
+from clip_adapter.pipeline.index_store import IndexedDataset, known_sizes, write_index
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.printable import printable
+from feature_cache import IndexStore, Location
+from feature_cache.exchange import find_imported
+
+__all__ = ["index_dataset"]
+
+
+def index_dataset(
+    dataset: str,
+    *,
+    root: Location,
+    data: Path,
+    images: Path | None = None,
+    max_bad_fraction: float = 0.05,
+    templates: Sequence[str] | None = None,
+    reporter: Reporter,
+) -> IndexedDataset:
+    """Store the index of a dataset and return a reference to it.
+
+    Every file is read and digested; one whose bytes an earlier index holds is not decoded again.
+
+    Args:
+        dataset: a name `open_dataset` knows, or features:NAME, whose index is stored already.
+        root: folder or URL of the store.
+        data: the folder of dataset folders.
+        images: this dataset's own folder, instead of one in `data`.
+        max_bad_fraction: share of unreadable files above which something else is wrong.
+        templates: prompts with one {} for the class name, instead of the dataset's own.
+        reporter: where to report progress and unreadable files.
+
+    Raises:
+        DatasetError: the dataset is not there, too much of it is unreadable, or a template is
+            none.
+        UnknownImportError: nothing was imported as NAME.
+    """
+    if dataset.startswith(IMPORTED):
+        if templates:
+            raise DatasetError(f"{dataset!r} has the texts it was imported with, and no templates")
+        return _imported(dataset.removeprefix(IMPORTED), root=root)
+    if templates:
+        check_templates(templates)
+    # Pillow reports some hostile files to its log as well as by an exception.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    # What we write ourselves belongs below the root, not among a user's datasets.
+    place = root / "images" if isinstance(root, Path) and dataset in GENERATED else data
+    source = open_dataset(dataset, data=place, images=images)
+    # An index that is set aside only costs time: this one is written in its place.
+    store = IndexStore(root, source.name, on_damage=reporter.set_aside)
+    known = known_sizes(store)
+    index = _build(source, max_bad_fraction=max_bad_fraction, known=known, reporter=reporter)
+    store.read_quarantine(index.fingerprint)  # reports what is damaged before it is overwritten
+    write_index(store, index)
+    for file in index.quarantined[:5]:
+        # A name may hold line breaks, which are let through elsewhere.
+        reporter.log(f"quarantined {printable(file.path)}: {file.reason}")
+    return IndexedDataset(
+        root=root,
+        name=source.name,
+        folder=source.folder,
+        index_fingerprint=index.fingerprint,
+        class_names=source.class_names,
+        templates=tuple(templates or source.templates),
+        n_images=len(index),
+        n_quarantined=len(index.quarantined),
+        n_leaked=len(index.leaks()),
+    ).having(index)
+
+
+def _build(
+    source: ImageSource, *, max_bad_fraction: float, known: KnownSizes, reporter: Reporter
+) -> DatasetIndex:
+    done = 0
+    with reporter.progress(
+        f"indexing {source.name}", total=len(source.files), unit="files"
+    ) as advance:
+
+        def show(total: int) -> None:
+            nonlocal done
+            advance(total - done)
+            done = total
+
+        # Two threads decode faster than one, but read small files in memory half as fast.
+        return build_index(
+            source,
+            max_bad_fraction=max_bad_fraction,
+            progress=show,
+            known=known,
+            workers=1 if known else 2,
+        )
+
+
+def _imported(name: str, *, root: Location) -> IndexedDataset:
+    """A reference to the index that the import wrote."""
+    found = find_imported(root, name)
+    dataset = IndexedDataset(
+        root=root,
+        name=name,
+        folder=Path(),
+        index_fingerprint=found.index_fingerprint,
+        class_names=found.class_names,
+        templates=found.templates,
+        n_images=0,
+        n_quarantined=0,
+        n_leaked=0,
+        is_imported=True,
+    )
+    index = dataset.index
+    return replace(dataset, n_images=len(index), n_leaked=len(index.leaks())).having(index)

@@ -1,0 +1,71 @@
+"""Which images have another class than when the champion was trained."""
+
+from collections.abc import Iterable
+
+from clip_adapter.datasets import DatasetIndex
+from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.runs import LabelDrift, PromotionRecord
+from feature_cache import IndexStore, MissingIndexError
+
+__all__ = ["label_drift"]
+
+
+def label_drift(dataset: IndexedDataset, champion: PromotionRecord) -> LabelDrift:
+    """Compare the labels of images that today's index and the champion's have in common.
+
+    Images are known by their bytes, classes by their names. Where fewer than half of the champion's
+    are still there, nothing can be told: pictures saved anew under wrong names look like that. What is in test in either index has
+    no say, nor has an image with two labels.
+
+    Args:
+        dataset: as it is now.
+        champion: whose index the labels are compared with.
+    """
+    if champion.index_fingerprint == dataset.index_fingerprint:
+        return LabelDrift()
+    try:
+        before = IndexStore(dataset.root, dataset.name).read(champion.index_fingerprint)
+    except MissingIndexError as error:
+        return LabelDrift(unknown=str(error))
+    columns = (before.column(name).to_pylist() for name in ("image_sha256", "class_name", "split"))
+    then = _by_image(zip(*columns, strict=True))
+    index = dataset.index
+    names = [dataset.class_names[label] for label in index.labels]
+    now = _by_image(zip(index.image_sha256, names, index.splits, strict=True))
+    common = [digest for digest in now if digest in then]
+    if 2 * len(common) < len(then):
+        return LabelDrift(unknown=_too_few(len(common), len(then)))
+    changed = [digest for digest in common if now[digest] != then[digest]]
+    return LabelDrift(
+        n_common=len(common),
+        n_relabelled=len(changed),
+        example=_example(index, changed[0], then, now) if changed else "",
+    )
+
+
+def _too_few(n_common: int, n_before: int) -> str:
+    return (
+        f"of the {n_before:,} images it was trained among only {n_common:,} are there today, bit "
+        "for bit, expected half or more"
+    )
+
+
+def _by_image(rows: Iterable[tuple[bytes, str, str]]) -> dict[bytes, str]:
+    names: dict[bytes, set[str]] = {}
+    tested: set[bytes] = set()
+    for digest, name, split in rows:
+        names.setdefault(digest, set()).add(name)
+        if split == "test":
+            tested.add(digest)
+    return {
+        digest: found.pop()
+        for digest, found in names.items()
+        if len(found) == 1 and digest not in tested
+    }
+
+
+def _example(
+    index: DatasetIndex, digest: bytes, then: dict[bytes, str], now: dict[bytes, str]
+) -> str:
+    path = index.paths[index.image_sha256.index(digest)]
+    return f"{path!r}, which was {then[digest]!r} and is {now[digest]!r}"

@@ -1,0 +1,228 @@
+"""Maintenance: verify a store, merge its small files, remove what nothing refers to."""
+
+from dataclasses import dataclass
+
+from clip_adapter.errors import ClipAdapterError
+from clip_adapter.pipeline.executor import Executor
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import MaintainRequest, accepts
+from feature_cache import (
+    FeatureCacheError,
+    Location,
+    NewerFormatError,
+    WrongSchemaError,
+    compact_folder,
+    drop_unreferenced,
+    find_leftovers,
+    inspect_store,
+    remove_leftovers,
+    storage,
+    stored_folders,
+)
+from feature_cache.files import is_final
+
+__all__ = [
+    "CollectedGarbage",
+    "CompactedStore",
+    "DamagedStoreError",
+    "Maintenance",
+    "VerifiedStore",
+    "collect_garbage",
+    "compact_store",
+    "maintain",
+    "verify_store",
+]
+
+FILES_WORTH_MERGING = 5
+"""Below, merging costs more than it saves: two files a night are merged twice a week."""
+
+
+class DamagedStoreError(ClipAdapterError, RuntimeError):
+    """A store holds damaged files, and nothing asked to set them aside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedStore:
+    """The result of inspecting a store.
+
+    Attributes:
+        n_files: number of files inspected.
+        size_bytes: total size of all of them.
+        damaged: for each damaged file its path and the reason.
+        n_set_aside: how many of these no reader finds any more; the next run makes what they held.
+    """
+
+    n_files: int
+    size_bytes: int
+    damaged: tuple[str, ...]
+    n_set_aside: int
+
+    def refuse_damage(self) -> None:
+        """Raise if there are damaged files that are still read.
+
+        Raises:
+            DamagedStoreError: there are.
+        """
+        left = len(self.damaged) - self.n_set_aside
+        if left:
+            shown = "; ".join(self.damaged[:3])
+            raise DamagedStoreError(
+                f"{left} of {self.n_files} files cannot be trusted: {shown}. Run `clip-adapter cache "
+                "verify --deep --repair`, or this flow with `repair`, and the next run makes again "
+                "what they held"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactedStore:
+    """The result of merging small files.
+
+    Attributes:
+        n_folders: number of folders with something to merge.
+        n_files_before: number of files that were merged.
+        n_files_after: number of files that hold their rows now.
+    """
+
+    n_folders: int
+    n_files_before: int
+    n_files_after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectedGarbage:
+    """The result of removing what nothing refers to.
+
+    Attributes:
+        n_unfinished: files that dead writers left behind.
+        n_unreferenced: features of images that no dataset's index names.
+        n_set_aside: damaged files that were set aside, now or earlier; they stay for inspection.
+    """
+
+    n_unfinished: int
+    n_unreferenced: int
+    n_set_aside: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maintenance:
+    """The result of maintaining a store: what each of the three steps found and did."""
+
+    verified: VerifiedStore
+    compacted: CompactedStore
+    garbage: CollectedGarbage
+
+    @property
+    def summary(self) -> str:
+        """One line for a log."""
+        return (
+            f"{self.verified.n_files} files verified, {len(self.verified.damaged)} damaged, "
+            f"{self.compacted.n_files_before} merged into {self.compacted.n_files_after}, "
+            f"{self.garbage.n_unfinished} unfinished files removed"
+        )
+
+
+@accepts(MaintainRequest)
+def maintain(
+    request: MaintainRequest,
+    *,
+    executor: Executor = Executor(),  # noqa: B008  # has no state
+    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+) -> Maintenance:
+    """Verify, compact and clear up a store; other processes may read and write it meanwhile.
+
+    `Maintenance.verified.refuse_damage` raises where damage was found and left in place.
+
+    Raises:
+        FeatureCacheError: what the store's features are referred to by cannot be read.
+    """
+    root = request.location
+    return Maintenance(
+        verified=executor.call(
+            verify_store,
+            root=root,
+            deep=request.deep,
+            repair=request.repair,
+            reporter=reporter,
+        ),
+        compacted=executor.call(compact_store, root=root, reporter=reporter),
+        garbage=executor.call(collect_garbage, root=root, unreferenced=request.unreferenced),
+    )
+
+
+def verify_store(*, root: Location, deep: bool, repair: bool, reporter: Reporter) -> VerifiedStore:
+    """Inspect every file, and set aside the damaged ones if that is asked for.
+
+    A file that a newer program wrote is never set aside, nor one that merely differs from the files
+    beside it: which of them is wrong cannot be known.
+
+    Args:
+        root: folder or URL of the store.
+        deep: read every byte, else the end of each file.
+        repair: set damaged files aside, so that the next run makes what they held.
+        reporter: where to report progress and damage.
+    """
+    n_files = size_bytes = n_set_aside = 0
+    damaged = []
+    with reporter.progress("verifying", total=_n_files(root), unit="files") as advance:
+        for finding in inspect_store(root, deep=deep):
+            n_files, size_bytes = n_files + 1, size_bytes + finding.size_bytes
+            advance(1)
+            if finding.problem is None:
+                continue
+            damaged.append(str(finding.problem))
+            if repair and not isinstance(finding.problem, NewerFormatError | WrongSchemaError):
+                reporter.set_aside(finding.path, finding.problem)
+                n_set_aside += 1
+            else:
+                reporter.log(f"damaged: {finding.problem}")
+    return VerifiedStore(
+        n_files=n_files, size_bytes=size_bytes, damaged=tuple(damaged), n_set_aside=n_set_aside
+    )
+
+
+def _n_files(root: Location) -> int:
+    return sum(
+        is_final(entry.name)
+        for folder in stored_folders(root)
+        for entry in storage.list_entries(folder.path)
+    )
+
+
+def compact_store(*, root: Location, reporter: Reporter) -> CompactedStore:
+    """Merge the small files of features and runs; readers and writers may go on meanwhile.
+
+    Dataset indexes stay as they are: an unchanged dataset adds no file.
+    """
+
+    def pass_over(_path: Location, error: FeatureCacheError) -> None:
+        reporter.log(f"not merged: {error}")
+
+    merged = [
+        done
+        for folder in stored_folders(root)
+        if folder.has_features or folder.path.parent == root / "runs"
+        if (done := compact_folder(folder, at_least=FILES_WORTH_MERGING, on_damage=pass_over))
+    ]
+    return CompactedStore(
+        n_folders=len(merged),
+        n_files_before=sum(each.n_files_before for each in merged),
+        n_files_after=sum(each.n_files_after for each in merged),
+    )
+
+
+def collect_garbage(*, root: Location, unreferenced: bool) -> CollectedGarbage:
+    """Remove unfinished files older than a day, and unreferenced features if that is asked for.
+
+    Raises:
+        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: an index or a file of
+            features is damaged, so that what is referred to is unknown; no more is removed.
+    """
+    leftovers = find_leftovers(root)
+    unfinished = [each for each in leftovers if each.sort == "unfinished"]
+    remove_leftovers(unfinished)
+    dropped = drop_unreferenced(root, dry_run=False) if unreferenced else ()
+    return CollectedGarbage(
+        n_unfinished=len(unfinished),
+        n_unreferenced=sum(each.n_rows for each in dropped),
+        n_set_aside=len(leftovers) - len(unfinished),
+    )

@@ -1,0 +1,181 @@
+"""Candidate and champion on the same images, which neither of them has learned from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from clip_adapter.datasets import DatasetIndex, FewShotSplit, Split
+from clip_adapter.methods import Classifier, SavedClassifier, create_method, decode_classifier
+from clip_adapter.pipeline.candidate import PromotionError
+from clip_adapter.pipeline.dataset_features import DatasetFeatures
+from clip_adapter.runs import (
+    FEWEST_IMAGES,
+    Champion,
+    PairedDifference,
+    PromotionRecord,
+    paired_difference,
+    query,
+)
+from feature_cache import FeatureStore, Location
+
+__all__ = ["Baseline", "PairedEvaluation", "current_baseline", "evaluate_pair", "held_out_rows"]
+
+_LEARNED_FROM = """
+SELECT DISTINCT image_sha256
+FROM splits SEMI JOIN (FROM runs WHERE run_id = '{}') USING (split_fingerprint)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """The classifier that a candidate is compared with.
+
+    Attributes:
+        name: how messages refer to it.
+        classifier: the classifier itself.
+        encoder: fingerprint of the encoder whose features it takes.
+        seen: digests of the images that it was trained or selected with.
+    """
+
+    name: str
+    classifier: Classifier
+    encoder: str
+    seen: frozenset[bytes]
+
+    def other_classes(self, class_names: Sequence[str]) -> str:
+        """How its classes differ from those of the dataset, in words; empty where they do not."""
+        theirs = self.classifier.class_names
+        lacks = [repr(name) for name in class_names if name not in theirs]
+        gone = [repr(name) for name in theirs if name not in class_names]
+        parts = [f"it does not know {', '.join(lacks[:5])}"] if lacks else []
+        parts += [f"it still names {', '.join(gone[:5])}"] if gone else []
+        return (
+            f"; the classes of {self.name} are not the dataset's: {' and '.join(parts)}"
+            if parts
+            else ""
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedEvaluation:
+    """The result of comparing two classifiers.
+
+    Attributes:
+        n_images: number of images on which both can be compared.
+        paired: candidate against baseline; None where there are too few images.
+    """
+
+    n_images: int
+    paired: PairedDifference | None
+
+
+def current_baseline(
+    champion: Champion | None, features: DatasetFeatures, split: FewShotSplit
+) -> Baseline:
+    """The champion; before there is one, zero-shot.
+
+    Args:
+        champion: the current one, with the content of its file.
+        features: the dataset as it is now.
+        split: any, of which zero-shot takes prompts and class names alone.
+
+    Raises:
+        PromotionError: what the champion learned from is no longer on record.
+        ClassifierFileError: its file is of a newer format.
+    """
+    if champion is None:
+        zero_shot = create_method("zero-shot")
+        (fitted,) = zero_shot.fit([features.task(split, zero_shot)])
+        return Baseline(
+            name="zero-shot",
+            classifier=fitted.classifier,
+            encoder=features.encoded.encoder,
+            seen=frozenset(),
+        )
+    record = champion.record
+    saved = decode_classifier(champion.content, source=str(champion.path))
+    saved.check_encoder(record.encoder)
+    seen = _learned_from(features.encoded.dataset.root, record)
+    name = f"the champion {record.promotion[:8]}"
+    return Baseline(name=name, classifier=saved.classifier, encoder=record.encoder, seen=seen)
+
+
+def held_out_rows(index: DatasetIndex, seen: frozenset[bytes]) -> Int[np.ndarray, " n"]:
+    """The rows on which classifiers that have `seen` those images can be judged.
+
+    They are of the validation split, of the training split where there is none, one a distinct
+    image; none of them occurs in test as well, or under two labels.
+    """
+    split: Split = "val" if "val" in index.splits else "train"
+    barred = seen | {index.image_sha256[row] for row in index.rows("test")}
+    rows: dict[bytes, list[int]] = {}
+    for row in index.rows(split).tolist():
+        rows.setdefault(index.image_sha256[row], []).append(row)
+    chosen = [
+        copies[0]
+        for digest, copies in rows.items()
+        if digest not in barred and len({int(index.labels[row]) for row in copies}) == 1
+    ]
+    return np.asarray(chosen, dtype=np.int64)
+
+
+def evaluate_pair(
+    candidate: SavedClassifier,
+    baseline: Baseline,
+    features: DatasetFeatures,
+    *,
+    seen: frozenset[bytes],
+) -> PairedEvaluation:
+    """Let both classify every image that neither has learned from.
+
+    A class counts by its name: the baseline cannot get one right that it does not know. A baseline
+    of another encoder is compared where there are stored features of both.
+
+    Args:
+        candidate: fitted to `features`.
+        baseline: the current champion, or zero-shot.
+        features: the dataset as it is now.
+        seen: digests of the images that the candidate was trained or selected with.
+    """
+    store = FeatureStore(features.encoded.dataset.root, baseline.encoder)
+    rows = _with_features(store, features, held_out_rows(features.index, seen | baseline.seen))
+    if len(rows) < FEWEST_IMAGES:
+        return PairedEvaluation(n_images=len(rows), paired=None)
+    names = features.encoded.dataset.class_names
+    truth = [names[label] for label in features.index.labels[rows]]
+    theirs = store.read_images(features.digests(rows)).astype(np.float32, copy=False)
+    paired = paired_difference(
+        _right(candidate.classifier, features.image_features(rows), truth)[None],
+        _right(baseline.classifier, theirs, truth)[None],
+    )
+    return PairedEvaluation(n_images=len(rows), paired=paired)
+
+
+def _with_features(
+    store: FeatureStore, features: DatasetFeatures, rows: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+    missing = set(store.missing_images(features.digests(rows)))
+    lacks = [digest in missing for digest in features.digests(rows)]
+    kept: Int[np.ndarray, " n"] = rows[~np.asarray(lacks, dtype=bool)]
+    return kept
+
+
+def _right(
+    classifier: Classifier, features: np.ndarray, truth: Sequence[str]
+) -> Bool[np.ndarray, " n"]:
+    said = classifier.logits(features).argmax(axis=1)
+    names = [classifier.class_names[label] for label in said]
+    return np.asarray([name == true for name, true in zip(names, truth, strict=True)])
+
+
+def _learned_from(root: Location, record: PromotionRecord) -> frozenset[bytes]:
+    found = query(root, _LEARNED_FROM.format(record.run_id))["image_sha256"].to_pylist()
+    if record.shots and not found:
+        raise PromotionError(
+            f"the images that champion {record.promotion[:8]} of {record.dataset!r} learned from "
+            f"are no longer on record (run {record.run_id}), so that nothing can be judged fairly: "
+            f"put runs/runs and runs/splits back, or `clip-adapter rollback {record.dataset}`"
+        )
+    return frozenset(bytes.fromhex(digest) for digest in found)

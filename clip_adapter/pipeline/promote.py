@@ -1,0 +1,227 @@
+"""Promotes the candidate of a sweep if it is proven better than the champion, else refuses it."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from clip_adapter.devices import choose_device
+from clip_adapter.methods import encode_classifier
+from clip_adapter.pipeline.candidate import PromotionCandidate, choose_candidate, fit_candidate
+from clip_adapter.pipeline.dataset_features import DatasetFeatures
+from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.label_drift import label_drift
+from clip_adapter.pipeline.paired_evaluation import (
+    PairedEvaluation,
+    current_baseline,
+    evaluate_pair,
+)
+from clip_adapter.pipeline.plan import RunSpec
+from clip_adapter.pipeline.provenance import digest_values, git_commit
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.runs import (
+    LabelDrift,
+    PromotionRecord,
+    PromotionStore,
+    last_champion,
+    rule,
+)
+from clip_adapter.shots import shots_in_words
+
+__all__ = ["Promotion", "decide_promotion"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """A decision about the champion.
+
+    Attributes:
+        record: the decision with its numbers, as it is stored.
+        is_new: whether it was made now; False where this very sweep was decided on before.
+    """
+
+    record: PromotionRecord
+    is_new: bool
+
+    @property
+    def summary(self) -> str:
+        """One line for a log."""
+        record = self.record
+        who = f"{record.method} at {shots_in_words(record.shots)}, seed {record.seed}"
+        return f"{who}: {record.decision}, {record.reason}"
+
+
+def decide_promotion(
+    specs: Sequence[RunSpec],
+    *,
+    encoded: EncodedDataset,
+    encoding: Encoding | None = None,
+    device: str = "auto",
+    max_relabelled_fraction: float = 0.05,
+    on_regression: Callable[[PromotionRecord], None] | None = None,
+    reporter: Reporter,
+) -> Promotion:
+    """Decide once on a sweep whose runs are recorded; a second time the decision is looked up.
+
+    The candidate is fitted again, compared with the champion on images that neither learned from,
+    and the decision recorded with its numbers, whichever it is. A decision that hangs on a champion
+    whose file was damaged since is made anew.
+
+    Args:
+        specs: the runs of the sweep.
+        encoded: the dataset that was trained on.
+        encoding: the encoder, for methods that need its text tower; its device fits.
+        device: where to fit where there is no encoding.
+        max_relabelled_fraction: share of the images in common with the champion's dataset above
+            which changed labels are refused whatever the test says; 1 accepts any.
+        on_regression: called before a decision is recorded that the candidate is proven worse.
+        reporter: where to report damaged champions.
+
+    Raises:
+        PromotionError: no candidate is recorded, or what the champion learned from is not.
+    """
+    store, dataset = PromotionStore(encoded.dataset.root), encoded.dataset.name
+    retraining = digest_values(
+        runs=sorted({spec.fingerprint for spec in specs}),
+        max_relabelled_fraction=max_relabelled_fraction,
+    )
+    known = _decided(store, dataset, retraining, reporter)
+    if known is not None:
+        return Promotion(record=known, is_new=False)
+    case = _Case(
+        features=DatasetFeatures(encoded, encoding),
+        store=store,
+        candidate=choose_candidate(encoded.dataset.root, specs),
+        retraining=retraining,
+        limit=max_relabelled_fraction,
+        reporter=reporter,
+    )
+    while True:
+        made = _decide(case, device=choose_device(encoding.device if encoding else device))
+        # Fitting took a while: another process may have decided on the same sweep, or on another.
+        known = _decided(store, dataset, retraining, reporter)
+        if known is not None:
+            return Promotion(record=known, is_new=False)
+        if made.record.champion_before == _current(store, dataset, reporter):
+            break
+        reporter.log("the champion changed meanwhile: the candidate is evaluated again")
+    if made.is_regression and on_regression:
+        on_regression(made.record)
+    store.append(made.record, content=made.content)
+    return Promotion(record=made.record, is_new=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    features: DatasetFeatures
+    store: PromotionStore
+    candidate: PromotionCandidate
+    retraining: str
+    limit: float
+    reporter: Reporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decision:
+    record: PromotionRecord
+    content: bytes | None
+    is_regression: bool
+
+
+def _decided(
+    store: PromotionStore, dataset: str, retraining: str, reporter: Reporter
+) -> PromotionRecord | None:
+    record = store.decided(dataset, retraining)
+    return record if record is not None and _stands(record, store, reporter) else None
+
+
+def _stands(record: PromotionRecord, store: PromotionStore, reporter: Reporter) -> bool:
+    """Whether the decision was made against the current champion, or made that champion.
+
+    Not if its file is damaged since, or another was promoted meanwhile: the same runs then meet
+    another champion. What a person rolled back from is not promoted anew.
+    """
+    current = _current(store, record.dataset, reporter)
+    if record.decision != "promoted":
+        return record.champion_before == current
+    last = last_champion(store.history(record.dataset))
+    if last is not None and last.decision == "rolled back":
+        return last.promotion != record.promotion_id or current == record.promotion_id
+    return current == record.promotion_id
+
+
+def _current(store: PromotionStore, dataset: str, reporter: Reporter) -> str | None:
+    """The promotion of the champion whose file is undamaged."""
+    champion = store.champion(dataset, on_damage=lambda error: reporter.log(str(error)))
+    return champion.record.promotion if champion else None
+
+
+def _decide(case: _Case, *, device: str) -> _Decision:
+    features, spec = case.features, case.candidate.spec
+    dataset = features.encoded.dataset
+    saved = fit_candidate(features, spec, device=device)
+    champion = case.store.champion(
+        dataset.name, on_damage=lambda error: case.reporter.log(str(error))
+    )
+    baseline = current_baseline(champion, features, spec.split)
+    drift = label_drift(dataset, champion.record) if champion else LabelDrift()
+    learned_from = {*spec.split.train_rows.tolist(), *spec.split.val_rows.tolist()}
+    seen = frozenset(features.index.image_sha256[row] for row in learned_from)
+    evaluation = evaluate_pair(saved, baseline, features, seen=seen)
+    ruling = rule(
+        evaluation.paired,
+        drift,
+        rival=baseline.name,
+        n_images=evaluation.n_images,
+        max_relabelled_fraction=case.limit,
+    )
+    content = encode_classifier(saved) if ruling.decision == "promoted" else None
+    record = _record(
+        case,
+        evaluation,
+        decision=ruling.decision,
+        reason=ruling.reason + baseline.other_classes(dataset.class_names),
+        classifier_sha256=content and hashlib.sha256(content).hexdigest(),
+        champion_before=champion and champion.record.promotion,
+        n_relabelled=drift.n_relabelled,
+    )
+    return _Decision(record=record, content=content, is_regression=ruling.is_regression)
+
+
+def _record(case: _Case, evaluation: PairedEvaluation, **decided: Any) -> PromotionRecord:
+    encoded, spec = case.features.encoded, case.candidate.spec
+    dataset = encoded.dataset
+    history = case.store.history(dataset.name)
+    return PromotionRecord(
+        promotion_id=uuid4().hex,
+        sequence=history[-1].sequence + 1 if history else 1,
+        decided_at=datetime.now(UTC),
+        dataset=dataset.name,
+        index_fingerprint=dataset.index_fingerprint,
+        encoder=encoded.encoder,
+        model=encoded.model,
+        run_id=case.candidate.run_id,
+        method=spec.method.name,
+        shots=spec.shots,
+        seed=spec.seed,
+        settings_fingerprint=spec.settings_fingerprint,
+        n_images=evaluation.n_images,
+        **_numbers(evaluation),
+        retraining_fingerprint=case.retraining,
+        git_commit=git_commit(),
+        **decided,
+    )
+
+
+def _numbers(evaluation: PairedEvaluation) -> dict[str, Any]:
+    paired = evaluation.paired
+    return {
+        "accuracy_challenger": paired.accuracy_a if paired else None,
+        "accuracy_champion": paired.accuracy_b if paired else None,
+        "low": paired.low if paired else None,
+        "high": paired.high if paired else None,
+        "p_value": paired.p_value if paired else None,
+    }

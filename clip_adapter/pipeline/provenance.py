@@ -1,0 +1,134 @@
+"""What a run was made with, and by which the same run is recognised."""
+
+import ast
+import dataclasses
+import hashlib
+import json
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import clip_adapter
+from clip_adapter.methods import Method
+from clip_adapter.runs import Versions
+
+__all__ = [
+    "digest_code",
+    "digest_settings",
+    "digest_syntax",
+    "digest_values",
+    "git_commit",
+    "peak_memory_bytes",
+    "versions",
+]
+
+ROOMS_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
+TOWER = ("encoders/text_tower.py", "encoders/open_clip_tower.py", "encoders/prompts.py")
+"""What prompts are learned through; the other features are known by their encoder."""
+
+
+def digest_values(**values: Any) -> str:
+    """Sha256 of named values that JSON can write; the same values give the same digest."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_settings(method: Method, **prompts: Any) -> str:
+    """Sha256 of a method with everything it was asked to try, and of the prompts it was given."""
+    settings: Any = method  # a dataclass, which a protocol cannot say
+    return digest_values(method=method.name, settings=dataclasses.asdict(settings), **prompts)
+
+
+@cache
+def digest_code() -> str:
+    """Sha256 over the syntax trees of the rooms that decide what a run's numbers are.
+
+    Comments, docstrings, layout and names of files have no part in it, so that an edit of prose or
+    a move trains nothing again.
+    """
+    package = Path(clip_adapter.__file__).parent
+    rooms = [file for room in ROOMS_THAT_TRAIN for file in (package / room).rglob("*.py")]
+    files = [*rooms, *(package / file for file in TOWER)]
+    return digest_syntax(file.read_text(encoding="utf-8") for file in files)
+
+
+def digest_syntax(sources: Iterable[str]) -> str:
+    """Sha256 over Python modules, whatever their order and names, by their statements alone.
+
+    >>> digest_syntax(["x = 1  # one"]) == digest_syntax(["'Words.'", "x = (1)"])
+    True
+    """
+    trees = sorted(filter(None, map(_syntax, sources)))
+    return hashlib.sha256("\0".join(trees).encode()).hexdigest()
+
+
+def _syntax(source: str) -> str:
+    """A module's tree as text; empty for one without a statement."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [each for each in node.body if not _is_text(each)]
+        elif isinstance(node, ast.ImportFrom) and _is_ours(node.module):
+            node.module = None
+        elif isinstance(node, ast.Import):
+            node.names = [each for each in node.names if not _is_ours(each.name)]
+    return json.dumps(_plain(tree)) if tree.body else ""
+
+
+def _plain(node: Any) -> Any:
+    """A tree of lists. `ast.dump` writes empty fields or not, as the version of Python has it."""
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    said = [
+        [name, _plain(value)] for name, value in ast.iter_fields(node) if value not in (None, [])
+    ]
+    return [type(node).__name__, sorted(said)]
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a docstring, of an attribute as well."""
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def _is_ours(module: str | None) -> bool:
+    return (module or "").partition(".")[0] == clip_adapter.__name__
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the checkout this code runs from; None outside a checkout."""
+    checkout = Path(clip_adapter.__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603  # constant words
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def versions() -> Versions:
+    """The software this process runs."""
+    return Versions(
+        clip_adapter=clip_adapter.__version__,
+        python=platform.python_version(),
+        torch=version("torch"),
+        open_clip=version("open_clip_torch"),
+        numpy=version("numpy"),
+    )
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

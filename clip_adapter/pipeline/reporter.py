@@ -1,0 +1,59 @@
+"""Reports what the pipeline does: here to a terminal or a notebook, elsewhere to a scheduler's log."""
+
+from contextlib import AbstractContextManager
+
+from rich.console import Console
+
+from clip_adapter.printable import printable
+from clip_adapter.progress import Advance, bar, lines
+from feature_cache import FeatureCacheError, Location, set_aside
+
+__all__ = ["Reporter"]
+
+
+class Reporter:
+    """Writes to standard error; a subclass may write elsewhere.
+
+    Messages may contain file names: control characters other than line breaks are escaped.
+    """
+
+    def log(self, message: str) -> None:
+        """Report something that a user should know."""
+        _print(message)
+
+    def warn(self, message: str) -> None:
+        """Report something that failed and did not stop the work."""
+        self.log(message)
+
+    def progress(
+        self, description: str, *, total: float, unit: str
+    ) -> AbstractContextManager[Advance]:
+        """Show the progress of a piece of work with its rate and the time left.
+
+        A bar on a terminal and in a notebook; elsewhere a line every ten seconds and one at the end.
+
+        Args:
+            description: what is being done; no markup.
+            total: units of work.
+            unit: name of the unit, as "images".
+
+        Returns:
+            A context manager; entering it gives a function that takes the units just done.
+        """
+        console = Console(stderr=True)
+        if console.is_terminal or console.is_jupyter:
+            return bar(description, total=total, unit=unit, console=console)
+        return lines(description, total=total, unit=unit, say=self.log)
+
+    def set_aside(self, path: Location, error: FeatureCacheError) -> None:
+        """Rename a damaged file so that no reader finds it, and report which file and why.
+
+        Only for work that makes again what the file held.
+        """
+        set_aside(path, error)
+        self.log(f"set aside: {error}")
+
+
+def _print(message: str) -> None:
+    shown = printable(message, keep="\n")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(shown, markup=False)

@@ -1,0 +1,417 @@
+"""Requests to the pipeline: each parameter, its default, range and description stand here once.
+
+The parameters of the flows and the options of the commands are made from these models.
+"""
+
+import inspect
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    get_args,
+    get_type_hints,
+    overload,
+)
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from clip_adapter.encoders import Precision
+from clip_adapter.errors import ClipAdapterError, UnknownNameError
+from clip_adapter.images import Augmentation, ResizeMode
+from clip_adapter.pipeline.executor import Executor
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.settings import Settings
+from clip_adapter.shots import ALL_SHOTS
+from feature_cache import Location
+
+__all__ = [
+    "STUDY_NAMES",
+    "DatasetRequest",
+    "ExtractRequest",
+    "MaintainRequest",
+    "PromoteRequest",
+    "ReproduceRequest",
+    "Request",
+    "RequestError",
+    "StudyName",
+    "SweepRequest",
+    "TrainRequest",
+    "accepts",
+]
+
+StudyName = Literal[
+    "bottleneck-width",
+    "residual-ratio",
+    "branch",
+    "prompt-style",
+    "views",
+    "output-activation",
+    "ratio-mode",
+]
+STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
+
+
+class RequestError(ClipAdapterError, ValueError):
+    """A parameter of a request has a value it cannot have."""
+
+
+def _as_text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _as_shots(value: Any) -> Any:
+    return ALL_SHOTS if value == "all" else value
+
+
+_TEXT_OR_NONE = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+Place = Annotated[str | Path | None, BeforeValidator(_as_text), WithJsonSchema(_TEXT_OR_NONE)]
+Shot = Annotated[
+    int,
+    Field(ge=1, le=ALL_SHOTS),
+    BeforeValidator(_as_shots),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "all"}]}),
+]
+Shots = Annotated[
+    list[Shot], Field(min_length=1, description="Labelled images a class; all for every one.")
+]
+Seeds = Annotated[
+    list[Annotated[int, Field(ge=0, lt=2**31)]],
+    Field(min_length=1, description="One few-shot choice, initialisation and visiting order each."),
+]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Parts = Annotated[int, Field(ge=1, le=4096)] | None
+
+
+class Request(BaseModel):
+    """What is asked of the pipeline; frozen, and checked when it is made.
+
+    Attributes:
+        positional: names of the parameters that may be given by position, in order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    positional: ClassVar[tuple[str, ...]] = ()
+
+    root: Annotated[
+        Place,
+        Field(
+            description="Where everything is written, a folder or s3://bucket/prefix; else "
+            "CLIP_ADAPTER_ROOT, else ./clip-adapter-store."
+        ),
+    ] = None
+
+    @classmethod
+    def of(cls, **parameters: Any) -> Self:
+        """Make a request from parameters by name.
+
+        Raises:
+            UnknownNameError: there is no such parameter; suggests the nearest.
+            RequestError: a value is missing or cannot be; says what was found and expected.
+        """
+        for name in parameters:
+            if name not in cls.model_fields:
+                raise UnknownNameError("parameter", name, cls.model_fields)
+        try:
+            return cls(**parameters)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(map(str, each['loc']))} is {each['input']!r}: {each['msg']}"
+                for each in error.errors()
+            )
+            raise RequestError(wrong) from None
+
+    @classmethod
+    def signature(cls) -> inspect.Signature:
+        """The parameters of a function that takes this request's fields."""
+        hints = {
+            name: hint
+            for name, hint in get_type_hints(cls, include_extras=True).items()
+            if name in cls.model_fields
+        }
+        names = [
+            *cls.positional,
+            *(set_ for set_ in cls.model_fields if set_ not in cls.positional),
+        ]
+        return inspect.Signature(
+            [
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.POSITIONAL_OR_KEYWORD
+                    if name in cls.positional
+                    else inspect.Parameter.KEYWORD_ONLY,
+                    default=inspect.Parameter.empty
+                    if cls.model_fields[name].is_required()
+                    else cls.model_fields[name].default,
+                    annotation=hints[name],
+                )
+                for name in names
+            ]
+        )
+
+    @classmethod
+    def described(cls) -> str:
+        """The section `Args` of a docstring."""
+        lines = [
+            f"    {name}: {cls.model_fields[name].description}"
+            for name in cls.signature().parameters
+        ]
+        return "\n".join(["Args:", *lines])
+
+    @property
+    def location(self) -> Location:
+        """Where everything is stored."""
+        return Settings.of(root=self.root).location
+
+
+class DatasetRequest(Request):
+    """A request about one dataset and one encoder."""
+
+    positional: ClassVar[tuple[str, ...]] = ("dataset", "model")
+
+    dataset: Annotated[
+        str,
+        Field(
+            description="digits, eurosat, imagefolder:PATH, or features:NAME of imported features."
+        ),
+    ] = "digits"
+    model: Annotated[
+        str | None,
+        Field(
+            description="glyphs, ARCHITECTURE:TAG (ViT-B-32-quickgelu:openai), "
+            "ARCHITECTURE:CHECKPOINT, hf-hub:ORG/REPO or local-dir:FOLDER; glyphs by default, and "
+            "none for features:NAME."
+        ),
+    ] = None
+    images: Annotated[
+        Place, Field(description="Folder of this dataset, instead of one in the data folder.")
+    ] = None
+    data: Annotated[
+        Place,
+        Field(description="Folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images."),
+    ] = None
+    device: Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    precision: Annotated[
+        Precision,
+        Field(
+            description="Numeric format of the encoder's forward pass; each makes its own features."
+        ),
+    ] = "fp32"
+    resize: Annotated[
+        ResizeMode | None,
+        Field(
+            description="shortest (CLIP: short side, then the middle), squash (CoOp: both sides) "
+            "or longest (filled up); else the model's own."
+        ),
+    ] = None
+    augmentation: Annotated[
+        Augmentation,
+        Field(
+            description="What an augmented view shows: 50-100 % of the picture (tip-adapter) or "
+            "8-100 % (coop), mirrored half of the time."
+        ),
+    ] = "tip-adapter"
+    max_bad_fraction: Annotated[
+        Fraction, Field(description="Fail if more of the files than this are unreadable.")
+    ] = 0.05
+    parts: Annotated[
+        Parts,
+        Field(
+            description="Number of tasks to split the work into, for a Dask cluster one to four a "
+            "worker; with CLIP_ADAPTER_DASK=local:N it is N, else a single one."
+        ),
+    ] = None
+
+    @property
+    def places(self) -> Settings:
+        """Where things are read and written."""
+        return Settings.of(root=self.root, data=self.data)
+
+
+class ExtractRequest(DatasetRequest):
+    """Encode a dataset's images and prompts once into the feature cache."""
+
+    views: Annotated[
+        int,
+        Field(
+            ge=0, lt=10_000, description="Augmented views of each image, beside the image itself."
+        ),
+    ] = 0
+    processes: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1024,
+            description="Decode in so many processes, for many cores beside a fast GPU; 0 decodes "
+            "in threads.",
+        ),
+    ] = 0
+
+
+class SweepRequest(DatasetRequest):
+    """Few-shot methods at some numbers of shots and seeds."""
+
+    methods: Annotated[
+        list[str],
+        Field(min_length=1, description="Names of methods, or all; see `clip-adapter methods`."),
+    ] = ["zero-shot", "linear-probe", "clip-adapter"]
+    shots: Shots = [1, 2, 4, 8, 16]
+    seeds: Seeds = [1, 2, 3]
+    settings: Annotated[
+        dict[str, dict[str, Any]] | None,
+        Field(
+            description="By method, what differs from its defaults, as "
+            '{"clip-adapter": {"epochs": 20}}.'
+        ),
+    ] = None
+    templates: Annotated[
+        list[str] | None,
+        Field(
+            description="Prompts with {} for the class name, instead of the dataset's own; several "
+            "make an ensemble."
+        ),
+    ] = None
+    few_shot_indices: Annotated[
+        Place,
+        Field(description="Folder of published choices, shot_{K}-seed_{S}.json, instead of ours."),
+    ] = None
+    study: Annotated[
+        str | None,
+        Field(
+            description="A name for runs that vary what a leaderboard holds still; they appear on "
+            "none."
+        ),
+    ] = None
+    max_relabelled_fraction: Annotated[
+        Fraction, Field(description="Promote nothing if more images than this changed their class.")
+    ] = 0.05
+
+
+class PromoteRequest(SweepRequest):
+    """Train what is missing of a sweep, and promote its best method if it is proven better."""
+
+
+class TrainRequest(SweepRequest):
+    """Train and evaluate few-shot methods on cached features, and record every run."""
+
+    retrain: Annotated[bool, Field(description="Train again what is recorded already.")] = False
+    promote: Annotated[
+        bool,
+        Field(
+            description="Make the best method on validation the champion, if it is proven better "
+            "than the current one."
+        ),
+    ] = False
+
+
+class ReproduceRequest(DatasetRequest):
+    """Vary one thing about CLIP-Adapter and hold the rest still, as the paper's ablations do."""
+
+    positional: ClassVar[tuple[str, ...]] = ("study", "dataset", "model")
+
+    study: Annotated[
+        StudyName,
+        Field(description=f"{', '.join(STUDY_NAMES[:-1])} or {STUDY_NAMES[-1]}."),
+    ]
+    shots: Shots = [1, 2, 4, 8, 16]
+    seeds: Seeds = [1, 2, 3]
+    recipe: Annotated[
+        Literal["paper", "fast"], Field(description="How CLIP-Adapter is trained.")
+    ] = "paper"
+    few_shot_indices: Annotated[
+        Place,
+        Field(description="Folder of published choices, shot_{K}-seed_{S}.json, instead of ours."),
+    ] = None
+    augmentation: Annotated[
+        Augmentation,
+        Field(
+            description="What an augmented view shows: 50-100 % of the picture (tip-adapter) or "
+            "8-100 % (coop), mirrored half of the time."
+        ),
+    ] = "coop"
+
+
+class MaintainRequest(Request):
+    """Verify, compact and clear up a store; other runs may read and write it meanwhile."""
+
+    deep: Annotated[bool, Field(description="Read every byte, else the end of each file.")] = True
+    repair: Annotated[
+        bool,
+        Field(description="Set damaged files aside; the next run makes again what they held."),
+    ] = False
+    unreferenced: Annotated[
+        bool, Field(description="Drop features of images that no dataset's index names.")
+    ] = False
+
+
+P = ParamSpec("P")
+AnyRequest = TypeVar("AnyRequest", bound=Request)
+Result = TypeVar("Result", covariant=True)  # noqa: PLC0105  # the protocol's business
+
+
+class _Application(Protocol[P, Result]):
+    """A function of the pipeline, called with a request or with its parameters."""
+
+    @overload
+    def __call__(
+        self,
+        request: Request,
+        /,
+        *,
+        executor: Executor = ...,
+        reporter: Reporter = ...,
+        **further: Any,
+    ) -> Result: ...
+
+    @overload
+    def __call__(self, first: str, /, *args: P.args, **kwargs: P.kwargs) -> Result: ...
+
+
+def accepts(
+    kind: Callable[P, AnyRequest],
+) -> Callable[[Callable[Concatenate[AnyRequest, ...], Result]], _Application[P, Result]]:
+    """Decorate a function of a request so that it takes the request's parameters as well.
+
+    Its signature, and the section `Args` of its docstring, are those of the request. `executor` and
+    `reporter` may be given beside the parameters.
+
+    Args:
+        kind: the class of the request.
+    """
+    model: Any = kind
+    signature = model.signature()
+
+    def decorate(
+        function: Callable[Concatenate[AnyRequest, ...], Result],
+    ) -> _Application[P, Result]:
+        @wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Result:
+            if args and isinstance(args[0], Request):
+                return function(*args, **kwargs)
+            own = {name: kwargs.pop(name) for name in ("executor", "reporter") if name in kwargs}
+            positional = dict(zip(model.positional, args, strict=False))
+            if len(args) > len(positional) or positional.keys() & kwargs.keys():
+                signature.bind(*args, **kwargs)  # raises the TypeError that says so
+            return function(model.of(**positional, **kwargs), **own)
+
+        called.__signature__ = signature  # type: ignore[attr-defined]  # what inspect looks for
+        called.__doc__ = f"{inspect.getdoc(function)}\n\n{model.described()}"
+        return called
+
+    return decorate

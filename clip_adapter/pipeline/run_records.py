@@ -1,0 +1,189 @@
+"""The rows of the run store that describe a fitted classifier."""
+
+import uuid
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from clip_adapter.methods import Fitted, Method
+from clip_adapter.pipeline.dataset_features import DatasetFeatures
+from clip_adapter.pipeline.plan import RunSpec
+from clip_adapter.pipeline.provenance import git_commit, peak_memory_bytes, versions
+from clip_adapter.runs import (
+    Candidate,
+    ImagePredictions,
+    RunRecord,
+    RunResult,
+    RunSettings,
+    SplitImages,
+    SplitRecord,
+)
+from clip_adapter.training import evaluate, fit_temperature, predict
+
+__all__ = ["Sweep", "completed_run", "failed_run"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the runs of one sweep have in common.
+
+    Attributes:
+        features: the arrays that all of them learn from.
+        device: where to train, in torch's spelling.
+        sweep_id: identifier of the sweep in the run store.
+        study: name of the study that the runs belong to.
+        variant: name of the variant of that study.
+        started_at: when the sweep began.
+    """
+
+    features: DatasetFeatures
+    device: str
+    sweep_id: str
+    study: str | None = None
+    variant: str = ""
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def called(self, method: Method) -> str:
+        """What a person reads of a method's runs."""
+        return f"{method.name}, {self.variant}" if self.variant else method.name
+
+
+def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
+    """Read the test split, after all selection, and describe the run.
+
+    Its metrics are those of `evaluate` on "test" and "validation", and where there are validation
+    images the `temperature` they give, with `nll_calibrated` and `ece_calibrated` on test.
+
+    Raises:
+        ScoresError: the classifier's logits are not finite.
+    """
+    rows = sweep.features.test_rows()
+    labels = sweep.features.index.labels[rows]
+    scores = fitted.classifier.logits(sweep.features.image_features(rows))
+    said = predict(scores)
+    return RunResult(
+        run=_record(sweep, spec, fitted),
+        metrics={
+            **_named("test", evaluate(scores, labels)),
+            **_on_validation(sweep, spec, fitted, scores=scores, labels=labels),
+        },
+        curves={"loss": fitted.loss_curve} if fitted.loss_curve else {},
+        predictions=ImagePredictions(
+            image_sha256=sweep.features.digests(rows),
+            label=labels,
+            predicted=said.predicted,
+            confidence=said.confidence,
+            margin=said.margin,
+        ),
+        split=_split(sweep, spec),
+    )
+
+
+def _on_validation(
+    sweep: Sweep,
+    spec: RunSpec,
+    fitted: Fitted,
+    *,
+    scores: Float[np.ndarray, "n c"],
+    labels: Int[np.ndarray, " n"],
+) -> dict[tuple[str, str], float]:
+    rows = spec.split.val_rows
+    if not spec.method.learns or not len(rows):
+        return {}
+    val_labels = sweep.features.index.labels[rows]
+    val_scores = fitted.classifier.logits(sweep.features.image_features(rows))
+    temperature = fit_temperature(val_scores, val_labels)
+    judged = evaluate(scores / temperature, labels)
+    calibrated = {f"{name}_calibrated": judged[name] for name in ("nll", "ece")}
+    return {
+        **_named("validation", evaluate(val_scores, val_labels)),
+        **_named("test", {"temperature": temperature, **calibrated}),
+    }
+
+
+def _named(split: str, metrics: dict[str, float]) -> dict[tuple[str, str], float]:
+    return {(split, name): value for name, value in metrics.items()}
+
+
+def failed_run(sweep: Sweep, spec: RunSpec, error: str) -> RunResult:
+    """A run that gave no classifier, and why."""
+    return RunResult(run=_record(sweep, spec, None, status="failed", error=error))
+
+
+def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) -> RunRecord:
+    encoded = sweep.features.encoded
+    dataset = encoded.dataset
+    learns = spec.method.learns
+    return RunRecord(
+        run_id=uuid.uuid4().hex,
+        fingerprint=spec.fingerprint,
+        sweep_id=sweep.sweep_id,
+        started_at=sweep.started_at,
+        dataset=dataset.name,
+        index_fingerprint=dataset.index_fingerprint,
+        split_fingerprint=spec.split_fingerprint,
+        class_names=dataset.class_names,
+        templates=dataset.templates,
+        model=encoded.model,
+        encoder=encoded.encoder,
+        logit_scale=encoded.logit_scale,
+        method=spec.method.name,
+        shots=spec.shots,
+        seed=spec.seed,
+        settings=_settings(spec.method, fitted),
+        settings_fingerprint=spec.settings_fingerprint,
+        tried=_candidates(fitted),
+        study=sweep.study,
+        selected_on=fitted.selected_on if fitted else "nothing",
+        seconds_encode=encoded.seconds,
+        seconds_train=fitted.seconds if fitted else 0.0,
+        peak_memory_bytes=peak_memory_bytes(),
+        n_train=len(spec.split.train_rows) if learns else 0,
+        n_validation=len(spec.split.val_rows) if learns else 0,
+        n_test=len(sweep.features.test_rows()),
+        n_leaked=dataset.n_leaked,
+        device=sweep.device,
+        precision=encoded.precision,
+        versions=versions(),
+        git_commit=git_commit(),
+        **outcome,
+    )
+
+
+def _settings(method: Method, fitted: Fitted | None) -> RunSettings:
+    """What was finally used, and what else was asked for that has a column."""
+    if fitted is None:
+        return RunSettings()
+    columns = {column.name for column in fields(RunSettings)}
+    asked = {name: value for name, value in vars(method).items() if name in columns}
+    return RunSettings(**{**asked, **fitted.settings})
+
+
+def _candidates(fitted: Fitted | None) -> tuple[Candidate, ...] | None:
+    if fitted is None or not fitted.candidates:
+        return None
+    return tuple(Candidate(**vars(one)) for one in fitted.candidates)
+
+
+def _split(sweep: Sweep, spec: RunSpec) -> SplitRecord | None:
+    if not spec.method.learns:
+        return None
+    dataset = sweep.features.encoded.dataset
+    return SplitRecord(
+        split_fingerprint=spec.split_fingerprint,
+        dataset=dataset.name,
+        index_fingerprint=dataset.index_fingerprint,
+        shots=spec.split.shots,
+        seed=spec.split.seed,
+        train=_images(sweep, spec.split.train_rows),
+        validation=_images(sweep, spec.split.val_rows),
+    )
+
+
+def _images(sweep: Sweep, rows: Int[np.ndarray, " n"]) -> SplitImages:
+    return SplitImages(
+        image_sha256=sweep.features.digests(rows), label=sweep.features.index.labels[rows]
+    )

@@ -1,0 +1,296 @@
+"""Training: features from the store, few-shot methods on top, results recorded."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from clip_adapter.datasets import IMPORTED
+from clip_adapter.methods import METHODS, Method, create_method
+from clip_adapter.pipeline.candidate import check_can_promote
+from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.executor import Executor
+from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_requested
+from clip_adapter.pipeline.fit_runs import SweepError, train_methods
+from clip_adapter.pipeline.plan import RunSpec, SplitSpec, plan_runs, training_rows
+from clip_adapter.pipeline.promote import Promotion, decide_promotion
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import PromoteRequest, SweepRequest, TrainRequest, accepts
+from clip_adapter.runs import PromotionRecord, RunStore
+from clip_adapter.settings import Settings
+from clip_adapter.training import SettingsError
+
+__all__ = ["TrainedRuns", "Training", "promote", "requested_methods", "train", "train_runs"]
+
+OnRegression = Callable[[PromotionRecord], None]
+"""Called with a decision that refuses a candidate proven worse, before it is recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRuns:
+    """Counts of the runs of a sweep.
+
+    Attributes:
+        sweep_id: identifier of the sweep in the run store; empty when nothing was trained.
+        n_trained: runs trained and recorded now.
+        n_reused: runs that were recorded before, with the same fingerprint.
+        seconds: time spent training and evaluating.
+        fingerprints: fingerprints of all runs, recorded now or before.
+    """
+
+    sweep_id: str
+    n_trained: int
+    n_reused: int
+    seconds: float
+    fingerprints: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One line for a log."""
+        return (
+            f"{self.n_trained} runs trained in {self.seconds:.1f} s, "
+            f"{self.n_reused} on record already"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The result of a training request.
+
+    Attributes:
+        encoded: the dataset with its features.
+        runs: how many runs were trained now, and how many before.
+        promotion: the decision about the champion; None if none was asked for.
+    """
+
+    encoded: EncodedDataset
+    runs: TrainedRuns
+    promotion: Promotion | None = None
+
+    @property
+    def summary(self) -> list[str]:
+        """Lines for a log: features, runs, and the decision if there is one."""
+        decided = [self.promotion.summary] if self.promotion else []
+        return [self.encoded.summary, self.runs.summary, *decided]
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether there was nothing to encode, to train and to decide."""
+        n_done = self.encoded.n_encoded + self.encoded.n_prompts_encoded + self.runs.n_trained
+        return n_done == 0 and not (self.promotion and self.promotion.is_new)
+
+
+@accepts(TrainRequest)
+def train(
+    request: TrainRequest,
+    *,
+    executor: Executor = Executor(),  # noqa: B008  # has no state
+    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+    on_regression: OnRegression | None = None,
+) -> Training:
+    """Train every method at every shot and seed; a run that is recorded is not trained again.
+
+    Returns:
+        The dataset with its features, the counts of runs, and the decision about the champion.
+
+    Raises:
+        ClipAdapterError: the dataset, the model or a parameter cannot be used; says why.
+        SweepError: some runs failed; they are recorded as failed, the others as completed.
+        FeatureCacheError: the store cannot be read or written.
+    """
+    return _train(
+        request,
+        retrain=request.retrain,
+        promote=request.promote,
+        executor=executor,
+        reporter=reporter,
+        on_regression=on_regression,
+    )
+
+
+@accepts(PromoteRequest)
+def promote(
+    request: PromoteRequest,
+    *,
+    executor: Executor = Executor(),  # noqa: B008  # has no state
+    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+    on_regression: OnRegression | None = None,
+) -> Promotion:
+    """Train what is missing of a sweep, and promote its best method if it is proven better.
+
+    Returns:
+        The decision with its numbers, whether made now or found recorded.
+
+    Raises as `train`, and:
+        PromotionError: no run can be promoted, or what the champion learned from is not recorded.
+    """
+    training = _train(
+        request,
+        retrain=False,
+        promote=True,
+        executor=executor,
+        reporter=reporter,
+        on_regression=on_regression,
+    )
+    if training.promotion is None:
+        raise AssertionError("a decision was asked for and none was made")
+    return training.promotion
+
+
+def _train(
+    request: SweepRequest,
+    *,
+    retrain: bool,
+    promote: bool,
+    executor: Executor,
+    reporter: Reporter,
+    on_regression: OnRegression | None,
+) -> Training:
+    methods = requested_methods(request)
+    if promote:
+        check_can_promote(methods)
+    encoding = encoding_of(request).with_views(methods)
+    dataset = index_requested(
+        request, templates=request.templates, executor=executor, reporter=reporter
+    )
+    choices = SplitSpec(
+        shots=request.shots,
+        seeds=request.seeds,
+        indices=Settings.folder(request.few_shot_indices),
+    )
+    splits = choices.splits(dataset.index)
+    encoded = encode_in_parts(
+        dataset,
+        encoding,
+        view_rows=training_rows(splits),
+        parts=request.parts,
+        executor=executor,
+        reporter=reporter,
+    )
+    specs = plan_runs(encoded, methods, splits, published=choices.published, study=request.study)
+    runs = train_runs(
+        specs,
+        encoded=encoded,
+        encoding=encoding,
+        study=request.study,
+        retrain=retrain,
+        parts=request.parts,
+        executor=executor,
+        reporter=reporter,
+    )
+    promotion = None
+    if promote:
+        promotion = executor.call(
+            decide_promotion,
+            specs,
+            encoded=encoded,
+            encoding=encoding,
+            max_relabelled_fraction=request.max_relabelled_fraction,
+            on_regression=on_regression,
+            reporter=reporter,
+        )
+    return Training(encoded=encoded, runs=runs, promotion=promotion)
+
+
+def requested_methods(request: SweepRequest) -> list[Method]:
+    """The methods of a request with their settings, each once.
+
+    Raises:
+        UnknownNameError: there is no such method or setting.
+        SettingsError: a value cannot be, or settings are given for a method that is not trained.
+    """
+    settings = request.settings or {}
+    names = list(dict.fromkeys(request.methods))
+    if names == ["all"]:
+        has_tower = not request.dataset.startswith(IMPORTED)
+        names = [name for name, each in METHODS.items() if has_tower or not each.needs_text_tower]
+    methods = [create_method(name, settings.get(name)) for name in names]
+    for name in settings.keys() - set(names):
+        create_method(name, settings[name])
+    if unused := sorted(settings.keys() - set(names)):
+        raise SettingsError(
+            f"settings were given for {', '.join(unused)}, which is not trained: "
+            f"expected settings for {', '.join(names)}; add it to --methods"
+        )
+    return methods
+
+
+def train_runs(
+    specs: Sequence[RunSpec],
+    *,
+    encoded: EncodedDataset,
+    encoding: Encoding | None,
+    study: str | None = None,
+    variant: str = "",
+    retrain: bool = False,
+    parts: int | None = None,
+    device: str = "auto",
+    executor: Executor,
+    reporter: Reporter,
+) -> TrainedRuns:
+    """Train the runs that are not recorded yet, split by methods and seeds.
+
+    Args:
+        specs: the runs, grouped by method.
+        encoded: a dataset with all its features stored.
+        encoding: the encoder; its device trains, and its text tower is for methods that need it.
+        study: name of the study that the runs belong to.
+        variant: name of the variant of that study, for the progress report.
+        retrain: train recorded runs again.
+        parts: about how many steps to make of it; chosen by the executor when None.
+        device: where to train where there is no encoding.
+        executor: runs the steps.
+        reporter: where to report progress.
+
+    Raises as `train_methods`, when all steps have ended.
+    """
+    store = RunStore(encoded.dataset.root)
+    known = set() if retrain else store.completed(spec.fingerprint for spec in specs)
+    todo = [spec for spec in specs if spec.fingerprint not in known]
+    sweep_id = uuid.uuid4().hex if todo else ""
+    start = time.perf_counter()
+    outcomes = executor.map(
+        train_methods,
+        _groups(todo, parts=executor.parts(parts)),
+        encoded=encoded,
+        encoding=encoding,
+        device=encoding.device if encoding else device,
+        sweep_id=sweep_id,
+        study=study,
+        variant=variant,
+        reporter=reporter,
+    )
+    _raise_failures([each for each in outcomes if isinstance(each, Exception)])
+    return TrainedRuns(
+        sweep_id=sweep_id,
+        n_trained=len(todo),
+        n_reused=len(specs) - len(todo),
+        seconds=time.perf_counter() - start if todo else 0.0,
+        fingerprints=tuple(spec.fingerprint for spec in specs),
+    )
+
+
+def _groups(specs: Sequence[RunSpec], *, parts: int) -> Iterator[list[RunSpec]]:
+    """All runs as one group, or about so many groups, each of one method and some of its seeds."""
+    if parts == 1:
+        if specs:
+            yield list(specs)
+        return
+    by_method = [list(group) for _, group in groupby(specs, key=lambda spec: spec.method)]
+    for group in by_method:
+        seeds = list(dict.fromkeys(spec.seed for spec in group))
+        n_batches = min(len(seeds), max(1, -(-parts // len(by_method))))
+        for number in range(n_batches):
+            chosen = set(seeds[number::n_batches])
+            yield [spec for spec in group if spec.seed in chosen]
+
+
+def _raise_failures(failures: Sequence[Exception]) -> None:
+    """Raise what failed; the reasons of all runs that could not be trained in one error."""
+    for failure in failures:
+        if not isinstance(failure, SweepError):
+            raise failure
+    if failures:
+        raise SweepError("; ".join(dict.fromkeys(map(str, failures))))

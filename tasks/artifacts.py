@@ -1,0 +1,171 @@
+"""What the UI of Prefect shows of a run: a leaderboard, a summary, a page about maintenance."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.settings import get_current_settings
+
+from clip_adapter.inert import inert, slug
+from clip_adapter.pipeline.maintain import Maintenance
+from clip_adapter.pipeline.train import Training
+from clip_adapter.runs import query
+from clip_adapter.settings import Settings
+from feature_cache import Location, storage
+from tasks.reporter import PrefectReporter, artifact_key
+
+__all__ = [
+    "has_audience",
+    "prepare_to_draw",
+    "publish_leaderboard",
+    "publish_maintenance",
+    "publish_summary",
+    "publishing",
+]
+
+MOST_SHOWN = 20
+
+_BOARD = """
+SELECT
+    method, shots, seeds,
+    round(100 * accuracy_mean, 1) AS accuracy, round(100 * accuracy_ci95, 1) AS interval,
+    round(nll_mean, 3) AS nll, selected_on AS chosen, residual_ratio_median AS ratio,
+    round(seconds_train_mean, 2) AS seconds, strftime(last_run, '%Y-%m-%d %H:%M') AS last,
+    model, encoder[:8] AS encoder, settings_fingerprint[:8] AS settings
+FROM leaderboard WHERE dataset = '{}'
+"""
+
+
+def has_audience() -> bool:
+    """Whether the server outlives the run: a private one ends with it, and shows nobody anything."""
+    return get_current_settings().api.url is not None
+
+
+def prepare_to_draw() -> None:
+    """Load in a thread what draws, which takes two seconds, while others train: nobody waits then."""
+    if has_audience():
+        Thread(target=_load, daemon=True).start()
+
+
+def _load() -> None:
+    # What is wrong with it is said where it is used.
+    with suppress(Exception):
+        from clip_adapter.report import charts  # noqa: PLC0415  # see above
+
+        charts.warm_up()
+
+
+@contextmanager
+def publishing(what: str) -> Iterator[None]:
+    """Publish in this context: whatever fails in it is a warning, for the work itself is done."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # a server, a disk or a renderer, each with its own errors
+        reason = str(error).partition("\n")[0]  # some bring their backtrace along
+        PrefectReporter().warn(
+            f"{what} could not be published, the runs are on record all the same: {reason}"
+        )
+
+
+@task(name="publish-leaderboard", cache_policy=NO_CACHE, result_serializer="json")
+def publish_leaderboard(*, root: Location, dataset: str) -> None:
+    """Publish the `leaderboard` rows of one dataset as a table artifact; never raises."""
+    if not has_audience():
+        return
+    with publishing("the leaderboard"):
+        rows = query(root, _BOARD.format(dataset.replace("'", "''"))).to_pylist()
+        create_table_artifact(
+            key=artifact_key("leaderboard", dataset),
+            table=[_shown(row) for row in rows],
+            description=f"Test accuracy on {inert(dataset)} in percent: mean over seeds, and the "
+            "half-width of its 95 % interval. Last run in UTC.",
+        )
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """The UI reads every text as Markdown, and leaves numbers alone."""
+    return {
+        name: str(inert(value)) if isinstance(value, str) else value for name, value in row.items()
+    }
+
+
+@task(name="publish-summary", cache_policy=NO_CACHE, result_serializer="json")
+def publish_summary(training: Training, *, device: str = "cpu") -> None:
+    """Publish a page of Markdown with the picture in it, and write `reports/<dataset>.html`.
+
+    Never raises: what cannot be shown is a warning.
+
+    Args:
+        training: the result of the training.
+        device: where images are encoded.
+    """
+    if not has_audience():
+        return
+    with publishing("the summary"):
+        from clip_adapter import report  # noqa: PLC0415  # draws, which takes a second to import
+
+        encoded, runs = training.encoded, training.runs
+        dataset = encoded.dataset
+        path = dataset.root / "reports" / f"{slug(dataset.name)}.html"
+        facts = report.SweepFacts(
+            dataset=dataset.name,
+            index_fingerprint=dataset.index_fingerprint,
+            encoder=encoded.encoder,
+            device=device,
+            n_encoded=encoded.n_encoded,
+            n_reused=encoded.n_reused,
+            n_trained=runs.n_trained,
+            n_on_record=runs.n_reused,
+            seconds=runs.seconds,
+            decision=training.promotion.summary if training.promotion else "",
+            report=report.Place(text=str(path), address=_address(path.name)),
+        )
+        told = report.tell(dataset.root, facts)
+        storage.place(path, pa.py_buffer(told.report.encode()))
+        create_markdown_artifact(
+            key=artifact_key("summary", dataset.name),
+            markdown=told.summary,
+            description=f"What the latest run on {inert(dataset.name)} came to.",
+        )
+
+
+def _address(name: str) -> str:
+    """Where a web server shows that report, if one does."""
+    begins = Settings().reports_url
+    return quote(f"{begins.rstrip('/')}/{name}", safe=":/?#&=%~") if begins else ""
+
+
+@task(name="publish-maintenance", cache_policy=NO_CACHE, result_serializer="json")
+def publish_maintenance(done: Maintenance) -> None:
+    """Publish one Markdown artifact, `maintain-stores`; never raises."""
+    if not has_audience():
+        return
+    with publishing("what maintenance did"):
+        create_markdown_artifact(
+            key="maintain-stores",
+            markdown="\n".join(_lines(done)),
+            description="What the last maintenance of the stores found and did.",
+        )
+
+
+def _lines(done: Maintenance) -> list[str]:
+    verified, compacted, garbage = done.verified, done.compacted, done.garbage
+    return [
+        "| what | how many |",
+        "|---|---:|",
+        f"| files verified | {verified.n_files:,} ({verified.size_bytes / 1e6:,.1f} MB) |",
+        f"| damaged | {len(verified.damaged):,} |",
+        f"| set aside | {verified.n_set_aside:,} |",
+        f"| small files merged | {compacted.n_files_before:,} into {compacted.n_files_after:,} |",
+        f"| unfinished files removed | {garbage.n_unfinished:,} |",
+        f"| unreferenced features dropped | {garbage.n_unreferenced:,} |",
+        f"| set-aside files kept for a person | {garbage.n_set_aside:,} |",
+        "",
+        *(f"- {inert(each)}" for each in verified.damaged[:MOST_SHOWN]),
+    ]

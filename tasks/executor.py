@@ -1,0 +1,117 @@
+"""Runs the steps of the pipeline as Prefect tasks: in threads of the flow's process, or on Dask."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from clip_adapter.errors import ClipAdapterError
+from clip_adapter.pipeline.executor import Executor
+from clip_adapter.settings import Settings
+from tasks.artifacts import prepare_to_draw
+from tasks.retries import PAUSES_SECONDS, RETRIES, when_transient
+
+__all__ = ["PrefectExecutor", "RunnerError", "choose_task_runner"]
+
+LOCAL = "local:"
+NOT_TRIED_AGAIN = {"train_methods", "decide_promotion", "record_extraction"}
+"""Steps that read what others have just read or written; all others meet storage first."""
+
+P = ParamSpec("P")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class RunnerError(ClipAdapterError, RuntimeError):
+    """A task runner that cannot be had."""
+
+
+class PrefectExecutor(Executor):
+    """Makes each step a task of the flow that calls it.
+
+    A step's arguments are bound before Prefect sees the task: it would look through every row of an
+    index for futures, and show them all in its UI.
+    """
+
+    def parts(self, asked: int | None) -> int:
+        """As many as asked for; else one, or one a process of `CLIP_ADAPTER_DASK=local:N`."""
+        where = Settings().dask or ""
+        if asked is not None:
+            return asked
+        return _n_local(where) if where.startswith(LOCAL) else 1
+
+    def call(self, step: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        """Run one step as a task of this process."""
+        task: Any = as_task(step, *args, **kwargs)
+        result: Result = task()
+        return result
+
+    def map(
+        self, step: Callable[..., Result], items: Iterable[Item], /, **kwargs: Any
+    ) -> list[Result | Exception]:
+        """Run a step for each item, as tasks of the flow's task runner; a single one in this process."""
+        tasks: list[Any] = [as_task(step, item, **kwargs) for item in items]
+        if tasks and step.__name__ == "train_methods":
+            prepare_to_draw()
+        if len(tasks) == 1:
+            return super().map(_run, tasks)
+        futures: list[PrefectFuture[Any]] = [task.submit() for task in tasks]
+        for future in futures:
+            future.wait()
+        return [future.result(raise_on_failure=False) for future in futures]
+
+
+def as_task(step: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[[], Any]:
+    """A task without parameters that calls a step; one that meets storage is tried again."""
+    retries: dict[str, Any] = {
+        "retries": RETRIES,
+        "retry_delay_seconds": PAUSES_SECONDS,
+        "retry_condition_fn": when_transient,
+    }
+    return Task(
+        partial(step, *args, **kwargs),
+        name=step.__name__.replace("_", "-"),
+        cache_policy=NO_CACHE,
+        result_serializer="json",
+        **({} if step.__name__ in NOT_TRIED_AGAIN else retries),
+    )
+
+
+def choose_task_runner() -> TaskRunner[Any]:
+    """Threads, unless CLIP_ADAPTER_DASK names a scheduler, or `local:N` processes of this machine.
+
+    Raises:
+        RunnerError: prefect-dask is not installed, or N is no number.
+    """
+    where = Settings().dask
+    if where is None:
+        return ThreadPoolTaskRunner()
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner  # noqa: PLC0415  # an extra, which few need
+    except ImportError:
+        raise RunnerError(
+            f"CLIP_ADAPTER_DASK is {where!r}, but prefect-dask is not installed: "
+            "pip install -e '.[pipeline,dask]', or unset it"
+        ) from None
+    if where.startswith(LOCAL):
+        kwargs = {"n_workers": _n_local(where), "threads_per_worker": 1, "dashboard_address": None}
+        return DaskTaskRunner(cluster_kwargs=kwargs)
+    return DaskTaskRunner(address=where)
+
+
+def _run(task: Any) -> Any:
+    return task()
+
+
+def _n_local(where: str) -> int:
+    number = where.removeprefix(LOCAL)
+    if not number.isdecimal() or int(number) < 1:
+        raise RunnerError(
+            f"CLIP_ADAPTER_DASK is {where!r}: expected local:N with a number of processes, as "
+            "local:2, or the address of a scheduler, as tcp://10.0.0.1:8786"
+        )
+    return int(number)

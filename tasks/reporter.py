@@ -1,0 +1,184 @@
+"""Reports to Prefect: the run's log, and a progress artifact that the UI shows live.
+
+The work never waits for the server: one that is slow or gone costs nothing but the artifact.
+"""
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import cast
+from uuid import UUID
+
+import prefect.runtime.deployment
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+
+from clip_adapter.inert import inert
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.printable import printable
+from clip_adapter.progress import Advance, duration, lines, rate
+
+__all__ = ["PrefectReporter", "artifact_key", "progress_artifact"]
+
+LONGEST_KEY = 80
+FIRST_AFTER_SECONDS = 2.0
+"""Work that is done by then is not worth watching."""
+EVERY_SECONDS = 4.0
+LAST_WORD_SECONDS = 5.0
+"""How long a server may take to hear that the work has ended."""
+
+
+class PrefectReporter(Reporter):
+    """Writes to the log of a deployed run; a run that a user started reports to the terminal."""
+
+    def log(self, message: str) -> None:
+        """Write a line to the log of a deployed run, else to the terminal."""
+        if not (_in_a_deployment() and _logged(message)):
+            super().log(message)
+
+    def warn(self, message: str) -> None:
+        """Write a warning to the log of the run, else to the terminal."""
+        if not _logged(message, warning=True):
+            super().warn(message)
+
+    def progress(
+        self, description: str, *, total: float, unit: str
+    ) -> AbstractContextManager[Advance]:
+        """Log a line every ten seconds and show an artifact, else as on a terminal."""
+        if _in_a_deployment():
+            return self._logged_and_shown(description, total=total, unit=unit)
+        return super().progress(description, total=total, unit=unit)
+
+    @contextmanager
+    def _logged_and_shown(self, description: str, *, total: float, unit: str) -> Iterator[Advance]:
+        with (
+            lines(description, total=total, unit=unit, say=self.log) as log,
+            progress_artifact(description, total=total, unit=unit, warn=self.warn) as show,
+        ):
+
+            def advance(units: float) -> None:
+                log(units)
+                show(units)
+
+            yield advance
+
+
+def _in_a_deployment() -> bool:
+    return prefect.runtime.deployment.id is not None
+
+
+def _logged(message: str, *, warning: bool = False) -> bool:
+    """Whether there was a run whose log could take it."""
+    try:
+        logger = get_run_logger()
+    except MissingContextError:
+        return False
+    if logger.name == "null":  # Prefect's logging is switched off
+        return False
+    logger.log(logging.WARNING if warning else logging.INFO, printable(message, keep="\n"))
+    return True
+
+
+def artifact_key(*words: str) -> str:
+    """A key of lower-case letters, digits and dashes.
+
+    Different words have different keys: what a key cannot say stands in eight digits behind it.
+
+    >>> artifact_key("leaderboard", "eurosat"), artifact_key("leaderboard", "my_cats")
+    ('leaderboard-eurosat', 'leaderboard-my-cats-7c450330')
+    """
+    text = " ".join(words)
+    plain = re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")
+    if plain == text.replace(" ", "-") and len(plain) <= LONGEST_KEY:
+        return plain
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{plain[: LONGEST_KEY - 9]}-{digest}"
+
+
+@contextmanager
+def progress_artifact(
+    description: str, *, total: float, unit: str, warn: Callable[[str], None]
+) -> Iterator[Advance]:
+    """Show the work done in this context; yields a function that takes the units just done.
+
+    Args:
+        description: what is being done; no markup.
+        total: units of work.
+        unit: of the rate, as "images".
+        warn: takes the reason, once, if the server does not take the artifact.
+    """
+    work = _Work(description, total=total, unit=unit)
+    ended = Event()
+    told = Thread(target=copy_context().run, args=(_tell, work, ended, warn), daemon=True)
+    told.start()
+    try:
+        yield work.advance
+        work.ending = "done"
+    except BaseException:
+        work.ending = "stopped"
+        raise
+    finally:
+        ended.set()
+        told.join(LAST_WORD_SECONDS)
+
+
+@dataclass
+class _Work:
+    description: str
+    total: float
+    unit: str
+    done: float = 0.0
+    ending: str = ""
+    started: float = field(default_factory=time.monotonic)
+
+    def advance(self, units: float) -> None:
+        self.done += units
+
+    @property
+    def percent(self) -> float:
+        if self.ending == "done":
+            return 100.0
+        return min(100.0, 100 * self.done / self.total) if self.total else 0.0
+
+    @property
+    def text(self) -> str:
+        """Markdown with the rate and the time left."""
+        took = max(time.monotonic() - self.started, 1e-9)
+        speed = self.done / took
+        words = [f"{self.done:,.0f} of {self.total:,.0f} {self.unit}", rate(speed, self.unit)]
+        if self.ending:
+            words.append(f"{self.ending} after {duration(took)}")
+        elif speed:
+            words.append(f"{duration((self.total - self.done) / speed)} left")
+        return str(inert(f"{self.description}: {', '.join(words)}"))
+
+
+def _tell(work: _Work, ended: Event, warn: Callable[[str], None]) -> None:
+    shown: UUID | None = None
+    warned = False
+    while not (is_last := ended.wait(EVERY_SECONDS if shown else FIRST_AFTER_SECONDS)) or shown:
+        try:
+            shown = _show(work, shown)
+        except Exception as error:  # noqa: BLE001  # whatever a client throws, the work goes on
+            if not warned:
+                warn(f"the progress of {work.description} is not shown: {error}")
+            warned = True
+        if is_last:
+            return
+
+
+def _show(work: _Work, shown: UUID | None) -> UUID:
+    percent, text = work.percent, work.text
+    if shown:
+        told = update_progress_artifact(shown, progress=percent, description=text)
+    else:
+        key = artifact_key("progress", work.description)
+        told = create_progress_artifact(progress=percent, key=key, description=text)
+    return cast("UUID", told)  # Prefect's types hold a coroutine possible, too

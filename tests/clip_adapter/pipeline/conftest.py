@@ -1,0 +1,112 @@
+"""Datasets of small photos, encoded in this process or in one that can be killed."""
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from extractions import Undisturbed, Zygote
+from galleries import Gallery
+from steps import encode_dataset, index_dataset
+from zygote import BATCH_SIZE
+
+from clip_adapter.encoders import load_encoder
+from clip_adapter.pipeline import feature_writer
+from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.runs import Champion, PromotionRecord, PromotionStore
+
+Extract = Callable[..., EncodedDataset]
+PutPhotos = Callable[..., Path]
+
+
+@pytest.fixture
+def extract(root: Path, tiny_model: str) -> Extract:
+    """Index a folder of photos and encode what the store at `root` lacks."""
+
+    def run(
+        folder: Path,
+        *,
+        model: str = tiny_model,
+        max_bad_fraction: float = 0.05,
+        **encoding: Any,
+    ) -> EncodedDataset:
+        indexed = index_dataset(
+            f"imagefolder:{folder}",
+            root=root,
+            data=root / "images",
+            max_bad_fraction=max_bad_fraction,
+        )
+        return encode_dataset(indexed, Encoding(model=model, **encoding))
+
+    return run
+
+
+@pytest.fixture
+def encoded(extract: Extract, photos: Path) -> EncodedDataset:
+    """The ninety photos, encoded."""
+    return extract(photos)
+
+
+@pytest.fixture(scope="session")
+def few_photos(tmp_path_factory: pytest.TempPathFactory, put_photos: PutPhotos) -> Path:
+    """A folder of two classes with twelve photos each, and a file that is none."""
+    folder = tmp_path_factory.mktemp("few") / "photos"
+    for class_name in ("red", "blue"):
+        put_photos(folder, class_name, range(12))
+    (folder / "red" / "page.jpg").write_bytes(b"<html>not found</html>")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zygote(
+    few_photos: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Zygote]:
+    """Starts extractions of the few photos, as processes that can be killed."""
+    started = Zygote(few_photos, tiny_model, tmp_path_factory.mktemp("diaries"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """What an extraction of the few photos comes to that nobody disturbs."""
+    return Undisturbed.of(zygote, tmp_path_factory.mktemp("undisturbed") / "store")
+
+
+@pytest.fixture(scope="module")
+def extract_in_steps(few_photos: Path, tiny_model: str) -> Extract:
+    """Extract the few photos in small batches and files, by a model that is loaded once."""
+    encoder = cache(partial(load_encoder, batch_size=BATCH_SIZE))
+
+    def run(
+        root: Path, *, model: str = tiny_model, files_worth_merging: int = 99
+    ) -> EncodedDataset:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("clip_adapter.encoders.load_encoder", lambda name, **_: encoder(name))
+            patch.setattr("clip_adapter.pipeline.encode.FILES_WORTH_MERGING", files_worth_merging)
+            patch.setattr(feature_writer, "WRITE_EVERY_SECONDS", 0.0)
+            indexed = index_dataset(f"imagefolder:{few_photos}", root=root, data=root)
+            return encode_dataset(indexed, Encoding(model=model, views=1))
+
+    return run
+
+
+@pytest.fixture
+def events() -> list[PromotionRecord]:
+    """Every decision about a regression, as it was reported before it was recorded."""
+    return []
+
+
+@pytest.fixture
+def gallery(root: Path, events: list[PromotionRecord]) -> Gallery:
+    """Datasets of features, in the store at `root`."""
+    return Gallery(root, events)
+
+
+@pytest.fixture
+def reigning(root: Path) -> Callable[[], Champion | None]:
+    """Who reigns on the gallery."""
+    store = PromotionStore(root)
+    return lambda: store.champion("gallery", on_damage=lambda _: None)

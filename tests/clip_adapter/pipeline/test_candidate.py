@@ -1,0 +1,84 @@
+"""Who of a sweep challenges the champion."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from clip_adapter.datasets import FewShotSplit
+from clip_adapter.methods import create_method
+from clip_adapter.pipeline.candidate import PromotionError, check_can_promote, choose_candidate
+from clip_adapter.pipeline.plan import RunSpec
+
+NO_ROWS = np.zeros(0, dtype=np.int64)
+
+
+def plan(method: str, shots: int, seed: int) -> RunSpec:
+    return RunSpec(
+        method=create_method(method),
+        split=FewShotSplit(shots, seed, train_rows=NO_ROWS, val_rows=NO_ROWS),
+        split_fingerprint="split",
+        settings_fingerprint="settings",
+        fingerprint=f"{method} {shots} {seed}",
+    )
+
+
+def choose(monkeypatch: pytest.MonkeyPatch, *judged: tuple[RunSpec, float, float]) -> Any:
+    """Who is chosen of runs with those accuracies and NLLs on validation."""
+    rows = [
+        {"fingerprint": each.fingerprint, "run_id": each.fingerprint, "accuracy": right, "nll": nll}
+        for each, right, nll in judged
+    ]
+    monkeypatch.setattr(
+        "clip_adapter.pipeline.candidate.query", lambda *_: pa.Table.from_pylist(rows)
+    )
+    return choose_candidate(Path(), [plan("zero-shot", 1, 1), *(each for each, *_ in judged)])
+
+
+def test_the_best_mean_over_seeds_is_chosen_and_of_it_the_first_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The best single seed is the probe's, and the best of the adapter's is the second."""
+    chosen = choose(
+        monkeypatch,
+        (plan("linear-probe", 4, 1), 1.0, 0.1),
+        (plan("linear-probe", 4, 2), 0.5, 0.1),
+        (plan("clip-adapter", 4, 1), 0.75, 0.1),
+        (plan("clip-adapter", 4, 2), 0.875, 0.1),
+    )
+    assert chosen.run_id == "clip-adapter 4 1"
+
+
+def test_only_the_largest_number_of_shots_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = choose(
+        monkeypatch,
+        (plan("linear-probe", 1, 1), 1.0, 0.1),
+        (plan("clip-adapter", 4, 1), 0.5, 0.1),
+    )
+    assert chosen.run_id == "clip-adapter 4 1"
+
+
+def test_of_equals_the_lower_nll_is_chosen_then_the_first_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probe, adapter = plan("linear-probe", 4, 1), plan("clip-adapter", 4, 1)
+    assert choose(monkeypatch, (probe, 0.5, 0.2), (adapter, 0.5, 0.1)).spec == adapter
+    assert choose(monkeypatch, (probe, 0.5, 0.1), (adapter, 0.5, 0.1)).spec == probe
+
+
+def test_without_runs_on_record_nobody_challenges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "clip_adapter.pipeline.candidate.query",
+        lambda *_: pa.table({"fingerprint": pa.array([], pa.string())}),
+    )
+    with pytest.raises(PromotionError, match="none of the 1 runs with 4 shots"):
+        choose_candidate(Path(), [plan("linear-probe", 4, 1)])
+
+
+def test_a_sweep_without_a_method_that_learns_cannot_promote() -> None:
+    with pytest.raises(PromotionError, match="of zero-shot none learns"):
+        check_can_promote([create_method("zero-shot")])
+    names = ("zero-shot", "linear-probe")
+    check_can_promote(create_method(name) for name in names)

@@ -1,0 +1,180 @@
+"""Who is promoted and who is refused, from training to the decision at rest."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from galleries import CLASSES, GOOD, OTHER_ENCODER, WORTHLESS, Gallery
+
+from clip_adapter.methods import decode_classifier
+from clip_adapter.runs import Champion, PromotionRecord, PromotionStore, query, roll_back
+from feature_cache import FeatureStore
+
+Event = PromotionRecord
+Reigning = Callable[[], Champion | None]
+
+
+def test_the_first_champion_is_proven_better_than_zero_shot(
+    gallery: Gallery, reigning: Reigning, events: list[Event]
+) -> None:
+    promotion = gallery.retrain(gallery.hang(), GOOD)
+    record = promotion.record
+    assert (record.decision, promotion.is_new) == ("promoted", True)
+    assert (record.method, record.shots, record.seed) == ("linear-probe", 4, 1)
+    assert record.champion_before is None
+    assert "zero-shot" in record.reason
+    assert record.accuracy_challenger > record.accuracy_champion  # type: ignore[operator]  # judged
+    assert events == []
+    found = reigning()
+    assert found is not None
+    assert found.record == record
+    saved = decode_classifier(found.content, source="the champion")
+    assert (saved.method, saved.encoder) == ("linear-probe", record.encoder)
+
+
+def test_who_is_no_better_than_zero_shot_is_refused(
+    gallery: Gallery, reigning: Reigning, events: list[Event]
+) -> None:
+    record = gallery.retrain(gallery.hang(telling_prompts=True), GOOD).record
+    assert record.decision == "refused"
+    assert record.reason.startswith("not proven better: ")
+    assert (reigning(), events) == (None, [])
+
+
+def test_the_champion_again_is_not_proven_better(gallery: Gallery, reigning: Reigning) -> None:
+    encoded = gallery.hang()
+    champion = gallery.retrain(encoded, GOOD).record
+    again = gallery.retrain(encoded, GOOD | {"seeds": (1, 2, 3)}).record
+    assert again.decision == "refused"
+    assert again.accuracy_challenger == again.accuracy_champion
+    assert (again.sequence, again.champion_before) == (2, champion.promotion_id)
+    found = reigning()
+    assert found is not None
+    assert found.record == champion
+
+
+def test_a_regression_is_refused_and_told(
+    gallery: Gallery, reigning: Reigning, events: list[Event]
+) -> None:
+    encoded = gallery.hang()
+    champion = gallery.retrain(encoded, GOOD).record
+    record = gallery.retrain(encoded, WORTHLESS).record
+    assert record.decision == "refused"
+    assert record.reason.startswith("proven worse: ")
+    (event,) = events
+    assert event == record
+    assert event.champion_before == champion.promotion_id
+    found = reigning()
+    assert found is not None
+    assert found.record == champion
+
+
+def test_the_same_retraining_is_decided_once(gallery: Gallery, root: Path) -> None:
+    encoded = gallery.hang()
+    first = gallery.retrain(encoded, GOOD)
+    files = sorted(root.rglob("*"))
+    again = gallery.retrain(encoded, GOOD)
+    assert (again.record, again.is_new) == (first.record, False)
+    assert sorted(root.rglob("*")) == files
+
+
+def test_a_rolled_back_champion_is_not_promoted_again_by_the_same_retraining(
+    gallery: Gallery, root: Path, reigning: Reigning
+) -> None:
+    encoded = gallery.hang()
+    first = gallery.retrain(encoded, GOOD | {"shots": (1,)}).record
+    wider = gallery.hang((*CLASSES, "owl"))
+    second = gallery.retrain(wider, GOOD).record
+    assert (first.decision, second.decision) == ("promoted", "promoted")
+    roll_back(PromotionStore(root), "gallery")
+    assert not gallery.retrain(wider, GOOD).is_new
+    found = reigning()
+    assert found is not None
+    assert found.record.restores == first.promotion_id
+
+
+def test_a_state_that_comes_back_meets_the_champion_that_reigns_then(
+    gallery: Gallery, reigning: Reigning
+) -> None:
+    narrow = gallery.hang()
+    assert gallery.retrain(narrow, GOOD).record.decision == "promoted"
+    wide = gallery.hang((*CLASSES, "owl"))
+    second = gallery.retrain(wide, GOOD).record
+    assert second.decision == "promoted"
+    assert "are not the dataset's: it does not know 'owl'" in second.reason
+
+    back = gallery.retrain(narrow, GOOD)
+    assert back.is_new
+    assert back.record.decision == "refused"
+    assert back.record.champion_before == second.promotion_id
+    assert "it still names 'owl'" in back.record.reason
+    assert not gallery.retrain(narrow, GOOD).is_new
+
+    assert not gallery.retrain(wide, GOOD).is_new
+    found = reigning()
+    assert found is not None
+    assert found.record.promotion_id == second.promotion_id
+
+
+def test_a_class_the_champion_does_not_know_counts_against_it(gallery: Gallery) -> None:
+    gallery.retrain(gallery.hang(), GOOD)
+    record = gallery.retrain(gallery.hang((*CLASSES, "owl")), GOOD).record
+    assert record.decision == "promoted"
+    assert record.accuracy_champion is not None
+    assert record.accuracy_champion <= 0.75  # a fourth of the images are owls
+
+
+def test_classes_are_compared_by_name_and_not_by_number(gallery: Gallery) -> None:
+    gallery.retrain(gallery.hang(), GOOD)
+    record = gallery.retrain(gallery.hang(CLASSES[::-1]), GOOD).record
+    assert record.n_relabelled == 0
+    assert record.accuracy_champion is not None
+    assert min(record.accuracy_champion, record.accuracy_challenger or 0) > 0.9
+
+
+def test_what_either_has_learned_from_judges_neither(gallery: Gallery, root: Path) -> None:
+    encoded = gallery.hang()
+    sweep = {"methods": ("linear-probe",), "shots": (4,)}
+    first, second = (gallery.retrain(encoded, {**sweep, "seeds": (seed,)}) for seed in (2, 3))
+    asked = "SELECT count(DISTINCT image_sha256) AS n FROM splits WHERE role = 'validation'"
+    (used,) = query(root, asked)["n"].to_pylist()
+    assert used > 3 * 4  # the two chose with different images
+    assert first.record.n_images == 3 * (40 - 4)
+    assert second.record.n_images == 3 * 40 - used
+
+
+def test_a_champion_of_another_encoder_is_judged_by_its_own_features(gallery: Gallery) -> None:
+    champion = gallery.retrain(gallery.hang(), GOOD).record
+    record = gallery.retrain(gallery.hang(encoder=OTHER_ENCODER), GOOD).record
+    assert record.encoder != champion.encoder
+    assert record.n_images >= 30
+    assert record.decision == "refused"
+    assert record.accuracy_champion == pytest.approx(record.accuracy_challenger, abs=0.1)
+
+
+def test_without_features_of_both_encoders_nothing_can_be_judged(
+    gallery: Gallery, root: Path
+) -> None:
+    champion = gallery.retrain(gallery.hang(), GOOD).record
+    for path in FeatureStore(root, champion.encoder).folder.rglob("*.parquet"):
+        path.unlink()
+    record = gallery.retrain(gallery.hang(encoder=OTHER_ENCODER), GOOD).record
+    assert (record.decision, record.n_images, record.p_value) == ("refused", 0, None)
+    assert "30 or more" in record.reason
+
+
+def test_too_few_images_that_neither_has_seen_are_refused(gallery: Gallery) -> None:
+    few = gallery.hang(sizes={"train": 12, "val": 10, "test": 10})
+    record = gallery.retrain(few, GOOD).record
+    assert (record.decision, record.n_images) == ("refused", 3 * (10 - 4))
+
+
+def test_a_decision_keeps_every_number(gallery: Gallery, root: Path) -> None:
+    encoded = gallery.hang()
+    record = gallery.retrain(encoded, GOOD).record
+    (row,) = query(root, "FROM promotions").to_pylist()
+    assert replace(record, **row) == record
+    assert row["n_images"] == 3 * (40 - 4)
+    (run,) = query(root, f"SELECT * FROM runs WHERE run_id = '{record.run_id}'").to_pylist()
+    assert (run["method"], run["shots"], run["seed"]) == ("linear-probe", 4, 1)

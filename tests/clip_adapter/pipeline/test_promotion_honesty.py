@@ -1,0 +1,97 @@
+"""What no promotion can be won by: spoiled labels, and the test split."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from galleries import GOOD, WORTHLESS, Gallery
+
+from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.index_store import read_index
+from clip_adapter.runs import Champion, PromotionRecord
+
+Event = PromotionRecord
+Reigning = Callable[[], Champion | None]
+
+
+def relabelled(gallery: Gallery, encoded: EncodedDataset, change: Callable[..., Any]) -> Any:
+    index = read_index(encoded.dataset)
+    labels = index.labels.copy()
+    change(labels, np.asarray(index.splits))
+    return gallery.relabel(encoded, labels)
+
+
+def shuffle(labels: np.ndarray, splits: np.ndarray) -> None:
+    rows = np.flatnonzero(splits != "test")
+    labels[rows] = np.random.default_rng(0).permutation(labels[rows])
+
+
+def swap_two(labels: np.ndarray, splits: np.ndarray) -> None:  # noqa: ARG001  # a change
+    labels[:] = np.array([1, 0, 2])[labels]
+
+
+def shuffle_test(labels: np.ndarray, splits: np.ndarray) -> None:
+    rows = np.flatnonzero(splits == "test")
+    labels[rows] = np.random.default_rng(0).permutation(labels[rows])
+
+
+@pytest.mark.parametrize("spoil", [shuffle, swap_two])
+def test_spoiled_labels_are_refused_and_told_and_the_champion_stays(
+    gallery: Gallery, reigning: Reigning, events: list[Event], spoil: Callable[..., None]
+) -> None:
+    """Two folders swapped: the challenger would win on labels as wrong as its own."""
+    encoded = gallery.hang()
+    champion = gallery.retrain(encoded, GOOD).record
+    record = gallery.retrain(relabelled(gallery, encoded, spoil), GOOD).record
+    assert record.decision == "refused"
+    assert record.reason.startswith("labels changed: ")
+    assert record.n_relabelled > 0
+    assert len(events) == 1
+    found = reigning()
+    assert found is not None
+    assert found.record == champion
+
+
+def test_changed_labels_can_be_accepted_on_purpose(gallery: Gallery) -> None:
+    encoded = gallery.hang()
+    gallery.retrain(encoded, GOOD)
+    swapped = relabelled(gallery, encoded, swap_two)
+    assert gallery.retrain(swapped, GOOD).record.decision == "refused"
+    accepted = gallery.retrain(swapped, GOOD, max_relabelled_fraction=1.0)
+    assert (accepted.record.decision, accepted.is_new) == ("promoted", True)
+
+
+def test_an_index_that_is_lost_is_no_licence(gallery: Gallery, root: Path) -> None:
+    encoded = gallery.hang()
+    gallery.retrain(encoded, GOOD)
+    for path in (root / "datasets").rglob("*.parquet"):
+        path.unlink()
+    swapped = gallery.hang(sizes={"train": 12, "val": 41, "test": 10})
+    record = gallery.retrain(swapped, GOOD).record
+    assert record.decision == "refused"
+    assert "cannot be told" in record.reason
+
+
+@pytest.mark.usefixtures("events")
+def test_permuted_test_labels_change_no_decision(tmp_path: Path) -> None:
+    """Neither who is chosen, nor what is promoted, nor by which numbers."""
+    decisions = []
+    for name, change in (("as they are", None), ("permuted", shuffle_test)):
+        gallery = Gallery(tmp_path / name)
+        encoded = gallery.hang()
+        encoded = relabelled(gallery, encoded, change) if change else encoded
+        made = [gallery.retrain(encoded, sweep).record for sweep in (GOOD, WORTHLESS)]
+        decisions.append(
+            [(each.decision, each.reason[:30], each.classifier_sha256, each.low) for each in made]
+        )
+    assert decisions[0] == decisions[1]
+
+
+def test_permuted_test_labels_are_no_changed_labels(gallery: Gallery) -> None:
+    encoded = gallery.hang()
+    gallery.retrain(encoded, GOOD)
+    record = gallery.retrain(relabelled(gallery, encoded, shuffle_test), GOOD).record
+    assert record.n_relabelled == 0
+    assert record.reason.startswith("not proven better: ")

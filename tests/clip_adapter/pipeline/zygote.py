@@ -1,0 +1,163 @@
+"""A process that has imported everything and forks a real extraction for each order it reads.
+
+Importing torch and Prefect takes seconds, a fork milliseconds: so a test can afford to kill fifty
+extractions. Orders and answers are lines of JSON; an extraction says in its diary what it is at.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from system_calls import SystemCalls, kill_this_process
+
+BATCH_SIZE = 5  # the views of an image fall into two batches now and then
+Order = dict[str, Any]
+
+
+def main() -> None:
+    # Not at the top: a spawned process that loads images imports this file, too.
+    import torch  # noqa: PLC0415
+
+    import clip_adapter.pipeline.encode
+    import clip_adapter.pipeline.index  # noqa: F401
+    from clip_adapter.encoders import load_encoder  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    encoder = load_encoder(sys.argv[1], batch_size=BATCH_SIZE)
+    answer("ready" if not threads() else threads())
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "wait" in order:
+            answer(status_of(order["wait"], block=True))
+        elif "poll" in order:
+            answer(status_of(order["poll"], block=False))
+        else:
+            answer(fork(order, encoder))
+
+
+def threads() -> list[str]:
+    """Threads whose locks a fork would inherit; Arrow's allocator looks after its own."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")][1:]
+    return [name for name in names if name != "jemalloc_bg_thd"]
+
+
+def answer(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def status_of(pid: int, *, block: bool) -> int | None:
+    """How a process ended, a negative number for a signal; None while it runs."""
+    ended, status = os.waitpid(pid, 0 if block else os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
+def fork(order: Order, encoder: Any) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.setsid()  # so that a test can reach it together with what it starts
+        redirect(order["diary"])
+        code = run(order, encoder)
+    except BaseException:  # noqa: BLE001  # it must not get into the loop of the parent
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def redirect(diary: str) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    os.dup2(0, 1)
+    os.dup2(os.open(f"{diary}.stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+
+
+def run(order: Order, encoder: Any) -> int:
+    """The extraction as the command runs it, in small steps; returns what it would exit with."""
+    from steps import encode_dataset, index_dataset  # noqa: PLC0415  # see main
+
+    from clip_adapter.pipeline.encoding import Encoding  # noqa: PLC0415  # see main
+
+    diary, root = Diary(Path(order["diary"])), Path(order["root"])
+    take_small_steps(order, diary, encoder)
+    calls = SystemCalls(lambda number: number == order["die_at"], kill_this_process)
+    vars(os).update(calls.replacements)
+    # As clip_adapter.cli.app does; a deployed run gets such a handler from Prefect.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    diary.note("indexing")
+    try:
+        indexed = index_dataset(f"imagefolder:{order['photos']}", root=root, data=root)
+        encoding = Encoding(
+            model=order["model"], views=order["views"], processes=order["processes"]
+        )
+        encoded = encode_dataset(indexed, encoding)
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    diary.note("done", encoded.n_encoded, encoded.n_reused, calls.n_calls)
+    return 0
+
+
+class Diary:
+    """Lines in a file, each with the moment it was written; they outlive their writer."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._write = os.write  # the real one, whatever comes in its place
+
+    def note(self, *words: object) -> None:
+        self._write(self._file, f"{json.dumps([time.monotonic(), *words])}\n".encode())
+
+    def before(self, word: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            self.note(word)
+            return function(*args, **kwargs)
+
+        return noted
+
+    def after_rows(
+        self, word: str, function: Callable[..., Any], *, pause: float
+    ) -> Callable[..., Any]:
+        def noted(encoder: Any, rows: Any) -> Any:
+            time.sleep(pause)
+            result = function(encoder, rows)
+            self.note(word, len(rows))
+            return result
+
+        return noted
+
+
+def take_small_steps(order: Order, diary: Diary, encoder: Any) -> None:
+    """Small batches and files, and a note at each turn; this process runs one extraction only."""
+
+    from clip_adapter.encoders import Encoder  # noqa: PLC0415  # see main
+    from clip_adapter.images import loading  # noqa: PLC0415  # see main
+    from clip_adapter.pipeline import encode, feature_writer  # noqa: PLC0415  # see main
+
+    loading_module: Any = encoders
+    module: Any = encode
+    load = partial(loading_module.load_encoder, batch_size=BATCH_SIZE)
+    if order["loaded"]:
+        load = lambda *_, **__: encoder  # noqa: E731
+    loading_module.load_encoder = diary.before("loading", load)
+    module.compact_folder = diary.before("merging", module.compact_folder)
+    module.FILES_WORTH_MERGING = order["files_worth_merging"]
+    loading.PICTURES_A_PIECE = 1
+    feature_writer.WRITE_EVERY_SECONDS = order["write_every_seconds"]
+    towers: Any = Encoder
+    towers.encode_images = diary.after_rows("encoded", towers.encode_images, pause=order["pause"])
+    towers.encode_prompts = diary.before("prompts", towers.encode_prompts)
+
+
+if __name__ == "__main__":
+    main()
