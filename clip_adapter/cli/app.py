@@ -19,9 +19,9 @@ from clip_adapter.cli import (
     report,
     reproduce,
     rollback,
-    service,
     sql,
 )
+from clip_adapter.cli.extensions import ExtensibleGroup
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.loopback import without_proxy
 from clip_adapter.printable import printable
@@ -32,6 +32,7 @@ __all__ = ["app", "main"]
 INTERRUPTED, TERMINATED = 130, 143
 
 app = typer.Typer(
+    cls=ExtensibleGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Few-shot adaptation of CLIP: encode images once, train adapters in seconds, ask in SQL.",
@@ -48,9 +49,6 @@ app.command()(report.report)
 app.add_typer(cache.app, name="cache")
 app.command()(datasets.datasets)
 app.command()(methods.methods)
-app.command()(service.up)
-app.command()(service.down)
-app.command()(service.status)
 
 
 def _print_version(asked: bool) -> None:

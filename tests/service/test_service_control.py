@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from clip_adapter.held import HeldFile
-from clip_adapter.service import ServiceError, ServiceFolder, bring_up, state_of, take_down
-from clip_adapter.service.folder import Note
+from service import ServiceError, ServiceFolder, bring_up, state_of, take_down
+from service.folder import Note
 
 SUPERVISOR_IN_NAME = """
 import os, subprocess, sys, time
 from pathlib import Path
 from clip_adapter.held import HeldFile
-from clip_adapter.service.folder import Note
+from service.folder import Note
 alone = HeldFile.take(Path(sys.argv[2]))
 held = HeldFile.take(Path(sys.argv[1]), Note(os.getpid(), 1, "up").text())
 subprocess.Popen(["sleep", "60"], pass_fds=(held.descriptor,), stdout=subprocess.DEVNULL)

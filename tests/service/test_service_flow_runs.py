@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from prefect_in_name import PrefectInName
 
-from clip_adapter.service import FlowRun, ServiceError, ServiceFolder, flow_runs, recent_runs
-from clip_adapter.service.folder import Note
+from service import FlowRun, ServiceError, ServiceFolder, flow_runs, recent_runs
+from service.folder import Note
 
 RUNS = "/api/flow_runs/filter"
 

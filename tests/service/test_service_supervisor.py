@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.service import ServiceFolder
+from service import ServiceFolder
 
 PROJECT = Path(__file__).parents[3]
 SERVER_IN_NAME = """
@@ -38,7 +38,7 @@ def test_what_a_server_had_just_started_ends_with_it(tmp_path: Path) -> None:
     folder = ServiceFolder(tmp_path / "service")
     folder.make()
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "clip_adapter.service.supervisor", folder.path, "1", tmp_path],
+        [sys.executable, "-m", "service.supervisor", folder.path, "1", tmp_path],
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
         start_new_session=True,
     )

@@ -13,8 +13,8 @@ from prefect_in_name import DEPLOYMENT, PrefectInName
 from rich.cells import cell_len
 
 from clip_adapter.held import HeldFile
-from clip_adapter.service import ServiceFolder
-from clip_adapter.service.folder import Note
+from service import ServiceFolder
+from service.folder import Note
 
 Command = Callable[..., Any]
 PREFIX = "Flow run encountered an exception: "

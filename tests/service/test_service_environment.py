@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.service import ServiceFolder, changed_names, service_environment
-from clip_adapter.service.environment import write_shell_file
+from service import ServiceFolder, changed_names, service_environment
+from service.environment import write_shell_file
 
 PLACES = {"CLIP_ADAPTER_ROOT": "/data/a store's"}
 
