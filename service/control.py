@@ -49,7 +49,7 @@ def state_of(folder: ServiceFolder) -> State | None:
     """
     if not HeldFile.is_held(folder.lock):
         return None
-    deadline = time.monotonic() + HARD_SECONDS
+    deadline = time.monotonic() + KILL_SECONDS
     while (status := folder.status()) is None:  # it is being written
         if time.monotonic() > deadline:
             raise ServiceError(
@@ -96,7 +96,7 @@ def bring_up(
     except BaseException:
         if process.poll() is None:
             process.terminate()  # even before it holds the folder
-            process.wait(POLITE_SECONDS)
+            process.wait(TERMINATE_SECONDS)
             take_down(folder)
         raise
 
@@ -116,13 +116,13 @@ def take_down(folder: ServiceFolder) -> bool:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         if _ends(
-            folder, POLITE_SECONDS, unless=lambda: not HeldFile.is_held(folder.supervisor_lock)
+            folder, TERMINATE_SECONDS, unless=lambda: not HeldFile.is_held(folder.supervisor_lock)
         ):
             return True
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(pid, number)
-        if _ends(folder, HARD_SECONDS):
+        if _ends(folder, KILL_SECONDS):
             return True
     raise ServiceError(f"process group {pid} does not end: look at it with `ps -g {pid}`")
 
@@ -167,7 +167,7 @@ def _wait(
 def _why_it_ended(folder: ServiceFolder) -> str:
     log = folder.log("supervisor")
     lines = log.read_text(errors="replace").splitlines()
-    told = "\n".join(lines[-20:]) or "it told nothing"
+    told = "\n".join(lines[-20:]) or "(it is empty)"
     return f"the service could not be brought up, and nothing of it runs; {log} ends:\n{told}"
 
 

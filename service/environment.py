@@ -80,7 +80,9 @@ def changed_names(folder: ServiceFolder, environment: Mapping[str, str]) -> list
     words = shlex.split(folder.shell_file.read_text())
     there = dict(word.split("=", 1) for word in words if word != "export")
     ours = [
-        name for name in {*there, *environment} if name in OPTIONS or name.startswith("CLIP_ADAPTER_")
+        name
+        for name in {*there, *environment}
+        if name in OPTIONS or name.startswith("CLIP_ADAPTER_")
     ]
     changed = sorted(name for name in ours if there.get(name) != environment.get(name))
     return [OPTIONS.get(name, name) for name in changed]

@@ -95,6 +95,7 @@ def _typed_commands(text: str) -> Iterator[str]:
 
 def _problems(line: str) -> Iterator[str]:
     command: Any = get_command(app)
+    command.list_commands(None)  # those of the checkout are added now
     words = re.sub(r"\"[^\"]*\"|'[^']*'", "QUOTED", line.partition(" #")[0]).split()
     while words and hasattr(command, "commands") and not words[0].startswith("-"):
         name = words.pop(0)
