@@ -1,5 +1,5 @@
-# Everything runs from .venv, which is made with plain venv and pip when it is missing or when
-# pyproject.toml has changed.
+# Everything runs from .venv, which is made with plain venv and pip when it is missing or when one
+# of the two pyproject.toml has changed.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -43,10 +43,10 @@ format: $(INSTALLED) ## format the code
 clean: ## remove the virtual environment and the caches, never a store
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml service/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
 	@echo "Installing into .venv; the first time takes some minutes and several gigabytes (torch)."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pipeline,dask,glyphs,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pipeline,dask,glyphs,dev]' --editable ./service
 	@touch $@

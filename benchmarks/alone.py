@@ -5,9 +5,7 @@ import time
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from tasks.encode_dataset import encode_dataset
-from tasks.index_dataset import index_dataset
-from tasks.references import Encoding
+from clip_adapter.pipeline.extract import extract
 
 __all__ = ["extract_alone"]
 
@@ -20,6 +18,5 @@ def extract_alone(folder: Path, *, root: Path, model: str) -> tuple[float, int]:
     """
     start = time.perf_counter()
     with redirect_stderr(io.StringIO()):  # progress
-        indexed = index_dataset.fn(f"imagefolder:{folder}", root=root, data=root)
-        encoded = encode_dataset.fn(indexed, Encoding(model=model))
+        encoded = extract(f"imagefolder:{folder}", model=model, root=root, data=root)
     return time.perf_counter() - start, encoded.n_encoded

@@ -7,11 +7,9 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from clip_adapter.pipeline.extract import extract
+from clip_adapter.pipeline.train import train
 from flows.train_adapters import train_adapters
-from tasks.encode_dataset import encode_dataset
-from tasks.index_dataset import index_dataset
-from tasks.references import Encoding
-from tasks.train_methods import train_methods
 
 __all__ = ["N_ADAPTERS", "call_library", "run_flow", "warm_up"]
 
@@ -31,7 +29,7 @@ QUICK: dict[str, Any] = {**SWEEP, "settings": {"clip-adapter": {"epochs": 2}}}
 def warm_up(root: Path) -> None:
     """Index the dataset and encode it, so that every feature is there."""
     with redirect_stderr(io.StringIO()):  # progress
-        encode_dataset.fn(index_dataset.fn(DATASET, root=root, data=root), Encoding(model=MODEL))
+        extract(DATASET, model=MODEL, root=root, data=root)
 
 
 def run_flow(root: Path, *, quick: bool) -> float:
@@ -63,6 +61,4 @@ def _as_flow(root: Path, sweep: dict[str, Any]) -> int:
 
 
 def _as_library(root: Path, sweep: dict[str, Any]) -> int:
-    encoding = Encoding(model=MODEL)
-    encoded = encode_dataset.fn(index_dataset.fn(DATASET, root=root, data=root), encoding)
-    return train_methods.fn(encoded, encoding=encoding, **sweep).n_trained
+    return train(DATASET, model=MODEL, root=root, data=root, **sweep).runs.n_trained

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from clip_adapter.datasets import DatasetIndex, ImageSource, Split
+from clip_adapter.pipeline.index_store import IndexedDataset, read_index, write_index
 from clip_adapter.runs import (
     ImagePredictions,
     RunRecord,
@@ -20,8 +21,6 @@ from clip_adapter.runs import (
     query,
 )
 from feature_cache import FeatureStore, IndexStore, compact_folder, list_files, stored_folders
-from tasks.references import IndexedDataset
-from tasks.stored_indexes import read_index, write_index
 
 __all__ = [
     "compact_features",

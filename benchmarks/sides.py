@@ -18,10 +18,11 @@ from torchvision.datasets import ImageFolder
 from benchmarks.models import VIT_B_32
 from clip_adapter.encoders import Encoder
 from clip_adapter.images import WantedViews, load_ahead
-from tasks.encode_dataset import encode_with
-from tasks.index_dataset import index_dataset
-from tasks.references import Encoding, IndexedDataset
-from tasks.stored_indexes import read_index
+from clip_adapter.pipeline.encode import encode_dataset
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.index import index_dataset
+from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.pipeline.reporter import Reporter
 
 __all__ = ["BATCH_SIZE", "PlainScript", "bare_forward", "extract", "ready_batches"]
 
@@ -33,10 +34,10 @@ def extract(folder: Path, encoder: Encoder, *, root: Path) -> float:
 
     Read, digest, decode, index, read again, cut, normalise, forward, write.
     """
-    encoding = Encoding(model=encoder.name, precision=encoder.arithmetic.precision)
+    encoding = Encoding(model=encoder.name).loaded(encoder)
     start = time.perf_counter()
     with redirect_stderr(io.StringIO()):  # progress
-        encoded = encode_with(encoder, _index(folder, root), encoding)
+        encoded = encode_dataset(_index(folder, root), encoding, reporter=Reporter())
     return encoded.n_encoded / (time.perf_counter() - start)
 
 
@@ -44,7 +45,7 @@ def ready_batches(folder: Path, encoder: Encoder, *, root: Path) -> list[Tensor]
     """The pictures of a folder as the tower reads them, `[64, 3, h, w]` each."""
     with redirect_stderr(io.StringIO()):
         dataset = _index(folder, root)
-    index = read_index(dataset)
+    index = dataset.index
     wanted = [
         WantedViews(path, digest, (0,))
         for path, digest in zip(index.paths, index.image_sha256, strict=True)
@@ -96,4 +97,4 @@ class PlainScript:
 
 
 def _index(folder: Path, root: Path) -> IndexedDataset:
-    return index_dataset.fn(f"imagefolder:{folder}", root=root, data=root)
+    return index_dataset(f"imagefolder:{folder}", root=root, data=root, reporter=Reporter())

@@ -5,9 +5,11 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +51,15 @@ TINY_PREPROCESSING = {
 }
 
 PutPhotos = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended and what it printed."""
+
+    code: object
+    out: str
+    err: str
 
 
 def set_the_scene() -> str:
@@ -125,6 +136,26 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """Run `clip-adapter` in this process, on a wide terminal without colours."""
+    from clip_adapter.cli import main  # noqa: PLC0415  # see above
+
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["clip-adapter", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_of_command:
+            main()
+        printed = capsys.readouterr()
+        return Outcome(exit_of_command.value.code, printed.out, printed.err)
+
+    return run
 
 
 def photo(colour: str, number: int) -> Image.Image:

@@ -3,54 +3,47 @@
 import os
 import signal
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
 import clip_adapter
-from clip_adapter.cli import (
-    cache,
-    champion,
-    compare,
-    datasets,
-    methods,
-    pipeline,
-    report,
-    reproduce,
-    rollback,
-    service,
-    sql,
-)
+from clip_adapter.cli.extensions import ExtensibleGroup, lazily
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.loopback import without_proxy
 from clip_adapter.printable import printable
-from feature_cache import FeatureCacheError
 
-__all__ = ["app", "main"]
+__all__ = ["build", "main"]
 
 INTERRUPTED, TERMINATED = 130, 143
 
 app = typer.Typer(
+    cls=ExtensibleGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Few-shot adaptation of CLIP: encode images once, train adapters in seconds, ask in SQL.",
 )
-app.command()(pipeline.demo)
-app.command()(pipeline.extract)
-app.command()(pipeline.train)
-app.command()(champion.champion)
-app.command()(rollback.rollback)
-app.command()(reproduce.reproduce)
-app.command()(sql.sql)
-app.command()(compare.compare)
-app.command()(report.report)
-app.add_typer(cache.app, name="cache")
-app.command()(datasets.datasets)
-app.command()(methods.methods)
-app.command()(service.up)
-app.command()(service.down)
-app.command()(service.status)
+COMMANDS = {
+    "pipeline:demo": "The whole path on real handwritten digits: encode, train, ask.",
+    "pipeline:extract": "Encode a dataset's images and prompts once into the feature cache.",
+    "pipeline:train": "Train and evaluate few-shot methods on cached features, and record every run.",
+    "champion:champion": "Say which classifier reigns on a dataset, by which numbers, and where its "
+    "file lies.",
+    "rollback:rollback": "Let an earlier promotion reign again. Nothing is removed: one more decision "
+    "is recorded.",
+    "reproduce:reproduce": "Vary one thing about CLIP-Adapter and hold the rest still, as the paper's "
+    "ablations do.",
+    "sql:sql": "Ask DuckDB about runs, metrics and predictions; nothing is locked or written.",
+    "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",
+    "report:report": "Write tables, figures and paired comparisons of all runs on record: Markdown and "
+    "SVG, or HTML.",
+    "cache.app:cache": "Look after the features at rest: what is there, is it sound, will it be reused; "
+    "in and out.",
+    "datasets:datasets": "List the datasets that are known, and those that are indexed, as they were "
+    "indexed last.",
+    "methods:methods": "List the few-shot methods, and what can be set of each.",
+}
+"""Module in this package and command in it, with the first line of the command's help."""
 
 
 def _print_version(asked: bool) -> None:
@@ -71,48 +64,36 @@ def options(
     """Options of the command itself."""
 
 
+def build() -> Any:
+    """The whole command as a group of click."""
+    return lazily(app, COMMANDS, package="clip_adapter.cli")
+
+
 def main() -> NoReturn:
     """Run the command; what went wrong is said in one message, without a traceback."""
     # On a busy machine, threads that spin while they wait for one another make small tensor
     # programs ten times slower. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("DO_NOT_TRACK", "1")  # nobody is told of what is done on this machine
-    os.environ.update(without_proxy(os.environ))  # Prefect's private server is on this machine
-    # Whoever ends this process ends Prefect's private server with it.
+    # What was started for the command ends with it, Prefect's private server for one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        app()
-    except (ClipAdapterError, FeatureCacheError, OSError) as error:
+        build()()
+    except _refusals() as error:
         _say(f"error: {error}")
         sys.exit(1)
-    except BaseException as error:
-        if _is_about_the_server(error):
-            _say(
-                f"error: Prefect's server at PREFECT_API_URL does not answer: {error}: "
-                "`clip-adapter up`, or `unset PREFECT_API_URL` to do without one"
-            )
-            sys.exit(1)
-        if not _was_interrupted(error):
-            raise
+    except KeyboardInterrupt:
         _say("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(INTERRUPTED)
     sys.exit(0)
 
 
+def _refusals() -> tuple[type[BaseException], ...]:
+    """The errors whose message is for the user; the store's only if it has been imported."""
+    store: Any = sys.modules.get("feature_cache.errors")
+    return ClipAdapterError, OSError, *([store.FeatureCacheError] if store else [])
+
+
 def _say(message: str) -> None:
     shown = printable(message, keep="\n")
     Console(stderr=True, highlight=False, soft_wrap=True).print(shown, markup=False, style="red")
-
-
-def _is_about_the_server(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and "Failed to reach API" in str(error)
-
-
-def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether this is Ctrl-C, or what came of it.
-
-    Ctrl-C ends Prefect's private server as well, about which its client then complains.
-    """
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None

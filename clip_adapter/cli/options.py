@@ -1,6 +1,7 @@
 """Options that several commands share, and how their text is read."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -9,6 +10,7 @@ from clip_adapter.shots import ALL_SHOTS
 
 __all__ = [
     "AugmentationOption",
+    "Data",
     "Json",
     "Model",
     "Precision",
@@ -30,6 +32,14 @@ Root = Annotated[
         metavar="FOLDER|URL",
         help="Where everything is written, a folder or s3://bucket/prefix; else CLIP_ADAPTER_ROOT, "
         "else ./clip-adapter-store.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images.",
         show_default=False,
     ),
 ]

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clip_adapter.cli.extensions import prefect_runner
 from clip_adapter.pipeline.requests import Request
 
 __all__ = ["Prefect", "run"]
@@ -34,12 +35,10 @@ def run(flow: str, request: Request, *, prefect: bool) -> Any:
         prefect: as a flow; else the function of the pipeline is called.
 
     Raises:
-        ExtensionError: flows were asked for, and there is no checkout.
+        MissingCommandError: flows were asked for, and there is no checkout.
     """
     if prefect:
-        from clip_adapter.cli.extensions import load  # noqa: PLC0415  # looks through all packages
-
-        return load("prefect")(flow, request)
+        return prefect_runner()(flow, request)
     module, function = _PLACES[flow]
     # Imports what computes, when the options have been read.
     return getattr(import_module(f"clip_adapter.pipeline.{module}"), function)(request)

@@ -136,7 +136,7 @@ def _parameter(
             help=text,
             metavar=form.metavar,
             show_default=_shown_default(name, default),
-            **_range(field),
+            **({} if name in _FORMS else _range(field)),
         )
         annotation = Annotated[form.kind, shown]
     return inspect.Parameter(

@@ -78,6 +78,11 @@ class Encoding:
             resize=self.resize,
         )
 
+    def loaded(self, encoder: "Encoder") -> "Encoding":
+        """This encoding with its encoder, so that it is not loaded again."""
+        vars(self)["encoder"] = encoder
+        return self
+
     def check(self, dataset: str, *, images: object = None) -> None:
         """Raise for an encoder that cannot be had, before any image is read.
 

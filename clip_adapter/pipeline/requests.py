@@ -140,15 +140,9 @@ class Request(BaseModel):
     @classmethod
     def signature(cls) -> inspect.Signature:
         """The parameters of a function that takes this request's fields."""
-        hints = {
-            name: hint
-            for name, hint in get_type_hints(cls, include_extras=True).items()
-            if name in cls.model_fields
-        }
-        names = [
-            *cls.positional,
-            *(set_ for set_ in cls.model_fields if set_ not in cls.positional),
-        ]
+        hints = get_type_hints(cls, include_extras=True)
+        own_first = [name for each in cls.__mro__ for name in vars(each).get("__annotations__", {})]
+        names = dict.fromkeys([*cls.positional, *own_first])
         return inspect.Signature(
             [
                 inspect.Parameter(
@@ -162,6 +156,7 @@ class Request(BaseModel):
                     annotation=hints[name],
                 )
                 for name in names
+                if name in cls.model_fields
             ]
         )
 

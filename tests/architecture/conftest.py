@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-PACKAGES = ("clip_adapter", "feature_cache", "tasks", "flows")
+PACKAGES = ("clip_adapter", "feature_cache", "tasks", "flows", "service")
 
 
 @pytest.fixture(scope="session")

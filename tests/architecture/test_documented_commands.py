@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # ships no types
-from typer.main import get_command
 
-from clip_adapter.cli.app import app
+from clip_adapter.cli.app import build
 
 TARGET = re.compile(r"\bmake ((?:[a-z]+-)*[a-z]+)(?=[`\s.,;:)]|$)")
 FLOWS = "train-adapters|extract-features|maintain-stores|reproduce-paper"
@@ -94,14 +93,15 @@ def _typed_commands(text: str) -> Iterator[str]:
 
 
 def _problems(line: str) -> Iterator[str]:
-    command: Any = get_command(app)
+    command: Any = build()
+    command.list_commands(None)  # those of the checkout are added now
     words = re.sub(r"\"[^\"]*\"|'[^']*'", "QUOTED", line.partition(" #")[0]).split()
     while words and hasattr(command, "commands") and not words[0].startswith("-"):
         name = words.pop(0)
         if name not in command.commands:
             yield f"there is no command {name!r}"
             return
-        command = command.commands[name]
+        command = getattr(command.commands[name], "real", command.commands[name])
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     options = {word.partition("=")[0].strip(".,;)") for word in words if word.startswith("--")}
     yield from (f"there is no option {option}" for option in sorted(options - known))

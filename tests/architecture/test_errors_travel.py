@@ -52,7 +52,7 @@ WITH_ARGUMENTS = {
 
 @pytest.fixture(scope="module", name="error_classes")
 def _error_classes() -> list[type[Exception]]:
-    for package in ("clip_adapter", "feature_cache", "tasks"):
+    for package in ("clip_adapter", "feature_cache", "tasks", "service"):
         _import_everything_below(package)
     return [*_family(ClipAdapterError), *_family(FeatureCacheError)]
 

@@ -12,7 +12,7 @@ import pytest
 
 from clip_adapter.methods import METHODS
 
-ORCHESTRATION = {"prefect", "tasks", "flows"}
+ORCHESTRATION = {"prefect", "tasks", "flows", "service"}
 LEARNING = {"torch", "open_clip", "sklearn", "torchvision", "transformers"}
 COMPUTING = LEARNING | {"scipy"}
 LIGHT = {
@@ -26,6 +26,7 @@ LIGHT = {
     "feature_cache": LEARNING | ORCHESTRATION | {"clip_adapter", "PIL"},
     "feature_cache.exchange": LEARNING | ORCHESTRATION | {"clip_adapter", "PIL", "duckdb"},
     "clip_adapter.methods": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb", "feature_cache"},
+    "service.commands": LEARNING | {"prefect", "tasks", "flows"},
     "clip_adapter.training": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb", "feature_cache"},
 }
 

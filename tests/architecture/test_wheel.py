@@ -1,5 +1,6 @@
 """The wheel is the library; the checkout is the pipeline."""
 
+import importlib.util
 import subprocess
 import sys
 import zipfile
@@ -8,14 +9,23 @@ from pathlib import Path
 
 import pytest
 
+import clip_adapter
+
 
 @pytest.fixture(scope="module", name="wheel")
 def _wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    place = tmp_path_factory.mktemp("wheel")
+    return build_wheel(checkout, tmp_path_factory.mktemp("wheel"))
+
+
+def build_wheel(project: Path, place: Path) -> zipfile.ZipFile:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place)]
-    done = subprocess.run([*command, str(checkout)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, str(project)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return zipfile.ZipFile(next(place.glob("*.whl")))
+
+
+def text_of(wheel: zipfile.ZipFile, end: str) -> str:
+    return wheel.read(next(name for name in wheel.namelist() if name.endswith(end))).decode()
 
 
 def test_the_wheel_holds_the_two_libraries_and_nothing_else(wheel: zipfile.ZipFile) -> None:
@@ -57,12 +67,33 @@ def test_the_wheel_holds_every_module_of_the_libraries(
 
 
 def test_the_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
-    entry_points = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert "clip-adapter = clip_adapter.cli:main" in wheel.read(entry_points).decode()
+    assert "clip-adapter = clip_adapter.cli:main" in text_of(wheel, "entry_points.txt")
+
+
+def test_the_wheel_offers_no_command_that_needs_the_checkout(wheel: zipfile.ZipFile) -> None:
+    assert "service" not in text_of(wheel, "entry_points.txt")
+
+
+def test_the_service_is_metadata_alone_of_the_same_version(
+    wheel: zipfile.ZipFile, checkout: Path, tmp_path: Path
+) -> None:
+    service = build_wheel(checkout / "service", tmp_path)
+    assert {name.partition("/")[0] for name in service.namelist()} == {
+        f"clip_adapter_service-{clip_adapter.__version__}.dist-info"
+    }
+    assert "[clip_adapter.commands]" in text_of(service, "entry_points.txt")
+    library, own = (Parser().parsestr(text_of(each, "METADATA")) for each in (wheel, service))
+    assert own["Version"] == library["Version"]
+    assert own.get_all("Requires-Dist") == [f"clip-adapter[pipeline]=={library['Version']}"]
+
+
+def test_the_folder_of_the_service_is_not_on_the_path(checkout: Path) -> None:
+    """Its modules would be importable as `commands`, `control` and so on."""
+    assert str(checkout / "service") not in sys.path
+    assert importlib.util.find_spec("orphans") is None
 
 
 def test_a_plain_install_needs_no_orchestration(wheel: zipfile.ZipFile) -> None:
-    metadata = next(name for name in wheel.namelist() if name.endswith("METADATA"))
-    requirements = Parser().parsestr(wheel.read(metadata).decode()).get_all("Requires-Dist")
+    requirements = Parser().parsestr(text_of(wheel, "METADATA")).get_all("Requires-Dist")
     plain = [line for line in requirements or [] if "extra ==" not in line]
     assert [line for line in plain if line.startswith(("prefect", "fastapi", "sqlalchemy"))] == []

@@ -1,26 +1,18 @@
 """Decisions that were never made and runs that never ran, for those who keep or show them."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from prefect_in_name import PrefectInName
 
 if TYPE_CHECKING:  # most rooms need nothing of it
     from clip_adapter.runs import PromotionRecord
 
 Decision = Callable[..., "PromotionRecord"]
-
-
-@pytest.fixture
-def prefect_in_name() -> Iterator[PrefectInName]:
-    """A server that answers about the flow runs it is given."""
-    with PrefectInName().serving() as server:
-        yield server
 
 
 def classifier(number: int) -> bytes:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from tasks.verify_store import DamagedStoreError
 
+from clip_adapter.pipeline.maintain import DamagedStoreError
 from flows.extract_features import extract_features
 from flows.maintain_stores import maintain_stores
 

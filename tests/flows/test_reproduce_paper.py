@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clip_adapter.studies import STUDY_NAMES, StudyName
-from tasks.studies import STUDIES
 
+from clip_adapter.pipeline.ablations import STUDIES
+from clip_adapter.pipeline.requests import STUDY_NAMES, StudyName
 from clip_adapter.runs import query
 from flows.reproduce_paper import reproduce_paper
 

@@ -9,18 +9,19 @@ from prefect.exceptions import ParameterTypeError
 
 from clip_adapter.datasets import NotEnoughImagesError
 from clip_adapter.errors import UnknownNameError
+from clip_adapter.pipeline.train import Training
 from clip_adapter.runs import query
 from clip_adapter.shots import ALL_SHOTS
-from flows.train_adapters import Trained, train_adapters
+from flows.train_adapters import train_adapters
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-def train(folder: Path, model: str, root: Path, **parameters: Any) -> Trained:
+def train(folder: Path, model: str, root: Path, **parameters: Any) -> Training:
     quick = {"clip-adapter": {"epochs": 2}}
     asked = {"shots": [1], "seeds": [1, 2], "settings": quick} | parameters
     trained: Any = train_adapters(f"imagefolder:{folder}", model, root=str(root), **asked)
-    return cast("Trained", trained)  # Prefect's types hold a state possible, too
+    return cast("Training", trained)  # Prefect's types hold a state possible, too
 
 
 def test_the_same_flow_run_again_encodes_and_trains_nothing(

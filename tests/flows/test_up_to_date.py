@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tasks.challengers import PromotionError
 
-from flows.train_adapters import Trained, train_adapters
+from clip_adapter.pipeline.candidate import PromotionError
+from clip_adapter.pipeline.train import Training
+from flows.train_adapters import train_adapters
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Train = Callable[..., Any]
@@ -35,7 +36,7 @@ def test_a_second_run_is_up_to_date_and_tells_the_caller_what_there_is(train: Tr
     assert second.is_completed()
     assert second.message == "90 features and 2 runs on record"
     trained = train()
-    assert isinstance(trained, Trained)
+    assert isinstance(trained, Training)
     assert (trained.runs.n_reused, trained.is_up_to_date) == (2, True)
 
 

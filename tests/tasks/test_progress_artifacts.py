@@ -8,18 +8,17 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from tasks.artifact_keys import artifact_key
-from tasks.progress_artifacts import progress_artifact
 
-from tasks import progress_artifacts
+from tasks import reporter
+from tasks.reporter import artifact_key, progress_artifact
 
 Quick = Callable[[float], None]
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_artifacts, "FIRST_AFTER_SECONDS", 0.01)
-    monkeypatch.setattr(progress_artifacts, "EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(reporter, "FIRST_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr(reporter, "EVERY_SECONDS", 0.05)
 
 
 def shown(key: str) -> list[Any]:
@@ -62,7 +61,7 @@ def test_work_that_fails_does_not_claim_to_be_done() -> None:
 
 @pytest.mark.usefixtures("prefect_server")
 def test_work_that_takes_no_time_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_artifacts, "FIRST_AFTER_SECONDS", 60)
+    monkeypatch.setattr(reporter, "FIRST_AFTER_SECONDS", 60)
 
     @flow
     def work() -> None:
@@ -77,7 +76,7 @@ def test_a_server_that_refuses_costs_one_warning(monkeypatch: pytest.MonkeyPatch
     def refuse(*_: Any, **__: Any) -> None:
         raise ConnectionError("gone")
 
-    monkeypatch.setattr(progress_artifacts, "create_progress_artifact", refuse)
+    monkeypatch.setattr(reporter, "create_progress_artifact", refuse)
     warnings: list[str] = []
     with progress_artifact("work", total=9, unit="images", warn=warnings.append) as advance:
         for _ in range(9):
@@ -87,10 +86,8 @@ def test_a_server_that_refuses_costs_one_warning(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_server_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_artifacts, "LAST_WORD_SECONDS", 0.1)
-    monkeypatch.setattr(
-        progress_artifacts, "create_progress_artifact", lambda *_, **__: time.sleep(5)
-    )
+    monkeypatch.setattr(reporter, "LAST_WORD_SECONDS", 0.1)
+    monkeypatch.setattr(reporter, "create_progress_artifact", lambda *_, **__: time.sleep(5))
     start = time.monotonic()
     with progress_artifact("work", total=1, unit="images", warn=pytest.fail) as advance:
         time.sleep(0.1)

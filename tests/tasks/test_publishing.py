@@ -5,8 +5,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tasks.artifact_keys import artifact_key
-from tasks.publishing import publishing
+
+from tasks.artifacts import publishing
+from tasks.reporter import artifact_key
 
 
 @given(st.text(max_size=200))

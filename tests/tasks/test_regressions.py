@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from tasks.regressions import REGRESSED, emit_regression
 
 from clip_adapter.runs import PromotionRecord
+from tasks.events import REGRESSED, emit_regression
 
 WAIT_SECONDS = 30
 

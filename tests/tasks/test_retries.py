@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from prefect import flow, task
-from tasks.collect_garbage import collect_garbage
-from tasks.compact_store import compact_store
-from tasks.encode_dataset import encode_dataset
-from tasks.index_dataset import index_dataset
-from tasks.verify_store import verify_store
 
 from clip_adapter.datasets import DatasetError
 from clip_adapter.images import ChangedImageError
+from clip_adapter.pipeline.encode import encode_dataset, encode_images
+from clip_adapter.pipeline.extract import record_extraction
+from clip_adapter.pipeline.fit_runs import train_methods
+from clip_adapter.pipeline.index import index_dataset
+from clip_adapter.pipeline.maintain import collect_garbage, compact_store, verify_store
+from clip_adapter.pipeline.promote import decide_promotion
 from feature_cache import CorruptFileError, ObjectStoreError
+from tasks.executor import as_task
 from tasks.retries import RETRIES, is_transient, when_transient
 
 
@@ -56,10 +58,18 @@ def test_what_is_the_same_the_next_time_is_not(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    "which", [index_dataset, encode_dataset, verify_store, compact_store, collect_garbage]
+    "step",
+    [index_dataset, encode_dataset, encode_images, verify_store, compact_store, collect_garbage],
 )
-def test_every_task_that_reads_storage_tries_again(which: Any) -> None:
-    assert (which.retries, which.retry_condition_fn) == (RETRIES, when_transient)
+def test_every_task_that_reads_storage_tries_again(step: Any) -> None:
+    task = as_task(step)
+    assert (task.retries, task.retry_condition_fn) == (RETRIES, when_transient)
+    assert task.name == step.__name__.replace("_", "-")
+
+
+@pytest.mark.parametrize("step", [train_methods, decide_promotion, record_extraction])
+def test_a_step_that_has_its_input_is_not_tried_again(step: Any) -> None:
+    assert as_task(step).retries == 0
 
 
 @pytest.fixture(name="tries_of")

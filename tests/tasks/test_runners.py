@@ -4,33 +4,34 @@ import sys
 
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
-from tasks.runners import RunnerError, choose_parts, choose_task_runner
+
+from tasks.executor import PrefectExecutor, RunnerError, choose_task_runner
 
 
 def test_without_the_setting_there_are_threads_and_one_part() -> None:
     assert isinstance(choose_task_runner(), ThreadPoolTaskRunner)
-    assert choose_parts(None) == 1
+    assert PrefectExecutor().parts(None) == 1
 
 
 def test_local_processes_get_a_part_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIP_ADAPTER_DASK", "local:3")
-    assert choose_parts(None) == 3
-    assert choose_parts(12) == 12
+    assert PrefectExecutor().parts(None) == 3
+    assert PrefectExecutor().parts(12) == 12
 
 
 def test_a_scheduler_elsewhere_gets_as_many_parts_as_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CLIP_ADAPTER_DASK", "tcp://10.0.0.1:8786")
-    assert choose_parts(None) == 1
-    assert choose_parts(8) == 8
+    assert PrefectExecutor().parts(None) == 1
+    assert PrefectExecutor().parts(8) == 8
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "two", ""])
 def test_no_number_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
     monkeypatch.setenv("CLIP_ADAPTER_DASK", f"local:{number}")
     with pytest.raises(RunnerError, match="expected local:N"):
-        choose_parts(None)
+        PrefectExecutor().parts(None)
 
 
 def test_a_cluster_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

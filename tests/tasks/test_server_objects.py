@@ -7,9 +7,13 @@ import pytest
 from prefect import State, flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.states import Cancelling, Pending, Running
-from tasks.lost_runs import crash_lost_runs
 
-from tasks.server_objects import declared_automations, put_automations, put_work_pool
+from tasks.server_objects import (
+    crash_lost_runs,
+    declared_automations,
+    put_automations,
+    put_work_pool,
+)
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 NAMES = [each["name"] for each in declared_automations()]

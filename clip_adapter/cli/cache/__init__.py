@@ -1,3 +1,3 @@
 """The cache commands: what is stored, is it sound, will it be reused, what can go."""
 
-from clip_adapter.cli.cache.app import app as app
+from clip_adapter.cli.cache.app import cache as cache

@@ -2,23 +2,35 @@
 
 import typer
 
-from clip_adapter.cli.cache.compact import compact
-from clip_adapter.cli.cache.exporting import export
-from clip_adapter.cli.cache.gc import gc
-from clip_adapter.cli.cache.importing import import_
-from clip_adapter.cli.cache.stats import stats
-from clip_adapter.cli.cache.verify import verify
-from clip_adapter.cli.cache.why import why
+from clip_adapter.cli.extensions import lazily
 
-__all__ = ["app"]
+__all__ = ["cache"]
 
 EXIT_CODES = "Exit codes: 0 sound, or done; 1 damage found, or an error; 2 wrong usage."
+COMMANDS = {
+    "stats:stats": "Say what is stored: encoders with their images, views, prompts, files and "
+    "megabytes.",
+    "why:why": "Say how many images of a dataset will be reused, and field by field why not the "
+    "others.",
+    "verify:verify": "Check the files and name those that are damaged, with the reason and what to do.",
+    "gc:gc": "Remove what dead writers left behind and what was set aside as damaged.",
+    "compact:compact": "Merge the small files of features and runs; nothing is lost if it is "
+    "interrupted.",
+    "exporting:export": "Write a dataset's features, labels, splits, digests and class texts to a file.",
+    "importing:import_": "Take in features that were made elsewhere, to train on them as features:NAME.",
+}
 
 app = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     help="Look after the features at rest: what is there, is it sound, will it be reused; in and out.",
     epilog=f"Every command takes --json. {EXIT_CODES}",
 )
-for command in (stats, why, verify, gc, compact, export):
-    app.command(epilog=EXIT_CODES)(command)
-app.command("import", epilog=EXIT_CODES)(import_)
+
+
+@app.callback()
+def _group() -> None:
+    """Make a group of an application whose commands are added below."""
+
+
+cache = lazily(app, COMMANDS, package="clip_adapter.cli.cache", epilog=EXIT_CODES)

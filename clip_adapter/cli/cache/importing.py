@@ -12,8 +12,8 @@ from clip_adapter.cli.cache.choices import check_templates, parse_names, read_cl
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
-from clip_adapter.pipeline.writable import check_writable
 from clip_adapter.datasets import check_free_name, split_by_content
+from clip_adapter.pipeline.writable import check_writable
 from clip_adapter.printable import printable
 from clip_adapter.settings import Settings
 from feature_cache.exchange import (

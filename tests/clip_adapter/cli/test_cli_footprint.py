@@ -41,7 +41,7 @@ def test_training_writes_below_the_root_only_and_a_refusal_is_one_line(
     trained = run(tmp_path, *train, "--shots", "1", "--seeds", "1")
     assert trained.returncode == 0, trained.stdout + trained.stderr
     assert [*files_below(tmp_path / "home"), *files_below(tmp_path / "cwd")] == []
-    assert {path.name for path in root.iterdir()} == {"datasets", "features", "prefect", "runs"}
+    assert {path.name for path in root.iterdir()} == {"datasets", "features", "runs"}
     assert [line for line in trained.stderr.splitlines() if not line.startswith(OURS)] == []
 
     runs = files_below(root / "runs")

@@ -2,10 +2,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
 import clip_adapter
-from clip_adapter.cli.app import app
+from clip_adapter.cli.app import build
 
 CACHE = [
     f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact", "import", "export")
@@ -32,18 +31,18 @@ def test_a_cache_command_says_how_it_ends(command: Callable[..., Any], name: str
 
 
 def test_these_are_all_the_commands() -> None:
-    assert sorted(_names(get_command(app))) == sorted(COMMANDS)
+    assert sorted(_names(_all_commands())) == sorted(COMMANDS)
 
 
 def test_every_command_takes_a_root() -> None:
     without_a_store = {"cache", "methods"}
-    root = get_command(app)
+    root = _all_commands()
     for name in set(COMMANDS) - without_a_store:
         assert "--root" in _options(root, name)
 
 
 def test_every_command_with_a_summary_can_say_it_in_json() -> None:
-    root = get_command(app)
+    root = _all_commands()
     for name in set(COMMANDS) - {"cache", "sql", "up", "down"}:
         assert "--json" in _options(root, name)
     assert "--format" in _options(root, "sql")
@@ -53,13 +52,35 @@ def test_the_version_is_printed_alone(command: Callable[..., Any]) -> None:
     assert command("--version").out == f"{clip_adapter.__version__}\n"
 
 
+def _all_commands() -> Any:
+    group: Any = build()
+    group.list_commands(None)  # those of the checkout are added now
+    return group
+
+
+def real(command: Any) -> Any:
+    """A command that has been imported."""
+    return getattr(command, "real", command)
+
+
 def _names(group: Any, prefix: str = "") -> Iterator[str]:
-    for name, sub in getattr(group, "commands", {}).items():
+    for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
+        sub = real(group.get_command(None, name))
         yield f"{prefix}{name}"
         yield from _names(sub, f"{prefix}{name} ")
 
 
 def _options(group: Any, name: str) -> set[str]:
     for part in name.split():
-        group = group.commands[part]
+        group = real(group.get_command(None, part))
     return {option for parameter in group.params for option in parameter.opts}
+
+
+def test_the_list_of_commands_says_what_each_command_says_first() -> None:
+    groups = [build()]
+    groups += [real(groups[0].commands["cache"])]
+    groups[0].list_commands(None)
+    for group in groups:
+        for name, command in group.commands.items():
+            whole = " ".join((real(command).help or "").split("\n\n")[0].split())
+            assert command.help == whole, name

@@ -40,7 +40,7 @@ def _learn(command: Command, root: Path) -> Command:
     return partial(command, "train", "--root", root, *quick)
 
 
-@pytest.mark.usefixtures("prefect_server", "colours")
+@pytest.mark.usefixtures("colours")
 def test_every_method_trains_on_imported_features_and_is_on_the_leaderboard(
     learn: Command,
 ) -> None:
@@ -94,17 +94,16 @@ def test_extracting_notices_features_that_are_lost(command: Command, root: Path)
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_trained_is_explained_before_a_server_starts(
+def test_what_cannot_be_trained_is_explained(
     learn: Command, root: Path, arguments: list[str], words: str
 ) -> None:
     outcome = learn(*arguments)
     assert (outcome.code, outcome.out) == (1, "")
     assert words in outcome.err
-    assert not (root / "prefect").exists()
+    assert not (root / "runs").exists()
 
 
 @pytest.mark.shared_data
-@pytest.mark.usefixtures("prefect_server")
 def test_published_clip_features_are_trained_on(
     command: Command, learn: Command, root: Path
 ) -> None:

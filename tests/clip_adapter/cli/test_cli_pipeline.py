@@ -3,11 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 Command = Callable[..., Any]
-
-pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 def test_extract_says_what_it_encoded_and_the_second_time_that_it_was_nothing(

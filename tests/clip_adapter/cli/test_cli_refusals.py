@@ -71,7 +71,6 @@ def test_a_folder_without_a_dataset_is_explained(
     assert not root.exists()
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_a_class_with_fewer_images_than_shots_is_named(
     train: Command, root: Path, photos: Path
 ) -> None:
@@ -82,7 +81,6 @@ def test_a_class_with_fewer_images_than_shots_is_named(
     assert not list(root.rglob("*.tmp*"))
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_a_folder_of_broken_images_is_refused(extract: Command, root: Path, photos: Path) -> None:
     for path in photos.rglob("*.jpg"):
         path.write_bytes(b"broken")
@@ -95,9 +93,13 @@ def test_a_missing_root_is_explained(command: Command, root: Path) -> None:
     assert not root.exists()
 
 
-def test_a_root_that_prefect_would_misread_is_refused(train: Command, tmp_path: Path) -> None:
-    assert_refused(train("--root", tmp_path / "wh?at"), "choose a root without")
-    assert not (tmp_path / "wh?at").exists()
+def test_a_root_that_prefect_would_misread_is_refused_to_a_flow_alone(
+    train: Command, tmp_path: Path
+) -> None:
+    place = tmp_path / "wh?at"
+    assert_refused(train("--root", place, "--prefect"), "choose a root without")
+    assert not place.exists()
+    assert train("--root", place).code == 0
 
 
 def test_a_refused_command_has_written_nothing(command: Command, root: Path) -> None:

@@ -12,8 +12,6 @@ from clip_adapter.report import read_studies
 
 Command = Callable[..., Any]
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
-
 
 @pytest.fixture(name="reproduce")
 def _reproduce(command: Command, photos: Path, root: Path, tiny_model: str) -> Command:

@@ -25,8 +25,8 @@ def main() -> None:
     # Not at the top: a spawned process that loads images imports this file, too.
     import torch  # noqa: PLC0415
 
-    import clip_adapter.pipeline.encode
-    import clip_adapter.pipeline.index  # noqa: F401
+    import clip_adapter.pipeline.encode  # noqa: PLC0415
+    import clip_adapter.pipeline.index  # noqa: F401, PLC0415
     from clip_adapter.encoders import load_encoder  # noqa: PLC0415
 
     torch.set_num_threads(1)

@@ -173,8 +173,8 @@ def test_features_with_their_own_texts_are_imported_without_torch(
     arguments = ["cache", "import", str(archive()), "--name", "x", "--root", str(root)]
     code = (
         "import sys\n"
-        "from clip_adapter.cli.app import app\n"
-        "app(standalone_mode=False)\n"
+        "from clip_adapter.cli.app import build\n"
+        "build()(standalone_mode=False)\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from clip_adapter.cli.checks import identify
 
+from clip_adapter.encoders import load_encoder
 from feature_cache import INDEX_SCHEMA, QUARANTINE_SCHEMA, FeatureStore, IndexStore
 
 Command = Callable[..., Any]
@@ -28,7 +28,7 @@ def _store_of(root: Path) -> Callable[..., FeatureStore]:
     """The store of a model, described as an extraction does it."""
 
     def make(model: str, *, resize: str | None = None, name: str = "") -> FeatureStore:
-        identity = identify(model, precision="fp32", resize=resize)
+        identity = load_encoder(model, resize=resize).identity
         store = FeatureStore(root, identity.fingerprint)
         store.describe({**identity.fields(), "model": name or model})
         return store

@@ -1,4 +1,4 @@
-"""Bring a service up, ask how it is, take it down: from another process than its own."""
+"""Start a service, read its state, stop it: for a process outside the service."""
 
 import os
 import platform
@@ -14,51 +14,50 @@ from pathlib import Path
 
 from clip_adapter.held import HeldFile
 from clip_adapter.loopback import HOST
-from clip_adapter.service.environment import write_shell_file
-from clip_adapter.service.errors import ServiceError
-from clip_adapter.service.folder import HELD_BY_ANOTHER, Note, ServiceFolder
+from service.environment import write_shell_file
+from service.folder import HELD_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
 
 __all__ = ["State", "bring_up", "state_of", "take_down"]
 
 POLL_SECONDS = 0.1
-POLITE_SECONDS, HARD_SECONDS = 60.0, 10.0
+TERMINATE_SECONDS, KILL_SECONDS = 60.0, 10.0
 
 
 @dataclass(frozen=True)
 class State:
-    """How a service is.
+    """State of a service of which at least one process runs.
 
     Attributes:
-        note: What its supervisor says.
-        is_supervised: Whether the supervisor lives; what it started may outlive it.
+        status: Last status that the supervisor wrote.
+        is_supervised: Whether the supervisor is alive; its children may outlive it.
     """
 
-    note: Note
+    status: StatusFile
     is_supervised: bool
 
     @property
     def is_up(self) -> bool:
-        """Whether everything was set up and is looked after."""
-        return self.is_supervised and self.note.stage == "up"
+        """Whether the startup is complete and the supervisor alive."""
+        return self.is_supervised and self.status.stage == "up"
 
 
 def state_of(folder: ServiceFolder) -> State | None:
-    """The state of a service of which something lives; None of one that is down.
+    """Read the state of a service; None if none of its processes runs.
 
     Raises:
-        ServiceError: Something lives and does not say what.
+        ServiceError: The lock is held, but no status can be read.
     """
     if not HeldFile.is_held(folder.lock):
         return None
-    deadline = time.monotonic() + HARD_SECONDS
-    while (note := folder.note()) is None:  # it is being written
+    deadline = time.monotonic() + KILL_SECONDS
+    while (status := folder.status()) is None:  # it is being written
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"{folder.lock} is held, but does not say by which process; the disk may be full: "
                 f"look for it with `fuser {folder.lock}` and end it"
             )
         time.sleep(POLL_SECONDS)
-    return State(note, is_supervised=HeldFile.is_held(folder.supervisor_lock))
+    return State(status, is_supervised=HeldFile.is_held(folder.supervisor_lock))
 
 
 def bring_up(
@@ -69,17 +68,17 @@ def bring_up(
     checkout: Path,
     say: Callable[[str], None],
 ) -> State:
-    """Start a supervisor in the background and wait until everything is up.
+    """Start a supervisor in the background and wait until the service is up.
 
-    One that is up already is left alone; what outlived a supervisor is ended first. If this fails
-    or is interrupted, nothing stays behind.
+    A running service is left alone; what outlived a dead supervisor is stopped first. If the start
+    fails or is interrupted, no process stays behind.
 
     Args:
-        folder: Of the service.
-        port: Of the server.
-        environment: Of all its processes.
-        checkout: The folder that holds `flows/` and `prefect.yaml`.
-        say: Takes what is being done, once for each stage.
+        folder: Folder of the service.
+        port: Port of the server.
+        environment: Environment of all processes of the service.
+        checkout: Folder that holds `flows/` and `prefect.yaml`.
+        say: Called with the name of each stage of the startup.
 
     Raises:
         ServiceError: The port is taken, a step failed, or the server does not answer.
@@ -97,33 +96,33 @@ def bring_up(
     except BaseException:
         if process.poll() is None:
             process.terminate()  # even before it holds the folder
-            process.wait(POLITE_SECONDS)
+            process.wait(TERMINATE_SECONDS)
             take_down(folder)
         raise
 
 
 def take_down(folder: ServiceFolder) -> bool:
-    """End a service and wait until all of it has ended; whether there was anything to end.
+    """Stop a service and wait until its last process has ended; False if none ran.
 
     Raises:
-        ServiceError: Something of it does not end.
+        ServiceError: A process does not end, or the service runs on another machine.
     """
     found = state_of(folder)
     if found is None:
         return False
-    _check_here(found.note)
-    pid = found.note.pid
-    # The number of a process is not given away while a process group has it.
+    _check_here(found.status)
+    pid = found.status.pid
+    # The system does not reuse a process id while a process group has it.
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         if _ends(
-            folder, POLITE_SECONDS, unless=lambda: not HeldFile.is_held(folder.supervisor_lock)
+            folder, TERMINATE_SECONDS, unless=lambda: not HeldFile.is_held(folder.supervisor_lock)
         ):
             return True
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(pid, number)
-        if _ends(folder, HARD_SECONDS):
+        if _ends(folder, KILL_SECONDS):
             return True
     raise ServiceError(f"process group {pid} does not end: look at it with `ps -g {pid}`")
 
@@ -131,7 +130,7 @@ def take_down(folder: ServiceFolder) -> bool:
 def _start(
     folder: ServiceFolder, port: int, *, environment: Mapping[str, str], checkout: Path
 ) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "clip_adapter.service.supervisor"]
+    command = [sys.executable, "-m", "service.supervisor"]
     with folder.log("supervisor").open("wb") as log:
         return subprocess.Popen(  # noqa: S603  # our own words
             [*command, str(folder.path), str(port), str(checkout)],
@@ -147,28 +146,28 @@ def _start(
 def _wait(
     folder: ServiceFolder, process: "subprocess.Popen[bytes] | None", say: Callable[[str], None]
 ) -> State:
-    """Wait until it is up, and say what it is at; `process` is the supervisor if we started it."""
-    said = ""
+    """Wait until the service is up, passing on its stages; `process` is our own supervisor."""
+    told = ""
     while True:
         if process is not None and process.poll() is not None:
             if process.returncode != HELD_BY_ANOTHER:
                 raise ServiceError(_why_it_ended(folder))
-            process = None  # somebody else brings it up at the same time
+            process = None  # another `up` starts it at the same time
         found = state_of(folder)
         if found is None and process is None:
-            raise ServiceError("what was being brought up has ended meanwhile: try again")
+            raise ServiceError("the service that another `up` was starting has ended: try again")
         if found is not None and found.is_up:
             return found
-        if found is not None and found.note.stage != said:
-            said = found.note.stage
-            say(said)
+        if found is not None and found.status.stage != told:
+            told = found.status.stage
+            say(told)
         time.sleep(POLL_SECONDS)
 
 
 def _why_it_ended(folder: ServiceFolder) -> str:
     log = folder.log("supervisor")
     lines = log.read_text(errors="replace").splitlines()
-    told = "\n".join(lines[-20:]) or "it said nothing"
+    told = "\n".join(lines[-20:]) or "(it is empty)"
     return f"the service could not be brought up, and nothing of it runs; {log} ends:\n{told}"
 
 
@@ -183,10 +182,10 @@ def _ends(
     return True
 
 
-def _check_here(note: Note) -> None:
-    if not note.is_here:
+def _check_here(status: StatusFile) -> None:
+    if not status.is_here:
         raise ServiceError(
-            f"the service runs on {note.host}, this is {platform.node()}: end it there"
+            f"the service runs on {status.host}, this is {platform.node()}: end it there"
         )
 
 
@@ -197,6 +196,6 @@ def _check_free(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise ServiceError(
-                f"port {port} of {HOST} cannot be had ({error.strerror}): another server is "
-                f"there; end that one, or choose another as with `clip-adapter up --port {port + 1}`"
+                f"port {port} of {HOST} cannot be had ({error.strerror}): another server "
+                f"listens there; end it, or choose another as with `clip-adapter up --port {port + 1}`"
             ) from None

@@ -1,4 +1,4 @@
-"""The processes of a service: started, started again when they die, ended."""
+"""The processes of a service: started, restarted when they die, stopped."""
 
 import logging
 import subprocess
@@ -10,21 +10,21 @@ from pathlib import Path
 __all__ = ["Child", "Starter"]
 
 LOG_BYTES = 10_000_000
-"""A larger log begins anew when its process does; the one before stays."""
+"""A log larger than this is rotated when its process starts; one old file is kept."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
-SOUND_SECONDS = 60.0
-"""Whoever lived so long died of something new: the next pause is short again."""
+STABLE_SECONDS = 60.0
+"""After a run of this length the pause before a restart is short again."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Starter:
-    """How processes of a service are started.
+    """How the processes of a service are started.
 
     Attributes:
-        folder: In which they run: the checkout.
-        descriptor: Of the file that the supervisor holds, and they with it.
+        folder: Working folder of the processes: the checkout.
+        descriptor: File descriptor of the lock, which they inherit and so hold as well.
     """
 
     folder: Path
@@ -48,12 +48,12 @@ class Starter:
 
 @dataclass
 class Child:
-    """A process that is meant to run for as long as the service.
+    """A process that is to run for as long as the service.
 
     Attributes:
-        name: Of the log lines about it.
-        command: What is run.
-        log: Where its output goes.
+        name: Name of the process in the supervisor's log.
+        command: Command line.
+        log: File for its output.
         starter: How it is started.
     """
 
@@ -68,44 +68,43 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Its process id; None of one that does not run."""
+        """Process id; None if it was not started."""
         return self._process.pid if self._process is not None else None
 
     def is_running(self) -> bool:
-        """Whether it runs now."""
+        """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
-    def look_after(self) -> None:
-        """Start it if it does not run; after a death with a pause, each longer than the last."""
+    def ensure_running(self) -> None:
+        """Start it if it does not run; after a death only once a pause is over, which doubles."""
         if self.is_running():
             return
         now = time.monotonic()
         if self._process is not None:
-            self._note_death(now)
+            self._record_death(self._process, now)
         if now >= self._due:
             self._process = self.starter.start(self.command, self.log)
             self._started = now
             logger.info("%s: process %d", self.name, self._process.pid)
 
     def end(self, *, patience_seconds: float) -> None:
-        """Ask it to end, and make it if it does not."""
+        """Terminate it, and kill it if it still runs after `patience_seconds`."""
         if self._process is None:
             return
-        for ask in (self._process.terminate, self._process.kill):
+        for stop in (self._process.terminate, self._process.kill):
             if self.is_running():
-                ask()
+                stop()
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(patience_seconds)
         logger.info("%s: ended", self.name)
 
-    def _note_death(self, now: float) -> None:
-        assert self._process is not None  # noqa: S101  # for the type checker
-        if now - self._started > SOUND_SECONDS:
+    def _record_death(self, process: "subprocess.Popen[bytes]", now: float) -> None:
+        if now - self._started > STABLE_SECONDS:
             self._pause_seconds = FIRST_PAUSE_SECONDS
         logger.warning(
             "%s: ended with %s, see %s; again in %.0f s",
             self.name,
-            self._process.returncode,
+            process.returncode,
             self.log,
             self._pause_seconds,
         )

@@ -1,46 +1,40 @@
-"""The up, down and status commands: a server and a worker of one's own, in the background."""
+"""The commands up, down and status: a Prefect server and a worker in the background."""
 
 import os
 import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from clip_adapter.cli.checkout import CHECKOUT, check_pipeline, check_workspace
-from clip_adapter.cli.flow_runs import run_lines
 from clip_adapter.cli.options import Data, Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.printable import printable
-from clip_adapter.service import (
-    ServiceError,
-    ServiceFolder,
-    State,
-    bring_up,
-    changed_names,
-    recent_runs,
-    service_environment,
-    state_of,
-    take_down,
-)
 from clip_adapter.settings import Settings
+from service.control import State, bring_up, state_of, take_down
+from service.environment import changed_names, service_environment
+from service.flow_runs import recent_runs, run_lines
+from service.folder import ServiceError, ServiceFolder
+from service.prefect_runs import check_database_path
 
 __all__ = ["down", "status", "up"]
 
-Port = Annotated[int, typer.Option(min=1, max=65535, help="Of the server, on 127.0.0.1.")]
+CHECKOUT = Path(__file__).parents[1]
+
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the server, on 127.0.0.1.")]
 
 
 def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
     """Bring Prefect's server, a worker and all deployments up, in the background.
 
-    On this machine alone, with a password. What dies is started again. `clip-adapter down` ends
-    it all.
+    The server listens on this machine alone and asks for a password. What dies is started again.
+    `clip-adapter down` ends it all.
     """
     settings = Settings.of(root=root, data=data)
-    check_pipeline()
-    check_workspace(settings.workspace)
     folder = _folder(settings)
+    check_database_path(settings.workspace)
     folder.make()
     console = Console(highlight=False)
     places = {"CLIP_ADAPTER_ROOT": settings.url}
@@ -91,11 +85,11 @@ def _facts(folder: ServiceFolder, state: State | None) -> dict[str, Any]:
     facts = {"up": False, "stage": _stage(state), "logs": str(folder.logs)}
     if state is None:
         return facts
-    facts |= {"up": state.is_up, "pid": state.note.pid, "api_url": state.note.api_url}
+    facts |= {"up": state.is_up, "pid": state.status.pid, "api_url": state.status.api_url}
     if not state.is_up:
         return facts
     try:
-        return facts | {"runs": [asdict(run) for run in recent_runs(folder, state.note)]}
+        return facts | {"runs": [asdict(run) for run in recent_runs(folder, state.status)]}
     except ServiceError as error:
         return facts | {"runs_not_known": str(error)}
 
@@ -105,7 +99,7 @@ def _lines(folder: ServiceFolder, state: State | None, width: int) -> list[str]:
         return [_stage(state)]
     welcome = _welcome(folder, state)
     try:
-        return [welcome, *run_lines(recent_runs(folder, state.note), width=width)]
+        return [welcome, *run_lines(recent_runs(folder, state.status), width=width)]
     except ServiceError as error:
         return [welcome, f"  runs      not known: {printable(error)}"]
 
@@ -119,14 +113,14 @@ def _stage(state: State | None) -> str:
         return "nothing is up"
     if not state.is_supervised:
         return "what is left of a service still runs: `clip-adapter up` or `clip-adapter down`"
-    return state.note.stage
+    return state.status.stage
 
 
 def _welcome(folder: ServiceFolder, state: State) -> str:
     shell_file = shlex.quote(str(folder.shell_file))
     lines = [
         "up; `clip-adapter down` ends it",
-        f"  UI        {state.note.ui_url}  (it asks for the line in {folder.password}: admin:PASSWORD)",
+        f"  UI        {state.status.ui_url}  (it asks for the line in {folder.password}: admin:PASSWORD)",
         f"  terminal  . {shell_file}",
         "            prefect deployment run train-adapters/digits --watch",
         f"  logs      {folder.logs}",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clip_adapter.loopback import HOST, without_proxy
-from clip_adapter.service.folder import ServiceFolder
+from service.folder import ServiceFolder
 
 __all__ = ["changed_names", "service_environment", "write_shell_file"]
 
@@ -24,14 +24,14 @@ TUNING = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_COLORS": "false",
 }
-"""What whoever brings a service up may set otherwise."""
+"""Defaults that the environment of `clip-adapter up` overrides."""
 SHARED = (
     "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME", "PATH", "NO_PROXY", "no_proxy",
     "DO_NOT_TRACK",
 )  # fmt: skip
-"""What a client of the service needs."""
-WORDS = {"PREFECT_API_URL": "port"}
-"""What a person chose, where that is not the variable itself."""
+"""Variables that a client of the service needs."""
+OPTIONS = {"PREFECT_API_URL": "port"}
+"""Name of the option that sets a variable."""
 
 
 def service_environment(
@@ -39,13 +39,13 @@ def service_environment(
 ) -> dict[str, str]:
     """The environment of the server, the worker and the flows.
 
-    On loopback only, with authentication, without telling anybody anything.
+    The server listens on loopback only, asks for a password and sends no analytics.
 
     Args:
-        folder: Of the service; the password is made there if it is missing.
-        port: Of the server.
-        inherited: Of this process.
-        places: `CLIP_ADAPTER_ROOT` and the like.
+        folder: Folder of the service; the password is created there if it is missing.
+        port: Port of the server.
+        inherited: Environment of this process.
+        places: Variables like `CLIP_ADAPTER_ROOT`.
     """
     login = _login(folder.password)
     forced = {
@@ -69,24 +69,23 @@ _FOREIGN = {"PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREF
 
 
 def write_shell_file(folder: ServiceFolder, environment: Mapping[str, str]) -> None:
-    """Write what a shell sources in order to be a client; only its user can read it."""
+    """Write the file that makes a shell a client when sourced; only its user can read it."""
     shared = [name for name in environment if name in SHARED or name.startswith("CLIP_ADAPTER_")]
     lines = [f"export {name}={shlex.quote(environment[name])}" for name in sorted(shared)]
     _write_secret(folder.shell_file, "\n".join(lines) + "\n")
 
 
 def changed_names(folder: ServiceFolder, environment: Mapping[str, str]) -> list[str]:
-    """What stands otherwise, or only there or here, in the file written for the one that is up.
-
-    By the words of `WORDS`. Where there are any, whoever asked for this environment has not got it.
-    """
+    """Variables and options in which `environment` differs from that of the running service."""
     words = shlex.split(folder.shell_file.read_text())
     there = dict(word.split("=", 1) for word in words if word != "export")
     ours = [
-        name for name in {*there, *environment} if name in WORDS or name.startswith("CLIP_ADAPTER_")
+        name
+        for name in {*there, *environment}
+        if name in OPTIONS or name.startswith("CLIP_ADAPTER_")
     ]
     changed = sorted(name for name in ours if there.get(name) != environment.get(name))
-    return [WORDS.get(name, name) for name in changed]
+    return [OPTIONS.get(name, name) for name in changed]
 
 
 def _login(path: Path) -> str:
@@ -99,7 +98,7 @@ def _login(path: Path) -> str:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    """Readable by its user from the first byte, and there as a whole or not at all."""
+    """Write atomically a file that only its user can ever read."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.service import ServiceFolder
+from service.folder import ServiceFolder
 
-PROJECT = Path(__file__).parents[3]
+CHECKOUT = Path(__file__).parents[2]
 SERVER_IN_NAME = """
 import subprocess, time
 from pathlib import Path
@@ -38,8 +38,8 @@ def test_what_a_server_had_just_started_ends_with_it(tmp_path: Path) -> None:
     folder = ServiceFolder(tmp_path / "service")
     folder.make()
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "clip_adapter.service.supervisor", folder.path, "1", tmp_path],
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        [sys.executable, "-m", "service.supervisor", folder.path, "1", tmp_path],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         start_new_session=True,
     )
     try:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.service import children
-from clip_adapter.service.children import Child, Starter
+from service import children
+from service.children import Child, Starter
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True)"
@@ -42,9 +42,9 @@ def until(answer: Callable[[], bool]) -> None:
 
 def test_a_child_is_started_once(child: Callable[..., Child]) -> None:
     it = child("print('x', flush=True); import time; time.sleep(60)")
-    it.look_after()
+    it.ensure_running()
     until(lambda: it.log.read_text() == "x\n")
-    it.look_after()
+    it.ensure_running()
     assert it.is_running()
     assert it.log.read_text() == "x\n"
 
@@ -52,13 +52,13 @@ def test_a_child_is_started_once(child: Callable[..., Child]) -> None:
 def test_a_child_that_is_killed_is_started_again_after_a_pause(child: Callable[..., Child]) -> None:
     it = child("import os, time; print(os.getpid(), flush=True); time.sleep(60)")
     it._pause_seconds = 0.3
-    it.look_after()
+    it.ensure_running()
     until(lambda: it.log.read_text().endswith("\n"))
     os.kill(int(it.log.read_text()), signal.SIGKILL)
     until(lambda: not it.is_running())
-    it.look_after()
+    it.ensure_running()
     assert not it.is_running()
-    until(lambda: it.look_after() or it.is_running())
+    until(lambda: it.ensure_running() or it.is_running())
 
 
 def test_the_pauses_grow_up_to_a_limit(child: Callable[..., Child]) -> None:
@@ -66,10 +66,10 @@ def test_the_pauses_grow_up_to_a_limit(child: Callable[..., Child]) -> None:
     pauses = []
     for _ in range(8):
         it._due = 0.0
-        it.look_after()
+        it.ensure_running()
         until(lambda: not it.is_running())
         pauses.append(it._pause_seconds)
-        it.look_after()
+        it.ensure_running()
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
@@ -78,16 +78,16 @@ def test_who_lived_long_is_started_again_at_once(
 ) -> None:
     it = child("raise SystemExit(1)")
     it._pause_seconds = 60.0
-    it.look_after()
+    it.ensure_running()
     until(lambda: not it.is_running())
-    monkeypatch.setattr(children, "SOUND_SECONDS", 0.0)
-    it.look_after()
+    monkeypatch.setattr(children, "STABLE_SECONDS", 0.0)
+    it.ensure_running()
     assert it._due - time.monotonic() <= children.FIRST_PAUSE_SECONDS
 
 
 def test_a_stubborn_child_is_killed(child: Callable[..., Child]) -> None:
     it = child(f"{STUBBORN}; time.sleep(60)")
-    it.look_after()
+    it.ensure_running()
     until(lambda: it.log.read_text() == "1\n")
     it.end(patience_seconds=0.3)
     assert not it.is_running()
@@ -99,6 +99,6 @@ def test_a_log_that_has_grown_large_begins_anew(
     monkeypatch.setattr(children, "LOG_BYTES", 10)
     it = child("print('new')")
     it.log.write_text("a long story\n")
-    it.look_after()
+    it.ensure_running()
     until(lambda: it.log.read_text() == "new\n")
     assert it.log.with_suffix(".log.1").read_text() == "a long story\n"

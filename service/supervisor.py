@@ -1,7 +1,6 @@
-"""The process in the background: starts server and worker, and starts them again when they die.
+"""The background process that starts server and worker and restarts them when they die.
 
-Run as `python -m clip_adapter.service.supervisor FOLDER PORT CHECKOUT`, in the environment that its
-children are to have.
+Run as `python -m service.supervisor FOLDER PORT CHECKOUT`; its children inherit its environment.
 """
 
 import http.client
@@ -19,10 +18,9 @@ from types import FrameType
 
 from clip_adapter.held import HeldFile
 from clip_adapter.loopback import HOST
-from clip_adapter.service.children import Child, Starter
-from clip_adapter.service.errors import ServiceError
-from clip_adapter.service.folder import HELD_BY_ANOTHER, Note, ServiceFolder
-from clip_adapter.service.strays import MARK, end_strays
+from service.children import Child, Starter
+from service.folder import HELD_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
+from service.orphans import MARK, kill_orphans
 
 __all__ = ["main"]
 
@@ -31,18 +29,18 @@ START_SECONDS = 180.0
 STEP_SECONDS = 600.0
 WORKER_SECONDS, SERVER_SECONDS = 20.0, 10.0
 POOL, MOST_RUNS_AT_ONCE = "local", 4
-"""A backlog of runs must not fill the memory: each is a process with torch in it."""
+"""Concurrent runs are limited because each is a process that has loaded torch."""
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Hold the folder and serve until somebody ends it; the exit code."""
+    """Lock the folder and supervise until a signal arrives; returns the exit code."""
     folder, port, checkout = ServiceFolder(Path(sys.argv[1])), int(sys.argv[2]), Path(sys.argv[3])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    # First, so that whoever finds the other file held finds this one held, too.
-    note = Note(os.getpid(), port, "starting").text()
-    if _take(folder.supervisor_lock) is None or (held := _take(folder.lock, note)) is None:
+    # The supervisor's own lock comes first: who finds the other locked finds this one locked too.
+    status = StatusFile(os.getpid(), port, "starting").text()
+    if _lock(folder.supervisor_lock) is None or (held := _lock(folder.lock, status)) is None:
         return HELD_BY_ANOTHER
     os.environ[MARK] = f"{os.getpid()}-{time.time_ns()}"
     supervisor = Supervisor(folder, port, held, Starter(checkout, held.descriptor))
@@ -51,22 +49,22 @@ def main() -> int:
     return supervisor.serve()
 
 
-def _take(path: Path, note: str = "") -> HeldFile | None:
-    """For a moment whoever looks whether it is held stands in the way."""
+def _lock(path: Path, content: str = "") -> HeldFile | None:
+    """Lock a file; tried again, since a look whether it is locked takes the lock for a moment."""
     for _ in range(10):
-        if held := HeldFile.take(path, note):
+        if held := HeldFile.take(path, content):
             return held
         time.sleep(0.1)
     return None
 
 
 class _Ended(Exception):  # noqa: N818  # nothing went wrong
-    """Somebody asked the supervisor to end."""
+    """A signal asked the supervisor to end."""
 
 
 @dataclass
 class Supervisor:
-    """Server and worker of one folder."""
+    """The server and the worker of one folder."""
 
     folder: ServiceFolder
     port: int
@@ -76,11 +74,11 @@ class Supervisor:
     children: list[Child] = field(default_factory=list)
 
     def ask_to_end(self, _number: int, _frame: FrameType | None) -> None:
-        """What a signal does."""
+        """Signal handler: end at the next opportunity."""
         self.is_ending = True
 
     def serve(self) -> int:
-        """Set everything up and look after it; whatever happens, no child stays behind."""
+        """Start everything and keep it running; on any exit, no child stays behind."""
         try:
             self._set_up()
             while True:
@@ -108,7 +106,7 @@ class Supervisor:
         self._say(f"starting the {name}")
         child = Child(name, command, self.folder.log(name), self.starter)
         self.children.append(child)
-        child.look_after()
+        child.ensure_running()
 
     def _wait_for_server(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -121,7 +119,7 @@ class Supervisor:
             self._rest()
 
     def _step(self, name: str, command: list[str]) -> None:
-        """One command of the setting up, to its end."""
+        """Run one setup command to its end."""
         self._say(f"setting up {name}")
         log = self.folder.log("setup")
         process = self.starter.start(command, log)
@@ -131,7 +129,7 @@ class Supervisor:
                 self._rest()
         finally:
             if process.poll() is None:
-                process.terminate()  # what it has paused or resumed for a moment it puts right
+                process.terminate()  # it restores what it has paused or resumed for a moment
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(WORKER_SECONDS)
                 process.kill()
@@ -140,31 +138,31 @@ class Supervisor:
             raise ServiceError(f"setting up {name} failed; the end of {log}:\n{_end_of(log)}")
 
     def _rest(self) -> None:
-        """A moment in which nothing is to be done but to look after the children."""
+        """Wait for a moment, keeping the children running."""
         if self.is_ending:
             raise _Ended
         for child in self.children:
-            child.look_after()
+            child.ensure_running()
         time.sleep(POLL_SECONDS)
 
     def _say(self, stage: str) -> None:
         logger.info("%s", stage)
-        self.held.write(Note(os.getpid(), self.port, stage).text())
+        self.held.write(StatusFile(os.getpid(), self.port, stage).text())
 
     def _end_children(self) -> None:
-        """The worker first: it tells the server about the runs it ends."""
-        with suppress(OSError):  # on a full disk nothing can be said, but all can be ended
+        """Stop the worker first, as it reports the runs it ends to the server."""
+        with suppress(OSError):  # a full disk must not keep the children alive
             self._say("ending")
         patience = {"worker": WORKER_SECONDS, "server": SERVER_SECONDS}
         for child in reversed(self.children):
             child.end(patience_seconds=patience[child.name])
-            # Runs end while the server still hears of it; what they made is at rest. After the
-            # server it is what it or a step of the setting up had just started.
-            self._end_what_outlived(child.name)
+            # After the worker these are flow runs, which report their end to the server; after the
+            # server, what it or a setup step had just started.
+            self._kill_orphans(child.name)
 
-    def _end_what_outlived(self, name: str) -> None:
+    def _kill_orphans(self, name: str) -> None:
         spared = {os.getpid(), *(child.pid for child in self.children if child.pid)}
-        n_ended = end_strays(os.environ[MARK], spared=spared, patience_seconds=WORKER_SECONDS)
+        n_ended = kill_orphans(os.environ[MARK], spared=spared, patience_seconds=WORKER_SECONDS)
         logger.info("processes that outlived the %s: %d ended", name, n_ended)
 
 

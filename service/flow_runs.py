@@ -1,13 +1,13 @@
-"""What became of the flow runs of a service, asked of its server.
+"""The latest flow runs of a service, read from its server, and the lines that show them.
 
-By HTTP alone: Prefect's client takes seconds to import. No proxy is asked, and no other address is
-followed: the password goes to this machine's port and nowhere else.
+Plain HTTP, as Prefect's client takes seconds to import. No proxy is used and no redirect followed: the
+password goes to this machine's port and nowhere else.
 """
 
 import base64
 import http.client
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,30 +15,36 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
 
 from clip_adapter.loopback import HOST
-from clip_adapter.service.errors import ServiceError
-from clip_adapter.service.folder import Note, ServiceFolder
+from clip_adapter.printable import printable
+from service.folder import ServiceError, ServiceFolder, StatusFile
 
-__all__ = ["FlowRun", "recent_runs"]
+__all__ = ["FlowRun", "recent_runs", "run_lines"]
 
 N_LATEST, N_FAILED, FAILED_DAYS = 5, 5, 7
 ANSWER_SECONDS = 5.0
 FAILURES = ["FAILED", "CRASHED"]
+FIRST, INDENT = "  runs      ", 12 * " "
+OF_EVERY_FAILURE = "Flow run encountered an exception: "
+"""Prefect's prefix to the reason, half a line long."""
+LONGEST, LONGEST_STATE = 1_000, 20
 
 
 @dataclass(frozen=True)
 class FlowRun:
-    """A flow run as its server knows it. Names and message are anybody's text.
+    """A flow run as the server describes it; names and message are untrusted text.
 
     Attributes:
-        id: By which `prefect flow-run logs` knows it.
-        name: That Prefect has drawn for it.
+        id: Id that `prefect flow-run logs` takes.
+        name: Random name that Prefect gave the run.
         deployment: `flow/deployment`, or the flow alone if it was not deployed.
-        when: It began, or should have begun.
-        state: The name of its state, as Completed, Late, Failed.
-        has_failed: Whether that is a failure or a crash.
-        message: What the state says, in several lines perhaps; empty if nothing.
+        when: Time of the start, else the time it was due.
+        state: Name of the state, as Completed, Late, Failed.
+        has_failed: Whether it failed or crashed.
+        message: Message of the state, possibly of several lines; empty if there is none.
     """
 
     id: str
@@ -50,30 +56,61 @@ class FlowRun:
     message: str
 
 
-def recent_runs(folder: ServiceFolder, note: Note) -> list[FlowRun]:
-    """The latest flow runs that were due, and what failed in the last days; the latest first.
+def recent_runs(folder: ServiceFolder, status: StatusFile) -> list[FlowRun]:
+    """The latest flow runs that were due and those that failed in the last days, latest first.
 
     Runs that other flow runs started are left out.
 
     Args:
-        folder: Of the service; its password is there.
-        note: What the supervisor says: where the server is.
+        folder: Folder of the service, which holds its password.
+        status: Status of the service, which names the server.
 
     Raises:
         ServiceError: The server does not answer, or not with flow runs, or is another machine's.
     """
-    if not note.is_here:
-        raise ServiceError(f"the service runs on {note.host}: ask there")
+    if not status.is_here:
+        raise ServiceError(f"the service runs on {status.host}: ask there")
     try:
         login = folder.password.read_text().strip()
-        address = http.client.HTTPConnection(HOST, note.port, timeout=ANSWER_SECONDS)
+        address = http.client.HTTPConnection(HOST, status.port, timeout=ANSWER_SECONDS)
         with closing(address) as connection:
             return _recent(_Server(connection, login))
     except ValidationError as error:
-        raise ServiceError(f"the answer of {note.ui_url} is not understood") from error
+        raise ServiceError(f"the answer of {status.ui_url} is not understood") from error
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
-        raise ServiceError(f"{note.ui_url} does not answer ({reason})") from error
+        raise ServiceError(f"{status.ui_url} does not answer ({reason})") from error
+
+
+def run_lines(runs: Sequence[FlowRun], *, width: int) -> Iterator[str]:
+    """One line a run, and below a failed one the reason and the command that shows its log.
+
+    Shortened to `width`, all but that command; control characters are escaped. Times are local.
+    """
+    if not runs:
+        yield f"{FIRST}none yet"
+    states = [_shortened(printable(run.state), LONGEST_STATE) for run in runs]
+    widest = max((cell_len(state) for state in states), default=0)
+    for number, run in enumerate(runs):
+        state = set_cell_size(states[number], widest)
+        line = f"{run.when.astimezone():%Y-%m-%d %H:%M}  {state}  {printable(run.deployment)}"
+        yield _shortened((INDENT if number else FIRST) + line, width)
+        if run.has_failed:
+            if reason := _reason(run):
+                yield _shortened(f"{INDENT}  {reason}", width)
+            yield f"{INDENT}  prefect flow-run logs {run.id}"
+
+
+def _reason(run: FlowRun) -> str:
+    """The first line of the state's message."""
+    lines = run.message.removeprefix(OF_EVERY_FAILURE).strip().splitlines()
+    return printable(lines[0][:LONGEST]) if lines else ""
+
+
+def _shortened(line: str, width: int) -> str:
+    text = Text(line)
+    text.truncate(width, overflow="ellipsis")
+    return text.plain
 
 
 class _State(BaseModel):

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from clip_adapter.held import HeldFile
-from clip_adapter.service import ServiceError, ServiceFolder, bring_up, state_of, take_down
-from clip_adapter.service.folder import Note
+from service.control import bring_up, state_of, take_down
+from service.folder import ServiceError, ServiceFolder, StatusFile
 
 SUPERVISOR_IN_NAME = """
 import os, subprocess, sys, time
 from pathlib import Path
 from clip_adapter.held import HeldFile
-from clip_adapter.service.folder import Note
+from service.folder import StatusFile
 alone = HeldFile.take(Path(sys.argv[2]))
-held = HeldFile.take(Path(sys.argv[1]), Note(os.getpid(), 1, "up").text())
+held = HeldFile.take(Path(sys.argv[1]), StatusFile(os.getpid(), 1, "up").text())
 subprocess.Popen(["sleep", "60"], pass_fds=(held.descriptor,), stdout=subprocess.DEVNULL)
 print("up", flush=True)
 time.sleep(60)
@@ -58,7 +58,7 @@ def _service(folder: ServiceFolder) -> Iterator["subprocess.Popen[str]"]:
 
 
 def test_a_service_of_another_machine_is_left_alone(folder: ServiceFolder) -> None:
-    note = Note(os.getpid(), 1, "up", host="elsewhere")
+    note = StatusFile(os.getpid(), 1, "up", host="elsewhere")
     held = HeldFile.take(folder.lock, note.text())
     assert held is not None
     with pytest.raises(ServiceError, match="runs on elsewhere"):
@@ -73,7 +73,7 @@ def test_nothing_is_up_where_nothing_was_started(folder: ServiceFolder) -> None:
 
 def test_a_number_left_behind_is_nobody_s(folder: ServiceFolder) -> None:
     """This process must survive: its number stands in the file, but nobody holds it."""
-    folder.lock.write_text(Note(os.getpid(), 1, "up").text())
+    folder.lock.write_text(StatusFile(os.getpid(), 1, "up").text())
     assert state_of(folder) is None
     assert not take_down(folder)
 
@@ -83,7 +83,7 @@ def test_a_service_that_lives_is_up(
 ) -> None:
     state = state_of(folder)
     assert state is not None
-    assert (state.is_up, state.note.pid) == (True, service.pid)
+    assert (state.is_up, state.status.pid) == (True, service.pid)
 
 
 def test_what_outlives_its_supervisor_is_found_and_ended(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.service import ServiceFolder, changed_names, service_environment
-from clip_adapter.service.environment import write_shell_file
+from service.environment import changed_names, service_environment, write_shell_file
+from service.folder import ServiceFolder
 
 PLACES = {"CLIP_ADAPTER_ROOT": "/data/a store's"}
 

@@ -13,8 +13,7 @@ from prefect_in_name import DEPLOYMENT, PrefectInName
 from rich.cells import cell_len
 
 from clip_adapter.held import HeldFile
-from clip_adapter.service import ServiceFolder
-from clip_adapter.service.folder import Note
+from service.folder import ServiceFolder, StatusFile
 
 Command = Callable[..., Any]
 PREFIX = "Flow run encountered an exception: "
@@ -29,7 +28,7 @@ def _status(
     folder = ServiceFolder(root / "prefect")
     folder.make()
     folder.password.write_text("admin:hunter2\n")
-    note = Note(os.getpid(), prefect_in_name.port, "up").text()
+    note = StatusFile(os.getpid(), prefect_in_name.port, "up").text()
     held = [HeldFile.take(folder.supervisor_lock), HeldFile.take(folder.lock, note)]
     yield lambda *arguments: command("status", "--root", root, *arguments)
     for each in held:

@@ -9,8 +9,9 @@ from uuid import UUID
 import pytest
 from prefect_in_name import PrefectInName
 
-from clip_adapter.service import FlowRun, ServiceError, ServiceFolder, flow_runs, recent_runs
-from clip_adapter.service.folder import Note
+from service import flow_runs
+from service.flow_runs import FlowRun, recent_runs
+from service.folder import ServiceError, ServiceFolder, StatusFile
 
 RUNS = "/api/flow_runs/filter"
 
@@ -24,7 +25,7 @@ def _folder(tmp_path: Path) -> ServiceFolder:
 
 
 def asked(folder: ServiceFolder, port: int) -> list[FlowRun]:
-    return recent_runs(folder, Note(1, port, "up"))
+    return recent_runs(folder, StatusFile(1, port, "up"))
 
 
 def test_a_run_is_told_with_its_deployment_its_state_and_the_whole_message(
@@ -152,5 +153,5 @@ def test_a_service_of_another_machine_is_not_asked(
     folder: ServiceFolder, prefect_in_name: PrefectInName
 ) -> None:
     with pytest.raises(ServiceError, match="runs on elsewhere"):
-        recent_runs(folder, Note(1, prefect_in_name.port, "up", host="elsewhere"))
+        recent_runs(folder, StatusFile(1, prefect_in_name.port, "up", host="elsewhere"))
     assert prefect_in_name.asked == []

@@ -1,0 +1,91 @@
+"""Runs a request as a flow of the checkout, on the server of PREFECT_API_URL or a private one."""
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from clip_adapter.loopback import without_proxy
+from clip_adapter.pipeline.requests import Request
+from clip_adapter.pipeline.writable import check_writable
+from clip_adapter.settings import Settings
+from service.folder import ServiceError
+
+__all__ = ["check_database_path", "run_as_flow"]
+
+
+def run_as_flow(flow: str, request: Request) -> Any:
+    """Call a flow with the parameters of a request and return its result.
+
+    Prefect keeps its own records below the root, logs nothing to the terminal, and starts a private
+    server for the time of the call, unless PREFECT_API_URL names one.
+
+    Args:
+        flow: name of the flow's function and of its module in `flows`.
+        request: the parameters.
+
+    Raises:
+        ServiceError: Prefect is not installed, or its server does not answer.
+    """
+    if find_spec("prefect") is None:
+        raise ServiceError(
+            "--prefect runs a flow, and Prefect is not installed: pip install -e '.[pipeline]'"
+        )
+    settings = Settings.of(root=request.root)
+    check_database_path(settings.workspace)
+    _configure_prefect(settings.workspace)
+    function = getattr(import_module(f"flows.{flow}"), flow)
+    # Resolved here: a flow on another machine would look beside itself.
+    places = {"root": settings.url}
+    try:
+        return function(**{**request.model_dump(), **places})
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        raise ServiceError(
+            f"Prefect's server at PREFECT_API_URL does not answer: {error}: "
+            "`clip-adapter up`, or `unset PREFECT_API_URL` to do without one"
+        ) from error
+    except Exception as error:
+        # Ctrl-C ends Prefect's private server as well, about which its client then complains.
+        if not _was_interrupted(error):
+            raise
+        raise KeyboardInterrupt from error
+
+
+def check_database_path(workspace: Path) -> None:
+    """Fail at once where Prefect's server would fail for minutes.
+
+    Raises:
+        ServiceError: Prefect cannot keep its database there.
+        UnwritableRootError: nothing can be written there.
+    """
+    if any(sign in str(workspace) for sign in "?#%"):
+        raise ServiceError(
+            f"Prefect cannot keep its database below {workspace}: choose a root without ?, # and %"
+        )
+    check_writable(workspace, below="prefect")
+
+
+def _configure_prefect(workspace: Path) -> None:
+    """Settings that Prefect reads when it is imported; what the user has set stays."""
+    os.environ.update(without_proxy(os.environ))  # the private server is on this machine
+    ours = {
+        "PREFECT_HOME": str(workspace / "prefect"),
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+    if not os.environ.get("PREFECT_API_URL"):
+        os.environ.pop("PREFECT_API_URL", None)
+        # Ctrl-C ends the private server too; do not look for it for a minute.
+        ours["PREFECT_CLIENT_MAX_RETRIES"] = "1"
+    for name, value in ours.items():
+        os.environ.setdefault(name, value)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
