@@ -48,12 +48,12 @@ def test_what_cannot_be_shown_fails_no_run(
         raise RuntimeError("no room on the wall")
 
     monkeypatch.setattr("clip_adapter.report.tell", refuse)
-    assert train(photos, tiny_model, root, methods=["zero-shot"]).runs.n_trained == 1
+    assert train(photos, tiny_model, root, methods=["zero-shot"], settings={}).runs.n_trained == 1
     assert not (root / "reports").exists()
 
 
 def test_what_a_run_came_to_is_published(photos: Path, root: Path, tiny_model: str) -> None:
-    trained = train(photos, tiny_model, root, methods=["zero-shot"])
+    trained = train(photos, tiny_model, root, methods=["zero-shot"], settings={})
     name = trained.encoded.dataset.name
     with get_client(sync_client=True) as client:
         keys = [f"leaderboard-{name}", f"summary-{name}"]
