@@ -6,20 +6,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from clip_adapter.datasets import DatasetIndex
 from clip_adapter.images import WantedViews, augmented_views, load_ahead
 from clip_adapter.pipeline.encoder_lock import encoder_slot
-from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.encoding import EncoderFacts, Encoding
 from clip_adapter.pipeline.feature_writer import FeatureWriter
 from clip_adapter.pipeline.index_store import IndexedDataset
 from clip_adapter.pipeline.reporter import Reporter
 from feature_cache import FeatureStore, compact_folder, stored_folders
 from feature_cache.exchange import find_imported
-
-if TYPE_CHECKING:
-    from clip_adapter.encoders import Encoder
 
 __all__ = ["EncodedDataset", "EncodedPart", "Part", "encode_dataset", "encode_images"]
 
@@ -139,18 +136,17 @@ def encode_dataset(
     """
     if dataset.is_imported:
         return _imported(dataset, views=encoding.views, view_rows=view_rows)
-    encoder = encoding.encoder
-    store = _described_store(encoder, dataset, encoding, reporter)
     wanted = _wanted_views(dataset.index, encoding, view_rows)
+    store, facts = _find_store(dataset, encoding, wanted, reporter)
     made = _encode_missing(encoding, store, dataset, wanted=wanted, reporter=reporter)
-    n_prompts = _encode_prompts(encoder, store, dataset.prompts, reporter)
+    n_prompts = _encode_prompts(encoding, store, dataset.prompts, reporter)
     _merge_small_files(store, reporter)
     return EncodedDataset(
         dataset=dataset,
         model=encoding.model_name,
-        encoder=encoder.fingerprint,
-        precision=encoder.identity.precision,
-        logit_scale=encoder.logit_scale,
+        encoder=facts.fingerprint,
+        precision=encoding.precision,
+        logit_scale=facts.logit_scale,
         n_reused=made.n_reused,
         n_encoded=made.n_encoded,
         n_prompts_encoded=n_prompts,
@@ -178,19 +174,27 @@ def encode_images(
 
     Raises as `encode_dataset`.
     """
-    store = _described_store(encoding.encoder, dataset, encoding, reporter)
     wanted = part.take(_wanted_views(dataset.index, encoding, view_rows))
+    store, _ = _find_store(dataset, encoding, wanted, reporter)
     return _encode_missing(encoding, store, dataset, wanted=wanted, reporter=reporter)
 
 
-def _described_store(
-    encoder: "Encoder", dataset: IndexedDataset, encoding: Encoding, reporter: Reporter
-) -> FeatureStore:
-    store = FeatureStore(dataset.root, encoder.fingerprint, on_damage=reporter.set_aside)
+def _find_store(
+    dataset: IndexedDataset,
+    encoding: Encoding,
+    wanted: Mapping[bytes, tuple[int, ...]],
+    reporter: Reporter,
+) -> tuple[FeatureStore, EncoderFacts]:
+    """The store of the encoder, which is loaded only if something is to be encoded."""
+    known = None if "encoder" in vars(encoding) else encoding.known(dataset.root)
+    if known:
+        store = FeatureStore(dataset.root, known.fingerprint, on_damage=reporter.set_aside)
+        is_complete = not _missing(store, wanted) and not store.missing_prompts(dataset.prompts)
+        if is_complete:
+            return store, known
+    store = FeatureStore(dataset.root, encoding.encoder.fingerprint, on_damage=reporter.set_aside)
     store.description()  # reports what is damaged; writing would only replace it in silence
-    about = {"model": encoding.model_name, "logit_scale": repr(encoder.logit_scale)}
-    store.describe({**encoder.identity.fields(), **about})
-    return store
+    return store, encoding.describe(store)
 
 
 def _encode_missing(
@@ -265,10 +269,11 @@ def _encode_images(
 
 
 def _encode_prompts(
-    encoder: "Encoder", store: FeatureStore, prompts: list[str], reporter: Reporter
+    encoding: Encoding, store: FeatureStore, prompts: list[str], reporter: Reporter
 ) -> int:
     if not store.missing_prompts(prompts):
         return 0
+    encoder = encoding.encoder
     with encoder_slot(f"prompts with {encoder.name}", reporter):
         missing = store.missing_prompts(prompts)  # another process may have encoded them meanwhile
         if missing:

@@ -3,19 +3,42 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clip_adapter.datasets import check_imported_alone
+from clip_adapter.datasets import IMPORTED, check_imported_alone
 from clip_adapter.devices import choose_device
-from clip_adapter.encoders import BUILT_IN, EncoderError, Precision, parse_model_name
+from clip_adapter.encoders import (
+    BUILT_IN,
+    EncoderError,
+    Precision,
+    parse_model_name,
+    weights_key,
+)
 from clip_adapter.images import Augmentation, ResizeMode, augmented_views
 from clip_adapter.methods import Method
 from clip_adapter.network import Probe
+from feature_cache import FeatureCacheError, FeatureStore, Location, stores
 
 if TYPE_CHECKING:
     from clip_adapter.encoders import Encoder
 
-__all__ = ["Encoding", "n_views"]
+__all__ = ["EncoderFacts", "Encoding", "n_views"]
+
+WEIGHTS_KEY = "weights_key"
+"""Field of a store's description of its encoder, beside those of its identity."""
+LOCAL_DIR = "local-dir:"
+
+
+class EncoderFacts(NamedTuple):
+    """What is stored of an encoder, and enough to read its features.
+
+    Attributes:
+        fingerprint: names the encoder.
+        logit_scale: its inverse temperature.
+    """
+
+    fingerprint: str
+    logit_scale: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,19 +106,45 @@ class Encoding:
         vars(self)["encoder"] = encoder
         return self
 
-    def check(self, dataset: str, *, images: object = None) -> None:
+    def known(self, root: Location) -> EncoderFacts | None:
+        """The encoder as a store knows it from an earlier load of the same weights.
+
+        Nothing is loaded, torch least of all: the files of weights are digested, and the store asked
+        which encoder was loaded from files like these.
+
+        Args:
+            root: folder or URL of the store.
+
+        Returns:
+            None where the weights or their record are not there.
+        """
+        key = weights_key(self.model_name, precision=self.precision, resize=self.resize)
+        return next(filter(None, (_facts(store, key) for store in stores(root))), None)
+
+    def describe(self, store: FeatureStore) -> EncoderFacts:
+        """Record in its store what the loaded encoder is, so that `known` finds it."""
+        encoder = self.encoder
+        about = {"model": self.model_name, "logit_scale": repr(encoder.logit_scale)}
+        store.describe({**encoder.identity.fields(), **about})
+        # Loading may have fetched something newer: the files are those that are there now.
+        key = weights_key(self.model_name, precision=self.precision, resize=self.resize)
+        if key:
+            store.describe({WEIGHTS_KEY: key})
+        return EncoderFacts(encoder.fingerprint, encoder.logit_scale)
+
+    def check(self, dataset: str, *, root: Location | None = None, images: object = None) -> None:
         """Raise for an encoder that cannot be had, before any image is read.
 
         Args:
             dataset: as asked for; features:NAME has an encoder already, and takes no other.
-            images: the folder given with it.
+            root: a store in which the encoder may be known; then it can be had.
+            images: the folder given with the dataset.
 
         Raises:
             UnknownNameError, EncoderError: as `parse_model_name` and `check_available`.
             DatasetError: for features:NAME, if a model, a precision or anything else was chosen.
             DeviceError: this machine has no such device.
         """
-        name = parse_model_name(self.model_name)
         check_imported_alone(
             dataset,
             model=self.model,
@@ -104,14 +153,20 @@ class Encoding:
             resize=self.resize,
             views=self.views,
         )
+        if dataset.startswith(IMPORTED):
+            return
         if self.device != "auto":
             choose_device(self.device)
-        if name.where in {"hub", "tag"}:
-            # Importing takes seconds, in which the hub has time to answer.
-            probe = Probe.of_hub()
+        if root is not None and self.known(root):
+            return
+        name = self.model_name
+        # Importing takes seconds, in which the hub has time to answer.
+        probe = Probe.of_hub() if ":" in name and not name.startswith(LOCAL_DIR) else None
+        parsed = parse_model_name(name)
+        if parsed.where in {"hub", "tag"}:
             from clip_adapter.encoders import check_available  # noqa: PLC0415  # imports torch
 
-            check_available(name, probe=probe)
+            check_available(parsed, probe=probe)
 
     def with_views(self, methods: Iterable[Method]) -> "Encoding":
         """A copy with as many augmented views as the most demanding method trains on."""
@@ -128,6 +183,20 @@ class Encoding:
                 f"{self.model_name} is now encoder {self.encoder.fingerprint[:12]}, the images were "
                 f"encoded by {fingerprint[:12]}: extract them again"
             )
+
+
+def _facts(store: FeatureStore, key: str | None) -> EncoderFacts | None:
+    """The encoder of a store, if it was loaded from weights with this key."""
+    try:
+        described = store.descriptions()
+    except FeatureCacheError:  # damaged: whoever loads the encoder describes it again
+        return None
+    if key not in described.get(WEIGHTS_KEY, []) or not described.keys() >= {
+        "model",
+        "logit_scale",
+    }:
+        return None
+    return EncoderFacts(store.encoder, float(described["logit_scale"][0]))
 
 
 def n_views(method: Method) -> int:

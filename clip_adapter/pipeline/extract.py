@@ -69,7 +69,7 @@ def encoding_of(request: DatasetRequest, *, views: int = 0, processes: int = 0) 
         augmentation=request.augmentation,
         processes=processes,
     )
-    encoding.check(request.dataset, images=images)
+    encoding.check(request.dataset, root=places.location, images=images)
     return encoding
 
 

@@ -4,15 +4,17 @@ import time
 from collections.abc import Callable
 from itertools import chain, compress
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from clip_adapter.encoders import Encoder
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.images import LoadedViews
 from feature_cache import FeatureStore
+
+if TYPE_CHECKING:
+    from clip_adapter.encoders import Encoder
 
 __all__ = ["BrokenFeaturesError", "FeatureWriter"]
 
@@ -39,7 +41,7 @@ class FeatureWriter:
     """
 
     def __init__(
-        self, encoder: Encoder, store: FeatureStore, advance: Callable[[float], None]
+        self, encoder: "Encoder", store: FeatureStore, advance: Callable[[float], None]
     ) -> None:
         self._encoder, self._store, self._advance = encoder, store, advance
         self._keys: list[_Key] = []
