@@ -96,7 +96,7 @@ def test_of_a_stored_file_the_message_says_who_wrote_it_who_reads_it_and_what_to
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_an_inspection_says_so_of_tables_whose_columns_it_is_told(
-    tmp_path: Path, deep: bool
+    tmp_path: Path, *, deep: bool
 ) -> None:
     _settings_as_text(tmp_path)
     schemas = {"runs": pa.schema([("settings", KNOWN)])}
