@@ -28,7 +28,7 @@ def conform(table: pa.Table, schema: pa.Schema, *, source: str, versions: str = 
     """
     advice = (
         f"; it is {versions}: upgrade clip-adapter on this machine, or, where it is the newer of "
-        "the two, move the file away, and its rows are made again"
+        "the two, move the file away, whose rows then count as missing"
     )
     try:
         arrays = [_conform_column(table, field, source) for field in schema]

@@ -90,7 +90,7 @@ def test_of_a_stored_file_the_message_says_who_wrote_it_who_reads_it_and_what_to
         f"column settings of {path} is string, expected struct; it is written in format 1 by "
         f"clip-adapter 9.9, this is clip-adapter {program_version()}, which reads up to format 1: "
         "upgrade clip-adapter on this machine, or, where it is the newer of the two, move the file "
-        "away, and its rows are made again"
+        "away, whose rows then count as missing"
     )
 
 

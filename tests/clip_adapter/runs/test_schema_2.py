@@ -1,0 +1,103 @@
+"""What a run records since schema 2, and that the specification names every column."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import feature_cache
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.runs import (
+    RUN_TABLES,
+    EvaluatedOn,
+    InvalidRecordError,
+    RunRecord,
+    RunResult,
+    RunStore,
+    query,
+)
+
+COLUMNS = "hyperparameters, image_choice, selection, logit_bias, protocol, tested_on"
+
+
+def recorded(root: Path, run: RunRecord) -> dict[str, Any]:
+    RunStore(root).record([RunResult(run=run)])
+    (row,) = query(root, f"SELECT {COLUMNS} FROM runs").to_pylist()
+    return dict(row)
+
+
+def test_a_run_records_what_follows_from_it(root: Path, run_of: Callable[..., RunRecord]) -> None:
+    row = recorded(root, run_of(1))
+    settings = {name: json.loads(value) for name, value in row.pop("hyperparameters")}
+    assert settings == {"residual_ratio": 0.2, "epochs": 100}
+    assert row == {
+        "image_choice": "own",
+        "selection": "validation",
+        "logit_bias": None,
+        "protocol": "all-classes",
+        "tested_on": {"dataset": "digits", "class_subset": None},
+    }
+
+
+def test_a_run_records_what_it_is_told(root: Path, run_of: Callable[..., RunRecord]) -> None:
+    told = {
+        "image_choice": "budget:40",
+        "selection": "none",
+        "logit_bias": -10.0,
+        "protocol": "base-to-new",
+        "tested_on": EvaluatedOn(dataset="eurosat", class_subset="new"),
+    }
+    row = recorded(root, run_of(1, hyperparameters={"ranks": [1, "a"], "on": True}, **told))
+    assert row.pop("hyperparameters") == [("ranks", '[1, "a"]'), ("on", "true")]
+    assert row == {**told, "tested_on": {"dataset": "eurosat", "class_subset": "new"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "selection"),
+    [
+        ({"selected_on": "held-out shots"}, "held-out-shots"),
+        ({"selected_on": "training"}, "none"),
+        ({"selected_on": "nothing"}, "none"),
+        ({"selected_on": "test (oracle)"}, None),
+        ({"selected_on": "nothing", "status": "failed", "error": "boom"}, None),
+    ],
+)
+def test_the_selection_follows_from_what_chose(
+    root: Path, run_of: Callable[..., RunRecord], fields: dict[str, Any], selection: str | None
+) -> None:
+    assert recorded(root, run_of(1, **fields))["selection"] == selection
+
+
+@pytest.mark.parametrize("choice", ["", "published", "published:x", "budget:0", "own "])
+def test_an_image_choice_that_nobody_could_repeat_is_refused(
+    run_of: Callable[..., RunRecord], choice: str
+) -> None:
+    with pytest.raises(InvalidRecordError, match="expected 'own', 'published:<digest>' or"):
+        run_of(1, image_choice=choice)
+
+
+@pytest.mark.parametrize("field", ["selection", "protocol"])
+def test_an_unknown_word_is_refused(run_of: Callable[..., RunRecord], field: str) -> None:
+    with pytest.raises(UnknownNameError, match=field):
+        run_of(1, **{field: "nonsense"})
+
+
+@pytest.mark.parametrize("name", RUN_TABLES)
+def test_the_specification_lists_every_column_of_a_table(name: str) -> None:
+    page = Path(feature_cache.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
+    (line,) = [each for each in page.splitlines() if each.startswith(f"| `{name}/` | ")]
+    columns = ", ".join(map(_in_words, RUN_TABLES[name]))
+    assert line.removeprefix(f"| `{name}/` | ").removesuffix(" |") == columns
+
+
+def _in_words(field: pa.Field) -> str:
+    kind = "struct" if pa.types.is_struct(field.type) else str(field.type)
+    kind = {"tried": "list<struct>", "candidates": "list<struct>"}.get(field.name, kind)
+    kind = kind.replace("element: ", "").replace("item: ", "")
+    kind = kind.replace("[us, tz=UTC]", "").replace(
+        "fixed_size_binary[32]", "fixed_size_binary(32)"
+    )
+    return f"`{field.name} {kind}{'?' if field.nullable else ''}`"
