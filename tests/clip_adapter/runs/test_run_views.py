@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -217,34 +216,7 @@ def test_indexes_and_quarantine_can_be_asked_about(tmp_path: Path) -> None:
     assert query(tmp_path, "select reason from quarantine")["reason"].to_pylist() == ["truncated"]
 
 
-def test_an_index_of_two_names_has_its_images_once(tmp_path: Path) -> None:
-    names: list[dict[str, str]] = [
-        {},
-        {"name": "Digits", "source": "a"},
-        {"name": "Digits", "source": "b"},
-    ]
-    for called in names:
-        index_images(tmp_path, [bytes(32), bytes(32)], **called)
-    found = query(tmp_path, 'select "row", name, source from images order by 1').to_pylist()
-    assert found == [{"row": row, "name": "Digits", "source": "a"} for row in (0, 1)]
-
-
-def test_predictions_are_those_of_the_test_split(
-    tmp_path: Path,
-    result_of: Callable[..., RunResult],
-    predictions_of: Callable[..., ImagePredictions],
-) -> None:
-    others = (
-        replace(predictions_of(1, 1, 1), split="validation"),
-        replace(predictions_of(1), split="held-out", fold=2, label_probability=np.full(1, 0.25)),
-    )
-    result = replace(result_of(1), predictions=predictions_of(0, 0), other_predictions=others)
-    assert ask(tmp_path, [result], "select sum(n) as n from confusion") == [{"n": 2}]
-    found = query(tmp_path, "select predicted, label_probability from predictions").to_pylist()
-    assert found == [{"predicted": 0, "label_probability": None}] * 2
-
-
-def index_images(root: Path, digests: Sequence[bytes], **called: str) -> None:
+def index_images(root: Path, digests: Sequence[bytes]) -> None:
     origin = {"index_fingerprint": "index", "dataset": "digits"}
     image = {"label": 0, "class_name": "zero", "split": "test", "width": 8, "height": 8}
     images = [
@@ -255,5 +227,4 @@ def index_images(root: Path, digests: Sequence[bytes], **called: str) -> None:
     IndexStore(root, "digits").write(
         pa.Table.from_pylist(images, schema=INDEX_SCHEMA),
         pa.Table.from_pylist(broken, schema=QUARANTINE_SCHEMA),
-        **called,
     )

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -13,12 +15,14 @@ from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import (
     RUN_TABLES,
     EvaluatedOn,
+    ImagePredictions,
     InvalidRecordError,
     RunRecord,
     RunResult,
     RunStore,
     query,
 )
+from feature_cache import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
 
 COLUMNS = "hyperparameters, image_choice, selection, logit_bias, protocol, tested_on"
 
@@ -83,6 +87,34 @@ def test_an_image_choice_that_nobody_could_repeat_is_refused(
 def test_an_unknown_word_is_refused(run_of: Callable[..., RunRecord], field: str) -> None:
     with pytest.raises(UnknownNameError, match=field):
         run_of(1, **{field: "nonsense"})
+
+
+def test_predictions_are_those_of_the_test_split(
+    root: Path,
+    result_of: Callable[..., RunResult],
+    predictions_of: Callable[..., ImagePredictions],
+) -> None:
+    others = (
+        replace(predictions_of(1, 1, 1), split="validation"),
+        replace(predictions_of(1), split="held-out", fold=2, label_probability=np.full(1, 0.25)),
+    )
+    result = replace(result_of(1), predictions=predictions_of(0, 0), other_predictions=others)
+    RunStore(root).record([result])
+    assert query(root, "SELECT sum(n) AS n FROM confusion").to_pylist() == [{"n": 2}]
+    found = query(root, "SELECT predicted, label_probability FROM predictions").to_pylist()
+    assert found == [{"predicted": 0, "label_probability": None}] * 2
+
+
+def test_an_index_of_several_names_has_its_images_once(root: Path) -> None:
+    image = {"path": "0.png", "label": 0, "class_name": "zero", "split": "test", "n_bytes": 1}
+    image |= {"index_fingerprint": "index", "dataset": "digits", "width": 8, "height": 8}
+    rows = [{**image, "row": row, "image_sha256": bytes(32)} for row in (0, 1)]
+    images = pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
+    for name, source in ((None, None), ("Digits", "b"), ("Digits", "a")):
+        nothing = QUARANTINE_SCHEMA.empty_table()
+        IndexStore(root, "digits").write(images, nothing, name=name, source=source)
+    found = query(root, 'SELECT "row", name, source FROM images ORDER BY 1').to_pylist()
+    assert found == [{"row": row, "name": "Digits", "source": "a"} for row in (0, 1)]
 
 
 @pytest.mark.parametrize("name", RUN_TABLES)
