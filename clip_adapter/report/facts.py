@@ -55,7 +55,6 @@ class RunFacts:
     """
 
     run_id: str
-
     dataset: str
     encoder: str
     model: str
@@ -79,7 +78,7 @@ class RunFacts:
 
     @property
     def recency(self) -> tuple[int, float, str]:
-        """By which the latest of several is found: by requests, by clocks only where there are none."""
+        """By which the latest of several is found: the clock counts where no request names any."""
         started = self.started_at.timestamp() if self.asked is None else 0.0
         return self.asked or 0, started, self.run_id
 

@@ -116,7 +116,8 @@ class RunRecord:
     def __post_init__(self) -> None:
         _check_word("status", self.status, get_args(Status))
         _check_word("selected_on", self.selected_on, get_args(SelectedOn))
-        _check_word("selection", self.selection or "none", get_args(Selection))
+        if self.selection is not None:
+            _check_word("selection", self.selection, get_args(Selection))
         _check_word("protocol", self.protocol, get_args(Protocol))
         if not _IMAGE_CHOICE.fullmatch(self.image_choice):
             raise InvalidRecordError(

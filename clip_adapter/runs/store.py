@@ -63,7 +63,8 @@ class RunStore:
     def completed(self, fingerprints: Iterable[str]) -> set[str]:
         """Those of the run fingerprints that a completed run already has, results and all.
 
-        A run whose metrics or predictions on the test split are lost does not count: it is to be made again.
+        A run whose metrics, or predictions on the test split, are lost does not count: it is to be
+        made again.
 
         Raises:
             CorruptFileError, NewerFormatError: A file of runs cannot be trusted or understood.

@@ -35,21 +35,21 @@ SELECT DISTINCT
 FROM stored_runs
 """
 
-_METRICS = "SELECT DISTINCT * FROM stored_metrics SEMI JOIN runs USING (run_id)"
+_METRICS = "SELECT DISTINCT * FROM stored_metrics SEMI JOIN stored_runs USING (run_id)"
 
-_CURVES = "SELECT DISTINCT * FROM stored_curves SEMI JOIN runs USING (run_id)"
+_CURVES = "SELECT DISTINCT * FROM stored_curves SEMI JOIN stored_runs USING (run_id)"
 
 _PREDICTIONS = """
 SELECT DISTINCT
     run_id, position, lower(hex(image_sha256)) AS image_sha256,
     label, predicted, label = predicted AS correct, confidence, margin, label_probability
-FROM stored_predictions SEMI JOIN runs USING (run_id)
+FROM stored_predictions SEMI JOIN stored_runs USING (run_id)
 WHERE coalesce(split, 'test') = 'test'
 """
 
 _SPLITS = """
 SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256)
-FROM stored_splits SEMI JOIN runs USING (split_fingerprint)
+FROM stored_splits SEMI JOIN stored_runs USING (split_fingerprint)
 """
 
 # One index may be recorded under several names and sources, and has its images once all the same.
@@ -76,7 +76,7 @@ SELECT run_id, max(sequence) AS asked, max(sequence) FILTER (is_named) AS named
 FROM (
     SELECT unnest(run_ids) AS run_id, sequence, true AS is_named FROM requests
     UNION ALL
-    SELECT run_id, sequence, false FROM runs JOIN (
+    SELECT run_id, sequence, false FROM stored_runs JOIN (
         SELECT dataset, unnest(run_fingerprints) AS fingerprint, sequence FROM requests
     ) USING (dataset, fingerprint)
 )

@@ -42,12 +42,16 @@ def _run_row(run: RunRecord) -> dict[str, Any]:
     used = row["hyperparameters"]
     if used is None:
         used = {name: value for name, value in row["settings"].items() if value is not None}
-    row["hyperparameters"] = {name: json.dumps(value) for name, value in used.items()}
+    row["hyperparameters"] = {name: _as_json(value) for name, value in used.items()}
     if run.selection is None and run.status == "completed":
         row["selection"] = _SELECTION.get(run.selected_on)
     if run.tested_on is None:
         row["tested_on"] = {"dataset": run.dataset, "class_subset": None}
     return row
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, default=lambda number: number.item())  # of numpy
 
 
 def metrics_table(results: Sequence[RunResult]) -> pa.Table:

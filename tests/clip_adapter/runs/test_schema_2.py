@@ -54,8 +54,8 @@ def test_a_run_records_what_it_is_told(root: Path, run_of: Callable[..., RunReco
         "protocol": "base-to-new",
         "tested_on": EvaluatedOn(dataset="eurosat", class_subset="new"),
     }
-    row = recorded(root, run_of(1, hyperparameters={"ranks": [1, "a"], "on": True}, **told))
-    assert row.pop("hyperparameters") == [("ranks", '[1, "a"]'), ("on", "true")]
+    row = recorded(root, run_of(1, hyperparameters={"ranks": [1, "a"], "n": np.int64(3)}, **told))
+    assert row.pop("hyperparameters") == [("ranks", '[1, "a"]'), ("n", "3")]
     assert row == {**told, "tested_on": {"dataset": "eurosat", "class_subset": "new"}}
 
 
