@@ -44,6 +44,7 @@ from feature_cache.garbage import (
     remove_leftovers,
 )
 from feature_cache.indexes import (
+    EXCLUDED_SCHEMA,
     INDEX_SCHEMA,
     QUARANTINE_SCHEMA,
     IndexStore,
@@ -56,6 +57,7 @@ from feature_cache.reading import OnDamage, read_tables, refuse, set_aside
 from feature_cache.statistics import FeatureStatistics
 
 __all__ = [
+    "EXCLUDED_SCHEMA",
     "INDEX_SCHEMA",
     "QUARANTINE_SCHEMA",
     "Compaction",

@@ -58,17 +58,19 @@ class NewerFormatError(FeatureCacheError, ValueError):
         path: The file.
         found: The version it was written in.
         known: The newest version this program reads.
+        versions: Both in words, with the versions of the programs as far as they are known.
     """
 
-    def __init__(self, path: Location, found: int, known: int) -> None:
+    def __init__(self, path: Location, found: int, known: int, *, versions: str = "") -> None:
         super().__init__(path, found, known)
         self.path, self.found, self.known = path, found, known
+        self.versions = versions
 
     def __str__(self) -> str:
-        return (
-            f"{self.path} is written in format {self.found}, this program reads up to format "
-            f"{self.known}: upgrade clip-adapter to read it"
+        versions = self.versions or (
+            f"written in format {self.found}, this program reads up to format {self.known}"
         )
+        return f"{self.path} is {versions}: upgrade clip-adapter to read it"
 
 
 class WrongKindError(FeatureCacheError, ValueError):
@@ -113,7 +115,10 @@ class WrongOwnerError(FeatureCacheError, ValueError):
 
 
 class WrongSchemaError(FeatureCacheError, ValueError):
-    """A table has not the columns, or not the column types, that it must have."""
+    """A table has not the columns, or not the column types, that it must have.
+
+    Of a stored file the message names the file, the column, and the versions of writer and reader.
+    """
 
 
 class EmptyTableError(FeatureCacheError, ValueError):

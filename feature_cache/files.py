@@ -7,6 +7,9 @@ rows write the same file. FORMAT.md beside this module is the specification.
 
 import hashlib
 import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import pyarrow as pa
@@ -22,11 +25,14 @@ __all__ = [
     "KIND_KEY",
     "OWNER_KEY",
     "STAMP_KEY",
+    "VERSION_KEY",
     "check_digest",
     "digest_of",
     "is_final",
     "list_files",
+    "program_version",
     "verify_file",
+    "versions_in_words",
     "write_table",
 ]
 
@@ -36,6 +42,7 @@ FORMAT_KEY = b"clip-adapter.format"
 KIND_KEY = b"clip-adapter.kind"
 OWNER_KEY = b"clip-adapter.owner"
 STAMP_KEY = b"clip-adapter.stamp"
+VERSION_KEY = b"clip-adapter.version"
 _FINAL_NAME = re.compile(r"[0-9a-f]{64}\.parquet")
 
 
@@ -52,7 +59,8 @@ def write_table(  # noqa: PLR0913  # what a file declares, each by its name
 
     When this returns, the file and the folders made for it survive a power cut. Rows that were
     written before, in the same order, are not written again. The metadata of the table is replaced
-    by the format's own.
+    by the format's own. A file without an owner declares the version of clip-adapter that wrote it;
+    features and indexes do not, so that two versions write the same file.
 
     Args:
         folder: Where the file goes; made when it does not exist.
@@ -71,7 +79,8 @@ def write_table(  # noqa: PLR0913  # what a file declares, each by its name
         raise EmptyTableError(
             f"no rows of kind {kind!r} to write to {folder}: write only what there is"
         )
-    declared = {KIND_KEY: kind, OWNER_KEY: owner, STAMP_KEY: stamp}
+    writer = "" if owner else program_version()
+    declared = {KIND_KEY: kind, OWNER_KEY: owner, STAMP_KEY: stamp, VERSION_KEY: writer}
     content = _serialise(table, declared, compression=compression)
     path = folder / f"{hashlib.sha256(content).hexdigest()}.parquet"
     if _is_intact(path):
@@ -93,6 +102,30 @@ def list_files(folder: Location) -> list[Location]:
 def is_final(name: str) -> bool:
     """Whether a file of this name is complete and meant to be read."""
     return _FINAL_NAME.fullmatch(name) is not None
+
+
+@cache
+def program_version() -> str:
+    """The installed version of clip-adapter; empty where it is run without being installed."""
+    try:
+        return version("clip-adapter")
+    except PackageNotFoundError:
+        return ""
+
+
+def versions_in_words(metadata: Mapping[bytes, bytes]) -> str:
+    """Which format and version of clip-adapter a file declares, and which ones read it.
+
+    Args:
+        metadata: Of the file's schema.
+    """
+    found = metadata.get(FORMAT_KEY, b"").decode(errors="replace")
+    writer = metadata.get(VERSION_KEY, b"").decode(errors="replace")
+    return (
+        f"written in format {found}{f' by clip-adapter {writer}' if writer else ''}, this is "
+        f"clip-adapter {program_version() or 'of no known version'}, which reads up to "
+        f"format {FORMAT_VERSION}"
+    )
 
 
 def digest_of(path: Location) -> str:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from feature_cache import storage
 from feature_cache.features import DESCRIPTION_SCHEMA, IMAGE, PROMPT, stores
-from feature_cache.indexes import INDEX_SCHEMA, QUARANTINE_SCHEMA
+from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 from feature_cache.paths import Location
 from feature_cache.shelves import VIEW
 
@@ -66,5 +66,6 @@ def _of_an_encoder(folder: Location, encoder: str) -> Iterator[StoredFolder]:
 
 
 def _of_a_dataset(folder: Location, name: str) -> Iterator[StoredFolder]:
-    yield StoredFolder(folder / "images", "dataset-index", name, schema=INDEX_SCHEMA)
+    yield StoredFolder(folder / "images", "dataset-index", name, schema=STORED_INDEX_SCHEMA)
     yield StoredFolder(folder / "quarantine", "dataset-quarantine", name, schema=QUARANTINE_SCHEMA)
+    yield StoredFolder(folder / "excluded", "dataset-excluded", name, schema=EXCLUDED_SCHEMA)

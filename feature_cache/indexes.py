@@ -1,4 +1,4 @@
-"""Dataset indexes at rest: which images a dataset has, and which could not be read and why."""
+"""Dataset indexes at rest: which images a dataset has, and which it lacks and why."""
 
 from dataclasses import dataclass, field
 
@@ -13,7 +13,13 @@ from feature_cache.paths import Location
 from feature_cache.reading import OnDamage, read_tables, refuse
 from feature_cache.schemas import conform, pick
 
-__all__ = ["INDEX_SCHEMA", "QUARANTINE_SCHEMA", "IndexStore"]
+__all__ = [
+    "EXCLUDED_SCHEMA",
+    "INDEX_SCHEMA",
+    "QUARANTINE_SCHEMA",
+    "STORED_INDEX_SCHEMA",
+    "IndexStore",
+]
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -38,6 +44,11 @@ INDEX_SCHEMA = pa.schema(
 )
 """One row an image; `row` numbers the images of one index from 0 without gaps."""
 
+STORED_INDEX_SCHEMA = INDEX_SCHEMA.append(pa.field("name", pa.string())).append(
+    pa.field("source", pa.string())
+)
+"""The columns in a file: what somebody called the dataset, and the path or URL as typed."""
+
 QUARANTINE_SCHEMA = pa.schema(
     [
         _required("index_fingerprint", pa.string()),
@@ -49,7 +60,21 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 """One row a file that could not be read as an image."""
 
-_KINDS = {"images": "dataset-index", "quarantine": "dataset-quarantine"}
+EXCLUDED_SCHEMA = pa.schema(
+    [
+        _required("index_fingerprint", pa.string()),
+        _required("dataset", pa.string()),
+        _required("path", pa.string()),
+        _required("reason", pa.string()),
+    ]
+)
+"""One row a file that could be read and was left out of the index all the same."""
+
+_KINDS = {
+    "images": "dataset-index",
+    "quarantine": "dataset-quarantine",
+    "excluded": "dataset-excluded",
+}
 
 
 @dataclass(frozen=True)
@@ -77,12 +102,23 @@ class IndexStore:
         """Where the indexes lie; it may not exist yet."""
         return self.root / "datasets" / self.dataset
 
-    def write(self, images: pa.Table, quarantine: pa.Table) -> None:
+    def write(
+        self,
+        images: pa.Table,
+        quarantine: pa.Table,
+        *,
+        excluded: pa.Table | None = None,
+        name: str | None = None,
+        source: str | None = None,
+    ) -> None:
         """Record one index; recording it again writes nothing.
 
         Args:
             images: At least one row, with the columns of `INDEX_SCHEMA`, in any order.
             quarantine: Any number of rows, with the columns of `QUARANTINE_SCHEMA`.
+            excluded: Any number of rows, with the columns of `EXCLUDED_SCHEMA`.
+            name: What somebody called the dataset.
+            source: The path or URL of the images, as typed.
 
         Raises:
             WrongSchemaError: A column is missing, of another type, or has nulls it must not have.
@@ -91,11 +127,14 @@ class IndexStore:
         """
         images = conform(images, INDEX_SCHEMA, source="the index").sort_by("row")
         quarantine = conform(quarantine, QUARANTINE_SCHEMA, source="the quarantine").sort_by("path")
-        self._check(images, quarantine)
-        # The quarantine first: an index that can be read has its quarantine beside it.
-        if quarantine.num_rows:
-            self._write("quarantine", quarantine)
-        self._write("images", images)
+        excluded = EXCLUDED_SCHEMA.empty_table() if excluded is None else excluded
+        excluded = conform(excluded, EXCLUDED_SCHEMA, source="what is excluded").sort_by("path")
+        self._check(images, quarantine, excluded)
+        # The images last: an index that can be read has all that belongs to it beside it.
+        for folder, table in (("quarantine", quarantine), ("excluded", excluded)):
+            if table.num_rows:
+                self._write(folder, table)
+        self._write("images", _with_origin(images, name=name, source=source))
 
     def read(self, index_fingerprint: str) -> pa.Table:
         """The images of one index, sorted by `row`.
@@ -115,6 +154,19 @@ class IndexStore:
         """The unreadable files of one index, sorted by `path`; none when all were readable."""
         table = self._read("quarantine", schema=QUARANTINE_SCHEMA)
         return _first_of_each(self._select(table, index_fingerprint), "path")
+
+    def read_excluded(self, index_fingerprint: str) -> pa.Table:
+        """The readable files that one index leaves out, sorted by `path`; mostly none."""
+        table = self._read("excluded", schema=EXCLUDED_SCHEMA)
+        return _first_of_each(self._select(table, index_fingerprint), "path")
+
+    def origins(self) -> pa.Table:
+        """The distinct `index_fingerprint`, `name`, `source` of all indexes; null where unknown."""
+        columns = ["index_fingerprint", "name", "source"]
+        table = self._read("images", schema=pick(STORED_INDEX_SCHEMA, *columns))
+        return (
+            table.group_by(columns).aggregate([]).sort_by([(each, "ascending") for each in columns])
+        )
 
     def sizes(self) -> pa.Table:
         """`image_sha256`, `width`, `height` of the images of all indexes; copies come repeatedly."""
@@ -140,7 +192,7 @@ class IndexStore:
     def _select(self, table: pa.Table, index_fingerprint: str) -> pa.Table:
         return table.filter(pc.field("index_fingerprint") == index_fingerprint)
 
-    def _check(self, images: pa.Table, quarantine: pa.Table) -> None:
+    def _check(self, images: pa.Table, *others: pa.Table) -> None:
         if images.num_rows == 0:
             raise InvalidIndexError(
                 f"the index of {self.dataset} has no images: a dataset needs at least one"
@@ -151,12 +203,22 @@ class IndexStore:
                 f"{images.num_rows - 1}: an image was lost or counted twice"
             )
         for column, most in (("dataset", {self.dataset}), ("index_fingerprint", None)):
-            found = {*images.column(column).to_pylist(), *quarantine.column(column).to_pylist()}
+            found = {
+                value for table in (images, *others) for value in table.column(column).to_pylist()
+            }
             if len(found) != 1 or found != (most or found):
                 raise InvalidIndexError(
                     f"the index of {self.dataset} has {column} {sorted(found)}, expected "
                     f"{sorted(most) if most else 'a single one'}: write one index at a time"
                 )
+
+
+def _with_origin(images: pa.Table, **origin: str | None) -> pa.Table:
+    # What nobody said takes no column, so that an index of before is the same file today.
+    for name, value in origin.items():
+        if value is not None:
+            images = images.append_column(name, pa.array([value] * images.num_rows, pa.string()))
+    return images
 
 
 def _first_of_each(table: pa.Table, column: str) -> pa.Table:

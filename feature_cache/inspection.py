@@ -1,9 +1,10 @@
 """Is a store sound? A quick look at every file's end, or every bit of every file."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 
 from feature_cache import storage
 from feature_cache.contents import classifier_folders, is_content, read_content
@@ -17,7 +18,6 @@ from feature_cache.files import is_final
 from feature_cache.folders import StoredFolder, stored_folders
 from feature_cache.opening import open_file, read_footer
 from feature_cache.paths import Location
-from feature_cache.schemas import conform
 from feature_cache.vectors import Features, from_column
 
 __all__ = ["Finding", "inspect_store"]
@@ -40,7 +40,9 @@ class Finding:
     problem: FeatureCacheError | None
 
 
-def inspect_store(root: Location, *, deep: bool) -> Iterator[Finding]:
+def inspect_store(
+    root: Location, *, deep: bool, schemas: Mapping[str, pa.Schema] | None = None
+) -> Iterator[Finding]:
     """Look at every file of a store, folder by folder; nothing is changed.
 
     A Parquet file under a name that readers pass over is a problem, too: somebody renamed it.
@@ -49,14 +51,17 @@ def inspect_store(root: Location, *, deep: bool) -> Iterator[Finding]:
         root: Of everything at rest.
         deep: Read every byte: digest against name, page checksums, every row's columns, features
             finite and all of one width and precision. Otherwise the end of each file only: is it
-            Parquet, of this folder's kind and owner, in a format this program reads? Of promoted
-            classifiers that looks at nothing but their being there.
+            Parquet, of this folder's kind and owner, in a format and with columns this program
+            reads? Of promoted classifiers that looks at nothing but their being there.
+        schemas: The columns of tables that this package does not know, by kind: those of runs,
+            `clip_adapter.runs.RUN_TABLES`.
 
     Raises:
         OSError: The store itself cannot be read.
     """
     for folder in stored_folders(root):
-        inspector = _Inspector(folder)
+        known = folder.schema if folder.schema is not None else (schemas or {}).get(folder.kind)
+        inspector = _Inspector(replace(folder, schema=known))
         for entry in storage.list_entries(folder.path):
             path = folder.path / entry.name
             if is_final(entry.name):
@@ -106,14 +111,14 @@ class _Inspector:
         return None
 
     def _read_end(self, path: Location) -> None:
-        schema = read_footer(path, kind=self.folder.kind, owner=self.folder.owner)
-        if self.folder.schema is not None:
-            conform(schema.empty_table(), self.folder.schema, source=str(path))
+        folder = self.folder
+        read_footer(path, kind=folder.kind, owner=folder.owner, expected=folder.schema)
 
     def _read_all(self, path: Location) -> None:
-        table = open_file(path, kind=self.folder.kind, owner=self.folder.owner).read()
+        file = open_file(path, kind=self.folder.kind, owner=self.folder.owner)
+        table = file.read()
         if self.folder.schema is not None:
-            conform(table, self.folder.schema, source=str(path))
+            file.conform(table, self.folder.schema)
         if self.folder.has_features:
             features = from_column(table.column("feature"))
             if self.like is None:

@@ -18,7 +18,14 @@ from feature_cache.errors import (
     WrongOwnerError,
     WrongSchemaError,
 )
-from feature_cache.files import FORMAT_KEY, FORMAT_VERSION, KIND_KEY, OWNER_KEY, check_digest
+from feature_cache.files import (
+    FORMAT_KEY,
+    FORMAT_VERSION,
+    KIND_KEY,
+    OWNER_KEY,
+    check_digest,
+    versions_in_words,
+)
 from feature_cache.paths import Location
 from feature_cache.schemas import conform
 
@@ -89,7 +96,12 @@ class StoredFile:
         known = self.schema.names
         # Without any column the number of rows would be lost, so read one at least.
         names = [name for name in known if name in schema.names] or known[:1]
-        return conform(self.read(names), schema, source=str(self.path))
+        return self.conform(self.read(names), schema)
+
+    def conform(self, rows: pa.Table, schema: pa.Schema) -> pa.Table:
+        """Rows that were read from it, with just the columns of `schema`; raises as `read_as`."""
+        versions = versions_in_words(self.parquet.schema_arrow.metadata)
+        return conform(rows, schema, source=str(self.path), versions=versions)
 
 
 def open_file(path: Location, *, kind: str, owner: str = "") -> StoredFile:
@@ -124,10 +136,19 @@ def read_table(
     return open_file(path, kind=kind, owner=owner).read(columns)
 
 
-def read_footer(path: Location, *, kind: str, owner: str = "") -> pa.Schema:
+def read_footer(
+    path: Location, *, kind: str, owner: str = "", expected: pa.Schema | None = None
+) -> pa.Schema:
     """The schema a file declares, from its last bytes alone: quick, and no proof of the rest.
 
+    Args:
+        path: A file that `write_table` wrote.
+        kind: What its rows must be.
+        owner: Whose they must be; a file that does not say is taken as it is.
+        expected: The columns that it must have, as `StoredFile.read_as` takes them.
+
     Raises:
+        WrongSchemaError: A column has another type, or is missing and cannot be null.
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError, FileNotFoundError: As
             `open_file`.
     """
@@ -137,7 +158,11 @@ def read_footer(path: Location, *, kind: str, owner: str = "") -> pa.Schema:
         end = storage.read_end(path, length)
     with _damage_named(path):
         schema = pq.ParquetFile(pa.BufferReader(end)).schema_arrow
-    _check_declaration(path, schema.metadata or {}, kind=kind, owner=owner)
+    metadata = schema.metadata or {}
+    _check_declaration(path, metadata, kind=kind, owner=owner)
+    if expected is not None:
+        versions = versions_in_words(metadata)
+        conform(schema.empty_table(), expected, source=str(path), versions=versions)
     return schema.remove_metadata()
 
 
@@ -158,7 +183,9 @@ def _check_declaration(
     version = metadata.get(FORMAT_KEY, b"")
     said = metadata.get(OWNER_KEY, b"").decode(errors="replace")
     if version.isdigit() and int(version) > FORMAT_VERSION:
-        raise NewerFormatError(path, int(version), FORMAT_VERSION)
+        raise NewerFormatError(
+            path, int(version), FORMAT_VERSION, versions=versions_in_words(metadata)
+        )
     if found != kind:
         raise WrongKindError(path, found, kind)
     if not version.isdigit():

@@ -6,6 +6,7 @@ from clip_adapter.errors import ClipAdapterError
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import MaintainRequest, accepts
+from clip_adapter.runs import RUN_TABLES
 from feature_cache import (
     FeatureCacheError,
     Location,
@@ -164,7 +165,7 @@ def verify_store(*, root: Location, deep: bool, repair: bool, reporter: Reporter
     n_files = size_bytes = n_set_aside = 0
     damaged = []
     with reporter.progress("verifying", total=_n_files(root), unit="files") as advance:
-        for finding in inspect_store(root, deep=deep):
+        for finding in inspect_store(root, deep=deep, schemas=RUN_TABLES):
             n_files, size_bytes = n_files + 1, size_bytes + finding.size_bytes
             advance(1)
             if finding.problem is None:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from clip_adapter.datasets import DatasetIndex, FewShotSplit, Split
-from clip_adapter.methods import Classifier, SavedClassifier, create_method, decode_classifier
+from clip_adapter.methods import Classifier, SavedClassifier, create_method
 from clip_adapter.pipeline.candidate import PromotionError
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.runs import (
@@ -95,6 +95,8 @@ def current_baseline(
             seen=frozenset(),
         )
     record = champion.record
+    from clip_adapter.methods import decode_classifier  # noqa: PLC0415  # imports torch
+
     saved = decode_classifier(champion.content, source=str(champion.path))
     saved.check_encoder(record.encoder)
     seen = _learned_from(features.encoded.dataset.root, record)

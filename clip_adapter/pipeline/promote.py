@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 from clip_adapter.devices import choose_device
-from clip_adapter.methods import encode_classifier
 from clip_adapter.pipeline.candidate import PromotionCandidate, choose_candidate, fit_candidate
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
@@ -178,7 +177,11 @@ def _decide(case: _Case, *, device: str) -> _Decision:
         n_images=evaluation.n_images,
         max_relabelled_fraction=case.limit,
     )
-    content = encode_classifier(saved) if ruling.decision == "promoted" else None
+    content = None
+    if ruling.decision == "promoted":
+        from clip_adapter.methods import encode_classifier  # noqa: PLC0415  # imports torch
+
+        content = encode_classifier(saved)
     record = _record(
         case,
         evaluation,

@@ -25,10 +25,14 @@ ORDER BY dataset, encoder, method, settings_fingerprint, shots, seed, started_at
 """
 
 _FAILURES = """
-SELECT dataset, encoder, method, count(*)::INTEGER AS n, arg_max(error, started_at) AS error
-FROM runs AS failed WHERE status = 'failed' AND NOT EXISTS (
-    FROM runs AS made
-    WHERE made.status = 'completed' AND made.started_at >= failed.started_at
+WITH asked AS (FROM runs LEFT JOIN asked_runs USING (run_id))
+SELECT dataset, encoder, method, count(*)::INTEGER AS n,
+    arg_max(error, (coalesce(asked, 0), started_at, run_id)) AS error
+FROM asked AS failed WHERE status = 'failed' AND NOT EXISTS (
+    FROM asked AS made
+    WHERE made.status = 'completed'
+        AND CASE WHEN made.asked <> failed.asked THEN made.asked > failed.asked
+            ELSE made.started_at >= failed.started_at END
         AND made.dataset = failed.dataset AND made.encoder = failed.encoder
         AND made.method = failed.method
         AND made.settings_fingerprint = failed.settings_fingerprint AND made.shots = failed.shots
@@ -47,8 +51,10 @@ class RunFacts:
         settings: hyper-parameters as finally used, those that the method has.
         chosen: names of the hyper-parameters that a grid was tried for.
         metrics: by split and name, as "test accuracy".
+        asked: the number of the last request that it answers; None where no request does.
     """
 
+    run_id: str
     dataset: str
     encoder: str
     model: str
@@ -68,6 +74,13 @@ class RunFacts:
     git_commit: str | None
     precision: str
     metrics: Mapping[str, float]
+    asked: int | None
+
+    @property
+    def recency(self) -> tuple[int, float, str]:
+        """By which the latest of several is found: the clock counts where no request names any."""
+        started = self.started_at.timestamp() if self.asked is None else 0.0
+        return self.asked or 0, started, self.run_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +117,8 @@ class Board:
 
     @property
     def latest(self) -> RunFacts:
-        """The run that was made last."""
-        return max(self.all_runs, key=lambda run: run.started_at)
+        """The run that was asked for last."""
+        return max(self.all_runs, key=lambda run: run.recency)
 
 
 def read_boards(lens: Lens, datasets: Sequence[str] = ()) -> list[Board]:
@@ -169,7 +182,7 @@ def _run(row: Mapping[str, Any]) -> RunFacts:
 
 def _latest(runs: Iterable[RunFacts]) -> list[RunFacts]:
     """One run a dataset and encoder, whose model is the name the encoder was last asked for by."""
-    ordered = sorted(runs, key=lambda run: run.started_at)
+    ordered = sorted(runs, key=lambda run: run.recency)
     return list({(run.dataset, run.encoder): run for run in ordered}.values())
 
 

@@ -67,7 +67,7 @@ def reference_line(lines: Sequence[Line]) -> Line | None:
         return None
     return max(
         candidates,
-        key=lambda line: (len(line.runs), max(run.started_at for run in line.runs), line.name),
+        key=lambda line: (len(line.runs), max(run.recency for run in line.runs), line.name),
     )
 
 

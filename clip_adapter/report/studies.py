@@ -138,7 +138,7 @@ def _study(name: str, recipe: str, runs: Sequence[RunFacts]) -> Study:
     axis = _AXES.get(name, _ANY)
     # A later run of the same value, shots and seed replaces an earlier one, whatever else has
     # changed: were both counted, one choice of training images would weigh twice.
-    ordered = sorted(runs, key=lambda run: run.started_at)
+    ordered = sorted(runs, key=lambda run: run.recency)
     latest = {(axis.value(run), run.shots, run.seed): run for run in ordered}
     by_value: dict[float | str, list[RunFacts]] = defaultdict(list)
     for (value, *_), run in latest.items():

@@ -26,7 +26,7 @@ def against_zero_shot(board: Board, lines: Sequence[Line]) -> Table | None:
     others = [line for line in lines if line.method != ZERO_SHOT]
     if not known or not others:
         return None
-    reference = max(known, key=lambda line: max(run.started_at for run in line.runs))
+    reference = max(known, key=lambda line: max(run.recency for run in line.runs))
     return by_shots(others, lambda line, shots: _cell(board, line, reference, shots=shots))
 
 

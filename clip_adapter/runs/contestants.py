@@ -24,7 +24,7 @@ __all__ = [
 _CONTESTANTS = """
 SELECT dataset, encoder, model, method, settings_fingerprint, shots, seed, split_fingerprint, run_id
 FROM current_runs
-ORDER BY dataset, encoder, method, settings_fingerprint, shots, seed, started_at
+ORDER BY dataset, encoder, method, settings_fingerprint, shots, seed, run_id
 """
 
 _ANSWERS = """

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from clip_adapter.runs.errors import InvalidRecordError
 from clip_adapter.runs.lens import Lens
-from clip_adapter.runs.schemas import EXTRACTIONS
+from clip_adapter.runs.log_schemas import EXTRACTIONS
 from feature_cache import Location, write_table
 
 __all__ = ["ExtractionRecord", "encoding_rate", "record_extraction"]

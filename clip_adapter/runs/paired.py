@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import bdtr
 
 __all__ = ["PairedDifference", "Verdict", "paired_difference"]
 
@@ -112,6 +111,8 @@ def paired_difference(
 
 def _sign_test(wins: int, losses: int) -> float:
     """As `scipy.stats.binomtest`, whose module takes half a second to import."""
+    from scipy.special import bdtr  # noqa: PLC0415  # 0.3 s, for those who compare
+
     return min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
 
 

@@ -45,6 +45,10 @@ class PromotionRecord:
         p_value: McNemar's.
         n_relabelled: Images with another class than when the champion was trained.
         retraining_fingerprint: Of all the runs that the challenger was chosen from, and the rule.
+        pinned: Whether somebody made it champion by hand and it stays until unpinned; None in
+            decisions of earlier versions.
+        encoder_spec: With what the encoder is loaded again, in JSON; None where not recorded.
+        weights_digest: Of the encoder's weights, in lower-case hex; None where not recorded.
 
     Raises:
         InvalidRecordError: An id or digest is malformed, the time has no timezone, numbers are
@@ -78,6 +82,9 @@ class PromotionRecord:
     n_relabelled: int
     retraining_fingerprint: str
     git_commit: str | None = None
+    pinned: bool | None = None
+    encoder_spec: str | None = None
+    weights_digest: str | None = None
 
     def __post_init__(self) -> None:
         if self.decision not in get_args(Decision):

@@ -3,23 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs import schemas
 from clip_adapter.runs.errors import DamagedChampionError, InvalidRecordError, NoChampionError
+from clip_adapter.runs.log_schemas import PROMOTIONS
+from clip_adapter.runs.numbered import NumberedTable
 from clip_adapter.runs.promotion_record import PromotionRecord
 from feature_cache import (
     CorruptFileError,
     Location,
     classifier_folder,
     read_content,
-    read_tables,
     storage,
     write_content,
     write_table,
 )
-from feature_cache.schemas import conform
 
 __all__ = ["Champion", "OnDamagedChampion", "PromotionStore", "last_champion"]
 
@@ -56,7 +53,7 @@ class PromotionStore:
 
     def datasets(self) -> list[str]:
         """The datasets on which anything was decided, sorted."""
-        return sorted({record.dataset for record in self._records()})
+        return sorted({record.dataset for record in self._table.records()})
 
     def history(self, dataset: str) -> list[PromotionRecord]:
         """Every decision on a dataset, in order; none where there is none.
@@ -64,8 +61,11 @@ class PromotionStore:
         Raises:
             CorruptFileError, NewerFormatError: A file of decisions cannot be trusted or understood.
         """
-        found = {each.promotion_id: each for each in self._records() if each.dataset == dataset}
-        return sorted(found.values(), key=lambda record: record.order)
+        return self._table.history(dataset)
+
+    def next_sequence(self, dataset: str) -> int:
+        """The number for the next decision on a dataset, from 1; raises as `history`."""
+        return self._table.next_sequence(dataset)
 
     def known_history(self, dataset: str) -> list[PromotionRecord]:
         """The same of a dataset that must have one: an empty answer to a misspelt name is wrong.
@@ -147,8 +147,7 @@ class PromotionStore:
             InvalidRecordError: The content is not the classifier that the record names.
             OSError: The disk refused; the decision is not made.
         """
-        table = pa.Table.from_pylist([vars(record)], schema=schemas.PROMOTIONS)
-        row = conform(table, schemas.PROMOTIONS, source="the decision to record")
+        row = self._table.row(record)
         if content is not None:
             path = write_content(classifier_folder(self.root, record.dataset), content)
             if path != self.path_of(record):
@@ -156,13 +155,12 @@ class PromotionStore:
                     f"decision {record.promotion_id} names the classifier "
                     f"{record.classifier_sha256}, the one given is {path.stem}: give its digest"
                 )
-        return write_table(self.root / "runs" / "promotions", row, kind="promotions")
+        return write_table(self._table.folder, row, kind="promotions")
 
-    def _records(self) -> list[PromotionRecord]:
-        table = read_tables(
-            self.root / "runs" / "promotions", kind="promotions", schema=schemas.PROMOTIONS
-        )
-        return [PromotionRecord(**row) for row in table.to_pylist()]
+    @property
+    def _table(self) -> NumberedTable[PromotionRecord]:
+        folder = self.root / "runs" / "promotions"
+        return NumberedTable(folder=folder, schema=PROMOTIONS, make=PromotionRecord)
 
 
 def last_champion(history: Sequence[PromotionRecord]) -> PromotionRecord | None:

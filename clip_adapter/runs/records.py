@@ -4,20 +4,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.errors import InvalidRecordError
-from clip_adapter.runs.run_settings import Candidate, RunSettings, Versions
+from clip_adapter.runs.run_settings import Candidate, EvaluatedOn, RunSettings, Versions
 
 __all__ = [
     "ImagePredictions",
     "RunRecord",
     "RunResult",
     "SelectedOn",
+    "Selection",
     "SplitImages",
     "SplitRecord",
     "Status",
@@ -27,9 +28,14 @@ SelectedOn = Literal["validation", "held-out shots", "training", "nothing", "tes
 """What data chose a run's hyper-parameters: "nothing" when all were given beforehand, "training"
 when they were learned like weights."""
 
+Selection = Literal["validation", "held-out-shots", "none"]
+"""Where images to select on come from: beside the shots, among the shots, or nowhere."""
+
+Protocol = Literal["all-classes", "base-to-new"]
 Status = Literal["completed", "failed"]
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
+_IMAGE_CHOICE = re.compile(r"own|published:[0-9a-f]{8,64}|budget:[1-9][0-9]*")
 _SHA256_BYTES = 32
 
 
@@ -51,11 +57,20 @@ class RunRecord:
         selected_on: The data that chose among the candidates.
         error: Why a failed run failed.
         n_leaked: Test images that also occur, bit for bit, among the training images.
+        hyperparameters: Settings as finally used, by name, each a value that JSON can hold; None
+            for exactly those of `settings`.
+        image_choice: What chose the training images: "own", "published:<digest>" of a published
+            choice, or "budget:<n>" of n images in all.
+        selection: None for what `selected_on` implies, see `runs_table`.
+        logit_bias: Added to every logit by the encoder; None where it has none.
+        protocol: Which classes are trained and tested: "all-classes" or "base-to-new".
+        tested_on: None for all classes of the run's own dataset.
 
     Raises:
-        InvalidRecordError: The run id is malformed, the time has no timezone, or the error
-            contradicts the status.
-        UnknownNameError: The status or `selected_on` is not one of the known words.
+        InvalidRecordError: The run id or image choice is malformed, the time has no timezone, or
+            the error contradicts the status.
+        UnknownNameError: The status, `selected_on`, the selection or the protocol is not one of
+            the known words.
     """
 
     run_id: str
@@ -91,10 +106,24 @@ class RunRecord:
     precision: str
     versions: Versions
     git_commit: str | None = None
+    hyperparameters: Mapping[str, Any] | None = None
+    image_choice: str = "own"
+    selection: Selection | None = None
+    logit_bias: float | None = None
+    protocol: Protocol = "all-classes"
+    tested_on: EvaluatedOn | None = None
 
     def __post_init__(self) -> None:
         _check_word("status", self.status, get_args(Status))
         _check_word("selected_on", self.selected_on, get_args(SelectedOn))
+        if self.selection is not None:
+            _check_word("selection", self.selection, get_args(Selection))
+        _check_word("protocol", self.protocol, get_args(Protocol))
+        if not _IMAGE_CHOICE.fullmatch(self.image_choice):
+            raise InvalidRecordError(
+                f"image_choice of run {self.run_id} is {self.image_choice!r}, expected 'own', "
+                "'published:<digest>' or 'budget:<n>'"
+            )
         if not _RUN_ID.fullmatch(self.run_id):
             raise InvalidRecordError(
                 f"run_id is {self.run_id!r}, expected 32 lower-case hex digits: use uuid4().hex"
@@ -113,7 +142,7 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePredictions:
-    """What a run said about each image of the test split, in the split's order.
+    """What a run said about each image of a split, in the split's order.
 
     Attributes:
         image_sha256: Digests of 32 bytes.
@@ -121,6 +150,9 @@ class ImagePredictions:
         predicted: The class numbers with the highest logit.
         confidence: Their softmax probabilities.
         margin: How far those lie above the runner-up's.
+        label_probability: The softmax probability of each `label`; None where not computed.
+        split: Whose images: "test", or those a run selected on, "validation".
+        fold: Of shots held out in turn; None where all images were judged by one classifier.
 
     Raises:
         InvalidRecordError: The columns differ in length, or a digest is not 32 bytes long.
@@ -131,11 +163,16 @@ class ImagePredictions:
     predicted: Int[np.ndarray, " n"]
     confidence: Float[np.ndarray, " n"]
     margin: Float[np.ndarray, " n"]
+    label_probability: Float[np.ndarray, " n"] | None = None
+    split: str = "test"
+    fold: int | None = None
 
     def __post_init__(self) -> None:
         _check_digests(self.image_sha256)
-        for name in ("label", "predicted", "confidence", "margin"):
-            _check_length(name, len(getattr(self, name)), expected=len(self.image_sha256))
+        for name in ("label", "predicted", "confidence", "margin", "label_probability"):
+            column = getattr(self, name)
+            if column is not None:
+                _check_length(name, len(column), expected=len(self.image_sha256))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +209,7 @@ class RunResult:
         metrics: Numbers by (split, name), e.g. `("test", "accuracy")`, a fraction.
         curves: Values by name, one a step.
         predictions: On the test split; None when none were made.
+        other_predictions: On validation images, or one a fold on shots that were held out.
         split: The few-shot split it learned from; None when it learned from no image.
     """
 
@@ -179,6 +217,7 @@ class RunResult:
     metrics: Mapping[tuple[str, str], float] = field(default_factory=dict)
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     predictions: ImagePredictions | None = None
+    other_predictions: Sequence[ImagePredictions] = ()
     split: SplitRecord | None = None
 
 

@@ -36,7 +36,7 @@ def roll_back(store: PromotionStore, dataset: str, *, to: str | None = None) -> 
     record = replace(
         target,
         promotion_id=uuid4().hex,
-        sequence=history[-1].sequence + 1,
+        sequence=store.next_sequence(dataset),
         decided_at=datetime.now(UTC),
         decision="rolled back",
         reason=f"rolled back by hand from {reigning.promotion[:8]} to {target.promotion_id[:8]}",

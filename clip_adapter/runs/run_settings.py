@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Candidate", "RunSettings", "Versions"]
+__all__ = ["Candidate", "EvaluatedOn", "RunSettings", "Versions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,19 @@ class Candidate:
     settings: Mapping[str, float]
     validation_accuracy: float
     validation_nll: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedOn:
+    """The images that a run was tested on.
+
+    Attributes:
+        dataset: Whose test split.
+        class_subset: Which of its classes; None for all of them.
+    """
+
+    dataset: str
+    class_subset: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

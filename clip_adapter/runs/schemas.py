@@ -1,4 +1,4 @@
-"""The columns of everything that is recorded about runs.
+"""The columns of everything that is recorded about runs; those of logs are in `log_schemas.py`.
 
 Column names are the field names of the records in `records.py`; a column that may be null says so
 here and is optional there.
@@ -8,10 +8,8 @@ import pyarrow as pa
 
 __all__ = [
     "CURVES",
-    "EXTRACTIONS",
     "METRICS",
     "PREDICTIONS",
-    "PROMOTIONS",
     "RUNS",
     "SETTINGS",
     "SPLITS",
@@ -78,6 +76,8 @@ _VERSIONS = pa.struct(
     [(name, pa.string()) for name in ("clip_adapter", "python", "torch", "open_clip", "numpy")]
 )
 
+_TESTED_ON = pa.struct([("dataset", pa.string()), ("class_subset", pa.string())])
+
 RUNS = pa.schema(
     [
         _required("run_id", pa.string()),
@@ -113,6 +113,12 @@ RUNS = pa.schema(
         _required("precision", pa.string()),
         _required("versions", _VERSIONS),
         pa.field("git_commit", pa.string()),
+        pa.field("hyperparameters", pa.map_(pa.string(), pa.string())),
+        pa.field("image_choice", pa.string()),
+        pa.field("selection", pa.string()),
+        pa.field("logit_bias", pa.float64()),
+        pa.field("protocol", pa.string()),
+        pa.field("tested_on", _TESTED_ON),
     ]
 )
 """One row an execution of a method. A run counts as recorded once its row here is complete."""
@@ -143,16 +149,22 @@ CURVES = pa.schema(
 PREDICTIONS = pa.schema(
     [
         _required("run_id", pa.string()),
-        # A test split may hold one image twice; its place tells the two predictions apart.
+        # A split may hold one image twice; its place tells the two predictions apart.
         _required("position", pa.int32()),
         _required("image_sha256", pa.binary(32)),
         _required("label", pa.int32()),
         _required("predicted", pa.int32()),
         _required("confidence", pa.float32()),
         _required("margin", pa.float32()),
+        pa.field("split", pa.string()),
+        pa.field("fold", pa.int32()),
+        pa.field("label_probability", pa.float32()),
     ]
 )
-"""One row an image of a run's test split, `position` counting them from 0."""
+"""One row an image that a run judged, `position` counting those of a split and fold from 0.
+
+Earlier runs judged test images alone and have no `split`.
+"""
 
 SPLITS = pa.schema(
     [
@@ -168,51 +180,3 @@ SPLITS = pa.schema(
     ]
 )
 """One row an image of a few-shot split, `position` counting the images of a `role` from 0."""
-
-PROMOTIONS = pa.schema(
-    [
-        _required("promotion_id", pa.string()),
-        _required("sequence", pa.int32()),
-        _required("decided_at", pa.timestamp("us", tz="UTC")),
-        _required("dataset", pa.string()),
-        _required("index_fingerprint", pa.string()),
-        _required("encoder", pa.string()),
-        _required("model", pa.string()),
-        _required("run_id", pa.string()),
-        _required("method", pa.string()),
-        _required("shots", pa.int32()),
-        pa.field("seed", pa.int32()),
-        _required("settings_fingerprint", pa.string()),
-        _required("decision", pa.string()),
-        _required("reason", pa.string()),
-        pa.field("classifier_sha256", pa.string()),
-        pa.field("champion_before", pa.string()),
-        pa.field("restores", pa.string()),
-        _required("n_images", pa.int32()),
-        pa.field("accuracy_challenger", pa.float64()),
-        pa.field("accuracy_champion", pa.float64()),
-        pa.field("low", pa.float64()),
-        pa.field("high", pa.float64()),
-        pa.field("p_value", pa.float64()),
-        _required("n_relabelled", pa.int32()),
-        _required("retraining_fingerprint", pa.string()),
-        pa.field("git_commit", pa.string()),
-    ]
-)
-"""One row a decision on a dataset's champion; see `PromotionRecord`."""
-
-EXTRACTIONS = pa.schema(
-    [
-        _required("extraction_id", pa.string()),
-        _required("started_at", pa.timestamp("us", tz="UTC")),
-        _required("dataset", pa.string()),
-        _required("index_fingerprint", pa.string()),
-        _required("encoder", pa.string()),
-        _required("model", pa.string()),
-        _required("device", pa.string()),
-        _required("n_encoded", pa.int64()),
-        _required("n_reused", pa.int64()),
-        _required("seconds", pa.float64()),
-    ]
-)
-"""One row an extraction that encoded something."""

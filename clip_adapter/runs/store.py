@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from clip_adapter.runs import schemas, tables
 from clip_adapter.runs.errors import InvalidRecordError
@@ -62,18 +63,18 @@ class RunStore:
     def completed(self, fingerprints: Iterable[str]) -> set[str]:
         """Those of the run fingerprints that a completed run already has, results and all.
 
-        A run whose metrics or predictions are lost does not count: it is to be made again.
+        A run whose metrics, or predictions on the test split, are lost does not count: it is to be
+        made again.
 
         Raises:
             CorruptFileError, NewerFormatError: A file of runs cannot be trusted or understood.
         """
-        runs = read_tables(
-            self.root / "runs" / "runs",
-            kind="runs",
-            schema=pick(schemas.RUNS, "run_id", "fingerprint", "status"),
-        )
-        whole = self._run_ids("metrics", schemas.METRICS)
-        whole &= self._run_ids("predictions", schemas.PREDICTIONS)
+        runs = self._read("runs", pick(schemas.RUNS, "run_id", "fingerprint", "status"))
+        measured = self._read("metrics", pick(schemas.METRICS, "run_id"))
+        judged = self._read("predictions", pick(schemas.PREDICTIONS, "run_id", "split"))
+        # Earlier runs judged test images alone and do not say so.
+        on_test = judged.filter(pc.equal(pc.fill_null(judged["split"], "test"), "test"))
+        whole = _run_ids(measured) & _run_ids(on_test)
         done = {
             row["fingerprint"]
             for row in runs.to_pylist()
@@ -81,9 +82,12 @@ class RunStore:
         }
         return done.intersection(fingerprints)
 
-    def _run_ids(self, name: str, schema: pa.Schema) -> set[str]:
-        table = read_tables(self.root / "runs" / name, kind=name, schema=pick(schema, "run_id"))
-        return set(table["run_id"].unique().to_pylist())
+    def _read(self, name: str, schema: pa.Schema) -> pa.Table:
+        return read_tables(self.root / "runs" / name, kind=name, schema=schema)
+
+
+def _run_ids(table: pa.Table) -> set[str]:
+    return set(table["run_id"].unique().to_pylist())
 
 
 def _check_distinct(results: Sequence[RunResult]) -> None:

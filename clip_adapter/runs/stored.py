@@ -5,27 +5,31 @@ from threading import Lock
 
 import pyarrow as pa
 
-from clip_adapter.runs import schemas
+from clip_adapter.runs import log_schemas, schemas
 from feature_cache import Location, storage
 from feature_cache.files import list_files
-from feature_cache.indexes import INDEX_SCHEMA, QUARANTINE_SCHEMA
+from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 from feature_cache.opening import open_file
 
-__all__ = ["StoredTable", "stored_tables"]
+__all__ = ["RUN_TABLES", "StoredTable", "stored_tables"]
 
-# `runs` is listed first: whatever run it shows, the rest of that run was written before.
-_RUN_TABLES = {
+# `requests` are listed first, then `runs`: whatever run a request names was written before it,
+# and the rest of a run before the run.
+RUN_TABLES = {
+    "requests": log_schemas.REQUESTS,
     "runs": schemas.STORED_RUNS,
     "metrics": schemas.METRICS,
     "curves": schemas.CURVES,
     "predictions": schemas.PREDICTIONS,
     "splits": schemas.SPLITS,
-    "promotions": schemas.PROMOTIONS,
-    "extractions": schemas.EXTRACTIONS,
+    "promotions": log_schemas.PROMOTIONS,
+    "extractions": log_schemas.EXTRACTIONS,
 }
+"""The columns of every table under `<root>/runs`, by its name."""
 _DATASET_TABLES = {
-    "images": ("dataset-index", INDEX_SCHEMA),
+    "images": ("dataset-index", STORED_INDEX_SCHEMA),
     "quarantine": ("dataset-quarantine", QUARANTINE_SCHEMA),
+    "excluded": ("dataset-excluded", EXCLUDED_SCHEMA),
 }
 
 
@@ -89,9 +93,10 @@ def stored_tables(root: Location) -> dict[str, StoredTable]:
             list_files(root / "runs" / name),
             kind=name,
             schema=schema,
-            keep=name == "runs",  # every view asks, some repeatedly, which runs there are
+            # Every view asks, some repeatedly, which runs there are and who asked for them.
+            keep=name in {"runs", "requests"},
         )
-        for name, schema in _RUN_TABLES.items()
+        for name, schema in RUN_TABLES.items()
     }
     datasets = [root / "datasets" / name for name in storage.list_folders(root / "datasets")]
     for name, (kind, schema) in _DATASET_TABLES.items():

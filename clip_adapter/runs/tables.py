@@ -1,5 +1,6 @@
 """Records as Arrow tables, one function a table at rest."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -8,14 +9,49 @@ import numpy as np
 import pyarrow as pa
 
 from clip_adapter.runs import schemas
-from clip_adapter.runs.records import ImagePredictions, RunResult, SplitImages, SplitRecord
+from clip_adapter.runs.records import (
+    ImagePredictions,
+    RunRecord,
+    RunResult,
+    Selection,
+    SplitImages,
+    SplitRecord,
+)
 
 __all__ = ["curves_table", "metrics_table", "predictions_table", "runs_table", "splits_table"]
 
 
+_SELECTION: Mapping[str, Selection] = {
+    "validation": "validation",
+    "held-out shots": "held-out-shots",
+    "training": "none",
+    "nothing": "none",
+}
+
+
 def runs_table(results: Sequence[RunResult]) -> pa.Table:
-    """One row a run."""
-    return pa.Table.from_pylist([asdict(result.run) for result in results], schema=schemas.RUNS)
+    """One row a run, with what is None in a record and follows from the rest of it.
+
+    The selection of a failed run and of an oracle stays null: neither kept to a protocol.
+    """
+    return pa.Table.from_pylist([_run_row(result.run) for result in results], schema=schemas.RUNS)
+
+
+def _run_row(run: RunRecord) -> dict[str, Any]:
+    row = asdict(run)
+    used = row["hyperparameters"]
+    if used is None:
+        used = {name: value for name, value in row["settings"].items() if value is not None}
+    row["hyperparameters"] = {name: _as_json(value) for name, value in used.items()}
+    if run.selection is None and run.status == "completed":
+        row["selection"] = _SELECTION.get(run.selected_on)
+    if run.tested_on is None:
+        row["tested_on"] = {"dataset": run.dataset, "class_subset": None}
+    return row
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, default=lambda number: number.item())  # of numpy
 
 
 def metrics_table(results: Sequence[RunResult]) -> pa.Table:
@@ -43,9 +79,10 @@ def predictions_table(results: Sequence[RunResult]) -> pa.Table:
     """One row an image that a run judged."""
     return _concat(
         (
-            _predictions_of(result.run.run_id, result.predictions)
+            _predictions_of(result.run.run_id, predictions)
             for result in results
-            if result.predictions is not None
+            for predictions in (result.predictions, *result.other_predictions)
+            if predictions is not None
         ),
         schemas.PREDICTIONS,
     )
@@ -69,14 +106,21 @@ def splits_table(results: Sequence[RunResult]) -> pa.Table:
 
 
 def _predictions_of(run_id: str, predictions: ImagePredictions) -> pa.Table:
+    n_images = len(predictions.image_sha256)
+    unknown = [None] * n_images
     columns = {
-        "run_id": [run_id] * len(predictions.image_sha256),
-        "position": np.arange(len(predictions.image_sha256)),
+        "run_id": [run_id] * n_images,
+        "position": np.arange(n_images),
         "image_sha256": predictions.image_sha256,
         "label": predictions.label,
         "predicted": predictions.predicted,
         "confidence": predictions.confidence,
         "margin": predictions.margin,
+        "split": [predictions.split] * n_images,
+        "fold": [predictions.fold] * n_images,
+        "label_probability": (
+            unknown if predictions.label_probability is None else predictions.label_probability
+        ),
     }
     return _table(columns, schemas.PREDICTIONS)
 

@@ -1,85 +1,52 @@
-"""The views that answer questions about runs, in plain SQL.
+"""The views that answer questions about runs, in plain SQL; they stand on `table_views.py`."""
 
-They stand on `stored_<table>`, the rows as they lie in the files. A row may lie there twice (two
-writers that did the same work, or files that were just being compacted), hence the DISTINCT; and
-rows of a run whose own row is not there yet do not count, hence the SEMI JOIN.
-"""
-
-from scipy.special import stdtrit
+from clip_adapter.runs.t_quantiles import T_975
+from clip_adapter.runs.table_views import TABLE_VIEWS
 
 __all__ = ["VIEWS"]
 
-_MOST_DEGREES = 200
+_MOST_DEGREES = len(T_975)
 """Beyond so many seeds the interval is that of 201 seeds: too wide by less than 1 %."""
 
 _QUANTILES = ", ".join(
-    f"({degrees}, {float(stdtrit(degrees, 0.975))!r}::DOUBLE)"
-    for degrees in range(1, _MOST_DEGREES + 1)
+    f"({degrees}, {quantile!r}::DOUBLE)" for degrees, quantile in enumerate(T_975, start=1)
 )
-
-_RUNS = """
-SELECT DISTINCT
-    run_id, started_at, status, dataset, model,
-    CASE selected_on WHEN 'test (oracle)' THEN method || ' (oracle)' ELSE method END AS method,
-    shots, seed,
-    settings.residual_ratio, settings.reduction, settings.output_activation, settings.epochs,
-    settings.learning_rate, settings.batch_size, settings.weight_decay, settings.optimizer,
-    settings.* EXCLUDE (
-        residual_ratio, reduction, output_activation, epochs, learning_rate, batch_size,
-        weight_decay, optimizer
-    ),
-    selected_on,
-    coalesce(tried, list_transform(candidates, lambda one: {
-        'settings': MAP {one.name: one.value},
-        'validation_accuracy': one.validation_accuracy,
-        'validation_nll': one.validation_nll
-    })) AS candidates,
-    study, error,
-    seconds_encode, seconds_train, peak_memory_bytes,
-    n_train, n_validation, n_test, n_leaked,
-    class_names, templates, encoder, logit_scale, device, precision,
-    fingerprint, settings_fingerprint, index_fingerprint, split_fingerprint, sweep_id,
-    versions, git_commit
-FROM stored_runs
-"""
-
-_METRICS = "SELECT DISTINCT * FROM stored_metrics SEMI JOIN runs USING (run_id)"
-
-_CURVES = "SELECT DISTINCT * FROM stored_curves SEMI JOIN runs USING (run_id)"
-
-_PREDICTIONS = """
-SELECT DISTINCT
-    run_id, position, lower(hex(image_sha256)) AS image_sha256,
-    label, predicted, label = predicted AS correct, confidence, margin
-FROM stored_predictions SEMI JOIN runs USING (run_id)
-"""
-
-_SPLITS = """
-SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256)
-FROM stored_splits SEMI JOIN runs USING (split_fingerprint)
-"""
-
-_IMAGES = """
-SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256) FROM stored_images
-"""
-
-_QUARANTINE = "SELECT DISTINCT * FROM stored_quarantine"
-
-_EXTRACTIONS = "SELECT DISTINCT * FROM stored_extractions ORDER BY started_at"
 
 
 def _latest_runs(condition: str) -> str:
-    """The latest completed run of each configuration and seed, on the latest index of its dataset."""
+    """The completed runs that count, one a configuration and seed.
+
+    A dataset counts, for each encoder, in the state that was last asked for and has runs; of
+    several runs of one configuration and seed the one that answers the latest request. Where
+    nothing was asked, as in stores of before requests, the run that started last decides.
+    """
     return f"""
-WITH completed AS (FROM runs WHERE status = 'completed' AND {condition}),
+WITH completed AS (
+    FROM runs LEFT JOIN asked_runs USING (run_id) WHERE status = 'completed' AND {condition}
+),
+asked_states AS (
+    SELECT dataset, encoder, index_fingerprint, max((sequence, request_id)) AS last_request
+    FROM requests GROUP BY ALL
+),
 latest AS (
-    SELECT dataset, encoder, arg_max(index_fingerprint, started_at) AS index_fingerprint
-    FROM completed GROUP BY dataset, encoder
+    SELECT dataset, encoder, coalesce(
+        arg_max(index_fingerprint, last_request) FILTER (last_request IS NOT NULL),
+        arg_max(index_fingerprint, (started_at, index_fingerprint))
+    ) AS index_fingerprint
+    FROM completed LEFT JOIN asked_states USING (dataset, encoder, index_fingerprint)
+    GROUP BY dataset, encoder
+),
+asked_names AS (
+    SELECT dataset, encoder, arg_max(model, (sequence, request_id)) AS asked_name
+    FROM requests WHERE model IS NOT NULL GROUP BY ALL
 )
-SELECT * FROM completed SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
+SELECT * EXCLUDE (named, asked_name) REPLACE (coalesce(asked_name, model) AS model)
+FROM completed SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
+LEFT JOIN asked_names USING (dataset, encoder)
 QUALIFY row_number() OVER (
     PARTITION BY dataset, encoder, study, method, settings_fingerprint, shots, seed
-    ORDER BY started_at DESC, run_id
+    ORDER BY asked DESC NULLS LAST, named DESC NULLS LAST,
+        CASE WHEN asked IS NULL THEN started_at END DESC, run_id
 ) = 1
 """
 
@@ -100,7 +67,7 @@ scores AS (
 ),
 summary AS (
     SELECT
-        dataset, arg_max(model, started_at) AS model, method, shots,
+        dataset, arg_max(model, (started_at, run_id)) AS model, method, shots,
         count(*)::INTEGER AS seeds,
         avg(accuracy) AS accuracy_mean,
         stddev_samp(accuracy) AS deviation,
@@ -197,44 +164,28 @@ LEFT JOIN places
 ORDER BY ALL
 """
 
-_PROMOTIONS = """
-SELECT DISTINCT * FROM stored_promotions ORDER BY dataset, sequence, decided_at, promotion_id
-"""
-
-_CHAMPION = """
-SELECT * FROM promotions WHERE decision <> 'refused'
-QUALIFY row_number() OVER (
-    PARTITION BY dataset ORDER BY sequence DESC, decided_at DESC, promotion_id DESC
-) = 1
-ORDER BY dataset
-"""
-
 VIEWS = {
-    "runs": _RUNS,
-    "metrics": _METRICS,
-    "curves": _CURVES,
-    "predictions": _PREDICTIONS,
-    "splits": _SPLITS,
-    "images": _IMAGES,
-    "quarantine": _QUARANTINE,
-    "extractions": _EXTRACTIONS,
+    **TABLE_VIEWS,
     "current_runs": _CURRENT_RUNS,
     "study_runs": _STUDY_RUNS,
     "leaderboard": _LEADERBOARD,
     "confusion": _CONFUSION,
     "per_class": _PER_CLASS,
     "disagreements": _DISAGREEMENTS,
-    "promotions": _PROMOTIONS,
-    "champion": _CHAMPION,
 }
 """The SQL of every view by its name, in an order in which they can be made.
 
-- `runs`: one row an execution, failed ones too; settings as columns; `method` says "(oracle)"
-  where the test split chose a setting.
-- `metrics`, `curves`, `predictions`, `splits`: what belongs to those runs; digests in hex.
-- `images`, `quarantine`: the dataset indexes and the files that could not be read.
+- `requests`: what was asked for, numbered by dataset; what is current follows from it.
+- `runs`: one row an execution, failed ones too; settings as columns, and all of them as JSON in
+  `hyperparameters`; `method` says "(oracle)" where the test split chose a setting.
+- `asked_runs`: the last request that each run answers, and the last that names it by its id.
+- `metrics`, `curves`, `predictions`, `splits`: what belongs to those runs; digests in hex;
+  predictions of the test split alone.
+- `images`, `quarantine`, `excluded`: the dataset indexes, the files that could not be read, and
+  those that were left out.
 - `extractions`: how many images were encoded when, by which encoder, and in how many seconds.
-- `current_runs`: the completed runs that count: the latest of each configuration and seed.
+- `current_runs`: the completed runs that count, one of each configuration and seed: those of the
+  state that was last asked for; `asked` is the number of the last request that a run answers.
 - `study_runs`: the same of the runs that were made for a study; no other view knows them.
 - `leaderboard`: mean accuracy over seeds, a fraction, with the half-width of its 95 % interval
   (null for a single seed).

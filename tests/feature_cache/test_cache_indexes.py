@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from feature_cache import (
+    EXCLUDED_SCHEMA,
     INDEX_SCHEMA,
     QUARANTINE_SCHEMA,
     IndexStore,
@@ -152,3 +153,37 @@ def test_a_row_number_that_is_missing_is_refused(store: IndexStore) -> None:
 def test_an_unsafe_dataset_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnsafeNameError, match="lower-case letters"):
         IndexStore(tmp_path, name)
+
+
+def test_what_is_left_out_is_kept_beside_the_index_with_the_reason(store: IndexStore) -> None:
+    rows = [
+        {"index_fingerprint": "f1", "dataset": "pets", "path": path, "reason": "twice"}
+        for path in ("b.jpg", "a.jpg")
+    ]
+    excluded = pa.Table.from_pylist(rows, schema=EXCLUDED_SCHEMA)
+    store.write(images(1), quarantine(), excluded=excluded)
+    assert store.read_excluded("f1").to_pylist() == rows[::-1]
+    assert store.read_excluded("f2").num_rows == 0
+
+
+def test_what_is_left_out_of_another_index_is_refused(store: IndexStore) -> None:
+    row = {"index_fingerprint": "f2", "dataset": "pets", "path": "a.jpg", "reason": "twice"}
+    excluded = pa.Table.from_pylist([row], schema=EXCLUDED_SCHEMA)
+    with pytest.raises(InvalidIndexError, match="write one index at a time"):
+        store.write(images(1), quarantine(), excluded=excluded)
+    assert not store.folder.exists()
+
+
+def test_an_index_knows_under_which_names_and_from_where_it_was_made(store: IndexStore) -> None:
+    store.write(images(2), quarantine())
+    plain = files_of(store)
+    store.write(images(2), quarantine(), name="Pets", source="~/pets")
+    store.write(images(2), quarantine(), name="Pets", source="~/pets")
+    store.write(images(2), quarantine(), name="Pets", source="/home/pets")
+    assert len(files_of(store)) == len(plain) + 2
+    assert store.read("f1").equals(images(2))
+    assert [tuple(row.values()) for row in store.origins().to_pylist()] == [
+        ("f1", "Pets", "/home/pets"),
+        ("f1", "Pets", "~/pets"),
+        ("f1", None, None),
+    ]

@@ -6,7 +6,13 @@ from typing import Any
 from rich.console import Console
 
 from clip_adapter.printable import printable
-from feature_cache import CorruptFileError, FeatureCacheError, Location, NewerFormatError
+from feature_cache import (
+    CorruptFileError,
+    FeatureCacheError,
+    Location,
+    NewerFormatError,
+    WrongSchemaError,
+)
 
 __all__ = ["Damage", "advice_about", "reason_of"]
 
@@ -65,6 +71,6 @@ def advice_about(path: Location, error: FeatureCacheError, *, root: Location) ->
         after = _REMADE.get(top or "", "what it held counts as missing")
         return f"`clip-adapter cache verify --deep --repair` sets it aside; {after}"
     advice = str(error).rpartition(": ")[2]
-    if isinstance(error, NewerFormatError):
+    if isinstance(error, NewerFormatError | WrongSchemaError):  # which no repair sets aside
         return advice
     return f"{advice}, or set it aside with `clip-adapter cache verify --repair`"

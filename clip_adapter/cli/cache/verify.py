@@ -12,6 +12,7 @@ from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
 from clip_adapter.printable import printable
+from clip_adapter.runs import RUN_TABLES
 from feature_cache import (
     Finding,
     Location,
@@ -73,7 +74,7 @@ def _inspect(root: Location, *, deep: bool, quiet: bool) -> list[Finding]:
     total, unit = (sum(sizes) / 1e6, "MB") if deep else (len(sizes), "files")
     findings = []
     with watch("verifying", total=total, unit=unit, quiet=quiet) as advance:
-        for finding in inspect_store(root, deep=deep):
+        for finding in inspect_store(root, deep=deep, schemas=RUN_TABLES):
             findings.append(finding)
             advance(finding.size_bytes / 1e6 if deep else 1)
     return findings

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 
 from clip_adapter.runs import (
     ImagePredictions,
+    RequestRecord,
+    RequestStore,
     RunRecord,
     RunResult,
     RunSettings,
@@ -58,6 +61,19 @@ def plain_run(number: int) -> RunRecord:
         device="cpu",
         precision="fp32",
         versions=VERSIONS,
+    )
+
+
+def plain_request(number: int) -> RequestRecord:
+    return RequestRecord(
+        request_id=f"{number:032x}",
+        sequence=number,
+        asked_at=datetime(2026, 11, 23, 12, tzinfo=UTC),
+        command="train",
+        dataset="digits",
+        index_fingerprint="index",
+        encoder="encoder",
+        model="glyphs",
     )
 
 
@@ -112,3 +128,15 @@ def split() -> SplitRecord:
         train=train,
         validation=validation,
     )
+
+
+@pytest.fixture
+def ask_for(root: Path) -> Callable[..., RequestRecord]:
+    """Record a request by its number, which is also its place in the sequence."""
+
+    def make(number: int, **fields: Any) -> RequestRecord:
+        record = replace(plain_request(number), **fields)
+        RequestStore(root).append(record)
+        return record
+
+    return make

@@ -41,3 +41,15 @@ def test_a_run_that_lost_its_results_is_to_be_made_again(
     for path in (tmp_path / "runs" / table).iterdir():
         path.unlink()
     assert store.completed(["a"]) == set()
+
+
+def test_predictions_on_other_images_than_the_test_splits_do_not_make_a_run_whole(
+    tmp_path: Path,
+    result_of: Callable[..., RunResult],
+    predictions_of: Callable[..., ImagePredictions],
+) -> None:
+    judged = replace(predictions_of(0, 1), split="validation")
+    lost = replace(result_of(1, fingerprint="a"), other_predictions=(judged,))
+    whole = replace(lost, run=replace(lost.run, run_id="f" * 32, fingerprint="b"))
+    RunStore(tmp_path).record([lost, replace(whole, predictions=predictions_of(0, 1))])
+    assert RunStore(tmp_path).completed(["a", "b"]) == {"b"}

@@ -3,9 +3,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from feature_cache import FeatureStore, read_table
+from feature_cache import FeatureStore, read_table, write_table
 
 Command = Callable[..., Any]
 Flip = Callable[[Path], None]
@@ -117,3 +118,19 @@ def test_a_root_is_not_read_as_markup(command: Command, tmp_path: Path) -> None:
     place = tmp_path / "[bold]s"
     place.mkdir()
     assert "[bold]s yet" in command("cache", "verify", "--root", place).out
+
+
+@pytest.mark.parametrize("how", [["--json"], ["--json", "--deep", "--repair"]])
+def test_a_table_of_runs_that_another_version_wrote_says_so_and_stays(
+    cache: Command, root: Path, how: list[str]
+) -> None:
+    table = pa.table({"run_id": ["0" * 32], "split": ["test"], "name": ["nll"], "value": ["high"]})
+    path = write_table(root / "runs" / "metrics", table, kind="metrics")
+    outcome = cache("verify", *how)
+    assert outcome.code == 1
+    (row,) = json.loads(outcome.out)["damaged"]
+    assert (row["path"], row["set_aside"]) == (str(path), False)
+    assert "column value" in row["reason"]
+    assert "is string, expected double; it is written in format 1" in row["reason"]
+    assert row["advice"].startswith("upgrade clip-adapter on this machine, or, where")
+    assert "--repair" not in row["advice"]

@@ -1,0 +1,77 @@
+"""A report shows what was asked for last, also where the clock was set back in between."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_adapter.report.facts import Board, read_boards
+from clip_adapter.report.lines import lines_of, reference_line
+from clip_adapter.report.studies import studies_of
+from clip_adapter.runs import RequestRecord, RequestStore, RunSettings, open_lens
+
+EARLIER = datetime(2020, 1, 1, tzinfo=UTC)
+PutRuns = Callable[..., None]
+
+
+def ask_for(root: Path, number: int, runs: Iterable[int] = (), index: str = "index") -> None:
+    record = RequestRecord(
+        request_id=f"{number:032x}",
+        sequence=number,
+        asked_at=EARLIER - timedelta(days=number),
+        command="train",
+        dataset="digits",
+        index_fingerprint=index,
+        encoder="0123456789abcdef",
+        model="glyphs",
+        run_ids=tuple(f"{run:032x}" for run in runs),
+    )
+    RequestStore(root).append(record)
+
+
+def board(root: Path) -> Board:
+    with open_lens(root) as lens:
+        (found,) = read_boards(lens)
+    return found
+
+
+def test_images_that_are_put_back_are_reported_again(root: Path, put_runs: PutRuns) -> None:
+    put_runs([180], index_fingerprint="a", started_at=EARLIER)
+    put_runs([100], index_fingerprint="b")
+    for number, (index, accuracy) in enumerate((("a", 0.9), ("b", 0.5), ("a", 0.9)), start=1):
+        ask_for(root, number, index=index)
+        assert [run.metrics["test accuracy"] for run in board(root).runs] == [accuracy]
+
+
+def test_a_variant_that_was_asked_for_again_counts_once(root: Path, put_runs: PutRuns) -> None:
+    common: dict[str, Any] = {"study": "branch", "settings": RunSettings(branch="text")}
+    put_runs([100], settings_fingerprint="old", **common)
+    put_runs([180], settings_fingerprint="new", started_at=EARLIER, **common)
+    ask_for(root, 1, [0])
+    ask_for(root, 2, [1])
+    (text,) = studies_of(board(root).study_runs)[0].variants
+    assert text.means[4].value == pytest.approx(0.9)
+    assert board(root).latest.run_id == f"{1:032x}"
+
+
+def test_a_failure_that_was_put_right_is_not_reported(root: Path, put_runs: PutRuns) -> None:
+    put_runs([0], status="failed", error="the loss is not finite")
+    put_runs([180], started_at=EARLIER)
+    ask_for(root, 1, [0])
+    assert [each.n_runs for each in board(root).failures] == [1]
+    ask_for(root, 2, [1])
+    assert board(root).failures == ()
+
+
+def test_of_several_settings_the_one_asked_for_last_is_the_reference(
+    root: Path, put_runs: PutRuns
+) -> None:
+    put_runs([100], settings_fingerprint="old")
+    put_runs([180], settings_fingerprint="new", started_at=EARLIER)
+    ask_for(root, 1, [0])
+    ask_for(root, 2, [1])
+    reference = reference_line(lines_of(board(root).runs))
+    assert reference is not None
+    assert reference.settings_fingerprint == "new"
