@@ -13,6 +13,7 @@ from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_requested
 from clip_adapter.pipeline.plan import SplitSpec, plan_runs, training_rows
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import ReproduceRequest, StudyName, accepts
 from clip_adapter.pipeline.train import TrainedRuns, train_runs
 from clip_adapter.settings import Settings
@@ -157,4 +158,6 @@ def reproduce(
                 reporter=reporter,
             )
         )
+    fingerprints = [each for one in runs for each in one.fingerprints]
+    record_request("reproduce", request, encoded=encoded, fingerprints=fingerprints)
     return Reproduction(study=request.study, encoded=encoded, variants=tuple(runs))

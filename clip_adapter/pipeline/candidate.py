@@ -30,7 +30,7 @@ WITH judged AS (
 )
 SELECT fingerprint, run_id, accuracy, nll FROM runs JOIN judged USING (run_id)
 WHERE status = 'completed' AND fingerprint IN ({})
-QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY started_at DESC, run_id) = 1
+QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY run_id) = 1
 """
 
 

@@ -15,6 +15,7 @@ from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.index import index_dataset
 from clip_adapter.pipeline.index_store import IndexedDataset
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import DatasetRequest, ExtractRequest, accepts
 from clip_adapter.pipeline.writable import check_writable
 from clip_adapter.runs import ExtractionRecord
@@ -43,9 +44,11 @@ def extract(
     """
     encoding = encoding_of(request, views=request.views, processes=request.processes)
     dataset = index_requested(request, executor=executor, reporter=reporter)
-    return encode_in_parts(
+    encoded = encode_in_parts(
         dataset, encoding, parts=request.parts, executor=executor, reporter=reporter
     )
+    record_request("extract", request, encoded=encoded)
+    return encoded
 
 
 def encoding_of(request: DatasetRequest, *, views: int = 0, processes: int = 0) -> Encoding:

@@ -10,17 +10,13 @@ from clip_adapter.methods import Method
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
-from clip_adapter.pipeline.plan import RunSpec
+from clip_adapter.pipeline.plan import RunSpec, SweepError
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.run_records import Sweep, completed_run, failed_run
 from clip_adapter.runs import RunResult, RunStore
 from clip_adapter.shots import shots_in_words
 
-__all__ = ["SweepError", "train_methods"]
-
-
-class SweepError(ClipAdapterError, RuntimeError):
-    """Some methods of a sweep could not be trained; the others are recorded."""
+__all__ = ["train_methods"]
 
 
 def train_methods(

@@ -11,13 +11,18 @@ from clip_adapter.datasets import (
     FewShotSplit,
     read_few_shot_indices,
 )
+from clip_adapter.errors import ClipAdapterError
 from clip_adapter.methods import Method
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import n_views
 from clip_adapter.pipeline.provenance import digest_code, digest_settings, digest_values
 from clip_adapter.shots import ALL_SHOTS
 
-__all__ = ["RunSpec", "SplitSpec", "plan_runs", "training_rows"]
+__all__ = ["RunSpec", "SplitSpec", "SweepError", "plan_runs", "training_rows"]
+
+
+class SweepError(ClipAdapterError, RuntimeError):
+    """Some methods of a sweep could not be trained; the others are recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

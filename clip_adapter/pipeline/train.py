@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from clip_adapter.datasets import IMPORTED
@@ -13,10 +13,10 @@ from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_requested
-from clip_adapter.pipeline.fit_runs import SweepError, train_methods
-from clip_adapter.pipeline.plan import RunSpec, SplitSpec, plan_runs, training_rows
+from clip_adapter.pipeline.plan import RunSpec, SplitSpec, SweepError, plan_runs, training_rows
 from clip_adapter.pipeline.promote import Promotion, decide_promotion
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import PromoteRequest, SweepRequest, TrainRequest, accepts
 from clip_adapter.runs import PromotionRecord, RunStore
 from clip_adapter.settings import Settings
@@ -170,6 +170,9 @@ def _train(
         reporter=reporter,
     )
     specs = plan_runs(encoded, methods, splits, published=choices.published, study=request.study)
+    # Before training: what is recorded of a run that is killed belongs to the state it was asked in.
+    fingerprints = [spec.fingerprint for spec in specs]
+    record_request("train", request, encoded=encoded, fingerprints=fingerprints)
     runs = train_runs(
         specs,
         encoded=encoded,
@@ -249,7 +252,18 @@ def train_runs(
     store = RunStore(encoded.dataset.root)
     known = set() if retrain else store.completed(spec.fingerprint for spec in specs)
     todo = [spec for spec in specs if spec.fingerprint not in known]
-    sweep_id = uuid.uuid4().hex if todo else ""
+    nothing = TrainedRuns(
+        sweep_id="",
+        n_trained=0,
+        n_reused=len(specs),
+        seconds=0.0,
+        fingerprints=tuple(spec.fingerprint for spec in specs),
+    )
+    if not todo:
+        return nothing
+    from clip_adapter.pipeline.fit_runs import train_methods  # noqa: PLC0415  # for who computes
+
+    sweep_id = uuid.uuid4().hex
     start = time.perf_counter()
     outcomes = executor.map(
         train_methods,
@@ -263,12 +277,12 @@ def train_runs(
         reporter=reporter,
     )
     _raise_failures([each for each in outcomes if isinstance(each, Exception)])
-    return TrainedRuns(
+    return replace(
+        nothing,
         sweep_id=sweep_id,
         n_trained=len(todo),
         n_reused=len(specs) - len(todo),
-        seconds=time.perf_counter() - start if todo else 0.0,
-        fingerprints=tuple(spec.fingerprint for spec in specs),
+        seconds=time.perf_counter() - start,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clip_adapter.datasets import IMPORTED, open_dataset
 from clip_adapter.errors import nearest
+from clip_adapter.runs import current_index
 from feature_cache import Location, MissingIndexError, read_table, storage
 from feature_cache.files import is_final
 
@@ -14,9 +15,7 @@ __all__ = ["LatestIndex", "latest_index", "stored_name"]
 
 @dataclass(frozen=True)
 class LatestIndex:
-    """Which images a dataset had in the index that was written last.
-
-    One that is back at an earlier state has an index already, and it is not written again.
+    """Which images a dataset had when it was last asked for.
 
     Attributes:
         name: The dataset's, at rest.
@@ -34,7 +33,7 @@ class LatestIndex:
 
 
 def latest_index(root: Location, dataset: str) -> LatestIndex:
-    """Read the index that was written last.
+    """Read the index in which a dataset was last asked for; in stores of before, the newest.
 
     Args:
         root: Of everything at rest.
@@ -54,13 +53,25 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
     complete = [entry for entry in entries if is_final(entry.name)]
     if not complete:
         raise MissingIndexError(_not_indexed(dataset, indexed))
-    newest = max(complete, key=lambda entry: entry.modified)
+    newest_first = sorted(complete, key=lambda entry: entry.modified, reverse=True)
+    wanted = current_index(root, name)  # None in a store of before requests were recorded
+    for entry in newest_first:
+        found = _read(folder / entry.name, name, made=entry.modified)
+        if wanted in {None, found.fingerprint}:
+            return found
+    raise MissingIndexError(
+        f"the index {wanted[:12] if wanted else ''} in which dataset {name!r} was asked for last is "
+        f"not in {folder}: `clip-adapter extract` indexes the dataset again"
+    )
+
+
+def _read(path: Location, name: str, *, made: float) -> LatestIndex:
     columns = ["index_fingerprint", "image_sha256"]
-    table = read_table(folder / newest.name, kind="dataset-index", owner=name, columns=columns)
+    table = read_table(path, kind="dataset-index", owner=name, columns=columns)
     return LatestIndex(
         name=name,
         fingerprint=table.column("index_fingerprint")[0].as_py(),
-        made=datetime.fromtimestamp(newest.modified, tz=UTC),
+        made=datetime.fromtimestamp(made, tz=UTC),
         n_images=table.num_rows,
         image_sha256=tuple(dict.fromkeys(table.column("image_sha256").to_pylist())),
     )

@@ -11,8 +11,8 @@ from steps import train_methods
 from clip_adapter.datasets import DatasetError, NotEnoughImagesError
 from clip_adapter.methods import METHODS as METHODS_BY_NAME
 from clip_adapter.pipeline.encode import EncodedDataset
-from clip_adapter.pipeline.fit_runs import SweepError
 from clip_adapter.pipeline.index_store import read_index, write_index
+from clip_adapter.pipeline.plan import SweepError
 from clip_adapter.pipeline.train import TrainedRuns
 from clip_adapter.runs import RunSettings, query
 from feature_cache import IndexStore
