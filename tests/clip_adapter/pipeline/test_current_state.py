@@ -1,0 +1,110 @@
+"""What is current follows from what was asked for last: images that come back bring their numbers."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from galleries import CLASSES, GOOD, Gallery, Sweep
+
+from clip_adapter.cli.cache.indexed import latest_index
+from clip_adapter.pipeline import run_records
+from clip_adapter.pipeline.train import Training, train
+from clip_adapter.runs import Champion, RequestStore, current_index, query
+
+PutPhotos = Callable[..., Path]
+Train = Callable[[], Training]
+VIEWS = {
+    "leaderboard": "SELECT method, shots, accuracy_mean, last_run FROM leaderboard ORDER BY ALL",
+    "per_class": "SELECT method, class_name, n, recall FROM per_class ORDER BY ALL",
+}
+
+
+@pytest.fixture(name="train_photos")
+def _train_photos(photos: Path, root: Path, tiny_model: str) -> Train:
+    """Train two methods on the photos as they are."""
+    asked: dict[str, Any] = {"methods": ["zero-shot", "linear-probe"], "shots": [2], "seeds": [1]}
+    return lambda: train(f"imagefolder:{photos}", model=tiny_model, root=root, **asked)
+
+
+def shown(root: Path) -> dict[str, Any]:
+    return {name: query(root, question).to_pylist() for name, question in VIEWS.items()}
+
+
+@pytest.mark.parametrize("clock", ["forward", "back"])
+def test_the_tables_and_the_export_follow_images_that_go_and_come_back(
+    train_photos: Train, photos: Path, root: Path, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    if clock == "back":
+        turn_back_the_clock(monkeypatch)
+    first = train_photos()
+    name, state_a = first.encoded.dataset.name, first.encoded.dataset.index_fingerprint
+    in_a = shown(root)
+    shutil.move(photos / "green", photos.parent / "green")
+    state_b = train_photos().encoded.dataset.index_fingerprint
+    assert (latest_index(root, name).fingerprint, state_a != state_b) == (state_b, True)
+    assert shown(root) != in_a
+    if clock == "back":
+        make_files_old(root / "datasets")
+
+    shutil.move(photos.parent / "green", photos / "green")
+    again = train_photos()
+    assert (again.encoded.dataset.index_fingerprint, again.is_up_to_date) == (state_a, True)
+    assert shown(root) == in_a
+    assert current_index(root, name) == latest_index(root, name).fingerprint == state_a
+    assert [each.sequence for each in RequestStore(root).history(name)] == [1, 2, 3]
+
+
+def test_the_same_request_again_is_recorded_once(train_photos: Train, root: Path) -> None:
+    name = train_photos().encoded.dataset.name
+    train_photos()
+    (record,) = RequestStore(root).history(name)
+    assert record.command == "train"
+    assert len(record.run_fingerprints) == 2
+
+
+def test_a_champion_of_fewer_classes_meets_the_class_that_comes_back(
+    gallery: Gallery, reigning: Callable[[], Champion | None]
+) -> None:
+    five = (*CLASSES, "owl", "fox")
+    # Stopped early, so that the next one is proven better.
+    weak: Sweep = {
+        "methods": ("linear-probe",),
+        "shots": (1,),
+        "seeds": (1,),
+        "settings": {"linear-probe": {"max_iterations": 3}},
+    }
+    whole = gallery.hang(five)
+    first = gallery.retrain(whole, weak).record
+    second = gallery.retrain(gallery.hang(five[:-1]), GOOD).record
+    assert (first.decision, second.decision) == ("promoted", "promoted")
+
+    back = gallery.retrain(whole, weak)
+    assert back.is_new
+    assert back.record.champion_before == second.promotion_id
+    assert "it does not know 'fox'" in back.record.reason
+    assert back.record.decision == "promoted"
+    found = reigning()
+    assert found is not None
+    assert found.record.promotion_id == back.record.promotion_id
+    assert not gallery.retrain(whole, weak).is_new
+
+
+def turn_back_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sweep starts a day before the one before it."""
+    real, days = run_records.datetime, iter(range(1, 100))
+
+    class Backwards(real):  # type: ignore[valid-type,misc]  # a clock
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return real(2026, 6, 30, tzinfo=tz).replace(day=30 - next(days))
+
+    monkeypatch.setattr(run_records, "datetime", Backwards)
+
+
+def make_files_old(folder: Path) -> None:
+    """The files of the earlier state look newer than those that are written later."""
+    for number, path in enumerate(sorted(folder.rglob("*.parquet"))):
+        os.utime(path, (2_000_000_000 - number, 2_000_000_000 - number))

@@ -1,0 +1,103 @@
+"""Requests are checked when they are made, and the application takes them or their parameters."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.methods import create_method
+from clip_adapter.pipeline.executor import Executor
+from clip_adapter.pipeline.extract import extract
+from clip_adapter.pipeline.requests import (
+    ExtractRequest,
+    ReproduceRequest,
+    Request,
+    RequestError,
+    TrainRequest,
+    accepts,
+)
+from clip_adapter.pipeline.train import requested_methods
+from clip_adapter.shots import ALL_SHOTS
+from clip_adapter.training import SettingsError
+
+
+@accepts(TrainRequest)
+def echo(request: TrainRequest, *, executor: Executor | None = None) -> Any:
+    """Return what was asked."""
+    return request, executor
+
+
+def test_a_function_of_a_request_takes_its_parameters() -> None:
+    request = TrainRequest.of(dataset="eurosat", model="glyphs", shots=["all"])
+    executor = Executor()
+    assert request.shots == [ALL_SHOTS]
+    assert echo(request, executor=executor) == (request, executor)
+    assert echo("eurosat", "glyphs", shots=["all"], executor=executor) == (request, executor)
+    assert "    shots: Labelled images a class" in (echo.__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parameters"),
+    [(("digits", "glyphs", 4), {}), (("digits",), {"dataset": "digits"})],
+)
+def test_what_python_would_refuse_is_refused(
+    arguments: tuple[Any, ...], parameters: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError):
+        echo(*arguments, **parameters)
+
+
+def test_a_misspelt_parameter_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="unknown parameter 'shot': did you mean 'shots'"):
+        echo("digits", shot=[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "words"),
+    [
+        (
+            TrainRequest,
+            {"shots": [1, 0]},
+            "shots.1 is 0: Input should be greater than or equal to 1",
+        ),
+        (TrainRequest, {"seeds": []}, r"seeds is \[\]: .* at least 1 item"),
+        (TrainRequest, {"precision": "fp8"}, "precision is 'fp8': .*'fp32', 'bf16' or 'fp16'"),
+        (ExtractRequest, {"views": 10_000}, "views is 10000: .*less than 10000"),
+        (ReproduceRequest, {}, "study is .*: Field required"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_what_is_expected(
+    kind: type[Request], parameters: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RequestError, match=words):
+        kind.of(**parameters)
+
+
+def test_a_request_cannot_be_changed() -> None:
+    request: Any = ExtractRequest()
+    with pytest.raises(ValueError, match="frozen"):
+        request.views = 3
+
+
+def test_all_methods_are_those_a_dataset_can_be_given_to() -> None:
+    every = {each.name for each in requested_methods(TrainRequest(methods=["all"]))}
+    imported = requested_methods(TrainRequest(dataset="features:x", methods=["all"]))
+    assert {"coop", "clip-adapter", "zero-shot"} <= every
+    assert every - {each.name for each in imported} == {
+        name for name in every if create_method(name).needs_text_tower
+    }
+
+
+def test_settings_of_a_method_that_is_not_trained_are_refused() -> None:
+    request = TrainRequest(methods=["zero-shot"], settings={"gda": {}})
+    with pytest.raises(SettingsError, match="gda, which is not trained"):
+        requested_methods(request)
+
+
+def test_what_is_wrong_is_found_before_anything_is_written(root: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
+        extract("digit", root=root)
+    with pytest.raises(UnknownNameError, match="did you mean 'glyphs'"):
+        extract("digits", model="glyph", root=root)
+    assert not root.exists()
