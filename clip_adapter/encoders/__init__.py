@@ -13,6 +13,7 @@ from clip_adapter.encoders.errors import TextTowerError as TextTowerError
 from clip_adapter.encoders.fingerprint import EncoderIdentity as EncoderIdentity
 from clip_adapter.encoders.fingerprint import FieldDifference as FieldDifference
 from clip_adapter.encoders.known_weights import weights_key as weights_key
+from clip_adapter.encoders.known_weights import weights_source as weights_source
 from clip_adapter.encoders.names import BUILT_IN as BUILT_IN
 from clip_adapter.encoders.names import ModelName as ModelName
 from clip_adapter.encoders.names import parse_model_name as parse_model_name

@@ -1,6 +1,7 @@
 """Which weights a model name means, told from the files alone: nothing is loaded, torch least of all."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from clip_adapter.encoders.errors import EncoderError
 from clip_adapter.encoders.fingerprint import canonical_json, format_version_of
 from clip_adapter.encoders.names import BUILT_IN, CONFIG_FILE, HF_HUB, LOCAL_DIR, parse_model_name
 
-__all__ = ["weights_key"]
+__all__ = ["weights_key", "weights_source"]
 
 PACKAGES = (
     "open_clip_torch",
@@ -32,7 +33,11 @@ ELSEWHERE = ('"hf_', "hf-hub:", "siglip", "trust_remote_code")
 
 
 def weights_key(
-    model: str = BUILT_IN, *, precision: str = "fp32", resize: str | None = None
+    model: str = BUILT_IN,
+    *,
+    precision: str = "fp32",
+    resize: str | None = None,
+    source: str | None = None,
 ) -> str | None:
     """A key that two encoders share only if their fingerprints are equal; None if it cannot be told.
 
@@ -46,12 +51,14 @@ def weights_key(
         model: in one of the forms of `parse_model_name`.
         precision: as for `load_encoder`.
         resize: as for `load_encoder`.
+        source: for ARCHITECTURE:TAG, what `weights_source` returned when it was loaded.
     """
     try:
-        files = _files_of(model)
+        files = _files_of(model, source)
         if files is None or _reads_more(model, files):
             return None
         told = {
+            "tag": model if source else "",
             "files": {name: _digest_of(file) for name, file in files.items()},
             "code": _digest_all(_code()),
             "packages": {name: _version_of(name) for name in PACKAGES},
@@ -64,8 +71,35 @@ def weights_key(
     return hashlib.sha256(canonical_json(told).encode()).hexdigest()
 
 
-def _files_of(model: str) -> dict[str, Path] | None:
+def weights_source(model: str) -> str | None:
+    """The file of the hub that a tag of open_clip's stands for, as ORGANISATION/REPOSITORY/FILE.
+
+    Imports open_clip and with it torch, which whoever has loaded the model has done already.
+
+    Args:
+        model: in one of the forms of `parse_model_name`.
+
+    Returns:
+        None for a model that is no tag, or whose weights are not a file of the hub's cache.
+    """
+    import open_clip
+
+    architecture, _, tag = model.partition(":")
+    if model.startswith((LOCAL_DIR, HF_HUB)) or not open_clip.is_pretrained_cfg(architecture, tag):
+        return None
+    config = open_clip.get_pretrained_cfg(architecture, tag)
+    repository, _, file = str(config.get("hf_hub", "")).rpartition("/")
+    # Beside a file of another kind, open_clip looks for a safer one first.
+    if file and not file.endswith((".safetensors", ".pt")):
+        return None
+    source = f"{repository}/{file or HUB_WEIGHTS[0]}"
+    return source if _cached(source) else None
+
+
+def _files_of(model: str, source: str | None) -> dict[str, Path] | None:
     """Configuration and weights by what they are called."""
+    if source:
+        return _of_tag(model, source)
     if model == BUILT_IN or model.startswith(LOCAL_DIR):
         return _in_folder(Path(parse_model_name(model).architecture.removeprefix(LOCAL_DIR)))
     if model.startswith(HF_HUB):
@@ -77,6 +111,22 @@ def _in_folder(folder: Path) -> dict[str, Path]:
     """All files that open_clip may choose the weights from: it goes by their names."""
     weights = [file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES]
     return {file.name: file for file in [folder / CONFIG_FILE, *sorted(weights)]}
+
+
+def _of_tag(model: str, source: str) -> dict[str, Path] | None:
+    config = _open_clip() / "model_configs" / f"{model.partition(':')[0]}.json"
+    weights = _cached(source)
+    return {CONFIG_FILE: config, source: weights} if weights and config.is_file() else None
+
+
+def _cached(source: str) -> Path | None:
+    """The file in the hub's cache; its name is checked before it becomes part of a path."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+/[\w-][\w.-]*", source) or ".." in source:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(*source.rsplit("/", 1))
+    return Path(found) if isinstance(found, str) else None
 
 
 def _in_hub_cache(repository: str) -> dict[str, Path] | None:

@@ -13,6 +13,7 @@ from clip_adapter.encoders import (
     Precision,
     parse_model_name,
     weights_key,
+    weights_source,
 )
 from clip_adapter.images import Augmentation, ResizeMode, augmented_views
 from clip_adapter.methods import Method
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EncoderFacts", "Encoding", "n_views"]
 
-WEIGHTS_KEY = "weights_key"
-"""Field of a store's description of its encoder, beside those of its identity."""
+WEIGHTS_KEY, WEIGHTS_SOURCE = "weights_key", "weights_source"
+"""Fields of a store's description of its encoder, beside those of its identity."""
 LOCAL_DIR = "local-dir:"
 
 
@@ -118,8 +119,15 @@ class Encoding:
         Returns:
             None where the weights or their record are not there.
         """
-        key = weights_key(self.model_name, precision=self.precision, resize=self.resize)
-        return next(filter(None, (_facts(store, key) for store in stores(root))), None)
+        keys: dict[str | None, str | None] = {}
+        for store in stores(root):
+            described = _description(store)
+            for source in {None, *described.get(WEIGHTS_SOURCE, [])}:
+                if source not in keys:
+                    keys[source] = self._key(source)
+                if keys[source] in described.get(WEIGHTS_KEY, []):
+                    return EncoderFacts(store.encoder, float(described["logit_scale"][0]))
+        return None
 
     def describe(self, store: FeatureStore) -> EncoderFacts:
         """Record in its store what the loaded encoder is, so that `known` finds it."""
@@ -127,10 +135,15 @@ class Encoding:
         about = {"model": self.model_name, "logit_scale": repr(encoder.logit_scale)}
         store.describe({**encoder.identity.fields(), **about})
         # Loading may have fetched something newer: the files are those that are there now.
-        key = weights_key(self.model_name, precision=self.precision, resize=self.resize)
-        if key:
-            store.describe({WEIGHTS_KEY: key})
+        source = weights_source(self.model_name)
+        if key := self._key(source):
+            store.describe({WEIGHTS_KEY: key} | ({WEIGHTS_SOURCE: source} if source else {}))
         return EncoderFacts(encoder.fingerprint, encoder.logit_scale)
+
+    def _key(self, source: str | None) -> str | None:
+        return weights_key(
+            self.model_name, precision=self.precision, resize=self.resize, source=source
+        )
 
     def check(self, dataset: str, *, root: Location | None = None, images: object = None) -> None:
         """Raise for an encoder that cannot be had, before any image is read.
@@ -185,18 +198,16 @@ class Encoding:
             )
 
 
-def _facts(store: FeatureStore, key: str | None) -> EncoderFacts | None:
-    """The encoder of a store, if it was loaded from weights with this key."""
+def _description(store: FeatureStore) -> dict[str, list[str]]:
+    """What is recorded of an encoder; empty where that is damaged or incomplete.
+
+    Whoever loads the encoder then describes it again.
+    """
     try:
         described = store.descriptions()
-    except FeatureCacheError:  # damaged: whoever loads the encoder describes it again
-        return None
-    if key not in described.get(WEIGHTS_KEY, []) or not described.keys() >= {
-        "model",
-        "logit_scale",
-    }:
-        return None
-    return EncoderFacts(store.encoder, float(described["logit_scale"][0]))
+    except FeatureCacheError:
+        return {}
+    return described if described.keys() >= {"model", "logit_scale"} else {}
 
 
 def n_views(method: Method) -> int:

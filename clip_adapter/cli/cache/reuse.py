@@ -68,7 +68,11 @@ def others_with_images(
         if held:
             known = store.descriptions()
             models = known.pop("model", [])
-            for name in ("logit_scale", "weights_key"):  # they follow from the weights
+            for name in (
+                "logit_scale",
+                "weights_key",
+                "weights_source",
+            ):  # they follow from the weights
                 known.pop(name, None)
             fields = {name: values[0] for name, values in known.items()}
             rows.append(

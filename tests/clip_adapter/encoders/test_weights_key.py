@@ -9,7 +9,7 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from clip_adapter.encoders import weights_key
+from clip_adapter.encoders import weights_key, weights_source
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -115,6 +115,36 @@ def test_a_siglip_whose_tokenizer_is_downloaded_has_no_key(tmp_path: Path) -> No
 
 def test_no_tag_of_open_clip_looks_like_a_path() -> None:
     assert [tag for _, tag in open_clip.list_pretrained() if "/" in tag] == []
+
+
+@pytest.fixture(name="tag")
+def _tag(hub: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tag of open_clip's whose weights are the tiny model in the cache of the hub."""
+    assert hub.is_dir()
+    config = {"hf_hub": "org/tiny/"}
+    monkeypatch.setattr(open_clip, "is_pretrained_cfg", lambda _, tag: tag == "tiny")
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: config)
+    return "ViT-B-32:tiny"
+
+
+def test_a_tag_is_known_by_the_file_that_it_stood_for(tag: str, hub: Path) -> None:
+    source = weights_source(tag)
+    assert source == f"org/tiny/{WEIGHTS}"
+    key = weights_key(tag, source=source)
+    assert key not in {weights_key(tag), weights_key("ViT-B-16:tiny", source=source), None}
+    (hub / ("a" * 64)).rename(hub / ("b" * 64))
+    assert weights_key(tag, source=source) is None
+
+
+@pytest.mark.usefixtures("tag")
+@pytest.mark.parametrize("source", ["org/tiny/../x", "../tiny/x", "/etc/passwd", "org/tiny", "x"])
+def test_a_source_that_is_no_file_of_the_hub_has_no_key(source: str) -> None:
+    assert weights_key("ViT-B-32:tiny", source=source) is None
+
+
+@pytest.mark.parametrize("model", ["glyphs", "hf-hub:org/tiny", "ViT-B-32:/own.pt", "local-dir:/x"])
+def test_what_is_no_tag_has_no_source(model: str) -> None:
+    assert weights_source(model) is None
 
 
 def test_the_key_of_the_built_in_model_takes_neither_torch_nor_time() -> None:

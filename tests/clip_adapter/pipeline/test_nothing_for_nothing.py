@@ -1,0 +1,120 @@
+"""With nothing to encode and nothing to train nothing is loaded, and what is loaded is loaded once."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_adapter import encoders
+from clip_adapter.pipeline.ablations import reproduce
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.extract import extract
+from clip_adapter.pipeline.train import train
+from feature_cache import stores
+
+COMPUTING = {"torch", "open_clip", "sklearn", "scipy", "altair"}
+PutPhotos = Callable[..., Path]
+PROGRAM = """
+import json, sys
+sys.argv[0] = "clip-adapter"
+from clip_adapter.cli.app import build
+build()(standalone_mode=False)
+print(json.dumps(sorted(sys.modules)))
+"""
+QUICK: dict[str, Any] = {"shots": [1], "seeds": [1]}
+
+
+@pytest.fixture(name="model_loads")
+def _model_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the models that are loaded."""
+    loaded: list[str] = []
+    load = encoders.load_encoder
+
+    def noted(name: str, **options: Any) -> Any:
+        loaded.append(name)
+        return load(name, **options)
+
+    monkeypatch.setattr(encoders, "load_encoder", noted)
+    return loaded
+
+
+def modules_after(*arguments: object) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+@pytest.mark.parametrize("command", ["train", "extract"])
+def test_a_command_with_nothing_to_do_imports_nothing_that_computes(
+    photos: Path, root: Path, tiny_model: str, command: str
+) -> None:
+    train(f"imagefolder:{photos}", model=tiny_model, root=root, **QUICK)
+    place = (f"imagefolder:{photos}", "--model", tiny_model, "--root", root)
+    asked = ("--shots", "1", "--seeds", "1") if command == "train" else ()
+    assert modules_after(command, *place, *asked) & COMPUTING == set()
+
+
+def test_an_encoder_is_loaded_once_and_not_where_nothing_is_missing(
+    photos: Path, root: Path, tiny_model: str, put_photos: PutPhotos, model_loads: list[str]
+) -> None:
+    asked: dict[str, Any] = {"model": tiny_model, "root": root, **QUICK}
+    dataset = f"imagefolder:{photos}"
+    train(dataset, methods=["zero-shot", "coop"], settings={"coop": {"epochs": 1, "n_context": 4}}, **asked)
+    assert model_loads == [tiny_model]
+    train(dataset, methods=["zero-shot", "linear-probe"], **asked)
+    extract(dataset, model=tiny_model, root=root)
+    assert model_loads == [tiny_model]
+    put_photos(photos, "red", [90])
+    extract(dataset, model=tiny_model, root=root)
+    assert model_loads == [tiny_model] * 2
+    train(dataset, templates=["one more {}."], **asked)
+    assert model_loads == [tiny_model] * 3
+
+
+def test_a_study_loads_its_encoder_once(
+    photos: Path, root: Path, tiny_model: str, model_loads: list[str]
+) -> None:
+    done = reproduce(
+        "prompt-style",
+        dataset=f"imagefolder:{photos}",
+        model=tiny_model,
+        recipe="fast",
+        root=root,
+        **QUICK,
+    )
+    assert done.n_trained == 3
+    assert model_loads == [tiny_model]
+
+
+def test_an_encoder_is_known_by_its_weights_and_by_nothing_else(
+    photos: Path, root: Path, tiny_model: str, other_tiny_model: str, tmp_path: Path
+) -> None:
+    encoded = extract(f"imagefolder:{photos}", model=tiny_model, root=root)
+    known = Encoding(model=tiny_model).known(root)
+    assert known is not None
+    assert (known.fingerprint, known.logit_scale) == (encoded.encoder, encoded.logit_scale)
+    assert Encoding(model=other_tiny_model).known(root) is None
+    assert Encoding(model=tiny_model, precision="bf16").known(root) is None
+    assert Encoding(model=tiny_model, resize="squash").known(root) is None
+    assert Encoding(model=tiny_model).known(tmp_path / "elsewhere") is None
+
+
+def test_an_encoder_whose_description_is_damaged_is_loaded_and_described_again(
+    photos: Path, root: Path, tiny_model: str, model_loads: list[str]
+) -> None:
+    extract(f"imagefolder:{photos}", model=tiny_model, root=root)
+    (store,) = stores(root)
+    for path in Path(str(store.folder / "encoder")).iterdir():
+        path.write_bytes(b"damaged")
+    assert Encoding(model=tiny_model).known(root) is None
+    assert extract(f"imagefolder:{photos}", model=tiny_model, root=root).n_encoded == 0
+    assert model_loads == [tiny_model] * 2
+    assert Encoding(model=tiny_model).known(root) is not None
