@@ -1,1 +1,1 @@
-"""Prefect flows: composition only, one flow a file; a flow's parameters are its configuration."""
+"""Prefect flows, one a file: each calls the pipeline, and its parameters are those of a request."""

@@ -1,4 +1,4 @@
-"""Prefect tasks: glue between the library and the stores, one verb a file.
+"""What Prefect adds to the pipeline: tasks with retries, Dask, artifacts, events and deployments.
 
-Small values and references travel between tasks; arrays stay in the stores.
+The work itself is in `clip_adapter.pipeline`, which knows nothing of Prefect.
 """

@@ -1,4 +1,4 @@
-"""The paper's ablations: what each one varies, what it holds still, and how one is reproduced."""
+"""The ablation studies of the CLIP-Adapter paper: their variants, and how one is reproduced."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from clip_adapter.settings import Settings
 __all__ = ["STUDIES", "Reproduction", "Variant", "reproduce"]
 
 RATIOS = tuple(tenths / 10 for tenths in range(11))
-"""0 is zero-shot, 1 discards CLIP's feature."""
+"""Residual ratios from 0, which is zero-shot, to 1, which discards the feature of CLIP."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class Variant:
     """One point of a study.
 
     Attributes:
-        settings: of clip-adapter, where they differ from its defaults.
-        templates: prompts; the dataset's own when empty.
-        fewest_shots: below, the variant cannot be made.
+        settings: settings of clip-adapter that differ from its defaults.
+        templates: prompts; those of the dataset when empty.
+        fewest_shots: smallest number of shots at which the variant can be trained.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """What tells it from the others, a setting as `--set` takes it.
+        """Name within the study: the settings as `--set` takes them, or the style of the prompts.
 
         >>> Variant(settings={"reduction": 8}).name, Variant(templates=("{}",)).name
         ('reduction=8', 'prompts=class name')
@@ -77,7 +77,7 @@ STUDIES: Mapping[StudyName, tuple[Variant, ...]] = MappingProxyType(
         ),
     }
 )
-"""By name. The paper: section 4.4 and tables 3 to 6 of https://arxiv.org/abs/2110.04544."""
+"""Variants by study; section 4.4 and tables 3 to 6 of https://arxiv.org/abs/2110.04544."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,9 @@ class Reproduction:
     """The result of reproducing an ablation.
 
     Attributes:
-        study: its name.
+        study: name of the study.
         encoded: the dataset with the features of the last variant.
-        variants: counts of the runs of every variant.
+        variants: counts of runs, one for each variant.
     """
 
     study: str
@@ -114,7 +114,13 @@ def reproduce(
 ) -> Reproduction:
     """Train CLIP-Adapter once for every variant of a study, shot and seed.
 
-    Raises as `train`.
+    Returns:
+        The dataset with its features, and the counts of runs of each variant.
+
+    Raises:
+        ClipAdapterError: a dataset, model or parameter cannot be used; the message says why.
+        SweepError: some runs failed; they are recorded as failed, the others as completed.
+        FeatureCacheError: the store cannot be read or written.
     """
     variants = STUDIES[request.study]
     methods = [

@@ -35,7 +35,7 @@ QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY run_id) = 1
 
 
 class PromotionError(ClipAdapterError, RuntimeError):
-    """Who is to be the champion cannot be decided; nothing was."""
+    """No decision about the champion can be made, and none was recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class PromotionCandidate:
     """The run that is promoted if it is proven better.
 
     Attributes:
-        spec: how it is made again.
+        spec: specification from which the run is fitted again.
         run_id: identifier of the recorded run.
     """
 
@@ -59,10 +59,10 @@ class _Judged:
 
 
 def check_can_promote(methods: Iterable[Method]) -> None:
-    """Return if there is a method among them that can become the champion.
+    """Raise if no method can become the champion.
 
     Raises:
-        PromotionError: none of them learns from images, so that validation says nothing of them.
+        PromotionError: no method learns from images, so that there is nothing to validate.
     """
     asked = list(methods)
     if not any(method.learns for method in asked):
@@ -74,13 +74,13 @@ def check_can_promote(methods: Iterable[Method]) -> None:
 
 
 def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> PromotionCandidate:
-    """The first seed of the method that is best on validation, at the largest number of shots.
+    """Choose the first seed of the best method on validation, at the largest number of shots.
 
-    Best is the highest mean accuracy over seeds, then the lowest mean NLL, then who was asked for
-    first. The test split has no say, and no seed is picked for its luck.
+    Best is the highest mean accuracy over seeds, then the lowest mean NLL, then the order of the
+    request. The test split is not used, and the best seed of a method is not preferred.
 
     Raises:
-        PromotionError: no run of the sweep is on record with its validation metrics.
+        PromotionError: no run of the sweep is recorded with its validation metrics.
     """
     most = max(spec.shots for spec in specs)
     learning = [spec for spec in specs if spec.method.learns and spec.shots == most]
@@ -99,7 +99,7 @@ def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> PromotionCandi
 
 
 def fit_candidate(features: DatasetFeatures, spec: RunSpec, *, device: str) -> SavedClassifier:
-    """Fit a run again: the same images, settings and seed make the same classifier."""
+    """Fit a run again; equal images, settings and seed give an equal classifier."""
     (fitted,) = spec.method.fit([features.task(spec.split, spec.method)], device=device)
     return SavedClassifier(
         classifier=fitted.classifier,

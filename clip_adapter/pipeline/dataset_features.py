@@ -1,4 +1,4 @@
-"""The arrays a method works on, read from the store once for a whole sweep."""
+"""Arrays that methods learn from, read from the store once a sweep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class DatasetFeatures:
     """The stored features of a dataset, each read once.
 
     Attributes:
-        encoded: which dataset and encoder.
-        encoding: gives the text tower to methods that need it; None where there is no encoder.
+        encoded: the dataset and the fingerprint of its encoder.
+        encoding: source of the text tower for methods that need it; None where there is no encoder.
     """
 
     encoded: EncodedDataset
@@ -38,7 +38,7 @@ class DatasetFeatures:
         """The text tower that encoded the prompts; None for imported features.
 
         Raises:
-            EncoderError: the model is no longer the one that encoded the dataset.
+            EncoderError: the model changed since it encoded the dataset.
         """
         if self.encoding is None or self.encoded.dataset.is_imported:
             return None
@@ -59,11 +59,11 @@ class DatasetFeatures:
         return self.index.rows("test")
 
     def task(self, split: FewShotSplit, method: Method) -> FewShotTask:
-        """What a method may see of a few-shot split.
+        """The arrays of a few-shot split that a method may use; no test image is among them.
 
         Args:
-            split: which images train and which choose.
-            method: decides which augmented views and whether the text tower belong to the task.
+            split: the images for training and for validation.
+            method: determines which augmented views and whether the text tower belong to the task.
         """
         views = self.encoded.views_for(n_views(method))
         return FewShotTask(

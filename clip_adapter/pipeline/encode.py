@@ -70,7 +70,7 @@ class EncodedDataset:
 
     Attributes:
         dataset: the indexed dataset.
-        model: the encoder's name as it was asked for, or the label of an imported one.
+        model: name of the encoder as requested, or the label of an imported one.
         encoder: fingerprint of the encoder.
         precision: numeric format of the encoder's forward pass.
         logit_scale: inverse temperature of the encoder.
@@ -119,19 +119,19 @@ def encode_dataset(
 ) -> EncodedDataset:
     """Encode what the store lacks; a stored feature is never encoded again.
 
-    Imported features are only looked for. A damaged file of features is set aside, and what it held
-    is encoded again.
+    Features that were imported are checked for completeness only. A damaged file of features is set
+    aside, and its features are encoded again.
 
     Args:
         dataset: an indexed dataset.
-        encoding: the encoder, and which views.
+        encoding: the encoder and the views.
         view_rows: the rows of the images that get augmented views; all when None.
         reporter: where to report progress and damaged files.
 
     Raises:
         EncoderError: the model cannot be loaded.
         ChangedImageError: an image file changed or vanished after it was indexed.
-        BrokenFeaturesError: the model makes infinity or NaN of an image.
+        BrokenFeaturesError: a feature is infinite or NaN.
         IncompleteImportError: some imported features are missing.
     """
     if dataset.is_imported:
@@ -163,16 +163,19 @@ def encode_images(
     view_rows: Sequence[int] | None = None,
     reporter: Reporter,
 ) -> EncodedPart:
-    """Encode what the store lacks of some of the images, and no prompts.
+    """Encode the images of a part that have no stored feature; prompts are left out.
 
     Args:
-        part: which of the images, in the order of the index.
+        part: range of the images, in the order of the index.
         dataset: an indexed dataset, not an imported one.
-        encoding: the encoder, and which views.
+        encoding: the encoder and the views.
         view_rows: the rows of the images that get augmented views; all when None.
         reporter: where to report progress and damaged files.
 
-    Raises as `encode_dataset`.
+    Raises:
+        EncoderError: the model cannot be loaded.
+        ChangedImageError: an image file changed or vanished after it was indexed.
+        BrokenFeaturesError: a feature is infinite or NaN.
     """
     wanted = part.take(_wanted_views(dataset.index, encoding, view_rows))
     store, _ = _find_store(dataset, encoding, wanted, reporter)
@@ -185,7 +188,7 @@ def _find_store(
     wanted: Mapping[bytes, tuple[int, ...]],
     reporter: Reporter,
 ) -> tuple[FeatureStore, EncoderFacts]:
-    """The store of the encoder, which is loaded only if something is to be encoded."""
+    """The store of the encoder; the encoder is loaded only if something is to be encoded."""
     known = None if "encoder" in vars(encoding) else encoding.known(dataset.root)
     if known:
         store = FeatureStore(dataset.root, known.fingerprint, on_damage=reporter.set_aside)
@@ -193,7 +196,7 @@ def _find_store(
         if is_complete:
             return store, known
     store = FeatureStore(dataset.root, encoding.encoder.fingerprint, on_damage=reporter.set_aside)
-    store.description()  # reports what is damaged; writing would only replace it in silence
+    store.description()  # reports a damaged file, which writing would replace in silence
     return store, encoding.describe(store)
 
 
@@ -210,7 +213,7 @@ def _encode_missing(
     missing = _missing(store, wanted)
     what = f"{dataset.name} with {encoding.model_name}"
     with encoder_slot(what, reporter) if missing else nullcontext():
-        # Looked for again: another process may have encoded the same images meanwhile.
+        # Another process may have encoded the same images while this one waited.
         missing = missing and _missing(store, wanted)
         paths = dict(zip(index.image_sha256, index.paths, strict=True)) if missing else {}
         todo = [WantedViews(paths[digest], digest, lacking) for digest, lacking in missing.items()]
@@ -228,7 +231,7 @@ def _encode_missing(
 def _wanted_views(
     index: DatasetIndex, encoding: Encoding, view_rows: Sequence[int] | None
 ) -> dict[bytes, tuple[int, ...]]:
-    """Which views each distinct image is to have."""
+    """The views that each distinct image is to have."""
     everything = tuple(encoding.view_numbers)
     if view_rows is None:
         return dict.fromkeys(index.image_sha256, everything)
@@ -239,7 +242,7 @@ def _wanted_views(
 def _missing(
     store: FeatureStore, wanted: Mapping[bytes, tuple[int, ...]]
 ) -> dict[bytes, tuple[int, ...]]:
-    """The views that are not stored; images that want the same views are looked for together."""
+    """The views that are not stored, by image; one query for all images with equal views."""
     groups: dict[tuple[int, ...], list[bytes]] = {}
     for digest, views in wanted.items():
         groups.setdefault(views, []).append(digest)
@@ -275,7 +278,7 @@ def _encode_prompts(
         return 0
     encoder = encoding.encoder
     with encoder_slot(f"prompts with {encoder.name}", reporter):
-        missing = store.missing_prompts(prompts)  # another process may have encoded them meanwhile
+        missing = store.missing_prompts(prompts)  # another process may have encoded them since
         if missing:
             store.append_prompts(missing, encoder.encode_prompts(missing))
     return len(missing)
@@ -310,7 +313,7 @@ def _imported(
 def _imported_views(
     dataset: IndexedDataset, encoder: str, views: int, view_rows: Sequence[int] | None
 ) -> tuple[int, ...]:
-    """The first of the wanted views that every image has which needs them."""
+    """The longest run of wanted views, from the first, that every image which needs them has."""
     rows = range(len(dataset.index)) if view_rows is None else view_rows
     digests = [dataset.index.image_sha256[row] for row in rows]
     store = FeatureStore(dataset.root, encoder)

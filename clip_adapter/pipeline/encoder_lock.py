@@ -1,4 +1,4 @@
-"""One encoder at a time on a machine, whatever started it."""
+"""A lock that lets one encoder at a time run on a machine, across all processes of a user."""
 
 import os
 import stat
@@ -20,26 +20,26 @@ POLL_SECONDS = 0.2
 
 
 class UnsafeLockFolderError(ClipAdapterError, PermissionError):
-    """Somebody else could hold or replace this user's locks."""
+    """The folder of the locks can be written to by other users."""
 
 
 @contextmanager
 def encoder_slot(what: str, reporter: Reporter) -> Iterator[None]:
-    """Wait until this machine has a free encoder, and hold it.
+    """Wait for a free encoder slot of this machine, and hold it while the context is active.
 
-    `CLIP_ADAPTER_ENCODERS` may run at once, one by default: two that share a GPU or the cores of a
-    CPU finish later than one after the other, and need twice the memory. The operating system
-    frees the place of a process that ends, however it ends. Ctrl-C and SIGTERM end the waiting.
+    There are `CLIP_ADAPTER_ENCODERS` slots, one by default: two encoders that share a GPU or the
+    cores of a CPU finish later than one after the other, and need twice the memory. The operating
+    system frees the slot of a process that ends, however it ends. Ctrl-C and SIGTERM end the wait.
 
-    Never wait for another process's encoding while holding a turn: the two may wait forever.
+    Never wait for another process to encode while holding a slot: the two may wait forever.
 
     Args:
-        what: what is encoded, reported to those who wait.
-        reporter: where to report for whom this process waits.
+        what: description of what is encoded, shown to processes that wait.
+        reporter: where to report which process this one waits for.
 
     Raises:
-        UnsafeLockFolderError: the folder of the locks is somebody else's.
-        InvalidSettingError: `CLIP_ADAPTER_ENCODERS` is no positive number.
+        UnsafeLockFolderError: other users can write to the folder of the locks.
+        InvalidSettingError: `CLIP_ADAPTER_ENCODERS` is not a positive number.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     note = f"{what} (process {os.getpid()}, since {now})"
@@ -52,10 +52,10 @@ def encoder_slot(what: str, reporter: Reporter) -> Iterator[None]:
 
 
 def lock_folder() -> Path:
-    """The folder of this user's locks on this machine; it is made if it is missing.
+    """The folder of this user's locks on this machine, created if it is missing.
 
     Raises:
-        UnsafeLockFolderError: it belongs to somebody else, or others may write to it.
+        UnsafeLockFolderError: it belongs to another user, or other users may write to it.
     """
     folder = Path(tempfile.gettempdir()) / f"clip-adapter-{os.getuid()}"
     with suppress(FileExistsError):
@@ -70,7 +70,7 @@ def lock_folder() -> Path:
 
 
 def _wait_for_one(places: list[Path], note: str, reporter: Reporter) -> HeldFile:
-    # Nobody lets go of a place without ending its work, so each note is of who holds it.
+    # A slot is released only when its work has ended, so each note describes the current holder.
     holders = [place.read_text() for place in places]
     reporter.log(f"waiting for {' and '.join(holders)}; CLIP_ADAPTER_ENCODERS allows more at once")
     while True:

@@ -1,4 +1,4 @@
-"""Which encoder a request means, and which views of the images it is to encode."""
+"""The encoder of a request and the views that it encodes, without loading the encoder."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -31,11 +31,11 @@ LOCAL_DIR = "local-dir:"
 
 
 class EncoderFacts(NamedTuple):
-    """What is stored of an encoder, and enough to read its features.
+    """Stored facts about an encoder that suffice to read its features.
 
     Attributes:
-        fingerprint: names the encoder.
-        logit_scale: its inverse temperature.
+        fingerprint: fingerprint of the encoder.
+        logit_scale: inverse temperature of the encoder.
     """
 
     fingerprint: str
@@ -49,14 +49,14 @@ class Encoding:
     Attributes:
         model: a name `load_encoder` knows; the built-in model when None.
         device: where to encode, in torch's spelling, or "auto".
-        precision: numeric format of the forward pass; another one is another encoder.
-        resize: the model's own way when None, else shortest (CLIP), squash (CoOp) or longest.
-        views: number of augmented views an image, beside the evaluation view.
-        augmentation: how they are drawn: tip-adapter or coop.
+        precision: numeric format of the forward pass; part of the fingerprint.
+        resize: shortest (CLIP), squash (CoOp) or longest; that of the model when None.
+        views: number of augmented views of an image, beside the evaluation view.
+        augmentation: how augmented views are drawn: tip-adapter or coop.
         processes: number of processes that load images; 0 for threads.
 
     Raises:
-        ViewError: more views than there are.
+        ViewError: there are fewer views than `views`.
     """
 
     model: str | None = None
@@ -72,25 +72,25 @@ class Encoding:
         _ = self.view_numbers
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: another process loads the encoder again."""
+        """The fields without the loaded encoder, which another process loads again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def model_name(self) -> str:
-        """The model that encodes, chosen or not."""
+        """Name of the model; the built-in one when none was given."""
         return self.model or BUILT_IN
 
     @property
     def view_numbers(self) -> list[int]:
-        """The views of every image: the evaluation view, then the augmented ones."""
+        """View numbers of every image: the evaluation view 0, then the augmented views."""
         return [0, *augmented_views(self.views, self.augmentation)]
 
     @cached_property
     def encoder(self) -> "Encoder":
-        """The encoder, loaded when it is first asked for and kept.
+        """The encoder, loaded on first access and kept.
 
         Raises:
-            EncoderError: it cannot be loaded.
+            EncoderError: the model cannot be loaded.
             DeviceError: this machine has no such device.
         """
         from clip_adapter.encoders import load_encoder  # noqa: PLC0415  # imports torch
@@ -103,21 +103,21 @@ class Encoding:
         )
 
     def loaded(self, encoder: "Encoder") -> "Encoding":
-        """This encoding with its encoder, so that it is not loaded again."""
+        """Set the loaded encoder, so that it is not loaded again, and return this encoding."""
         vars(self)["encoder"] = encoder
         return self
 
     def known(self, root: Location) -> EncoderFacts | None:
-        """The encoder as a store knows it from an earlier load of the same weights.
+        """Look up which encoder was loaded from these weights before.
 
-        Nothing is loaded, torch least of all: the files of weights are digested, and the store asked
-        which encoder was loaded from files like these.
+        Neither the model nor torch is loaded: the files of the weights are digested, and the store
+        holds the fingerprint of the encoder that was loaded from files with this digest.
 
         Args:
             root: folder or URL of the store.
 
         Returns:
-            None where the weights or their record are not there.
+            The facts, or None where the files of the weights or their record are missing.
         """
         keys: dict[str | None, str | None] = {}
         for store in stores(root):
@@ -130,7 +130,7 @@ class Encoding:
         return None
 
     def describe(self, store: FeatureStore) -> EncoderFacts:
-        """Record in its store what the loaded encoder is, so that `known` finds it."""
+        """Record the identity of the loaded encoder in its store, so that `known` finds it."""
         encoder = self.encoder
         about = {"model": self.model_name, "logit_scale": repr(encoder.logit_scale)}
         store.describe({**encoder.identity.fields(), **about})
@@ -146,16 +146,17 @@ class Encoding:
         )
 
     def check(self, dataset: str, *, root: Location | None = None, images: object = None) -> None:
-        """Raise for an encoder that cannot be had, before any image is read.
+        """Raise if the encoder is not available, before any image is read.
 
         Args:
-            dataset: as asked for; features:NAME has an encoder already, and takes no other.
-            root: a store in which the encoder may be known; then it can be had.
+            dataset: name of the dataset; features:NAME has an encoder already, and takes no other.
+            root: a store; an encoder that it knows needs no further check.
             images: the folder given with the dataset.
 
         Raises:
-            UnknownNameError, EncoderError: as `parse_model_name` and `check_available`.
-            DatasetError: for features:NAME, if a model, a precision or anything else was chosen.
+            UnknownNameError: there is no such architecture or tag.
+            EncoderError: the weights are neither on this machine nor can they be downloaded.
+            DatasetError: a model, a precision or another parameter was given with features:NAME.
             DeviceError: this machine has no such device.
         """
         check_imported_alone(
@@ -186,10 +187,10 @@ class Encoding:
         return replace(self, views=max(n_views(method) for method in methods))
 
     def refuse_other(self, fingerprint: str) -> None:
-        """Raise if the encoder is not the one with this fingerprint.
+        """Raise if the encoder does not have this fingerprint.
 
         Raises:
-            EncoderError: the model changed since.
+            EncoderError: the model changed since it encoded the images.
         """
         if self.encoder.fingerprint != fingerprint:
             raise EncoderError(

@@ -1,4 +1,4 @@
-"""Runs the steps of the pipeline: here one after the other, elsewhere as tasks of a scheduler."""
+"""The executor runs the steps of the pipeline, by default one after the other in this process."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
@@ -11,14 +11,14 @@ Result = TypeVar("Result")
 
 
 class Executor:
-    """Calls steps in this process; a subclass may hand them to threads, processes or machines.
+    """Call steps in this process; a subclass may use threads, processes or other machines.
 
-    A step is a function of a module, its arguments and its result can be pickled, and what it has
-    done is stored: calling it again does what is missing.
+    A step is a module-level function whose arguments and result can be pickled. It stores what it
+    does, so that calling it again does only what is missing.
     """
 
     def parts(self, asked: int | None) -> int:
-        """Number of parts to split work into: as asked for, else what suits this executor."""
+        """Number of parts to split work into: `asked`, or what suits this executor when None."""
         return asked or 1
 
     def call(self, step: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
@@ -32,8 +32,8 @@ class Executor:
 
         Args:
             step: the function.
-            items: one call each.
-            kwargs: further arguments, the same for every call.
+            items: first arguments, one for each call.
+            kwargs: further arguments of every call.
 
         Returns:
             The result of each call in the order of the items, or the exception it raised.

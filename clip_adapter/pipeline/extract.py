@@ -36,10 +36,10 @@ def extract(
     """Index a dataset and encode the images and prompts that the store lacks.
 
     Returns:
-        A reference to the dataset with its features, and how many were encoded and reused.
+        The dataset with its features, and how many were encoded and reused.
 
     Raises:
-        ClipAdapterError: the dataset, the model or a parameter cannot be used; says why.
+        ClipAdapterError: a dataset, model or parameter cannot be used; the message says why.
         FeatureCacheError: the store cannot be read or written.
     """
     encoding = encoding_of(request, views=request.views, processes=request.processes)
@@ -52,11 +52,19 @@ def extract(
 
 
 def encoding_of(request: DatasetRequest, *, views: int = 0, processes: int = 0) -> Encoding:
-    """The encoder that a request asks for, when it and the dataset are known to exist.
+    """The encoder of a request, after checking that it and the dataset are available.
+
+    Args:
+        request: names the dataset and the model.
+        views: number of augmented views of an image.
+        processes: number of processes that load images; 0 for threads.
 
     Raises:
-        DatasetError, UnknownNameError, UnknownImportError: the dataset is not there.
-        EncoderError, DeviceError: as `Encoding.check`.
+        UnknownNameError: there is no dataset, architecture or tag of that name.
+        DatasetError: the dataset is missing, or it takes no model.
+        UnknownImportError: no features were imported under that name.
+        EncoderError: the weights are not available.
+        DeviceError: this machine has no such device.
     """
     places, images = request.places, Settings.folder(request.images)
     if request.dataset.startswith(IMPORTED):
@@ -85,9 +93,16 @@ def index_requested(
 ) -> IndexedDataset:
     """Index the dataset of a request.
 
+    Args:
+        request: names the dataset and its folders.
+        templates: prompts with one {} for the class name, instead of those of the dataset.
+        executor: runs the step.
+        reporter: where to report progress and unreadable files.
+
     Raises:
         UnwritableRootError: nothing can be written to the root.
-        DatasetError, UnknownImportError: as `index_dataset`.
+        DatasetError: the dataset is missing, or too many of its files are unreadable.
+        UnknownImportError: no features were imported under that name.
     """
     places = request.places
     if isinstance(places.location, Path):
@@ -115,18 +130,22 @@ def encode_in_parts(
 ) -> EncodedDataset:
     """Encode what the store lacks, split by ranges of images, and record how long that took.
 
-    Each part writes files of its own into the store, from which they are read when all have ended.
-    What a worker wrote before it died is kept, and the next run makes the rest.
+    Each part writes files of its own into the store. What a worker stored before it died is kept, and
+    the next call encodes the rest. Errors of parts are raised when all parts have ended.
 
     Args:
         dataset: an indexed dataset.
-        encoding: the encoder, and which views.
+        encoding: the encoder and the views.
         view_rows: the rows of the images that get augmented views; all when None.
         parts: number of ranges; chosen by the executor when None.
         executor: runs the parts.
         reporter: where to report progress.
 
-    Raises as `encode_dataset`, when all parts have ended.
+    Raises:
+        EncoderError: the model cannot be loaded.
+        ChangedImageError: an image file changed or vanished after it was indexed.
+        BrokenFeaturesError: a feature is infinite or NaN.
+        IncompleteImportError: some imported features are missing.
     """
     parts = executor.parts(parts)
     asked: dict[str, Any] = {"view_rows": view_rows, "reporter": reporter}
@@ -138,9 +157,9 @@ def encode_in_parts(
             if isinstance(outcome, Exception):
                 raise outcome
             made.append(outcome)
-    # After parts it finds all images: what it does then are prompts and merging small files.
+    # After the parts all images are stored: prompts and the merging of small files are left.
     whole = executor.call(encode_dataset, dataset, encoding, view_rows=view_rows, reporter=reporter)
-    # Whatever a scheduler made of the dataset on the way, its index is not read again.
+    # A scheduler may have pickled the dataset; this one has its index already.
     whole = replace(whole, dataset=dataset)
     n_encoded = sum(part.n_encoded for part in made)
     encoded = replace(

@@ -1,4 +1,4 @@
-"""Views collected into batches, encoded, and put at rest every few seconds."""
+"""Collects views into batches, encodes them, and writes their features every few seconds."""
 
 import time
 from collections.abc import Callable
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["BrokenFeaturesError", "FeatureWriter"]
 
 WRITE_EVERY_SECONDS = 2.0
-"""What a crash can lose, or one batch if that takes longer."""
+"""Time between writes, and so the work that a crash can lose; one batch if that takes longer."""
 
 ROWS_A_FILE = 4096
 
 
 class BrokenFeaturesError(ClipAdapterError, ArithmeticError):
-    """An encoder that makes infinity or NaN of an image."""
+    """The encoder returned infinity or NaN for an image."""
 
 
 class _Key(NamedTuple):
@@ -35,9 +35,10 @@ class _Key(NamedTuple):
 
 
 class FeatureWriter:
-    """Takes the pixels of views, in any number, and stores their features.
+    """Encode the pixels of views in batches and store their features.
 
-    A batch is encoded when it is full, so that batches are alike however many views an image has.
+    A context manager: leaving it encodes and stores the rest. A batch is encoded when it is full, so
+    that all batches but the last have one size, however many views an image has.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class FeatureWriter:
         self._encoder, self._store, self._advance = encoder, store, advance
         self._keys: list[_Key] = []
         self._pixels: list[UInt8[np.ndarray, "h w 3"]] = []
-        # Together, so that no interruption can part features from what they are features of.
+        # Keys and features together, so that no interruption can separate them.
         self._encoded: list[tuple[list[_Key], Float[np.ndarray, "n d"]]] = []
         self._last_write = time.monotonic()
 
@@ -59,7 +60,7 @@ class FeatureWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Encode and store the rest; what is encoded already is stored whatever has happened."""
+        """Encode the rest unless an error was raised, and store everything that is encoded."""
         try:
             if error is None and self._pixels:
                 self._encode(len(self._pixels))
@@ -67,7 +68,7 @@ class FeatureWriter:
             self._write()
 
     def add(self, loaded: LoadedViews) -> None:
-        """Take the views of one image."""
+        """Add the views of one image."""
         wanted = loaded.wanted
         self._keys += [_Key(wanted.image_sha256, view, wanted.path) for view in wanted.views]
         self._pixels += list(loaded.pixels)
@@ -80,7 +81,7 @@ class FeatureWriter:
         features = self._encoder.encode_images(np.stack(self._pixels[:size]))
         keys = self._keys[:size]
         finite = np.isfinite(features).all(axis=1)
-        # What came out right is kept, whatever the rest of the batch is like.
+        # Finite features are kept even if others of the batch are not finite.
         self._encoded.append((list(compress(keys, finite)), features[finite]))
         del self._keys[:size], self._pixels[:size]
         self._advance(size)
@@ -102,7 +103,7 @@ class FeatureWriter:
             if rows:
                 digests, views = [key.image_sha256 for key in rows], [key.view for key in rows]
                 self._store.append_images(digests, np.concatenate(features), view=views)
-            # Interrupted before this, the same rows are written again, as the same file.
+            # After an interruption before this line, equal rows are written as an equal file.
             self._encoded.clear()
         self._last_write = time.monotonic()
 

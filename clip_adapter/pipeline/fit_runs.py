@@ -30,7 +30,7 @@ def train_methods(
     variant: str = "",
     reporter: Reporter,
 ) -> float:
-    """Train runs and record them; every method's runs are recorded as soon as it is done.
+    """Train runs and record them, method by method.
 
     Args:
         specs: the runs, grouped by method.
@@ -69,7 +69,7 @@ def _train(
     try:
         store.record(_fit(sweep, method, specs, reporter))
     except ClipAdapterError:
-        # All were trained as one: one that cannot be must not take the others with it.
+        # All were trained in one call; one that fails must not fail the others.
         results, failures = _fit_one_by_one(sweep, method, specs, reporter)
         store.record(results)
         return failures

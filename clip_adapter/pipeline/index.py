@@ -35,23 +35,23 @@ def index_dataset(
     templates: Sequence[str] | None = None,
     reporter: Reporter,
 ) -> IndexedDataset:
-    """Store the index of a dataset and return a reference to it.
+    """Store the index of a dataset and return the indexed dataset.
 
-    Every file is read and digested; one whose bytes an earlier index holds is not decoded again.
+    Every file is read and digested. A file whose digest is in an earlier index is not decoded again.
 
     Args:
-        dataset: a name `open_dataset` knows, or features:NAME, whose index is stored already.
+        dataset: a name that `open_dataset` takes, or features:NAME, whose index is stored already.
         root: folder or URL of the store.
-        data: the folder of dataset folders.
-        images: this dataset's own folder, instead of one in `data`.
-        max_bad_fraction: share of unreadable files above which something else is wrong.
-        templates: prompts with one {} for the class name, instead of the dataset's own.
+        data: folder of dataset folders.
+        images: folder of this dataset, instead of one in `data`.
+        max_bad_fraction: fraction of unreadable files above which indexing fails.
+        templates: prompts with one {} for the class name, instead of those of the dataset.
         reporter: where to report progress and unreadable files.
 
     Raises:
-        DatasetError: the dataset is not there, too much of it is unreadable, or a template is
-            none.
-        UnknownImportError: nothing was imported as NAME.
+        DatasetError: the dataset is missing, too many files are unreadable, or a template is
+            invalid.
+        UnknownImportError: no features were imported as NAME.
     """
     if dataset.startswith(IMPORTED):
         if templates:
@@ -59,19 +59,19 @@ def index_dataset(
         return _imported(dataset.removeprefix(IMPORTED), root=root)
     if templates:
         check_templates(templates)
-    # Pillow reports some hostile files to its log as well as by an exception.
+    # Pillow logs some malformed files in addition to raising an exception.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    # What we write ourselves belongs below the root, not among a user's datasets.
+    # Generated images belong below the root, not among a user's datasets.
     place = root / "images" if isinstance(root, Path) and dataset in GENERATED else data
     source = open_dataset(dataset, data=place, images=images)
-    # An index that is set aside only costs time: this one is written in its place.
+    # Setting a damaged index aside loses nothing: this one replaces it.
     store = IndexStore(root, source.name, on_damage=reporter.set_aside)
     known = known_sizes(store)
     index = _build(source, max_bad_fraction=max_bad_fraction, known=known, reporter=reporter)
-    store.read_quarantine(index.fingerprint)  # reports what is damaged before it is overwritten
+    store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
     write_index(store, index)
     for file in index.quarantined[:5]:
-        # A name may hold line breaks, which are let through elsewhere.
+        # A file name may contain line breaks, which `log` does not escape.
         reporter.log(f"quarantined {printable(file.path)}: {file.reason}")
     return IndexedDataset(
         root=root,
@@ -110,7 +110,7 @@ def _build(
 
 
 def _imported(name: str, *, root: Location) -> IndexedDataset:
-    """A reference to the index that the import wrote."""
+    """The dataset whose index the import wrote."""
     found = find_imported(root, name)
     dataset = IndexedDataset(
         root=root,

@@ -1,4 +1,4 @@
-"""Dataset indexes: columns of the library in memory, tables in a store."""
+"""Writes dataset indexes to a store as tables, and reads them back."""
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -22,14 +22,14 @@ class IndexedDataset:
     Attributes:
         root: folder or URL of the store.
         name: name of the dataset in the store.
-        folder: where its images lie on this machine.
-        index_fingerprint: which of its indexes.
-        class_names: as they appear in a prompt.
+        folder: folder of the images on this machine.
+        index_fingerprint: fingerprint of the index, which identifies the state of the dataset.
+        class_names: class names as they appear in a prompt.
         templates: prompts with one `{}`.
         n_images: number of readable images.
         n_quarantined: number of files that are not used.
         n_leaked: number of distinct images that occur in both train and test.
-        is_imported: whether it consists of features made elsewhere; then `folder` means nothing.
+        is_imported: whether the dataset consists of imported features; `folder` is unused then.
     """
 
     root: Location
@@ -44,7 +44,7 @@ class IndexedDataset:
     is_imported: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: another process reads the index from the store."""
+        """The fields without the index, which another process reads from the store."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
@@ -53,17 +53,17 @@ class IndexedDataset:
         return read_index(self)
 
     def having(self, index: DatasetIndex) -> "IndexedDataset":
-        """This dataset with the rows of its index, so that they are not read from the store."""
+        """Set the rows of the index, so that they are not read again, and return the dataset."""
         vars(self)["index"] = index
         return self
 
     def prompted(self, templates: tuple[str, ...]) -> "IndexedDataset":
-        """The dataset with other prompts; itself, if there are none."""
+        """The dataset with these templates; the dataset itself when `templates` is empty."""
         return replace(self, templates=templates).having(self.index) if templates else self
 
     @property
     def prompts(self) -> list[str]:
-        """Every prompt: class by class, template by template."""
+        """All prompts, class by class, and template by template within a class."""
         return [
             template.replace("{}", name) for name in self.class_names for template in self.templates
         ]
@@ -105,14 +105,14 @@ def write_index(store: IndexStore, index: DatasetIndex) -> None:
 
 def known_sizes(store: IndexStore) -> KnownSizes:
     """Width and height of every image of the dataset's earlier indexes, by digest."""
-    # Features imported under the dataset's name have no pixels: nobody decoded those images.
+    # Features imported under this name have no pixels and therefore no size.
     sizes = store.sizes().filter(pc.field("width") > 0)
     digests, widths, heights = (column.to_pylist() for column in sizes.columns)
     return dict(zip(digests, zip(widths, heights, strict=True), strict=True))
 
 
 def read_index(dataset: IndexedDataset) -> DatasetIndex:
-    """The index a reference stands for, verified; without its quarantine."""
+    """Read and verify the index of a dataset, without its quarantine."""
     table = IndexStore(dataset.root, dataset.name).read(dataset.index_fingerprint)
     columns = {name: table.column(name) for name in table.column_names}
     return DatasetIndex(

@@ -1,4 +1,4 @@
-"""Which images have another class than when the champion was trained."""
+"""Finds images whose class changed since the champion was trained."""
 
 from collections.abc import Iterable
 
@@ -13,13 +13,13 @@ __all__ = ["label_drift"]
 def label_drift(dataset: IndexedDataset, champion: PromotionRecord) -> LabelDrift:
     """Compare the labels of images that today's index and the champion's have in common.
 
-    Images are known by their bytes, classes by their names. Where fewer than half of the champion's
-    are still there, nothing can be told: pictures saved anew under wrong names look like that. What is in test in either index has
-    no say, nor has an image with two labels.
+    Images are identified by their digest, classes by their name. The result is unknown where fewer
+    than half of the champion's images are still there: images that were saved again under wrong
+    names look like that. Images that are in test in either index or have two labels are left out.
 
     Args:
-        dataset: as it is now.
-        champion: whose index the labels are compared with.
+        dataset: the dataset as it is now.
+        champion: promotion with whose index the labels are compared.
     """
     if champion.index_fingerprint == dataset.index_fingerprint:
         return LabelDrift()

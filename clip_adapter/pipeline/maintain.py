@@ -39,7 +39,7 @@ FILES_WORTH_MERGING = 5
 
 
 class DamagedStoreError(ClipAdapterError, RuntimeError):
-    """A store holds damaged files, and nothing asked to set them aside."""
+    """A store holds damaged files that were not set aside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,8 @@ class VerifiedStore:
     Attributes:
         n_files: number of files inspected.
         size_bytes: total size of all of them.
-        damaged: for each damaged file its path and the reason.
-        n_set_aside: how many of these no reader finds any more; the next run makes what they held.
+        damaged: path and reason of each damaged file.
+        n_set_aside: number of damaged files that were set aside; the next run makes what they held.
     """
 
     n_files: int
@@ -59,10 +59,10 @@ class VerifiedStore:
     n_set_aside: int
 
     def refuse_damage(self) -> None:
-        """Raise if there are damaged files that are still read.
+        """Raise if there are damaged files that were not set aside.
 
         Raises:
-            DamagedStoreError: there are.
+            DamagedStoreError: there are such files.
         """
         left = len(self.damaged) - self.n_set_aside
         if left:
@@ -96,7 +96,7 @@ class CollectedGarbage:
     Attributes:
         n_unfinished: files that dead writers left behind.
         n_unreferenced: features of images that no dataset's index names.
-        n_set_aside: damaged files that were set aside, now or earlier; they stay for inspection.
+        n_set_aside: damaged files that were set aside, now or earlier; they are kept for inspection.
     """
 
     n_unfinished: int
@@ -106,7 +106,13 @@ class CollectedGarbage:
 
 @dataclass(frozen=True, kw_only=True)
 class Maintenance:
-    """The result of maintaining a store: what each of the three steps found and did."""
+    """The result of maintaining a store.
+
+    Attributes:
+        verified: result of inspecting all files.
+        compacted: result of merging small files.
+        garbage: result of removing what nothing refers to.
+    """
 
     verified: VerifiedStore
     compacted: CompactedStore
@@ -129,12 +135,15 @@ def maintain(
     executor: Executor = Executor(),  # noqa: B008  # has no state
     reporter: Reporter = Reporter(),  # noqa: B008  # the same
 ) -> Maintenance:
-    """Verify, compact and clear up a store; other processes may read and write it meanwhile.
+    """Verify, compact and clear up a store; other processes may read and write it at the same time.
 
-    `Maintenance.verified.refuse_damage` raises where damage was found and left in place.
+    Damage is reported and does not raise; call `refuse_damage` of the result's `verified` to raise.
+
+    Returns:
+        What each of the three steps found and did.
 
     Raises:
-        FeatureCacheError: what the store's features are referred to by cannot be read.
+        FeatureCacheError: an index that refers to features cannot be read.
     """
     root = request.location
     return Maintenance(
@@ -151,14 +160,14 @@ def maintain(
 
 
 def verify_store(*, root: Location, deep: bool, repair: bool, reporter: Reporter) -> VerifiedStore:
-    """Inspect every file, and set aside the damaged ones if that is asked for.
+    """Inspect every file, and set damaged files aside if `repair` is true.
 
-    A file that a newer program wrote is never set aside, nor one that merely differs from the files
-    beside it: which of them is wrong cannot be known.
+    A file of a newer format is never set aside, nor one whose schema differs from the files beside
+    it, since it is unknown which of them is wrong.
 
     Args:
         root: folder or URL of the store.
-        deep: read every byte, else the end of each file.
+        deep: read every byte; else only the end of each file.
         repair: set damaged files aside, so that the next run makes what they held.
         reporter: where to report progress and damage.
     """
@@ -190,9 +199,9 @@ def _n_files(root: Location) -> int:
 
 
 def compact_store(*, root: Location, reporter: Reporter) -> CompactedStore:
-    """Merge the small files of features and runs; readers and writers may go on meanwhile.
+    """Merge the small files of features and runs; others may read and write at the same time.
 
-    Dataset indexes stay as they are: an unchanged dataset adds no file.
+    Dataset indexes are not merged: an unchanged dataset adds no file.
     """
 
     def pass_over(_path: Location, error: FeatureCacheError) -> None:
@@ -212,11 +221,15 @@ def compact_store(*, root: Location, reporter: Reporter) -> CompactedStore:
 
 
 def collect_garbage(*, root: Location, unreferenced: bool) -> CollectedGarbage:
-    """Remove unfinished files older than a day, and unreferenced features if that is asked for.
+    """Remove unfinished files older than a day, and optionally unreferenced features.
+
+    Args:
+        root: folder or URL of the store.
+        unreferenced: remove features of images that no index names.
 
     Raises:
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: an index or a file of
-            features is damaged, so that what is referred to is unknown; no more is removed.
+            features is damaged, so that it is unknown what is referenced; nothing more is removed.
     """
     leftovers = find_leftovers(root)
     unfinished = [each for each in leftovers if each.sort == "unfinished"]

@@ -1,4 +1,4 @@
-"""Candidate and champion on the same images, which neither of them has learned from."""
+"""Evaluates candidate and champion on images that neither of them was trained or selected with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class Baseline:
     """The classifier that a candidate is compared with.
 
     Attributes:
-        name: how messages refer to it.
-        classifier: the classifier itself.
+        name: name of the classifier in messages.
+        classifier: the fitted classifier.
         encoder: fingerprint of the encoder whose features it takes.
         seen: digests of the images that it was trained or selected with.
     """
@@ -45,7 +45,7 @@ class Baseline:
     seen: frozenset[bytes]
 
     def other_classes(self, class_names: Sequence[str]) -> str:
-        """How its classes differ from those of the dataset, in words; empty where they do not."""
+        """A text about classes that differ from those of the dataset; empty where none do."""
         theirs = self.classifier.class_names
         lacks = [repr(name) for name in class_names if name not in theirs]
         gone = [repr(name) for name in theirs if name not in class_names]
@@ -74,16 +74,16 @@ class PairedEvaluation:
 def current_baseline(
     champion: Champion | None, features: DatasetFeatures, split: FewShotSplit
 ) -> Baseline:
-    """The champion; before there is one, zero-shot.
+    """The current champion, or zero-shot where there is none.
 
     Args:
-        champion: the current one, with the content of its file.
-        features: the dataset as it is now.
-        split: any, of which zero-shot takes prompts and class names alone.
+        champion: the current champion with the content of its file; None where there is none.
+        features: features of the dataset as it is now.
+        split: any few-shot split; zero-shot uses only prompts and class names.
 
     Raises:
-        PromotionError: what the champion learned from is no longer on record.
-        ClassifierFileError: its file is of a newer format.
+        PromotionError: the images that the champion was trained on are no longer recorded.
+        ClassifierFileError: the file of the champion has a newer format.
     """
     if champion is None:
         zero_shot = create_method("zero-shot")
@@ -105,10 +105,15 @@ def current_baseline(
 
 
 def held_out_rows(index: DatasetIndex, seen: frozenset[bytes]) -> Int[np.ndarray, " n"]:
-    """The rows on which classifiers that have `seen` those images can be judged.
+    """The rows on which classifiers that were trained or selected with `seen` can be compared.
 
-    They are of the validation split, of the training split where there is none, one a distinct
-    image; none of them occurs in test as well, or under two labels.
+    The rows belong to the validation split, or to the training split where there is no validation
+    split. There is one row for each distinct image. Images that also occur in test or that have two
+    labels are left out.
+
+    Args:
+        index: index of the dataset.
+        seen: digests of images to leave out.
     """
     split: Split = "val" if "val" in index.splits else "train"
     barred = seen | {index.image_sha256[row] for row in index.rows("test")}
@@ -130,15 +135,15 @@ def evaluate_pair(
     *,
     seen: frozenset[bytes],
 ) -> PairedEvaluation:
-    """Let both classify every image that neither has learned from.
+    """Compare two classifiers on every image that neither was trained or selected with.
 
-    A class counts by its name: the baseline cannot get one right that it does not know. A baseline
-    of another encoder is compared where there are stored features of both.
+    Classes are compared by name: the baseline is wrong on images of a class that it does not have. A
+    baseline of another encoder is compared on the images that have stored features of both.
 
     Args:
-        candidate: fitted to `features`.
+        candidate: a classifier that was fitted to `features`.
         baseline: the current champion, or zero-shot.
-        features: the dataset as it is now.
+        features: features of the dataset as it is now.
         seen: digests of the images that the candidate was trained or selected with.
     """
     store = FeatureStore(features.encoded.dataset.root, baseline.encoder)

@@ -1,4 +1,4 @@
-"""The runs that a sweep consists of, each with the fingerprint of what decides its result."""
+"""Plans the runs of a sweep, each with a fingerprint of everything that decides its result."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ class SweepError(ClipAdapterError, RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """One run to be made.
+    """Specification of one run.
 
     Attributes:
-        method: with the settings asked for.
-        split: what it learns from; for a method that does not learn, any split.
-        split_fingerprint: of the split; empty for a method that does not learn.
-        settings_fingerprint: of the settings and the prompts.
-        fingerprint: of everything that decides the result.
+        method: the method with its settings.
+        split: the images to learn from; any split for a method that does not learn.
+        split_fingerprint: fingerprint of the split; empty for a method that does not learn.
+        settings_fingerprint: fingerprint of the settings and the prompts.
+        fingerprint: fingerprint of everything that decides the result.
     """
 
     method: Method
@@ -50,7 +50,7 @@ class RunSpec:
 
     @property
     def seed(self) -> int | None:
-        """None for a method that does not learn."""
+        """Seed of the split; None for a method that does not learn."""
         return self.split.seed if self.method.learns else None
 
 
@@ -60,8 +60,8 @@ class SplitSpec:
 
     Attributes:
         shots: numbers of labelled images a class.
-        seeds: seeds of our own choice of images, or the numbers of published ones.
-        indices: folder of published choices, `shot_{K}-seed_{S}.json`; ours when None.
+        seeds: seeds with which images are sampled, or the numbers of published choices.
+        indices: folder of published choices, `shot_{K}-seed_{S}.json`; sampled when None.
     """
 
     shots: Sequence[int]
@@ -74,12 +74,12 @@ class SplitSpec:
         return self.indices is not None
 
     def splits(self, index: DatasetIndex) -> list[FewShotSplit]:
-        """All of them, by shots, then seeds.
+        """All few-shot splits, ordered by shots, then seeds.
 
         Raises:
-            NotEnoughImagesError: if a class has fewer images than shots.
-            SplitFileError: a published choice is not there, or not of this dataset.
-            DatasetError: if there is nothing to test on.
+            NotEnoughImagesError: a class has fewer images than shots.
+            SplitFileError: a published choice is missing or belongs to another dataset.
+            DatasetError: a class has no test image, or published choices are given with all shots.
         """
         sampler = FewShotSampler(index)
         found = [
@@ -102,7 +102,7 @@ class SplitSpec:
 
 
 def training_rows(splits: Sequence[FewShotSplit]) -> list[int]:
-    """The rows of all images that some split trains on, in rising order."""
+    """The rows of all images that some split trains on, in ascending order."""
     return sorted({int(row) for split in splits for row in split.train_rows})
 
 
@@ -114,12 +114,12 @@ def plan_runs(
     published: bool = False,
     study: str | None = None,
 ) -> list[RunSpec]:
-    """One run a method, shot and seed; a single one for a method that does not learn.
+    """Plan one run for each method, shot and seed; a single one for a method that does not learn.
 
     Args:
         encoded: the dataset with its features.
-        methods: with the settings asked for.
-        splits: by shots, then seeds.
+        methods: methods with their settings.
+        splits: few-shot splits, ordered by shots, then seeds.
         published: whether the splits are published ones.
         study: name of the study that the runs belong to.
     """
@@ -156,7 +156,7 @@ def _plan(
         method,
         class_names=dataset.class_names,
         templates=dataset.templates,
-        # On a leaderboard others' choices of images stand beside ours, not among them.
+        # A leaderboard shows published choices beside sampled ones, not averaged with them.
         published=published and method.learns,
     )
     return RunSpec(

@@ -38,8 +38,8 @@ class Promotion:
     """A decision about the champion.
 
     Attributes:
-        record: the decision with its numbers, as it is stored.
-        is_new: whether it was made now; False where this very sweep was decided on before.
+        record: the stored decision with its numbers.
+        is_new: whether it was made now; False where this sweep was decided on before.
     """
 
     record: PromotionRecord
@@ -63,19 +63,19 @@ def decide_promotion(
     on_regression: Callable[[PromotionRecord], None] | None = None,
     reporter: Reporter,
 ) -> Promotion:
-    """Decide once on a sweep whose runs are recorded; a second time the decision is looked up.
+    """Decide whether the best run of a sweep becomes the champion, and record the decision.
 
-    The candidate is fitted again, compared with the champion on images that neither learned from,
-    and the decision recorded with its numbers, whichever it is. A decision that hangs on a champion
-    whose file was damaged since is made anew.
+    The candidate is fitted again and compared with the champion on images that neither was trained or
+    selected with. A sweep that was decided on before gets its recorded decision, unless the champion
+    of that decision is no longer current or its file is damaged.
 
     Args:
         specs: the runs of the sweep.
         encoded: the dataset that was trained on.
         encoding: the encoder, for methods that need its text tower; its device fits.
         device: where to fit where there is no encoding.
-        max_relabelled_fraction: share of the images in common with the champion's dataset above
-            which changed labels are refused whatever the test says; 1 accepts any.
+        max_relabelled_fraction: fraction of the images in common with the champion's dataset above
+            which changed labels are refused, whatever the accuracy; 1 accepts any.
         on_regression: called before a decision is recorded that the candidate is proven worse.
         reporter: where to report damaged champions.
 
@@ -100,7 +100,7 @@ def decide_promotion(
     )
     while True:
         made = _decide(case, device=choose_device(encoding.device if encoding else device))
-        # Fitting took a while: another process may have decided on the same sweep, or on another.
+        # While this process was fitting, another may have decided on this sweep or on another.
         known = _decided(store, dataset, retraining, reporter)
         if known is not None:
             return Promotion(record=known, is_new=False)
@@ -140,8 +140,8 @@ def _decided(
 def _stands(record: PromotionRecord, store: PromotionStore, reporter: Reporter) -> bool:
     """Whether the decision was made against the current champion, or made that champion.
 
-    Not if its file is damaged since, or another was promoted meanwhile: the same runs then meet
-    another champion. What a person rolled back from is not promoted anew.
+    It does not hold if the champion's file is damaged or another was promoted since: the runs are
+    then compared with another champion. A promotion that was rolled back is not made again.
     """
     current = _current(store, record.dataset, reporter)
     if record.decision != "promoted":

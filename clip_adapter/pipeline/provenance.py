@@ -1,4 +1,4 @@
-"""What a run was made with, and by which the same run is recognised."""
+"""Provenance of runs: digests of code and settings, versions of software, memory."""
 
 import ast
 import dataclasses
@@ -30,27 +30,27 @@ __all__ = [
 
 ROOMS_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
 TOWER = ("encoders/text_tower.py", "encoders/open_clip_tower.py", "encoders/prompts.py")
-"""What prompts are learned through; the other features are known by their encoder."""
+"""Modules through which prompts are learned; all other features depend on the encoder alone."""
 
 
 def digest_values(**values: Any) -> str:
-    """Sha256 of named values that JSON can write; the same values give the same digest."""
+    """SHA-256 of named values that JSON can write; equal values give equal digests."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest_settings(method: Method, **prompts: Any) -> str:
-    """Sha256 of a method with everything it was asked to try, and of the prompts it was given."""
-    settings: Any = method  # a dataclass, which a protocol cannot say
+    """SHA-256 of a method with all its settings, and of the prompts."""
+    settings: Any = method  # a dataclass, which a protocol cannot express
     return digest_values(method=method.name, settings=dataclasses.asdict(settings), **prompts)
 
 
 @cache
 def digest_code() -> str:
-    """Sha256 over the syntax trees of the rooms that decide what a run's numbers are.
+    """SHA-256 over the syntax trees of the packages that decide the numbers of a run.
 
-    Comments, docstrings, layout and names of files have no part in it, so that an edit of prose or
-    a move trains nothing again.
+    Comments, docstrings, layout and names of files are left out, so that nothing is trained again
+    after an edit of prose or a move of files.
     """
     package = Path(clip_adapter.__file__).parent
     rooms = [file for room in ROOMS_THAT_TRAIN for file in (package / room).rglob("*.py")]
@@ -59,7 +59,7 @@ def digest_code() -> str:
 
 
 def digest_syntax(sources: Iterable[str]) -> str:
-    """Sha256 over Python modules, whatever their order and names, by their statements alone.
+    """SHA-256 over the statements of Python modules, whatever their order and names.
 
     >>> digest_syntax(["x = 1  # one"]) == digest_syntax(["'Words.'", "x = (1)"])
     True
@@ -69,7 +69,7 @@ def digest_syntax(sources: Iterable[str]) -> str:
 
 
 def _syntax(source: str) -> str:
-    """A module's tree as text; empty for one without a statement."""
+    """The syntax tree of a module as text; empty for a module without statements."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -118,7 +118,7 @@ def git_commit() -> str | None:
 
 
 def versions() -> Versions:
-    """The software this process runs."""
+    """Versions of the software of this process."""
     return Versions(
         clip_adapter=clip_adapter.__version__,
         python=platform.python_version(),
@@ -129,6 +129,6 @@ def versions() -> Versions:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process has held so far."""
+    """Peak resident memory of this process, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""Reports what the pipeline does: here to a terminal or a notebook, elsewhere to a scheduler's log."""
+"""The reporter shows messages and progress of the pipeline, by default on standard error."""
 
 from contextlib import AbstractContextManager
 
@@ -12,17 +12,17 @@ __all__ = ["Reporter"]
 
 
 class Reporter:
-    """Writes to standard error; a subclass may write elsewhere.
+    """Write messages and progress to standard error; a subclass may write elsewhere.
 
     Messages may contain file names: control characters other than line breaks are escaped.
     """
 
     def log(self, message: str) -> None:
-        """Report something that a user should know."""
+        """Write a message for the user."""
         _print(message)
 
     def warn(self, message: str) -> None:
-        """Report something that failed and did not stop the work."""
+        """Write a message about a failure that did not stop the work."""
         self.log(message)
 
     def progress(
@@ -33,12 +33,12 @@ class Reporter:
         A bar on a terminal and in a notebook; elsewhere a line every ten seconds and one at the end.
 
         Args:
-            description: what is being done; no markup.
-            total: units of work.
+            description: description of the work, without markup.
+            total: number of units of work.
             unit: name of the unit, as "images".
 
         Returns:
-            A context manager; entering it gives a function that takes the units just done.
+            A context manager; entering it gives a function to call with the units just done.
         """
         console = Console(stderr=True)
         if console.is_terminal or console.is_jupyter:
@@ -48,7 +48,7 @@ class Reporter:
     def set_aside(self, path: Location, error: FeatureCacheError) -> None:
         """Rename a damaged file so that no reader finds it, and report which file and why.
 
-        Only for work that makes again what the file held.
+        Use it only in work that makes again what the file held.
         """
         set_aside(path, error)
         self.log(f"set aside: {error}")

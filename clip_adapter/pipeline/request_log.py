@@ -1,4 +1,4 @@
-"""Records what was asked for: from it, not from clocks, follows which state of a dataset is current."""
+"""Records requests; the last one on a dataset decides which state of it is current."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from clip_adapter.runs import RequestRecord, RequestStore
 __all__ = ["record_request"]
 
 _PLACES = {"root", "data", "device", "parts", "processes"}
-"""Parameters that say where work is done and not what."""
+"""Parameters that decide where work is done and not what is done."""
 
 
 def record_request(
@@ -23,9 +23,9 @@ def record_request(
 
     Args:
         command: name of the command or function that was called, as "train".
-        request: its parameters.
-        encoded: the dataset in the state it was found in, with its encoder.
-        fingerprints: fingerprints of the runs that answer the request, made before or still to make.
+        request: the parameters of the call.
+        encoded: the indexed dataset with its encoder.
+        fingerprints: fingerprints of the runs that answer the request, recorded or still to train.
     """
     dataset = encoded.dataset
     parameters = request.model_dump(mode="json", exclude=_PLACES)

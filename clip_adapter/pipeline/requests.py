@@ -1,6 +1,6 @@
-"""Requests to the pipeline: each parameter, its default, range and description stand here once.
+"""Requests to the pipeline: models that define each parameter with default, range and description.
 
-The parameters of the flows and the options of the commands are made from these models.
+The parameters of the flows and the options of the commands are generated from these models.
 """
 
 import inspect
@@ -69,7 +69,7 @@ STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
 
 class RequestError(ClipAdapterError, ValueError):
-    """A parameter of a request has a value it cannot have."""
+    """A parameter of a request is missing or has an invalid value."""
 
 
 def _as_text(value: Any) -> Any:
@@ -100,7 +100,7 @@ Parts = Annotated[int, Field(ge=1, le=4096)] | None
 
 
 class Request(BaseModel):
-    """What is asked of the pipeline; frozen, and checked when it is made.
+    """Base class of requests: a frozen model, validated when it is made.
 
     Attributes:
         positional: names of the parameters that may be given by position, in order.
@@ -122,8 +122,8 @@ class Request(BaseModel):
         """Make a request from parameters by name.
 
         Raises:
-            UnknownNameError: there is no such parameter; suggests the nearest.
-            RequestError: a value is missing or cannot be; says what was found and expected.
+            UnknownNameError: there is no such parameter; the message suggests the nearest.
+            RequestError: a value is missing or invalid; says what was found and expected.
         """
         for name in parameters:
             if name not in cls.model_fields:
@@ -139,7 +139,7 @@ class Request(BaseModel):
 
     @classmethod
     def signature(cls) -> inspect.Signature:
-        """The parameters of a function that takes this request's fields."""
+        """Signature of a function whose parameters are the fields of this request."""
         hints = get_type_hints(cls, include_extras=True)
         own_first = [name for each in cls.__mro__ for name in vars(each).get("__annotations__", {})]
         names = dict.fromkeys([*cls.positional, *own_first])
@@ -162,7 +162,7 @@ class Request(BaseModel):
 
     @classmethod
     def described(cls) -> str:
-        """The section `Args` of a docstring."""
+        """Descriptions of all parameters, as the section `Args` of a docstring."""
         lines = [
             f"    {name}: {cls.model_fields[name].description}"
             for name in cls.signature().parameters
@@ -171,7 +171,7 @@ class Request(BaseModel):
 
     @property
     def location(self) -> Location:
-        """Where everything is stored."""
+        """Folder or URL of the store."""
         return Settings.of(root=self.root).location
 
 
@@ -235,7 +235,7 @@ class DatasetRequest(Request):
 
     @property
     def places(self) -> Settings:
-        """Where things are read and written."""
+        """Settings with the folders of the store and of the datasets."""
         return Settings.of(root=self.root, data=self.data)
 
 
@@ -381,13 +381,13 @@ class _Application(Protocol[P, Result]):
 def accepts(
     kind: Callable[P, AnyRequest],
 ) -> Callable[[Callable[Concatenate[AnyRequest, ...], Result]], _Application[P, Result]]:
-    """Decorate a function of a request so that it takes the request's parameters as well.
+    """Decorate a function of a request so that it can be called with the parameters of the request.
 
-    Its signature, and the section `Args` of its docstring, are those of the request. `executor` and
-    `reporter` may be given beside the parameters.
+    The signature and the section `Args` of the docstring are generated from the request. `executor`
+    and `reporter` may be given beside the parameters.
 
     Args:
-        kind: the class of the request.
+        kind: class of the request.
     """
     model: Any = kind
     signature = model.signature()

@@ -1,4 +1,4 @@
-"""The rows of the run store that describe a fitted classifier."""
+"""Makes the rows of the run store from a fitted classifier."""
 
 import uuid
 from dataclasses import dataclass, field, fields
@@ -28,15 +28,15 @@ __all__ = ["Sweep", "completed_run", "failed_run"]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the runs of one sweep have in common.
+    """Properties that all runs of one sweep share.
 
     Attributes:
-        features: the arrays that all of them learn from.
+        features: features of the dataset.
         device: where to train, in torch's spelling.
         sweep_id: identifier of the sweep in the run store.
         study: name of the study that the runs belong to.
         variant: name of the variant of that study.
-        started_at: when the sweep began.
+        started_at: time at which the sweep began.
     """
 
     features: DatasetFeatures
@@ -47,15 +47,16 @@ class Sweep:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def called(self, method: Method) -> str:
-        """What a person reads of a method's runs."""
+        """Name of the runs of a method in messages: the method, and the variant if there is one."""
         return f"{method.name}, {self.variant}" if self.variant else method.name
 
 
 def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
-    """Read the test split, after all selection, and describe the run.
+    """Evaluate a fitted classifier on the test split and make the record of its run.
 
-    Its metrics are those of `evaluate` on "test" and "validation", and where there are validation
-    images the `temperature` they give, with `nll_calibrated` and `ece_calibrated` on test.
+    This is the only place that reads the test split, after all selection. The metrics are those of
+    `evaluate` on "test" and "validation". Where there are validation images, a temperature is fitted to
+    them, and "test" also has `temperature`, `nll_calibrated` and `ece_calibrated`.
 
     Raises:
         ScoresError: the classifier's logits are not finite.
@@ -109,7 +110,7 @@ def _named(split: str, metrics: dict[str, float]) -> dict[tuple[str, str], float
 
 
 def failed_run(sweep: Sweep, spec: RunSpec, error: str) -> RunResult:
-    """A run that gave no classifier, and why."""
+    """Make the record of a run that failed, with the reason."""
     return RunResult(run=_record(sweep, spec, None, status="failed", error=error))
 
 
@@ -154,7 +155,7 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
 
 
 def _settings(method: Method, fitted: Fitted | None) -> RunSettings:
-    """What was finally used, and what else was asked for that has a column."""
+    """The settings that were used, and requested ones that have a column."""
     if fitted is None:
         return RunSettings()
     columns = {column.name for column in fields(RunSettings)}

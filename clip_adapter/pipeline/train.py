@@ -1,4 +1,4 @@
-"""Training: features from the store, few-shot methods on top, results recorded."""
+"""Training: trains few-shot methods on stored features and records the runs."""
 
 import time
 import uuid
@@ -25,7 +25,7 @@ from clip_adapter.training import SettingsError
 __all__ = ["TrainedRuns", "Training", "promote", "requested_methods", "train", "train_runs"]
 
 OnRegression = Callable[[PromotionRecord], None]
-"""Called with a decision that refuses a candidate proven worse, before it is recorded."""
+"""Function called with the decision on a candidate that is proven worse, before it is recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class TrainedRuns:
 
     Attributes:
         sweep_id: identifier of the sweep in the run store; empty when nothing was trained.
-        n_trained: runs trained and recorded now.
-        n_reused: runs that were recorded before, with the same fingerprint.
+        n_trained: number of runs trained and recorded now.
+        n_reused: number of runs that were recorded before, with an equal fingerprint.
         seconds: time spent training and evaluating.
         fingerprints: fingerprints of all runs, recorded now or before.
     """
@@ -61,8 +61,8 @@ class Training:
 
     Attributes:
         encoded: the dataset with its features.
-        runs: how many runs were trained now, and how many before.
-        promotion: the decision about the champion; None if none was asked for.
+        runs: counts of runs trained now and before.
+        promotion: the decision about the champion; None if `promote` was false.
     """
 
     encoded: EncodedDataset
@@ -96,7 +96,7 @@ def train(
         The dataset with its features, the counts of runs, and the decision about the champion.
 
     Raises:
-        ClipAdapterError: the dataset, the model or a parameter cannot be used; says why.
+        ClipAdapterError: a dataset, model or parameter cannot be used; the message says why.
         SweepError: some runs failed; they are recorded as failed, the others as completed.
         FeatureCacheError: the store cannot be read or written.
     """
@@ -118,13 +118,17 @@ def promote(
     reporter: Reporter = Reporter(),  # noqa: B008  # the same
     on_regression: OnRegression | None = None,
 ) -> Promotion:
-    """Train what is missing of a sweep, and promote its best method if it is proven better.
+    """Train the missing runs of a sweep, and promote the best method if it is proven better.
 
     Returns:
-        The decision with its numbers, whether made now or found recorded.
+        The decision with its numbers, made now or recorded before.
 
-    Raises as `train`, and:
-        PromotionError: no run can be promoted, or what the champion learned from is not recorded.
+    Raises:
+        ClipAdapterError: a dataset, model or parameter cannot be used; the message says why.
+        SweepError: some runs failed; they are recorded as failed, the others as completed.
+        PromotionError: no run can be promoted, or the images that the champion was trained on are
+            not recorded.
+        FeatureCacheError: the store cannot be read or written.
     """
     training = _train(
         request,
@@ -170,7 +174,7 @@ def _train(
         reporter=reporter,
     )
     specs = plan_runs(encoded, methods, splits, published=choices.published, study=request.study)
-    # Before training: what is recorded of a run that is killed belongs to the state it was asked in.
+    # Recorded before training, so that the runs of a process that is killed belong to this request.
     fingerprints = [spec.fingerprint for spec in specs]
     record_request("train", request, encoded=encoded, fingerprints=fingerprints)
     runs = train_runs(
@@ -202,7 +206,7 @@ def requested_methods(request: SweepRequest) -> list[Method]:
 
     Raises:
         UnknownNameError: there is no such method or setting.
-        SettingsError: a value cannot be, or settings are given for a method that is not trained.
+        SettingsError: a value is invalid, or settings are given for a method that is not trained.
     """
     settings = request.settings or {}
     names = list(dict.fromkeys(request.methods))
@@ -242,12 +246,14 @@ def train_runs(
         study: name of the study that the runs belong to.
         variant: name of the variant of that study, for the progress report.
         retrain: train recorded runs again.
-        parts: about how many steps to make of it; chosen by the executor when None.
-        device: where to train where there is no encoding.
+        parts: approximate number of steps to split the runs into; chosen by the executor when None.
+        device: where to train when `encoding` is None.
         executor: runs the steps.
         reporter: where to report progress.
 
-    Raises as `train_methods`, when all steps have ended.
+    Raises:
+        SweepError: some runs failed, raised when all steps have ended; they are recorded as failed,
+            the others as completed.
     """
     store = RunStore(encoded.dataset.root)
     known = set() if retrain else store.completed(spec.fingerprint for spec in specs)
@@ -261,7 +267,7 @@ def train_runs(
     )
     if not todo:
         return nothing
-    from clip_adapter.pipeline.fit_runs import train_methods  # noqa: PLC0415  # for who computes
+    from clip_adapter.pipeline.fit_runs import train_methods  # noqa: PLC0415  # imports what computes
 
     sweep_id = uuid.uuid4().hex
     start = time.perf_counter()
@@ -302,7 +308,7 @@ def _groups(specs: Sequence[RunSpec], *, parts: int) -> Iterator[list[RunSpec]]:
 
 
 def _raise_failures(failures: Sequence[Exception]) -> None:
-    """Raise what failed; the reasons of all runs that could not be trained in one error."""
+    """Raise the first other error, else one error with the reasons of all runs that failed."""
     for failure in failures:
         if not isinstance(failure, SweepError):
             raise failure

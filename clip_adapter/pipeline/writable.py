@@ -1,4 +1,4 @@
-"""Whether a root can be written to, asked before anything is written there."""
+"""Checks that a root can be written to, before any work is done."""
 
 import os
 import tempfile
@@ -11,14 +11,18 @@ __all__ = ["UnwritableRootError", "check_writable"]
 
 
 class UnwritableRootError(ClipAdapterError, PermissionError):
-    """A root below which nothing can be written."""
+    """Nothing can be written below the root."""
 
 
 def check_writable(root: Path, *, below: str = "") -> None:
-    """Make the folder, or one below it, if it is missing, and a file in it that goes at once.
+    """Raise if nothing can be written to a folder; the folder is created if it is missing.
+
+    Args:
+        root: folder of the store.
+        below: folder below the root to check instead of the root itself.
 
     Raises:
-        UnwritableRootError: The system refuses; says what is in the way and what to do.
+        UnwritableRootError: the folder cannot be written to; the message says why and what to do.
     """
     folder = root / below
     try:
@@ -33,7 +37,7 @@ def check_writable(root: Path, *, below: str = "") -> None:
 
 
 def _found(folder: Path, error: OSError) -> str:
-    # Not Path.exists, which fails in a folder that may not be looked into.
+    # Not Path.exists, which raises in a folder that may not be searched.
     nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not nearest.is_dir():
         return f"{nearest} is no folder"

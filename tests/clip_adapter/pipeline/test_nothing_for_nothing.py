@@ -67,7 +67,12 @@ def test_an_encoder_is_loaded_once_and_not_where_nothing_is_missing(
 ) -> None:
     asked: dict[str, Any] = {"model": tiny_model, "root": root, **QUICK}
     dataset = f"imagefolder:{photos}"
-    train(dataset, methods=["zero-shot", "coop"], settings={"coop": {"epochs": 1, "n_context": 4}}, **asked)
+    train(
+        dataset,
+        methods=["zero-shot", "coop"],
+        settings={"coop": {"epochs": 1, "n_context": 4}},
+        **asked,
+    )
     assert model_loads == [tiny_model]
     train(dataset, methods=["zero-shot", "linear-probe"], **asked)
     extract(dataset, model=tiny_model, root=root)
