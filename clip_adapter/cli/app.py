@@ -29,7 +29,7 @@ COMMANDS = {
     "pipeline:train": "Train and evaluate few-shot methods on cached features, and record every run.",
     "champion:champion": "Say which classifier reigns on a dataset, by which numbers, and where its "
     "file lies.",
-    "rollback:rollback": "Let an earlier promotion reign again. Nothing is removed: one more decision "
+    "champion:rollback": "Let an earlier promotion reign again. Nothing is removed: one more decision "
     "is recorded.",
     "reproduce:reproduce": "Vary one thing about CLIP-Adapter and hold the rest still, as the paper's "
     "ablations do.",

@@ -18,11 +18,13 @@ from clip_adapter.runs import (
     NoChampionError,
     PromotionRecord,
     PromotionStore,
+    roll_back,
 )
 from clip_adapter.shots import shots_in_words
 from feature_cache.exchange.placing import place_file
 
-__all__ = ["DatasetAtRest", "champion", "lines_of"]
+__all__ = ["DatasetAtRest", "champion", "lines_of", "rollback"]
+
 
 DatasetAtRest = Annotated[
     str, typer.Argument(help="By its name in the store, or as `clip-adapter train` takes it.")
@@ -129,3 +131,30 @@ def _tell_history(
 def _print(lines: list[str]) -> None:
     console = Console(highlight=False)
     console.print("\n".join(map(printable, lines)), markup=False, soft_wrap=True)
+
+
+def rollback(
+    dataset: DatasetAtRest,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="PROMOTION_ID",
+            help="An id, or its first digits, as `clip-adapter champion DATASET --history` lists "
+            "them; else the promotion before the one that reigns.",
+            show_default=False,
+        ),
+    ] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Let an earlier promotion reign again. Nothing is removed: one more decision is recorded.
+
+    Its classifier is verified first. The next training challenges the one that reigns then.
+    """
+    record = roll_back(PromotionStore(existing_root(root)), stored_name(dataset), to=to)
+    if as_json:
+        print_json(asdict(record))
+        return
+    lines = "\n".join(map(printable, lines_of(record)))
+    Console(highlight=False).print(lines, markup=False, soft_wrap=True)

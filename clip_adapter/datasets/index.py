@@ -2,9 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -13,14 +16,42 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_adapter.datasets.ahead import map_ahead
 from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split, split_by_content
 from clip_adapter.images import FolderReader, UnreadableImageError, decode_image
 from clip_adapter.printable import printable
 
-__all__ = ["DatasetIndex", "KnownSizes", "QuarantinedFile", "build_index"]
+__all__ = ["DatasetIndex", "KnownSizes", "QuarantinedFile", "build_index", "map_ahead"]
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+
+def map_ahead(
+    function: Callable[[_Item], _Answer], items: Sequence[_Item], *, workers: int
+) -> Iterator[_Answer]:
+    """Yield `function(item)` for every item, in order; at most `2 * workers` are under way.
+
+    The first exception ends it, with what was not begun left undone. With one worker everything
+    happens in the caller's thread.
+    """
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    waiting = iter(items)
+    with ThreadPoolExecutor(workers, thread_name_prefix="map-ahead") as pool:
+        coming: deque[Future[_Answer]] = deque(
+            pool.submit(function, item) for item in islice(waiting, 2 * workers)
+        )
+        try:
+            while coming:
+                answer = coming.popleft().result()
+                coming.extend(pool.submit(function, item) for item in islice(waiting, 1))
+                yield answer
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
 
 _FORMAT = "clip-adapter dataset index 1"
 _CHUNK = 64  # files; a task of the pool takes as long as some ten reads

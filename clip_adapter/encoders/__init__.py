@@ -16,8 +16,8 @@ from clip_adapter.encoders.known_weights import weights_key as weights_key
 from clip_adapter.encoders.known_weights import weights_source as weights_source
 from clip_adapter.encoders.names import BUILT_IN as BUILT_IN
 from clip_adapter.encoders.names import ModelName as ModelName
+from clip_adapter.encoders.names import Precision as Precision
 from clip_adapter.encoders.names import parse_model_name as parse_model_name
-from clip_adapter.encoders.precision import Precision as Precision
 from clip_adapter.encoders.text_tower import text_tower as text_tower
 from clip_adapter.lazy import when_asked
 

@@ -11,7 +11,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from clip_adapter.encoders.errors import EncoderError
 from clip_adapter.encoders.fingerprint import format_version_of
-from clip_adapter.encoders.precision import Precision
+from clip_adapter.encoders.names import Precision
 from clip_adapter.errors import UnknownNameError
 
 __all__ = ["Arithmetic"]

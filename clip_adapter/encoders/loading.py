@@ -1,8 +1,9 @@
 """From a model name to frozen towers, or one clear reason why not."""
 
+import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -15,14 +16,23 @@ from clip_adapter.encoders.batches import Batches
 from clip_adapter.encoders.encoder import Encoder
 from clip_adapter.encoders.errors import EncoderError
 from clip_adapter.encoders.fingerprint import EncoderIdentity, canonical_json
-from clip_adapter.encoders.loaded_weights import digest_weights
 from clip_adapter.encoders.names import BUILT_IN, ModelName, parse_model_name
 from clip_adapter.encoders.preprocessing import preprocessing_of
 from clip_adapter.encoders.tokenizers import digest_tokenizer
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.images import ResizeMode
 
-__all__ = ["load_encoder"]
+__all__ = ["digest_weights", "load_encoder"]
+
+
+def digest_weights(state: Mapping[str, torch.Tensor]) -> str:
+    """Sha256 over names, types, shapes and bytes of a state dict, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_encoder(

@@ -7,7 +7,10 @@ from typing import Literal
 from clip_adapter.encoders.errors import EncoderError, MissingWeightsError
 from clip_adapter.errors import UnknownNameError
 
-__all__ = ["BUILT_IN", "ModelName", "parse_model_name"]
+__all__ = ["BUILT_IN", "ModelName", "Precision", "parse_model_name"]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
 
 BUILT_IN = "glyphs"
 GLYPHS_FOLDER = Path(__file__).parent / "glyphs"

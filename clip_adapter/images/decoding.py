@@ -1,6 +1,8 @@
 """From the bytes of a file nobody vouches for to an upright RGB picture, or a stated reason."""
 
+import warnings
 from io import BytesIO
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,15 +11,52 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from clip_adapter.images.errors import UnreadableImageError
-from clip_adapter.images.quiet import quiet_pillow
 
 __all__ = [
     "ACCEPTED_FORMATS",
     "MAX_PIXELS",
     "MAX_SCANNED_PIXELS",
     "MAX_SIDES_RATIO",
+    "Quiet",
     "decode_image",
+    "quiet_pillow",
 ]
+
+
+class Quiet:
+    """A context that ignores the warnings of the modules matching `pattern`, entered by many at once.
+
+    `warnings.catch_warnings` puts back the filters it found, whoever changed them meanwhile: two
+    threads that overlap would leave them altered for good. Here the first in changes them and the
+    last out puts them back.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+        self._lock = Lock()
+        self._inside = 0
+        self._outer = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        """Add the filter, unless it is there."""
+        with self._lock:
+            if self._inside == 0:
+                self._outer = warnings.catch_warnings()
+                self._outer.__enter__()
+                warnings.filterwarnings("ignore", module=self._pattern)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        """Put the filters back, unless somebody is still inside."""
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._outer.__exit__(None, None, None)
+
+
+quiet_pillow = Quiet(r"PIL\.")
+"""Entered by every thread that decodes; what Pillow merely warns about is decided there."""
+
 
 ACCEPTED_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 64_000_000  # above today's cameras; 192 MB once decoded

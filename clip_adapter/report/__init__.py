@@ -1,7 +1,7 @@
 """Pages and pictures of what the run store knows; nothing is in them that is not in the store."""
 
-from clip_adapter.report.errors import NothingToReportError as NothingToReportError
-from clip_adapter.report.errors import PageFormatError as PageFormatError
+from clip_adapter.report.facts import NothingToReportError as NothingToReportError
+from clip_adapter.report.facts import PageFormatError as PageFormatError
 from clip_adapter.report.pages import WrittenReport as WrittenReport
 from clip_adapter.report.pages import write_report as write_report
 from clip_adapter.report.studies import Study as Study

@@ -5,11 +5,27 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from clip_adapter.errors import UnknownNameError
-from clip_adapter.report.errors import NothingToReportError
+from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.runs import Answers, Contestant, Lens, RunSettings, read_answers, read_contestants
 
-__all__ = ["Board", "Failure", "RunFacts", "read_boards", "read_study_runs"]
+__all__ = [
+    "Board",
+    "Failure",
+    "NothingToReportError",
+    "PageFormatError",
+    "RunFacts",
+    "read_boards",
+    "read_study_runs",
+]
+
+
+class NothingToReportError(ClipAdapterError, LookupError):
+    """There is no completed run to report on."""
+
+
+class PageFormatError(ClipAdapterError, ValueError):
+    """A file whose name does not say that it is a page of Markdown or HTML."""
+
 
 SETTINGS = tuple(field.name for field in fields(RunSettings))
 

@@ -1,21 +1,93 @@
 """The page itself: from a store to a Markdown file with figures beside it, or to one HTML file."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow as pa
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
 
-from clip_adapter.report.errors import PageFormatError
-from clip_adapter.report.facts import read_boards
-from clip_adapter.report.html import html_page
-from clip_adapter.report.rendering import render
+from clip_adapter.inert import inert
+from clip_adapter.report.facts import PageFormatError, read_boards
 from clip_adapter.report.sections import Drawn, Section, section_of
 from clip_adapter.runs import open_lens
 from feature_cache import Location, storage
 
-__all__ = ["WrittenReport", "page_of", "write_report"]
+__all__ = ["WrittenReport", "html_page", "page_of", "png_address", "render", "write_report"]
+
+
+def render(template: str, **values: object) -> str:
+    """The Markdown that a template of this package makes of some values.
+
+    Raises:
+        jinja2.UndefinedError: the template asks for a value that is not given.
+    """
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("clip_adapter.report"),
+        autoescape=True,
+        finalize=inert,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters["join_cells"] = _join_cells
+    return environment
+
+
+def _join_cells(cells: Iterable[object]) -> Markup:
+    return Markup(" | ").join(inert(cell) for cell in cells)
+
+
+PIXELS_A_POINT = 1.5
+"""Sharp on most screens, at some 40 kB a figure."""
+
+
+@lru_cache(maxsize=8)
+def png_address(svg: str) -> str:
+    """A `data:` address of a figure as pixels, in which no name can be anything but a picture.
+
+    It looks the same everywhere: letters of an SVG are drawn with the fonts of whoever looks, and
+    wider ones than the renderer measured are cut off.
+    """
+    content = vl_convert.svg_to_png(svg, scale=PIXELS_A_POINT)
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def html_page(markdown: str, figures: Mapping[str, str]) -> str:
+    """Markdown as HTML that loads nothing: no script runs in it, and no address is asked.
+
+    Args:
+        markdown: CommonMark with tables; HTML in it is shown, not obeyed.
+        figures: SVG by the name of the file that the Markdown shows.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(markdown)
+    _put_inside(tokens, {name: png_address(svg) for name, svg in figures.items()})
+    body = parser.renderer.render(tokens, parser.options, {})
+    environment = Environment(loader=PackageLoader("clip_adapter.report"), autoescape=True)
+    title = next((token.content for token in tokens if token.type == "inline"), "Report")
+    # The renderer has escaped every text already.
+    return environment.get_template("page.html.jinja").render(title=title, body=Markup(body))  # noqa: S704
+
+
+def _put_inside(tokens: Sequence[Token], addresses: Mapping[str, str]) -> None:
+    for token in tokens:
+        if token.type == "image":
+            name = str(token.attrGet("src")).rpartition("/")[2]
+            token.attrSet("src", addresses[name])
+        _put_inside(token.children or [], addresses)
+
 
 HTML = (".html", ".htm")
 MARKDOWN = (".md", ".markdown")

@@ -9,17 +9,46 @@ from markupsafe import Markup
 from clip_adapter.progress import duration, rate
 from clip_adapter.report.facts import Board, read_boards
 from clip_adapter.report.lines import Line, lines_of
-from clip_adapter.report.pages import page_of
-from clip_adapter.report.pictures import png_address
-from clip_adapter.report.rendering import render
+from clip_adapter.report.numbers import points
+from clip_adapter.report.pages import page_of, png_address, render
+from clip_adapter.report.rivals import contestant_of
 from clip_adapter.report.sections import Section, section_of
-from clip_adapter.report.tables import Table
-from clip_adapter.report.zero_shot import against_zero_shot
-from clip_adapter.runs import Lens, encoding_rate, open_lens
+from clip_adapter.report.tables import Table, by_shots
+from clip_adapter.runs import IncomparableRunsError, Lens, compare, encoding_rate, open_lens
 from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
-__all__ = ["Place", "SweepFacts", "Told", "tell"]
+__all__ = ["Place", "SweepFacts", "Told", "against_zero_shot", "tell"]
+
+ZERO_SHOT = "zero-shot"
+
+
+def against_zero_shot(board: Board, lines: Sequence[Line]) -> Table | None:
+    """Methods x shots: the difference in points with its interval; bold where it is shown.
+
+    None where zero-shot was not run, or nothing else was. Of several settings of zero-shot the one
+    that ran last counts.
+    """
+    known = [line for line in lines if line.method == ZERO_SHOT]
+    others = [line for line in lines if line.method != ZERO_SHOT]
+    if not known or not others:
+        return None
+    reference = max(known, key=lambda line: max(run.recency for run in line.runs))
+    return by_shots(others, lambda line, shots: _cell(board, line, reference, shots=shots))
+
+
+def _cell(board: Board, line: Line, reference: Line, *, shots: int) -> str:
+    if shots not in line.shots:
+        return ""
+    ours, theirs = contestant_of(board, line, shots), contestant_of(board, reference, 0)
+    try:
+        paired = compare(ours, theirs, board.answers).paired
+    except IncomparableRunsError:
+        return "not comparable"
+    text = f"{points(paired.difference)} ({points(paired.low)} to {points(paired.high)})"
+    shown = paired.verdict in {"ahead", "behind"}
+    return Markup("**{}**").format(text) if shown else text
+
 
 MOST_LISTED = 10
 

@@ -33,6 +33,7 @@ from clip_adapter.runs.promotion_record import PromotionRecord as PromotionRecor
 from clip_adapter.runs.promotions import Champion as Champion
 from clip_adapter.runs.promotions import PromotionStore as PromotionStore
 from clip_adapter.runs.promotions import last_champion as last_champion
+from clip_adapter.runs.promotions import roll_back as roll_back
 from clip_adapter.runs.records import ImagePredictions as ImagePredictions
 from clip_adapter.runs.records import RunRecord as RunRecord
 from clip_adapter.runs.records import RunResult as RunResult
@@ -44,7 +45,6 @@ from clip_adapter.runs.records import Status as Status
 from clip_adapter.runs.requests import RequestRecord as RequestRecord
 from clip_adapter.runs.requests import RequestStore as RequestStore
 from clip_adapter.runs.requests import current_index as current_index
-from clip_adapter.runs.rollback import roll_back as roll_back
 from clip_adapter.runs.run_settings import Candidate as Candidate
 from clip_adapter.runs.run_settings import EvaluatedOn as EvaluatedOn
 from clip_adapter.runs.run_settings import RunSettings as RunSettings

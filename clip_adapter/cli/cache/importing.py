@@ -1,10 +1,12 @@
 """`clip-adapter cache import`: labelled features that were made elsewhere."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 
@@ -13,6 +15,8 @@ from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.cli.watching import watch
 from clip_adapter.datasets import check_free_name, split_by_content
+from clip_adapter.encoders import load_encoder
+from clip_adapter.errors import ClipAdapterError
 from clip_adapter.pipeline.writable import check_writable
 from clip_adapter.printable import printable
 from clip_adapter.settings import Settings
@@ -28,7 +32,55 @@ from feature_cache.exchange import (
     texts_of_file,
 )
 
-__all__ = ["import_"]
+__all__ = ["TextWidthError", "encode_texts", "import_"]
+
+_PROMPTS_AT_ONCE = 64
+
+
+class TextWidthError(ClipAdapterError, ValueError):
+    """A text tower whose features are not as wide as the image features."""
+
+
+def encode_texts(
+    model: str,
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    *,
+    width: int,
+    advance: Callable[[float], None],
+) -> ClassTexts:
+    """Encode every class in every template with a model's text tower; its logit scale comes along.
+
+    Args:
+        model: As `load_encoder` takes it.
+        class_names: One prompt each and template.
+        templates: With one `{}`.
+        width: Of the image features.
+        advance: Called with the number of prompts just encoded.
+
+    Raises:
+        TextWidthError: The tower's features have another width.
+        EncoderError: The model cannot be loaded, or a prompt is too long for it.
+    """
+    encoder = load_encoder(model)
+    prompts = [each.replace("{}", name) for name in class_names for each in templates]
+    parts = []
+    for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
+        part = encoder.encode_prompts(prompts[start : start + _PROMPTS_AT_ONCE])
+        if part.shape[1] != width:
+            raise TextWidthError(
+                f"text features of {model!r} are {part.shape[1]} wide, the image features {width}: "
+                "--text-model must be the very model that made the image features"
+            )
+        parts.append(part)
+        advance(len(part))
+    return ClassTexts(
+        templates=tuple(templates),
+        features=np.concatenate(parts),
+        made_by=f"model:{encoder.fingerprint}",
+        logit_scale=encoder.logit_scale,
+    )
+
 
 Source = Annotated[
     Path,
@@ -140,7 +192,7 @@ def _encode(
     total = len(foreign.class_names) * len(templates)
     with watch("encoding prompts", total=total, unit="prompts", quiet=quiet) as advance:
         # torch takes seconds to import: only for those who are about to use it.
-        from clip_adapter.cli.texts import encode_texts  # noqa: PLC0415  # torch: seconds
+        from clip_adapter.cli.cache.importing import encode_texts  # noqa: PLC0415  # torch: seconds
 
         return encode_texts(
             model, foreign.class_names, templates, width=foreign.dim, advance=advance

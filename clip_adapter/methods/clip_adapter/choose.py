@@ -1,16 +1,16 @@
 """Which point of a grid a task ends with, and what data said so."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from clip_adapter.methods.clip_adapter.contest import Contest
 from clip_adapter.methods.clip_adapter.held_out import pool, rotations
 from clip_adapter.methods.clip_adapter.trial import Trained, Trial
-from clip_adapter.methods.method import Candidate, best_candidate
-from clip_adapter.methods.task import require_validation
+from clip_adapter.methods.method import Candidate, best_candidate, judge
+from clip_adapter.methods.task import FewShotTask, require_validation
 
 __all__ = [
+    "Contest",
     "Grid",
     "Outcome",
     "Run",
@@ -18,6 +18,38 @@ __all__ = [
     "choose_on_validation",
     "train_only",
 ]
+
+
+class Contest:
+    """Judges models as they come, in any order, and keeps the weights of the best alone.
+
+    Attributes:
+        seconds: that all of them took together.
+    """
+
+    def __init__(self, task: FewShotTask) -> None:
+        self.seconds = 0.0
+        self._task = task
+        self._tried: dict[int, Candidate] = {}
+        self._best: list[Trained] = []
+
+    def enter(self, number: int, trained: Trained, point: Mapping[str, float]) -> None:
+        """Judge the model that was trained at that point of the grid."""
+        self._tried[number] = judge(trained.classifier, self._task, **point)
+        self.seconds += trained.seconds
+        if sorted(self._tried)[best_candidate(self.candidates)] == number:
+            self._best = [trained]
+
+    @property
+    def winner(self) -> Trained:
+        """The best of those judged so far; there must be one."""
+        return self._best[0]
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Everything judged so far, in the order of the grid."""
+        return tuple(self._tried[number] for number in sorted(self._tried))
+
 
 Grid = Sequence[Trial]
 """The trials of one task, one a point."""

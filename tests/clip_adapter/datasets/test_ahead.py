@@ -4,7 +4,7 @@ from time import sleep
 
 import pytest
 
-from clip_adapter.datasets.ahead import map_ahead
+from clip_adapter.datasets.index import map_ahead
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5, 50])

@@ -1,7 +1,7 @@
 import warnings
 from threading import Barrier, Thread
 
-from clip_adapter.images.quiet import Quiet
+from clip_adapter.images.decoding import Quiet
 
 
 def test_only_the_warnings_of_the_named_modules_are_silenced() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clip_adapter.report import write_report
-from clip_adapter.report.html import html_page
+from clip_adapter.report.pages import html_page
 
 PutRuns = Callable[..., None]
 HOSTILE = "</title><script>window.hit=1</script><img src=x onerror=hit()>"
