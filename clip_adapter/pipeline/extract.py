@@ -107,6 +107,8 @@ def index_requested(
     places = request.places
     if isinstance(places.location, Path):
         check_writable(places.location)
+    if not request.dataset.startswith(IMPORTED):
+        reporter.log(f"indexing {request.dataset}")  # whoever waits sees at once for what
     return executor.call(
         index_dataset,
         request.dataset,
