@@ -1,22 +1,50 @@
 """Few-shot adaptation of CLIP on cached features.
 
-The arrays-only surface is `ResidualAdapter` and `logits`; they load torch when first used, so
-that importing the package costs nothing.
+`extract`, `train`, `promote`, `reproduce` and `maintain` do what the commands of these names do;
+`connect` opens the results in SQL. `ResidualAdapter` and `logits` work on arrays alone. Each is
+imported when it is first used, so that importing the package costs nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clip_adapter.lazy import when_asked
 
 if TYPE_CHECKING:
     from clip_adapter.adapters import ResidualAdapter as ResidualAdapter
     from clip_adapter.adapters import logits as logits
+    from clip_adapter.pipeline.ablations import reproduce as reproduce
+    from clip_adapter.pipeline.extract import extract as extract
+    from clip_adapter.pipeline.maintain import maintain as maintain
+    from clip_adapter.pipeline.train import promote as promote
+    from clip_adapter.pipeline.train import train as train
+    from clip_adapter.runs import connect as connect
+else:
+    __getattr__ = when_asked(
+        __name__,
+        **{
+            "adapters": ("ResidualAdapter", "logits"),
+            "pipeline.ablations": ("reproduce",),
+            "pipeline.extract": ("extract",),
+            "pipeline.maintain": ("maintain",),
+            "pipeline.train": ("promote", "train"),
+            "runs": ("connect",),
+        },
+    )
 
 __version__ = "0.1.0"
-__all__ = ["ResidualAdapter", "__version__", "logits"]
+__all__ = [
+    "ResidualAdapter",
+    "__version__",
+    "connect",
+    "extract",
+    "logits",
+    "maintain",
+    "promote",
+    "reproduce",
+    "train",
+]
 
 
-def __getattr__(name: str) -> Any:
-    if name in {"ResidualAdapter", "logits"}:
-        return getattr(import_module("clip_adapter.adapters"), name)
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+def __dir__() -> list[str]:
+    """All names, those that are not imported yet as well, so that they can be completed."""
+    return sorted({*globals(), *__all__})

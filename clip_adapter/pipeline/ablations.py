@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow as pa
+
 from clip_adapter.datasets import PROMPT_STYLES
 from clip_adapter.methods import create_method
 from clip_adapter.pipeline.encode import EncodedDataset
@@ -15,6 +17,7 @@ from clip_adapter.pipeline.plan import SplitSpec, plan_runs, training_rows
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import ReproduceRequest, StudyName, accepts
+from clip_adapter.pipeline.tables import TabularResult, evaluated_runs
 from clip_adapter.pipeline.train import TrainedRuns, train_runs
 from clip_adapter.settings import Settings
 
@@ -81,7 +84,7 @@ STUDIES: Mapping[StudyName, tuple[Variant, ...]] = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reproduction:
+class Reproduction(TabularResult):
     """The result of reproducing an ablation.
 
     Attributes:
@@ -90,7 +93,7 @@ class Reproduction:
         variants: counts of runs, one for each variant.
     """
 
-    study: str
+    study: StudyName
     encoded: EncodedDataset
     variants: tuple[TrainedRuns, ...]
 
@@ -103,6 +106,32 @@ class Reproduction:
     def n_reused(self) -> int:
         """Number of runs that were recorded before."""
         return sum(runs.n_reused for runs in self.variants)
+
+    @property
+    def summary(self) -> list[str]:
+        """Lines for a log: features and runs."""
+        runs = f"{self.n_trained} runs trained, {self.n_reused} on record already"
+        return [self.encoded.summary, f"{self.study}: {runs}"]
+
+    def to_arrow(self) -> pa.Table:
+        """The runs of every variant with their results, trained now or before.
+
+        Returns:
+            One row a run, variant by variant: the name of the `variant`, and the columns of
+            `Training.to_arrow`.
+
+        Raises:
+            FeatureCacheError: a file of runs is damaged.
+        """
+        tables = []
+        for variant, runs in zip(STUDIES[self.study], self.variants, strict=True):
+            table = evaluated_runs(self.encoded.dataset.root, runs.fingerprints)
+            names = pa.array([variant.name] * table.num_rows, pa.string())
+            tables.append(table.add_column(0, "variant", names))
+        return pa.concat_tables(tables)
+
+    def _shown(self) -> pa.Table:
+        return self.to_arrow().select(["variant", "shots", "seed", "accuracy", "nll"])
 
 
 @accepts(ReproduceRequest)

@@ -8,6 +8,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import pyarrow as pa
+
 from clip_adapter.datasets import DatasetIndex
 from clip_adapter.images import WantedViews, augmented_views, load_ahead
 from clip_adapter.pipeline.encoder_lock import encoder_slot
@@ -15,6 +18,7 @@ from clip_adapter.pipeline.encoding import EncoderFacts, Encoding
 from clip_adapter.pipeline.feature_writer import FeatureWriter
 from clip_adapter.pipeline.index_store import IndexedDataset
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.tables import TabularResult
 from feature_cache import FeatureStore, compact_folder, stored_folders
 from feature_cache.exchange import find_imported
 
@@ -65,7 +69,7 @@ class EncodedPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodedDataset:
+class EncodedDataset(TabularResult):
     """A dataset of which every image and prompt has a stored feature.
 
     Attributes:
@@ -107,6 +111,35 @@ class EncodedDataset:
         return (
             f"{self.n_encoded} images encoded, {self.n_reused} reused, "
             f"{self.dataset.n_quarantined} quarantined"
+        )
+
+    def to_arrow(self) -> pa.Table:
+        """The images with their features as stored, not normalised; all are read into memory.
+
+        Returns:
+            One row an image, sorted by path: `image_sha256` in hex, `path` relative to the folder
+            of the dataset, `label`, `class_name`, `split`, and `feature`, a fixed-size list of d
+            float32 numbers. Augmented views are left out.
+
+        Raises:
+            FeatureCacheError: a file of the store is damaged or gone.
+        """
+        store = FeatureStore(self.dataset.root, self.encoder)
+        features = store.read_images(self.dataset.index.image_sha256)
+        flat = pa.array(features.astype(np.float32, copy=False).ravel())
+        column = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
+        return self._shown().append_column("feature", column)
+
+    def _shown(self) -> pa.Table:
+        index, names = self.dataset.index, self.dataset.class_names
+        return pa.table(
+            {
+                "image_sha256": [digest.hex() for digest in index.image_sha256],
+                "path": list(index.paths),
+                "label": index.labels,
+                "class_name": [names[label] for label in index.labels],
+                "split": list(index.splits),
+            }
         )
 
 

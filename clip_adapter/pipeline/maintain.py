@@ -1,11 +1,14 @@
 """Maintenance: verify a store, merge its small files, remove what nothing refers to."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
 
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import MaintainRequest, accepts
+from clip_adapter.pipeline.tables import TabularResult
 from clip_adapter.runs import RUN_TABLES
 from feature_cache import (
     FeatureCacheError,
@@ -105,7 +108,7 @@ class CollectedGarbage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Maintenance:
+class Maintenance(TabularResult):
     """The result of maintaining a store.
 
     Attributes:
@@ -126,6 +129,22 @@ class Maintenance:
             f"{self.compacted.n_files_before} merged into {self.compacted.n_files_after}, "
             f"{self.garbage.n_unfinished} unfinished files removed"
         )
+
+    def to_arrow(self) -> pa.Table:
+        """What each step found and did, as one row.
+
+        Returns:
+            A column for every attribute of `VerifiedStore`, `CompactedStore` and
+            `CollectedGarbage`, named after the step and the attribute, as `verified_n_files`.
+            `verified_damaged` is a list of strings, the others are whole numbers.
+        """
+        row = {
+            f"{step}_{name}": [value]
+            for step, found in asdict(self).items()
+            for name, value in found.items()
+        }
+        damaged = pa.array([list(self.verified.damaged)], pa.list_(pa.string()))
+        return pa.table({**row, "verified_damaged": damaged})
 
 
 @accepts(MaintainRequest)

@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
+
+import pyarrow as pa
 
 from clip_adapter.devices import choose_device
 from clip_adapter.pipeline.candidate import PromotionCandidate, choose_candidate, fit_candidate
@@ -21,7 +23,9 @@ from clip_adapter.pipeline.paired_evaluation import (
 from clip_adapter.pipeline.plan import RunSpec
 from clip_adapter.pipeline.provenance import digest_values, git_commit
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.tables import TabularResult
 from clip_adapter.runs import (
+    RUN_TABLES,
     LabelDrift,
     PromotionRecord,
     PromotionStore,
@@ -34,7 +38,7 @@ __all__ = ["Promotion", "decide_promotion"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promotion:
+class Promotion(TabularResult):
     """A decision about the champion.
 
     Attributes:
@@ -51,6 +55,14 @@ class Promotion:
         record = self.record
         who = f"{record.method} at {shots_in_words(record.shots)}, seed {record.seed}"
         return f"{who}: {record.decision}, {record.reason}"
+
+    def to_arrow(self) -> pa.Table:
+        """The decision as one row, with the columns of `PromotionRecord`."""
+        return pa.Table.from_pylist([asdict(self.record)], schema=RUN_TABLES["promotions"])
+
+    def _shown(self) -> pa.Table:
+        numbers = ("n_images", "accuracy_challenger", "accuracy_champion", "low", "high", "p_value")
+        return self.to_arrow().select(["dataset", "decision", "method", "shots", "seed", *numbers])
 
 
 def decide_promotion(

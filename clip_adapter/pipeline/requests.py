@@ -97,6 +97,7 @@ Seeds = Annotated[
 ]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Parts = Annotated[int, Field(ge=1, le=4096)] | None
+_REQUIRED: Any = ...  # typed so that a type checker accepts the parameter by position
 
 
 class Request(BaseModel):
@@ -323,7 +324,7 @@ class ReproduceRequest(DatasetRequest):
     study: Annotated[
         StudyName,
         Field(description=f"{', '.join(STUDY_NAMES[:-1])} or {STUDY_NAMES[-1]}."),
-    ]
+    ] = _REQUIRED
     shots: Shots = [1, 2, 4, 8, 16]
     seeds: Seeds = [1, 2, 3]
     recipe: Annotated[
@@ -375,7 +376,15 @@ class _Application(Protocol[P, Result]):
     ) -> Result: ...
 
     @overload
-    def __call__(self, first: str, /, *args: P.args, **kwargs: P.kwargs) -> Result: ...
+    def __call__(
+        self,
+        first: str = ...,
+        second: str | None = ...,
+        third: str | None = ...,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Result: ...
 
 
 def accepts(

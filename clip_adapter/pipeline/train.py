@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+import pyarrow as pa
+
 from clip_adapter.datasets import IMPORTED
 from clip_adapter.methods import METHODS, Method, create_method
 from clip_adapter.pipeline.candidate import check_can_promote
@@ -18,6 +20,7 @@ from clip_adapter.pipeline.promote import Promotion, decide_promotion
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import PromoteRequest, SweepRequest, TrainRequest, accepts
+from clip_adapter.pipeline.tables import TabularResult, evaluated_runs
 from clip_adapter.runs import PromotionRecord, RunStore
 from clip_adapter.settings import Settings
 from clip_adapter.training import SettingsError
@@ -56,7 +59,7 @@ class TrainedRuns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(TabularResult):
     """The result of a training request.
 
     Attributes:
@@ -80,6 +83,25 @@ class Training:
         """Whether there was nothing to encode, to train and to decide."""
         n_done = self.encoded.n_encoded + self.encoded.n_prompts_encoded + self.runs.n_trained
         return n_done == 0 and not (self.promotion and self.promotion.is_new)
+
+    def to_arrow(self) -> pa.Table:
+        """The runs with their results, trained now or before.
+
+        Returns:
+            One row a run, in the order of the request: `dataset`, `model`, `method`, `shots`,
+            `seed`, `accuracy` and `nll` on the test split, `validation_accuracy`, `residual_ratio`
+            (null for methods that have none), `selected_on`, `seconds_train`, `started_at`,
+            `run_id` and `fingerprint`.
+
+        Raises:
+            FeatureCacheError: a file of runs is damaged.
+        """
+        return evaluated_runs(self.encoded.dataset.root, self.runs.fingerprints)
+
+    def _shown(self) -> pa.Table:
+        return self.to_arrow().select(
+            ["method", "shots", "seed", "accuracy", "nll", "residual_ratio", "seconds_train"]
+        )
 
 
 @accepts(TrainRequest)

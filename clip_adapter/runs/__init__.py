@@ -24,6 +24,7 @@ from clip_adapter.runs.gate import LabelDrift as LabelDrift
 from clip_adapter.runs.gate import Ruling as Ruling
 from clip_adapter.runs.gate import rule as rule
 from clip_adapter.runs.lens import Lens as Lens
+from clip_adapter.runs.lens import connect as connect
 from clip_adapter.runs.lens import open_lens as open_lens
 from clip_adapter.runs.lens import query as query
 from clip_adapter.runs.paired import PairedDifference as PairedDifference

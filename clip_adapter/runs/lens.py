@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Timer
 from types import TracebackType
 from typing import Self
@@ -14,9 +15,10 @@ from clip_adapter.errors import nearest
 from clip_adapter.runs.errors import MissingRootError, QueryError
 from clip_adapter.runs.stored import StoredTable, stored_tables
 from clip_adapter.runs.views import VIEWS
+from clip_adapter.settings import Settings
 from feature_cache import Location, storage
 
-__all__ = ["Lens", "check_question", "open_lens", "plain_message", "query"]
+__all__ = ["Lens", "check_question", "connect", "open_lens", "plain_message", "query"]
 
 _COMMENTS = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
 _EXPLAIN = re.compile(
@@ -183,6 +185,25 @@ def open_lens(root: Location) -> Lens:
         connection.execute(f"CREATE VIEW {name} AS {sql}")
     connection.execute("SET lock_configuration = true")
     return Lens(connection, tables)
+
+
+def connect(root: Path | str | None = None) -> Lens:
+    """Connect to the SQL database of a store; use it as a context manager, or close it.
+
+    The database is read-only and lives in memory: it shows the rows that were stored when it was
+    opened. `Lens.query` takes one statement and returns a `pyarrow.Table`; the names of the tables
+    are the keys of `clip_adapter.runs.VIEWS`.
+
+    Args:
+        root: Folder or URL of the store, as s3://bucket/prefix; the environment variable
+            CLIP_ADAPTER_ROOT when None, and ./clip-adapter-store when that is not set.
+
+    Raises:
+        MissingRootError: There is no such folder.
+        InvalidSettingError: An environment variable has a value that it cannot have.
+        InvalidRootError: The URL names no place that can be used.
+    """
+    return open_lens(Settings.of(root=root).location)
 
 
 def query(root: Location, sql: str, *, max_seconds: float | None = None) -> pa.Table:

@@ -16,7 +16,7 @@ ORCHESTRATION = {"prefect", "tasks", "flows", "service"}
 LEARNING = {"torch", "open_clip", "sklearn", "torchvision", "transformers"}
 COMPUTING = LEARNING | {"scipy"}
 LIGHT = {
-    "clip_adapter": LEARNING | ORCHESTRATION | {"numpy", "pyarrow", "duckdb"},
+    "clip_adapter": LEARNING | ORCHESTRATION | {"numpy", "pyarrow", "duckdb", "pydantic", "rich"},
     "clip_adapter.cli": LEARNING | ORCHESTRATION | {"altair", "vl_convert", "jinja2"},
     "clip_adapter.datasets": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb"},
     "clip_adapter.encoders": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb", "huggingface_hub"},

@@ -1,0 +1,121 @@
+"""Results as tables: Arrow, pandas, and HTML in a notebook."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clip_adapter.errors import ClipAdapterError
+from clip_adapter.printable import printable
+from clip_adapter.runs import query
+from feature_cache import Location
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MissingPandasError", "TabularResult", "evaluated_runs"]
+
+ROWS_SHOWN = 10
+"""Rows of a table in a notebook; the rest is counted."""
+
+_EVALUATED = """
+WITH measured AS (
+    SELECT
+        run_id,
+        max(value) FILTER (split = 'test' AND name = 'accuracy') AS accuracy,
+        max(value) FILTER (split = 'test' AND name = 'nll') AS nll,
+        max(value) FILTER (split = 'validation' AND name = 'accuracy') AS validation_accuracy
+    FROM metrics GROUP BY run_id
+)
+SELECT
+    dataset, model, method, shots, seed, accuracy, nll, validation_accuracy, residual_ratio,
+    selected_on, seconds_train, started_at, run_id, fingerprint
+FROM runs JOIN measured USING (run_id)
+WHERE status = 'completed' AND fingerprint IN ({fingerprints})
+QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY started_at DESC, run_id) = 1
+"""
+
+
+class MissingPandasError(ClipAdapterError, ImportError):
+    """A data frame was asked for, and pandas is not installed."""
+
+
+class TabularResult(ABC):
+    """A result that can be had as a table."""
+
+    @property
+    @abstractmethod
+    def summary(self) -> str | Sequence[str]:
+        """One or several lines for a log."""
+
+    @abstractmethod
+    def to_arrow(self) -> pa.Table:
+        """The result as a table of Arrow."""
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The result as a data frame, with the columns of `to_arrow`.
+
+        Raises:
+            MissingPandasError: pandas is not installed.
+        """
+        try:
+            import pandas as _  # noqa: PLC0415  # an extra
+        except ModuleNotFoundError:
+            raise MissingPandasError(
+                "a data frame was asked for, and pandas is not installed: run "
+                "`pip install 'clip-adapter[pandas]'`, or use `to_arrow`"
+            ) from None
+        return self.to_arrow().to_pandas()
+
+    def _shown(self) -> pa.Table:
+        """The columns of `to_arrow` that a notebook shows."""
+        return self.to_arrow()
+
+    def _repr_html_(self) -> str:
+        """The summary and the first rows, for a notebook."""
+        summary = [self.summary] if isinstance(self.summary, str) else self.summary
+        lines = "<br>".join(_html(line) for line in summary)
+        return f"<p>{lines}</p>\n{_table(self._shown())}"
+
+
+def evaluated_runs(root: Location, fingerprints: Sequence[str]) -> pa.Table:
+    """The recorded runs with these fingerprints, one row each, in the order given.
+
+    `accuracy` and `nll` are those of the test split, `validation_accuracy` is null where nothing
+    was chosen. Of several runs with one fingerprint the last is returned.
+
+    Args:
+        root: folder or URL of the store.
+        fingerprints: fingerprints of completed runs; one that is not recorded gives no row.
+
+    Raises:
+        FeatureCacheError: a file of runs is damaged.
+    """
+    wanted = ", ".join(f"'{each}'" for each in dict.fromkeys(fingerprints)) or "NULL"
+    found = query(root, _EVALUATED.format(fingerprints=wanted))
+    rows = pc.index_in(pa.array(fingerprints, pa.string()), found["fingerprint"].combine_chunks())
+    return found.take(rows.drop_null())
+
+
+def _table(table: pa.Table) -> str:
+    head = "".join(f"<th>{_html(name)}</th>" for name in table.column_names)
+    body = "\n".join(
+        f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row.values())}</tr>"
+        for row in table.slice(0, ROWS_SHOWN).to_pylist()
+    )
+    n_more = table.num_rows - ROWS_SHOWN
+    more = f"\n<p>and {n_more:,} more</p>" if n_more > 0 else ""
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>{more}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else _html(value)
+
+
+def _html(text: object) -> str:
+    return escape(printable(text))

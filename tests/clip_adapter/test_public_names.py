@@ -1,0 +1,86 @@
+"""What `from clip_adapter import ...` gives: lazily imported, typed, and complete."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import clip_adapter
+from clip_adapter.runs import MissingRootError
+
+FUNCTIONS = ("extract", "train", "promote", "reproduce", "maintain", "connect")
+
+WELL_TYPED = """
+from clip_adapter import connect, extract, maintain, promote, reproduce, train
+
+training = train("digits", shots=[1, 2], seeds=[1])
+training.promotion
+training.encoded.n_encoded + training.runs.n_trained
+train("digits", "glyphs", methods=["gda"], root="store")
+train(shots=[1])
+promote("digits", max_relabelled_fraction=0.1).record.decision
+extract(dataset="digits", views=2).images_per_second
+reproduce("output-activation", "digits", recipe="fast").variants[0].n_trained
+reproduce(study="views")
+maintain(root="store").verified.n_files
+with connect("store") as database:
+    database.query("SELECT 1").to_pylist()
+"""
+BADLY_TYPED = """
+from clip_adapter import extract, reproduce, train
+
+train("digits", shotz=[1])
+train("digits", shots="1")
+extract("digits", views="two")
+reproduce(study="the weather")
+"""
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_is_found_and_says_what_it_takes(name: str) -> None:
+    function = getattr(clip_adapter, name)
+    assert callable(function)
+    assert "Args:" in (function.__doc__ or "")
+    assert "root" in (function.__doc__ or "")
+
+
+def test_every_name_can_be_completed() -> None:
+    assert set(dir(clip_adapter)) >= set(clip_adapter.__all__)
+    assert set(FUNCTIONS) < set(clip_adapter.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'clip_adapter' has no attribute 'trian'"):
+        clip_adapter.trian  # type: ignore[attr-defined]  # noqa: B018  # asking is the test
+
+
+def test_connecting_finds_the_store_as_the_commands_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIP_ADAPTER_ROOT", str(tmp_path))
+    with clip_adapter.connect() as database:
+        assert database.query("SELECT count(*) AS n FROM runs").to_pylist() == [{"n": 0}]
+    with pytest.raises(MissingRootError):
+        clip_adapter.connect(tmp_path / "nowhere")
+    monkeypatch.delenv("CLIP_ADAPTER_ROOT")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip-adapter-store").mkdir()
+    clip_adapter.connect().close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("text", "n_wrong"), [(WELL_TYPED, 0), (BADLY_TYPED, 4)])
+def test_a_type_checker_knows_the_parameters(tmp_path: Path, text: str, n_wrong: int) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    config = Path(clip_adapter.__file__).parents[1] / "pyproject.toml"
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", str(config), str(script)],
+        cwd=config.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wrong = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert len(wrong) == n_wrong, done.stdout + done.stderr
