@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from html import escape
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -61,13 +62,11 @@ class TabularResult(ABC):
         Raises:
             MissingPandasError: pandas is not installed.
         """
-        try:
-            import pandas as _  # noqa: PLC0415  # an extra
-        except ModuleNotFoundError:
+        if find_spec("pandas") is None:
             raise MissingPandasError(
                 "a data frame was asked for, and pandas is not installed: run "
                 "`pip install 'clip-adapter[pandas]'`, or use `to_arrow`"
-            ) from None
+            )
         return self.to_arrow().to_pandas()
 
     def _shown(self) -> pa.Table:
