@@ -1,6 +1,7 @@
 """The reporter shows messages and progress of the pipeline, by default on standard error."""
 
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 
 from rich.console import Console
 
@@ -30,7 +31,8 @@ class Reporter:
     ) -> AbstractContextManager[Advance]:
         """Show the progress of a piece of work with its rate and the time left.
 
-        A bar on a terminal and in a notebook; elsewhere a line every ten seconds and one at the end.
+        A bar on a terminal, and in a notebook with ipywidgets, without which rich draws none;
+        elsewhere a line every ten seconds and one at the end.
 
         Args:
             description: description of the work, without markup.
@@ -41,7 +43,7 @@ class Reporter:
             A context manager; entering it gives a function to call with the units just done.
         """
         console = Console(stderr=True)
-        if console.is_terminal or console.is_jupyter:
+        if find_spec("ipywidgets") if console.is_jupyter else console.is_terminal:
             return bar(description, total=total, unit=unit, console=console)
         return lines(description, total=total, unit=unit, say=self.log)
 
