@@ -128,9 +128,12 @@ class EncodedDataset(TabularResult):
         features = store.read_images(self.dataset.index.image_sha256)
         flat = pa.array(features.astype(np.float32, copy=False).ravel())
         column = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
-        return self._shown().append_column("feature", column)
+        return self._images().append_column("feature", column)
 
     def _shown(self) -> pa.Table:
+        return self._images().drop_columns(["image_sha256"])
+
+    def _images(self) -> pa.Table:
         index, names = self.dataset.index, self.dataset.class_names
         return pa.table(
             {

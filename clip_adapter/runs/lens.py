@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Timer
 from types import TracebackType
@@ -177,8 +177,10 @@ def open_lens(root: Location) -> Lens:
     tables = stored_tables(root)
     connection = duckdb.connect(":memory:", config=_SEALED)
     connection.execute("SET TimeZone = 'UTC'")
-    # A question of more than two seconds would draw a bar into the output of whoever asks.
-    connection.execute("SET enable_progress_bar = false")
+    # A question of more than two seconds would draw a bar into the output of whoever asks. In a
+    # notebook without ipywidgets there is none, and DuckDB refuses to have it switched off.
+    with suppress(duckdb.InvalidInputException):
+        connection.execute("SET enable_progress_bar = false")
     for name, table in tables.items():
         connection.register(f"stored_{name}", table)
     for name, sql in VIEWS.items():

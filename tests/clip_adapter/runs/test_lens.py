@@ -52,6 +52,23 @@ def test_a_long_question_draws_no_bar_into_the_answer(tmp_path: Path) -> None:
     assert asked.to_pylist() == [{"drawn": False}]
 
 
+def test_a_notebook_without_widgets_asks_as_well(tmp_path: Path) -> None:
+    """DuckDB takes a process for a notebook whose IPython runs in a kernel, as this one claims."""
+    code = f"""
+import sys, types
+ipython = types.ModuleType("IPython")
+ipython.get_ipython = lambda: types.SimpleNamespace(config={{"IPKernelApp": {{}}}})
+sys.modules.update(IPython=ipython, ipywidgets=None)
+from clip_adapter import connect
+with connect({str(tmp_path)!r}) as database:
+    print(database.query("SELECT current_setting('enable_progress_bar') AS drawn").to_pylist())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stderr, done.stdout) == ("", "[{'drawn': False}]\n")
+
+
 def test_asking_writes_nothing(tmp_path: Path, result_of: ResultOf) -> None:
     RunStore(tmp_path).record([result_of(1)])
     before = contents(tmp_path)
