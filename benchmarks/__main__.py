@@ -16,8 +16,6 @@ from rich.panel import Panel
 from benchmarks.machine import describe_machine
 from benchmarks.records import LATEST, Figures, merge_into
 
-__all__ = ["main"]
-
 BENCHMARKS = {
     "load": "reading features for training, beside np.load",
     "extract": "the whole extraction, beside a bare forward loop and a plain script",

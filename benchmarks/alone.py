@@ -7,8 +7,6 @@ from pathlib import Path
 
 from clip_adapter.pipeline.extract import extract
 
-__all__ = ["extract_alone"]
-
 
 def extract_alone(folder: Path, *, root: Path, model: str) -> tuple[float, int]:
     """Index a folder of classes and encode what the store lacks.

@@ -17,8 +17,6 @@ from clip_adapter.methods import CoOp, FewShotTask, TextTower
 from clip_adapter.methods.fitting.contexts import Contexts
 from clip_adapter.training import TrainingSettings
 
-__all__ = ["class_names", "coop_task", "longest_prompt", "measure_coop_step", "seconds_of_steps"]
-
 ABOUT = (
     "seconds of one training step of CoOp (16 context tokens shared by all classes, names of two "
     "words, one model, batches of 32 cached random features, SGD, fp32): prompts of all classes "

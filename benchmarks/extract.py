@@ -15,8 +15,6 @@ from benchmarks.rounds import Spread, ratio_of, take_turns
 from benchmarks.sides import BATCH_SIZE, PlainScript, bare_forward, extract, ready_batches
 from clip_adapter.encoders import Encoder, load_encoder
 
-__all__ = ["measure_extract"]
-
 ABOUT = (
     f"images a second of the whole extraction of {VIT_B_32} (random weights), its model loaded: "
     "read, digest, decode, index, cut, forward, write; over a bare forward loop on ready tensors "

@@ -20,8 +20,6 @@ import numpy as np
 from clip_adapter.methods import ClipAdapter, FewShotTask
 from clip_adapter.training import TrainingSettings, evaluate
 
-__all__ = ["main"]
-
 SHOTS = (1, 2, 4, 8, 16)
 
 

@@ -8,8 +8,6 @@ from torch import Tensor
 from clip_adapter.adapters import ResidualAdapter
 from clip_adapter.training import Training
 
-__all__ = ["LOGIT_SCALE", "FewShotImages", "initial_adapter", "paper_training", "random_images"]
-
 LOGIT_SCALE = 100.0
 NORM = 10.0
 

@@ -20,20 +20,6 @@ from benchmarks.few_shot import (
 from clip_adapter.adapters import ResidualAdapter, StackedAdapters, logits
 from clip_adapter.training import StackedData, Training, train_stack
 
-__all__ = [
-    "CLASSES",
-    "EPOCHS",
-    "RATIOS",
-    "SEEDS",
-    "Logits",
-    "Trained",
-    "machine_gigaflops",
-    "sizes_of_grid",
-    "torch_as_it_comes",
-    "train_plainly",
-    "train_stacked",
-]
-
 CLASSES = 10
 SEEDS = (0, 1, 2)
 RATIOS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -13,8 +13,6 @@ from benchmarks.records import Figures
 from clip_adapter.adapters import StackedAdapters
 from clip_adapter.training import StackedData, train_stack
 
-__all__ = ["measure_imagenet_size", "train_imagenet_size"]
-
 ABOUT = (
     "seconds of training one CLIP-Adapter (reduction 4, ratio 0.2) by the paper's recipe on "
     "16,000 random features of width 1024 in 1,000 classes, 200 epochs, fp32. The paper reports 50 "

@@ -15,8 +15,6 @@ from benchmarks.rounds import Spread, ratio_of, take_turns
 from feature_cache import FeatureStore
 from feature_cache.compaction import FULL_SIZE_BYTES
 
-__all__ = ["measure_load", "read_cached", "read_numpy"]
-
 ENCODER = "0123456789abcdef" * 4
 ABOUT = (
     "seconds of FeatureStore.read_images to a torch tensor, every byte verified against its "

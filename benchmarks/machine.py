@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["Machine", "describe_machine", "free_disk_bytes", "free_memory_bytes"]
-
 CHECKOUT = Path(__file__).parents[1]
 PACKAGES = ("torch", "open_clip_torch", "pyarrow", "numpy", "pillow")
 

@@ -8,8 +8,6 @@ from benchmarks.pictures import put_synthetic
 from benchmarks.processes import call_alone
 from benchmarks.records import Figures, Value
 
-__all__ = ["DECODED_BYTES", "measure_memory", "peak_bytes"]
-
 ABOUT = (
     "peak resident memory of an extraction, each in a process of its own; a tiny random CLIP that "
     "takes pictures of 224 pixels, 150 kB each once decoded"

@@ -9,8 +9,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-__all__ = ["VIT_B_32", "save_clip_of_text", "save_tiny_clip", "save_vit_b_32"]
-
 VIT_B_32 = "ViT-B-32"
 
 

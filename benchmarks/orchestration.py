@@ -11,8 +11,6 @@ from benchmarks.processes import call_alone
 from benchmarks.records import Figures
 from benchmarks.rounds import Spread, ratio_of, take_turns
 
-__all__ = ["measure_orchestration"]
-
 ABOUT = (
     f"seconds of a sweep of {N_ADAPTERS} CLIP-Adapters (shots 1, 2, 4, 8, 16, 3 seeds, 6 ratios) on "
     "digits with the built-in encoder, every feature cached: the flow train-adapters against a "

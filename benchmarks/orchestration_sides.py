@@ -11,8 +11,6 @@ from clip_adapter.pipeline.extract import extract
 from clip_adapter.pipeline.train import train
 from flows.train_adapters import train_adapters
 
-__all__ = ["N_ADAPTERS", "call_library", "run_flow", "warm_up"]
-
 DATASET, MODEL = "digits", "glyphs"
 RATIOS = [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
 SHOTS, SEEDS = [1, 2, 4, 8, 16], [1, 2, 3]

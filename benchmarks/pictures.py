@@ -7,8 +7,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-__all__ = ["PHOTO", "TILE", "eurosat_archive", "put_eurosat", "put_synthetic"]
-
 Size = tuple[int, int]  # width, height, as Pillow has it
 
 TILE: Size = (64, 64)

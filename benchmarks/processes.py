@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-__all__ = ["Measured", "call_alone"]
-
 _Answer = TypeVar("_Answer")
 
 

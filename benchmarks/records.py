@@ -7,8 +7,6 @@ from pathlib import Path
 
 from benchmarks.machine import Machine
 
-__all__ = ["LATEST", "Figures", "merge_into"]
-
 LATEST = Path(__file__).with_name("latest.json")
 DETAILS = "benchmarks"
 

@@ -4,8 +4,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Spread", "ratio_of", "take_turns"]
-
 
 @dataclass(frozen=True)
 class Spread:

@@ -16,8 +16,6 @@ from benchmarks.scaling_sides import (
     take_index,
 )
 
-__all__ = ["measure_scaling"]
-
 FILES = (1_000, 10_000)
 IMAGES = (100_000, 1_000_000)
 RUNS = (1_000, 10_000, 100_000)

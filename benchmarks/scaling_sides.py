@@ -22,18 +22,6 @@ from clip_adapter.runs import (
 )
 from feature_cache import FeatureStore, IndexStore, compact_folder, list_files, stored_folders
 
-__all__ = [
-    "compact_features",
-    "digests",
-    "look_for_features",
-    "look_into_runs",
-    "put_features",
-    "put_index",
-    "put_runs",
-    "size_of_predictions",
-    "take_index",
-]
-
 ENCODER = "0123456789abcdef"
 WIDTH, ROWS_A_FILE = 64, 16
 PLAIN: dict[str, Any] = {

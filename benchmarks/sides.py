@@ -24,8 +24,6 @@ from clip_adapter.pipeline.index import index_dataset
 from clip_adapter.pipeline.index_store import IndexedDataset
 from clip_adapter.pipeline.reporter import Reporter
 
-__all__ = ["BATCH_SIZE", "PlainScript", "bare_forward", "extract", "ready_batches"]
-
 BATCH_SIZE = 64
 
 

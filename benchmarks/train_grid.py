@@ -21,8 +21,6 @@ from benchmarks.processes import call_alone
 from benchmarks.records import Figures, Value
 from benchmarks.rounds import Spread, ratio_of, take_turns
 
-__all__ = ["measure_train_grid"]
-
 ABOUT = (
     "seconds of training the EuroSAT protocol's 90 CLIP-Adapters (shots 1, 2, 4, 8, 16, 3 seeds, 6 "
     "ratios, 10 classes, batches of 32, the paper's epochs) on random features with the geometry of "

@@ -10,8 +10,6 @@ from benchmarks.processes import call_alone
 from benchmarks.records import Figures
 from benchmarks.rounds import Spread
 
-__all__ = ["measure_unchanged"]
-
 N_IMAGES = 27_000
 ROUNDS = 3
 WIDTH = 512  # of the features, as CLIP's

@@ -2,8 +2,6 @@
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["DeviceError", "choose_device"]
-
 
 class DeviceError(ClipAdapterError, RuntimeError):
     """A device this machine does not have."""

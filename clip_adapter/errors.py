@@ -3,8 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ClipAdapterError", "UnknownNameError", "nearest"]
-
 
 class ClipAdapterError(Exception):
     """Anything this library refuses to do; its message is written for the person who reads it."""

@@ -5,8 +5,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HeldFile"]
-
 
 @dataclass(frozen=True)
 class HeldFile:

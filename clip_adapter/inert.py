@@ -7,8 +7,6 @@ from markupsafe import Markup
 
 from clip_adapter.printable import printable
 
-__all__ = ["inert", "slug"]
-
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKS = re.compile(r"[\\`*_{}\[\]#!|~$^@]|(?<=www)\.|:(?=//)", re.IGNORECASE)
 """What Markdown reads as more than itself, GitHub's bare links and mathematics included."""

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["when_asked"]
-
 
 def when_asked(package: str, **names_of_module: tuple[str, ...]) -> Callable[[str], Any]:
     """The `__getattr__` of a package that imports some of its modules when they are asked for.

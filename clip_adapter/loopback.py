@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-__all__ = ["HOST", "without_proxy"]
-
 HOST = "127.0.0.1"
 
 

@@ -7,8 +7,6 @@ import time
 import urllib.error
 import urllib.request
 
-__all__ = ["Probe"]
-
 HUB = "https://huggingface.co"
 
 

@@ -1,7 +1,5 @@
 """Text from files and folders, made harmless for the place where it is shown."""
 
-__all__ = ["printable"]
-
 
 def printable(text: object, *, keep: str = "") -> str:
     r"""`text` with everything that is no visible character or space written as a Python escape.

@@ -11,8 +11,6 @@ from rich.text import Text
 
 from clip_adapter.printable import printable
 
-__all__ = ["Advance", "bar", "duration", "lines", "rate"]
-
 LINE_EVERY_SECONDS = 10.0
 Advance = Callable[[float], None]
 """Takes the units of work just done."""

@@ -9,8 +9,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from clip_adapter.errors import ClipAdapterError
 from feature_cache import Location, locate
 
-__all__ = ["DEFAULT_ROOT", "InvalidSettingError", "Settings"]
-
 DEFAULT_ROOT = "clip-adapter-store"
 
 

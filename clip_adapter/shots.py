@@ -1,7 +1,5 @@
 """Labelled images a class: a number, or all there are."""
 
-__all__ = ["ALL_SHOTS", "shots_from_words", "shots_in_words"]
-
 ALL_SHOTS = 2**31 - 1
 """As many as there are, however few or many a class has; so it is written in the run store."""
 

@@ -5,108 +5,55 @@ is no manifest, lock or database: the state of a store is the union of its files
 this module is the specification.
 """
 
-from feature_cache.compaction import Compaction, compact_folder
-from feature_cache.contents import (
-    classifier_folder,
-    classifier_folders,
-    is_content,
-    read_content,
-    write_content,
-)
-from feature_cache.errors import (
-    CorruptFileError,
-    EmptyTableError,
-    FeatureCacheError,
-    InvalidFeaturesError,
-    InvalidIndexError,
-    InvalidKeyError,
-    InvalidRootError,
-    MissingFeaturesError,
-    MissingIndexError,
-    NewerFormatError,
-    NonFiniteFeaturesError,
-    ObjectStoreError,
-    UnsafeNameError,
-    WrongKindError,
-    WrongOwnerError,
-    WrongPrecisionError,
-    WrongSchemaError,
-    WrongWidthError,
-)
-from feature_cache.features import FeatureStore, stores
-from feature_cache.files import list_files, verify_file, write_table
-from feature_cache.folders import StoredFolder, stored_folders
-from feature_cache.garbage import (
-    Leftover,
-    UnreferencedRows,
-    drop_unreferenced,
-    find_leftovers,
-    remove_leftovers,
-)
-from feature_cache.indexes import (
-    EXCLUDED_SCHEMA,
-    INDEX_SCHEMA,
-    QUARANTINE_SCHEMA,
-    IndexStore,
-)
-from feature_cache.inspection import Finding, inspect_store
-from feature_cache.locations import locate
-from feature_cache.opening import read_table
-from feature_cache.paths import Location, ObjectPath
-from feature_cache.reading import OnDamage, read_tables, refuse, set_aside
-from feature_cache.statistics import FeatureStatistics
-
-__all__ = [
-    "EXCLUDED_SCHEMA",
-    "INDEX_SCHEMA",
-    "QUARANTINE_SCHEMA",
-    "Compaction",
-    "CorruptFileError",
-    "EmptyTableError",
-    "FeatureCacheError",
-    "FeatureStatistics",
-    "FeatureStore",
-    "Finding",
-    "IndexStore",
-    "InvalidFeaturesError",
-    "InvalidIndexError",
-    "InvalidKeyError",
-    "InvalidRootError",
-    "Leftover",
-    "Location",
-    "MissingFeaturesError",
-    "MissingIndexError",
-    "NewerFormatError",
-    "NonFiniteFeaturesError",
-    "ObjectPath",
-    "ObjectStoreError",
-    "OnDamage",
-    "StoredFolder",
-    "UnreferencedRows",
-    "UnsafeNameError",
-    "WrongKindError",
-    "WrongOwnerError",
-    "WrongPrecisionError",
-    "WrongSchemaError",
-    "WrongWidthError",
-    "classifier_folder",
-    "classifier_folders",
-    "compact_folder",
-    "drop_unreferenced",
-    "find_leftovers",
-    "inspect_store",
-    "is_content",
-    "list_files",
-    "locate",
-    "read_content",
-    "read_table",
-    "read_tables",
-    "refuse",
-    "remove_leftovers",
-    "set_aside",
-    "stored_folders",
-    "stores",
-    "verify_file",
-    "write_content",
-    "write_table",
-]
+from feature_cache.compaction import Compaction as Compaction
+from feature_cache.compaction import compact_folder as compact_folder
+from feature_cache.contents import classifier_folder as classifier_folder
+from feature_cache.contents import classifier_folders as classifier_folders
+from feature_cache.contents import is_content as is_content
+from feature_cache.contents import read_content as read_content
+from feature_cache.contents import write_content as write_content
+from feature_cache.errors import CorruptFileError as CorruptFileError
+from feature_cache.errors import EmptyTableError as EmptyTableError
+from feature_cache.errors import FeatureCacheError as FeatureCacheError
+from feature_cache.errors import InvalidFeaturesError as InvalidFeaturesError
+from feature_cache.errors import InvalidIndexError as InvalidIndexError
+from feature_cache.errors import InvalidKeyError as InvalidKeyError
+from feature_cache.errors import InvalidRootError as InvalidRootError
+from feature_cache.errors import MissingFeaturesError as MissingFeaturesError
+from feature_cache.errors import MissingIndexError as MissingIndexError
+from feature_cache.errors import NewerFormatError as NewerFormatError
+from feature_cache.errors import NonFiniteFeaturesError as NonFiniteFeaturesError
+from feature_cache.errors import ObjectStoreError as ObjectStoreError
+from feature_cache.errors import UnsafeNameError as UnsafeNameError
+from feature_cache.errors import WrongKindError as WrongKindError
+from feature_cache.errors import WrongOwnerError as WrongOwnerError
+from feature_cache.errors import WrongPrecisionError as WrongPrecisionError
+from feature_cache.errors import WrongSchemaError as WrongSchemaError
+from feature_cache.errors import WrongWidthError as WrongWidthError
+from feature_cache.features import FeatureStore as FeatureStore
+from feature_cache.features import stores as stores
+from feature_cache.files import list_files as list_files
+from feature_cache.files import verify_file as verify_file
+from feature_cache.files import write_table as write_table
+from feature_cache.folders import StoredFolder as StoredFolder
+from feature_cache.folders import stored_folders as stored_folders
+from feature_cache.garbage import Leftover as Leftover
+from feature_cache.garbage import UnreferencedRows as UnreferencedRows
+from feature_cache.garbage import drop_unreferenced as drop_unreferenced
+from feature_cache.garbage import find_leftovers as find_leftovers
+from feature_cache.garbage import remove_leftovers as remove_leftovers
+from feature_cache.indexes import EXCLUDED_SCHEMA as EXCLUDED_SCHEMA
+from feature_cache.indexes import INDEX_SCHEMA as INDEX_SCHEMA
+from feature_cache.indexes import QUARANTINE_SCHEMA as QUARANTINE_SCHEMA
+from feature_cache.indexes import IndexStore as IndexStore
+from feature_cache.inspection import Finding as Finding
+from feature_cache.inspection import inspect_store as inspect_store
+from feature_cache.locations import locate as locate
+from feature_cache.opening import read_table as read_table
+from feature_cache.paths import Location as Location
+from feature_cache.paths import ObjectPath as ObjectPath
+from feature_cache.reading import OnDamage as OnDamage
+from feature_cache.reading import read_tables as read_tables
+from feature_cache.reading import refuse as refuse
+from feature_cache.reading import set_aside as set_aside
+from feature_cache.statistics import FeatureStatistics as FeatureStatistics

@@ -17,8 +17,6 @@ from feature_cache.opening import StoredFile, open_file
 from feature_cache.paths import Location
 from feature_cache.reading import OnDamage, refuse
 
-__all__ = ["FULL_SIZE_BYTES", "Compaction", "compact_folder"]
-
 FULL_SIZE_BYTES = 128 * 2**20
 """A file of this size is left alone; readers hold a few files of this size in memory."""
 

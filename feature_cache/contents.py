@@ -12,14 +12,6 @@ from feature_cache.files import check_digest
 from feature_cache.keys import check_dataset
 from feature_cache.paths import Location
 
-__all__ = [
-    "classifier_folder",
-    "classifier_folders",
-    "is_content",
-    "read_content",
-    "write_content",
-]
-
 _FINAL_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 
 

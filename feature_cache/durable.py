@@ -11,19 +11,6 @@ import pyarrow as pa
 from feature_cache.errors import CorruptFileError
 from feature_cache.listing import Entry
 
-__all__ = [
-    "is_folder",
-    "list_entries",
-    "list_folders",
-    "make_folder",
-    "move",
-    "place",
-    "read",
-    "read_end",
-    "remove",
-    "sync_folder",
-]
-
 _SORTS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",

@@ -6,27 +6,6 @@ the constructor stays in `args`, and the message is put together when it is aske
 
 from feature_cache.paths import Location
 
-__all__ = [
-    "CorruptFileError",
-    "EmptyTableError",
-    "FeatureCacheError",
-    "InvalidFeaturesError",
-    "InvalidIndexError",
-    "InvalidKeyError",
-    "InvalidRootError",
-    "MissingFeaturesError",
-    "MissingIndexError",
-    "NewerFormatError",
-    "NonFiniteFeaturesError",
-    "ObjectStoreError",
-    "UnsafeNameError",
-    "WrongKindError",
-    "WrongOwnerError",
-    "WrongPrecisionError",
-    "WrongSchemaError",
-    "WrongWidthError",
-]
-
 
 class FeatureCacheError(Exception):
     """Anything the feature cache refuses to do; the message is for the person who reads it."""

@@ -29,14 +29,6 @@ from feature_cache.shelves import Shelf
 from feature_cache.statistics import FeatureStatistics, count_distinct, summarise
 from feature_cache.vectors import Features, check_features, feature_type
 
-__all__ = [
-    "DESCRIPTION_SCHEMA",
-    "IMAGE",
-    "PROMPT",
-    "FeatureStore",
-    "stores",
-]
-
 _Key = TypeVar("_Key", bytes, str)
 IMAGE = pa.field("image_sha256", pa.binary(32), nullable=False)
 PROMPT = pa.field("prompt", pa.string(), nullable=False)

@@ -19,23 +19,6 @@ from feature_cache import storage
 from feature_cache.errors import CorruptFileError, EmptyTableError
 from feature_cache.paths import Location
 
-__all__ = [
-    "FORMAT_KEY",
-    "FORMAT_VERSION",
-    "KIND_KEY",
-    "OWNER_KEY",
-    "STAMP_KEY",
-    "VERSION_KEY",
-    "check_digest",
-    "digest_of",
-    "is_final",
-    "list_files",
-    "program_version",
-    "verify_file",
-    "versions_in_words",
-    "write_table",
-]
-
 FORMAT_VERSION = 1
 ROWS_A_GROUP = 16_384
 FORMAT_KEY = b"clip-adapter.format"

@@ -11,8 +11,6 @@ from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_IND
 from feature_cache.paths import Location
 from feature_cache.shelves import VIEW
 
-__all__ = ["StoredFolder", "stored_folders"]
-
 
 @dataclass(frozen=True)
 class StoredFolder:

@@ -21,15 +21,6 @@ from feature_cache.paths import Location
 from feature_cache.reading import DAMAGED_SUFFIX, read_tables
 from feature_cache.schemas import pick
 
-__all__ = [
-    "WRITERS_LIVE_SECONDS",
-    "Leftover",
-    "UnreferencedRows",
-    "drop_unreferenced",
-    "find_leftovers",
-    "remove_leftovers",
-]
-
 WRITERS_LIVE_SECONDS = 24 * 3600.0
 """No writer takes so long over one file: an older temporary file has lost its writer."""
 

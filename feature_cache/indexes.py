@@ -13,14 +13,6 @@ from feature_cache.paths import Location
 from feature_cache.reading import OnDamage, read_tables, refuse
 from feature_cache.schemas import conform, pick
 
-__all__ = [
-    "EXCLUDED_SCHEMA",
-    "INDEX_SCHEMA",
-    "QUARANTINE_SCHEMA",
-    "STORED_INDEX_SCHEMA",
-    "IndexStore",
-]
-
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)

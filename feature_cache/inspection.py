@@ -20,8 +20,6 @@ from feature_cache.opening import open_file, read_footer
 from feature_cache.paths import Location
 from feature_cache.vectors import Features, from_column
 
-__all__ = ["Finding", "inspect_store"]
-
 _RENAMED = "its name is no digest, so readers pass it over"
 
 

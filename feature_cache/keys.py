@@ -7,15 +7,6 @@ import pyarrow as pa
 
 from feature_cache.errors import InvalidKeyError, UnsafeNameError
 
-__all__ = [
-    "check_dataset",
-    "check_encoder",
-    "check_view",
-    "check_views",
-    "image_keys",
-    "prompt_keys",
-]
-
 _DIGEST_BYTES = 32
 _MAX_VIEW = 2**15 - 1
 _ENCODER = re.compile(r"[0-9a-f]{8,64}")

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Entry"]
-
 
 @dataclass(frozen=True)
 class Entry:

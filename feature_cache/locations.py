@@ -6,8 +6,6 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from feature_cache.errors import InvalidRootError
 from feature_cache.paths import Location, ObjectPath
 
-__all__ = ["OBJECT_STORES", "Location", "ObjectPath", "locate"]
-
 OBJECT_STORES = ("s3", "gs", "abfs", "abfss")
 """The schemes of URLs that a root may have; pyarrow brings a client for each."""
 

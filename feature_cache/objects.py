@@ -13,17 +13,6 @@ from feature_cache.errors import ObjectStoreError
 from feature_cache.listing import Entry
 from feature_cache.paths import ObjectPath
 
-__all__ = [
-    "is_folder",
-    "list_entries",
-    "list_folders",
-    "move",
-    "place",
-    "read",
-    "read_end",
-    "remove",
-]
-
 # An object below 10 MB is put by a single request, not by the three of an upload in parts.
 _ONE_REQUEST = "allow_delayed_open"
 

@@ -29,8 +29,6 @@ from feature_cache.files import (
 from feature_cache.paths import Location
 from feature_cache.schemas import conform
 
-__all__ = ["StoredFile", "open_file", "read_footer", "read_table"]
-
 _END_BYTES = 2**16
 """Holds the footer of a million features; a longer one takes a second look."""
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-__all__ = ["Location", "ObjectPath"]
-
 
 @dataclass(frozen=True, order=True)
 class ObjectPath:

@@ -20,8 +20,6 @@ from feature_cache.listing import Entry
 from feature_cache.opening import StoredFile, open_file
 from feature_cache.paths import Location, ObjectPath
 
-__all__ = ["DAMAGED_SUFFIX", "OnDamage", "each_file", "read_tables", "refuse", "set_aside"]
-
 DAMAGED_SUFFIX = ".damaged"
 _SMALL_BYTES = 2**20
 _MOST_AHEAD = 8  # files being read, digested and decoded while another is used

@@ -6,8 +6,6 @@ import pyarrow as pa
 
 from feature_cache.errors import WrongSchemaError
 
-__all__ = ["conform", "pick"]
-
 _ALIKE = ("", "", "")
 
 

@@ -16,8 +16,6 @@ from feature_cache.paths import Location
 from feature_cache.reading import OnDamage, each_file, refuse
 from feature_cache.vectors import Features, check_feature_type, copy_rows, feature_type, to_column
 
-__all__ = ["VIEW", "Shelf"]
-
 VIEW = pa.field("view", pa.int16(), nullable=False)
 
 _ROWS_AT_ONCE = 2**16

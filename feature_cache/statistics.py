@@ -11,8 +11,6 @@ from feature_cache.files import is_final
 from feature_cache.paths import Location
 from feature_cache.shelves import Shelf
 
-__all__ = ["FeatureStatistics", "count_distinct", "summarise"]
-
 
 @dataclass(frozen=True)
 class FeatureStatistics:

@@ -8,18 +8,6 @@ from feature_cache import durable, objects
 from feature_cache.listing import Entry
 from feature_cache.paths import Location, ObjectPath
 
-__all__ = [
-    "is_folder",
-    "list_entries",
-    "list_folders",
-    "move_aside",
-    "place",
-    "read",
-    "read_end",
-    "remove",
-    "settle",
-]
-
 
 def place(path: Location, content: pa.Buffer) -> None:
     """Put `content` at `path` in one step and durably; raises OSError, leaving nothing behind."""

@@ -13,16 +13,6 @@ from feature_cache.errors import (
     WrongSchemaError,
 )
 
-__all__ = [
-    "Features",
-    "check_feature_type",
-    "check_features",
-    "copy_rows",
-    "feature_type",
-    "from_column",
-    "to_column",
-]
-
 Features = npt.NDArray[np.floating[Any]]
 """A float32 or float16 matrix `[n, d]`, one feature a row."""
 

@@ -12,8 +12,6 @@ from tasks.executor import PrefectExecutor, choose_task_runner
 from tasks.late_runs import skip_if_late
 from tasks.reporter import PrefectReporter
 
-__all__ = ["extract_features"]
-
 
 @flow(name="extract-features", result_serializer="json", task_runner=choose_task_runner())
 @accepts(ExtractRequest)

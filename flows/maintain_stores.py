@@ -12,8 +12,6 @@ from tasks.executor import PrefectExecutor
 from tasks.late_runs import skip_if_late
 from tasks.reporter import PrefectReporter
 
-__all__ = ["maintain_stores"]
-
 
 @flow(name="maintain-stores", result_serializer="json")
 @accepts(MaintainRequest)

@@ -7,8 +7,6 @@ from clip_adapter.pipeline.requests import ReproduceRequest, accepts
 from tasks.executor import PrefectExecutor, choose_task_runner
 from tasks.reporter import PrefectReporter
 
-__all__ = ["reproduce_paper"]
-
 
 @flow(name="reproduce-paper", result_serializer="json", task_runner=choose_task_runner())
 @accepts(ReproduceRequest)

@@ -15,8 +15,6 @@ from tasks.executor import PrefectExecutor, choose_task_runner
 from tasks.late_runs import skip_if_late
 from tasks.reporter import PrefectReporter
 
-__all__ = ["train_adapters"]
-
 
 @flow(name="train-adapters", result_serializer="json", task_runner=choose_task_runner())
 @accepts(TrainRequest)

@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Child", "Starter"]
-
 LOG_BYTES = 10_000_000
 """A log larger than this is rotated when its process starts; one old file is kept."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0

@@ -19,8 +19,6 @@ from service.flow_runs import recent_runs, run_lines
 from service.folder import ServiceError, ServiceFolder
 from service.prefect_runs import check_database_path
 
-__all__ = ["down", "status", "up"]
-
 CHECKOUT = Path(__file__).parents[1]
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the server, on 127.0.0.1.")]

@@ -17,8 +17,6 @@ from clip_adapter.loopback import HOST
 from service.environment import write_shell_file
 from service.folder import HELD_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
 
-__all__ = ["State", "bring_up", "state_of", "take_down"]
-
 POLL_SECONDS = 0.1
 TERMINATE_SECONDS, KILL_SECONDS = 60.0, 10.0
 

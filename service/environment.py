@@ -10,8 +10,6 @@ from pathlib import Path
 from clip_adapter.loopback import HOST, without_proxy
 from service.folder import ServiceFolder
 
-__all__ = ["changed_names", "service_environment", "write_shell_file"]
-
 USER = "admin"
 TUNING = {
     # A request is tried again after 2, 4, ... 256 seconds: a run outlives a server that is away for

@@ -22,8 +22,6 @@ from clip_adapter.loopback import HOST
 from clip_adapter.printable import printable
 from service.folder import ServiceError, ServiceFolder, StatusFile
 
-__all__ = ["FlowRun", "recent_runs", "run_lines"]
-
 N_LATEST, N_FAILED, FAILED_DAYS = 5, 5, 7
 ANSWER_SECONDS = 5.0
 FAILURES = ["FAILED", "CRASHED"]

@@ -8,8 +8,6 @@ from pathlib import Path
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.loopback import HOST
 
-__all__ = ["HELD_BY_ANOTHER", "ServiceError", "ServiceFolder", "StatusFile"]
-
 HELD_BY_ANOTHER = 3
 """Exit code of a supervisor that finds the folder locked by another."""
 

@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["MARK", "kill_orphans"]
-
 MARK = "CLIP_ADAPTER_SERVED_BY"
 """Environment variable of every process below a supervisor, and of no other."""
 PROCESSES = Path("/proc")

@@ -12,8 +12,6 @@ from clip_adapter.pipeline.writable import check_writable
 from clip_adapter.settings import Settings
 from service.folder import ServiceError
 
-__all__ = ["check_database_path", "run_as_flow"]
-
 
 def run_as_flow(flow: str, request: Request) -> Any:
     """Call a flow with the parameters of a request and return its result.

@@ -22,8 +22,6 @@ from service.children import Child, Starter
 from service.folder import HELD_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
 from service.orphans import MARK, kill_orphans
 
-__all__ = ["main"]
-
 POLL_SECONDS = 0.2
 START_SECONDS = 180.0
 STEP_SECONDS = 600.0

@@ -20,15 +20,6 @@ from clip_adapter.settings import Settings
 from feature_cache import Location, storage
 from tasks.reporter import PrefectReporter, artifact_key
 
-__all__ = [
-    "has_audience",
-    "prepare_to_draw",
-    "publish_leaderboard",
-    "publish_maintenance",
-    "publish_summary",
-    "publishing",
-]
-
 MOST_SHOWN = 20
 
 _BOARD = """

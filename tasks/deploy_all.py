@@ -11,8 +11,6 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
-__all__ = ["main"]
-
 COMMAND = ("prefect", "--no-prompt", "deploy", "--all")
 PAGE = 200
 TERMINATED = 143

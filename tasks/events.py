@@ -4,8 +4,6 @@ from prefect.events import emit_event
 
 from clip_adapter.runs import PromotionRecord
 
-__all__ = ["REGRESSED", "emit_regression"]
-
 REGRESSED = "clip-adapter.model.regressed"
 """The name of the event."""
 

@@ -15,8 +15,6 @@ from clip_adapter.settings import Settings
 from tasks.artifacts import prepare_to_draw
 from tasks.retries import PAUSES_SECONDS, RETRIES, when_transient
 
-__all__ = ["PrefectExecutor", "RunnerError", "as_task", "choose_task_runner"]
-
 LOCAL = "local:"
 NOT_TRIED_AGAIN = {"train_methods", "decide_promotion", "record_extraction"}
 """Steps that read what others have just read or written; all others meet storage first."""

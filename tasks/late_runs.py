@@ -13,8 +13,6 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.states import Completed
 
-__all__ = ["SKIPPED_LATE", "skip_if_late"]
-
 SKIPPED_LATE = "SkippedLate"
 """The name of the state a pointless run ends in; it is a completed one."""
 

@@ -25,8 +25,6 @@ from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.printable import printable
 from clip_adapter.progress import Advance, duration, lines, rate
 
-__all__ = ["PrefectReporter", "artifact_key", "progress_artifact"]
-
 LONGEST_KEY = 80
 FIRST_AFTER_SECONDS = 2.0
 """Work that is done by then is not worth watching."""

@@ -11,8 +11,6 @@ from typing import Any
 
 from feature_cache import ObjectStoreError
 
-__all__ = ["PAUSES_SECONDS", "RETRIES", "is_transient", "when_transient"]
-
 PAUSES_SECONDS = [2.0, 10.0, 60.0]
 """A connection that was reset; a mount that comes back; a file server that restarts."""
 RETRIES = len(PAUSES_SECONDS)

@@ -24,8 +24,6 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Cancelled, Crashed
 
-__all__ = ["crash_lost_runs", "declared_automations", "main", "put_automations", "put_work_pool"]
-
 NO_WORKER = "--no-worker"
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 MESSAGE = "The service was taken down or killed during the run. What was finished is kept."

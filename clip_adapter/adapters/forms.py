@@ -6,8 +6,6 @@ from torch import Tensor, nn
 from clip_adapter.adapters.ratios import Ratios
 from clip_adapter.adapters.residual import bottleneck, residual_blend
 
-__all__ = ["StackedBranch", "StackedForms"]
-
 
 class StackedBranch(nn.Module):
     """G independent bottlenecks and what blends each with the features it adapts."""

@@ -4,8 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["logits"]
-
 
 def logits(
     features: Float[Tensor, "*batch n d"],

@@ -7,15 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = [
-    "INITIAL_RATIO",
-    "FixedRatios",
-    "LearnedRatios",
-    "PredictedRatios",
-    "Ratios",
-    "predicted_ratio",
-]
-
 INITIAL_RATIO = 0.2
 """Where a ratio that is learned begins: the ratio of the authors' released code."""
 _START = math.log(INITIAL_RATIO / (1 - INITIAL_RATIO))

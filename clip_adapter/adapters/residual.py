@@ -6,14 +6,6 @@ from torch import Tensor, nn
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = [
-    "AdapterShapeError",
-    "ResidualAdapter",
-    "bottleneck",
-    "bottleneck_width",
-    "residual_blend",
-]
-
 
 class AdapterShapeError(ClipAdapterError, ValueError):
     """A width, reduction or ratio no adapter can be built with."""

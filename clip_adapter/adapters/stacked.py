@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from clip_adapter.adapters.residual import ResidualAdapter, residual_blend
 
-__all__ = ["StackedAdapters"]
-
 
 class StackedAdapters(nn.Module):
     """G independent `ResidualAdapter`s of one shape; adapter g sees only features[g].

@@ -13,8 +13,6 @@ from clip_adapter.cli.extensions import ExtensibleGroup, lazily
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.printable import printable
 
-__all__ = ["build", "main"]
-
 INTERRUPTED, TERMINATED = 130, 143
 
 app = typer.Typer(

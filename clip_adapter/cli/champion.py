@@ -23,9 +23,6 @@ from clip_adapter.runs import (
 from clip_adapter.shots import shots_in_words
 from feature_cache.exchange.placing import place_file
 
-__all__ = ["DatasetAtRest", "champion", "lines_of", "rollback"]
-
-
 DatasetAtRest = Annotated[
     str, typer.Argument(help="By its name in the store, or as `clip-adapter train` takes it.")
 ]

@@ -15,8 +15,6 @@ from clip_adapter.runs import Comparison, compare_methods
 from clip_adapter.settings import Settings
 from clip_adapter.shots import shots_from_words, shots_in_words
 
-__all__ = ["compare"]
-
 _Name = "A method; METHOD@SETTINGS, as an error lists them, where it ran with several settings."
 
 

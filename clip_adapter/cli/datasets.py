@@ -11,8 +11,6 @@ from clip_adapter.settings import Settings
 from feature_cache import storage
 from feature_cache.exchange import imported_names
 
-__all__ = ["datasets"]
-
 
 def datasets(root: Root = None, as_json: Json = False) -> None:
     """List the datasets that are known, and those that are indexed, as they were indexed last."""

@@ -14,8 +14,6 @@ from typer.main import get_command
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["ExtensibleGroup", "LazyCommand", "MissingCommandError", "lazily", "prefect_runner"]
-
 GROUP = "clip_adapter.commands"
 CHECKOUT_COMMANDS = {
     "up": "Bring Prefect's server, a worker and all deployments up, in the background.",

@@ -13,8 +13,6 @@ from clip_adapter.printable import printable
 from clip_adapter.runs import with_settings
 from clip_adapter.shots import shots_in_words
 
-__all__ = ["Score", "accuracy_table", "leaderboard_table"]
-
 Score = tuple[float, float | None]
 """A mean over seeds, a fraction, and the half-width of its 95 % interval (Student's t), if any."""
 

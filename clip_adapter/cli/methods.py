@@ -6,8 +6,6 @@ from rich.table import Table
 from clip_adapter.cli.options import Json
 from clip_adapter.cli.summaries import print_json
 
-__all__ = ["methods"]
-
 
 def methods(as_json: Json = False) -> None:
     """List the few-shot methods, and what can be set of each."""

@@ -8,21 +8,6 @@ import typer
 
 from clip_adapter.shots import ALL_SHOTS
 
-__all__ = [
-    "AugmentationOption",
-    "Data",
-    "Json",
-    "Model",
-    "Precision",
-    "Resize",
-    "Root",
-    "Views",
-    "parse_names",
-    "parse_numbers",
-    "parse_settings",
-    "parse_shots",
-]
-
 LARGEST = 2**31 - 1  # what a column of the run store holds
 
 Root = Annotated[

@@ -8,8 +8,6 @@ import typer
 from clip_adapter.cli.extensions import prefect_runner
 from clip_adapter.pipeline.requests import Request
 
-__all__ = ["Prefect", "run"]
-
 Prefect = Annotated[
     bool,
     typer.Option(

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from clip_adapter.pipeline.encode import EncodedDataset
     from clip_adapter.pipeline.train import Training
 
-__all__ = ["demo", "extract", "train"]
-
 
 @from_options(ExtractRequest, required=("dataset",))
 def extract(request: ExtractRequest, prefect: Prefect = False, as_json: Json = False) -> None:

@@ -11,8 +11,6 @@ from clip_adapter.cli.summaries import print_json
 from clip_adapter.printable import printable
 from clip_adapter.settings import Settings
 
-__all__ = ["report"]
-
 
 def report(
     to: Annotated[

@@ -18,8 +18,6 @@ if TYPE_CHECKING:  # draws, which takes a second
     from clip_adapter.pipeline.ablations import Reproduction
     from clip_adapter.report import Study
 
-__all__ = ["reproduce"]
-
 
 @from_options(ReproduceRequest)
 def reproduce(request: ReproduceRequest, prefect: Prefect = False, as_json: Json = False) -> None:

@@ -14,8 +14,6 @@ from clip_adapter.cli.options import parse_names, parse_numbers, parse_settings,
 from clip_adapter.pipeline.requests import Request
 from clip_adapter.shots import ALL_SHOTS
 
-__all__ = ["from_options", "option_names"]
-
 
 @dataclass(frozen=True)
 class _Form:

@@ -17,8 +17,6 @@ from clip_adapter.printable import printable
 from clip_adapter.runs import VIEWS, QueryError, query
 from clip_adapter.settings import Settings
 
-__all__ = ["Format", "sql"]
-
 LEGIBLE = 12
 """So many characters of a column side by side can be read; of fewer, only short words."""
 

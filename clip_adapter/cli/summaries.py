@@ -14,17 +14,6 @@ from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 from feature_cache.files import is_final
 
-__all__ = [
-    "extraction_summary",
-    "leaderboard_rows",
-    "print_json",
-    "show_extraction",
-    "show_leaderboard",
-    "show_promotion",
-    "stored_files",
-    "training_summary",
-]
-
 
 def extraction_summary(encoded: Any) -> dict[str, Any]:
     """Numbers of an `extract-features` run."""

@@ -6,8 +6,6 @@ from rich.console import Console
 
 from clip_adapter.progress import Advance, bar
 
-__all__ = ["watch"]
-
 
 def watch(
     description: str, *, total: float, unit: str, quiet: bool = False

@@ -13,8 +13,6 @@ from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split
 
-__all__ = ["CLASS_NAMES", "TEMPLATES", "open_digits"]
-
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEMPLATES = ("a picture of the digit {}.",)
 

@@ -3,8 +3,6 @@
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.shots import ALL_SHOTS, shots_in_words
 
-__all__ = ["DatasetError", "NotEnoughImagesError", "SplitFileError"]
-
 
 class DatasetError(ClipAdapterError, ValueError):
     """A dataset that cannot be used as it is; the message says what to change."""

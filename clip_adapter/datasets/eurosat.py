@@ -7,8 +7,6 @@ from clip_adapter.datasets.imagefolder import image_names
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import PublishedRow, read_published_split
 
-__all__ = ["CLASS_NAMES", "SPLIT_FILE_NAME", "TEMPLATES", "open_eurosat"]
-
 SPLIT_FILE_NAME = "split_zhou_EuroSAT.json"
 TEMPLATES = ("a centered satellite photo of {}.",)
 

@@ -13,8 +13,6 @@ from clip_adapter.datasets.index import DatasetIndex
 from clip_adapter.datasets.splits import Split
 from clip_adapter.shots import ALL_SHOTS
 
-__all__ = ["MAX_VAL_PER_CLASS", "FewShotSampler", "FewShotSplit", "sample_few_shot"]
-
 MAX_VAL_PER_CLASS = 4  # CoOp's protocol: min(K, 4) validation images a class
 
 _FORMAT = b"clip-adapter few-shot split 1"

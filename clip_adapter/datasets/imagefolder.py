@@ -10,8 +10,6 @@ from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split
 
-__all__ = ["IMAGE_SUFFIXES", "TEMPLATES", "image_names", "open_imagefolder", "subfolders"]
-
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 TEMPLATES = ("a photo of a {}.",)

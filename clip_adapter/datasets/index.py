@@ -22,8 +22,6 @@ from clip_adapter.datasets.splits import Split, split_by_content
 from clip_adapter.images import FolderReader, UnreadableImageError, decode_image
 from clip_adapter.printable import printable
 
-__all__ = ["DatasetIndex", "KnownSizes", "QuarantinedFile", "build_index", "map_ahead"]
-
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 

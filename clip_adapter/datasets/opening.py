@@ -13,18 +13,6 @@ from clip_adapter.datasets.imagefolder import open_imagefolder
 from clip_adapter.datasets.sources import ImageSource
 from clip_adapter.errors import UnknownNameError
 
-__all__ = [
-    "DATASETS",
-    "GENERATED",
-    "IMPORTED",
-    "check_dataset",
-    "check_free_name",
-    "check_imported_alone",
-    "description_of",
-    "open_dataset",
-    "templates_of",
-]
-
 IMPORTED = "features:"
 """Before the name of a dataset that has features and no images."""
 

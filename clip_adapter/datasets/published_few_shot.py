@@ -10,8 +10,6 @@ from clip_adapter.datasets.errors import DatasetError, SplitFileError
 from clip_adapter.datasets.fewshot import FewShotSplit
 from clip_adapter.datasets.index import DatasetIndex
 
-__all__ = ["read_few_shot_indices"]
-
 
 def read_few_shot_indices(
     folder: Path, index: DatasetIndex, *, shots: int, seed: int

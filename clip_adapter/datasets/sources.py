@@ -7,8 +7,6 @@ from pathlib import Path
 from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.splits import Split
 
-__all__ = ["ImageSource", "LabelledFile"]
-
 # The name becomes a folder of the store and a Prefect artifact key.
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 

@@ -9,14 +9,6 @@ from typing import Final, Literal, get_args
 
 from clip_adapter.datasets.errors import DatasetError, SplitFileError
 
-__all__ = [
-    "SPLITS",
-    "PublishedRow",
-    "Split",
-    "read_published_split",
-    "split_by_content",
-]
-
 Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 _Place = tuple[Path, Split, int]  # split file, split, position in its list

@@ -5,8 +5,6 @@ from types import MappingProxyType
 
 from clip_adapter.datasets.errors import DatasetError
 
-__all__ = ["PROMPT_STYLES", "check_templates"]
-
 PROMPT_STYLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "class name": ("{}",),

@@ -14,8 +14,6 @@ from clip_adapter.encoders.fingerprint import format_version_of
 from clip_adapter.encoders.names import Precision
 from clip_adapter.errors import UnknownNameError
 
-__all__ = ["Arithmetic"]
-
 _FORWARD = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _FEATURES = {"fp32": torch.float32, "bf16": torch.float32, "fp16": torch.float16}
 # The last is the output projection of attention.

@@ -10,8 +10,6 @@ from clip_adapter.encoders.errors import NoNetworkError
 from clip_adapter.encoders.names import ModelName
 from clip_adapter.network import Probe
 
-__all__ = ["check_available"]
-
 WEIGHT_FILES = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from clip_adapter.encoders.errors import EncoderMemoryError
 
-__all__ = ["Batches"]
-
 # What torch's allocators say on the CPU (POSIX, Windows) and on MPS, as plain RuntimeErrors.
 _SIGNS = ("can't allocate memory", "not enough memory", "mps backend out of memory")
 

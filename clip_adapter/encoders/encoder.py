@@ -17,8 +17,6 @@ from clip_adapter.encoders.preprocessing import Preprocessing
 from clip_adapter.encoders.prompts import tokenize_whole
 from clip_adapter.images import Geometry
 
-__all__ = ["Encoder"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:

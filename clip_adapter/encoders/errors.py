@@ -2,15 +2,6 @@
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = [
-    "EncoderError",
-    "EncoderMemoryError",
-    "MissingWeightsError",
-    "NoNetworkError",
-    "PromptTooLongError",
-    "TextTowerError",
-]
-
 
 class EncoderError(ClipAdapterError, RuntimeError):
     """An encoder that cannot be loaded or used as asked."""

@@ -6,14 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = [
-    "FORMAT_VERSION",
-    "EncoderIdentity",
-    "FieldDifference",
-    "canonical_json",
-    "format_version_of",
-]
-
 FORMAT_VERSION = 1
 """Raised when this package changes how it turns an image into a feature."""
 

@@ -12,8 +12,6 @@ from clip_adapter.encoders.errors import EncoderError
 from clip_adapter.encoders.fingerprint import canonical_json, format_version_of
 from clip_adapter.encoders.names import BUILT_IN, CONFIG_FILE, HF_HUB, LOCAL_DIR, parse_model_name
 
-__all__ = ["weights_key", "weights_source"]
-
 PACKAGES = (
     "open_clip_torch",
     "torch",

@@ -22,8 +22,6 @@ from clip_adapter.encoders.tokenizers import digest_tokenizer
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.images import ResizeMode
 
-__all__ = ["digest_weights", "load_encoder"]
-
 
 def digest_weights(state: Mapping[str, torch.Tensor]) -> str:
     """Sha256 over names, types, shapes and bytes of a state dict, in the order of the names."""

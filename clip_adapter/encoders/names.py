@@ -7,8 +7,6 @@ from typing import Literal
 from clip_adapter.encoders.errors import EncoderError, MissingWeightsError
 from clip_adapter.errors import UnknownNameError
 
-__all__ = ["BUILT_IN", "ModelName", "Precision", "parse_model_name"]
-
 Precision = Literal["fp32", "bf16", "fp16"]
 
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from clip_adapter.encoders.encoder import Encoder
 from clip_adapter.encoders.prompts import tokenize_whole
 
-__all__ = ["OpenClipTextTower"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class OpenClipTextTower:

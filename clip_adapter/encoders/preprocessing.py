@@ -13,8 +13,6 @@ from torch import Tensor
 from clip_adapter.encoders.fingerprint import canonical_json
 from clip_adapter.images import Geometry, Interpolation, ResizeMode
 
-__all__ = ["Preprocessing", "preprocessing_of"]
-
 Channels = tuple[float, float, float]
 
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from clip_adapter.encoders.errors import PromptTooLongError
 
-__all__ = ["tokenize_whole"]
-
 
 def tokenize_whole(
     tokenizer: Any, prompts: Sequence[str], *, context_length: int, model: str

@@ -8,8 +8,6 @@ if TYPE_CHECKING:
     from clip_adapter.encoders.encoder import Encoder
     from clip_adapter.encoders.open_clip_tower import OpenClipTextTower
 
-__all__ = ["text_tower"]
-
 
 def text_tower(encoder: "Encoder") -> "OpenClipTextTower":
     """The text tower of a loaded encoder.

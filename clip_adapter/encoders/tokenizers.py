@@ -9,8 +9,6 @@ import open_clip
 from clip_adapter.encoders.errors import EncoderError
 from clip_adapter.encoders.fingerprint import canonical_json
 
-__all__ = ["digest_tokenizer"]
-
 # Of the wrappers in open_clip.tokenizer: what they do to a prompt before and after.
 _SETTINGS = ("context_length", "tokenizer_mode", "strip_sep_token", "vocab_size", "all_special_ids")
 

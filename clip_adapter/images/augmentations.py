@@ -10,8 +10,6 @@ from typing import Literal, get_args
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.images.errors import ViewError
 
-__all__ = ["MAX_VIEWS", "Augmentation", "Crop", "augmented_views", "draw_crop"]
-
 Augmentation = Literal["tip-adapter", "coop"]
 MAX_VIEWS = 9_999
 """Of one picture and one augmentation: so the number alone, an int16, tells which it is."""

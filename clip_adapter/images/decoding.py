@@ -12,16 +12,6 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffI
 
 from clip_adapter.images.errors import UnreadableImageError
 
-__all__ = [
-    "ACCEPTED_FORMATS",
-    "MAX_PIXELS",
-    "MAX_SCANNED_PIXELS",
-    "MAX_SIDES_RATIO",
-    "Quiet",
-    "decode_image",
-    "quiet_pillow",
-]
-
 
 class Quiet:
     """A context that ignores the warnings of the modules matching `pattern`, entered by many at once.

@@ -2,8 +2,6 @@
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["ChangedImageError", "UnreadableImageError", "ViewError"]
-
 
 class UnreadableImageError(ClipAdapterError, ValueError):
     """One file that is no usable image; `reason` says why, without naming the file."""

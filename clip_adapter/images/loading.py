@@ -20,8 +20,6 @@ from clip_adapter.images.errors import ChangedImageError, UnreadableImageError
 from clip_adapter.images.reading import FolderReader
 from clip_adapter.images.views import Geometry
 
-__all__ = ["LoadedViews", "WantedViews", "load_ahead"]
-
 PICTURES_A_PIECE = 8  # what a worker is given at once
 PIECES_AHEAD = 4  # a worker, of which one is in its hands
 

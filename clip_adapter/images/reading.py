@@ -8,8 +8,6 @@ from typing import Self
 
 from clip_adapter.images.errors import UnreadableImageError
 
-__all__ = ["MAX_FILE_BYTES", "FolderReader", "read_bytes"]
-
 MAX_FILE_BYTES = 256 * 2**20
 
 # Windows has neither of the first two, POSIX not the third.

@@ -8,10 +8,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.images.augmentations import Augmentation, augmented_views, draw_crop
+from clip_adapter.images.augmentations import draw_crop
 from clip_adapter.images.errors import ViewError
-
-__all__ = ["Augmentation", "Geometry", "Interpolation", "ResizeMode", "augmented_views"]
 
 ResizeMode = Literal["shortest", "longest", "squash"]
 Interpolation = Literal["bicubic", "bilinear", "random"]

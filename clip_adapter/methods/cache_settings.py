@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 from clip_adapter.methods.selection import check_count, check_grid
 
-__all__ = ["ALPHAS", "BETAS", "check_cache_settings"]
-
 ALPHAS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
 BETAS = (1.0, 2.0, 3.0, 4.0, 5.5, 7.0, 9.0, 12.0)
 """Coarser than the authors' search of 200 betas and 20 alphas, whose ranges differ by dataset: up to

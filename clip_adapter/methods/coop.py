@@ -11,8 +11,6 @@ from clip_adapter.training import (
     TrainingSettings,
 )
 
-__all__ = ["ClassPosition", "CoOp"]
-
 ClassPosition = Literal["end", "middle"]
 
 

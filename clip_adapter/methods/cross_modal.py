@@ -9,8 +9,6 @@ from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import TrainingSettings
 
-__all__ = ["CrossModalProbe"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CrossModalProbe:

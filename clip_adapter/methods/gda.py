@@ -8,8 +8,6 @@ from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
 
-__all__ = ["Gda"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Gda:

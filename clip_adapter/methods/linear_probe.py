@@ -8,8 +8,6 @@ from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.selection import check_count
 from clip_adapter.methods.task import FewShotTask
 
-__all__ = ["LinearProbe"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LinearProbe:

@@ -9,8 +9,6 @@ from clip_adapter.methods.selection import check_count
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import SettingsError
 
-__all__ = ["LpPlusPlus"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LpPlusPlus:

@@ -10,17 +10,6 @@ from jaxtyping import Float
 from clip_adapter.methods.classifiers import Classifier
 from clip_adapter.methods.task import FewShotTask
 
-__all__ = [
-    "Candidate",
-    "Fitted",
-    "Method",
-    "Progress",
-    "SelectedOn",
-    "best_candidate",
-    "judge",
-    "judge_logits",
-]
-
 SelectedOn = Literal["nothing", "validation", "held-out shots", "training"]
 """What data chose: "training" where a hyper-parameter is learned like a weight, "held-out shots"
 where training images that were left out for the purpose chose it."""

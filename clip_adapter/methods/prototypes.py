@@ -3,8 +3,6 @@
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["class_prototypes"]
-
 
 def class_prototypes(prompt_features: Float[np.ndarray, "c t d"]) -> Float[np.ndarray, "c d"]:
     """Average the directions of each class's prompts, CLIP's prompt ensemble.

@@ -2,8 +2,6 @@
 
 from clip_adapter.training import Recipe
 
-__all__ = ["COOP_TRAINER"]
-
 COOP_TRAINER = Recipe(
     optimizer="sgd",
     learning_rate=2e-3,

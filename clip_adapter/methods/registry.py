@@ -21,8 +21,6 @@ from clip_adapter.methods.tip_adapter_f import TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot
 from clip_adapter.training import SettingsError, TrainingSettings
 
-__all__ = ["METHODS", "create_method", "setting_names"]
-
 METHODS: Mapping[str, type[Method]] = MappingProxyType(
     {
         method.name: method

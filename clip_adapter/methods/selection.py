@@ -9,8 +9,6 @@ from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import SettingsError
 from clip_adapter.training.settings import LARGEST_COUNT
 
-__all__ = ["ONLY", "Choice", "check_count", "check_grid", "choose"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:

@@ -13,8 +13,6 @@ from clip_adapter.methods.prototypes import class_prototypes
 from clip_adapter.methods.text_tower import TextTower
 from clip_adapter.shots import shots_in_words
 
-__all__ = ["FewShotTask", "TaskError", "require_validation"]
-
 
 class TaskError(ClipAdapterError, ValueError):
     """Arrays that do not describe a few-shot task."""

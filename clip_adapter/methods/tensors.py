@@ -5,8 +5,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["float_tensor"]
-
 
 def float_tensor(values: Float[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
     """A float32 copy that torch may own.

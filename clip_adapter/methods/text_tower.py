@@ -7,8 +7,6 @@ if TYPE_CHECKING:  # a protocol is not called; its shapes are documentation
     from jaxtyping import Float, Int
     from torch import Tensor
 
-__all__ = ["TextTower"]
-
 
 @runtime_checkable
 class TextTower(Protocol):

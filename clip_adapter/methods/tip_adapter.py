@@ -12,8 +12,6 @@ from clip_adapter.methods.cache_settings import (
 from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.task import FewShotTask
 
-__all__ = ["TipAdapter"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TipAdapter:

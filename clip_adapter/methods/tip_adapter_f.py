@@ -14,8 +14,6 @@ from clip_adapter.methods.selection import check_grid
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import TrainingSettings
 
-__all__ = ["TipAdapterF"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TipAdapterF:

@@ -11,8 +11,6 @@ from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.prototypes import class_prototypes
 from clip_adapter.methods.task import FewShotTask
 
-__all__ = ["ZeroShot"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShot:

@@ -21,8 +21,6 @@ from clip_adapter.pipeline.tables import TabularResult, evaluated_runs
 from clip_adapter.pipeline.train import TrainedRuns, train_runs
 from clip_adapter.settings import Settings
 
-__all__ = ["STUDIES", "Reproduction", "Variant", "reproduce"]
-
 RATIOS = tuple(tenths / 10 for tenths in range(11))
 """Residual ratios from 0, which is zero-shot, to 1, which discards the feature of CLIP."""
 

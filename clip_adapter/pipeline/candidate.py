@@ -12,14 +12,6 @@ from clip_adapter.runs import query
 from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
-__all__ = [
-    "PromotionCandidate",
-    "PromotionError",
-    "check_can_promote",
-    "choose_candidate",
-    "fit_candidate",
-]
-
 _ON_VALIDATION = """
 WITH judged AS (
     SELECT

@@ -13,8 +13,6 @@ from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding, n_views
 from feature_cache import FeatureStore
 
-__all__ = ["DatasetFeatures"]
-
 
 @dataclass(frozen=True)
 class DatasetFeatures:

@@ -22,8 +22,6 @@ from clip_adapter.pipeline.tables import TabularResult
 from feature_cache import FeatureStore, compact_folder, stored_folders
 from feature_cache.exchange import find_imported
 
-__all__ = ["EncodedDataset", "EncodedPart", "Part", "encode_dataset", "encode_images"]
-
 FILES_WORTH_MERGING = 16
 """Fewer small files than this cost a reader nothing noticeable."""
 

@@ -14,8 +14,6 @@ from clip_adapter.held import HeldFile
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
 
-__all__ = ["UnsafeLockFolderError", "encoder_slot", "lock_folder"]
-
 POLL_SECONDS = 0.2
 
 

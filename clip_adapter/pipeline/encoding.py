@@ -23,8 +23,6 @@ from feature_cache import FeatureCacheError, FeatureStore, Location, stores
 if TYPE_CHECKING:
     from clip_adapter.encoders import Encoder
 
-__all__ = ["EncoderFacts", "Encoding", "n_views"]
-
 WEIGHTS_KEY, WEIGHTS_SOURCE = "weights_key", "weights_source"
 """Fields of a store's description of its encoder, beside those of its identity."""
 LOCAL_DIR = "local-dir:"

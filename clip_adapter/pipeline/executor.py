@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["Executor"]
-
 P = ParamSpec("P")
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -23,8 +23,6 @@ from clip_adapter.runs import record_extraction as write_extraction
 from clip_adapter.settings import Settings
 from feature_cache.exchange import find_imported
 
-__all__ = ["encode_in_parts", "encoding_of", "extract", "index_requested", "record_extraction"]
-
 
 @accepts(ExtractRequest)
 def extract(

@@ -16,8 +16,6 @@ from feature_cache import FeatureStore
 if TYPE_CHECKING:
     from clip_adapter.encoders import Encoder
 
-__all__ = ["BrokenFeaturesError", "FeatureWriter"]
-
 WRITE_EVERY_SECONDS = 2.0
 """Time between writes, and so the work that a crash can lose; one batch if that takes longer."""
 

@@ -16,8 +16,6 @@ from clip_adapter.pipeline.run_records import Sweep, completed_run, failed_run
 from clip_adapter.runs import RunResult, RunStore
 from clip_adapter.shots import shots_in_words
 
-__all__ = ["train_methods"]
-
 
 def train_methods(
     specs: Sequence[RunSpec],

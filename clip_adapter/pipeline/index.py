@@ -22,8 +22,6 @@ from clip_adapter.printable import printable
 from feature_cache import IndexStore, Location
 from feature_cache.exchange import find_imported
 
-__all__ = ["index_dataset"]
-
 
 def index_dataset(
     dataset: str,

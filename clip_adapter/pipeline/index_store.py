@@ -12,8 +12,6 @@ import pyarrow.compute as pc
 from clip_adapter.datasets import DatasetIndex, ImageSource, KnownSizes
 from feature_cache import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore, Location
 
-__all__ = ["IndexedDataset", "known_sizes", "read_index", "write_index"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedDataset:

@@ -7,8 +7,6 @@ from clip_adapter.pipeline.index_store import IndexedDataset
 from clip_adapter.runs import LabelDrift, PromotionRecord
 from feature_cache import IndexStore, MissingIndexError
 
-__all__ = ["label_drift"]
-
 
 def label_drift(dataset: IndexedDataset, champion: PromotionRecord) -> LabelDrift:
     """Compare the labels of images that today's index and the champion's have in common.

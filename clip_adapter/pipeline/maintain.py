@@ -25,18 +25,6 @@ from feature_cache import (
 )
 from feature_cache.files import is_final
 
-__all__ = [
-    "CollectedGarbage",
-    "CompactedStore",
-    "DamagedStoreError",
-    "Maintenance",
-    "VerifiedStore",
-    "collect_garbage",
-    "compact_store",
-    "maintain",
-    "verify_store",
-]
-
 FILES_WORTH_MERGING = 5
 """Below, merging costs more than it saves: two files a night are merged twice a week."""
 

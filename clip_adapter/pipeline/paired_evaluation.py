@@ -20,8 +20,6 @@ from clip_adapter.runs import (
 )
 from feature_cache import FeatureStore, Location
 
-__all__ = ["Baseline", "PairedEvaluation", "current_baseline", "evaluate_pair", "held_out_rows"]
-
 _LEARNED_FROM = """
 SELECT DISTINCT image_sha256
 FROM splits SEMI JOIN (FROM runs WHERE run_id = '{}') USING (split_fingerprint)

@@ -18,8 +18,6 @@ from clip_adapter.pipeline.encoding import n_views
 from clip_adapter.pipeline.provenance import digest_code, digest_settings, digest_values
 from clip_adapter.shots import ALL_SHOTS
 
-__all__ = ["RunSpec", "SplitSpec", "SweepError", "plan_runs", "training_rows"]
-
 
 class SweepError(ClipAdapterError, RuntimeError):
     """Some methods of a sweep could not be trained; the others are recorded."""

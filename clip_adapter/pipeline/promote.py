@@ -34,8 +34,6 @@ from clip_adapter.runs import (
 )
 from clip_adapter.shots import shots_in_words
 
-__all__ = ["Promotion", "decide_promotion"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion(TabularResult):

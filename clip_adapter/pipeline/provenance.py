@@ -18,16 +18,6 @@ import clip_adapter
 from clip_adapter.methods import Method
 from clip_adapter.runs import Versions
 
-__all__ = [
-    "digest_code",
-    "digest_settings",
-    "digest_syntax",
-    "digest_values",
-    "git_commit",
-    "peak_memory_bytes",
-    "versions",
-]
-
 ROOMS_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
 TOWER = ("encoders/text_tower.py", "encoders/open_clip_tower.py", "encoders/prompts.py")
 """Modules through which prompts are learned; all other features depend on the encoder alone."""

@@ -9,8 +9,6 @@ from clip_adapter.printable import printable
 from clip_adapter.progress import Advance, bar, lines
 from feature_cache import FeatureCacheError, Location, set_aside
 
-__all__ = ["Reporter"]
-
 
 class Reporter:
     """Write messages and progress to standard error; a subclass may write elsewhere.

@@ -10,8 +10,6 @@ from clip_adapter.pipeline.provenance import digest_values, git_commit
 from clip_adapter.pipeline.requests import Request
 from clip_adapter.runs import RequestRecord, RequestStore
 
-__all__ = ["record_request"]
-
 _PLACES = {"root", "data", "device", "parts", "processes"}
 """Parameters that decide where work is done and not what is done."""
 

@@ -41,21 +41,6 @@ from clip_adapter.settings import Settings
 from clip_adapter.shots import ALL_SHOTS
 from feature_cache import Location
 
-__all__ = [
-    "STUDY_NAMES",
-    "DatasetRequest",
-    "ExtractRequest",
-    "MaintainRequest",
-    "PromoteRequest",
-    "ReproduceRequest",
-    "Request",
-    "RequestError",
-    "StudyName",
-    "SweepRequest",
-    "TrainRequest",
-    "accepts",
-]
-
 StudyName = Literal[
     "bottleneck-width",
     "residual-ratio",

@@ -23,8 +23,6 @@ from clip_adapter.runs import (
 )
 from clip_adapter.training import evaluate, fit_temperature, predict
 
-__all__ = ["Sweep", "completed_run", "failed_run"]
-
 
 @dataclass(frozen=True)
 class Sweep:

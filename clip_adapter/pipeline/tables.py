@@ -17,8 +17,6 @@ from feature_cache import Location
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MissingPandasError", "TabularResult", "evaluated_runs"]
-
 ROWS_SHOWN = 10
 """Rows of a table in a notebook; the rest is counted."""
 

@@ -25,8 +25,6 @@ from clip_adapter.runs import PromotionRecord, RunStore
 from clip_adapter.settings import Settings
 from clip_adapter.training import SettingsError
 
-__all__ = ["TrainedRuns", "Training", "promote", "requested_methods", "train", "train_runs"]
-
 OnRegression = Callable[[PromotionRecord], None]
 """Function called with the decision on a candidate that is proven worse, before it is recorded."""
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.settings import DEFAULT_ROOT
 
-__all__ = ["UnwritableRootError", "check_writable"]
-
 
 class UnwritableRootError(ClipAdapterError, PermissionError):
     """Nothing can be written below the root."""

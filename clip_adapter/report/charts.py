@@ -14,8 +14,6 @@ from clip_adapter.report.numbers import Mean
 from clip_adapter.report.studies import Study
 from clip_adapter.shots import ALL_SHOTS, shots_in_words
 
-__all__ = ["accuracy_figure", "study_figure", "warm_up"]
-
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by colour-blind eyes (Okabe and Ito 2008, https://jfly.uni-koeln.de/color/), without
 the yellow, which white swallows."""

@@ -8,16 +8,6 @@ from typing import Any
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.runs import Answers, Contestant, Lens, RunSettings, read_answers, read_contestants
 
-__all__ = [
-    "Board",
-    "Failure",
-    "NothingToReportError",
-    "PageFormatError",
-    "RunFacts",
-    "read_boards",
-    "read_study_runs",
-]
-
 
 class NothingToReportError(ClipAdapterError, LookupError):
     """There is no completed run to report on."""

@@ -9,8 +9,6 @@ from clip_adapter.report.facts import RunFacts
 from clip_adapter.report.numbers import Mean, mean_of, plain
 from clip_adapter.runs import with_settings
 
-__all__ = ["CLIP_ADAPTER", "Line", "lines_of", "reference_line"]
-
 CLIP_ADAPTER = "clip-adapter"
 
 

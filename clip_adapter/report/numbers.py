@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
-__all__ = ["Mean", "listed", "mean_of", "percent", "plain", "points", "probability"]
-
 
 @dataclass(frozen=True)
 class Mean:

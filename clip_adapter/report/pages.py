@@ -20,8 +20,6 @@ from clip_adapter.report.sections import Drawn, Section, section_of
 from clip_adapter.runs import open_lens
 from feature_cache import Location, storage
 
-__all__ = ["WrittenReport", "html_page", "page_of", "png_address", "render", "write_report"]
-
 
 def render(template: str, **values: object) -> str:
     """The Markdown that a template of this package makes of some values.

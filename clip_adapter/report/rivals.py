@@ -11,16 +11,6 @@ from clip_adapter.report.numbers import listed, points
 from clip_adapter.runs import Comparison, Contestant, IncomparableRunsError, Verdict, compare
 from clip_adapter.shots import shots_in_words
 
-__all__ = [
-    "Rivalries",
-    "Rivalry",
-    "contestant_of",
-    "leaders",
-    "rivalries",
-    "tally",
-    "verdicts",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rivalry:

@@ -21,8 +21,6 @@ from clip_adapter.report.tables import (
     grid,
 )
 
-__all__ = ["Drawn", "Reading", "Section", "StudySection", "section_of"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:

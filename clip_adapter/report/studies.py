@@ -11,8 +11,6 @@ from clip_adapter.report.numbers import Mean, mean_of, plain
 from clip_adapter.runs import open_lens, with_settings
 from feature_cache import Location
 
-__all__ = ["Study", "Variant", "read_studies", "studies_of"]
-
 Scale = Literal["numbers", "octaves", "names"]
 """How the varied setting is drawn: as it is, by its logarithm, or as words in a row."""
 

@@ -18,8 +18,6 @@ from clip_adapter.runs import IncomparableRunsError, Lens, compare, encoding_rat
 from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
-__all__ = ["Place", "SweepFacts", "Told", "against_zero_shot", "tell"]
-
 ZERO_SHOT = "zero-shot"
 
 

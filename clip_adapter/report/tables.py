@@ -11,17 +11,6 @@ from clip_adapter.report.numbers import Mean, percent, plain, points, probabilit
 from clip_adapter.report.rivals import Rivalry
 from clip_adapter.shots import shots_in_words
 
-__all__ = [
-    "Table",
-    "accuracy_table",
-    "by_shots",
-    "calibration_table",
-    "choices_table",
-    "comparison_table",
-    "cost_table",
-    "grid",
-]
-
 MOST_VALUES = 5
 """More chosen values than that are shown as their median and range."""
 

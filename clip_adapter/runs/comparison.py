@@ -18,8 +18,6 @@ from clip_adapter.runs.lens import open_lens
 from clip_adapter.runs.paired import PairedDifference, paired_difference
 from feature_cache import Location
 
-__all__ = ["Comparison", "compare", "compare_methods"]
-
 _Seed = int | None
 
 

@@ -12,15 +12,6 @@ from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.errors import AmbiguousRunsError
 from clip_adapter.runs.lens import Lens
 
-__all__ = [
-    "Answers",
-    "Contestant",
-    "choose_contestant",
-    "read_answers",
-    "read_contestants",
-    "with_settings",
-]
-
 _CONTESTANTS = """
 SELECT dataset, encoder, model, method, settings_fingerprint, shots, seed, split_fingerprint, run_id
 FROM current_runs

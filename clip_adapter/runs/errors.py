@@ -3,17 +3,6 @@
 from clip_adapter.errors import ClipAdapterError
 from feature_cache import Location
 
-__all__ = [
-    "AmbiguousRunsError",
-    "DamagedChampionError",
-    "IncomparableRunsError",
-    "InvalidRecordError",
-    "MissingRootError",
-    "NoChampionError",
-    "QueryError",
-    "RollbackError",
-]
-
 
 class AmbiguousRunsError(ClipAdapterError, LookupError):
     """Runs of several settings or encoders answer to a name."""

@@ -10,8 +10,6 @@ from clip_adapter.runs.lens import Lens
 from clip_adapter.runs.log_schemas import EXTRACTIONS
 from feature_cache import Location, write_table
 
-__all__ = ["ExtractionRecord", "encoding_rate", "record_extraction"]
-
 # A handful of images says more about how long it takes to begin than about the encoder.
 _FEWEST_IMAGES, _FEWEST_SECONDS = 32, 0.5
 

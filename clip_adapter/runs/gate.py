@@ -5,8 +5,6 @@ from typing import Literal
 
 from clip_adapter.runs.paired import PairedDifference
 
-__all__ = ["FEWEST_IMAGES", "LEVEL", "LabelDrift", "Ruling", "rule"]
-
 FEWEST_IMAGES = 30
 """To judge on: among fewer, differences that matter in use cannot be told from chance."""
 LEVEL = 0.05

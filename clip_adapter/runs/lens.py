@@ -18,8 +18,6 @@ from clip_adapter.runs.views import VIEWS
 from clip_adapter.settings import Settings
 from feature_cache import Location, storage
 
-__all__ = ["Lens", "check_question", "connect", "open_lens", "plain_message", "query"]
-
 _COMMENTS = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
 _EXPLAIN = re.compile(
     rf"{_COMMENTS}explain\b{_COMMENTS}(?:analyze\b|\((?:analyze|format)\b[^()]*\))?",

@@ -5,8 +5,6 @@ Column names are the field names of `RequestRecord`, `PromotionRecord` and `Extr
 
 import pyarrow as pa
 
-__all__ = ["EXTRACTIONS", "PROMOTIONS", "REQUESTS"]
-
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)

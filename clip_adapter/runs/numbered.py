@@ -9,8 +9,6 @@ import pyarrow as pa
 from feature_cache import Location, read_tables
 from feature_cache.schemas import conform
 
-__all__ = ["NumberedTable"]
-
 
 class _Numbered(Protocol):
     """A record of one dataset's sequence."""

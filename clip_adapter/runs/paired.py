@@ -6,8 +6,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["PairedDifference", "Verdict", "paired_difference"]
-
 Verdict = Literal["ahead", "behind", "seeds disagree", "no difference shown"]
 
 RESAMPLES = 10_000

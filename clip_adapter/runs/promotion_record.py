@@ -9,8 +9,6 @@ from typing import Literal, get_args
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.errors import InvalidRecordError
 
-__all__ = ["Decision", "PromotionRecord"]
-
 Decision = Literal["promoted", "refused", "rolled back"]
 
 _ID = re.compile(r"[0-9a-f]{32}")

@@ -25,9 +25,6 @@ from feature_cache import (
     write_table,
 )
 
-__all__ = ["Champion", "OnDamagedChampion", "PromotionStore", "last_champion", "roll_back"]
-
-
 OnDamagedChampion = Callable[[DamagedChampionError], None]
 """Told of every champion that is passed over because its classifier is not as it was."""
 

@@ -13,17 +13,6 @@ from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.errors import InvalidRecordError
 from clip_adapter.runs.run_settings import Candidate, EvaluatedOn, RunSettings, Versions
 
-__all__ = [
-    "ImagePredictions",
-    "RunRecord",
-    "RunResult",
-    "SelectedOn",
-    "Selection",
-    "SplitImages",
-    "SplitRecord",
-    "Status",
-]
-
 SelectedOn = Literal["validation", "held-out shots", "training", "nothing", "test (oracle)"]
 """What data chose a run's hyper-parameters: "nothing" when all were given beforehand, "training"
 when they were learned like weights."""

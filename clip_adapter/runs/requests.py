@@ -10,8 +10,6 @@ from clip_adapter.runs.log_schemas import REQUESTS
 from clip_adapter.runs.numbered import NumberedTable
 from feature_cache import Location, write_table
 
-__all__ = ["RequestRecord", "RequestStore", "current_index"]
-
 _ID = re.compile(r"[0-9a-f]{32}")
 
 

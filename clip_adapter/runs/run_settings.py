@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Candidate", "EvaluatedOn", "RunSettings", "Versions"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:

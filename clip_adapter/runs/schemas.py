@@ -6,16 +6,6 @@ here and is optional there.
 
 import pyarrow as pa
 
-__all__ = [
-    "CURVES",
-    "METRICS",
-    "PREDICTIONS",
-    "RUNS",
-    "SETTINGS",
-    "SPLITS",
-    "STORED_RUNS",
-]
-
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)

@@ -13,8 +13,6 @@ from clip_adapter.runs.records import RunResult
 from feature_cache import Location, read_tables, write_table
 from feature_cache.schemas import conform, pick
 
-__all__ = ["RunStore"]
-
 # In the order they are written: a run's row comes last and makes the rest of the run count.
 _TABLES = (
     ("splits", tables.splits_table, schemas.SPLITS),

@@ -11,8 +11,6 @@ from feature_cache.files import list_files
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 from feature_cache.opening import open_file
 
-__all__ = ["RUN_TABLES", "StoredTable", "stored_tables"]
-
 # `requests` are listed first, then `runs`: whatever run a request names was written before it,
 # and the rest of a run before the run.
 RUN_TABLES = {

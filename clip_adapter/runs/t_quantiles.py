@@ -1,7 +1,5 @@
 """Quantiles of Student's t distribution, which DuckDB lacks and SciPy takes 0.3 s to import for."""
 
-__all__ = ["T_975"]
-
 T_975 = (
     12.7062047361747,
     4.30265272974946,

@@ -5,8 +5,6 @@ writers that did the same work, or files that were just being compacted), hence 
 rows of a run whose own row is not there yet do not count, hence the SEMI JOIN.
 """
 
-__all__ = ["TABLE_VIEWS"]
-
 _RUNS = """
 SELECT DISTINCT
     run_id, started_at, status, dataset, model,

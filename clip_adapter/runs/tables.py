@@ -18,9 +18,6 @@ from clip_adapter.runs.records import (
     SplitRecord,
 )
 
-__all__ = ["curves_table", "metrics_table", "predictions_table", "runs_table", "splits_table"]
-
-
 _SELECTION: Mapping[str, Selection] = {
     "validation": "validation",
     "held-out shots": "held-out-shots",

@@ -3,8 +3,6 @@
 from clip_adapter.runs.t_quantiles import T_975
 from clip_adapter.runs.table_views import TABLE_VIEWS
 
-__all__ = ["VIEWS"]
-
 _MOST_DEGREES = len(T_975)
 """Beyond so many seeds the interval is that of 201 seeds: too wide by less than 1 %."""
 

@@ -19,8 +19,6 @@ from clip_adapter.training.rules import rule_of, steps_for
 from clip_adapter.training.settings import Training
 from clip_adapter.training.stacked_data import StackedData
 
-__all__ = ["AdapterGroup", "bytes_of_an_adapter"]
-
 SMALLEST_NORM = 1e-12
 """As in `torch.nn.functional.normalize`."""
 _mask = torch.ops.aten.threshold_backward.grad_input  # gradients where the activation was above 0

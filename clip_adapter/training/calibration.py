@@ -8,8 +8,6 @@ from scipy.optimize import minimize_scalar
 
 from clip_adapter.training.evaluation import check_scores, nll
 
-__all__ = ["HIGHEST_TEMPERATURE", "LOWEST_TEMPERATURE", "fit_temperature"]
-
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 """A handful of images that are all classified right would be fitted best by temperature 0."""
 

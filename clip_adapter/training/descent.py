@@ -12,8 +12,6 @@ from clip_adapter.training.optimizers import optimizer_of
 from clip_adapter.training.orders import steps_of, visiting_orders
 from clip_adapter.training.settings import Training
 
-__all__ = ["DivergedError", "TrainingSets", "check_finite", "descend"]
-
 
 class DivergedError(ClipAdapterError, ArithmeticError):
     """The training loss or a weight of a model stopped being a finite number."""

@@ -10,8 +10,6 @@ from torch import Tensor
 from clip_adapter.training.momentum import ScaledStep
 from clip_adapter.training.rules import WeightRule
 
-__all__ = ["DirectDown", "DownProjection", "GatheredBatch", "SpannedDown"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class GatheredBatch:

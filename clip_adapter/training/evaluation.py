@@ -8,8 +8,6 @@ from scipy.special import log_softmax
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["Predictions", "ScoresError", "check_scores", "evaluate", "nll", "predict"]
-
 ECE_BINS = 15
 
 

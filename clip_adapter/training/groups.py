@@ -11,8 +11,6 @@ from queue import SimpleQueue
 import torch
 from torch import Tensor
 
-__all__ = ["groups_of", "train_groups"]
-
 CACHE_BYTES = 12 * 2**20
 """Of one thread's group; two of them fit into the last cache of a small server."""
 

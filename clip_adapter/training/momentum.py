@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["ScaledStep", "is_scalable", "scaled_steps"]
-
 SMALLEST = 1e-6
 """A scale below is multiplied into what it scales: float32 keeps its digits, far from its ends."""
 LARGEST_DECAY = 0.5

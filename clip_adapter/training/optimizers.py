@@ -7,8 +7,6 @@ from torch import Tensor
 
 from clip_adapter.training.settings import Training
 
-__all__ = ["optimizer_of"]
-
 
 def optimizer_of(weights: Sequence[Tensor], training: Training) -> torch.optim.Optimizer:
     """The optimiser that a training asks for, over these weights."""

@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["steps_of", "visiting_orders"]
-
 
 def visiting_orders(
     seeds: Sequence[int], *, n_images: int, views: int, epochs: int

@@ -12,8 +12,6 @@ from clip_adapter.training.optimizers import optimizer_of
 from clip_adapter.training.orders import steps_of
 from clip_adapter.training.settings import Training
 
-__all__ = ["AdamRule", "MomentumRule", "WeightRule", "learning_rates", "rule_of", "steps_for"]
-
 
 @runtime_checkable
 class WeightRule(Protocol):

@@ -7,8 +7,6 @@ from typing import Literal, TypeVar
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["LARGEST_COUNT", "Optimizer", "Recipe", "SettingsError", "Training", "TrainingSettings"]
-
 Optimizer = Literal["sgd", "adam", "adamw"]
 RecipeName = Literal["paper", "fast"]
 Number = TypeVar("Number", int, float)

@@ -15,8 +15,6 @@ from clip_adapter.training.rules import learning_rates
 from clip_adapter.training.settings import Training
 from clip_adapter.training.stacked_data import StackedData
 
-__all__ = ["StackedData", "mean_losses", "train_stack"]
-
 
 def train_stack(
     adapters: StackedAdapters,

@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["StackedData"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class StackedData:

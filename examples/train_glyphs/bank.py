@@ -11,8 +11,6 @@ from torch import Tensor
 
 from .fonts import CHARACTERS, Style, draw
 
-__all__ = ["GlyphBank", "build_bank"]
-
 _COARSEN = 2  # distances are smooth: half the drawing's resolution keeps them
 
 

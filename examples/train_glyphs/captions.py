@@ -8,8 +8,6 @@ from torch import Tensor
 
 from .fonts import CHARACTERS
 
-__all__ = ["DIGIT_WORDS", "Caption", "captions_of", "draw_captions", "truth"]
-
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 _DIGIT_NOUNS = ("digit", "number", "numeral", "figure")

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, pad
 
-__all__ = ["Degradation", "degrade"]
-
 
 @dataclass(frozen=True)
 class Degradation:

@@ -20,8 +20,6 @@ from .fit import embed_images, embed_texts
 from .fonts import CHARACTERS, STRANGE_ALPHABETS, styles
 from .render import Distortion, Rendering, render
 
-__all__ = ["Exam", "judge", "probe_accuracy", "zero_shot_accuracy", "zero_shot_exam"]
-
 _SEED = 99  # the exams stay the same whatever the seed of training
 _COPIES = 24  # pictures of each glyph
 _SHOTS, _WAYS, _ROUNDS = 16, 10, 10

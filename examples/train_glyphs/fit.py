@@ -16,8 +16,6 @@ from .degrade import degrade
 from .objective import contrastive_loss, same_drawing_loss
 from .render import Rendering, draw_ink
 
-__all__ = ["Settings", "Step", "embed_images", "embed_texts", "fit"]
-
 _MOST_CERTAIN = math.log(100)  # CLIP's ceiling on the learned logit scale
 
 

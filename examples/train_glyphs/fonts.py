@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["CHARACTERS", "HELD_OUT", "STRANGE_ALPHABETS", "STYLES", "Style", "draw", "styles"]
-
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _CANVAS = 96  # pixels
 _GLYPH = 64  # pixels of the longer side; the rest of the canvas is room for thicker strokes

@@ -4,8 +4,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
-__all__ = ["contrastive_loss", "same_drawing_loss"]
-
 
 def contrastive_loss(logits: Tensor, true: Tensor) -> Tensor:
     """Mean cross-entropy of pictures over captions and of captions over pictures.

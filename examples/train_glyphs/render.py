@@ -9,8 +9,6 @@ from torch.nn.functional import grid_sample, interpolate
 from .bank import GlyphBank
 from .degrade import Degradation, degrade
 
-__all__ = ["Distortion", "Rendering", "draw_ink", "render"]
-
 _DRAW = 48  # pixels of the picture in which strokes are drawn, before any down-sampling
 
 

@@ -9,16 +9,6 @@ import open_clip
 import torch
 from safetensors.torch import save
 
-__all__ = [
-    "CONFIG_FILE",
-    "GLYPHS_FOLDER",
-    "WEIGHTS_FILE",
-    "load_towers",
-    "new_towers",
-    "read_config",
-    "save_towers",
-]
-
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "weights.safetensors"
 GLYPHS_FOLDER = Path(__file__).parents[2] / "clip_adapter" / "encoders" / "glyphs"

@@ -15,8 +15,6 @@ from .fonts import styles
 from .render import Rendering
 from .towers import load_towers, new_towers, read_config, save_towers
 
-__all__ = ["main"]
-
 
 def main(
     *,

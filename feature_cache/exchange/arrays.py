@@ -23,16 +23,6 @@ from feature_cache.exchange.errors import (
     PickledArrayError,
 )
 
-__all__ = [
-    "MAX_BYTES",
-    "Header",
-    "check_size",
-    "map_npy",
-    "npy_bytes",
-    "read_array",
-    "read_header",
-]
-
 MAX_BYTES = 8 * 2**30
 """How much a reader takes into memory unless told otherwise: 4,000,000 rows of 512 float32."""
 

@@ -10,17 +10,6 @@ import numpy.typing as npt
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
 from feature_cache.vectors import Features
 
-__all__ = [
-    "SPLITS",
-    "as_matrix",
-    "check_digests",
-    "check_names",
-    "check_rows",
-    "check_scale",
-    "check_texts",
-    "close_rows",
-]
-
 SPLITS = ("train", "val", "test")
 _ROWS_AT_ONCE = 4096
 _SAME_IMAGE = 0.01

@@ -8,8 +8,6 @@ import numpy as np
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
 from feature_cache.exchange.texts import Column
 
-__all__ = ["labels_and_names"]
-
 
 def labels_and_names(
     labels: Column | None,

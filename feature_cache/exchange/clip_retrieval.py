@@ -33,8 +33,6 @@ from feature_cache.exchange.shards import (
     read_columns,
 )
 
-__all__ = ["IMAGES", "TEXTS", "MetadataColumns", "ReadingRules", "read_clip_retrieval"]
-
 IMAGES = Sort("img_emb", ".npy")
 TEXTS = Sort("text_emb", ".npy")
 _SAME_TEXT = 2e-3

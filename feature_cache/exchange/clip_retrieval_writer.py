@@ -17,8 +17,6 @@ from feature_cache.exchange.placing import new_folder, place_file
 from feature_cache.exchange.shards import METADATA, Sort
 from feature_cache.vectors import Features
 
-__all__ = ["WritingRules", "write_clip_retrieval"]
-
 _OURS = {IMAGES.name, TEXTS.name, METADATA.name}
 
 

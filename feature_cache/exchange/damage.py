@@ -14,8 +14,6 @@ import pyarrow as pa
 from feature_cache.errors import FeatureCacheError
 from feature_cache.exchange.errors import ForeignFileError, InvalidForeignFeaturesError
 
-__all__ = ["damage_named"]
-
 # What the standard library, numpy, pyarrow and safetensors raise on bytes they cannot make sense
 # of; a fuzz test holds the list.
 _DAMAGE = (

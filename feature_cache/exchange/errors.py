@@ -4,19 +4,6 @@ from pathlib import Path
 
 from feature_cache.errors import FeatureCacheError
 
-__all__ = [
-    "ExistingExportError",
-    "ExportChoiceError",
-    "ForeignFileError",
-    "ImportConflictError",
-    "IncompleteImportError",
-    "InvalidForeignFeaturesError",
-    "MissingArrayError",
-    "OversizedFileError",
-    "PickledArrayError",
-    "UnknownImportError",
-]
-
 
 class InvalidForeignFeaturesError(FeatureCacheError, ValueError):
     """Arrays that do not make up labelled features: shapes, types, lengths or values.

@@ -18,8 +18,6 @@ from feature_cache.exchange.identity import row_ids
 from feature_cache.exchange.texts import Column, as_digests, as_labels, as_splits, as_texts
 from feature_cache.vectors import Features
 
-__all__ = ["ForeignFeatures", "FoundArrays", "take_in"]
-
 _UNIT = 2e-3
 """Normalising in half precision leaves norms within a thousandth of 1."""
 

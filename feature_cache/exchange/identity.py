@@ -6,8 +6,6 @@ import numpy as np
 
 from feature_cache.vectors import Features
 
-__all__ = ["row_ids"]
-
 _TAG = b"clip-adapter.feature-row.1"
 
 

@@ -9,8 +9,6 @@ from feature_cache.features import FeatureStore, stores
 from feature_cache.indexes import IndexStore
 from feature_cache.paths import Location
 
-__all__ = ["ImportedDataset", "find_imported", "imported_names"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedDataset:

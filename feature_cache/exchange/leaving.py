@@ -17,8 +17,6 @@ from feature_cache.exchange.telling import Format
 from feature_cache.features import FeatureStore
 from feature_cache.vectors import Features
 
-__all__ = ["Texts", "format_for", "gather_features", "write_features"]
-
 _FORMATS: dict[str, Format] = {
     ".npz": "npz",
     ".npy": "npy",

@@ -16,8 +16,6 @@ from feature_cache.exchange.foreign import ForeignFeatures, FoundArrays, take_in
 from feature_cache.exchange.placing import place_file, refuse_existing
 from feature_cache.exchange.texts import Column
 
-__all__ = ["labels_beside", "read_npy", "write_npy"]
-
 _COLUMNS = {
     "label": "labels",
     "class_name": "row_names",

@@ -24,8 +24,6 @@ from feature_cache.exchange.errors import ForeignFileError, MissingArrayError, O
 from feature_cache.exchange.foreign import ForeignFeatures, FoundArrays, take_in
 from feature_cache.exchange.placing import place_file, refuse_existing
 
-__all__ = ["ArrayNames", "read_npz", "write_npz"]
-
 _BY_SPLIT = ("features", "labels", "image_sha256", "paths")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The same arrays make the same file, whenever they are written."""

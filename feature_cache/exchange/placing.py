@@ -11,8 +11,6 @@ import pyarrow as pa
 from feature_cache.durable import make_folder, place, sync_folder
 from feature_cache.exchange.errors import ExistingExportError
 
-__all__ = ["new_folder", "place_file", "refuse_existing"]
-
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Refuse a place that is taken, unless it may be replaced.

@@ -11,8 +11,6 @@ from feature_cache.exchange.errors import InvalidForeignFeaturesError
 from feature_cache.exchange.foreign import ForeignFeatures
 from feature_cache.vectors import Features
 
-__all__ = ["AS_IT_IS", "CLIP_LOGIT_SCALE", "ClassTexts", "ImportedEncoder", "texts_of_file"]
-
 CLIP_LOGIT_SCALE = 100.0
 """Where nobody says another: what CLIP's training ended at (Radford et al. 2021, section 2.5)."""
 AS_IT_IS = "{}"

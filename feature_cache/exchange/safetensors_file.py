@@ -30,8 +30,6 @@ from feature_cache.exchange.foreign import ForeignFeatures, FoundArrays, take_in
 from feature_cache.exchange.placing import place_file, refuse_existing
 from feature_cache.vectors import Features
 
-__all__ = ["FeatureFile", "read_safetensors", "write_safetensors"]
-
 _FORMAT = "clip-adapter.features"
 _VERSION = 1
 _OWN_KEYS = {"format", "version", "class_names", "split_names", "source"}

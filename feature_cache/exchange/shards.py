@@ -15,8 +15,6 @@ from feature_cache.exchange.arrays import map_npy
 from feature_cache.exchange.damage import damage_named
 from feature_cache.exchange.errors import ForeignFileError, OversizedFileError
 
-__all__ = ["METADATA", "Sort", "join_shards", "map_shards", "numbered", "read_columns"]
-
 
 @dataclass(frozen=True)
 class Sort:

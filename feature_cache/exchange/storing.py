@@ -20,8 +20,6 @@ from feature_cache.indexes import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
 from feature_cache.paths import Location
 from feature_cache.vectors import Features
 
-__all__ = ["ImportSettings", "Imported", "check_import_name", "import_features"]
-
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _FORMAT = "clip-adapter imported index 1"
 _FILE_BYTES = 128 * 2**20

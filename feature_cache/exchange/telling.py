@@ -15,8 +15,6 @@ from feature_cache.exchange.npy import read_npy
 from feature_cache.exchange.npz import ArrayNames, read_npz
 from feature_cache.exchange.safetensors_file import FeatureFile, read_safetensors
 
-__all__ = ["Format", "ReadingChoices", "format_of", "read_features"]
-
 Format = Literal["npz", "npy", "clip-retrieval", "safetensors"]
 
 _CHOICES: Mapping[Format, set[str]] = {

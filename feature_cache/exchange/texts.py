@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
 
-__all__ = ["Column", "as_digests", "as_labels", "as_splits", "as_texts"]
-
 Column = npt.NDArray[Any] | Sequence[Any]
 """One value a row: a one-dimensional array or a sequence."""
 

@@ -4,8 +4,6 @@ import typer
 
 from clip_adapter.cli.extensions import lazily
 
-__all__ = ["cache"]
-
 EXIT_CODES = "Exit codes: 0 sound, or done; 1 damage found, or an error; 2 wrong usage."
 COMMANDS = {
     "stats:stats": "Say what is stored: encoders with their images, views, prompts, files and "

@@ -6,8 +6,6 @@ import typer
 
 from clip_adapter.printable import printable
 
-__all__ = ["check_templates", "parse_names", "read_class_names"]
-
 USUAL_TEMPLATE = "a photo of a {}."
 
 

@@ -14,8 +14,6 @@ from clip_adapter.printable import printable
 from feature_cache import Location, StoredFolder, compact_folder, stored_folders
 from feature_cache.compaction import FULL_SIZE_BYTES
 
-__all__ = ["compact"]
-
 MORE_THAN_A_FEW = 5
 """Below, merging costs more than it saves: two files a night are merged twice a week."""
 

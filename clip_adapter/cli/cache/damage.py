@@ -14,8 +14,6 @@ from feature_cache import (
     WrongSchemaError,
 )
 
-__all__ = ["Damage", "advice_about", "reason_of"]
-
 _REMADE = {
     "features": "the next extraction encodes what it held",
     "datasets": "the next extraction indexes the dataset again",

@@ -8,8 +8,6 @@ from clip_adapter.errors import UnknownNameError
 from clip_adapter.printable import printable
 from feature_cache import FeatureStore, Location, stores
 
-__all__ = ["EncoderChoiceError", "KnownEncoder", "choose_encoder"]
-
 
 class EncoderChoiceError(DatasetError):
     """No encoder, or more than one, has what was asked for."""

@@ -11,8 +11,6 @@ from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.reuse import Reuse
 from clip_adapter.printable import printable
 
-__all__ = ["reasons_for", "show_explanation"]
-
 MOST_FIELDS = 10
 """Another architecture differs in everything; the first few say so."""
 MOST_CHARACTERS = 16  # so that a field keeps half of 80 columns

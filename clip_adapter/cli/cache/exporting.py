@@ -26,8 +26,6 @@ from feature_cache.exchange import (
     write_features,
 )
 
-__all__ = ["export"]
-
 Dataset = Annotated[
     str,
     typer.Option(

@@ -22,8 +22,6 @@ from feature_cache import (
     stored_folders,
 )
 
-__all__ = ["gc"]
-
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would go, and how much room it takes.")
 ]

@@ -32,8 +32,6 @@ from feature_cache.exchange import (
     texts_of_file,
 )
 
-__all__ = ["TextWidthError", "encode_texts", "import_"]
-
 _PROMPTS_AT_ONCE = 64
 
 

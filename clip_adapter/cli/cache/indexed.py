@@ -10,8 +10,6 @@ from clip_adapter.runs import current_index
 from feature_cache import Location, MissingIndexError, read_table, storage
 from feature_cache.files import is_final
 
-__all__ = ["LatestIndex", "latest_index", "stored_name"]
-
 
 @dataclass(frozen=True)
 class LatestIndex:

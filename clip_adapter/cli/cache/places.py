@@ -5,8 +5,6 @@ from clip_adapter.settings import Settings
 from feature_cache import Location, StoredFolder, classifier_folders, is_content, storage
 from feature_cache.files import is_final
 
-__all__ = ["existing_root", "sizes_of_classifiers", "sizes_of_files"]
-
 
 def existing_root(root: str | None) -> Location:
     """The root, if there is one: an empty answer about a misspelt folder would be a wrong one.

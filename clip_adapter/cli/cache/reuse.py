@@ -10,8 +10,6 @@ from feature_cache import FeatureStore, Location, stores
 if TYPE_CHECKING:  # torch takes seconds to import
     from clip_adapter.encoders import EncoderIdentity
 
-__all__ = ["Reuse", "others_with_images", "reuse_of"]
-
 
 @dataclass(frozen=True)
 class Reuse:

@@ -14,8 +14,6 @@ from clip_adapter.printable import printable
 from clip_adapter.progress import Advance
 from feature_cache import FeatureStore, stored_folders, stores
 
-__all__ = ["stats"]
-
 
 def stats(root: Root = None, as_json: Json = False) -> None:
     """Say what is stored: encoders with their images, views, prompts, files and megabytes.

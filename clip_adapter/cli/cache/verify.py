@@ -23,8 +23,6 @@ from feature_cache import (
     stored_folders,
 )
 
-__all__ = ["verify"]
-
 Deep = Annotated[
     bool, typer.Option("--deep", help="Read every byte; else the end of each file only.")
 ]

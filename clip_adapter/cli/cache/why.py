@@ -20,8 +20,6 @@ from feature_cache import FeatureStore, stored_folders
 if TYPE_CHECKING:
     from clip_adapter.encoders import EncoderIdentity
 
-__all__ = ["why"]
-
 IndexedDataset = Annotated[
     str,
     typer.Option(

@@ -10,8 +10,6 @@ from clip_adapter.adapters import bottleneck, logits, predicted_ratio, residual_
 from clip_adapter.methods.classifiers.rows import of_width
 from clip_adapter.methods.tensors import float_tensor
 
-__all__ = ["AdapterClassifier"]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AdapterClassifier:

@@ -11,8 +11,6 @@ from clip_adapter.adapters import logits
 from clip_adapter.methods.classifiers.rows import of_width
 from clip_adapter.methods.tensors import float_tensor
 
-__all__ = ["CacheClassifier", "class_affinities"]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CacheClassifier:

@@ -7,8 +7,6 @@ from jaxtyping import Float
 
 from clip_adapter.errors import ClipAdapterError
 
-__all__ = ["Classifier", "FeatureWidthError"]
-
 
 class FeatureWidthError(ClipAdapterError, ValueError):
     """Features of another width than the classifier was fitted to."""

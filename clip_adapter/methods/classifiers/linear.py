@@ -8,8 +8,6 @@ from jaxtyping import Float
 from clip_adapter.methods.classifiers.rows import unit_rows
 from clip_adapter.methods.tensors import float_tensor
 
-__all__ = ["LinearClassifier"]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearClassifier:

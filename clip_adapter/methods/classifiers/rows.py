@@ -8,8 +8,6 @@ from torch import Tensor
 from clip_adapter.methods.classifiers.classifier import FeatureWidthError
 from clip_adapter.methods.tensors import float_tensor
 
-__all__ = ["of_width", "unit_rows"]
-
 
 def unit_rows(features: Float[np.ndarray, "n any_width"], width: int) -> Float[Tensor, "n d"]:
     """Features of that width, each scaled to length 1.

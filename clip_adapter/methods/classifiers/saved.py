@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.methods.classifiers.classifier import Classifier
 
-__all__ = ["ClassifierFileError", "SavedClassifier"]
-
 
 class ClassifierFileError(ClipAdapterError, ValueError):
     """A file that holds no classifier, or not a whole one."""

@@ -20,13 +20,6 @@ from clip_adapter.methods.classifiers.linear import LinearClassifier
 from clip_adapter.methods.classifiers.prototype import PrototypeClassifier
 from clip_adapter.methods.classifiers.saved import ClassifierFileError, SavedClassifier
 
-__all__ = [
-    "decode_classifier",
-    "encode_classifier",
-    "load_classifier",
-    "save_classifier",
-]
-
 FORMAT = 1
 KEY = "clip-adapter.classifier"
 """The one entry of the file's metadata: safetensors shuffles several."""

@@ -9,16 +9,6 @@ from clip_adapter.methods.clip_adapter.trial import Trained, Trial
 from clip_adapter.methods.method import Candidate, best_candidate, judge
 from clip_adapter.methods.task import FewShotTask, require_validation
 
-__all__ = [
-    "Contest",
-    "Grid",
-    "Outcome",
-    "Run",
-    "choose_on_held_out_shots",
-    "choose_on_validation",
-    "train_only",
-]
-
 
 class Contest:
     """Judges models as they come, in any order, and keeps the weights of the best alone.

@@ -13,8 +13,6 @@ from clip_adapter.methods.classifiers import AdapterClassifier, Classifier, Prot
 from clip_adapter.methods.clip_adapter.trial import Trial
 from clip_adapter.methods.tensors import float_tensor
 
-__all__ = ["classifier_and_ratios"]
-
 
 @torch.no_grad()
 def classifier_and_ratios(

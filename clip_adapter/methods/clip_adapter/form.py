@@ -19,8 +19,6 @@ from clip_adapter.adapters.ratios import Ratios
 from clip_adapter.methods.clip_adapter.method import Branch, RatioSource
 from clip_adapter.methods.clip_adapter.trial import Trial
 
-__all__ = ["Branch", "Form", "RatioSource"]
-
 Weights = tuple[Float[Tensor, "d h"], Float[Tensor, "h d"]]
 
 

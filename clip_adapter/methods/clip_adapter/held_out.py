@@ -10,8 +10,6 @@ from clip_adapter.methods.method import Candidate
 from clip_adapter.methods.task import FewShotTask, TaskError
 from clip_adapter.shots import shots_in_words
 
-__all__ = ["MOST_ROTATIONS", "pool", "rotations"]
-
 MOST_ROTATIONS = 4
 """More cost more and say little more: four leave four images of each class out, as many as the
 usual validation set has."""

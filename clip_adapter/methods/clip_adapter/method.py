@@ -17,8 +17,6 @@ from clip_adapter.methods.method import Fitted, Progress, SelectedOn
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import SettingsError, Training, TrainingSettings
 
-__all__ = ["Branch", "ClipAdapter", "RatioMode", "RatioSource"]
-
 Branch = Literal["visual", "text", "both"]
 RatioSource = Literal["given", "learned", "hypernetwork"]
 RatioMode = Literal["validation", "held-out-shots", "learned", "hypernetwork"]

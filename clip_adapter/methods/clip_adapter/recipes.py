@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from clip_adapter.methods.recipes import COOP_TRAINER
 from clip_adapter.training import Recipe
 
-__all__ = ["recipes_for"]
-
 # Found on validation images of Flowers102, UCF101 and Caltech101 by benchmarks/fast_recipe.py;
 # docs/notebook.md has the figures and what was worse.
 FAST_ONE = Recipe(

@@ -23,8 +23,6 @@ from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
 from clip_adapter.training import StackedData, Training, descend, mean_losses, train_stack
 
-__all__ = ["train"]
-
 WEIGHTS_AT_ONCE = 16_000_000
 """Adapter weights of the models that train together by autograd; with gradients,
 momentum and the like some 250 MB."""

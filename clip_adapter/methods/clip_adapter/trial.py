@@ -7,8 +7,6 @@ from clip_adapter.methods.classifiers import Classifier
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import Training
 
-__all__ = ["Trained", "Trial"]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trial:

@@ -15,8 +15,6 @@ from clip_adapter.methods.selection import ONLY, Choice
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
 
-__all__ = ["best_cache", "cache_keys", "filled_cache"]
-
 
 def cache_keys(task: FewShotTask, views: int) -> Float[np.ndarray, "n d"]:
     """The direction of each image, or the mean direction of its views, of length 1."""

@@ -12,8 +12,6 @@ from clip_adapter.methods.coop import ClassPosition
 from clip_adapter.methods.task import TaskError
 from clip_adapter.methods.text_tower import TextTower
 
-__all__ = ["Contexts", "context_of_noise", "context_of_words"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Contexts:

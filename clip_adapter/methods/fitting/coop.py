@@ -28,8 +28,6 @@ from clip_adapter.training import (
     mean_losses,
 )
 
-__all__ = ["fit"]
-
 # Found on validation images of digits and EuroSAT; docs/notebook.md has the figures. A step costs the
 # same whatever the batch of images: so batches are large, and few steps have to do.
 FAST = Recipe(

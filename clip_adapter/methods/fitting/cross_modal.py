@@ -20,8 +20,6 @@ from clip_adapter.methods.task import FewShotTask, require_validation
 from clip_adapter.methods.tensors import float_tensor
 from clip_adapter.training import Recipe, Training, descend, mean_losses
 
-__all__ = ["fit"]
-
 RECIPES = {
     # Lin et al. 2023, appendix: AdamW along a cosine, in batches of 8, half of them texts.
     "paper": Recipe(

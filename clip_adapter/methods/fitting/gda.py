@@ -14,8 +14,6 @@ from clip_adapter.methods.selection import choose
 from clip_adapter.methods.task import FewShotTask, require_validation
 from clip_adapter.methods.tensors import float_tensor
 
-__all__ = ["fit"]
-
 NO_SCATTER = 1e-12
 """Features of length 1 that differ scatter more than this; equal ones by their rounding."""
 

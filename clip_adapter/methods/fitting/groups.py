@@ -13,8 +13,6 @@ from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
 
-__all__ = ["Report", "StackedTasks", "fit_in_groups", "models_at_once", "shape_of"]
-
 Report = Callable[[int], None]
 """Called with the units of work that were just done."""
 FLOATS_AT_ONCE = 2**27

@@ -14,8 +14,6 @@ from clip_adapter.methods.linear_probe import LinearProbe
 from clip_adapter.methods.method import Candidate, Fitted, Progress, best_candidate, judge
 from clip_adapter.methods.task import FewShotTask, require_validation
 
-__all__ = ["fit"]
-
 COARSE_GRID = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 """Where CLIP's search for C starts (Radford et al. 2021, appendix A.3)."""
 

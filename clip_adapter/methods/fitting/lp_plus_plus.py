@@ -15,8 +15,6 @@ from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training.descent import check_finite
 
-__all__ = ["fit"]
-
 INITIAL_ALPHA = 2.5
 """Times the logit scale and the mean cosine: the authors' 250 at CLIP's scale of 100."""
 

@@ -16,8 +16,6 @@ from clip_adapter.methods.task import FewShotTask, require_validation
 from clip_adapter.methods.task_res import TaskRes
 from clip_adapter.training import Recipe, Training, descend, mean_losses
 
-__all__ = ["fit"]
-
 RECIPES = {
     # Yu et al. 2023, section 4.1, with the warm-up epoch of CoOp's trainer it runs in.
     "paper": Recipe(

@@ -13,8 +13,6 @@ from clip_adapter.methods.method import Fitted, Progress
 from clip_adapter.methods.task import FewShotTask, require_validation
 from clip_adapter.methods.tip_adapter import TipAdapter
 
-__all__ = ["fit"]
-
 
 def fit(
     method: TipAdapter, tasks: Sequence[FewShotTask], *, progress: Progress | None

@@ -21,8 +21,6 @@ from clip_adapter.methods.tensors import float_tensor
 from clip_adapter.methods.tip_adapter_f import TipAdapterF
 from clip_adapter.training import Recipe, Training, descend, mean_losses
 
-__all__ = ["fit"]
-
 RECIPES = {
     # Zhang et al. 2022, section 4.1: 20 epochs of AdamW (torch's own decay) in batches of 256.
     "paper": Recipe(
