@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clip_adapter.held import HeldFile
-from clip_adapter.loopback import HOST
 from service.environment import write_shell_file
 from service.folder import HELD_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
+from service.loopback import HOST
 
 POLL_SECONDS = 0.1
 TERMINATE_SECONDS, KILL_SECONDS = 60.0, 10.0

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from clip_adapter.loopback import HOST, without_proxy
 from service.folder import ServiceFolder
+from service.loopback import HOST, without_proxy
 
 USER = "admin"
 TUNING = {

@@ -18,9 +18,9 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from clip_adapter.loopback import HOST
 from clip_adapter.printable import printable
 from service.folder import ServiceError, ServiceFolder, StatusFile
+from service.loopback import HOST
 
 N_LATEST, N_FAILED, FAILED_DAYS = 5, 5, 7
 ANSWER_SECONDS = 5.0

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.loopback import HOST
+from service.loopback import HOST
 
 HELD_BY_ANOTHER = 3
 """Exit code of a supervisor that finds the folder locked by another."""

@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from clip_adapter.loopback import without_proxy
 from clip_adapter.pipeline.requests import Request
 from clip_adapter.pipeline.writable import check_writable
 from clip_adapter.settings import Settings
 from service.folder import ServiceError
+from service.loopback import without_proxy
 
 
 def run_as_flow(flow: str, request: Request) -> Any:

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from clip_adapter.held import HeldFile
-from clip_adapter.loopback import HOST
 from service.children import Child, Starter
 from service.folder import HELD_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
+from service.loopback import HOST
 from service.orphans import MARK, kill_orphans
 
 POLL_SECONDS = 0.2

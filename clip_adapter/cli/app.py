@@ -39,7 +39,7 @@ COMMANDS = {
     "in and out.",
     "datasets:datasets": "List the datasets that are known, and those that are indexed, as they were "
     "indexed last.",
-    "methods:methods": "List the few-shot methods, and what can be set of each.",
+    "datasets:methods": "List the few-shot methods, and what can be set of each.",
 }
 """Module in this package and command in it, with the first line of the command's help."""
 

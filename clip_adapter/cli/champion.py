@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from clip_adapter.cli.cache.indexed import stored_name
-from clip_adapter.cli.cache.places import existing_root
+from clip_adapter.cli.cache.indexed import existing_root, stored_name
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.printable import printable

@@ -8,8 +8,7 @@ from rich.console import Console
 
 from clip_adapter.cli import summaries
 from clip_adapter.cli.options import Json, Root
-from clip_adapter.cli.orchestrated import Prefect, run
-from clip_adapter.cli.requests import from_options
+from clip_adapter.cli.requests import Prefect, from_options, run
 from clip_adapter.datasets import IMPORTED
 from clip_adapter.pipeline.requests import ExtractRequest, TrainRequest
 from clip_adapter.printable import printable

@@ -1,6 +1,7 @@
 """What a command says when its work is done."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,28 @@ from rich.console import Console
 
 from clip_adapter.cli.leaderboard import leaderboard_table
 from clip_adapter.printable import printable
+from clip_adapter.progress import Advance, bar
 from clip_adapter.runs import query
 from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 from feature_cache.files import is_final
+
+
+def watch(
+    description: str, *, total: float, unit: str, quiet: bool = False
+) -> AbstractContextManager[Advance]:
+    """Show rate and time left on standard error, and nothing where it is no terminal.
+
+    Args:
+        description: What is being done.
+        total: Units of work.
+        unit: Of the rate.
+        quiet: Show nothing: a program reads the answer.
+    """
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        return nullcontext(lambda _: None)
+    return bar(description, total=total, unit=unit, console=console, transient=True)
 
 
 def extraction_summary(encoded: Any) -> dict[str, Any]:

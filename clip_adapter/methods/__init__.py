@@ -19,14 +19,14 @@ from clip_adapter.methods.lp_plus_plus import LpPlusPlus as LpPlusPlus
 from clip_adapter.methods.method import Candidate as Candidate
 from clip_adapter.methods.method import Fitted as Fitted
 from clip_adapter.methods.method import Method as Method
-from clip_adapter.methods.prototypes import class_prototypes as class_prototypes
 from clip_adapter.methods.registry import METHODS as METHODS
 from clip_adapter.methods.registry import create_method as create_method
 from clip_adapter.methods.registry import setting_names as setting_names
 from clip_adapter.methods.task import FewShotTask as FewShotTask
 from clip_adapter.methods.task import TaskError as TaskError
+from clip_adapter.methods.task import TextTower as TextTower
+from clip_adapter.methods.task import class_prototypes as class_prototypes
 from clip_adapter.methods.task_res import TaskRes as TaskRes
-from clip_adapter.methods.text_tower import TextTower as TextTower
 from clip_adapter.methods.tip_adapter import TipAdapter as TipAdapter
 from clip_adapter.methods.tip_adapter_f import TipAdapterF as TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot as ZeroShot

@@ -1,17 +1,71 @@
 """What a few-shot method may see: plain arrays, and nothing of the test split."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.methods.prototypes import class_prototypes
-from clip_adapter.methods.text_tower import TextTower
 from clip_adapter.shots import shots_in_words
+
+if TYPE_CHECKING:  # a protocol is not called; its shapes are documentation
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+
+@runtime_checkable
+class TextTower(Protocol):
+    """A frozen text tower that takes token embeddings, so that some of them may be learned."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a prompt may have, start and end included."""
+        ...
+
+    @property
+    def token_width(self) -> int:
+        """Width w of a token's embedding."""
+        ...
+
+    def embed(
+        self, prompts: Sequence[str]
+    ) -> "tuple[Float[Tensor, 'n length w'], Int[Tensor, 'n length']]":
+        """Token embeddings of whole prompts, and the tokens they belong to."""
+        ...
+
+    def ends(self, tokens: "Int[Tensor, 'n length']") -> "Int[Tensor, ' n']":
+        """Where each prompt ends; behind it there is padding."""
+        ...
+
+    def encode(
+        self, embeddings: "Float[Tensor, 'n length w']", tokens: "Int[Tensor, 'n length']"
+    ) -> "Float[Tensor, 'n d']":
+        """Raw text features; differentiable in the embeddings, the tower's weights are frozen.
+
+        The tokens only say where a prompt ends.
+        """
+        ...
+
+
+def class_prototypes(prompt_features: Float[np.ndarray, "c t d"]) -> Float[np.ndarray, "c d"]:
+    """Average the directions of each class's prompts, CLIP's prompt ensemble.
+
+    `w = mean_t(p_t / |p_t|)` scaled to length 1 (Radford et al. 2021,
+    https://arxiv.org/abs/2103.00020, section 3.1.4); with one template simply its direction.
+
+    Args:
+        prompt_features: raw text features, t templates for each of c classes.
+    """
+    single = prompt_features.astype(np.float32, copy=False)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a task refuses what has no direction
+        directions = single / np.linalg.norm(single, axis=2, keepdims=True)
+        means = directions.mean(axis=1)
+        prototypes: Float[np.ndarray, "c d"] = means / np.linalg.norm(means, axis=1, keepdims=True)
+    return prototypes.astype(np.float32)
 
 
 class TaskError(ClipAdapterError, ValueError):

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from clip_adapter.methods.cache_settings import (
+from clip_adapter.methods.method import Fitted, Progress
+from clip_adapter.methods.selection import check_grid
+from clip_adapter.methods.task import FewShotTask
+from clip_adapter.methods.tip_adapter import (
     ALPHAS,
     BETAS,
     check_cache_settings,
 )
-from clip_adapter.methods.method import Fitted, Progress
-from clip_adapter.methods.selection import check_grid
-from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import TrainingSettings
 
 

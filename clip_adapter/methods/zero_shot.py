@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clip_adapter.methods.method import Fitted, Progress
-from clip_adapter.methods.prototypes import class_prototypes
-from clip_adapter.methods.task import FewShotTask
+from clip_adapter.methods.task import FewShotTask, class_prototypes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,6 +80,17 @@ Seeds = Annotated[
     list[Annotated[int, Field(ge=0, lt=2**31)]],
     Field(min_length=1, description="One few-shot choice, initialisation and visiting order each."),
 ]
+Indices = Annotated[
+    Place,
+    Field(description="Folder of published choices, shot_{K}-seed_{S}.json, instead of ours."),
+]
+Drawn = Annotated[
+    Augmentation,
+    Field(
+        description="What an augmented view shows: 50-100 % of the picture (tip-adapter) or 8-100 % "
+        "(coop), mirrored half of the time."
+    ),
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Parts = Annotated[int, Field(ge=1, le=4096)] | None
 _REQUIRED: Any = ...  # typed so that a type checker accepts the parameter by position
@@ -201,13 +212,7 @@ class DatasetRequest(Request):
             "or longest (filled up); else the model's own."
         ),
     ] = None
-    augmentation: Annotated[
-        Augmentation,
-        Field(
-            description="What an augmented view shows: 50-100 % of the picture (tip-adapter) or "
-            "8-100 % (coop), mirrored half of the time."
-        ),
-    ] = "tip-adapter"
+    augmentation: Drawn = "tip-adapter"
     max_bad_fraction: Annotated[
         Fraction, Field(description="Fail if more of the files than this are unreadable.")
     ] = 0.05
@@ -268,10 +273,7 @@ class SweepRequest(DatasetRequest):
             "make an ensemble."
         ),
     ] = None
-    few_shot_indices: Annotated[
-        Place,
-        Field(description="Folder of published choices, shot_{K}-seed_{S}.json, instead of ours."),
-    ] = None
+    few_shot_indices: Indices = None
     study: Annotated[
         str | None,
         Field(
@@ -315,17 +317,8 @@ class ReproduceRequest(DatasetRequest):
     recipe: Annotated[
         Literal["paper", "fast"], Field(description="How CLIP-Adapter is trained.")
     ] = "paper"
-    few_shot_indices: Annotated[
-        Place,
-        Field(description="Folder of published choices, shot_{K}-seed_{S}.json, instead of ours."),
-    ] = None
-    augmentation: Annotated[
-        Augmentation,
-        Field(
-            description="What an augmented view shows: 50-100 % of the picture (tip-adapter) or "
-            "8-100 % (coop), mirrored half of the time."
-        ),
-    ] = "coop"
+    few_shot_indices: Indices = None
+    augmentation: Drawn = "coop"
 
 
 class MaintainRequest(Request):

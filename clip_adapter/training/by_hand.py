@@ -14,10 +14,9 @@ from clip_adapter.training.down_projections import (
     SpannedDown,
 )
 from clip_adapter.training.momentum import ScaledStep
-from clip_adapter.training.orders import visiting_orders
 from clip_adapter.training.rules import rule_of, steps_for
 from clip_adapter.training.settings import Training
-from clip_adapter.training.stacked_data import StackedData
+from clip_adapter.training.stacked_data import StackedData, visiting_orders
 
 SMALLEST_NORM = 1e-12
 """As in `torch.nn.functional.normalize`."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clip_adapter.training.momentum import ScaledStep, scaled_steps
 from clip_adapter.training.optimizers import optimizer_of
-from clip_adapter.training.orders import steps_of
 from clip_adapter.training.settings import Training
+from clip_adapter.training.stacked_data import steps_of
 
 
 @runtime_checkable

@@ -24,8 +24,8 @@ from feature_cache.exchange.errors import PickledArrayError as PickledArrayError
 from feature_cache.exchange.errors import UnknownImportError as UnknownImportError
 from feature_cache.exchange.foreign import ForeignFeatures as ForeignFeatures
 from feature_cache.exchange.foreign import FoundArrays as FoundArrays
+from feature_cache.exchange.foreign import row_ids as row_ids
 from feature_cache.exchange.foreign import take_in as take_in
-from feature_cache.exchange.identity import row_ids as row_ids
 from feature_cache.exchange.imported import ImportedDataset as ImportedDataset
 from feature_cache.exchange.imported import find_imported as find_imported
 from feature_cache.exchange.imported import imported_names as imported_names

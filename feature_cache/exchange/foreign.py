@@ -1,5 +1,6 @@
 """Labelled features that were made elsewhere, checked, and what identifies their rows."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,29 @@ from feature_cache.exchange.checks import (
     check_scale,
 )
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
-from feature_cache.exchange.identity import row_ids
 from feature_cache.exchange.texts import Column, as_digests, as_labels, as_splits, as_texts
 from feature_cache.vectors import Features
+
+_TAG = b"clip-adapter.feature-row.1"
+
+
+def row_ids(features: Features) -> tuple[bytes, ...]:
+    """For each of n rows, 32 bytes that stand where an image's digest would stand.
+
+    `id = SHA-256(tag, NUL, "<f4" or "<f2", NUL, width in decimal, NUL, the row's bytes)`, with the
+    row in little-endian order. Content decides: importing the same values twice stores them once.
+    Such an id is NOT the digest of an image file, and no image will ever be found under it.
+
+    Args:
+        features: `[n, d]`, float32 or float16, in any byte order and memory layout.
+    """
+    kind = features.dtype.newbyteorder("<")
+    head = b"\0".join([_TAG, kind.str.encode(), str(features.shape[1]).encode(), b""])
+    return tuple(
+        hashlib.sha256(head + np.ascontiguousarray(row, kind).tobytes()).digest()
+        for row in features
+    )
+
 
 _UNIT = 2e-3
 """Normalising in half precision leaves norms within a thousandth of 1."""
@@ -36,7 +57,7 @@ class ForeignFeatures:
         labels: `[n]`, int64, 0 to c - 1; classes without rows are allowed.
         class_names: c distinct names.
         image_sha256: n digests of image files, 32 bytes each; or, where none were given, the ids
-            of `feature_cache.exchange.identity`, which are no image's digest.
+            of `feature_cache.exchange.foreign`, which are no image's digest.
         source: What to call the features, e.g. the name of their file.
         splits: n of "train", "val", "test"; None when nobody said.
         paths: n paths or keys of the images; never opened, only shown.

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from clip_adapter.cli.cache.places import existing_root, sizes_of_files
+from clip_adapter.cli.cache.indexed import existing_root, sizes_of_files
 from clip_adapter.cli.options import Json, Root
-from clip_adapter.cli.summaries import print_json
-from clip_adapter.cli.watching import watch
+from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.printable import printable
 from feature_cache import (
     Leftover,

@@ -6,9 +6,45 @@ from pathlib import Path
 
 from clip_adapter.datasets import IMPORTED, open_dataset
 from clip_adapter.errors import nearest
-from clip_adapter.runs import current_index
-from feature_cache import Location, MissingIndexError, read_table, storage
+from clip_adapter.runs import MissingRootError, current_index
+from clip_adapter.settings import Settings
+from feature_cache import (
+    Location,
+    MissingIndexError,
+    StoredFolder,
+    classifier_folders,
+    is_content,
+    read_table,
+    storage,
+)
 from feature_cache.files import is_final
+
+
+def existing_root(root: str | None) -> Location:
+    """The root, if there is one: an empty answer about a misspelt folder would be a wrong one.
+
+    Raises:
+        MissingRootError: There is no such folder, or nothing below such a prefix.
+    """
+    place = Settings.of(root=root).location
+    if not storage.is_folder(place):
+        raise MissingRootError(place)
+    return place
+
+
+def sizes_of_files(folder: StoredFolder) -> list[int]:
+    """The sizes in bytes of the complete files of a folder."""
+    return [entry.size_bytes for entry in storage.list_entries(folder.path) if is_final(entry.name)]
+
+
+def sizes_of_classifiers(root: Location) -> list[int]:
+    """The sizes in bytes of the classifiers that were promoted."""
+    return [
+        entry.size_bytes
+        for folder in classifier_folders(root)
+        for entry in storage.list_entries(folder)
+        if is_content(entry.name)
+    ]
 
 
 @dataclass(frozen=True)

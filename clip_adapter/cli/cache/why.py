@@ -6,19 +6,205 @@ import typer
 from rich.console import Console
 
 from clip_adapter.cli.cache.damage import Damage
-from clip_adapter.cli.cache.explanation import reasons_for, show_explanation
-from clip_adapter.cli.cache.indexed import LatestIndex, latest_index
-from clip_adapter.cli.cache.places import existing_root, sizes_of_files
-from clip_adapter.cli.cache.reuse import Reuse, others_with_images, reuse_of
+from clip_adapter.cli.cache.indexed import LatestIndex, existing_root, latest_index, sizes_of_files
 from clip_adapter.cli.options import AugmentationOption, Json, Model, Precision, Resize, Root, Views
-from clip_adapter.cli.summaries import print_json
-from clip_adapter.cli.watching import watch
+from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.images import augmented_views
 from clip_adapter.pipeline.encoding import Encoding
 from feature_cache import FeatureStore, stored_folders
 
 if TYPE_CHECKING:
     from clip_adapter.encoders import EncoderIdentity
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from clip_adapter.printable import printable
+from feature_cache import Location, stores
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from clip_adapter.encoders import EncoderIdentity
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What an extraction would find.
+
+    Attributes:
+        n_images: Distinct images of the dataset.
+        n_reused: Those with every view in the store.
+        n_without_any: Those with no view in the store.
+        n_views_to_encode: Views to be encoded, of all images.
+        encoder_is_new: Whether the encoder has no image in the store, of whatever dataset.
+    """
+
+    n_images: int
+    n_reused: int
+    n_without_any: int
+    n_views_to_encode: int
+    encoder_is_new: bool
+
+    @property
+    def n_to_encode(self) -> int:
+        """Images of which at least one view is to be encoded."""
+        return self.n_images - self.n_reused
+
+
+def reuse_of(store: FeatureStore, image_sha256: Sequence[bytes], *, views: Sequence[int]) -> Reuse:
+    """Look up the views of images; each image once."""
+    missing = store.missing_views(image_sha256, views=views)
+    without_any = sum(len(lacking) == len(views) for lacking in missing.values())
+    return Reuse(
+        n_images=len(image_sha256),
+        n_reused=len(image_sha256) - len(missing),
+        n_without_any=without_any,
+        n_views_to_encode=sum(map(len, missing.values())),
+        encoder_is_new=without_any == len(image_sha256) and not store.statistics().n_images,
+    )
+
+
+def others_with_images(
+    root: Location,
+    identity: "EncoderIdentity",
+    *,
+    image_sha256: Sequence[bytes],
+    looked_at: Callable[[FeatureStore], None],
+) -> list[dict[str, Any]]:
+    """The other encoders that have some of the images, with what they differ in; nearest first."""
+    rows = []
+    for each in stores(root):
+        if each.encoder == identity.fingerprint:
+            continue
+        damage = Damage(root)
+        store = FeatureStore(root, each.encoder, on_damage=damage.note)
+        held = len(image_sha256) - len(store.missing_images(image_sha256))
+        if held:
+            known = store.descriptions()
+            models = known.pop("model", [])
+            for name in (
+                "logit_scale",
+                "weights_key",
+                "weights_source",
+            ):  # they follow from the weights
+                known.pop(name, None)
+            fields = {name: values[0] for name, values in known.items()}
+            rows.append(
+                {
+                    "encoder": store.encoder,
+                    "models": models,
+                    "images": held,
+                    "damaged_files": len(damage.problems),
+                    "differences": [asdict(one) for one in identity.differences(fields)],
+                }
+            )
+        looked_at(store)
+    return sorted(rows, key=lambda row: (len(row["differences"]), -row["images"]))
+
+
+MOST_FIELDS = 10
+"""Another architecture differs in everything; the first few say so."""
+MOST_CHARACTERS = 16  # so that a field keeps half of 80 columns
+
+
+def reasons_for(reuse: Reuse, damage: Damage) -> list[str]:
+    """Why images are to be encoded, a sentence each; none if none are."""
+    partly = reuse.n_to_encode - reuse.n_without_any
+    n_damaged = len(damage.problems)
+    reasons = []
+    if reuse.encoder_is_new and not n_damaged:
+        reasons.append("the store holds no image features of this very encoder")
+    elif reuse.n_without_any:
+        reasons.append(f"{reuse.n_without_any:,} images are not in the store")
+    if partly:
+        reasons.append(f"{partly:,} images are there, but not in all the views asked for")
+    if n_damaged:
+        files = "1 file is" if n_damaged == 1 else f"{n_damaged:,} files are"
+        reasons.append(f"{files} damaged, and what they held counts as missing")
+    return reasons
+
+
+def show_explanation(console: Console, explanation: dict[str, Any], damage: Damage) -> None:
+    """Say what was compared, the reasons, what sets other encoders apart, and the answer."""
+    _say(console, _heading(explanation))
+    for reason in explanation["reasons"]:
+        _say(console, f"  - {reason}")
+    damage.show(console)
+    for other in explanation["others"]:
+        _show_other(console, other, total=explanation["images"])
+    _say(console, _answer(explanation), style="bold")
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, markup=False, soft_wrap=True, style=style)
+
+
+def _heading(explanation: dict[str, Any]) -> str:
+    fields, n_augmented = explanation["fields"], len(explanation["views"]) - 1
+    views = f", each with {n_augmented:,} augmented views" if n_augmented else ""
+    day = explanation["indexed"][:16].replace("T", " ")
+    return (
+        f"dataset  {printable(explanation['dataset'])}, as indexed {day} UTC\n"
+        f"images   {explanation['images']:,}{views}\n"
+        f"encoder  {explanation['encoder'][:12]}: {printable(explanation['model'])}, "
+        f"{printable(fields['precision'])}"
+    )
+
+
+def _show_other(console: Console, other: dict[str, Any], *, total: int) -> None:
+    models = ", ".join(map(printable, other["models"])) or "a model that was never named"
+    damaged = f" ({other['damaged_files']} damaged files not counted)" * bool(
+        other["damaged_files"]
+    )
+    _say(
+        console,
+        f"\n{other['encoder'][:12]}  {models}\n"
+        f"  holds {other['images']:,} of the {total:,} images{damaged}, "
+        "but it is another encoder:",
+    )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("  field", "here", "there"):
+        table.add_column(name, overflow="fold")
+    # An architecture has many fields: those that a user can choose come before.
+    differences = sorted(
+        other["differences"], key=lambda each: each["field"].startswith("model_config")
+    )
+    for each in differences[:MOST_FIELDS]:
+        table.add_row(
+            *(
+                Text(text)
+                for text in (
+                    f"  {printable(each['field'])}",
+                    _shown(each["ours"]),
+                    _shown(each["theirs"]),
+                )
+            )
+        )
+    console.print(table)
+    more = len(other["differences"]) - MOST_FIELDS
+    if more > 0:
+        _say(console, f"  and {more} more, which --json lists")
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return "(none)"
+    text = printable(value)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
+
+
+def _answer(explanation: dict[str, Any]) -> str:
+    reused, encoded = explanation["reused"], explanation["to_encode"]
+    views = explanation["views_to_encode"]
+    in_views = f" ({views:,} views)" if views != encoded else ""
+    return (
+        f"\n{reused:,} of {explanation['images']:,} images will be reused, "
+        f"{encoded:,} will be encoded{in_views}"
+    )
+
 
 IndexedDataset = Annotated[
     str,

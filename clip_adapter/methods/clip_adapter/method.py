@@ -1,6 +1,6 @@
 """CLIP-Adapter in all its forms, every shot, seed and ratio in few tensor programs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import ClassVar, Literal
@@ -11,11 +11,42 @@ from clip_adapter.methods.clip_adapter.choose import (
     choose_on_validation,
     train_only,
 )
-from clip_adapter.methods.clip_adapter.recipes import recipes_for
 from clip_adapter.methods.clip_adapter.trial import Trained, Trial
 from clip_adapter.methods.method import Fitted, Progress, SelectedOn
 from clip_adapter.methods.task import FewShotTask
-from clip_adapter.training import SettingsError, Training, TrainingSettings
+from clip_adapter.training import COOP_TRAINER, Recipe, SettingsError, Training, TrainingSettings
+
+# Found on validation images of Flowers102, UCF101 and Caltech101 by benchmarks/fast_recipe.py;
+# docs/notebook.md has the figures and what was worse.
+FAST_ONE = Recipe(
+    optimizer="sgd",
+    learning_rate=5e-3,
+    weight_decay=5e-4,
+    momentum=0.9,
+    epochs=((1, 8),),
+    batch_size=8,
+)
+FAST_FEW = Recipe(
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=1.0,
+    epochs=((2, 14), (4, 10)),
+    batch_size=32,
+)
+FAST_MANY = Recipe(
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=1.0,
+    epochs=((16, 14),),
+    batch_size=64,
+)
+
+
+def recipes_for(shots: int) -> Mapping[str, Recipe]:
+    """The recipes by their names, at so many labelled images a class."""
+    fast = FAST_ONE if shots <= 1 else FAST_FEW if shots <= 4 else FAST_MANY
+    return {"paper": COOP_TRAINER, "fast": fast}
+
 
 Branch = Literal["visual", "text", "both"]
 RatioSource = Literal["given", "learned", "hypernetwork"]

@@ -2,7 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,17 +12,73 @@ from torch import Tensor
 
 from clip_adapter.adapters import (
     FixedRatios,
+    PredictedRatios,
     StackedAdapters,
     StackedBranch,
     StackedForms,
     logits,
 )
-from clip_adapter.methods.clip_adapter.classify import classifier_and_ratios
+from clip_adapter.methods.classifiers import AdapterClassifier, Classifier, PrototypeClassifier
 from clip_adapter.methods.clip_adapter.form import Form
 from clip_adapter.methods.clip_adapter.trial import Trained, Trial
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
 from clip_adapter.training import StackedData, Training, descend, mean_losses, train_stack
+
+
+@torch.no_grad()
+def classifier_and_ratios(
+    models: StackedForms, number: int, trial: Trial
+) -> tuple[Classifier, Mapping[str, float]]:
+    """One of the models as a classifier, and its residual ratios by their names."""
+    prototypes = trial.task.class_prototypes
+    ratios = {}
+    if models.text is not None:
+        frozen = float_tensor(prototypes)
+        prototypes = models.text.one(number, frozen, frozen).numpy()
+        ratios["text_residual_ratio"] = _mean(models.text.ratios.one(number, frozen, frozen))
+    if models.visual is None:
+        return _prototype_classifier(prototypes, trial), ratios
+    classifier = _adapter_classifier(models.visual, number, prototypes, trial=trial)
+    return classifier, {"residual_ratio": classifier.residual_ratio, **ratios}
+
+
+def _prototype_classifier(
+    prototypes: Float[np.ndarray, "c d"], trial: Trial
+) -> PrototypeClassifier:
+    return PrototypeClassifier(
+        class_prototypes=prototypes,
+        logit_scale=trial.task.logit_scale,
+        class_names=trial.task.class_names,
+    )
+
+
+def _adapter_classifier(
+    branch: StackedBranch, number: int, prototypes: Float[np.ndarray, "c d"], *, trial: Trial
+) -> AdapterClassifier:
+    frozen = float_tensor(trial.task.class_prototypes)
+    images = float_tensor(trial.task.train_features)
+    classifier = AdapterClassifier(
+        down=branch.down[number].T.contiguous().numpy(),
+        up=branch.up[number].T.contiguous().numpy(),
+        residual_ratio=_mean(branch.ratios.one(number, images, frozen)),
+        output_activation=branch.output_activation,
+        class_prototypes=prototypes,
+        logit_scale=trial.task.logit_scale,
+        class_names=trial.task.class_names,
+    )
+    if not isinstance(branch.ratios, PredictedRatios):
+        return classifier
+    return replace(
+        classifier,
+        ratio_query=branch.ratios.query[number].clone().numpy(),
+        ratio_offset=float(branch.ratios.offsets(frozen)[number]),
+    )
+
+
+def _mean(ratio: float | Float[Tensor, "n 1"]) -> float:
+    return ratio if isinstance(ratio, float) else float(ratio.mean())
+
 
 WEIGHTS_AT_ONCE = 16_000_000
 """Adapter weights of the models that train together by autograd; with gradients,

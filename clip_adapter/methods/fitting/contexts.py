@@ -9,8 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.coop import ClassPosition
-from clip_adapter.methods.task import TaskError
-from clip_adapter.methods.text_tower import TextTower
+from clip_adapter.methods.task import TaskError, TextTower
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,9 @@ from clip_adapter.methods.fitting.contexts import (
 )
 from clip_adapter.methods.fitting.groups import Report, StackedTasks, fit_in_groups, shape_of
 from clip_adapter.methods.method import Fitted, Progress
-from clip_adapter.methods.recipes import COOP_TRAINER
-from clip_adapter.methods.task import FewShotTask, TaskError
-from clip_adapter.methods.text_tower import TextTower
+from clip_adapter.methods.task import FewShotTask, TaskError, TextTower
 from clip_adapter.training import (
+    COOP_TRAINER,
     Recipe,
     Training,
     descend,

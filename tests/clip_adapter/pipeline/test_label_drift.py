@@ -12,7 +12,7 @@ from galleries import CLASSES, Gallery
 
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.index_store import read_index
-from clip_adapter.pipeline.label_drift import label_drift
+from clip_adapter.pipeline.promote import label_drift
 from clip_adapter.runs import LabelDrift
 
 SIZES: dict[Any, int] = {"train": 3, "val": 4, "test": 2}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from clip_adapter.methods import ClipAdapter, FewShotTask, Fitted, TaskError
+from clip_adapter.methods.clip_adapter.choose import rotations
 from clip_adapter.methods.clip_adapter.form import Branch
-from clip_adapter.methods.clip_adapter.held_out import rotations
 from clip_adapter.training import TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]

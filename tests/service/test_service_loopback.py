@@ -2,7 +2,7 @@
 
 import pytest
 
-from clip_adapter.loopback import without_proxy
+from service.loopback import without_proxy
 
 
 @pytest.mark.parametrize(
