@@ -48,10 +48,10 @@ from feature_cache.indexes import QUARANTINE_SCHEMA as QUARANTINE_SCHEMA
 from feature_cache.indexes import IndexStore as IndexStore
 from feature_cache.inspection import Finding as Finding
 from feature_cache.inspection import inspect_store as inspect_store
+from feature_cache.locations import locate as locate
 from feature_cache.opening import read_table as read_table
 from feature_cache.paths import Location as Location
 from feature_cache.paths import ObjectPath as ObjectPath
-from feature_cache.paths import locate as locate
 from feature_cache.reading import OnDamage as OnDamage
 from feature_cache.reading import read_tables as read_tables
 from feature_cache.reading import refuse as refuse

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_adapter.pipeline.requests import Request
-from clip_adapter.pipeline.writable import check_writable
-from clip_adapter.settings import Settings
+from clip_adapter.settings import Settings, check_writable
 from service.folder import ServiceError
 from service.loopback import without_proxy
 

@@ -1,5 +1,6 @@
 """Runs the steps of the pipeline as Prefect tasks: in threads of the flow's process, or on Dask."""
 
+import errno
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -12,8 +13,49 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.settings import Settings
+from feature_cache import ObjectStoreError
 from tasks.artifacts import prepare_to_draw
-from tasks.retries import PAUSES_SECONDS, RETRIES, when_transient
+
+PAUSES_SECONDS = [2.0, 10.0, 60.0]
+"""A connection that was reset; a mount that comes back; a file server that restarts."""
+RETRIES = len(PAUSES_SECONDS)
+
+_PASSING = frozenset(
+    {
+        errno.EIO,  # a network folder whose server went away says so, as a failing disk does
+        errno.ESTALE,  # the server of a network folder restarted
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.ETIMEDOUT,
+        errno.ECONNABORTED,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETRESET,
+        errno.ENETUNREACH,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+    }
+)
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, may be gone in a minute."""
+    while error is not None:
+        if isinstance(error, ObjectStoreError | TimeoutError | ConnectionError):
+            return True
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            return True
+        error = error.__cause__
+    return False
+
+
+def when_transient(_task: Any, _task_run: Any, state: Any) -> bool:
+    """The same as Prefect asks it: a task's `retry_condition_fn`."""
+    return isinstance(state.data, BaseException) and is_transient(state.data)
+
 
 LOCAL = "local:"
 NOT_TRIED_AGAIN = {"train_methods", "decide_promotion", "record_extraction"}

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from clip_adapter.cli import summaries
-from clip_adapter.cli.leaderboard import accuracy_table
 from clip_adapter.cli.options import Json
 from clip_adapter.cli.requests import Prefect, from_options, run
+from clip_adapter.cli.summaries import accuracy_table
 from clip_adapter.pipeline.requests import ReproduceRequest
 from clip_adapter.printable import printable
 from feature_cache import Location

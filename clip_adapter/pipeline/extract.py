@@ -17,10 +17,9 @@ from clip_adapter.pipeline.index_store import IndexedDataset
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import DatasetRequest, ExtractRequest, accepts
-from clip_adapter.pipeline.writable import check_writable
 from clip_adapter.runs import ExtractionRecord
 from clip_adapter.runs import record_extraction as write_extraction
-from clip_adapter.settings import Settings
+from clip_adapter.settings import Settings, check_writable
 from feature_cache.exchange import find_imported
 
 

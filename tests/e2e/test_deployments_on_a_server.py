@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 import yaml  # type: ignore[import-untyped]  # ships no types
 from servers import CHECKOUT, RUN_SECONDS, Prefect
-from tasks.studies import STUDIES
 
 import clip_adapter
+from clip_adapter.pipeline.ablations import STUDIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DATASETS = ("digits", "eurosat", "photos")

@@ -36,8 +36,8 @@ BROKEN = "<svg onload=hit=1>\u202e\n# f.jpg"
 PROGRAM = """
 import json, sys
 from prefect.flows import load_flow_from_entrypoint
-from tasks import progress_artifacts
-progress_artifacts.FIRST_AFTER_SECONDS = 0.0
+from tasks import reporter
+reporter.FIRST_AFTER_SECONDS = 0.0
 flow = load_flow_from_entrypoint("flows/train_adapters.py:train_adapters")
 flow(**json.loads(sys.argv[1]))
 """

@@ -17,8 +17,7 @@ from clip_adapter.pipeline.index import index_dataset
 from clip_adapter.pipeline.maintain import collect_garbage, compact_store, verify_store
 from clip_adapter.pipeline.promote import decide_promotion
 from feature_cache import CorruptFileError, ObjectStoreError
-from tasks.executor import as_task
-from tasks.retries import RETRIES, is_transient, when_transient
+from tasks.executor import RETRIES, as_task, is_transient, when_transient
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

@@ -15,9 +15,8 @@ from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.datasets import check_free_name, split_by_content
 from clip_adapter.encoders import load_encoder
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.pipeline.writable import check_writable
 from clip_adapter.printable import printable
-from clip_adapter.settings import Settings
+from clip_adapter.settings import Settings, check_writable
 from feature_cache.exchange import (
     ClassTexts,
     FeatureFile,

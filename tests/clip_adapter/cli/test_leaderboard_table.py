@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from clip_adapter.cli.leaderboard import accuracy_table, leaderboard_table
+from clip_adapter.cli.summaries import accuracy_table, leaderboard_table
 from clip_adapter.shots import ALL_SHOTS
 
 
