@@ -12,9 +12,8 @@ from feature_cache import storage
 from feature_cache.errors import FeatureCacheError, ObjectStoreError
 from feature_cache.files import is_final, write_table
 from feature_cache.folders import StoredFolder
-from feature_cache.listing import Entry
 from feature_cache.opening import StoredFile, open_file
-from feature_cache.paths import Location
+from feature_cache.paths import Entry, Location
 from feature_cache.reading import OnDamage, refuse
 
 FULL_SIZE_BYTES = 128 * 2**20

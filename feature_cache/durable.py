@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from feature_cache.errors import CorruptFileError
-from feature_cache.listing import Entry
+from feature_cache.paths import Entry
 
 _SORTS = {
     stat.S_IFDIR: "a folder",

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from feature_cache import storage
 from feature_cache.contents import classifier_folders
 from feature_cache.files import list_files, write_table
 from feature_cache.folders import StoredFolder, stored_folders
 from feature_cache.indexes import INDEX_SCHEMA
-from feature_cache.listing import Entry
 from feature_cache.opening import StoredFile, open_file
-from feature_cache.paths import Location
+from feature_cache.paths import Entry, Location
 from feature_cache.reading import DAMAGED_SUFFIX, read_tables
 from feature_cache.schemas import pick
 
@@ -123,6 +121,8 @@ def _drop(
     table = file.read()
     # Read anew for each file: a dataset indexed a moment ago may rely on features that are there.
     referenced = _referenced(root)
+    import pyarrow.compute as pc  # noqa: PLC0415  # 0.1 s, for whoever computes
+
     kept = table.filter(pc.is_in(table.column("image_sha256"), value_set=referenced))
     if kept.num_rows < table.num_rows and not dry_run:
         if kept.num_rows:

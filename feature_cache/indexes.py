@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from feature_cache.errors import InvalidIndexError, MissingIndexError
 from feature_cache.files import write_table
@@ -182,6 +181,8 @@ class IndexStore:
         write_table(self.folder / name, table, kind=_KINDS[name], owner=self.dataset)
 
     def _select(self, table: pa.Table, index_fingerprint: str) -> pa.Table:
+        import pyarrow.compute as pc  # noqa: PLC0415  # 0.1 s, for whoever computes
+
         return table.filter(pc.field("index_fingerprint") == index_fingerprint)
 
     def _check(self, images: pa.Table, *others: pa.Table) -> None:

@@ -10,8 +10,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from feature_cache.errors import ObjectStoreError
-from feature_cache.listing import Entry
-from feature_cache.paths import ObjectPath
+from feature_cache.paths import Entry, ObjectPath
 
 # An object below 10 MB is put by a single request, not by the three of an upload in parts.
 _ONE_REQUEST = "allow_delayed_open"

@@ -4,6 +4,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 
+@dataclass(frozen=True)
+class Entry:
+    """Something in a folder.
+
+    Attributes:
+        name: Without the folder.
+        size_bytes: As the folder tells it.
+        modified: Seconds since 1970.
+        is_folder: Whether it is a folder itself; links to folders are not.
+    """
+
+    name: str
+    size_bytes: int
+    modified: float
+    is_folder: bool = False
+
+
 @dataclass(frozen=True, order=True)
 class ObjectPath:
     """A name in an object store, which joins like a `pathlib.Path`.

@@ -16,9 +16,8 @@ from feature_cache.errors import (
     ObjectStoreError,
 )
 from feature_cache.files import digest_of, is_final
-from feature_cache.listing import Entry
 from feature_cache.opening import StoredFile, open_file
-from feature_cache.paths import Location, ObjectPath
+from feature_cache.paths import Entry, Location, ObjectPath
 
 DAMAGED_SUFFIX = ".damaged"
 _SMALL_BYTES = 2**20

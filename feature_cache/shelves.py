@@ -7,7 +7,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from feature_cache.errors import FeatureCacheError, ObjectStoreError, WrongSchemaError
 from feature_cache.files import list_files, write_table
@@ -168,6 +167,8 @@ class Shelf:
         if self.has_views:
             rows = np.flatnonzero(table.column("view").to_numpy() == view)
         stored = table.column(self.key.name).combine_chunks().take(pa.array(rows))
+        import pyarrow.compute as pc  # noqa: PLC0415  # 0.1 s, for whoever computes
+
         positions = pc.index_in(keys, value_set=stored).fill_null(-1).to_numpy()
         # The sentinel after the last row turns "not found" into -1 by plain indexing.
         located: npt.NDArray[np.int64] = np.append(rows, -1)[positions]

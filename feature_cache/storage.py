@@ -5,8 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from feature_cache import durable, objects
-from feature_cache.listing import Entry
-from feature_cache.paths import Location, ObjectPath
+from feature_cache.paths import Entry, Location, ObjectPath
 
 
 def place(path: Location, content: pa.Buffer) -> None:

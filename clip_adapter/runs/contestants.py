@@ -1,16 +1,20 @@
 """Who can be compared: a method with its settings at some shots, and what it got right."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.errors import AmbiguousRunsError
 from clip_adapter.runs.lens import Lens
+
+if TYPE_CHECKING:  # takes time to import, and only describes shapes
+    from jaxtyping import Bool
 
 _CONTESTANTS = """
 SELECT dataset, encoder, model, method, settings_fingerprint, shots, seed, split_fingerprint, run_id

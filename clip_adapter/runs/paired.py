@@ -1,10 +1,14 @@
 """How much two classifiers differ, judged on the very same images."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+
+if TYPE_CHECKING:  # takes time to import, and only describes shapes
+    from jaxtyping import Bool, Float
 
 Verdict = Literal["ahead", "behind", "seeds disagree", "no difference shown"]
 

@@ -1,17 +1,21 @@
 """What is recorded about a run: plain frozen values, checked where they are made."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.errors import InvalidRecordError
 from clip_adapter.runs.run_settings import Candidate, EvaluatedOn, RunSettings, Versions
+
+if TYPE_CHECKING:  # takes time to import, and only describes shapes
+    from jaxtyping import Float, Int
 
 SelectedOn = Literal["validation", "held-out shots", "training", "nothing", "test (oracle)"]
 """What data chose a run's hyper-parameters: "nothing" when all were given beforehand, "training"
