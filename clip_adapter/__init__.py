@@ -5,9 +5,19 @@
 imported when it is first used, so that importing the package costs nothing.
 """
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from clip_adapter.lazy import when_asked
+
+_SHOWN = {
+    "adapters": ("ResidualAdapter", "logits"),
+    "pipeline.ablations": ("reproduce",),
+    "pipeline.extract": ("extract",),
+    "pipeline.maintain": ("maintain",),
+    "pipeline.train": ("promote", "train"),
+    "runs": ("connect",),
+}
 
 if TYPE_CHECKING:
     from clip_adapter.adapters import ResidualAdapter as ResidualAdapter
@@ -19,32 +29,11 @@ if TYPE_CHECKING:
     from clip_adapter.pipeline.train import train as train
     from clip_adapter.runs import connect as connect
 else:
-    __getattr__ = when_asked(
-        __name__,
-        **{
-            "adapters": ("ResidualAdapter", "logits"),
-            "pipeline.ablations": ("reproduce",),
-            "pipeline.extract": ("extract",),
-            "pipeline.maintain": ("maintain",),
-            "pipeline.train": ("promote", "train"),
-            "runs": ("connect",),
-        },
-    )
+    __getattr__ = when_asked(__name__, **_SHOWN)
 
 __version__ = "0.1.0"
-__all__ = [
-    "ResidualAdapter",
-    "__version__",
-    "connect",
-    "extract",
-    "logits",
-    "maintain",
-    "promote",
-    "reproduce",
-    "train",
-]
 
 
 def __dir__() -> list[str]:
     """All names, those that are not imported yet as well, so that they can be completed."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *chain(*_SHOWN.values())})

@@ -176,7 +176,7 @@ def reproduce(
             encoded,
             [method],
             [split for split in splits if split.shots >= variant.fewest_shots],
-            published=choices.published,
+            image_choice=choices.image_choice,
             study=request.study,
         )
         runs.append(

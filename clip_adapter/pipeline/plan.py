@@ -33,6 +33,7 @@ class RunSpec:
         split_fingerprint: fingerprint of the split; empty for a method that does not learn.
         settings_fingerprint: fingerprint of the settings and the prompts.
         fingerprint: fingerprint of everything that decides the result.
+        image_choice: who chose the images of its split.
     """
 
     method: Method
@@ -40,6 +41,7 @@ class RunSpec:
     split_fingerprint: str
     settings_fingerprint: str
     fingerprint: str
+    image_choice: str = "own"
 
     @property
     def shots(self) -> int:
@@ -67,9 +69,12 @@ class SplitSpec:
     indices: Path | None = None
 
     @property
-    def published(self) -> bool:
-        """Whether the splits are published ones."""
-        return self.indices is not None
+    def image_choice(self) -> str:
+        """Who chose the images: "own", or "published:" and the digest of the published choices."""
+        if self.indices is None:
+            return "own"
+        files = sorted(self.indices.glob("shot_*-seed_*.json"))
+        return f"published:{digest_values(files={file.name: file.read_text() for file in files})}"
 
     def splits(self, index: DatasetIndex) -> list[FewShotSplit]:
         """All few-shot splits, ordered by shots, then seeds.
@@ -109,7 +114,7 @@ def plan_runs(
     methods: Iterable[Method],
     splits: Sequence[FewShotSplit],
     *,
-    published: bool = False,
+    image_choice: str = "own",
     study: str | None = None,
 ) -> list[RunSpec]:
     """Plan one run for each method, shot and seed; a single one for a method that does not learn.
@@ -118,11 +123,11 @@ def plan_runs(
         encoded: the dataset with its features.
         methods: methods with their settings.
         splits: few-shot splits, ordered by shots, then seeds.
-        published: whether the splits are published ones.
+        image_choice: who chose the images of the splits, as `SplitSpec.image_choice`.
         study: name of the study that the runs belong to.
     """
     return [
-        _plan(encoded, method, split, study=study, published=published)
+        _plan(encoded, method, split, study=study, image_choice=image_choice)
         for method in methods
         for split in (splits if method.learns else splits[:1])
     ]
@@ -146,7 +151,7 @@ def _plan(
     split: FewShotSplit,
     *,
     study: str | None,
-    published: bool,
+    image_choice: str,
 ) -> RunSpec:
     dataset = encoded.dataset
     split_fingerprint = split.fingerprint(dataset.index.image_sha256) if method.learns else ""
@@ -155,7 +160,7 @@ def _plan(
         class_names=dataset.class_names,
         templates=dataset.templates,
         # A leaderboard shows published choices beside sampled ones, not averaged with them.
-        published=published and method.learns,
+        published=image_choice != "own" and method.learns,
     )
     return RunSpec(
         method=method,
@@ -171,4 +176,5 @@ def _plan(
             study=study,
             views=encoded.views_for(n_views(method)),
         ),
+        image_choice=image_choice if method.learns else "own",
     )

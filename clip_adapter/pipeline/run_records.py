@@ -136,6 +136,7 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
         settings_fingerprint=spec.settings_fingerprint,
         tried=_candidates(fitted),
         study=sweep.study,
+        image_choice=spec.image_choice,
         selected_on=fitted.selected_on if fitted else "nothing",
         seconds_encode=encoded.seconds,
         seconds_train=fitted.seconds if fitted else 0.0,

@@ -193,7 +193,9 @@ def _train(
         executor=executor,
         reporter=reporter,
     )
-    specs = plan_runs(encoded, methods, splits, published=choices.published, study=request.study)
+    specs = plan_runs(
+        encoded, methods, splits, image_choice=choices.image_choice, study=request.study
+    )
     # Recorded before training, so that the runs of a process that is killed belong to this request.
     fingerprints = [spec.fingerprint for spec in specs]
     record_request("train", request, encoded=encoded, fingerprints=fingerprints)

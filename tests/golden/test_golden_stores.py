@@ -1,24 +1,31 @@
 """Stores that an earlier version made are answered for as they were then.
 
-`store-1` was made by the version before schema 2 from the images in `colours`:
+`store-1` was made by the version before schema 2, `store-2` by the first with it, both from the
+images in `colours`:
 
     clip-adapter train imagefolder:colours --model glyphs --shots 1,4 --seeds 1,2 \
-        --methods zero-shot,linear-probe,clip-adapter --promote --root store-1
+        --methods zero-shot,linear-probe,clip-adapter --promote --root STORE
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clip_adapter.pipeline.train import train
 from clip_adapter.runs import RUN_TABLES, PromotionStore, query
 from feature_cache import IndexStore, inspect_store, stores
 
 GOLDEN = Path(__file__).parent
-STORE = GOLDEN / "store-1"
-DATASET = "imagefolder-colours-335028bb"
-EXPECTED: dict[str, Any] = json.loads((GOLDEN / "store-1.json").read_text())
+STORES = ("store-1", "store-2")
+
+
+def expected_of(store: str) -> dict[str, list[dict[str, Any]]]:
+    """What the views answered when the store was made."""
+    found: dict[str, Any] = json.loads((GOLDEN / f"{store}.json").read_text())
+    return found
 
 
 def rounded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -32,27 +39,55 @@ def rounded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("view", ["leaderboard", "champion", "per_class"])
-def test_a_view_answers_as_it_did_then(view: str) -> None:
-    rows = query(STORE, f"SELECT {', '.join(EXPECTED[view][0])} FROM {view}").to_pylist()
+@pytest.mark.parametrize(
+    ("store", "view"), [(store, view) for store in STORES for view in expected_of(store)]
+)
+def test_a_view_answers_as_it_did_then(store: str, view: str) -> None:
+    expected = expected_of(store)[view]
+    columns = ", ".join(expected[0]).replace("runs", "len(run_fingerprints) AS runs")
+    rows = query(GOLDEN / store, f"SELECT {columns} FROM {view}").to_pylist()
     found = json.loads(json.dumps(rows, default=str))
-    assert rounded(found) == rounded(EXPECTED[view])
+    assert rounded(found) == rounded(expected)
 
 
-def test_the_classifier_of_the_champion_reads() -> None:
-    champion = PromotionStore(STORE).champion(DATASET, on_damage=lambda _: None)
+@pytest.mark.parametrize("store", STORES)
+def test_the_classifier_of_the_champion_reads(store: str) -> None:
+    (expected,) = expected_of(store)["champion"]
+    champion = PromotionStore(GOLDEN / store).champion(expected["dataset"], on_damage=pytest.fail)
     assert champion is not None
-    assert champion.record.promotion_id == EXPECTED["champion"][0]["promotion_id"]
+    assert champion.record.promotion_id == expected["promotion_id"]
 
 
-def test_every_file_is_sound() -> None:
-    findings = inspect_store(STORE, deep=True, schemas=RUN_TABLES)
+@pytest.mark.parametrize("store", STORES)
+def test_every_file_is_sound(store: str) -> None:
+    findings = inspect_store(GOLDEN / store, deep=True, schemas=RUN_TABLES)
     assert {finding.problem for finding in findings} == {None}
 
 
-def test_every_image_has_its_feature() -> None:
-    [features] = stores(STORE)
-    [fingerprint] = IndexStore(STORE, DATASET).fingerprints()
-    index = IndexStore(STORE, DATASET).read(fingerprint)
-    digests = index.column("image_sha256").to_pylist()
+@pytest.mark.parametrize("store", STORES)
+def test_every_image_has_its_feature(store: str) -> None:
+    (expected,) = expected_of(store)["champion"]
+    [features] = stores(GOLDEN / store)
+    indexes = IndexStore(GOLDEN / store, expected["dataset"])
+    [fingerprint] = indexes.fingerprints()
+    digests = indexes.read(fingerprint).column("image_sha256").to_pylist()
     assert len(features.read_images(digests)) == len(digests) == 270
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_is_carried_on_without_encoding_anything(store: str, tmp_path: Path) -> None:
+    root = shutil.copytree(GOLDEN / store, tmp_path / store)
+    asked: dict[str, Any] = {
+        "model": "glyphs",
+        "methods": ["zero-shot", "linear-probe"],
+        "shots": [1],
+        "seeds": [1],
+        "root": root,
+    }
+    first, again = (train(f"imagefolder:{GOLDEN / 'colours'}", **asked) for _ in range(2))
+    assert (first.encoded.n_encoded, first.encoded.n_reused) == (0, 270)
+    assert again.is_up_to_date
+    before = expected_of(store)["leaderboard"]
+    rows = query(root, f"SELECT {', '.join(before[0])} FROM leaderboard").to_pylist()
+    found = rounded(json.loads(json.dumps(rows, default=str)))
+    assert [row for row in rounded(before) if row not in found] == []

@@ -46,7 +46,7 @@ def plan(
     wanted = [create_method(name, (settings or {}).get(name)) for name in dict.fromkeys(methods)]
     choices = SplitSpec(shots=shots, seeds=seeds, indices=few_shot_indices)
     splits = choices.splits(encoded.dataset.index)
-    return plan_runs(encoded, wanted, splits, published=choices.published, study=study)
+    return plan_runs(encoded, wanted, splits, image_choice=choices.image_choice, study=study)
 
 
 def train_methods(

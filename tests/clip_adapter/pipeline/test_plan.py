@@ -24,3 +24,12 @@ def test_the_digits_are_written_below_the_root(root: Path, tmp_path: Path) -> No
     assert indexed.folder == root / "images" / "digits"
     assert not (tmp_path / "somebodys-datasets").exists()
     SplitSpec(shots=[1], seeds=[1]).splits(indexed.index)
+
+
+def test_who_chose_the_images_is_known_by_the_published_choices(tmp_path: Path) -> None:
+    (tmp_path / "shot_1-seed_1.json").write_text("{}")
+    ours, theirs = (SplitSpec(shots=[1], seeds=[1], indices=each) for each in (None, tmp_path))
+    before = theirs.image_choice
+    assert (ours.image_choice, before[:10]) == ("own", "published:")
+    (tmp_path / "shot_1-seed_2.json").write_text("{}")
+    assert theirs.image_choice != before
