@@ -12,8 +12,8 @@ TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(INSTALLED) ## encode real images, train adapters, show the leaderboard
-	@$(BIN)/clip-adapter demo
+demo: $(INSTALLED) ## encode real images, train adapters, show the leaderboard, as a flow of Prefect
+	@$(BIN)/clip-adapter demo --prefect
 
 up: $(INSTALLED) ## bring Prefect's server, a worker and all deployments up, in the background
 	@$(BIN)/clip-adapter up
