@@ -13,7 +13,6 @@ from rich.console import Console
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.datasets import check_free_name, split_by_content
-from clip_adapter.encoders import load_encoder
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.printable import printable
 from clip_adapter.settings import Settings, check_writable
@@ -109,6 +108,8 @@ def encode_texts(
         TextWidthError: The tower's features have another width.
         EncoderError: The model cannot be loaded, or a prompt is too long for it.
     """
+    from clip_adapter.encoders import load_encoder  # noqa: PLC0415  # imports torch
+
     encoder = load_encoder(model)
     prompts = [each.replace("{}", name) for name in class_names for each in templates]
     parts = []
@@ -239,8 +240,6 @@ def _encode(
     total = len(foreign.class_names) * len(templates)
     with watch("encoding prompts", total=total, unit="prompts", quiet=quiet) as advance:
         # torch takes seconds to import: only for those who are about to use it.
-        from clip_adapter.cli.cache.importing import encode_texts  # noqa: PLC0415  # torch: seconds
-
         return encode_texts(
             model, foreign.class_names, templates, width=foreign.dim, advance=advance
         )
