@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-MEANS_OF_SHOWING = {"typing", "clip_adapter.lazy"}
+MEANS_OF_SHOWING = {"itertools", "typing", "clip_adapter.lazy"}
 """Of names that a package imports when they are asked for."""
 
 
