@@ -21,7 +21,8 @@ from tasks.reporter import PrefectReporter
 def train_adapters(request: TrainRequest) -> Training | State[Any]:
     """Train every method at every shot and seed; a run that is recorded is not trained again.
 
-    Where nothing was left to do the flow run ends in the state UpToDate.
+    Where nothing was left to do the flow run ends in the state UpToDate; what the UI shows is
+    published all the same where the dataset is back in an earlier state.
     """
     if skipped := skip_if_late():
         return skipped
@@ -33,12 +34,12 @@ def train_adapters(request: TrainRequest) -> Training | State[Any]:
     )
     for line in done.summary:
         get_run_logger().info(line)
-    if done.is_up_to_date:
+    if done.is_up_to_date and not done.is_new_state:
         return _up_to_date(done)
     dataset = done.encoded.dataset
     publish_leaderboard(root=dataset.root, dataset=dataset.name)
     publish_summary(done, device=choose_device(request.device))
-    return done
+    return _up_to_date(done) if done.is_up_to_date else done
 
 
 def _up_to_date(done: Training) -> State[Training]:

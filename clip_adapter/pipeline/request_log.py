@@ -16,7 +16,7 @@ _PLACES = {"root", "data", "device", "parts", "processes"}
 
 def record_request(
     command: str, request: Request, *, encoded: EncodedDataset, fingerprints: Sequence[str] = ()
-) -> None:
+) -> bool:
     """Append a request to the store, unless it repeats the last one on the dataset.
 
     Args:
@@ -24,6 +24,9 @@ def record_request(
         request: the parameters of the call.
         encoded: the indexed dataset with its encoder.
         fingerprints: fingerprints of the runs that answer the request, recorded or still to train.
+
+    Returns:
+        Whether the dataset is in another state than when it was last asked for.
     """
     dataset = encoded.dataset
     parameters = request.model_dump(mode="json", exclude=_PLACES)
@@ -37,7 +40,7 @@ def record_request(
     store = RequestStore(dataset.root)
     history = store.history(dataset.name)
     if history and history[-1].request_fingerprint == fingerprint:
-        return
+        return False
     store.append(
         RequestRecord(
             request_id=uuid4().hex,
@@ -54,3 +57,4 @@ def record_request(
             git_commit=git_commit(),
         )
     )
+    return not history or history[-1].index_fingerprint != dataset.index_fingerprint

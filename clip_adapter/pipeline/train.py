@@ -64,11 +64,13 @@ class Training(TabularResult):
         encoded: the dataset with its features.
         runs: counts of runs trained now and before.
         promotion: the decision about the champion; None if `promote` was false.
+        is_new_state: whether the dataset is in another state than when it was last asked for.
     """
 
     encoded: EncodedDataset
     runs: TrainedRuns
     promotion: Promotion | None = None
+    is_new_state: bool = True
 
     @property
     def summary(self) -> list[str]:
@@ -198,7 +200,7 @@ def _train(
     )
     # Recorded before training, so that the runs of a process that is killed belong to this request.
     fingerprints = [spec.fingerprint for spec in specs]
-    record_request("train", request, encoded=encoded, fingerprints=fingerprints)
+    is_new_state = record_request("train", request, encoded=encoded, fingerprints=fingerprints)
     runs = train_runs(
         specs,
         encoded=encoded,
@@ -220,7 +222,7 @@ def _train(
             on_regression=on_regression,
             reporter=reporter,
         )
-    return Training(encoded=encoded, runs=runs, promotion=promotion)
+    return Training(encoded=encoded, runs=runs, promotion=promotion, is_new_state=is_new_state)
 
 
 def requested_methods(request: SweepRequest) -> list[Method]:

@@ -50,6 +50,23 @@ def test_who_is_up_to_date_publishes_nothing(train: Train, monkeypatch: pytest.M
     assert len(published) == 1
 
 
+def test_images_that_come_back_are_published_again(
+    train: Train, photos: Path, put_photos: PutPhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[Any] = []
+    monkeypatch.setattr(
+        "flows.train_adapters.publish_leaderboard", lambda **place: published.append(place)
+    )
+    train()
+    put_photos(photos, "red", [90])
+    train()
+    (photos / "red" / "090.jpg").unlink()
+    assert train(return_state=True).name == "UpToDate"
+    assert len(published) == 3
+    train()
+    assert len(published) == 3
+
+
 def test_a_new_photo_is_work(train: Train, photos: Path, put_photos: PutPhotos) -> None:
     train()
     put_photos(photos, "red", [90])
