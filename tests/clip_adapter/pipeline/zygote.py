@@ -140,6 +140,7 @@ class Diary:
 def take_small_steps(order: Order, diary: Diary, encoder: Any) -> None:
     """Small batches and files, and a note at each turn; this process runs one extraction only."""
 
+    from clip_adapter import encoders  # noqa: PLC0415  # see main
     from clip_adapter.encoders import Encoder  # noqa: PLC0415  # see main
     from clip_adapter.images import loading  # noqa: PLC0415  # see main
     from clip_adapter.pipeline import encode, feature_writer  # noqa: PLC0415  # see main
