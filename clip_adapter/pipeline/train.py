@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import cast
 
 import pyarrow as pa
 
@@ -122,60 +123,8 @@ def train(
         SweepError: some runs failed; they are recorded as failed, the others as completed.
         FeatureCacheError: the store cannot be read or written.
     """
-    return _train(
-        request,
-        retrain=request.retrain,
-        promote=request.promote,
-        executor=executor,
-        reporter=reporter,
-        on_regression=on_regression,
-    )
-
-
-@accepts(PromoteRequest)
-def promote(
-    request: PromoteRequest,
-    *,
-    executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # the same
-    on_regression: OnRegression | None = None,
-) -> Promotion:
-    """Train the missing runs of a sweep, and promote the best method if it is proven better.
-
-    Returns:
-        The decision with its numbers, made now or recorded before.
-
-    Raises:
-        ClipAdapterError: a dataset, model or parameter cannot be used; the message says why.
-        SweepError: some runs failed; they are recorded as failed, the others as completed.
-        PromotionError: no run can be promoted, or the images that the champion was trained on are
-            not recorded.
-        FeatureCacheError: the store cannot be read or written.
-    """
-    training = _train(
-        request,
-        retrain=False,
-        promote=True,
-        executor=executor,
-        reporter=reporter,
-        on_regression=on_regression,
-    )
-    if training.promotion is None:
-        raise AssertionError("a decision was asked for and none was made")
-    return training.promotion
-
-
-def _train(
-    request: SweepRequest,
-    *,
-    retrain: bool,
-    promote: bool,
-    executor: Executor,
-    reporter: Reporter,
-    on_regression: OnRegression | None,
-) -> Training:
     methods = requested_methods(request)
-    if promote:
+    if request.promote:
         check_can_promote(methods)
     encoding = encoding_of(request).with_views(methods)
     dataset = index_requested(
@@ -206,13 +155,13 @@ def _train(
         encoded=encoded,
         encoding=encoding,
         study=request.study,
-        retrain=retrain,
+        retrain=request.retrain,
         parts=request.parts,
         executor=executor,
         reporter=reporter,
     )
     promotion = None
-    if promote:
+    if request.promote:
         promotion = executor.call(
             decide_promotion,
             specs,
@@ -223,6 +172,31 @@ def _train(
             reporter=reporter,
         )
     return Training(encoded=encoded, runs=runs, promotion=promotion, is_new_state=is_new_state)
+
+
+@accepts(PromoteRequest)
+def promote(
+    request: PromoteRequest,
+    *,
+    executor: Executor = Executor(),  # noqa: B008  # has no state
+    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+    on_regression: OnRegression | None = None,
+) -> Promotion:
+    """Train the missing runs of a sweep, and promote the best method if it is proven better.
+
+    Returns:
+        The decision with its numbers, made now or recorded before.
+
+    Raises:
+        ClipAdapterError: a dataset, model or parameter cannot be used; the message says why.
+        SweepError: some runs failed; they are recorded as failed, the others as completed.
+        PromotionError: no run can be promoted, or the images that the champion was trained on are
+            not recorded.
+        FeatureCacheError: the store cannot be read or written.
+    """
+    asked = TrainRequest(**request.model_dump(), promote=True)
+    training = train(asked, executor=executor, reporter=reporter, on_regression=on_regression)
+    return cast("Promotion", training.promotion)  # it was asked for
 
 
 def requested_methods(request: SweepRequest) -> list[Method]:
