@@ -131,8 +131,11 @@ class Extraction:
 
     def n_encoded(self, *, before: float = float("inf")) -> int:
         """How many rows it said, before a moment, that it had encoded."""
-        notes = [note for note in self.notes() if note[1] == "encoded" and note[0] < before]
-        return sum(n_rows for _, _, n_rows in notes)
+        return sum(self.encoded_batches(before=before))
+
+    def encoded_batches(self, *, before: float = float("inf")) -> list[int]:
+        """The sizes of the batches that it said, before a moment, it had encoded."""
+        return [note[2] for note in self.notes() if note[1] == "encoded" and note[0] < before]
 
     def processes(self) -> list[int]:
         """Every living process of its group, itself the first while it lives."""
