@@ -17,7 +17,7 @@ from torchvision.datasets import ImageFolder
 
 from benchmarks.models import VIT_B_32
 from clip_adapter.encoders import Encoder
-from clip_adapter.images import WantedViews, load_ahead
+from clip_adapter.images import WantedViews, prefetch
 from clip_adapter.pipeline.encode import encode_dataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.index import index_dataset
@@ -48,7 +48,7 @@ def ready_batches(folder: Path, encoder: Encoder, *, root: Path) -> list[Tensor]
         WantedViews(path, digest, (0,))
         for path, digest in zip(index.paths, index.image_sha256, strict=True)
     ]
-    loaded = load_ahead(dataset.folder, wanted, geometry=encoder.geometry)
+    loaded = prefetch(dataset.folder, wanted, geometry=encoder.geometry)
     pixels = torch.from_numpy(np.concatenate([each.pixels for each in loaded]))
     return [encoder.preprocessing.normalise(batch) for batch in torch.split(pixels, BATCH_SIZE)]
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 
 LINE_EVERY_SECONDS = 10.0
 Advance = Callable[[float], None]
@@ -38,7 +38,7 @@ def bar(
         console=console,
         transient=transient,
     ) as progress:
-        row = progress.add_task(escape(printable(description)), total=total)
+        row = progress.add_task(escape(escape_control_characters(description)), total=total)
         yield lambda units: progress.advance(row, units)
 
 

@@ -20,7 +20,7 @@ def main(folder: str, new: str) -> None:
 
     photos = extract(f"imagefolder:{new}")
     champion = PromotionStore(photos.dataset.root).champion(
-        promotion.record.dataset, on_damage=print
+        promotion.record.dataset, on_corruption=print
     )
     if champion is None:
         sys.exit("zero-shot is as good: there is no champion")

@@ -52,8 +52,8 @@ from feature_cache.locations import locate as locate
 from feature_cache.opening import read_table as read_table
 from feature_cache.paths import Location as Location
 from feature_cache.paths import ObjectPath as ObjectPath
-from feature_cache.reading import OnDamage as OnDamage
+from feature_cache.reading import OnCorruption as OnCorruption
+from feature_cache.reading import quarantine_file as quarantine_file
 from feature_cache.reading import read_tables as read_tables
 from feature_cache.reading import refuse as refuse
-from feature_cache.reading import set_aside as set_aside
 from feature_cache.statistics import FeatureStatistics as FeatureStatistics

@@ -14,7 +14,7 @@ from feature_cache.files import is_final, write_table
 from feature_cache.folders import StoredFolder
 from feature_cache.opening import StoredFile, open_file
 from feature_cache.paths import Entry, Location
-from feature_cache.reading import OnDamage, refuse
+from feature_cache.reading import OnCorruption, refuse
 
 FULL_SIZE_BYTES = 128 * 2**20
 """A file of this size is left alone; readers hold a few files of this size in memory."""
@@ -41,7 +41,7 @@ def compact_folder(
     folder: StoredFolder,
     *,
     at_least: int = 2,
-    on_damage: OnDamage = refuse,
+    on_corruption: OnCorruption = refuse,
     progress: Callable[[int], None] | None = None,
 ) -> Compaction | None:
     """Merge the small files of a folder; None where fewer than `at_least` are to be merged.
@@ -54,11 +54,11 @@ def compact_folder(
     Args:
         folder: Which files, and by which key rows are told apart.
         at_least: How many small files are worth merging.
-        on_damage: What to do about a file that cannot be trusted; it is never merged.
+        on_corruption: What to do about a file that cannot be trusted; it is never merged.
         progress: Called with the size in bytes of each file as it has been read.
 
     Raises:
-        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: By way of `on_damage`.
+        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: By way of `on_corruption`.
         OSError: The disk or the store refused; no row is lost.
     """
     small = [each for each in storage.list_entries(folder.path) if _is_small(each)]
@@ -67,7 +67,7 @@ def compact_folder(
     merged = [
         _merge(folder, files)
         for group in _groups(small)
-        for files in _of_one_schema(_open_all(folder, group, on_damage, progress))
+        for files in _of_one_schema(_open_all(folder, group, on_corruption, progress))
         if len(files) > 1
     ]
     if not merged:
@@ -119,7 +119,7 @@ def _groups(entries: list[Entry]) -> Iterator[list[Entry]]:
 def _open_all(
     folder: StoredFolder,
     group: list[Entry],
-    on_damage: OnDamage,
+    on_corruption: OnCorruption,
     progress: Callable[[int], None] | None,
 ) -> Iterator[StoredFile]:
     for entry in group:
@@ -133,7 +133,7 @@ def _open_all(
         except ObjectStoreError:  # says nothing about the file
             raise
         except FeatureCacheError as error:
-            on_damage(path, error)
+            on_corruption(path, error)
 
 
 def _of_one_schema(files: Iterator[StoredFile]) -> list[list[StoredFile]]:

@@ -24,7 +24,7 @@ from feature_cache.errors import (
 from feature_cache.files import write_table
 from feature_cache.keys import check_encoder, check_view, check_views, image_keys, prompt_keys
 from feature_cache.paths import Location
-from feature_cache.reading import OnDamage, read_tables, refuse
+from feature_cache.reading import OnCorruption, read_tables, refuse
 from feature_cache.shelves import Shelf
 from feature_cache.statistics import FeatureStatistics, count_distinct, summarise
 from feature_cache.vectors import Features, check_features, feature_type
@@ -45,18 +45,18 @@ class FeatureStore:
     """The features of one encoder, under `<root>/features/<encoder>`.
 
     Every reading method verifies the files it reads and raises CorruptFileError, NewerFormatError,
-    WrongKindError or WrongOwnerError, each naming the file, unless `on_damage` says otherwise. All
+    WrongKindError or WrongOwnerError, each naming the file, unless `on_corruption` says otherwise. All
     features of a store have one width and one precision, float32 or float16.
 
     Attributes:
         root: Of everything at rest.
         encoder: The encoder's fingerprint, 8 to 64 lower-case hexadecimal digits.
-        on_damage: What to do about a file that cannot be trusted.
+        on_corruption: What to do about a file that cannot be trusted.
     """
 
     root: Location
     encoder: str
-    on_damage: OnDamage = field(default=refuse, compare=False, repr=False)
+    on_corruption: OnCorruption = field(default=refuse, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_encoder(self.encoder)
@@ -152,7 +152,7 @@ class FeatureStore:
             kind="encoder",
             schema=DESCRIPTION_SCHEMA,
             owner=self.encoder,
-            on_damage=self.on_damage,
+            on_corruption=self.on_corruption,
         )
         known: dict[str, list[str]] = {}
         for row in table.to_pylist():
@@ -183,7 +183,7 @@ class FeatureStore:
             key,
             owner=self.encoder,
             has_views=has_views,
-            on_damage=self.on_damage,
+            on_corruption=self.on_corruption,
         )
 
     def _feature_type(self) -> pa.DataType | None:

@@ -9,7 +9,7 @@ from feature_cache.errors import InvalidIndexError, MissingIndexError
 from feature_cache.files import write_table
 from feature_cache.keys import check_dataset
 from feature_cache.paths import Location
-from feature_cache.reading import OnDamage, read_tables, refuse
+from feature_cache.reading import OnCorruption, read_tables, refuse
 from feature_cache.schemas import conform, pick
 
 
@@ -78,12 +78,12 @@ class IndexStore:
     Attributes:
         root: Of everything at rest.
         dataset: The dataset's name: lower-case letters, digits, and `.`, `_`, `-` inside.
-        on_damage: What to do about a file that cannot be trusted.
+        on_corruption: What to do about a file that cannot be trusted.
     """
 
     root: Location
     dataset: str
-    on_damage: OnDamage = field(default=refuse, compare=False, repr=False)
+    on_corruption: OnCorruption = field(default=refuse, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_dataset(self.dataset)
@@ -174,7 +174,7 @@ class IndexStore:
             kind=_KINDS[name],
             schema=schema,
             owner=self.dataset,
-            on_damage=self.on_damage,
+            on_corruption=self.on_corruption,
         )
 
     def _write(self, name: str, table: pa.Table) -> None:

@@ -25,16 +25,16 @@ _MOST_AHEAD = 8  # files being read, digested and decoded while another is used
 _LARGE_AHEAD = 2  # of which large; such a one takes some 300 MiB meanwhile
 
 _Result = TypeVar("_Result")
-OnDamage = Callable[[Location, FeatureCacheError], None]
+OnCorruption = Callable[[Location, FeatureCacheError], None]
 """What to do about a file that cannot be trusted: raise, or set it aside and go on."""
 
 
-def refuse(path: Location, error: FeatureCacheError) -> None:  # noqa: ARG001  # an OnDamage
+def refuse(path: Location, error: FeatureCacheError) -> None:  # noqa: ARG001  # an OnCorruption
     """Raise: whoever trains on rows must not do so without knowing that some are missing."""
     raise error
 
 
-def set_aside(path: Location, error: FeatureCacheError) -> None:
+def quarantine_file(path: Location, error: FeatureCacheError) -> None:
     """Rename a file so that it is not read again: its rows count as missing.
 
     A file in a newer format stays where it is, and unread: another program's rows are no rubbish.
@@ -57,7 +57,7 @@ def each_file(
     *,
     kind: str,
     owner: str = "",
-    on_damage: OnDamage = refuse,
+    on_corruption: OnCorruption = refuse,
 ) -> Iterator[_Result]:
     """What `use` makes of every verified file of a folder, in the order of their names.
 
@@ -69,11 +69,11 @@ def each_file(
         use: Takes one file, in any thread; may raise a FeatureCacheError about it.
         kind: What the rows must be.
         owner: Whose they must be.
-        on_damage: Told of every file that cannot be used; it raises, or the file is passed over.
+        on_corruption: Told of every file that cannot be used; it raises, or the file is passed over.
 
     Raises:
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError, WrongSchemaError: By
-            way of `on_damage`.
+            way of `on_corruption`.
         ObjectStoreError: The store does not answer: never a reason to give up a file.
     """
 
@@ -91,7 +91,7 @@ def each_file(
             except ObjectStoreError:  # says nothing about the file
                 raise
             except FeatureCacheError as error:
-                on_damage(path, error)
+                on_corruption(path, error)
             else:
                 yield result
 
@@ -102,7 +102,7 @@ def read_tables(
     kind: str,
     schema: pa.Schema,
     owner: str = "",
-    on_damage: OnDamage = refuse,
+    on_corruption: OnCorruption = refuse,
 ) -> pa.Table:
     """The rows of every file of a folder, file after file in the order of their names.
 
@@ -114,14 +114,18 @@ def read_tables(
         kind: What the rows must be.
         schema: The columns of the answer, in order; files may hold more.
         owner: Whose the rows must be.
-        on_damage: What to do about a file that cannot be trusted.
+        on_corruption: What to do about a file that cannot be trusted.
 
     Raises:
         WrongSchemaError: A file has a column of another type, or lacks one that cannot be null.
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: As `open_file`.
     """
     found = each_file(
-        folder, lambda file: file.read_as(schema), kind=kind, owner=owner, on_damage=on_damage
+        folder,
+        lambda file: file.read_as(schema),
+        kind=kind,
+        owner=owner,
+        on_corruption=on_corruption,
     )
     return pa.concat_tables([schema.empty_table(), *found])
 

@@ -12,7 +12,7 @@ from feature_cache.errors import FeatureCacheError, ObjectStoreError, WrongSchem
 from feature_cache.files import list_files, write_table
 from feature_cache.opening import StoredFile, read_footer
 from feature_cache.paths import Location
-from feature_cache.reading import OnDamage, each_file, refuse
+from feature_cache.reading import OnCorruption, each_file, refuse
 from feature_cache.vectors import Features, check_feature_type, copy_rows, feature_type, to_column
 
 VIEW = pa.field("view", pa.int16(), nullable=False)
@@ -36,7 +36,7 @@ class Shelf:
         key: The column that identifies a feature, together with its view if there are views.
         owner: The encoder whose features they are.
         has_views: Whether features have views.
-        on_damage: What to do about a file that cannot be trusted.
+        on_corruption: What to do about a file that cannot be trusted.
     """
 
     folder: Location
@@ -44,7 +44,7 @@ class Shelf:
     key: pa.Field
     owner: str
     has_views: bool
-    on_damage: OnDamage = refuse
+    on_corruption: OnCorruption = refuse
 
     def append(self, keys: pa.Array, features: Features, *, views: Sequence[int]) -> Location:
         """Write one file: `features [n, d]` under their n keys, which the caller has checked."""
@@ -68,7 +68,7 @@ class Shelf:
 
         Raises:
             WrongSchemaError: Two files hold features of different width or precision. By way of
-                `on_damage`, and about the second of them.
+                `on_corruption`, and about the second of them.
         """
         answer, found = np.empty((len(keys), 0), np.float32), np.zeros(len(keys), np.bool_)
         at_least = min(len(keys) // 8, _ROWS_AT_ONCE)
@@ -99,7 +99,7 @@ class Shelf:
                 except ObjectStoreError:  # says nothing about the file
                     raise
                 except FeatureCacheError as error:
-                    self.on_damage(path, error)
+                    self.on_corruption(path, error)
         return None
 
     def keys(self, *, progress: Callable[[int], None] | None = None) -> pa.Table:
@@ -119,7 +119,7 @@ class Shelf:
 
     def _each(self, use: Callable[[StoredFile], _Result]) -> Iterator[_Result]:
         return each_file(
-            self.folder, use, kind=self.kind, owner=self.owner, on_damage=self.on_damage
+            self.folder, use, kind=self.kind, owner=self.owner, on_corruption=self.on_corruption
         )
 
     def _with_keys(self, file: StoredFile) -> tuple[StoredFile, pa.Table]:
@@ -142,7 +142,7 @@ class Shelf:
                 at_a_time = max(1, _BYTES_AT_ONCE // to[:1].nbytes)
                 copy_rows(file.read_in_parts("feature", rows=at_a_time), rows, places, to=to)
         except FeatureCacheError as error:
-            self.on_damage(file.path, error)
+            self.on_corruption(file.path, error)
             return False
         return True
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from clip_adapter.cli.options import Data, Json, Root
 from clip_adapter.cli.summaries import print_json
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings
 from service.control import State, bring_up, state_of, take_down
 from service.environment import changed_names, service_environment
@@ -99,7 +99,7 @@ def _lines(folder: ServiceFolder, state: State | None, width: int) -> list[str]:
     try:
         return [welcome, *run_lines(recent_runs(folder, state.status), width=width)]
     except ServiceError as error:
-        return [welcome, f"  runs      not known: {printable(error)}"]
+        return [welcome, f"  runs      not known: {escape_control_characters(error)}"]
 
 
 def _folder(settings: Settings) -> ServiceFolder:

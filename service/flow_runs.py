@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from service.folder import ServiceError, ServiceFolder, StatusFile
 from service.loopback import HOST
 
@@ -87,11 +87,11 @@ def run_lines(runs: Sequence[FlowRun], *, width: int) -> Iterator[str]:
     """
     if not runs:
         yield f"{FIRST}none yet"
-    states = [_shortened(printable(run.state), LONGEST_STATE) for run in runs]
+    states = [_shortened(escape_control_characters(run.state), LONGEST_STATE) for run in runs]
     widest = max((cell_len(state) for state in states), default=0)
     for number, run in enumerate(runs):
         state = set_cell_size(states[number], widest)
-        line = f"{run.when.astimezone():%Y-%m-%d %H:%M}  {state}  {printable(run.deployment)}"
+        line = f"{run.when.astimezone():%Y-%m-%d %H:%M}  {state}  {escape_control_characters(run.deployment)}"
         yield _shortened((INDENT if number else FIRST) + line, width)
         if run.has_failed:
             if reason := _reason(run):
@@ -102,7 +102,7 @@ def run_lines(runs: Sequence[FlowRun], *, width: int) -> Iterator[str]:
 def _reason(run: FlowRun) -> str:
     """The first line of the state's message."""
     lines = run.message.removeprefix(OF_EVERY_FAILURE).strip().splitlines()
-    return printable(lines[0][:LONGEST]) if lines else ""
+    return escape_control_characters(lines[0][:LONGEST]) if lines else ""
 
 
 def _shortened(line: str, width: int) -> str:

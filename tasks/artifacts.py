@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import get_current_settings
 
-from clip_adapter.inert import inert, slug
+from clip_adapter.escaping import escape_markdown, slug
 from clip_adapter.pipeline.maintain import Maintenance
 from clip_adapter.pipeline.train import Training
 from clip_adapter.runs import query
@@ -74,7 +74,7 @@ def publish_leaderboard(*, root: Location, dataset: str) -> None:
         create_table_artifact(
             key=artifact_key("leaderboard", dataset),
             table=[_shown(row) for row in rows],
-            description=f"Test accuracy on {inert(dataset)} in percent: mean over seeds, and the "
+            description=f"Test accuracy on {escape_markdown(dataset)} in percent: mean over seeds, and the "
             "half-width of its 95 % interval. Last run in UTC.",
         )
 
@@ -82,7 +82,8 @@ def publish_leaderboard(*, root: Location, dataset: str) -> None:
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """The UI reads every text as Markdown, and leaves numbers alone."""
     return {
-        name: str(inert(value)) if isinstance(value, str) else value for name, value in row.items()
+        name: str(escape_markdown(value)) if isinstance(value, str) else value
+        for name, value in row.items()
     }
 
 
@@ -122,7 +123,7 @@ def publish_summary(training: Training, *, device: str = "cpu") -> None:
         create_markdown_artifact(
             key=artifact_key("summary", dataset.name),
             markdown=told.summary,
-            description=f"What the latest run on {inert(dataset.name)} came to.",
+            description=f"What the latest run on {escape_markdown(dataset.name)} came to.",
         )
 
 
@@ -158,5 +159,5 @@ def _lines(done: Maintenance) -> list[str]:
         f"| unreferenced features dropped | {garbage.n_unreferenced:,} |",
         f"| set-aside files kept for a person | {garbage.n_set_aside:,} |",
         "",
-        *(f"- {inert(each)}" for each in verified.damaged[:MOST_SHOWN]),
+        *(f"- {escape_markdown(each)}" for each in verified.damaged[:MOST_SHOWN]),
     ]

@@ -20,9 +20,8 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
-from clip_adapter.inert import inert
+from clip_adapter.escaping import escape_control_characters, escape_markdown
 from clip_adapter.pipeline.reporter import Reporter
-from clip_adapter.printable import printable
 from clip_adapter.progress import Advance, duration, lines, rate
 
 LONGEST_KEY = 80
@@ -80,7 +79,9 @@ def _logged(message: str, *, warning: bool = False) -> bool:
         return False
     if logger.name == "null":  # Prefect's logging is switched off
         return False
-    logger.log(logging.WARNING if warning else logging.INFO, printable(message, keep="\n"))
+    logger.log(
+        logging.WARNING if warning else logging.INFO, escape_control_characters(message, keep="\n")
+    )
     return True
 
 
@@ -155,7 +156,7 @@ class _Work:
             words.append(f"{self.ending} after {duration(took)}")
         elif speed:
             words.append(f"{duration((self.total - self.done) / speed)} left")
-        return str(inert(f"{self.description}: {', '.join(words)}"))
+        return str(escape_markdown(f"{self.description}: {', '.join(words)}"))
 
 
 def _tell(work: _Work, ended: Event, warn: Callable[[str], None]) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 import clip_adapter
 from clip_adapter.cli.extensions import ExtensibleGroup, lazily
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -93,5 +93,5 @@ def _refusals() -> tuple[type[BaseException], ...]:
 
 
 def _say(message: str) -> None:
-    shown = printable(message, keep="\n")
+    shown = escape_control_characters(message, keep="\n")
     Console(stderr=True, highlight=False, soft_wrap=True).print(shown, markup=False, style="red")

@@ -10,7 +10,7 @@ from rich.console import Console
 from clip_adapter.cli.cache.indexed import existing_root, stored_name
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import (
     Champion,
     DamagedChampionError,
@@ -52,7 +52,7 @@ def champion(
     name = stored_name(dataset)
     decisions = store.known_history(name)
     damaged: list[DamagedChampionError] = []
-    found = store.champion(name, on_damage=damaged.append)
+    found = store.champion(name, on_corruption=damaged.append)
     if not as_json:
         _warn(damaged)
     if to is not None:
@@ -82,7 +82,9 @@ def _need(found: Champion | None, dataset: str) -> Champion:
 def _warn(damaged: list[DamagedChampionError]) -> None:
     console = Console(stderr=True, highlight=False)
     for error in damaged:
-        console.print(printable(error), markup=False, soft_wrap=True, style="yellow")
+        console.print(
+            escape_control_characters(error), markup=False, soft_wrap=True, style="yellow"
+        )
 
 
 def _tell(
@@ -126,7 +128,7 @@ def _tell_history(
 
 def _print(lines: list[str]) -> None:
     console = Console(highlight=False)
-    console.print("\n".join(map(printable, lines)), markup=False, soft_wrap=True)
+    console.print("\n".join(map(escape_control_characters, lines)), markup=False, soft_wrap=True)
 
 
 def rollback(
@@ -152,5 +154,5 @@ def rollback(
     if as_json:
         print_json(asdict(record))
         return
-    lines = "\n".join(map(printable, lines_of(record)))
+    lines = "\n".join(map(escape_control_characters, lines_of(record)))
     Console(highlight=False).print(lines, markup=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from rich.text import Text
 from clip_adapter.cli.cache.indexed import stored_name
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import Comparison, compare_methods
 from clip_adapter.settings import Settings
 from clip_adapter.shots import shots_from_words, shots_in_words
@@ -86,7 +86,7 @@ def _summary(found: Comparison) -> dict[str, Any]:
 
 
 def _show(console: Console, found: Comparison) -> None:
-    a, b = printable(found.a.method), printable(found.b.method)
+    a, b = escape_control_characters(found.a.method), escape_control_characters(found.b.method)
     table = Table(
         title=Text(_title(found)),
         title_justify="left",
@@ -110,7 +110,7 @@ def _verdict(found: Comparison, a: str, b: str) -> str:
 def _title(found: Comparison) -> str:
     seeds = [str(seed) for seed in found.seeds if seed is not None]
     parts = [
-        f"{printable(found.a.dataset)} with {printable(found.a.model)}",
+        f"{escape_control_characters(found.a.dataset)} with {escape_control_characters(found.a.model)}",
         shots_in_words(found.shots) if found.shots else "no shots",
         *([f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []),
         f"{found.paired.n_images:,} test images: accuracy, %",

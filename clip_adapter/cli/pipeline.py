@@ -10,8 +10,8 @@ from clip_adapter.cli import summaries
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.requests import Prefect, from_options, run
 from clip_adapter.datasets import IMPORTED
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.requests import ExtractRequest, TrainRequest
-from clip_adapter.printable import printable
 from clip_adapter.settings import Settings
 from feature_cache import Location
 
@@ -30,7 +30,7 @@ def extract(request: ExtractRequest, prefect: Prefect = False, as_json: Json = F
     elif request.dataset.startswith(IMPORTED):
         Console(highlight=False).print(
             f"nothing to encode: all {encoded.n_reused:,} features of {request.dataset} were "
-            f"imported, made by {printable(encoded.model)}",
+            f"imported, made by {escape_control_characters(encoded.model)}",
             markup=False,
             soft_wrap=True,
         )

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings
 
 
@@ -37,9 +37,13 @@ def report(
     if as_json:
         print_json({"page": written.page, "figures": list(written.figures), "runs": written.n_runs})
         return
-    figures = f", figures in {printable(written.figures[0].parent)}" if written.figures else ""
+    figures = (
+        f", figures in {escape_control_characters(written.figures[0].parent)}"
+        if written.figures
+        else ""
+    )
     Console(highlight=False).print(
-        f"{written.n_runs:,} run{'s' * (written.n_runs != 1)} in {printable(written.page)}{figures}",
+        f"{written.n_runs:,} run{'s' * (written.n_runs != 1)} in {escape_control_characters(written.page)}{figures}",
         soft_wrap=True,
         markup=False,
     )

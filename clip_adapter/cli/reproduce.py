@@ -9,8 +9,8 @@ from clip_adapter.cli import summaries
 from clip_adapter.cli.options import Json
 from clip_adapter.cli.requests import Prefect, from_options, run
 from clip_adapter.cli.summaries import accuracy_table
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.requests import ReproduceRequest
-from clip_adapter.printable import printable
 from feature_cache import Location
 
 if TYPE_CHECKING:  # draws, which takes a second
@@ -89,4 +89,6 @@ def _say_how_to_draw(console: Console, dataset: str, *, root: Any) -> None:
     place = "" if root is None else f" --root {shlex.quote(str(root))}"
     command = f"clip-adapter report --dataset {dataset}{place} --to results.html"
     console.print()
-    console.print(f"To draw the figure: {printable(command)}", markup=False, soft_wrap=True)
+    console.print(
+        f"To draw the figure: {escape_control_characters(command)}", markup=False, soft_wrap=True
+    )

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clip_adapter.cli.options import Root
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import VIEWS, QueryError, query
 from clip_adapter.settings import Settings
 
@@ -79,7 +79,9 @@ def _print_table(
     table = Table(caption=_count(shown))
     for name, numbers in zip(names, are_numbers, strict=True):
         table.add_column(
-            Text(printable(name)), justify="right" if numbers else "left", overflow="fold"
+            Text(escape_control_characters(name)),
+            justify="right" if numbers else "left",
+            overflow="fold",
         )
     for row in shown:
         table.add_row(*map(Text, row))
@@ -91,11 +93,13 @@ def _print_blocks(console: Console, names: list[str], shown: list[list[str]]) ->
     for number, row in enumerate(shown, start=1):
         block = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
         for name, text in zip(names, row, strict=True):
-            block.add_row(Text(printable(name), style="bold"), Text(text, overflow="fold"))
+            block.add_row(
+                Text(escape_control_characters(name), style="bold"), Text(text, overflow="fold")
+            )
         console.rule(f"row {number:,}", align="left")
         console.print(block)
     if not shown:
-        console.print(Text(printable(", ".join(names)), style="bold"))
+        console.print(Text(escape_control_characters(", ".join(names)), style="bold"))
     console.print(_count(shown), style="italic")
 
 
@@ -117,4 +121,8 @@ def _plain(value: Any) -> Any:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else printable(str(value), keep="\n")
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float)
+        else escape_control_characters(str(value), keep="\n")
+    )

@@ -13,7 +13,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.progress import Advance, bar
 from clip_adapter.runs import query, with_settings
 from clip_adapter.shots import shots_in_words
@@ -67,9 +67,11 @@ def accuracy_table(
     best = {each: max(row[each][0] for row in scores.values() if each in row) for each in shots}
     for name, row in scores.items():
         cells = [_cell(row.get(each), best[each]) for each in shots]
-        table.add_row(Text(printable(name)), *cells)
+        table.add_row(Text(escape_control_characters(name)), *cells)
     return Group(
-        Text(printable(title), style="table.title"), table, Text(caption, style="table.caption")
+        Text(escape_control_characters(title), style="table.title"),
+        table,
+        Text(caption, style="table.caption"),
     )
 
 
@@ -177,7 +179,7 @@ def show_promotion(console: Console, promotion: dict[str, Any] | None) -> None:
         who = f"{promotion['method']} at {shots}, seed {promotion['seed']}"
         console.print()
         console.print(
-            printable(f"{promotion['decision']}: {who}; {promotion['reason']}"),
+            escape_control_characters(f"{promotion['decision']}: {who}; {promotion['reason']}"),
             markup=False,
             soft_wrap=True,
         )

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split, split_by_content
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import FolderReader, UnreadableImageError, decode_image
-from clip_adapter.printable import printable
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 
-def map_ahead(
+def prefetch_map(
     function: Callable[[_Item], _Answer], items: Sequence[_Item], *, workers: int
 ) -> Iterator[_Answer]:
     """Yield `function(item)` for every item, in order; at most `2 * workers` are under way.
@@ -168,7 +168,7 @@ def build_index(
     files = sorted(source.files, key=attrgetter("path"))
     chunks = [files[first : first + _CHUNK] for first in range(0, len(files), _CHUNK)]
     examine = partial(_examine_chunk, source.folder, known=known)
-    for outcomes in map_ahead(examine, chunks, workers=workers):
+    for outcomes in prefetch_map(examine, chunks, workers=workers):
         for outcome in outcomes:
             if isinstance(outcome, _Row):
                 good.append(outcome)
@@ -200,7 +200,7 @@ def _examine(
     except UnreadableImageError as error:
         # A name that is not UTF-8 could be neither stored nor printed.
         shown = file.path.encode("utf-8", "backslashreplace").decode("utf-8")
-        return QuarantinedFile(shown, printable(error.reason), n_bytes)
+        return QuarantinedFile(shown, escape_control_characters(error.reason), n_bytes)
     split = file.split or split_by_content(digest)
     return _Row(file.path, digest, file.label, split, file.group, width, height, n_bytes)
 
@@ -232,7 +232,9 @@ def _too_many_bad(source: ImageSource, bad: list[QuarantinedFile], *, limit: flo
         return (
             f"{source.folder} holds no images of {source.name!r}; add some or name another folder"
         )
-    examples = "".join(f"\n  {printable(file.path)}: {file.reason}" for file in bad[:3])
+    examples = "".join(
+        f"\n  {escape_control_characters(file.path)}: {file.reason}" for file in bad[:3]
+    )
     more = f"\n  and {len(bad) - 3} more" if len(bad) > 3 else ""
     return (
         f"{len(bad)} of the {len(source.files)} files of {source.name!r} in {source.folder} are "

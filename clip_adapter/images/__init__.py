@@ -8,7 +8,7 @@ from clip_adapter.images.errors import UnreadableImageError as UnreadableImageEr
 from clip_adapter.images.errors import ViewError as ViewError
 from clip_adapter.images.loading import LoadedViews as LoadedViews
 from clip_adapter.images.loading import WantedViews as WantedViews
-from clip_adapter.images.loading import load_ahead as load_ahead
+from clip_adapter.images.loading import prefetch as prefetch
 from clip_adapter.images.reading import FolderReader as FolderReader
 from clip_adapter.images.reading import read_bytes as read_bytes
 from clip_adapter.images.views import Geometry as Geometry

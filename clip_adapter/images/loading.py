@@ -52,7 +52,7 @@ class LoadedViews:
     pixels: UInt8[np.ndarray, "v h w 3"]
 
 
-def load_ahead(
+def prefetch(
     folder: Path,
     wanted: Sequence[WantedViews],
     *,

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from clip_adapter.datasets import DatasetIndex
-from clip_adapter.images import WantedViews, augmented_views, load_ahead
+from clip_adapter.images import WantedViews, augmented_views, prefetch
 from clip_adapter.pipeline.encoder_lock import encoder_slot
 from clip_adapter.pipeline.encoding import EncoderFacts, Encoding
 from clip_adapter.pipeline.feature_writer import FeatureWriter
@@ -225,11 +225,15 @@ def _find_store(
     """The store of the encoder; the encoder is loaded only if something is to be encoded."""
     known = None if "encoder" in vars(encoding) else encoding.known(dataset.root)
     if known:
-        store = FeatureStore(dataset.root, known.fingerprint, on_damage=reporter.set_aside)
+        store = FeatureStore(
+            dataset.root, known.fingerprint, on_corruption=reporter.quarantine_file
+        )
         is_complete = not _missing(store, wanted) and not store.missing_prompts(dataset.prompts)
         if is_complete:
             return store, known
-    store = FeatureStore(dataset.root, encoding.encoder.fingerprint, on_damage=reporter.set_aside)
+    store = FeatureStore(
+        dataset.root, encoding.encoder.fingerprint, on_corruption=reporter.quarantine_file
+    )
     store.description()  # reports a damaged file, which writing would replace in silence
     return store, encoding.describe(store)
 
@@ -296,7 +300,7 @@ def _encode_images(
 ) -> None:
     encoder, processes = encoding.encoder, encoding.processes
     total = sum(len(each.views) for each in wanted)
-    loaded = load_ahead(folder, wanted, geometry=encoder.geometry, processes=processes)
+    loaded = prefetch(folder, wanted, geometry=encoder.geometry, processes=processes)
     with (
         reporter.progress(f"encoding with {encoder.name}", total=total, unit="images") as advance,
         FeatureWriter(encoder, store, advance) as writer,
@@ -321,7 +325,9 @@ def _encode_prompts(
 def _merge_small_files(store: FeatureStore, reporter: Reporter) -> None:
     for folder in stored_folders(store.root):
         if folder.owner == store.encoder and folder.has_features:
-            compact_folder(folder, at_least=FILES_WORTH_MERGING, on_damage=reporter.set_aside)
+            compact_folder(
+                folder, at_least=FILES_WORTH_MERGING, on_corruption=reporter.quarantine_file
+            )
 
 
 def _imported(

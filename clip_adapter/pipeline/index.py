@@ -16,9 +16,9 @@ from clip_adapter.datasets import (
     check_templates,
     open_dataset,
 )
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.index_store import IndexedDataset, known_sizes, write_index
 from clip_adapter.pipeline.reporter import Reporter
-from clip_adapter.printable import printable
 from feature_cache import IndexStore, Location
 from feature_cache.exchange import find_imported
 
@@ -63,14 +63,14 @@ def index_dataset(
     place = root / "images" if isinstance(root, Path) and dataset in GENERATED else data
     source = open_dataset(dataset, data=place, images=images)
     # Setting a damaged index aside loses nothing: this one replaces it.
-    store = IndexStore(root, source.name, on_damage=reporter.set_aside)
+    store = IndexStore(root, source.name, on_corruption=reporter.quarantine_file)
     known = known_sizes(store)
     index = _build(source, max_bad_fraction=max_bad_fraction, known=known, reporter=reporter)
     store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
     write_index(store, index)
     for file in index.quarantined[:5]:
         # A file name may contain line breaks, which `log` does not escape.
-        reporter.log(f"quarantined {printable(file.path)}: {file.reason}")
+        reporter.log(f"quarantined {escape_control_characters(file.path)}: {file.reason}")
     return IndexedDataset(
         root=root,
         name=source.name,

@@ -188,7 +188,7 @@ def verify_store(*, root: Location, deep: bool, repair: bool, reporter: Reporter
                 continue
             damaged.append(str(finding.problem))
             if repair and not isinstance(finding.problem, NewerFormatError | WrongSchemaError):
-                reporter.set_aside(finding.path, finding.problem)
+                reporter.quarantine_file(finding.path, finding.problem)
                 n_set_aside += 1
             else:
                 reporter.log(f"damaged: {finding.problem}")
@@ -218,7 +218,7 @@ def compact_store(*, root: Location, reporter: Reporter) -> CompactedStore:
         done
         for folder in stored_folders(root)
         if folder.has_features or folder.path.parent == root / "runs"
-        if (done := compact_folder(folder, at_least=FILES_WORTH_MERGING, on_damage=pass_over))
+        if (done := compact_folder(folder, at_least=FILES_WORTH_MERGING, on_corruption=pass_over))
     ]
     return CompactedStore(
         n_folders=len(merged),

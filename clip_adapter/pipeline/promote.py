@@ -227,7 +227,7 @@ def _stands(record: PromotionRecord, store: PromotionStore, reporter: Reporter) 
 
 def _current(store: PromotionStore, dataset: str, reporter: Reporter) -> str | None:
     """The promotion of the champion whose file is undamaged."""
-    champion = store.champion(dataset, on_damage=lambda error: reporter.log(str(error)))
+    champion = store.champion(dataset, on_corruption=lambda error: reporter.log(str(error)))
     return champion.record.promotion if champion else None
 
 
@@ -236,7 +236,7 @@ def _decide(case: _Case, *, device: str) -> _Decision:
     dataset = features.encoded.dataset
     saved = fit_candidate(features, spec, device=device)
     champion = case.store.champion(
-        dataset.name, on_damage=lambda error: case.reporter.log(str(error))
+        dataset.name, on_corruption=lambda error: case.reporter.log(str(error))
     )
     baseline = current_baseline(champion, features, spec.split)
     drift = label_drift(dataset, champion.record) if champion else LabelDrift()

@@ -5,9 +5,9 @@ from importlib.util import find_spec
 
 from rich.console import Console
 
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.progress import Advance, bar, lines
-from feature_cache import FeatureCacheError, Location, set_aside
+from feature_cache import FeatureCacheError, Location, quarantine_file
 
 
 class Reporter:
@@ -45,15 +45,15 @@ class Reporter:
             return bar(description, total=total, unit=unit, console=console)
         return lines(description, total=total, unit=unit, say=self.log)
 
-    def set_aside(self, path: Location, error: FeatureCacheError) -> None:
+    def quarantine_file(self, path: Location, error: FeatureCacheError) -> None:
         """Rename a damaged file so that no reader finds it, and report which file and why.
 
         Use it only in work that makes again what the file held.
         """
-        set_aside(path, error)
+        quarantine_file(path, error)
         self.log(f"set aside: {error}")
 
 
 def _print(message: str) -> None:
-    shown = printable(message, keep="\n")
+    shown = escape_control_characters(message, keep="\n")
     Console(stderr=True, highlight=False, soft_wrap=True).print(shown, markup=False)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import query
 from feature_cache import Location
 
@@ -115,4 +115,4 @@ def _cell(value: Any) -> str:
 
 
 def _html(text: object) -> str:
-    return escape(printable(text))
+    return escape(escape_control_characters(text))

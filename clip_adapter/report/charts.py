@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.report.lines import Line
 from clip_adapter.report.numbers import Mean
 from clip_adapter.report.studies import Study
@@ -64,7 +64,7 @@ def study_figure(study: Study, *, title: str) -> str:
     ]
     domain = _domain(rows)
     if study.scale == "names":
-        order = [printable(variant.name) for variant in study.variants]
+        order = [escape_control_characters(variant.name) for variant in study.variants]
         x = alt.X("label:N").title(study.varied).sort(order)
         x = x.axis(labelAngle=0, labelLimit=LABEL_LIMIT, grid=False)
         return _svg(_points(rows, x, domain), title)
@@ -88,9 +88,9 @@ def _place_of_all(lines: Sequence[Line]) -> int:
 
 def _row(name: str, x: float, mean: Mean, label: str = "") -> _Row:
     return {
-        "name": printable(name),
+        "name": escape_control_characters(name),
         "x": x,
-        "label": printable(label),
+        "label": escape_control_characters(label),
         "y": 100 * mean.value,
         "low": 100 * max(0.0, mean.low),
         "high": 100 * min(1.0, mean.high),
@@ -174,7 +174,9 @@ def _data(rows: list[_Row]) -> alt.Chart:
 def _svg(layers: list[alt.Chart], title: str) -> str:
     finished = (
         alt.layer(*layers)
-        .properties(width=WIDTH, height=HEIGHT, title=printable(title), padding=_PADDING)
+        .properties(
+            width=WIDTH, height=HEIGHT, title=escape_control_characters(title), padding=_PADDING
+        )
         .configure_view(stroke=None)
         .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
         .configure_legend(labelFontSize=11, orient="right")

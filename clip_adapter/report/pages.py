@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from clip_adapter.inert import inert
+from clip_adapter.escaping import escape_markdown
 from clip_adapter.report.facts import PageFormatError, read_boards
 from clip_adapter.report.sections import Drawn, Section, section_of
 from clip_adapter.runs import open_lens
@@ -35,7 +35,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("clip_adapter.report"),
         autoescape=True,
-        finalize=inert,
+        finalize=escape_markdown,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
@@ -44,7 +44,7 @@ def _environment() -> Environment:
 
 
 def _join_cells(cells: Iterable[object]) -> Markup:
-    return Markup(" | ").join(inert(cell) for cell in cells)
+    return Markup(" | ").join(escape_markdown(cell) for cell in cells)
 
 
 PIXELS_A_POINT = 1.5

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
 
-from clip_adapter.inert import slug
+from clip_adapter.escaping import slug
 from clip_adapter.report.charts import accuracy_figure, study_figure
 from clip_adapter.report.facts import Board, Failure, RunFacts
 from clip_adapter.report.lines import lines_of

@@ -89,14 +89,14 @@ class PromotionStore:
             )
         return history
 
-    def champion(self, dataset: str, *, on_damage: OnDamagedChampion) -> Champion | None:
+    def champion(self, dataset: str, *, on_corruption: OnDamagedChampion) -> Champion | None:
         """The last decision that made a champion whose file is as it was; None if there is none.
 
         What was rolled back past does not come back because another's file is damaged.
 
         Args:
             dataset: Its name in the store.
-            on_damage: Told of each that is passed over.
+            on_corruption: Told of each that is passed over.
         """
         history = self.history(dataset)
         places = {record.promotion_id: place for place, record in enumerate(history)}
@@ -110,7 +110,7 @@ class PromotionStore:
             try:
                 return self.read(record)
             except DamagedChampionError as error:
-                on_damage(error)
+                on_corruption(error)
         return None
 
     def read(self, record: PromotionRecord) -> Champion:

@@ -1,6 +1,6 @@
 """Features in and out: labelled features made elsewhere, and ours for use elsewhere.
 
-Every reader returns `ForeignFeatures`, unpickles nothing, and answers a damaged or hostile file
+Every reader returns `LabelledFeatures`, unpickles nothing, and answers a damaged or hostile file
 with one error that names it. Every writer leaves a complete file or none, and replaces nothing
 unasked. docs/exchange.md says what the files look like.
 """
@@ -22,8 +22,8 @@ from feature_cache.exchange.errors import MissingArrayError as MissingArrayError
 from feature_cache.exchange.errors import OversizedFileError as OversizedFileError
 from feature_cache.exchange.errors import PickledArrayError as PickledArrayError
 from feature_cache.exchange.errors import UnknownImportError as UnknownImportError
-from feature_cache.exchange.foreign import ForeignFeatures as ForeignFeatures
 from feature_cache.exchange.foreign import FoundArrays as FoundArrays
+from feature_cache.exchange.foreign import LabelledFeatures as LabelledFeatures
 from feature_cache.exchange.foreign import row_ids as row_ids
 from feature_cache.exchange.foreign import take_in as take_in
 from feature_cache.exchange.imported import ImportedDataset as ImportedDataset

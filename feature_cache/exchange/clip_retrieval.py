@@ -23,7 +23,7 @@ from feature_cache.exchange.errors import (
     InvalidForeignFeaturesError,
     MissingArrayError,
 )
-from feature_cache.exchange.foreign import ForeignFeatures, FoundArrays, take_in
+from feature_cache.exchange.foreign import FoundArrays, LabelledFeatures, take_in
 from feature_cache.exchange.shards import (
     METADATA,
     Sort,
@@ -91,7 +91,7 @@ def read_clip_retrieval(
     rules: ReadingRules = ReadingRules(),
     class_names: Sequence[str] | None = None,
     source: str | None = None,
-) -> ForeignFeatures:
+) -> LabelledFeatures:
     """Read a folder that clip-retrieval, or `write_clip_retrieval`, wrote.
 
     Args:
@@ -180,7 +180,7 @@ def _folder_names(paths: Any, source: str) -> list[str]:
     return names
 
 
-def _with_texts(foreign: ForeignFeatures, folder: Path, rules: ReadingRules) -> ForeignFeatures:
+def _with_texts(foreign: LabelledFeatures, folder: Path, rules: ReadingRules) -> LabelledFeatures:
     paths = _paths(folder, TEXTS)
     rows = join_shards(map_shards(paths, max_bytes=rules.max_bytes))
     classes, firsts = np.unique(foreign.labels, return_index=True)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from feature_cache.exchange.arrays import npy_bytes
 from feature_cache.exchange.clip_retrieval import IMAGES, TEXTS
 from feature_cache.exchange.errors import ExistingExportError, InvalidForeignFeaturesError
-from feature_cache.exchange.foreign import ForeignFeatures
+from feature_cache.exchange.foreign import LabelledFeatures
 from feature_cache.exchange.placing import new_folder, place_file
 from feature_cache.exchange.shards import METADATA, Sort
 from feature_cache.vectors import Features
@@ -38,7 +38,7 @@ class WritingRules:
 
 def write_clip_retrieval(
     folder: Path,
-    foreign: ForeignFeatures,
+    foreign: LabelledFeatures,
     *,
     rules: WritingRules = WritingRules(),
     overwrite: bool = False,
@@ -78,7 +78,7 @@ def _refuse_strangers(folder: Path) -> None:
 
 
 def _shard(
-    foreign: ForeignFeatures, rows: slice, rules: WritingRules
+    foreign: LabelledFeatures, rows: slice, rules: WritingRules
 ) -> Iterator[tuple[Sort, bytes | memoryview]]:
     yield IMAGES, npy_bytes(_prepared(foreign.features[rows], foreign, rules))
     if foreign.text_features is not None:
@@ -89,7 +89,7 @@ def _shard(
     yield METADATA, memoryview(sink.getvalue())
 
 
-def _prepared(features: Features, foreign: ForeignFeatures, rules: WritingRules) -> Features:
+def _prepared(features: Features, foreign: LabelledFeatures, rules: WritingRules) -> Features:
     if rules.normalise:
         norms = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
         exact = features / np.where(norms == 0, 1, norms)
@@ -105,7 +105,7 @@ def _prepared(features: Features, foreign: ForeignFeatures, rules: WritingRules)
     return halves
 
 
-def _metadata(foreign: ForeignFeatures, rows: slice) -> pa.Table:
+def _metadata(foreign: LabelledFeatures, rows: slice) -> pa.Table:
     labels, digests = foreign.labels[rows], [each.hex() for each in foreign.image_sha256[rows]]
     names = [foreign.class_names[label] for label in labels]
     columns = {

@@ -44,7 +44,7 @@ _UNIT = 2e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ForeignFeatures:
+class LabelledFeatures:
     """The features of n images, d wide, with their labels among c classes.
 
     Whether the features are raw or normalised cannot be known from them: `have_unit_norms` only
@@ -133,7 +133,7 @@ class FoundArrays:
     logit_scale: npt.NDArray[Any] | float | None = None
 
 
-def take_in(found: FoundArrays, *, source: str) -> ForeignFeatures:
+def take_in(found: FoundArrays, *, source: str) -> LabelledFeatures:
     """Check and convert arrays from elsewhere; docs/exchange.md states every conversion.
 
     Raises:
@@ -144,7 +144,7 @@ def take_in(found: FoundArrays, *, source: str) -> ForeignFeatures:
     names = None if names is None else as_texts(names, "class_names", source)
     labels, class_names = as_labels(found.labels, names, source)
     digests = found.image_sha256
-    return ForeignFeatures(
+    return LabelledFeatures(
         features=features,
         labels=labels,
         class_names=class_names,
@@ -168,7 +168,7 @@ def _as_scale(value: npt.NDArray[Any] | float | None, source: str) -> float | No
     return float(array.reshape(()))
 
 
-def _check_matrices(foreign: ForeignFeatures) -> None:
+def _check_matrices(foreign: LabelledFeatures) -> None:
     as_matrix(foreign.features, "features", foreign.source)
     if foreign.features.dtype.itemsize not in (2, 4):
         raise InvalidForeignFeaturesError(
@@ -186,7 +186,7 @@ def _check_matrices(foreign: ForeignFeatures) -> None:
         )
 
 
-def _check_labels(foreign: ForeignFeatures) -> None:
+def _check_labels(foreign: LabelledFeatures) -> None:
     if foreign.labels.dtype != np.int64:
         raise InvalidForeignFeaturesError(
             foreign.source, f"labels are {foreign.labels.dtype}, expected int64: take_in converts"

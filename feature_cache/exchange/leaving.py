@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from feature_cache.exchange.clip_retrieval_writer import WritingRules, write_clip_retrieval
 from feature_cache.exchange.errors import ExportChoiceError
-from feature_cache.exchange.foreign import ForeignFeatures
+from feature_cache.exchange.foreign import LabelledFeatures
 from feature_cache.exchange.npy import write_npy
 from feature_cache.exchange.npz import write_npz
 from feature_cache.exchange.safetensors_file import FeatureFile, write_safetensors
@@ -65,7 +65,7 @@ def gather_features(
     if progress is not None:
         progress(len(digests))
     names = dict(zip(columns["label"], columns["class_name"], strict=True))
-    foreign = ForeignFeatures(
+    foreign = LabelledFeatures(
         features=features,
         labels=np.array(columns["label"], np.int64),
         class_names=tuple(names[label] for label in sorted(names)),

@@ -12,7 +12,7 @@ from feature_cache.exchange.arrays import MAX_BYTES, map_npy, npy_bytes
 from feature_cache.exchange.classes import labels_and_names
 from feature_cache.exchange.damage import damage_named
 from feature_cache.exchange.errors import ForeignFileError, MissingArrayError, OversizedFileError
-from feature_cache.exchange.foreign import ForeignFeatures, FoundArrays, take_in
+from feature_cache.exchange.foreign import FoundArrays, LabelledFeatures, take_in
 from feature_cache.exchange.placing import place_file, refuse_existing
 from feature_cache.exchange.texts import Column
 
@@ -32,7 +32,7 @@ def read_npy(
     class_names: Sequence[str] | None = None,
     source: str | None = None,
     max_bytes: int = MAX_BYTES,
-) -> ForeignFeatures:
+) -> LabelledFeatures:
     """Read a matrix of features and the labels of its rows.
 
     Args:
@@ -62,7 +62,7 @@ def read_npy(
         return take_in(found, source=source)
 
 
-def write_npy(path: Path, foreign: ForeignFeatures, *, overwrite: bool = False) -> Path:
+def write_npy(path: Path, foreign: LabelledFeatures, *, overwrite: bool = False) -> Path:
     """Write `path` and, beside it, `<stem>_labels.csv`; text features and logit scale stay out.
 
     The features come last: where they are, their labels are complete.
@@ -145,7 +145,7 @@ def _numbers_or_names(values: list[str]) -> Column:
     return values
 
 
-def _csv(foreign: ForeignFeatures) -> bytes:
+def _csv(foreign: LabelledFeatures) -> bytes:
     names = [foreign.class_names[label] for label in foreign.labels]
     digests = [digest.hex() for digest in foreign.image_sha256]
     columns = {"label": foreign.labels.tolist(), "class_name": names, "image_sha256": digests}

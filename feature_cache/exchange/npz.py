@@ -21,7 +21,7 @@ from feature_cache.exchange.arrays import (
 from feature_cache.exchange.checks import SPLITS
 from feature_cache.exchange.damage import damage_named
 from feature_cache.exchange.errors import ForeignFileError, MissingArrayError, OversizedFileError
-from feature_cache.exchange.foreign import ForeignFeatures, FoundArrays, take_in
+from feature_cache.exchange.foreign import FoundArrays, LabelledFeatures, take_in
 from feature_cache.exchange.placing import place_file, refuse_existing
 
 _BY_SPLIT = ("features", "labels", "image_sha256", "paths")
@@ -75,7 +75,7 @@ def read_npz(
     class_names: Sequence[str] | None = None,
     source: str | None = None,
     max_bytes: int = MAX_BYTES,
-) -> ForeignFeatures:
+) -> LabelledFeatures:
     """Read labelled features; arrays that `names` does not name stay unread.
 
     Args:
@@ -99,7 +99,7 @@ def read_npz(
         return take_in(found, source=source or path.stem)
 
 
-def write_npz(path: Path, foreign: ForeignFeatures, *, overwrite: bool = False) -> Path:
+def write_npz(path: Path, foreign: LabelledFeatures, *, overwrite: bool = False) -> Path:
     """Write labelled features under the usual names, uncompressed, and return the path.
 
     The same features make the same bytes. The content stands in memory once more while it is
@@ -228,7 +228,7 @@ def _joined(path: Path, role: str, arrays: list[npt.NDArray[Any]]) -> npt.NDArra
     return np.concatenate(arrays)
 
 
-def _arrays(foreign: ForeignFeatures) -> dict[str, npt.NDArray[Any]]:
+def _arrays(foreign: LabelledFeatures) -> dict[str, npt.NDArray[Any]]:
     values = {each.name: getattr(foreign, each.name) for each in fields(ArrayNames)[:8]}
     digests = b"".join(foreign.image_sha256)
     values["image_sha256"] = np.frombuffer(digests, np.uint8).reshape(-1, 32)

@@ -8,7 +8,7 @@ import numpy as np
 
 from feature_cache.exchange.checks import as_matrix, check_scale
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
-from feature_cache.exchange.foreign import ForeignFeatures
+from feature_cache.exchange.foreign import LabelledFeatures
 from feature_cache.vectors import Features
 
 CLIP_LOGIT_SCALE = 100.0
@@ -38,7 +38,7 @@ class ClassTexts:
         return [each.replace("{}", name) for name in class_names for each in self.templates]
 
 
-def texts_of_file(foreign: ForeignFeatures) -> ClassTexts:
+def texts_of_file(foreign: LabelledFeatures) -> ClassTexts:
     """The text features that came with the image features.
 
     Raises:
@@ -106,7 +106,7 @@ class ImportedEncoder:
         }
 
     @classmethod
-    def of(cls, foreign: ForeignFeatures, texts: ClassTexts, *, label: str) -> "ImportedEncoder":
+    def of(cls, foreign: LabelledFeatures, texts: ClassTexts, *, label: str) -> "ImportedEncoder":
         """The encoder of these features; at rest they have the wider of the two precisions.
 
         Raises:
@@ -128,7 +128,7 @@ class ImportedEncoder:
         )
 
 
-def _check_texts(foreign: ForeignFeatures, texts: ClassTexts) -> None:
+def _check_texts(foreign: LabelledFeatures, texts: ClassTexts) -> None:
     check_scale(texts.logit_scale, foreign.source)
     features = as_matrix(texts.features, "text features", foreign.source)
     expected = (len(foreign.class_names) * len(texts.templates), foreign.dim)

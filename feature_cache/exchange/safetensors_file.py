@@ -26,7 +26,7 @@ from feature_cache.exchange.errors import (
     MissingArrayError,
     OversizedFileError,
 )
-from feature_cache.exchange.foreign import ForeignFeatures, FoundArrays, take_in
+from feature_cache.exchange.foreign import FoundArrays, LabelledFeatures, take_in
 from feature_cache.exchange.placing import place_file, refuse_existing
 from feature_cache.vectors import Features
 
@@ -48,7 +48,7 @@ class FeatureFile:
         description: What made them, e.g. `dataset`, `encoder`, `model`; text only.
     """
 
-    features: ForeignFeatures
+    features: LabelledFeatures
     views: Features | None = None
     description: Mapping[str, str] = field(default_factory=dict)
 
@@ -109,7 +109,7 @@ def read_safetensors(path: Path, *, max_bytes: int = MAX_BYTES) -> FeatureFile:
         return _feature_file(path, tensors, metadata)
 
 
-def _check_views(views: Features, features: ForeignFeatures) -> None:
+def _check_views(views: Features, features: LabelledFeatures) -> None:
     expected = (len(features), features.dim)
     if views.ndim != 3 or views.shape[1:] != expected or views.dtype != features.features.dtype:
         raise InvalidForeignFeaturesError(

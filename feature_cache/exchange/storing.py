@@ -12,7 +12,7 @@ import pyarrow as pa
 from feature_cache.errors import UnsafeNameError
 from feature_cache.exchange.checks import close_rows
 from feature_cache.exchange.errors import ImportConflictError, InvalidForeignFeaturesError
-from feature_cache.exchange.foreign import ForeignFeatures
+from feature_cache.exchange.foreign import LabelledFeatures
 from feature_cache.exchange.provenance import ClassTexts, ImportedEncoder
 from feature_cache.exchange.safetensors_file import FeatureFile
 from feature_cache.features import FeatureStore
@@ -126,7 +126,7 @@ def import_features(
     )
 
 
-def _check_classes(foreign: ForeignFeatures) -> None:
+def _check_classes(foreign: LabelledFeatures) -> None:
     empty = sorted(set(range(len(foreign.class_names))) - set(foreign.labels.tolist()))
     if empty:
         raise InvalidForeignFeaturesError(
@@ -140,7 +140,7 @@ def _check_classes(foreign: ForeignFeatures) -> None:
         )
 
 
-def _index(foreign: ForeignFeatures, *, name: str, encoder: str) -> pa.Table:
+def _index(foreign: LabelledFeatures, *, name: str, encoder: str) -> pa.Table:
     n = len(foreign)
     paths = foreign.paths or tuple(f"row/{row:06d}" for row in range(n))
     digests, splits = foreign.image_sha256, foreign.splits or ()
@@ -182,7 +182,7 @@ def _refuse_other_index(indexes: IndexStore, fingerprint: str) -> None:
 
 
 def _refuse_other_features(
-    store: FeatureStore, foreign: ForeignFeatures, features: Features, *, view: int
+    store: FeatureStore, foreign: LabelledFeatures, features: Features, *, view: int
 ) -> None:
     missing = set(store.missing_images(foreign.image_sha256, view=view))
     rows = [row for row, digest in enumerate(foreign.image_sha256) if digest not in missing]
@@ -221,7 +221,7 @@ def _append(
 
 
 def _append_prompts(
-    store: FeatureStore, texts: ClassTexts, foreign: ForeignFeatures, *, precision: str
+    store: FeatureStore, texts: ClassTexts, foreign: LabelledFeatures, *, precision: str
 ) -> int:
     prompts = texts.prompts(foreign.class_names)
     missing = store.missing_prompts(prompts)

@@ -70,7 +70,7 @@ def final_state(root: Path) -> dict[str, Any]:
         {name: value for name, value in vars(each).items() if name in LASTING}
         for each in PromotionStore(root).history(dataset)
     ]
-    champion = PromotionStore(root).champion(dataset, on_damage=pytest.fail)
+    champion = PromotionStore(root).champion(dataset, on_corruption=pytest.fail)
     assert champion is not None
     return {
         "features": features,
@@ -93,7 +93,7 @@ def test_nights_of_retraining(calm: Told) -> None:
     assert many.low > 0
     assert (spoiled.decision, spoiled.champion_before) == ("refused", many.promotion)
     assert spoiled.high < 0
-    champion = PromotionStore(calm.root).champion(dataset, on_damage=pytest.fail)
+    champion = PromotionStore(calm.root).champion(dataset, on_corruption=pytest.fail)
     assert champion is not None
     assert champion.record == many
     # The regression was told to the server, which has stopped the nights until somebody looks.

@@ -18,8 +18,8 @@ from feature_cache import (
     compaction,
     inspect_store,
     list_files,
+    quarantine_file,
     read_tables,
-    set_aside,
     stored_folders,
     write_table,
 )
@@ -162,7 +162,7 @@ def test_a_damaged_file_is_never_merged(store: FeatureStore) -> None:
     with pytest.raises(CorruptFileError, match=path.name):
         compact_folder(image_folder(store))
     assert len(list_files(store.folder / "image")) == 5
-    compact_folder(image_folder(store), on_damage=set_aside)
+    compact_folder(image_folder(store), on_corruption=quarantine_file)
     assert len(store.missing_images(KEYS)) == 1
     assert len(list_files(store.folder / "image")) == 1
 

@@ -13,8 +13,8 @@ from feature_cache import (
     classifier_folder,
     find_leftovers,
     inspect_store,
+    quarantine_file,
     read_content,
-    set_aside,
     storage,
     write_content,
 )
@@ -90,7 +90,7 @@ def test_a_sound_one_passes_a_deep_look(root: Path) -> None:
 def test_one_set_aside_is_a_leftover(root: Path) -> None:
     path = put(root)
     Path(str(path)).write_bytes(b"")
-    set_aside(path, CorruptFileError(path, "cut short"))
+    quarantine_file(path, CorruptFileError(path, "cut short"))
     (leftover,) = find_leftovers(root)
     assert leftover.sort == "damaged"
 

@@ -16,7 +16,7 @@ from feature_cache import (
     FeatureStore,
     inspect_store,
     list_files,
-    set_aside,
+    quarantine_file,
     write_table,
 )
 from feature_cache.vectors import Features
@@ -129,7 +129,7 @@ def test_only_what_the_damage_held_is_made_again(store: FeatureStore, damage: Da
     assert isinstance(path, Path)
     damage(path)
     n_damaged = len(problems(store.root))
-    tolerant = replace(store, on_damage=set_aside)
+    tolerant = replace(store, on_corruption=quarantine_file)
     missing = tolerant.missing_images(KEYS)
     assert len(missing) == 2 * n_damaged
     assert len(list(store.folder.glob("image/*.damaged"))) == n_damaged
@@ -146,7 +146,7 @@ def test_a_file_copied_under_another_digest_is_named_and_the_rows_stay(
     copy = path.with_stem("f" * 64)
     copy.write_bytes(path.read_bytes())
     assert problems(store.root) == {copy: CorruptFileError}
-    assert replace(store, on_damage=set_aside).missing_images(KEYS) == []
+    assert replace(store, on_corruption=quarantine_file).missing_images(KEYS) == []
     assert problems(store.root) == {}
 
 
@@ -208,7 +208,7 @@ def test_what_was_put_right_before_it_could_be_set_aside_is_put_back(
         return real_move(self, target)
 
     monkeypatch.setattr(Path, "replace", heal_then_move)
-    replace(store, on_damage=set_aside).missing_images(KEYS)
+    replace(store, on_corruption=quarantine_file).missing_images(KEYS)
     assert path.read_bytes() == intact
     assert list(store.folder.glob("image/*.damaged")) == []
 
@@ -220,6 +220,6 @@ def test_of_two_readers_that_set_the_same_file_aside_one_is_late_and_goes_on(
     assert isinstance(path, Path)
     error = CorruptFileError(path, "it was seen to be damaged")
     flip_a_bit(path)
-    set_aside(path, error)
-    set_aside(path, error)
+    quarantine_file(path, error)
+    quarantine_file(path, error)
     assert len(list(store.folder.glob("image/*.damaged"))) == 1

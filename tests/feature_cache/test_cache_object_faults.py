@@ -23,7 +23,7 @@ from feature_cache import (
     list_files,
     locate,
     objects,
-    set_aside,
+    quarantine_file,
     storage,
     stored_folders,
 )
@@ -202,7 +202,7 @@ def test_a_server_that_died_is_told_within_seconds_and_is_no_damage(
 def test_a_store_that_stops_answering_costs_no_sound_file(
     object_root: ObjectPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = FeatureStore(object_root, ENCODER, on_damage=set_aside)
+    store = FeatureStore(object_root, ENCODER, on_corruption=quarantine_file)
     store.append_images([bytes(32)], ROW)
     store.append_images([bytes(31) + b"1"], ROW)
     images = next(each for each in stored_folders(object_root) if each.kind == "image-features")
@@ -216,7 +216,7 @@ def test_a_store_that_stops_answering_costs_no_sound_file(
     tries: list[Callable[[], object]] = [
         lambda: store.missing_images([bytes(32)]),
         lambda: store.append_images([bytes(30) + b"12"], ROW),
-        lambda: compact_folder(images, on_damage=set_aside),
+        lambda: compact_folder(images, on_corruption=quarantine_file),
         lambda: list(inspect_store(object_root, deep=True)),
         lambda: list(inspect_store(object_root, deep=False)),
     ]

@@ -24,8 +24,8 @@ from feature_cache import (
     inspect_store,
     list_files,
     locate,
+    quarantine_file,
     remove_leftovers,
-    set_aside,
     storage,
     stored_folders,
     stores,
@@ -100,7 +100,7 @@ def test_damage_is_named_set_aside_and_made_good(store: FeatureStore) -> None:
     assert [each.path for each in problems] == [path]
     with pytest.raises(CorruptFileError, match=path.name):
         store.read_images(KEYS)
-    tolerant = replace(store, on_damage=set_aside)
+    tolerant = replace(store, on_corruption=quarantine_file)
     assert tolerant.missing_images(KEYS) == KEYS[:6]
     assert store.append_images(KEYS[:6], encode(KEYS[:6])) == path
     np.testing.assert_array_equal(store.read_images(KEYS), encode(KEYS))

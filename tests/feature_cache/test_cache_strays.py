@@ -22,8 +22,8 @@ from feature_cache import (
     WrongSchemaError,
     inspect_store,
     list_files,
+    quarantine_file,
     refuse,
-    set_aside,
 )
 from feature_cache.files import FORMAT_KEY
 from feature_cache.vectors import Features
@@ -82,7 +82,7 @@ def test_files_exchanged_between_two_encoders_are_named(tmp_path: Path) -> None:
         assert problems(tmp_path, deep=deep) == dict.fromkeys(moved, WrongOwnerError)
     with pytest.raises(WrongOwnerError, match="move the file back"):
         ours.missing_images(KEYS)
-    assert replace(ours, on_damage=set_aside).missing_images(KEYS[:2]) == KEYS[:2]
+    assert replace(ours, on_corruption=quarantine_file).missing_images(KEYS[:2]) == KEYS[:2]
 
 
 def test_a_file_moved_to_another_dataset_is_named(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_file_moved_to_another_dataset_is_named(tmp_path: Path) -> None:
     assert problems(tmp_path) == {moved: WrongOwnerError}
     with pytest.raises(WrongOwnerError, match="'pets'"):
         other.fingerprints()
-    assert replace(other, on_damage=set_aside).fingerprints() == set()
+    assert replace(other, on_corruption=quarantine_file).fingerprints() == set()
 
 
 def test_a_file_moved_from_images_to_prompts_is_named(store: FeatureStore) -> None:
@@ -106,7 +106,7 @@ def test_a_file_moved_from_images_to_prompts_is_named(store: FeatureStore) -> No
     assert problems(store.root) == {moved: WrongKindError}
     with pytest.raises(WrongKindError):
         store.missing_prompts(["a"])
-    assert replace(store, on_damage=set_aside).missing_prompts(["a"]) == ["a"]
+    assert replace(store, on_corruption=quarantine_file).missing_prompts(["a"]) == ["a"]
     assert problems(store.root) == {}
 
 
@@ -129,7 +129,7 @@ def test_a_newer_format_is_named_and_left_where_it_is(store: FeatureStore) -> No
     assert problems(store.root) == {newer: NewerFormatError}
     with pytest.raises(NewerFormatError, match="upgrade"):
         store.missing_images(KEYS)
-    tolerant = replace(store, on_damage=set_aside)
+    tolerant = replace(store, on_corruption=quarantine_file)
     missing = tolerant.missing_images(KEYS)
     assert len(missing) == 2
     tolerant.append_images(missing, encode(missing))
@@ -140,7 +140,7 @@ def test_a_newer_format_is_named_and_left_where_it_is(store: FeatureStore) -> No
 def test_of_two_widths_that_of_the_first_file_is_kept_and_the_other_set_aside(
     tmp_path: Path,
 ) -> None:
-    store = FeatureStore(tmp_path, ENCODER, on_damage=set_aside)
+    store = FeatureStore(tmp_path, ENCODER, on_corruption=quarantine_file)
     widths = {}
     for number, width in enumerate((4, 5, 4, 5)):
         other = FeatureStore(tmp_path / str(number), ENCODER)
@@ -151,7 +151,7 @@ def test_of_two_widths_that_of_the_first_file_is_kept_and_the_other_set_aside(
     kept_width = widths[min(widths)][0]
     kept = [key for width, key in widths.values() if width == kept_width]
     with pytest.raises(WrongSchemaError, match="delete one of the two"):
-        replace(store, on_damage=refuse).read_images(KEYS[:4])
+        replace(store, on_corruption=refuse).read_images(KEYS[:4])
     with pytest.raises(MissingFeaturesError, match="2 of 4"):
         store.read_images(KEYS[:4])
     assert store.missing_images(KEYS[:4]) == [key for key in KEYS[:4] if key not in kept]

@@ -53,7 +53,9 @@ def test_a_view_answers_as_it_did_then(store: str, view: str) -> None:
 @pytest.mark.parametrize("store", STORES)
 def test_the_classifier_of_the_champion_reads(store: str) -> None:
     (expected,) = expected_of(store)["champion"]
-    champion = PromotionStore(GOLDEN / store).champion(expected["dataset"], on_damage=pytest.fail)
+    champion = PromotionStore(GOLDEN / store).champion(
+        expected["dataset"], on_corruption=pytest.fail
+    )
     assert champion is not None
     assert champion.record.promotion_id == expected["promotion_id"]
 

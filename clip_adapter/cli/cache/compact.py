@@ -9,7 +9,7 @@ from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import existing_root, sizes_of_files
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from feature_cache import Location, StoredFolder, compact_folder, stored_folders
 from feature_cache.compaction import FULL_SIZE_BYTES
 
@@ -64,7 +64,7 @@ def _compact(
             merged = compact_folder(
                 folder,
                 at_least=MORE_THAN_A_FEW,
-                on_damage=damage.note,
+                on_corruption=damage.note,
                 progress=lambda size_bytes: advance(size_bytes / 1e6),
             )
             if merged is not None:
@@ -82,7 +82,7 @@ def _show(console: Console, rows: list[dict[str, Any]], damage: Damage, *, dry_r
         became = "would be merged" if dry_run else f"-> {row['files_after']:,}"
         place = row["folder"].removeprefix(f"{damage.root}/")
         console.print(
-            f"{row['files_before']:>6,} files {became}  {printable(place)}",
+            f"{row['files_before']:>6,} files {became}  {escape_control_characters(place)}",
             markup=False,
             soft_wrap=True,
         )

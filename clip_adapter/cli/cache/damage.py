@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from feature_cache import (
     CorruptFileError,
     FeatureCacheError,
@@ -31,7 +31,7 @@ class Damage:
     problems: dict[Location, FeatureCacheError] = field(default_factory=dict)
 
     def note(self, path: Location, error: FeatureCacheError) -> None:
-        """Remember one file; meant as the `on_damage` of the feature cache."""
+        """Remember one file; meant as the `on_corruption` of the feature cache."""
         self.problems.setdefault(path, error)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -51,7 +51,9 @@ class Damage:
             lines = [row["path"], f"  {row['reason']}"]
             if not (repaired and "--repair" in row["advice"]):
                 lines.append(f"  {row['advice']}")
-            console.print("\n".join(map(printable, lines)), markup=False, soft_wrap=True)
+            console.print(
+                "\n".join(map(escape_control_characters, lines)), markup=False, soft_wrap=True
+            )
 
 
 def reason_of(path: Location, error: FeatureCacheError) -> str:

@@ -14,7 +14,7 @@ from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.datasets import DatasetError, templates_of
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from feature_cache import FeatureStore, IndexStore, Location, stores
 from feature_cache.exchange import (
     FeatureFile,
@@ -44,8 +44,8 @@ class KnownEncoder:
 
     def __str__(self) -> str:
         """Fingerprint, names and precision, as a list of encoders shows them."""
-        models = ", ".join(map(printable, self.models)) or "never named"
-        precision = printable(self.known.get("precision", ["unknown precision"])[0])
+        models = ", ".join(map(escape_control_characters, self.models)) or "never named"
+        precision = escape_control_characters(self.known.get("precision", ["unknown precision"])[0])
         return f"{self.store.encoder[:12]} ({models}, {precision})"
 
 
@@ -200,12 +200,15 @@ def _show(console: Console, summary: dict[str, Any]) -> None:
         "npy": "; .npy has no room for texts and logit scale",
         "clip-retrieval": "; clip-retrieval's folder has no room for the logit scale",
     }.get(summary["format"], "" if summary["text_features"] else "; the store has no texts of it")
-    models = ", ".join(map(printable, summary["models"])) or "a model that was never named"
+    models = (
+        ", ".join(map(escape_control_characters, summary["models"]))
+        or "a model that was never named"
+    )
     views = f" in {summary['views']:,} views" if summary["views"] > 1 else ""
     console.print(
         f"{summary['rows']:,} rows{views} of {summary['classes']:,} classes, width "
         f"{summary['width']:,}, {summary['precision']}, encoded with {models}, are in "
-        f"{printable(summary['path'])} ({summary['format']}){lossy}",
+        f"{escape_control_characters(summary['path'])} ({summary['format']}){lossy}",
         markup=False,
         soft_wrap=True,
     )

@@ -9,7 +9,7 @@ from rich.console import Console
 from clip_adapter.cli.cache.indexed import existing_root, sizes_of_files
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from feature_cache import (
     Leftover,
     Location,
@@ -109,7 +109,9 @@ def _counts(leftovers: list[Leftover], rows: list[UnreferencedRows]) -> dict[str
 
 def _show(console: Console, leftovers: list[Leftover], summary: dict[str, Any]) -> None:
     for each in leftovers:
-        console.print(f"{each.sort:<10}  {printable(each.path)}", markup=False, soft_wrap=True)
+        console.print(
+            f"{each.sort:<10}  {escape_control_characters(each.path)}", markup=False, soft_wrap=True
+        )
     parts = [
         f"{summary[name]:,} {word}{'s' if summary[name] > 1 else ''}"
         for name, word in (

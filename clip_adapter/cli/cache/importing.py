@@ -14,13 +14,13 @@ from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.datasets import check_free_name, split_by_content
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings, check_writable
 from feature_cache.exchange import (
     ClassTexts,
     FeatureFile,
-    ForeignFeatures,
     ImportSettings,
+    LabelledFeatures,
     ReadingChoices,
     check_import_name,
     import_features,
@@ -76,7 +76,9 @@ def read_class_names(path: Path | None) -> tuple[str, ...] | None:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"--class-names {path}: {printable(error)}") from None
+        raise typer.BadParameter(
+            f"--class-names {path}: {escape_control_characters(error)}"
+        ) from None
     return tuple(text.removesuffix("\n").split("\n"))
 
 
@@ -235,7 +237,7 @@ def import_(
 
 
 def _encode(
-    model: str, foreign: ForeignFeatures, templates: list[str], *, quiet: bool
+    model: str, foreign: LabelledFeatures, templates: list[str], *, quiet: bool
 ) -> ClassTexts:
     total = len(foreign.class_names) * len(templates)
     with watch("encoding prompts", total=total, unit="prompts", quiet=quiet) as advance:
@@ -274,7 +276,7 @@ def _store(
 
 
 def _origins(
-    foreign: ForeignFeatures, settings: ImportSettings, text_model: str | None
+    foreign: LabelledFeatures, settings: ImportSettings, text_model: str | None
 ) -> dict[str, Any]:
     """Where that came from which the file need not say."""
     scale_from = "the file" if foreign.logit_scale else "CLIP's, since the file says none"
@@ -296,8 +298,8 @@ def _show(console: Console, summary: dict[str, Any]) -> None:
     console.print(
         f"{summary['imported']:,} features imported as features:{summary['dataset']}: "
         f"{summary['rows']:,} rows of {summary['classes']:,} classes, width {summary['width']:,}, "
-        f"{norms}; {splits} {by}; texts of {printable(summary['text_from'])}; logit scale "
-        f"{summary['logit_scale']:g} ({printable(summary['logit_scale_from'])})",
+        f"{norms}; {splits} {by}; texts of {escape_control_characters(summary['text_from'])}; logit scale "
+        f"{summary['logit_scale']:g} ({escape_control_characters(summary['logit_scale_from'])})",
         markup=False,
         soft_wrap=True,
     )

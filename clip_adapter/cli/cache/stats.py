@@ -9,7 +9,7 @@ from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import existing_root, sizes_of_files
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.progress import Advance
 from feature_cache import FeatureStore, stored_folders, stores
 
@@ -21,7 +21,7 @@ def stats(root: Root = None, as_json: Json = False) -> None:
     """
     place = existing_root(root)
     damage = Damage(place)
-    found = [FeatureStore(place, each.encoder, on_damage=damage.note) for each in stores(place)]
+    found = [FeatureStore(place, each.encoder, on_corruption=damage.note) for each in stores(place)]
     total = sum(
         size
         for folder in stored_folders(place)
@@ -57,8 +57,11 @@ def _describe(store: FeatureStore, advance: Advance) -> dict[str, Any]:
 
 def _show(console: Console, rows: list[dict[str, Any]], damage: Damage) -> None:
     for row in rows:
-        models = ", ".join(map(printable, row["models"])) or "a model that was never named"
-        precision = printable(row["precision"]) or "unknown precision"
+        models = (
+            ", ".join(map(escape_control_characters, row["models"]))
+            or "a model that was never named"
+        )
+        precision = escape_control_characters(row["precision"]) or "unknown precision"
         console.print(f"{row['encoder'][:12]}  {models}", markup=False, style="bold")
         console.print(
             f"  {precision}, width {row['width']:,}: {row['images']:,} images, "
@@ -73,9 +76,9 @@ def _show(console: Console, rows: list[dict[str, Any]], damage: Damage) -> None:
 
 def _summary(rows: list[dict[str, Any]], damage: Damage) -> str:
     if not rows:
-        return f"no features in {printable(damage.root)} yet"
+        return f"no features in {escape_control_characters(damage.root)} yet"
     files, size_bytes = (sum(row[name] for row in rows) for name in ("files", "bytes"))
     encoders = "1 encoder" if len(rows) == 1 else f"{len(rows)} encoders"
-    text = f"{encoders}, {files:,} files, {size_bytes / 1e6:,.1f} MB in {printable(damage.root)}"
+    text = f"{encoders}, {files:,} files, {size_bytes / 1e6:,.1f} MB in {escape_control_characters(damage.root)}"
     n_damaged = len(damage.problems)
     return text + (f"; {n_damaged} damaged and not counted" if n_damaged else "")

@@ -10,7 +10,7 @@ from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import existing_root, sizes_of_classifiers, sizes_of_files
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import RUN_TABLES
 from feature_cache import (
     Finding,
@@ -18,7 +18,7 @@ from feature_cache import (
     NewerFormatError,
     WrongSchemaError,
     inspect_store,
-    set_aside,
+    quarantine_file,
     stored_folders,
 )
 
@@ -89,7 +89,7 @@ def _repair(damage: Damage) -> set[str]:
         if not isinstance(error, NewerFormatError | WrongSchemaError)
     }
     for path, error in certain.items():
-        set_aside(path, error)
+        quarantine_file(path, error)
     return {str(path) for path in certain}
 
 
@@ -99,7 +99,7 @@ def _conclusion(summary: dict[str, Any], *, repair: bool) -> str:
     files = "1 file" if n_files == 1 else f"{n_files:,} files"
     size = f"{summary['bytes'] / 1e6:,.1f} MB"
     if not n_files:
-        return f"no files in {printable(summary['root'])} yet"
+        return f"no files in {escape_control_characters(summary['root'])} yet"
     if n_damaged and not repair:
         return f"{n_damaged:,} of {files} cannot be trusted"
     if n_damaged:

@@ -23,7 +23,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from clip_adapter.printable import printable
+from clip_adapter.escaping import escape_control_characters
 from feature_cache import Location, stores
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -80,7 +80,7 @@ def others_with_images(
         if each.encoder == identity.fingerprint:
             continue
         damage = Damage(root)
-        store = FeatureStore(root, each.encoder, on_damage=damage.note)
+        store = FeatureStore(root, each.encoder, on_corruption=damage.note)
         held = len(image_sha256) - len(store.missing_images(image_sha256))
         if held:
             known = store.descriptions()
@@ -147,15 +147,17 @@ def _heading(explanation: dict[str, Any]) -> str:
     views = f", each with {n_augmented:,} augmented views" if n_augmented else ""
     day = explanation["indexed"][:16].replace("T", " ")
     return (
-        f"dataset  {printable(explanation['dataset'])}, as indexed {day} UTC\n"
+        f"dataset  {escape_control_characters(explanation['dataset'])}, as indexed {day} UTC\n"
         f"images   {explanation['images']:,}{views}\n"
-        f"encoder  {explanation['encoder'][:12]}: {printable(explanation['model'])}, "
-        f"{printable(fields['precision'])}"
+        f"encoder  {explanation['encoder'][:12]}: {escape_control_characters(explanation['model'])}, "
+        f"{escape_control_characters(fields['precision'])}"
     )
 
 
 def _show_other(console: Console, other: dict[str, Any], *, total: int) -> None:
-    models = ", ".join(map(printable, other["models"])) or "a model that was never named"
+    models = (
+        ", ".join(map(escape_control_characters, other["models"])) or "a model that was never named"
+    )
     damaged = f" ({other['damaged_files']} damaged files not counted)" * bool(
         other["damaged_files"]
     )
@@ -177,7 +179,7 @@ def _show_other(console: Console, other: dict[str, Any], *, total: int) -> None:
             *(
                 Text(text)
                 for text in (
-                    f"  {printable(each['field'])}",
+                    f"  {escape_control_characters(each['field'])}",
                     _shown(each["ours"]),
                     _shown(each["theirs"]),
                 )
@@ -192,7 +194,7 @@ def _show_other(console: Console, other: dict[str, Any], *, total: int) -> None:
 def _shown(value: str | None) -> str:
     if value is None:
         return "(none)"
-    text = printable(value)
+    text = escape_control_characters(value)
     return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
 
 
@@ -237,7 +239,7 @@ def why(
     numbers = [0, *augmented_views(views, augmentation)]
     identity = _identify(model, precision=precision, resize=resize, quiet=as_json)
     damage = Damage(place)
-    ours = FeatureStore(place, identity.fingerprint, on_damage=damage.note)
+    ours = FeatureStore(place, identity.fingerprint, on_corruption=damage.note)
     folders = [each for each in stored_folders(place) if each.kind == "image-features"]
     sizes = {each.owner: sum(sizes_of_files(each)) / 1e6 for each in folders}
     title, total = "reading features", sum(sizes.values())

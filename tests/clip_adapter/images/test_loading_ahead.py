@@ -16,8 +16,8 @@ from clip_adapter.images import (
     UnreadableImageError,
     WantedViews,
     decode_image,
-    load_ahead,
     loading,
+    prefetch,
 )
 
 GEOMETRY = Geometry(size=(16, 16))
@@ -37,7 +37,7 @@ def test_every_view_comes_in_order_and_as_the_geometry_makes_it(
     photos: Path, processes: int
 ) -> None:
     wanted = wanted_from(photos, views=(0, 2))
-    loaded = list(load_ahead(photos, wanted, geometry=GEOMETRY, processes=processes))
+    loaded = list(prefetch(photos, wanted, geometry=GEOMETRY, processes=processes))
     assert [each.wanted for each in loaded] == wanted
     for each in loaded:
         picture = decode_image((photos / each.wanted.path).read_bytes())
@@ -48,7 +48,7 @@ def test_every_view_comes_in_order_and_as_the_geometry_makes_it(
 
 
 def test_nothing_wanted_is_nothing_loaded(tmp_path: Path) -> None:
-    assert list(load_ahead(tmp_path, [], geometry=GEOMETRY)) == []
+    assert list(prefetch(tmp_path, [], geometry=GEOMETRY)) == []
 
 
 @pytest.mark.parametrize("processes", [0, 1])
@@ -59,20 +59,20 @@ def test_a_file_that_is_not_the_digested_one_is_named(
     wanted = wanted_from(photos)
     change(photos / "red" / "003.jpg")
     with pytest.raises(ChangedImageError, match=r"red/003\.jpg"):
-        list(load_ahead(photos, wanted, geometry=GEOMETRY, processes=processes))
+        list(prefetch(photos, wanted, geometry=GEOMETRY, processes=processes))
 
 
 def test_a_digested_file_that_is_decoded_no_more_is_named(photos: Path) -> None:
     (photos / "red" / "003.jpg").write_bytes(b"of a format that another Pillow knew")
     with pytest.raises(UnreadableImageError, match=r"red/003\.jpg.* begins with.*the Pillow that"):
-        list(load_ahead(photos, wanted_from(photos), geometry=GEOMETRY))
+        list(prefetch(photos, wanted_from(photos), geometry=GEOMETRY))
 
 
 def test_what_is_loaded_ahead_is_bounded(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[WantedViews] = []
     monkeypatch.setattr(loading, "_load", lambda _, __, wanted: noted(loaded, wanted))
     monkeypatch.setattr("os.cpu_count", lambda: 2)  # one thread
-    coming = load_ahead(photos, wanted_from(photos), geometry=GEOMETRY)
+    coming = prefetch(photos, wanted_from(photos), geometry=GEOMETRY)
     next(coming)
     time.sleep(0.2)  # the thread would run on if it were not stopped
     assert len(loaded) <= loading.PICTURES_A_PIECE * loading.PIECES_AHEAD
@@ -80,7 +80,7 @@ def test_what_is_loaded_ahead_is_bounded(photos: Path, monkeypatch: pytest.Monke
 
 
 def test_whoever_stops_early_leaves_no_thread_behind(photos: Path) -> None:
-    coming = load_ahead(photos, wanted_from(photos), geometry=GEOMETRY)
+    coming = prefetch(photos, wanted_from(photos), geometry=GEOMETRY)
     next(coming)
     close(coming)
     assert not [each for each in threading.enumerate() if each.name.startswith("load-images")]

@@ -109,4 +109,4 @@ def gallery(root: Path, events: list[PromotionRecord]) -> Gallery:
 def reigning(root: Path) -> Callable[[], Champion | None]:
     """Who reigns on the gallery."""
     store = PromotionStore(root)
-    return lambda: store.champion("gallery", on_damage=lambda _: None)
+    return lambda: store.champion("gallery", on_corruption=lambda _: None)

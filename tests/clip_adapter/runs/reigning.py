@@ -14,7 +14,9 @@ def id_of(number: int) -> str:
 def reigning(root: Path, said: list[str] | None = None) -> str | None:
     """The promotion that reigns; what is damaged on the way is put into `said`."""
     told = [] if said is None else said
-    found = PromotionStore(root).champion("digits", on_damage=lambda each: told.append(str(each)))
+    found = PromotionStore(root).champion(
+        "digits", on_corruption=lambda each: told.append(str(each))
+    )
     return found and found.record.promotion
 
 

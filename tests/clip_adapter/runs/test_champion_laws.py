@@ -45,7 +45,7 @@ def test_the_champions_file_always_verifies(
             files[number % len(files)].write_bytes(b"damaged")
         elif action in {"promote", "refuse"}:
             promotes = action == "promote"
-            found = store.champion("digits", on_damage=lambda _: None)
+            found = store.champion("digits", on_corruption=lambda _: None)
             record = decision_of(
                 len(history) + 1,
                 decision="promoted" if promotes else "refused",
@@ -63,7 +63,7 @@ def _try_to_roll_back(store: PromotionStore) -> None:
 
 
 def _check(store: PromotionStore) -> None:
-    found = store.champion("digits", on_damage=lambda _: None)
+    found = store.champion("digits", on_corruption=lambda _: None)
     if found is not None:
         assert hashlib.sha256(found.content).hexdigest() == found.record.classifier_sha256
         assert found.content != b"damaged"

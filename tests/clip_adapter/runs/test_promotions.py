@@ -25,7 +25,7 @@ def test_what_was_decided_is_read_back(any_root: Location, decision_of: Decision
     store, record = PromotionStore(any_root), decision_of(1)
     store.append(record, content=b"classifier 1")
     assert store.history("digits") == [record]
-    found = store.champion("digits", on_damage=pytest.fail)
+    found = store.champion("digits", on_corruption=pytest.fail)
     assert found is not None
     assert (found.record, found.content) == (record, b"classifier 1")
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from feature_cache.exchange import ForeignFeatures, FoundArrays, take_in
+from feature_cache.exchange import FoundArrays, LabelledFeatures, take_in
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
-def sample(n: int = 6, d: int = 4, **changes: Any) -> ForeignFeatures:
+def sample(n: int = 6, d: int = 4, **changes: Any) -> LabelledFeatures:
     """n features of three classes, with all that can be known about them."""
     random = np.random.default_rng(n)
     found = FoundArrays(
@@ -28,7 +28,7 @@ def sample(n: int = 6, d: int = 4, **changes: Any) -> ForeignFeatures:
 
 
 @st.composite
-def foreigners(draw: Any, *, every_class: bool = False) -> ForeignFeatures:
+def foreigners(draw: Any, *, every_class: bool = False) -> LabelledFeatures:
     """Any labelled features: any optional part may be missing."""
     names = draw(st.lists(_TEXT, min_size=1, max_size=4, unique=True))
     least = len(names) if every_class else 1
@@ -55,7 +55,7 @@ def foreigners(draw: Any, *, every_class: bool = False) -> ForeignFeatures:
     return take_in(found, source="any")
 
 
-def assert_same(found: ForeignFeatures, expected: ForeignFeatures, *, but: str = "") -> None:
+def assert_same(found: LabelledFeatures, expected: LabelledFeatures, *, but: str = "") -> None:
     """Every attribute is equal bit for bit, except those that `but` names."""
     for name in sorted(set(vars(expected)) - set(but.split())):
         one, other = getattr(found, name), getattr(expected, name)

@@ -10,8 +10,8 @@ from exchange_samples import assert_same, sample
 
 from feature_cache.exchange import (
     ExistingExportError,
-    ForeignFeatures,
     InvalidForeignFeaturesError,
+    LabelledFeatures,
     WritingRules,
     read_clip_retrieval,
     write_clip_retrieval,
@@ -56,7 +56,7 @@ def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def written(folder: Path, foreign: ForeignFeatures) -> Path:
+def written(folder: Path, foreign: LabelledFeatures) -> Path:
     return write_clip_retrieval(folder, foreign, rules=replace(EXACT, rows_per_shard=2))
 
 

@@ -12,8 +12,8 @@ from exchange_samples import assert_same, sample
 
 from feature_cache.exchange import (
     FeatureFile,
-    ForeignFeatures,
     ForeignFileError,
+    LabelledFeatures,
     read_clip_retrieval,
     read_npy,
     read_npz,
@@ -27,7 +27,7 @@ from feature_cache.exchange import (
 Write = Callable[..., Path]
 
 
-def _write_file(path: Path, foreign: ForeignFeatures, *, overwrite: bool = False) -> Path:
+def _write_file(path: Path, foreign: LabelledFeatures, *, overwrite: bool = False) -> Path:
     return write_safetensors(path, FeatureFile(foreign), overwrite=overwrite)
 
 
@@ -37,7 +37,7 @@ WRITERS: dict[str, Write] = {
     "x.safetensors": _write_file,
     "x": write_clip_retrieval,
 }
-READERS: dict[str, Callable[[Path], ForeignFeatures]] = {
+READERS: dict[str, Callable[[Path], LabelledFeatures]] = {
     "x.npz": read_npz,
     "x.npy": read_npy,
     "x.safetensors": lambda path: read_safetensors(path).features,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from feature_cache import FeatureCacheError
 from feature_cache.exchange import (
     FeatureFile,
-    ForeignFeatures,
+    LabelledFeatures,
     read_clip_retrieval,
     read_npy,
     read_npz,
@@ -25,7 +25,7 @@ from feature_cache.exchange import (
     write_safetensors,
 )
 
-Read = Callable[[], ForeignFeatures]
+Read = Callable[[], LabelledFeatures]
 Sound = dict[str, tuple[Path, Read]]
 
 
@@ -85,7 +85,7 @@ def test_a_flipped_bit_is_an_error_or_does_no_harm(
 
     found = read_damaged(sound, kind, flip)
     # An archive has checksums: what is read after all is what was written.
-    if kind == "archive" and isinstance(found, ForeignFeatures):
+    if kind == "archive" and isinstance(found, LabelledFeatures):
         assert_same(found, sample(), but="source")
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from feature_cache.exchange import (
     FeatureFile,
-    ForeignFeatures,
     FoundArrays,
+    LabelledFeatures,
     ReadingRules,
     WritingRules,
     read_clip_retrieval,
@@ -34,7 +34,7 @@ few = settings(max_examples=25, deadline=None)  # a disk that syncs keeps no dea
 
 @few
 @given(foreign=foreigners())
-def test_an_archive_reads_back_bit_for_bit(foreign: ForeignFeatures) -> None:
+def test_an_archive_reads_back_bit_for_bit(foreign: LabelledFeatures) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_npz(Path(folder) / "any.npz", foreign)
         assert_same(read_npz(path), foreign)
@@ -42,7 +42,7 @@ def test_an_archive_reads_back_bit_for_bit(foreign: ForeignFeatures) -> None:
 
 @few
 @given(foreign=foreigners())
-def test_a_matrix_and_its_labels_read_back_bit_for_bit(foreign: ForeignFeatures) -> None:
+def test_a_matrix_and_its_labels_read_back_bit_for_bit(foreign: LabelledFeatures) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_npy(Path(folder) / "any.npy", foreign)
         found = read_npy(path, class_names=foreign.class_names)
@@ -52,7 +52,7 @@ def test_a_matrix_and_its_labels_read_back_bit_for_bit(foreign: ForeignFeatures)
 @few
 @given(foreign=foreigners(), n_views=st.integers(0, 2), model=st.text())
 def test_a_safetensors_file_reads_back_bit_for_bit(
-    foreign: ForeignFeatures, n_views: int, model: str
+    foreign: LabelledFeatures, n_views: int, model: str
 ) -> None:
     views = np.stack([foreign.features * (2 + v) for v in range(n_views)]) if n_views else None
     content = FeatureFile(foreign, views, {"model": model})
@@ -66,7 +66,7 @@ def test_a_safetensors_file_reads_back_bit_for_bit(
 @few
 @given(foreign=foreigners(every_class=True), rows_per_shard=st.integers(1, 9))
 def test_a_folder_of_shards_reads_back_bit_for_bit(
-    foreign: ForeignFeatures, rows_per_shard: int
+    foreign: LabelledFeatures, rows_per_shard: int
 ) -> None:
     rules = WritingRules(normalise=False, precision="as stored", rows_per_shard=rows_per_shard)
     texts = foreign.text_features is not None
@@ -79,7 +79,7 @@ def test_a_folder_of_shards_reads_back_bit_for_bit(
 
 @few
 @given(foreign=foreigners())
-def test_writing_again_writes_the_same_bytes(foreign: ForeignFeatures) -> None:
+def test_writing_again_writes_the_same_bytes(foreign: LabelledFeatures) -> None:
     with tempfile.TemporaryDirectory() as folder:
         one, other = (write_npz(Path(folder) / name, foreign) for name in ("1.npz", "2.npz"))
         assert one.read_bytes() == other.read_bytes()
@@ -98,13 +98,13 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @given(foreign=foreigners())
 def test_an_id_is_of_the_values_and_not_of_how_they_lie(
-    layout: str, foreign: ForeignFeatures
+    layout: str, foreign: LabelledFeatures
 ) -> None:
     assert row_ids(LAYOUTS[layout](foreign.features)) == row_ids(foreign.features)
 
 
 @given(foreign=foreigners(), data=st.data())
-def test_rows_in_another_order_keep_their_ids(foreign: ForeignFeatures, data: Any) -> None:
+def test_rows_in_another_order_keep_their_ids(foreign: LabelledFeatures, data: Any) -> None:
     order = data.draw(st.permutations(range(len(foreign))))
     ids = row_ids(foreign.features)
     assert row_ids(foreign.features[list(order)]) == tuple(ids[row] for row in order)
@@ -120,6 +120,6 @@ def test_one_other_bit_is_another_id(row: int, column: int, bit: int) -> None:
 
 
 @given(foreign=foreigners())
-def test_what_was_taken_in_is_taken_in_unchanged(foreign: ForeignFeatures) -> None:
+def test_what_was_taken_in_is_taken_in_unchanged(foreign: LabelledFeatures) -> None:
     parts = {name: value for name, value in vars(foreign).items() if name != "source"}
     assert_same(take_in(FoundArrays(**parts), source="any"), foreign)

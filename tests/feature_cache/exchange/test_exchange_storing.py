@@ -10,12 +10,12 @@ from feature_cache import FeatureStore, IndexStore, UnsafeNameError, drop_unrefe
 from feature_cache.exchange import (
     ClassTexts,
     FeatureFile,
-    ForeignFeatures,
     ImportConflictError,
     Imported,
     ImportSettings,
     IncompleteImportError,
     InvalidForeignFeaturesError,
+    LabelledFeatures,
     UnknownImportError,
     find_imported,
     import_features,
@@ -25,7 +25,7 @@ from feature_cache.exchange import (
 )
 
 
-def put(root: Path, foreign: ForeignFeatures, **changes: Any) -> Imported:
+def put(root: Path, foreign: LabelledFeatures, **changes: Any) -> Imported:
     views = changes.pop("views", None)
     asked = {"name": "cover", "label": "theirs", "texts": texts_of_file(foreign)} | changes
     return import_features(root, FeatureFile(foreign, views), ImportSettings(**asked))

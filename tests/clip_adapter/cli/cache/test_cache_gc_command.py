@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from feature_cache import FeatureStore, set_aside, verify_file
+from feature_cache import FeatureStore, quarantine_file, verify_file
 from feature_cache.errors import CorruptFileError
 
 Command = Callable[..., Any]
@@ -21,7 +21,7 @@ def _leftovers(image_files: list[Path], flip_a_bit: Callable[[Path], None]) -> l
     flip_a_bit(damaged)
     with pytest.raises(CorruptFileError) as caught:
         verify_file(damaged)
-    set_aside(damaged, caught.value)
+    quarantine_file(damaged, caught.value)
     unfinished = damaged.parent / f".{'0' * 64}.{'0' * 16}.tmp"
     unfinished.write_bytes(b"half a fi")
     os.utime(unfinished, (0, 0))
