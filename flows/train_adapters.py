@@ -9,7 +9,7 @@ from prefect.states import Completed
 from clip_adapter.devices import choose_device
 from clip_adapter.pipeline.requests import TrainRequest, accepts
 from clip_adapter.pipeline.train import Training, train
-from tasks.artifacts import publish_leaderboard, publish_summary
+from tasks.artifacts import is_published, publish_leaderboard, publish_summary
 from tasks.events import emit_regression
 from tasks.executor import PrefectExecutor, choose_task_runner
 from tasks.late_runs import skip_if_late
@@ -21,8 +21,8 @@ from tasks.reporter import PrefectReporter
 def train_adapters(request: TrainRequest) -> Training | State[Any]:
     """Train every method at every shot and seed; a run that is recorded is not trained again.
 
-    Where nothing was left to do the flow run ends in the state UpToDate; what the UI shows is
-    published all the same where the dataset is back in an earlier state.
+    Where nothing was left to do the flow run ends in the state UpToDate; the leaderboard and the
+    summary are published all the same if the UI shows those of another state of the dataset.
     """
     if skipped := skip_if_late():
         return skipped
@@ -34,11 +34,11 @@ def train_adapters(request: TrainRequest) -> Training | State[Any]:
     )
     for line in done.summary:
         get_run_logger().info(line)
-    if done.is_up_to_date and not done.is_new_state:
+    root, dataset = done.encoded.dataset.root, done.encoded.dataset.name
+    if done.is_up_to_date and is_published(root=root, dataset=dataset):
         return _up_to_date(done)
-    dataset = done.encoded.dataset
-    publish_leaderboard(root=dataset.root, dataset=dataset.name)
     publish_summary(done, device=choose_device(request.device))
+    publish_leaderboard(root=root, dataset=dataset)  # last: where it is shown, all is
     return _up_to_date(done) if done.is_up_to_date else done
 
 

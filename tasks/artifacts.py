@@ -1,5 +1,6 @@
 """What the UI of Prefect shows of a run: a leaderboard, a summary, a page about maintenance."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread
@@ -8,7 +9,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import Artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import get_current_settings
 
@@ -64,19 +65,33 @@ def publishing(what: str) -> Iterator[None]:
         )
 
 
+def is_published(*, root: Location, dataset: str) -> bool:
+    """Whether the UI shows the current leaderboard, the last thing that a run publishes."""
+    if not has_audience():
+        return True
+    with publishing("the leaderboard"):
+        shown: Any = Artifact.get(artifact_key("leaderboard", dataset))
+        return bool(shown) and shown.data == json.dumps(_leaderboard(root, dataset))
+    return False
+
+
 @task(name="publish-leaderboard", cache_policy=NO_CACHE, result_serializer="json")
 def publish_leaderboard(*, root: Location, dataset: str) -> None:
     """Publish the `leaderboard` rows of one dataset as a table artifact; never raises."""
     if not has_audience():
         return
     with publishing("the leaderboard"):
-        rows = query(root, _BOARD.format(dataset.replace("'", "''"))).to_pylist()
         create_table_artifact(
             key=artifact_key("leaderboard", dataset),
-            table=[_shown(row) for row in rows],
+            table=_leaderboard(root, dataset),
             description=f"Test accuracy on {escape_markdown(dataset)} in percent: mean over seeds, and the "
             "half-width of its 95 % interval. Last run in UTC.",
         )
+
+
+def _leaderboard(root: Location, dataset: str) -> list[dict[str, Any]]:
+    rows = query(root, _BOARD.format(dataset.replace("'", "''"))).to_pylist()
+    return [_shown(row) for row in rows]
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Any
 
@@ -81,7 +81,8 @@ class ExtensibleGroup(TyperGroup):
     """A group to which entry points of `clip_adapter.commands` add functions as commands.
 
     They are loaded when all commands are listed, or one that the library does not have is asked for.
-    An entry point whose module is not there is skipped, and the library's own commands go first.
+    An entry point whose module is not there is skipped. One that cannot be loaded is listed with the
+    reason, which calling it raises. A name of the library's own commands is not replaced.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -116,8 +117,22 @@ class ExtensibleGroup(TyperGroup):
                     self.commands[name] = lazy_command(
                         name, found[name].value, CHECKOUT_COMMANDS[name]
                     )
-                elif name not in CHECKOUT_COMMANDS:
-                    self.commands[name] = _command(name, found[name].load())
+                elif name not in CHECKOUT_COMMANDS and find_spec(found[name].module):
+                    self.commands[name] = _extension(found[name])
+
+
+def _extension(entry_point: EntryPoint) -> Any:
+    """The command of an entry point, or one that only raises why it cannot be loaded."""
+    try:
+        return _command(entry_point.name, entry_point.load())
+    except Exception as error:  # noqa: BLE001  # whatever the code of another package raises
+        reason = f"{entry_point.name} of {entry_point.value} cannot be loaded: {error}"
+
+    def broken() -> None:
+        raise MissingCommandError(f"{reason}; repair or uninstall the package that it comes from")
+
+    broken.__doc__ = f"Broken: {reason}."
+    return _command(entry_point.name, broken)
 
 
 def _place_in_help(name: str) -> tuple[int, str]:

@@ -154,7 +154,7 @@ def reproduce(
         create_method("clip-adapter", {**each.settings, "recipe": request.recipe})
         for each in variants
     ]
-    encoding = encoding_of(request).with_views(methods)
+    encoding = encoding_of(request, reporter=reporter).with_views(methods)
     dataset = index_requested(request, executor=executor, reporter=reporter)
     choices = SplitSpec(
         shots=request.shots,
@@ -192,5 +192,7 @@ def reproduce(
             )
         )
     fingerprints = [each for one in runs for each in one.fingerprints]
-    record_request("reproduce", request, encoded=encoded, fingerprints=fingerprints)
+    executor.call(
+        record_request, request, command="reproduce", encoded=encoded, fingerprints=fingerprints
+    )
     return Reproduction(study=request.study, encoded=encoded, variants=tuple(runs))

@@ -20,9 +20,9 @@ WITH judged AS (
         max(value) FILTER (name = 'nll') AS nll
     FROM metrics WHERE split = 'validation' GROUP BY run_id
 )
-SELECT fingerprint, run_id, accuracy, nll FROM runs JOIN judged USING (run_id)
+SELECT fingerprint, run_id, accuracy, nll FROM runs JOIN judged USING (run_id) LEFT JOIN asked_runs USING (run_id)
 WHERE status = 'completed' AND fingerprint IN ({})
-QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY run_id) = 1
+QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LAST, run_id) = 1
 """
 
 

@@ -18,6 +18,7 @@ from clip_adapter.encoders import (
 from clip_adapter.images import Augmentation, ResizeMode, augmented_views
 from clip_adapter.methods import Method
 from clip_adapter.network import Probe
+from clip_adapter.pipeline.reporter import Reporter
 from feature_cache import FeatureCacheError, FeatureStore, Location, stores
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 WEIGHTS_KEY, WEIGHTS_SOURCE = "weights_key", "weights_source"
 """Fields of a store's description of its encoder, beside those of its identity."""
-LOCAL_DIR = "local-dir:"
+LOCAL_DIR, HF_HUB = "local-dir:", "hf-hub:"
 
 
 class EncoderFacts(NamedTuple):
@@ -93,12 +94,21 @@ class Encoding:
         """
         from clip_adapter.encoders import load_encoder  # noqa: PLC0415  # imports torch
 
-        return load_encoder(
+        before = self._key(None)
+        encoder = load_encoder(
             self.model_name,
             device=choose_device(self.device),
             precision=self.precision,
             resize=self.resize,
         )
+        # Loading may fetch a newer file from the hub. Files there are named by their content; a
+        # local file may be replaced while it is read, and then the record would name other weights.
+        source = weights_source(self.model_name)
+        key = self._key(source)
+        if key and (key == before or source or self.model_name.startswith(HF_HUB)):
+            record = {WEIGHTS_KEY: key} | ({WEIGHTS_SOURCE: source} if source else {})
+            vars(self)["weights_record"] = record
+        return encoder
 
     def loaded(self, encoder: "Encoder") -> "Encoding":
         """Set the loaded encoder, so that it is not loaded again, and return this encoding."""
@@ -132,10 +142,8 @@ class Encoding:
         encoder = self.encoder
         about = {"model": self.model_name, "logit_scale": repr(encoder.logit_scale)}
         store.describe({**encoder.identity.fields(), **about})
-        # Loading may have fetched something newer: the files are those that are there now.
-        source = weights_source(self.model_name)
-        if key := self._key(source):
-            store.describe({WEIGHTS_KEY: key} | ({WEIGHTS_SOURCE: source} if source else {}))
+        if weights := vars(self).get("weights_record"):
+            store.describe(weights)
         return EncoderFacts(encoder.fingerprint, encoder.logit_scale)
 
     def _key(self, source: str | None) -> str | None:
@@ -143,13 +151,21 @@ class Encoding:
             self.model_name, precision=self.precision, resize=self.resize, source=source
         )
 
-    def check(self, dataset: str, *, root: Location | None = None, images: object = None) -> None:
+    def check(
+        self,
+        dataset: str,
+        *,
+        root: Location | None = None,
+        images: object = None,
+        reporter: Reporter = Reporter(),  # noqa: B008  # has no state
+    ) -> None:
         """Raise if the encoder is not available, before any image is read.
 
         Args:
             dataset: name of the dataset; features:NAME has an encoder already, and takes no other.
             root: a store; an encoder that it knows needs no further check.
             images: the folder given with the dataset.
+            reporter: where to report what takes seconds.
 
         Raises:
             UnknownNameError: there is no such architecture or tag.
@@ -172,6 +188,8 @@ class Encoding:
         if root is not None and self.known(root):
             return
         name = self.model_name
+        if ":" in name:
+            reporter.log(f"checking {name}")
         # Importing takes seconds, in which the hub has time to answer.
         probe = Probe.of_hub() if ":" in name and not name.startswith(LOCAL_DIR) else None
         parsed = parse_model_name(name)

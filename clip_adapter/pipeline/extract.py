@@ -39,22 +39,27 @@ def extract(
         ClipAdapterError: a dataset, model or parameter cannot be used; the message says why.
         FeatureCacheError: the store cannot be read or written.
     """
-    encoding = encoding_of(request, views=request.views, processes=request.processes)
+    encoding = encoding_of(
+        request, views=request.views, processes=request.processes, reporter=reporter
+    )
     dataset = index_requested(request, executor=executor, reporter=reporter)
     encoded = encode_in_parts(
         dataset, encoding, parts=request.parts, executor=executor, reporter=reporter
     )
-    record_request("extract", request, encoded=encoded)
+    executor.call(record_request, request, command="extract", encoded=encoded)
     return encoded
 
 
-def encoding_of(request: DatasetRequest, *, views: int = 0, processes: int = 0) -> Encoding:
+def encoding_of(
+    request: DatasetRequest, *, views: int = 0, processes: int = 0, reporter: Reporter
+) -> Encoding:
     """The encoder of a request, after checking that it and the dataset are available.
 
     Args:
         request: names the dataset and the model.
         views: number of augmented views of an image.
         processes: number of processes that load images; 0 for threads.
+        reporter: where to report what takes seconds.
 
     Raises:
         UnknownNameError: there is no dataset, architecture or tag of that name.
@@ -77,7 +82,7 @@ def encoding_of(request: DatasetRequest, *, views: int = 0, processes: int = 0) 
         augmentation=request.augmentation,
         processes=processes,
     )
-    encoding.check(request.dataset, root=places.location, images=images)
+    encoding.check(request.dataset, root=places.location, images=images, reporter=reporter)
     return encoding
 
 

@@ -1,6 +1,5 @@
 """Fits the runs of a sweep and records them."""
 
-import time
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -27,7 +26,7 @@ def train_methods(
     study: str | None = None,
     variant: str = "",
     reporter: Reporter,
-) -> float:
+) -> list[str]:
     """Train runs and record them, method by method.
 
     Args:
@@ -41,7 +40,7 @@ def train_methods(
         reporter: where to report progress and failures.
 
     Returns:
-        Seconds spent training and evaluating.
+        Identifiers of the recorded runs.
 
     Raises:
         SweepError: some runs failed; they are recorded as failed, the others as completed.
@@ -49,29 +48,27 @@ def train_methods(
     features = DatasetFeatures(encoded, encoding)
     sweep = Sweep(features, choose_device(device), sweep_id, study, variant=variant)
     store = RunStore(encoded.dataset.root)
-    start = time.perf_counter()
-    failures = [
-        error
-        for method, group in groupby(specs, key=lambda spec: spec.method)
-        for error in _train(sweep, store, method, list(group), reporter)
-    ]
+    recorded: list[str] = []
+    failures: list[str] = []
+    for method, group in groupby(specs, key=lambda spec: spec.method):
+        results, reasons = _train(sweep, method, list(group), reporter)
+        store.record(results)
+        recorded += [result.run.run_id for result in results]
+        failures += reasons
     if failures:
         raise SweepError("; ".join(dict.fromkeys(failures)))
-    return time.perf_counter() - start
+    return recorded
 
 
 def _train(
-    sweep: Sweep, store: RunStore, method: Method, specs: list[RunSpec], reporter: Reporter
-) -> list[str]:
-    """Train one method's runs and record them; the reasons of those that failed."""
+    sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter
+) -> tuple[list[RunResult], list[str]]:
+    """Train the runs of one method; also returns why some of them failed."""
     try:
-        store.record(_fit(sweep, method, specs, reporter))
+        return _fit(sweep, method, specs, reporter), []
     except ClipAdapterError:
         # All were trained in one call; one that fails must not fail the others.
-        results, failures = _fit_one_by_one(sweep, method, specs, reporter)
-        store.record(results)
-        return failures
-    return []
+        return _fit_one_by_one(sweep, method, specs, reporter)
 
 
 def _fit(sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter) -> list[RunResult]:

@@ -31,6 +31,7 @@ from clip_adapter.runs import (
     PromotionRecord,
     PromotionStore,
     last_champion,
+    rolled_back,
     rule,
 )
 from clip_adapter.shots import shots_in_words
@@ -214,15 +215,15 @@ def _stands(record: PromotionRecord, store: PromotionStore, reporter: Reporter) 
     """Whether the decision was made against the current champion, or made that champion.
 
     It does not hold if the champion's file is damaged or another was promoted since: the runs are
-    then compared with another champion. A promotion that was rolled back is not made again.
+    then compared with another champion. The promotion that was rolled back last is not made again.
     """
     current = _current(store, record.dataset, reporter)
     if record.decision != "promoted":
         return record.champion_before == current
-    last = last_champion(store.history(record.dataset))
-    if last is not None and last.decision == "rolled back":
-        return last.promotion != record.promotion_id or current == record.promotion_id
-    return current == record.promotion_id
+    history = store.history(record.dataset)
+    last = last_champion(history)
+    undone = last is not None and record.promotion_id in rolled_back(history, last)
+    return undone or current == record.promotion_id
 
 
 def _current(store: PromotionStore, dataset: str, reporter: Reporter) -> str | None:

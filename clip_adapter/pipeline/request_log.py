@@ -15,18 +15,21 @@ _PLACES = {"root", "data", "device", "parts", "processes"}
 
 
 def record_request(
-    command: str, request: Request, *, encoded: EncodedDataset, fingerprints: Sequence[str] = ()
-) -> bool:
+    request: Request,
+    *,
+    command: str,
+    encoded: EncodedDataset,
+    fingerprints: Sequence[str] = (),
+    run_ids: Sequence[str] = (),
+) -> None:
     """Append a request to the store, unless it repeats the last one on the dataset.
 
     Args:
-        command: name of the command or function that was called, as "train".
         request: the parameters of the call.
+        command: name of the command or function that was called, as "train".
         encoded: the indexed dataset with its encoder.
         fingerprints: fingerprints of the runs that answer the request, recorded or still to train.
-
-    Returns:
-        Whether the dataset is in another state than when it was last asked for.
+        run_ids: identifiers of runs that answer it in place of others with the same fingerprints.
     """
     dataset = encoded.dataset
     parameters = request.model_dump(mode="json", exclude=_PLACES)
@@ -35,12 +38,12 @@ def record_request(
         parameters=parameters,
         index=dataset.index_fingerprint,
         encoder=encoded.encoder,
-        runs=sorted(fingerprints),
+        runs=sorted([*fingerprints, *run_ids]),
     )
     store = RequestStore(dataset.root)
     history = store.history(dataset.name)
     if history and history[-1].request_fingerprint == fingerprint:
-        return False
+        return
     store.append(
         RequestRecord(
             request_id=uuid4().hex,
@@ -53,8 +56,8 @@ def record_request(
             model=encoded.model,
             request_fingerprint=fingerprint,
             parameters=json.dumps(parameters, sort_keys=True),
+            run_ids=tuple(run_ids),
             run_fingerprints=tuple(fingerprints),
             git_commit=git_commit(),
         )
     )
-    return not history or history[-1].index_fingerprint != dataset.index_fingerprint

@@ -370,8 +370,8 @@ def accepts(
 ) -> Callable[[Callable[Concatenate[AnyRequest, ...], Result]], _Application[P, Result]]:
     """Decorate a function of a request so that it can be called with the parameters of the request.
 
-    The signature and the section `Args` of the docstring are generated from the request. `executor`
-    and `reporter` may be given beside the parameters.
+    The signature and the section `Args` of the docstring are generated from the request. The other
+    parameters of the function, such as `executor` and `reporter`, may be given beside them.
 
     Args:
         kind: class of the request.
@@ -382,11 +382,18 @@ def accepts(
     def decorate(
         function: Callable[Concatenate[AnyRequest, ...], Result],
     ) -> _Application[P, Result]:
+        further = list(inspect.signature(function).parameters)[1:]
+
         @wraps(function)
         def called(*args: Any, **kwargs: Any) -> Result:
             if args and isinstance(args[0], Request):
+                if not isinstance(args[0], model):
+                    raise RequestError(
+                        f"{function.__name__} was called with a {type(args[0]).__name__}: "
+                        f"expected a {model.__name__}, or its parameters"
+                    )
                 return function(*args, **kwargs)
-            own = {name: kwargs.pop(name) for name in ("executor", "reporter") if name in kwargs}
+            own = {name: kwargs.pop(name) for name in further if name in kwargs}
             positional = dict(zip(model.positional, args, strict=False))
             if len(args) > len(positional) or positional.keys() & kwargs.keys():
                 signature.bind(*args, **kwargs)  # raises the TypeError that says so

@@ -32,9 +32,9 @@ WITH measured AS (
 SELECT
     dataset, model, method, shots, seed, accuracy, nll, validation_accuracy, residual_ratio,
     selected_on, seconds_train, started_at, run_id, fingerprint
-FROM runs JOIN measured USING (run_id)
+FROM runs JOIN measured USING (run_id) LEFT JOIN asked_runs USING (run_id)
 WHERE status = 'completed' AND fingerprint IN ({fingerprints})
-QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY started_at DESC, run_id) = 1
+QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LAST, run_id) = 1
 """
 
 

@@ -4,8 +4,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import cast
+from itertools import chain, groupby
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -40,6 +40,7 @@ class TrainedRuns:
         n_reused: number of runs that were recorded before, with an equal fingerprint.
         seconds: time spent training and evaluating.
         fingerprints: fingerprints of all runs, recorded now or before.
+        run_ids: identifiers of the runs that were recorded now.
     """
 
     sweep_id: str
@@ -47,6 +48,7 @@ class TrainedRuns:
     n_reused: int
     seconds: float
     fingerprints: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -65,13 +67,11 @@ class Training(TabularResult):
         encoded: the dataset with its features.
         runs: counts of runs trained now and before.
         promotion: the decision about the champion; None if `promote` was false.
-        is_new_state: whether the dataset is in another state than when it was last asked for.
     """
 
     encoded: EncodedDataset
     runs: TrainedRuns
     promotion: Promotion | None = None
-    is_new_state: bool = True
 
     @property
     def summary(self) -> list[str]:
@@ -126,7 +126,7 @@ def train(
     methods = requested_methods(request)
     if request.promote:
         check_can_promote(methods)
-    encoding = encoding_of(request).with_views(methods)
+    encoding = encoding_of(request, reporter=reporter).with_views(methods)
     dataset = index_requested(
         request, templates=request.templates, executor=executor, reporter=reporter
     )
@@ -149,7 +149,8 @@ def train(
     )
     # Recorded before training, so that the runs of a process that is killed belong to this request.
     fingerprints = [spec.fingerprint for spec in specs]
-    is_new_state = record_request("train", request, encoded=encoded, fingerprints=fingerprints)
+    asked: dict[str, Any] = {"command": "train", "encoded": encoded, "fingerprints": fingerprints}
+    executor.call(record_request, request, **asked)
     runs = train_runs(
         specs,
         encoded=encoded,
@@ -160,6 +161,9 @@ def train(
         executor=executor,
         reporter=reporter,
     )
+    if request.retrain:
+        # Named, so that they count in place of the earlier runs with the same fingerprints.
+        executor.call(record_request, request, **asked, run_ids=runs.run_ids)
     promotion = None
     if request.promote:
         promotion = executor.call(
@@ -171,7 +175,7 @@ def train(
             on_regression=on_regression,
             reporter=reporter,
         )
-    return Training(encoded=encoded, runs=runs, promotion=promotion, is_new_state=is_new_state)
+    return Training(encoded=encoded, runs=runs, promotion=promotion)
 
 
 @accepts(PromoteRequest)
@@ -281,12 +285,14 @@ def train_runs(
         reporter=reporter,
     )
     _raise_failures([each for each in outcomes if isinstance(each, Exception)])
+    recorded = [each for each in outcomes if not isinstance(each, Exception)]
     return replace(
         nothing,
         sweep_id=sweep_id,
         n_trained=len(todo),
         n_reused=len(specs) - len(todo),
         seconds=time.perf_counter() - start,
+        run_ids=tuple(chain.from_iterable(recorded)),
     )
 
 

@@ -99,14 +99,11 @@ class PromotionStore:
             on_corruption: Told of each that is passed over.
         """
         history = self.history(dataset)
-        places = {record.promotion_id: place for place, record in enumerate(history)}
         deposed: set[str] = set()
-        for place, record in reversed(list(enumerate(history))):
+        for record in reversed(history):
             if not record.reigns or record.promotion in deposed:
                 continue
-            if record.restores:
-                first = places.get(record.restores, place)
-                deposed |= {each.promotion_id for each in history[first + 1 : place]}
+            deposed |= rolled_back(history, record)
             try:
                 return self.read(record)
             except DamagedChampionError as error:
@@ -171,6 +168,19 @@ class PromotionStore:
 def last_champion(history: Sequence[PromotionRecord]) -> PromotionRecord | None:
     """The last decision that made a champion, whatever has become of its file."""
     return next((record for record in reversed(history) if record.reigns), None)
+
+
+def rolled_back(history: Sequence[PromotionRecord], record: PromotionRecord) -> set[str]:
+    """The ids of the promotions that a decision undid; none unless it is a rollback.
+
+    Args:
+        history: every decision on the dataset, in order.
+        record: one of them.
+    """
+    ids = [each.promotion_id for each in history]
+    if record.restores not in ids:
+        return set()
+    return set(ids[ids.index(record.restores) + 1 : ids.index(record.promotion_id)])
 
 
 def roll_back(store: PromotionStore, dataset: str, *, to: str | None = None) -> PromotionRecord:

@@ -10,6 +10,7 @@ import pytest
 from clip_adapter.pipeline.candidate import PromotionError
 from clip_adapter.pipeline.train import Training
 from flows.train_adapters import train_adapters
+from tasks.artifacts import publish_leaderboard
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Train = Callable[..., Any]
@@ -40,23 +41,28 @@ def test_a_second_run_is_up_to_date_and_tells_the_caller_what_there_is(train: Tr
     assert (trained.runs.n_reused, trained.is_up_to_date) == (2, True)
 
 
-def test_who_is_up_to_date_publishes_nothing(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    published: list[Any] = []
-    monkeypatch.setattr(
-        "flows.train_adapters.publish_leaderboard", lambda **place: published.append(place)
-    )
+@pytest.fixture(name="published")
+def _published(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The datasets whose leaderboard is published."""
+    noted: list[Any] = []
+
+    def publish(**place: Any) -> None:
+        noted.append(place["dataset"])
+        publish_leaderboard(**place)
+
+    monkeypatch.setattr("flows.train_adapters.publish_leaderboard", publish)
+    return noted
+
+
+def test_who_is_up_to_date_publishes_nothing(train: Train, published: list[Any]) -> None:
     train()
     train()
     assert len(published) == 1
 
 
 def test_images_that_come_back_are_published_again(
-    train: Train, photos: Path, put_photos: PutPhotos, monkeypatch: pytest.MonkeyPatch
+    train: Train, photos: Path, put_photos: PutPhotos, published: list[Any]
 ) -> None:
-    published: list[Any] = []
-    monkeypatch.setattr(
-        "flows.train_adapters.publish_leaderboard", lambda **place: published.append(place)
-    )
     train()
     put_photos(photos, "red", [90])
     train()
@@ -65,6 +71,16 @@ def test_images_that_come_back_are_published_again(
     assert len(published) == 3
     train()
     assert len(published) == 3
+
+
+def test_what_was_not_published_before_the_run_was_killed_is_published_by_the_next(
+    train: Train, published: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.train_adapters.publish_leaderboard", lambda **_: None)
+        train()
+    assert train(return_state=True).name == "UpToDate"
+    assert len(published) == 1
 
 
 def test_a_new_photo_is_work(train: Train, photos: Path, put_photos: PutPhotos) -> None:

@@ -80,3 +80,16 @@ def test_another_name_is_a_usage_error(command: Command, install: Install) -> No
     outcome = command("upp")
     assert outcome.code == 2
     assert "No such command 'upp'" in outcome.err
+
+
+def test_an_entry_point_that_cannot_be_loaded_is_listed_with_the_reason(
+    command: Command, install: Install
+) -> None:
+    install(broken=f"{__name__}:nothing_of_that_name", greet=f"{__name__}:greet")
+    listed = command("--help").out
+    assert "Broken: " in listed
+    assert "Greet somebody." in listed
+    refused = command("broken")
+    assert refused.code == 1
+    assert f"{__name__}:nothing_of_that_name cannot be loaded: nothing_of_that_name" in refused.err
+    assert "repair or uninstall" in refused.err

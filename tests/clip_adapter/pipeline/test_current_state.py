@@ -12,7 +12,14 @@ from galleries import CLASSES, GOOD, Gallery, Sweep
 from clip_adapter.cli.cache.indexed import latest_index
 from clip_adapter.pipeline import run_records
 from clip_adapter.pipeline.train import Training, train
-from clip_adapter.runs import Champion, RequestStore, current_index, query
+from clip_adapter.runs import (
+    Champion,
+    PromotionStore,
+    RequestStore,
+    current_index,
+    query,
+    roll_back,
+)
 
 PutPhotos = Callable[..., Path]
 Train = Callable[[], Training]
@@ -65,6 +72,19 @@ def test_the_same_request_again_is_recorded_once(train_photos: Train, root: Path
     assert len(record.run_fingerprints) == 2
 
 
+def test_a_run_that_is_trained_again_counts_in_place_of_the_earlier_one(
+    photos: Path, root: Path, tiny_model: str
+) -> None:
+    asked: dict[str, Any] = {"methods": ["linear-probe"], "shots": [1], "seeds": [1, 2, 3]}
+    made = []
+    for retrain in (False, True, True, True):
+        done = train(f"imagefolder:{photos}", model=tiny_model, root=root, retrain=retrain, **asked)
+        shown = query(root, "SELECT run_id FROM current_runs ORDER BY seed").column(0).to_pylist()
+        assert shown == list(done.runs.run_ids) == done.to_arrow()["run_id"].to_pylist()
+        made += shown
+    assert len(set(made)) == 12
+
+
 def test_a_champion_of_fewer_classes_meets_the_class_that_comes_back(
     gallery: Gallery, reigning: Callable[[], Champion | None]
 ) -> None:
@@ -90,6 +110,22 @@ def test_a_champion_of_fewer_classes_meets_the_class_that_comes_back(
     assert found is not None
     assert found.record.promotion_id == back.record.promotion_id
     assert not gallery.retrain(whole, weak).is_new
+
+
+def test_a_rollback_between_two_others_does_not_revive_an_earlier_promotion(
+    gallery: Gallery, root: Path
+) -> None:
+    """Only the promotion that was rolled back is not made again."""
+    narrow, wide = gallery.hang(), gallery.hang((*CLASSES, "owl"))
+    assert gallery.retrain(narrow, GOOD).record.decision == "promoted"
+    second = gallery.retrain(wide, GOOD).record
+    third = gallery.retrain(gallery.hang((*CLASSES, "owl", "fox")), GOOD).record
+    assert (second.decision, third.decision) == ("promoted", "promoted")
+    roll_back(PromotionStore(root), "gallery")
+
+    back = gallery.retrain(narrow, GOOD)
+    assert back.is_new
+    assert back.record.champion_before == second.promotion_id
 
 
 def turn_back_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """With nothing to encode and nothing to train nothing is loaded, and what is loaded is loaded once."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -123,3 +124,31 @@ def test_an_encoder_whose_description_is_damaged_is_loaded_and_described_again(
     assert extract(f"imagefolder:{photos}", model=tiny_model, root=root).n_encoded == 0
     assert model_loads == [tiny_model] * 2
     assert Encoding(model=tiny_model).known(root) is not None
+
+
+def test_weights_that_are_replaced_while_they_are_loaded_are_not_recorded(
+    photos: Path,
+    root: Path,
+    tiny_model: str,
+    other_tiny_model: str,
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the store would serve the features of the old weights for the new ones, forever."""
+    folder = shutil.copytree(tiny_model.removeprefix("local-dir:"), tmp_path / "weights")
+    load = encoders.load_encoder
+
+    def replaced_meanwhile(name: str, **options: Any) -> Any:
+        encoder = load(name, **options)
+        shutil.copytree(other_tiny_model.removeprefix("local-dir:"), folder, dirs_exist_ok=True)
+        return encoder
+
+    asked: dict[str, Any] = {"model": f"local-dir:{folder}", "root": root}
+    with monkeypatch.context() as patch:
+        patch.setattr(encoders, "load_encoder", replaced_meanwhile)
+        before = extract(f"imagefolder:{photos}", **asked)
+    assert Encoding(model=asked["model"]).known(root) is None
+    after = extract(f"imagefolder:{photos}", **asked)
+    assert after.encoder != before.encoder
+    assert after.n_encoded == before.n_encoded

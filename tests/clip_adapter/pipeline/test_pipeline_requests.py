@@ -101,3 +101,8 @@ def test_what_is_wrong_is_found_before_anything_is_written(root: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'glyphs'"):
         extract("digits", model="glyph", root=root)
     assert not root.exists()
+
+
+def test_a_request_of_another_function_is_refused_by_name() -> None:
+    with pytest.raises(RequestError, match="echo was called with a ExtractRequest: expected a Tr"):
+        echo(ExtractRequest.of(dataset="digits"))
