@@ -49,11 +49,11 @@ from feature_cache.indexes import IndexStore as IndexStore
 from feature_cache.inspection import Finding as Finding
 from feature_cache.inspection import inspect_store as inspect_store
 from feature_cache.locations import locate as locate
-from feature_cache.opening import read_table as read_table
+from feature_cache.parquet_file import read_table as read_table
 from feature_cache.paths import Location as Location
 from feature_cache.paths import ObjectPath as ObjectPath
 from feature_cache.reading import OnCorruption as OnCorruption
 from feature_cache.reading import quarantine_file as quarantine_file
+from feature_cache.reading import raise_on_corruption as raise_on_corruption
 from feature_cache.reading import read_tables as read_tables
-from feature_cache.reading import refuse as refuse
 from feature_cache.statistics import FeatureStatistics as FeatureStatistics

@@ -12,9 +12,9 @@ from feature_cache import storage
 from feature_cache.errors import FeatureCacheError, ObjectStoreError
 from feature_cache.files import is_final, write_table
 from feature_cache.folders import StoredFolder
-from feature_cache.opening import StoredFile, open_file
+from feature_cache.parquet_file import VerifiedFile, open_verified
 from feature_cache.paths import Entry, Location
-from feature_cache.reading import OnCorruption, refuse
+from feature_cache.reading import OnCorruption, raise_on_corruption
 
 FULL_SIZE_BYTES = 128 * 2**20
 """A file of this size is left alone; readers hold a few files of this size in memory."""
@@ -41,7 +41,7 @@ def compact_folder(
     folder: StoredFolder,
     *,
     at_least: int = 2,
-    on_corruption: OnCorruption = refuse,
+    on_corruption: OnCorruption = raise_on_corruption,
     progress: Callable[[int], None] | None = None,
 ) -> Compaction | None:
     """Merge the small files of a folder; None where fewer than `at_least` are to be merged.
@@ -80,7 +80,7 @@ def compact_folder(
     )
 
 
-def _merge(folder: StoredFolder, files: list[StoredFile]) -> Compaction:
+def _merge(folder: StoredFolder, files: list[VerifiedFile]) -> Compaction:
     table = pa.concat_tables([file.read() for file in files])
     unique = _without_copies(table, folder.key)
     write_table(
@@ -121,13 +121,13 @@ def _open_all(
     group: list[Entry],
     on_corruption: OnCorruption,
     progress: Callable[[int], None] | None,
-) -> Iterator[StoredFile]:
+) -> Iterator[VerifiedFile]:
     for entry in group:
         path = folder.path / entry.name
         if progress is not None:
             progress(entry.size_bytes)
         try:
-            yield open_file(path, kind=folder.kind, owner=folder.owner)
+            yield open_verified(path, kind=folder.kind, owner=folder.owner)
         except FileNotFoundError:  # somebody else merged it
             continue
         except ObjectStoreError:  # says nothing about the file
@@ -136,8 +136,8 @@ def _open_all(
             on_corruption(path, error)
 
 
-def _of_one_schema(files: Iterator[StoredFile]) -> list[list[StoredFile]]:
-    by_schema: dict[pa.Schema, list[StoredFile]] = {}
+def _of_one_schema(files: Iterator[VerifiedFile]) -> list[list[VerifiedFile]]:
+    by_schema: dict[pa.Schema, list[VerifiedFile]] = {}
     for file in files:
         by_schema.setdefault(file.schema, []).append(file)
     return list(by_schema.values())

@@ -46,9 +46,9 @@ def write_content(folder: Location, content: bytes) -> Location:
     """
     path = folder / f"{hashlib.sha256(content).hexdigest()}.safetensors"
     if _is_intact(path):
-        storage.settle(path)
+        storage.fsync_dir(folder)
     else:
-        storage.place(path, pa.py_buffer(content))
+        storage.write_atomic(path, pa.py_buffer(content))
     return path
 
 

@@ -21,11 +21,11 @@ from feature_cache.errors import (
     WrongPrecisionError,
     WrongWidthError,
 )
+from feature_cache.feature_table import FeatureTable
 from feature_cache.files import write_table
 from feature_cache.keys import check_encoder, check_view, check_views, image_keys, prompt_keys
 from feature_cache.paths import Location
-from feature_cache.reading import OnCorruption, read_tables, refuse
-from feature_cache.shelves import Shelf
+from feature_cache.reading import OnCorruption, raise_on_corruption, read_tables
 from feature_cache.statistics import FeatureStatistics, count_distinct, summarise
 from feature_cache.vectors import Features, check_features, feature_type
 
@@ -56,7 +56,7 @@ class FeatureStore:
 
     root: Location
     encoder: str
-    on_corruption: OnCorruption = field(default=refuse, compare=False, repr=False)
+    on_corruption: OnCorruption = field(default=raise_on_corruption, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_encoder(self.encoder)
@@ -169,15 +169,15 @@ class FeatureStore:
         return summarise(self._images, self._prompts, self.folder / "encoder", progress=progress)
 
     @cached_property
-    def _images(self) -> Shelf:
-        return self._shelf("image", "image-features", key=IMAGE, has_views=True)
+    def _images(self) -> FeatureTable:
+        return self._table("image", "image-features", key=IMAGE, has_views=True)
 
     @cached_property
-    def _prompts(self) -> Shelf:
-        return self._shelf("text", "text-features", key=PROMPT, has_views=False)
+    def _prompts(self) -> FeatureTable:
+        return self._table("text", "text-features", key=PROMPT, has_views=False)
 
-    def _shelf(self, name: str, kind: str, *, key: pa.Field, has_views: bool) -> Shelf:
-        return Shelf(
+    def _table(self, name: str, kind: str, *, key: pa.Field, has_views: bool) -> FeatureTable:
+        return FeatureTable(
             self.folder / name,
             kind,
             key,

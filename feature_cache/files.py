@@ -67,9 +67,9 @@ def write_table(  # noqa: PLR0913  # what a file declares, each by its name
     content = _serialise(table, declared, compression=compression)
     path = folder / f"{hashlib.sha256(content).hexdigest()}.parquet"
     if _is_intact(path):
-        storage.settle(path)
+        storage.fsync_dir(folder)
     else:
-        storage.place(path, content)
+        storage.write_atomic(path, content)
     return path
 
 

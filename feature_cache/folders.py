@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from feature_cache import storage
+from feature_cache.feature_table import VIEW
 from feature_cache.features import DESCRIPTION_SCHEMA, IMAGE, PROMPT, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 from feature_cache.paths import Location
-from feature_cache.shelves import VIEW
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from feature_cache.contents import classifier_folders
 from feature_cache.files import list_files, write_table
 from feature_cache.folders import StoredFolder, stored_folders
 from feature_cache.indexes import INDEX_SCHEMA
-from feature_cache.opening import StoredFile, open_file
+from feature_cache.parquet_file import VerifiedFile, open_verified
 from feature_cache.paths import Entry, Location
 from feature_cache.reading import DAMAGED_SUFFIX, read_tables
 from feature_cache.schemas import pick
@@ -107,7 +107,7 @@ def drop_unreferenced(
     ]
     for folder, path in files:
         with suppress(FileNotFoundError):  # merged into another
-            file = open_file(path, kind=folder.kind, owner=folder.owner)
+            file = open_verified(path, kind=folder.kind, owner=folder.owner)
             rows = _drop(file, folder, root, dry_run=dry_run)
             if progress is not None:
                 progress(rows.size_bytes)
@@ -116,7 +116,7 @@ def drop_unreferenced(
 
 
 def _drop(
-    file: StoredFile, folder: StoredFolder, root: Location, *, dry_run: bool
+    file: VerifiedFile, folder: StoredFolder, root: Location, *, dry_run: bool
 ) -> UnreferencedRows:
     table = file.read()
     # Read anew for each file: a dataset indexed a moment ago may rely on features that are there.

@@ -9,7 +9,7 @@ from feature_cache.errors import InvalidIndexError, MissingIndexError
 from feature_cache.files import write_table
 from feature_cache.keys import check_dataset
 from feature_cache.paths import Location
-from feature_cache.reading import OnCorruption, read_tables, refuse
+from feature_cache.reading import OnCorruption, raise_on_corruption, read_tables
 from feature_cache.schemas import conform, pick
 
 
@@ -83,7 +83,7 @@ class IndexStore:
 
     root: Location
     dataset: str
-    on_corruption: OnCorruption = field(default=refuse, compare=False, repr=False)
+    on_corruption: OnCorruption = field(default=raise_on_corruption, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_dataset(self.dataset)

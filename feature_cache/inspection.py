@@ -16,7 +16,7 @@ from feature_cache.errors import (
 )
 from feature_cache.files import is_final
 from feature_cache.folders import StoredFolder, stored_folders
-from feature_cache.opening import open_file, read_footer
+from feature_cache.parquet_file import open_verified, read_footer
 from feature_cache.paths import Location
 from feature_cache.vectors import Features, from_column
 
@@ -113,7 +113,7 @@ class _Inspector:
         read_footer(path, kind=folder.kind, owner=folder.owner, expected=folder.schema)
 
     def _read_all(self, path: Location) -> None:
-        file = open_file(path, kind=self.folder.kind, owner=self.folder.owner)
+        file = open_verified(path, kind=self.folder.kind, owner=self.folder.owner)
         table = file.read()
         if self.folder.schema is not None:
             file.conform(table, self.folder.schema)

@@ -16,7 +16,7 @@ from feature_cache.errors import (
     ObjectStoreError,
 )
 from feature_cache.files import digest_of, is_final
-from feature_cache.opening import StoredFile, open_file
+from feature_cache.parquet_file import VerifiedFile, open_verified
 from feature_cache.paths import Entry, Location, ObjectPath
 
 DAMAGED_SUFFIX = ".damaged"
@@ -29,7 +29,7 @@ OnCorruption = Callable[[Location, FeatureCacheError], None]
 """What to do about a file that cannot be trusted: raise, or set it aside and go on."""
 
 
-def refuse(path: Location, error: FeatureCacheError) -> None:  # noqa: ARG001  # an OnCorruption
+def raise_on_corruption(path: Location, error: FeatureCacheError) -> None:  # noqa: ARG001  # an OnCorruption
     """Raise: whoever trains on rows must not do so without knowing that some are missing."""
     raise error
 
@@ -44,20 +44,20 @@ def quarantine_file(path: Location, error: FeatureCacheError) -> None:
         return
     aside = f"{path.stem}.{secrets.token_hex(4)}{DAMAGED_SUFFIX}"
     try:
-        storage.move_aside(path, aside)
+        storage.rename(path, aside)
     except FileNotFoundError:  # somebody else was faster
         return
     if isinstance(error, CorruptFileError) and _is_intact(path.parent / aside, path.stem):
-        storage.move_aside(path.parent / aside, path.name)
+        storage.rename(path.parent / aside, path.name)
 
 
 def each_file(
     folder: Location,
-    use: Callable[[StoredFile], _Result],
+    use: Callable[[VerifiedFile], _Result],
     *,
     kind: str,
     owner: str = "",
-    on_corruption: OnCorruption = refuse,
+    on_corruption: OnCorruption = raise_on_corruption,
 ) -> Iterator[_Result]:
     """What `use` makes of every verified file of a folder, in the order of their names.
 
@@ -78,7 +78,7 @@ def each_file(
     """
 
     def open_and_use(path: Location) -> _Result:
-        return use(open_file(path, kind=kind, owner=owner))
+        return use(open_verified(path, kind=kind, owner=owner))
 
     seen: set[str] = set()
     while fresh := [each for each in _list(folder) if each.name not in seen]:
@@ -102,7 +102,7 @@ def read_tables(
     kind: str,
     schema: pa.Schema,
     owner: str = "",
-    on_corruption: OnCorruption = refuse,
+    on_corruption: OnCorruption = raise_on_corruption,
 ) -> pa.Table:
     """The rows of every file of a folder, file after file in the order of their names.
 
@@ -118,7 +118,7 @@ def read_tables(
 
     Raises:
         WrongSchemaError: A file has a column of another type, or lacks one that cannot be null.
-        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: As `open_file`.
+        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: As `open_verified`.
     """
     found = each_file(
         folder,

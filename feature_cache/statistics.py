@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from feature_cache import storage
+from feature_cache.feature_table import FeatureTable
 from feature_cache.files import is_final
 from feature_cache.paths import Location
-from feature_cache.shelves import Shelf
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class FeatureStatistics:
 
 
 def summarise(
-    images: Shelf,
-    prompts: Shelf,
+    images: FeatureTable,
+    prompts: FeatureTable,
     description: Location,
     *,
     progress: Callable[[int], None] | None = None,

@@ -134,7 +134,7 @@ def publish_summary(training: Training, *, device: str = "cpu") -> None:
             report=report.Place(text=str(path), address=_address(path.name)),
         )
         told = report.tell(dataset.root, facts)
-        storage.place(path, pa.py_buffer(told.report.encode()))
+        storage.write_atomic(path, pa.py_buffer(told.report.encode()))
         create_markdown_artifact(
             key=artifact_key("summary", dataset.name),
             markdown=told.summary,

@@ -6,7 +6,7 @@ import numpy as np
 
 from feature_cache import inspect_store, stored_folders
 from feature_cache.files import is_final, list_files
-from feature_cache.opening import open_file
+from feature_cache.parquet_file import open_verified
 
 __all__ = ["Row", "damaged_files", "features_in", "refuse_unsound", "rows_in"]
 
@@ -21,7 +21,7 @@ def rows_in(root: Path, *, below: str = "") -> frozenset[Row]:
         for folder in stored_folders(root)
         if folder.path.is_relative_to(root / below)
         for path in list_files(folder.path)
-        for row in open_file(path, kind=folder.kind, owner=folder.owner).read().to_pylist()
+        for row in open_verified(path, kind=folder.kind, owner=folder.owner).read().to_pylist()
     )
 
 

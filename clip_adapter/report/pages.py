@@ -163,4 +163,4 @@ def _told(sections: Sequence[Section], *, folder: str) -> tuple[str, list[Drawn]
 
 
 def _write(path: Path, text: str) -> None:
-    storage.place(path, pa.py_buffer(text.encode()))
+    storage.write_atomic(path, pa.py_buffer(text.encode()))

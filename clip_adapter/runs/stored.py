@@ -9,7 +9,7 @@ from clip_adapter.runs import log_schemas, schemas
 from feature_cache import Location, storage
 from feature_cache.files import list_files
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
-from feature_cache.opening import open_file
+from feature_cache.parquet_file import open_verified
 
 # `requests` are listed first, then `runs`: whatever run a request names was written before it,
 # and the rest of a run before the run.
@@ -73,7 +73,7 @@ class StoredTable:
         for path in self._files:
             # A dataset's files lie two folders below its name, and say it.
             owner = path.parent.parent.name if self._kind.startswith("dataset-") else ""
-            file = open_file(path, kind=self._kind, owner=owner)
+            file = open_verified(path, kind=self._kind, owner=owner)
             yield from file.read_as(self._schema).to_batches()
 
     def _kept_rows(self) -> list[pa.RecordBatch]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feature_cache.durable import make_folder, place, sync_folder
 from feature_cache.exchange.errors import ExistingExportError
+from feature_cache.local_fs import fsync_dir, make_folder, write_atomic
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -31,8 +31,8 @@ def place_file(path: Path, content: bytes | memoryview, *, overwrite: bool) -> P
     """
     refuse_existing(path, overwrite=overwrite and not path.is_dir())
     make_folder(path.parent)
-    place(path, pa.py_buffer(content))
-    sync_folder(path.parent)
+    write_atomic(path, pa.py_buffer(content))
+    fsync_dir(path.parent)
     return path
 
 
@@ -53,7 +53,7 @@ def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        sync_folder(temporary)
+        fsync_dir(temporary)
         _take_place(temporary, folder, aside=folder.with_name(f".{folder.name}.{token}.old"))
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -69,5 +69,5 @@ def _take_place(temporary: Path, folder: Path, *, aside: Path) -> None:
         if aside.exists():
             aside.rename(folder)
         raise
-    sync_folder(folder.parent)
+    fsync_dir(folder.parent)
     shutil.rmtree(aside, ignore_errors=True)

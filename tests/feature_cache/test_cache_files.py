@@ -21,7 +21,7 @@ from feature_cache import (
     verify_file,
     write_table,
 )
-from feature_cache.opening import read_footer
+from feature_cache.parquet_file import read_footer
 from feature_cache.schemas import pick
 
 ROWS = pa.table({"name": ["a", "b", "c"], "value": [1.0, 2.0, 3.0]})

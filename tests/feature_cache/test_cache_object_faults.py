@@ -22,7 +22,7 @@ from feature_cache import (
     inspect_store,
     list_files,
     locate,
-    objects,
+    object_store,
     quarantine_file,
     storage,
     stored_folders,
@@ -35,7 +35,7 @@ SLOW_SECONDS = 30.0  # pyarrow tries three times; on two busy cores this takes s
 WRITER = """
 import os, sys
 import numpy as np
-from feature_cache import FeatureStore, locate, objects
+from feature_cache import FeatureStore, locate, object_store
 
 store = FeatureStore(locate(sys.argv[1]), "ab" * 32)
 if sys.argv[2] == "die":
@@ -54,8 +54,8 @@ if sys.argv[2] == "die":
         def open_output_stream(self, path):
             return DyingStream(self.client.open_output_stream(path))
 
-    real = objects._client
-    objects._client = lambda path: Client(real(path))
+    real = object_store._client
+    object_store._client = lambda path: Client(real(path))
 store.append_images([bytes(32)], np.ones((1, 5_000_000), np.float32))
 print(store.read_images([bytes(32)]).shape)
 """
@@ -123,18 +123,18 @@ class InterruptedStream:
 def test_ctrl_c_in_the_middle_of_an_upload_lets_it_end_whole(
     object_root: ObjectPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_client = objects._client
+    real_client = object_store._client
 
     class Client:
         @staticmethod
         def open_output_stream(path: str) -> InterruptedStream:
             return InterruptedStream(real_client(object_root).open_output_stream(path))
 
-    monkeypatch.setattr(objects, "_client", lambda _: Client)
+    monkeypatch.setattr(object_store, "_client", lambda _: Client)
     with pytest.raises(KeyboardInterrupt):
-        objects.place(object_root / "greeting", pa.py_buffer(b"well met by moonlight"))
+        object_store.write_atomic(object_root / "greeting", pa.py_buffer(b"well met by moonlight"))
     monkeypatch.undo()
-    assert bytes(objects.read(object_root / "greeting")) == b"well met by moonlight"
+    assert bytes(object_store.read(object_root / "greeting")) == b"well met by moonlight"
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -174,7 +174,7 @@ def test_refused_credentials_are_told_without_repeating_them(refusing_store: str
         lambda: store.append_images([bytes(32)], ROW),
         lambda: storage.is_folder(store.root),
         lambda: storage.read(store.root / "a"),
-        lambda: storage.place(store.root / "a", pa.py_buffer(b"a")),
+        lambda: storage.write_atomic(store.root / "a", pa.py_buffer(b"a")),
         lambda: list(inspect_store(store.root, deep=True)),
     ]
     for each in tries:
@@ -211,8 +211,8 @@ def test_a_store_that_stops_answering_costs_no_sound_file(
     def time_out(path: ObjectPath, *_: int) -> pa.Buffer:
         raise ObjectStoreError(f"{path} cannot be reached: timeout")
 
-    monkeypatch.setattr(objects, "read", time_out)
-    monkeypatch.setattr(objects, "read_end", time_out)
+    monkeypatch.setattr(object_store, "read", time_out)
+    monkeypatch.setattr(object_store, "read_end", time_out)
     tries: list[Callable[[], object]] = [
         lambda: store.missing_images([bytes(32)]),
         lambda: store.append_images([bytes(30) + b"12"], ROW),

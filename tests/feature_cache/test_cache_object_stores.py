@@ -58,7 +58,7 @@ def index_of(keys: list[bytes]) -> pa.Table:
 def damage(path: Location) -> None:
     content = bytearray(bytes(storage.read(path)))
     content[len(content) // 2] ^= 1
-    storage.place(path, pa.py_buffer(bytes(content)))
+    storage.write_atomic(path, pa.py_buffer(bytes(content)))
 
 
 def test_an_empty_root_holds_nothing(store: FeatureStore) -> None:
@@ -112,7 +112,7 @@ def test_damage_is_named_set_aside_and_made_good(store: FeatureStore) -> None:
 
 def test_a_file_of_another_encoder_is_named_by_its_end_alone(store: FeatureStore) -> None:
     theirs = FeatureStore(store.root, OTHER).append_images(KEYS, encode(KEYS))
-    storage.place(store.folder / "image" / theirs.name, storage.read(theirs))
+    storage.write_atomic(store.folder / "image" / theirs.name, storage.read(theirs))
     problems = [each.problem for each in inspect_store(store.root, deep=False) if each.problem]
     assert [type(each) for each in problems] == [WrongOwnerError]
 
@@ -120,7 +120,7 @@ def test_a_file_of_another_encoder_is_named_by_its_end_alone(store: FeatureStore
 def test_a_file_that_is_no_parquet_is_named_by_its_end_alone(store: FeatureStore) -> None:
     path = store.append_images(KEYS, encode(KEYS))
     for content in (b"", b"PAR1", b"\xff" * 100):
-        storage.place(path, pa.py_buffer(content))
+        storage.write_atomic(path, pa.py_buffer(content))
         [finding] = inspect_store(store.root, deep=False)
         assert isinstance(finding.problem, CorruptFileError)
 

@@ -23,7 +23,7 @@ from feature_cache import (
     inspect_store,
     list_files,
     quarantine_file,
-    refuse,
+    raise_on_corruption,
 )
 from feature_cache.files import FORMAT_KEY
 from feature_cache.vectors import Features
@@ -151,7 +151,7 @@ def test_of_two_widths_that_of_the_first_file_is_kept_and_the_other_set_aside(
     kept_width = widths[min(widths)][0]
     kept = [key for width, key in widths.values() if width == kept_width]
     with pytest.raises(WrongSchemaError, match="delete one of the two"):
-        replace(store, on_corruption=refuse).read_images(KEYS[:4])
+        replace(store, on_corruption=raise_on_corruption).read_images(KEYS[:4])
     with pytest.raises(MissingFeaturesError, match="2 of 4"):
         store.read_images(KEYS[:4])
     assert store.missing_images(KEYS[:4]) == [key for key in KEYS[:4] if key not in kept]

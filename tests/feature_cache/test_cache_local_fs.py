@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from feature_cache import list_files, read_tables, write_table
-from feature_cache.durable import make_folder, place
+from feature_cache.local_fs import make_folder, write_atomic
 
 ROWS = pa.table({"name": ["a", "b", "c"]})
 
@@ -89,7 +89,7 @@ def test_a_system_that_takes_a_few_bytes_at_a_time_gets_all_of_them(
 ) -> None:
     real_write = os.write
     monkeypatch.setattr(os, "write", lambda to, content: real_write(to, content[:5]))
-    place(tmp_path / "greeting", pa.py_buffer(b"well met by moonlight"))
+    write_atomic(tmp_path / "greeting", pa.py_buffer(b"well met by moonlight"))
     assert (tmp_path / "greeting").read_bytes() == b"well met by moonlight"
 
 
@@ -115,6 +115,6 @@ def test_every_new_folder_is_entered_in_its_parent_durably(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr("feature_cache.durable.sync_folder", synced.append)
+    monkeypatch.setattr("feature_cache.local_fs.fsync_dir", synced.append)
     make_folder(tmp_path / "a" / "b")
     assert synced == [tmp_path, tmp_path / "a"]

@@ -34,7 +34,7 @@ _END_BYTES = 2**16
 
 
 @dataclass(frozen=True)
-class StoredFile:
+class VerifiedFile:
     """A file of which every byte is in memory and as it was written.
 
     Attributes:
@@ -102,7 +102,7 @@ class StoredFile:
         return conform(rows, schema, source=str(self.path), versions=versions)
 
 
-def open_file(path: Location, *, kind: str, owner: str = "") -> StoredFile:
+def open_verified(path: Location, *, kind: str, owner: str = "") -> VerifiedFile:
     """Read a file and prove that every bit of it is as it was written, before any row is used.
 
     Args:
@@ -124,14 +124,14 @@ def open_file(path: Location, *, kind: str, owner: str = "") -> StoredFile:
     with _damage_named(path):
         parquet = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
     _check_declaration(path, parquet.schema_arrow.metadata or {}, kind=kind, owner=owner)
-    return StoredFile(path, parquet, content.size)
+    return VerifiedFile(path, parquet, content.size)
 
 
 def read_table(
     path: Location, *, kind: str, owner: str = "", columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """The rows of one verified file; raises what `open_file` and `StoredFile.read` raise."""
-    return open_file(path, kind=kind, owner=owner).read(columns)
+    """The rows of one verified file; raises what `open_verified` and `VerifiedFile.read` raise."""
+    return open_verified(path, kind=kind, owner=owner).read(columns)
 
 
 def read_footer(
@@ -143,12 +143,12 @@ def read_footer(
         path: A file that `write_table` wrote.
         kind: What its rows must be.
         owner: Whose they must be; a file that does not say is taken as it is.
-        expected: The columns that it must have, as `StoredFile.read_as` takes them.
+        expected: The columns that it must have, as `VerifiedFile.read_as` takes them.
 
     Raises:
         WrongSchemaError: A column has another type, or is missing and cannot be null.
         CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError, FileNotFoundError: As
-            `open_file`.
+            `open_verified`.
     """
     end = storage.read_end(path, _END_BYTES)
     length = int.from_bytes(bytes(end)[-8:-4], "little") + 8

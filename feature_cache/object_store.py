@@ -16,7 +16,7 @@ from feature_cache.paths import Entry, ObjectPath
 _ONE_REQUEST = "allow_delayed_open"
 
 
-def place(path: ObjectPath, content: pa.Buffer) -> None:
+def write_atomic(path: ObjectPath, content: pa.Buffer) -> None:
     """Put an object in one step: it is there completely, once this returns, or not at all.
 
     Object stores make an object visible when its upload is complete; they have no rename and need

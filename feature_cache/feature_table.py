@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from feature_cache.errors import FeatureCacheError, ObjectStoreError, WrongSchemaError
 from feature_cache.files import list_files, write_table
-from feature_cache.opening import StoredFile, read_footer
+from feature_cache.parquet_file import VerifiedFile, read_footer
 from feature_cache.paths import Location
-from feature_cache.reading import OnCorruption, each_file, refuse
+from feature_cache.reading import OnCorruption, each_file, raise_on_corruption
 from feature_cache.vectors import Features, check_feature_type, copy_rows, feature_type, to_column
 
 VIEW = pa.field("view", pa.int16(), nullable=False)
@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class Shelf:
+class FeatureTable:
     """The features of one folder; where two files hold the same key, the first by name counts.
 
     Attributes:
@@ -44,7 +44,7 @@ class Shelf:
     key: pa.Field
     owner: str
     has_views: bool
-    on_corruption: OnCorruption = refuse
+    on_corruption: OnCorruption = raise_on_corruption
 
     def append(self, keys: pa.Array, features: Features, *, views: Sequence[int]) -> Location:
         """Write one file: `features [n, d]` under their n keys, which the caller has checked."""
@@ -105,7 +105,7 @@ class Shelf:
     def keys(self, *, progress: Callable[[int], None] | None = None) -> pa.Table:
         """The key columns of every row, copies included; tells the size of each file it has read."""
 
-        def read(file: StoredFile) -> pa.Table:
+        def read(file: VerifiedFile) -> pa.Table:
             if progress is not None:
                 progress(file.size_bytes)
             return file.read_as(self._key_schema)
@@ -117,19 +117,19 @@ class Shelf:
     def _key_schema(self) -> pa.Schema:
         return pa.schema([self.key, VIEW] if self.has_views else [self.key])
 
-    def _each(self, use: Callable[[StoredFile], _Result]) -> Iterator[_Result]:
+    def _each(self, use: Callable[[VerifiedFile], _Result]) -> Iterator[_Result]:
         return each_file(
             self.folder, use, kind=self.kind, owner=self.owner, on_corruption=self.on_corruption
         )
 
-    def _with_keys(self, file: StoredFile) -> tuple[StoredFile, pa.Table]:
+    def _with_keys(self, file: VerifiedFile) -> tuple[VerifiedFile, pa.Table]:
         file.check_has("feature")
         check_feature_type(file.schema.field("feature").type)
         return file, file.read_as(self._key_schema)
 
     def _copied(
         self,
-        file: StoredFile,
+        file: VerifiedFile,
         rows: npt.NDArray[np.int64],
         places: npt.NDArray[np.int64],
         *,
@@ -176,10 +176,10 @@ class Shelf:
 
 
 def _together(
-    files: Iterator[tuple[StoredFile, pa.Table]], *, at_least: int
-) -> Iterator[list[tuple[StoredFile, pa.Table]]]:
+    files: Iterator[tuple[VerifiedFile, pa.Table]], *, at_least: int
+) -> Iterator[list[tuple[VerifiedFile, pa.Table]]]:
     """Neighbours with so many rows together, so that keys are not sought file by file."""
-    waiting: list[tuple[StoredFile, pa.Table]] = []
+    waiting: list[tuple[VerifiedFile, pa.Table]] = []
     n_rows = 0
     for file, keys in files:
         waiting.append((file, keys))
@@ -191,7 +191,7 @@ def _together(
         yield waiting
 
 
-def _check_alike(file: StoredFile, answer: Features) -> None:
+def _check_alike(file: VerifiedFile, answer: Features) -> None:
     kind = file.schema.field("feature").type
     if kind.list_size != answer.shape[1] or kind.value_type.to_pandas_dtype() != answer.dtype:
         raise WrongSchemaError(

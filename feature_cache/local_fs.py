@@ -19,7 +19,7 @@ _SORTS = {
 }
 
 
-def place(path: Path, content: pa.Buffer) -> None:
+def write_atomic(path: Path, content: pa.Buffer) -> None:
     """Put `content` at `path` in one step: no reader ever sees a part of it.
 
     Missing folders are made. When this returns, the file and its folders survive a power cut. A
@@ -37,7 +37,7 @@ def place(path: Path, content: pa.Buffer) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    fsync_dir(path.parent)
 
 
 def read(path: Path) -> pa.Buffer:
@@ -83,13 +83,13 @@ def is_folder(folder: Path) -> bool:
 def move(path: Path, to: Path) -> None:
     """Rename a file durably; FileNotFoundError where there is none."""
     path.replace(to)
-    sync_folder(to.parent)
+    fsync_dir(to.parent)
 
 
 def remove(path: Path) -> None:
     """Remove a file durably; FileNotFoundError where there is none."""
     path.unlink()
-    sync_folder(path.parent)
+    fsync_dir(path.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -97,10 +97,10 @@ def make_folder(folder: Path) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
-        sync_folder(path.parent)
+        fsync_dir(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_dir(folder: Path) -> None:
     """Wait until the names in a folder are on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
