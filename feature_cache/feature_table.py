@@ -1,42 +1,97 @@
-"""A shelf: one folder of features of one sort, found again by key."""
+"""Feature matrices as Arrow columns, and the table of features in one folder."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_cache.errors import FeatureCacheError, ObjectStoreError, WrongSchemaError
-from feature_cache.files import list_files, write_table
-from feature_cache.parquet_file import VerifiedFile, read_footer
+from feature_cache.errors import FILE_ERRORS, InvalidInputError, WrongSchemaError
+from feature_cache.parquet_file import VerifiedFile, list_files, read_footer, write_table
 from feature_cache.paths import Location
 from feature_cache.reading import OnCorruption, each_file, raise_on_corruption
-from feature_cache.vectors import Features, check_feature_type, copy_rows, feature_type, to_column
+
+Features = npt.NDArray[np.floating[Any]]
+"""Matrix `[n, d]` of float32 or float16 with one feature in each row."""
 
 VIEW = pa.field("view", pa.int16(), nullable=False)
 
+_PRECISIONS = (np.dtype(np.float32), np.dtype(np.float16))
+
 _ROWS_AT_ONCE = 2**16
-"""Keys are sought among so many rows at a time: each time costs a look at all that are wanted."""
+"""Rows of files that are searched together: every search passes over all requested keys."""
 
 _BYTES_AT_ONCE = 2**22
-"""Decoded and copied while in the processor's caches; large buffers cost more than the work."""
+"""Size of the parts that are decoded and copied: they fit into the processor's caches."""
 
 _Result = TypeVar("_Result")
 
 
+def check_features(features: Features, *, rows: int) -> None:
+    """Check that a matrix can be stored as `rows` features.
+
+    Raises:
+        InvalidInputError: the shape is not `[rows, d]` with d >= 1, the element type is neither
+            float32 nor float16, or an element is infinite or NaN.
+    """
+    if features.ndim != 2 or len(features) != rows or features.shape[1] == 0:
+        raise InvalidInputError(
+            f"features have shape {list(features.shape)}, expected [{rows}, d]: one row a key"
+        )
+    if features.dtype not in _PRECISIONS:
+        raise InvalidInputError(
+            f"features are {features.dtype}, expected float32 or float16: convert them first"
+        )
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if bad.size:
+        raise InvalidInputError(
+            f"{bad.size} of {rows} features are not finite, the first is row {bad[0]}: "
+            "the encoder overflowed or its weights are damaged; nothing was written"
+        )
+
+
+def feature_type(features: Features) -> pa.DataType:
+    """Return the Arrow type of one row of a matrix `[n, d]`: a list of d floats, none null."""
+    element = pa.field("element", pa.from_numpy_dtype(features.dtype), nullable=False)
+    return pa.list_(element, features.shape[1])
+
+
+def to_column(features: Features) -> pa.Array:
+    """Convert a matrix `[n, d]` to an Arrow array of n lists, without a copy where possible."""
+    values = pa.array(np.ascontiguousarray(features).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(values, type=feature_type(features))
+
+
+def from_column(column: pa.ChunkedArray) -> Features:
+    """Convert an Arrow column of n lists to a read-only matrix `[n, d]`, which may share memory.
+
+    Raises:
+        WrongSchemaError: the column is not a fixed-size list of float32 or float16, or a row is
+            null.
+    """
+    _check_feature_type(column.type)
+    if column.null_count:
+        raise WrongSchemaError(f"{column.null_count} of {len(column)} stored features are null")
+    # combine_chunks() would copy even a single chunk.
+    lists = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    # flatten(), unlike .values, respects that an array may be a slice of a longer one.
+    matrix: Features = lists.flatten().to_numpy(zero_copy_only=True)
+    return matrix.reshape(len(lists), column.type.list_size)
+
+
 @dataclass(frozen=True)
 class FeatureTable:
-    """The features of one folder; where two files hold the same key, the first by name counts.
+    """Features in the files of one folder; if two files have the same key, the first by name counts.
 
     Attributes:
-        folder: Its files.
-        kind: What they declare to hold.
-        key: The column that identifies a feature, together with its view if there are views.
-        owner: The encoder whose features they are.
-        has_views: Whether features have views.
-        on_corruption: What to do about a file that cannot be trusted.
+        folder: folder of the files.
+        kind: kind that the files declare.
+        key: column that identifies a feature, together with its view if there are views.
+        owner: fingerprint of the encoder.
+        has_views: whether features have views.
+        on_corruption: handler of a file that cannot be used.
     """
 
     folder: Location
@@ -47,7 +102,7 @@ class FeatureTable:
     on_corruption: OnCorruption = raise_on_corruption
 
     def append(self, keys: pa.Array, features: Features, *, views: Sequence[int]) -> Location:
-        """Write one file: `features [n, d]` under their n keys, which the caller has checked."""
+        """Write features `[n, d]` and their n keys, all of them checked, as one file."""
         columns = [keys, to_column(features)]
         fields = [*self._key_schema, pa.field("feature", feature_type(features), nullable=False)]
         if self.has_views:
@@ -56,54 +111,56 @@ class FeatureTable:
         return write_table(self.folder, table, kind=self.kind, owner=self.owner, compression="none")
 
     def holds(self, keys: pa.Array, *, views: Sequence[int]) -> npt.NDArray[np.bool_]:
-        """Which views of the n keys have a feature, as a mask `[len(views), n]`."""
+        """Return which views of the n keys have a feature, as a mask `[len(views), n]`."""
         stored = self.keys()
         held = [self._rows_of(stored, keys, view=view) >= 0 for view in views]
         return np.array(held, np.bool_).reshape(len(views), len(keys))
 
     def gather(self, keys: pa.Array, *, view: int) -> tuple[Features, npt.NDArray[np.bool_]]:
-        """The features `[n, d]` of n keys, and the mask `[n]` of those that were found.
+        """Read the features `[n, d]` of n keys, with the mask `[n]` of those that were found.
 
-        A row that was not found is undefined. Memory holds the answer and a few files at a time.
+        A row that was not found is undefined. Memory holds the result and a few files at a time.
 
         Raises:
-            WrongSchemaError: Two files hold features of different width or precision. By way of
-                `on_corruption`, and about the second of them.
+            WrongSchemaError: two files have features of different width or precision, and
+                `on_corruption` raised the error about the second of them.
         """
-        answer, found = np.empty((len(keys), 0), np.float32), np.zeros(len(keys), np.bool_)
+        result, found = np.empty((len(keys), 0), np.float32), np.zeros(len(keys), np.bool_)
         at_least = min(len(keys) // 8, _ROWS_AT_ONCE)
-        for files in _together(self._each(self._with_keys), at_least=at_least):
-            if not answer.shape[1]:
+        for files in _grouped(self._each(self._with_keys), at_least=at_least):
+            if not result.shape[1]:
                 kind = files[0][0].schema.field("feature").type
-                answer = np.empty((len(keys), kind.list_size), kind.value_type.to_pandas_dtype())
+                result = np.empty((len(keys), kind.list_size), kind.value_type.to_pandas_dtype())
             stored = pa.concat_tables([each for _, each in files])
             rows, places = self._places_of(stored, keys, np.flatnonzero(~found), view=view)
             start = 0
             for file, own in files:
                 part = slice(*np.searchsorted(rows, [start, start + own.num_rows]))
-                if self._copied(file, rows[part] - start, places[part], to=answer):
+                if self._copied(file, rows[part] - start, places[part], to=result):
                     found[places[part]] = True
                 start += own.num_rows
-        return answer, found
+        return result, found
 
     def feature_type(self) -> pa.DataType | None:
-        """The Arrow type of the features as the first file declares it; None on an empty shelf."""
+        """Return the Arrow type of features that the first file declares; None without a file."""
         seen: set[str] = set()
         while fresh := [path for path in list_files(self.folder) if path.name not in seen]:
             for path in fresh:
                 seen.add(path.name)
                 try:
                     return self._declared_type(path)
-                except FileNotFoundError:  # merged into another
+                except FileNotFoundError:  # merged into another file
                     continue
-                except ObjectStoreError:  # says nothing about the file
-                    raise
-                except FeatureCacheError as error:
+                except FILE_ERRORS as error:
                     self.on_corruption(path, error)
         return None
 
     def keys(self, *, progress: Callable[[int], None] | None = None) -> pa.Table:
-        """The key columns of every row, copies included; tells the size of each file it has read."""
+        """Read the key columns of every row, repeated keys included.
+
+        Args:
+            progress: function that is called with the size in bytes of each file.
+        """
 
         def read(file: VerifiedFile) -> pa.Table:
             if progress is not None:
@@ -124,7 +181,7 @@ class FeatureTable:
 
     def _with_keys(self, file: VerifiedFile) -> tuple[VerifiedFile, pa.Table]:
         file.check_has("feature")
-        check_feature_type(file.schema.field("feature").type)
+        _check_feature_type(file.schema.field("feature").type)
         return file, file.read_as(self._key_schema)
 
     def _copied(
@@ -135,13 +192,13 @@ class FeatureTable:
         *,
         to: Features,
     ) -> bool:
-        """Whether the rows of a file could be copied to their places."""
+        """Copy rows of a file to places of a matrix; False if the file cannot be used."""
         try:
-            _check_alike(file, to)
+            _check_same_type(file, to)
             if len(rows):
                 at_a_time = max(1, _BYTES_AT_ONCE // to[:1].nbytes)
-                copy_rows(file.read_in_parts("feature", rows=at_a_time), rows, places, to=to)
-        except FeatureCacheError as error:
+                _copy_rows(file.read_in_parts("feature", rows=at_a_time), rows, places, to=to)
+        except FILE_ERRORS as error:
             self.on_corruption(file.path, error)
             return False
         return True
@@ -149,36 +206,36 @@ class FeatureTable:
     def _declared_type(self, path: Location) -> pa.DataType:
         schema = read_footer(path, kind=self.kind, owner=self.owner)
         kind = schema.field("feature").type if "feature" in schema.names else pa.null()
-        check_feature_type(kind)
+        _check_feature_type(kind)
         return kind
 
     def _places_of(
         self, table: pa.Table, keys: pa.Array, places: npt.NDArray[np.int64], *, view: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The rows that are sought at some places of the keys, ascending, each with its place."""
+        """Find the rows of a table whose keys are at some places of `keys`: ascending rows, places."""
         rows = self._rows_of(table, keys.take(pa.array(places)), view=view)
         held = np.flatnonzero(rows >= 0)
         order = held[np.argsort(rows[held], kind="stable")]
         return rows[order], places[order]
 
     def _rows_of(self, table: pa.Table, keys: pa.Array, *, view: int) -> npt.NDArray[np.int64]:
-        """The row of each key in a file, -1 where the file does not hold it."""
+        """Find the first row of each key in a table, -1 for keys that it lacks."""
         rows = np.arange(table.num_rows)
         if self.has_views:
             rows = np.flatnonzero(table.column("view").to_numpy() == view)
         stored = table.column(self.key.name).combine_chunks().take(pa.array(rows))
-        import pyarrow.compute as pc  # noqa: PLC0415  # 0.1 s, for whoever computes
+        import pyarrow.compute as pc  # noqa: PLC0415  # takes 0.1 s to import
 
         positions = pc.index_in(keys, value_set=stored).fill_null(-1).to_numpy()
-        # The sentinel after the last row turns "not found" into -1 by plain indexing.
+        # The -1 after the last row turns "not found" into -1 by plain indexing.
         located: npt.NDArray[np.int64] = np.append(rows, -1)[positions]
         return located
 
 
-def _together(
+def _grouped(
     files: Iterator[tuple[VerifiedFile, pa.Table]], *, at_least: int
 ) -> Iterator[list[tuple[VerifiedFile, pa.Table]]]:
-    """Neighbours with so many rows together, so that keys are not sought file by file."""
+    """Group consecutive files with at least so many rows together, to search them at once."""
     waiting: list[tuple[VerifiedFile, pa.Table]] = []
     n_rows = 0
     for file, keys in files:
@@ -191,10 +248,41 @@ def _together(
         yield waiting
 
 
-def _check_alike(file: VerifiedFile, answer: Features) -> None:
+def _check_feature_type(kind: pa.DataType) -> None:
+    if pa.types.is_fixed_size_list(kind) and kind.value_type in (pa.float32(), pa.float16()):
+        return
+    raise WrongSchemaError(
+        f"features are stored as {kind}, expected a fixed-size list of float or halffloat"
+    )
+
+
+def _check_same_type(file: VerifiedFile, result: Features) -> None:
     kind = file.schema.field("feature").type
-    if kind.list_size != answer.shape[1] or kind.value_type.to_pandas_dtype() != answer.dtype:
+    if kind.list_size != result.shape[1] or kind.value_type.to_pandas_dtype() != result.dtype:
         raise WrongSchemaError(
             f"{file.path} holds {kind.value_type} features of width {kind.list_size}, the files "
-            f"before it {answer.dtype} of width {answer.shape[1]}: delete one of the two sorts"
+            f"before it {result.dtype} of width {result.shape[1]}: delete one of the two sorts"
         )
+
+
+def _copy_rows(
+    parts: Iterable[pa.Array],
+    rows: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+    *,
+    to: Features,
+) -> None:
+    """Copy row `rows[i]` of the concatenated parts to row `places[i]` of a matrix; rows ascend."""
+    start = 0
+    for part in parts:  # a part is freed before the next is read
+        matrix = from_column(pa.chunked_array([part]))
+        first, last = np.searchsorted(rows, [start, start + len(part)])
+        to[_as_slice(places[first:last])] = matrix[_as_slice(rows[first:last] - start)]
+        start += len(part)
+
+
+def _as_slice(positions: npt.NDArray[np.int64]) -> slice | npt.NDArray[np.int64]:
+    """Convert consecutive positions to a slice, which copies several times as fast."""
+    if positions.size and (np.diff(positions) == 1).all():
+        return slice(int(positions[0]), int(positions[-1]) + 1)
+    return positions

@@ -1,4 +1,4 @@
-"""What lies in a store and serves nobody: leftovers, damaged files, features of lost images."""
+"""Find and remove what no reader needs: leftovers, quarantined files, unreferenced features."""
 
 import re
 import time
@@ -10,17 +10,15 @@ from typing import Literal
 import pyarrow as pa
 
 from feature_cache import storage
-from feature_cache.contents import classifier_folders
-from feature_cache.files import list_files, write_table
-from feature_cache.folders import StoredFolder, stored_folders
+from feature_cache.folders import StoredFolder, classifier_folders, stored_folders
 from feature_cache.indexes import INDEX_SCHEMA
-from feature_cache.parquet_file import VerifiedFile, open_verified
+from feature_cache.parquet_file import VerifiedFile, list_files, open_verified, write_table
 from feature_cache.paths import Entry, Location
 from feature_cache.reading import DAMAGED_SUFFIX, read_tables
 from feature_cache.schemas import pick
 
 WRITERS_LIVE_SECONDS = 24 * 3600.0
-"""No writer takes so long over one file: an older temporary file has lost its writer."""
+"""Longest time that a writer takes for one file: the writer of an older temporary file is dead."""
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{16}\.tmp")
 
@@ -30,9 +28,9 @@ class Leftover:
     """A file that no reader reads.
 
     Attributes:
-        path: The file.
-        size_bytes: Its size.
-        sort: A writer that died left it unfinished, or it was set aside as damaged.
+        path: path of the file.
+        size_bytes: size of the file.
+        sort: "unfinished" if its writer died, "damaged" if it was quarantined.
     """
 
     path: Location
@@ -42,13 +40,13 @@ class Leftover:
 
 @dataclass(frozen=True)
 class UnreferencedRows:
-    """Features in one file of images that no dataset index names.
+    """Image features in one file that no dataset index refers to.
 
     Attributes:
-        path: The file.
-        size_bytes: Its size, with all its rows.
-        n_rows: How many of its rows nobody refers to.
-        n_kept: How many of its rows somebody does.
+        path: path of the file.
+        size_bytes: size of the file with all its rows.
+        n_rows: number of unreferenced rows.
+        n_kept: number of referenced rows.
     """
 
     path: Location
@@ -58,11 +56,11 @@ class UnreferencedRows:
 
 
 def find_leftovers(root: Location, *, now: float | None = None) -> list[Leftover]:
-    """The leftovers of dead writers, and files that were set aside.
+    """Find temporary files of dead writers and quarantined files.
 
     Args:
-        root: Of everything at rest.
-        now: Seconds since 1970; the clock's by default.
+        root: root of the store.
+        now: seconds since 1970; the current time by default.
     """
     moment = time.time() if now is None else now
     folders = [*(each.path for each in stored_folders(root)), *classifier_folders(root)]
@@ -75,7 +73,7 @@ def find_leftovers(root: Location, *, now: float | None = None) -> list[Leftover
 
 
 def remove_leftovers(leftovers: list[Leftover]) -> None:
-    """Remove them; one that is gone already is none the worse."""
+    """Remove leftovers; files that are gone already are ignored."""
     for leftover in leftovers:
         with suppress(FileNotFoundError):
             storage.remove(leftover.path)
@@ -84,21 +82,21 @@ def remove_leftovers(leftovers: list[Leftover]) -> None:
 def drop_unreferenced(
     root: Location, *, dry_run: bool, progress: Callable[[int], None] | None = None
 ) -> Iterator[UnreferencedRows]:
-    """Drop the features of images that no index of any dataset names, file by file.
+    """Drop features of images that no index of any dataset refers to, file by file.
 
-    What is kept of a file is on disk before the file is removed. Prompts are kept. An image that
-    comes back is encoded again.
+    The rows that are kept are on disk before the file is removed. Prompts are kept. An image that
+    is indexed again later is encoded again.
 
     Args:
-        root: Of everything at rest.
-        dry_run: Only tell.
-        progress: Called after each file of image features with its size in bytes.
+        root: root of the store.
+        dry_run: only report what would be dropped.
+        progress: function that is called with the size in bytes of each file of image features.
 
     Raises:
-        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: A file cannot be
-            trusted, so what it refers to is not known; nothing more is dropped.
+        CorruptFileError, NewerFormatError, MisplacedFileError: an index or a file of features
+            cannot be used, so it is unknown what is referenced; nothing more is dropped.
     """
-    # Listed before the indexes are read: who extracts meanwhile recorded the index before features.
+    # Listed before the indexes are read: an extraction stores its index before its features.
     files = [
         (folder, path)
         for folder in stored_folders(root)
@@ -106,7 +104,7 @@ def drop_unreferenced(
         for path in list_files(folder.path)
     ]
     for folder, path in files:
-        with suppress(FileNotFoundError):  # merged into another
+        with suppress(FileNotFoundError):  # merged into another file
             file = open_verified(path, kind=folder.kind, owner=folder.owner)
             rows = _drop(file, folder, root, dry_run=dry_run)
             if progress is not None:
@@ -119,9 +117,9 @@ def _drop(
     file: VerifiedFile, folder: StoredFolder, root: Location, *, dry_run: bool
 ) -> UnreferencedRows:
     table = file.read()
-    # Read anew for each file: a dataset indexed a moment ago may rely on features that are there.
+    # Read again for each file: a dataset indexed meanwhile may rely on features that are stored.
     referenced = _referenced(root)
-    import pyarrow.compute as pc  # noqa: PLC0415  # 0.1 s, for whoever computes
+    import pyarrow.compute as pc  # noqa: PLC0415  # takes 0.1 s to import
 
     kept = table.filter(pc.is_in(table.column("image_sha256"), value_set=referenced))
     if kept.num_rows < table.num_rows and not dry_run:
@@ -143,7 +141,7 @@ def _referenced(root: Location) -> pa.Array:
 
 
 def _sort(entry: Entry, *, now: float) -> Literal["unfinished", "damaged"] | None:
-    if entry.is_folder:  # set aside or not, whoever put it there has to look at it
+    if entry.is_folder:  # never removed, not even a quarantined one
         return None
     if entry.name.endswith(DAMAGED_SUFFIX):
         return "damaged"

@@ -1,4 +1,4 @@
-"""Is a store sound? A quick look at every file's end, or every bit of every file."""
+"""Check whether the files of a store are intact: the end of every file, or every bit of it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -7,30 +7,28 @@ import numpy as np
 import pyarrow as pa
 
 from feature_cache import storage
-from feature_cache.contents import classifier_folders, is_content, read_content
 from feature_cache.errors import (
+    FILE_ERRORS,
     CorruptFileError,
     FeatureCacheError,
-    ObjectStoreError,
     WrongSchemaError,
 )
-from feature_cache.files import is_final
-from feature_cache.folders import StoredFolder, stored_folders
-from feature_cache.parquet_file import open_verified, read_footer
-from feature_cache.paths import Location
-from feature_cache.vectors import Features, from_column
+from feature_cache.feature_table import Features, from_column
+from feature_cache.folders import StoredFolder, classifier_folders, stored_folders
+from feature_cache.parquet_file import is_final, open_verified, read_footer
+from feature_cache.paths import Entry, Location
 
 _RENAMED = "its name is no digest, so readers pass it over"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What an inspection found out about one file.
+    """Result of inspecting one file.
 
     Attributes:
-        path: The file.
-        size_bytes: As its folder tells it.
-        problem: Why it cannot be trusted, None when nothing was found wrong.
+        path: path of the file.
+        size_bytes: size according to the listing of its folder.
+        problem: error that describes why the file cannot be used; None if it is intact.
     """
 
     path: Location
@@ -41,21 +39,21 @@ class Finding:
 def inspect_store(
     root: Location, *, deep: bool, schemas: Mapping[str, pa.Schema] | None = None
 ) -> Iterator[Finding]:
-    """Look at every file of a store, folder by folder; nothing is changed.
+    """Inspect every file of a store, folder by folder; nothing is changed.
 
-    A Parquet file under a name that readers pass over is a problem, too: somebody renamed it.
+    A Parquet file whose name is no digest is a problem, too, because readers ignore it.
 
     Args:
-        root: Of everything at rest.
-        deep: Read every byte: digest against name, page checksums, every row's columns, features
-            finite and all of one width and precision. Otherwise the end of each file only: is it
-            Parquet, of this folder's kind and owner, in a format and with columns this program
-            reads? Of promoted classifiers that looks at nothing but their being there.
-        schemas: The columns of tables that this package does not know, by kind: those of runs,
-            `clip_adapter.runs.RUN_TABLES`.
+        root: root of the store.
+        deep: read every byte, and check digest, page checksums, the columns of every row, and that
+            all features are finite and of one width and precision. Otherwise read the end of each
+            Parquet file, and check its format, kind, owner and columns; promoted classifiers are
+            only listed.
+        schemas: columns, by kind, of tables that this package does not know; for those of runs,
+            pass `clip_adapter.runs.RUN_TABLES`.
 
     Raises:
-        OSError: The store itself cannot be read.
+        OSError: the store cannot be read.
     """
     for folder in stored_folders(root):
         known = folder.schema if folder.schema is not None else (schemas or {}).get(folder.kind)
@@ -67,28 +65,26 @@ def inspect_store(
             elif entry.name.lower().endswith(".parquet"):
                 yield Finding(path, entry.size_bytes, CorruptFileError(path, _RENAMED))
     for classifiers in classifier_folders(root):
-        yield from _classifiers_in(classifiers, deep=deep)
+        for entry in storage.list_entries(classifiers):
+            if storage.is_content(entry.name):
+                yield _inspect_classifier(classifiers, entry, deep=deep)
 
 
-def _classifiers_in(folder: Location, *, deep: bool) -> Iterator[Finding]:
-    for entry in storage.list_entries(folder):
-        if is_content(entry.name):
-            path = folder / entry.name
-            yield Finding(path, entry.size_bytes, _damage_of(path) if deep else None)
-
-
-def _damage_of(path: Location) -> FeatureCacheError | None:
-    try:
-        read_content(path)
-    except FileNotFoundError:  # set aside a moment ago
-        return None
-    except CorruptFileError as error:
-        return error
-    return None
+def _inspect_classifier(folder: Location, entry: Entry, *, deep: bool) -> Finding:
+    path = folder / entry.name
+    problem = None
+    if deep:
+        try:
+            storage.verify_file(path)
+        except FileNotFoundError:  # quarantined a moment ago
+            pass
+        except CorruptFileError as error:
+            problem = error
+    return Finding(path, entry.size_bytes, problem)
 
 
 class _Inspector:
-    """Looks at the files of one folder, and remembers what its first features looked like."""
+    """Inspects the files of one folder, and compares their features with those of the first."""
 
     def __init__(self, folder: StoredFolder) -> None:
         self.folder = folder
@@ -102,9 +98,7 @@ class _Inspector:
                 self._read_end(path)
         except FileNotFoundError:  # merged into another file a moment ago
             return None
-        except ObjectStoreError:  # says nothing about the file
-            raise
-        except FeatureCacheError as error:
+        except FILE_ERRORS as error:
             return error
         return None
 

@@ -1,4 +1,4 @@
-"""Bytes in a folder of this machine that are there completely or not at all, whatever happens."""
+"""Durable file operations in folders of this machine: a file is complete or absent."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ import pyarrow as pa
 from feature_cache.errors import CorruptFileError
 from feature_cache.paths import Entry
 
-_SORTS = {
+_FILE_TYPES = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
     stat.S_IFLNK: "a symbolic link",
@@ -20,14 +20,14 @@ _SORTS = {
 
 
 def write_atomic(path: Path, content: pa.Buffer) -> None:
-    """Put `content` at `path` in one step: no reader ever sees a part of it.
+    """Write a file in one step, so that no reader sees a part of it.
 
     Missing folders are made. When this returns, the file and its folders survive a power cut. A
-    writer that is killed leaves a hidden `.<stem>.<random>.tmp` beside it at most.
+    writer that is killed leaves at most a hidden file `.<stem>.<random>.tmp` in the folder.
 
     Raises:
-        OSError: The disk refused; the temporary file is gone. When only the folder could not be
-            synced, the file is in its place, but a power cut may undo that.
+        OSError: the file could not be written, and the temporary file is removed. If only the sync
+            of the folder failed, the file exists, but a power cut may undo that.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
@@ -41,25 +41,30 @@ def write_atomic(path: Path, content: pa.Buffer) -> None:
 
 
 def read(path: Path) -> pa.Buffer:
-    """The bytes of a file, in memory: a map of it would end the process if the file shrank.
+    """Read a file into memory; a memory map would crash the process if the file shrank.
 
     Raises:
-        FileNotFoundError: There is nothing.
-        CorruptFileError: There is something else than a regular file; it is not opened.
+        FileNotFoundError: the file does not exist.
+        CorruptFileError: the path is not a regular file; it is not opened.
     """
     with _open(path) as file:
         return file.read_buffer()
 
 
 def read_end(path: Path, size_bytes: int) -> pa.Buffer:
-    """The last bytes of a file, fewer where it is shorter; raises as `read`."""
+    """Read at most the last `size_bytes` bytes of a file.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        CorruptFileError: the path is not a regular file; it is not opened.
+    """
     with _open(path) as file:
         file.seek(max(0, file.size() - size_bytes))
         return file.read_buffer()
 
 
 def list_entries(folder: Path) -> list[Entry]:
-    """What lies directly in a folder, in any order; nothing where there is no folder."""
+    """List the files and folders in a folder, in any order; empty if the folder does not exist."""
     try:
         with os.scandir(folder) as entries:
             found = [_entry(each) for each in entries]
@@ -69,31 +74,39 @@ def list_entries(folder: Path) -> list[Entry]:
 
 
 def list_folders(folder: Path) -> list[str]:
-    """The names of the folders in a folder; none where there is no folder."""
+    """List the names of the folders in a folder; empty if the folder does not exist."""
     if not folder.is_dir():
         return []
     return [entry.name for entry in folder.iterdir() if entry.is_dir()]
 
 
 def is_folder(folder: Path) -> bool:
-    """Whether there is a folder."""
+    """Return whether the folder exists."""
     return folder.is_dir()
 
 
-def move(path: Path, to: Path) -> None:
-    """Rename a file durably; FileNotFoundError where there is none."""
+def rename(path: Path, to: Path) -> None:
+    """Rename a file durably.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+    """
     path.replace(to)
     fsync_dir(to.parent)
 
 
 def remove(path: Path) -> None:
-    """Remove a file durably; FileNotFoundError where there is none."""
+    """Remove a file durably.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+    """
     path.unlink()
     fsync_dir(path.parent)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, so that they survive a power cut."""
+    """Make a folder and its missing parents durably."""
     missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
@@ -110,17 +123,18 @@ def fsync_dir(folder: Path) -> None:
 
 
 def _open(path: Path) -> Any:
-    # A pipe would be waited for, and a link leads to what no digest in this folder stands for.
+    # Opening a pipe would block, and a link leads to a file with another name than its digest.
     mode = path.lstat().st_mode
     if not stat.S_ISREG(mode):
-        raise CorruptFileError(path, f"it is {_SORTS.get(stat.S_IFMT(mode), 'a device')}, no file")
+        found = _FILE_TYPES.get(stat.S_IFMT(mode), "a device")
+        raise CorruptFileError(path, f"it is {found}, no file")
     return pa.OSFile(str(path), "rb")
 
 
 def _entry(found: "os.DirEntry[str]") -> Entry | None:
     try:
         status = found.stat(follow_symlinks=False)
-    except FileNotFoundError:  # gone since it was listed
+    except FileNotFoundError:  # removed after it was listed
         return None
     return Entry(found.name, status.st_size, status.st_mtime, stat.S_ISDIR(status.st_mode))
 
@@ -130,7 +144,7 @@ def _write_synced(path: Path, content: pa.Buffer) -> None:
     try:
         rest = memoryview(content)
         while rest:
-            # The system may take less than it is given, 2 GiB at most.
+            # write() may write less than it was given, 2 GiB at most.
             rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
     finally:

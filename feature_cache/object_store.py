@@ -1,4 +1,4 @@
-"""Objects in a store that puts each in one step: S3 and its like, through pyarrow's clients."""
+"""Operations on objects in S3 and other object stores, through pyarrow's clients."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,47 +12,51 @@ from pyarrow import fs
 from feature_cache.errors import ObjectStoreError
 from feature_cache.paths import Entry, ObjectPath
 
-# An object below 10 MB is put by a single request, not by the three of an upload in parts.
+# With it, an object below 10 MB is uploaded by one request instead of the three of an upload in parts.
 _ONE_REQUEST = "allow_delayed_open"
 
 
 def write_atomic(path: ObjectPath, content: pa.Buffer) -> None:
-    """Put an object in one step: it is there completely, once this returns, or not at all.
+    """Write an object in one step: it is complete when this returns, or absent.
 
-    Object stores make an object visible when its upload is complete; they have no rename and need
-    none.
+    Object stores show an object when its upload is complete, so that no rename is needed.
 
     Raises:
-        ObjectStoreError: The store refused.
+        ObjectStoreError: the store cannot be reached, or refuses.
     """
     # Leaving a stream by an exception completes the upload with what was written so far. Ctrl-C
-    # reaches the main thread alone: another one brings to its end what it began.
-    with _named(path), ThreadPoolExecutor(1) as pool:
-        # Interrupted while its thread starts, a pool forgets to wait for it: start it with nothing.
+    # interrupts the main thread only, so the upload runs in another one.
+    with _errors_converted(path), ThreadPoolExecutor(1) as pool:
+        # A pool that is interrupted while its thread starts does not wait for it: start it idle.
         pool.submit(int).result()
-        pool.submit(_put, path, content).result()
+        pool.submit(_upload, path, content).result()
 
 
 def read(path: ObjectPath) -> pa.Buffer:
-    """The bytes of an object.
+    """Read an object into memory.
 
     Raises:
-        FileNotFoundError: There is no such object.
-        ObjectStoreError: The store refused.
+        FileNotFoundError: the object does not exist.
+        ObjectStoreError: the store cannot be reached, or refuses.
     """
-    with _named(path), _client(path).open_input_file(_inside(path)) as file:
+    with _errors_converted(path), _client(path).open_input_file(_key(path)) as file:
         return file.read_buffer()
 
 
 def read_end(path: ObjectPath, size_bytes: int) -> pa.Buffer:
-    """The last bytes of an object, fewer where it is shorter; raises as `read`."""
-    with _named(path), _client(path).open_input_file(_inside(path)) as file:
+    """Read at most the last `size_bytes` bytes of an object.
+
+    Raises:
+        FileNotFoundError: the object does not exist.
+        ObjectStoreError: the store cannot be reached, or refuses.
+    """
+    with _errors_converted(path), _client(path).open_input_file(_key(path)) as file:
         file.seek(max(0, file.size() - size_bytes))
         return file.read_buffer()
 
 
 def list_entries(folder: ObjectPath) -> list[Entry]:
-    """The objects directly below a prefix; none where there is none, not even a bucket."""
+    """List the objects directly below a prefix; empty if the prefix or bucket does not exist."""
     return [
         Entry(found.base_name, found.size, found.mtime.timestamp() if found.mtime else 0.0)
         for found in _list(folder)
@@ -61,52 +65,60 @@ def list_entries(folder: ObjectPath) -> list[Entry]:
 
 
 def list_folders(folder: ObjectPath) -> list[str]:
-    """The names directly below a prefix that have names below them."""
+    """List the names directly below a prefix that are prefixes themselves."""
     return [found.base_name for found in _list(folder) if found.type == fs.FileType.Directory]
 
 
 def is_folder(folder: ObjectPath) -> bool:
-    """Whether anything lies below a prefix, or it is a bucket."""
-    with _named(folder):
-        found = _client(folder).get_file_info(_inside(folder))
+    """Return whether the path is a bucket or a prefix with objects below it."""
+    with _errors_converted(folder):
+        found = _client(folder).get_file_info(_key(folder))
     return bool(found.type == fs.FileType.Directory)
 
 
-def move(path: ObjectPath, to: ObjectPath) -> None:
-    """Copy an object and remove the original; FileNotFoundError where there is none."""
-    with _named(path):
-        _client(path).move(_inside(path), _inside(to))
+def rename(path: ObjectPath, to: ObjectPath) -> None:
+    """Copy an object and remove the original.
+
+    Raises:
+        FileNotFoundError: the object does not exist.
+    """
+    with _errors_converted(path):
+        _client(path).move(_key(path), _key(to))
 
 
 def remove(path: ObjectPath) -> None:
-    """Remove an object; FileNotFoundError where there is none."""
-    with _named(path):
-        _client(path).delete_file(_inside(path))
+    """Remove an object.
+
+    Raises:
+        FileNotFoundError: the object does not exist.
+    """
+    with _errors_converted(path):
+        _client(path).delete_file(_key(path))
 
 
-def _put(path: ObjectPath, content: pa.Buffer) -> None:
-    with _client(path).open_output_stream(_inside(path)) as stream:
+def _upload(path: ObjectPath, content: pa.Buffer) -> None:
+    with _client(path).open_output_stream(_key(path)) as stream:
         stream.write(content)
 
 
 def _list(folder: ObjectPath) -> list[Any]:
-    selector = fs.FileSelector(_inside(folder), allow_not_found=True)
-    with _named(folder):
+    selector = fs.FileSelector(_key(folder), allow_not_found=True)
+    with _errors_converted(folder):
         found: list[Any] = _client(folder).get_file_info(selector)
     return found
 
 
-def _inside(path: ObjectPath) -> str:
-    """The path as its client spells it: bucket and key."""
-    return f"{_opened(path.store, path.options)[1]}/{path.key}".rstrip("/")
+def _key(path: ObjectPath) -> str:
+    """Path as the client expects it: bucket and key."""
+    return f"{_open_store(path.store, path.options)[1]}/{path.key}".rstrip("/")
 
 
 def _client(path: ObjectPath) -> Any:
-    return _opened(path.store, path.options)[0]
+    return _open_store(path.store, path.options)[0]
 
 
 @cache
-def _opened(store: str, options: str) -> tuple[Any, str]:
+def _open_store(store: str, options: str) -> tuple[Any, str]:
     if store.startswith("s3:") and _ONE_REQUEST not in options:
         options += f"{'&' if options else '?'}{_ONE_REQUEST}=true"
     try:
@@ -117,7 +129,7 @@ def _opened(store: str, options: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _named(path: ObjectPath) -> Iterator[None]:
+def _errors_converted(path: ObjectPath) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

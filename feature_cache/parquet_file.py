@@ -1,11 +1,14 @@
-"""One file opened: read into memory whole, and proven to be what was written before it is parsed."""
+"""Immutable, self-verifying Parquet files: written in one step, and verified before they are read.
 
-import hashlib
-from collections.abc import Iterator, Sequence
+FORMAT.md in this folder is the specification.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,34 +16,94 @@ import pyarrow.parquet as pq
 from feature_cache import storage
 from feature_cache.errors import (
     CorruptFileError,
+    InvalidInputError,
+    MisplacedFileError,
     NewerFormatError,
-    WrongKindError,
-    WrongOwnerError,
     WrongSchemaError,
 )
-from feature_cache.files import (
-    FORMAT_KEY,
-    FORMAT_VERSION,
-    KIND_KEY,
-    OWNER_KEY,
-    check_digest,
-    versions_in_words,
-)
-from feature_cache.paths import Location
+from feature_cache.paths import Entry, Location
 from feature_cache.schemas import conform
 
-_END_BYTES = 2**16
-"""Holds the footer of a million features; a longer one takes a second look."""
+FORMAT_VERSION = 1
+ROWS_A_GROUP = 16_384
+FORMAT_KEY = b"clip-adapter.format"
+KIND_KEY = b"clip-adapter.kind"
+OWNER_KEY = b"clip-adapter.owner"
+STAMP_KEY = b"clip-adapter.stamp"
+VERSION_KEY = b"clip-adapter.version"
+_SUFFIX = ".parquet"
+_FOOTER_BYTES = 2**16  # the footer of a million features; a longer one takes a second read
+
+
+def write_table(  # noqa: PLR0913  # what a file declares, each by its name
+    folder: Location,
+    table: pa.Table,
+    *,
+    kind: str,
+    owner: str = "",
+    compression: Literal["zstd", "none"] = "zstd",
+    stamp: str = "",
+) -> Location:
+    """Write a table as one immutable file and return its path, `<folder>/<sha256>.parquet`.
+
+    When this returns, the file and its folders survive a power cut. A table that was written
+    before, with its rows in the same order, is not written again. The table's metadata are replaced
+    by those of the format. A file without an owner declares the version of clip-adapter that wrote
+    it; features and indexes do not, so that two versions write the same file.
+
+    Args:
+        folder: folder of the file; made if it does not exist.
+        table: table with at least one row.
+        kind: kind of the rows, which `read_table` checks.
+        owner: encoder fingerprint or dataset name to which the rows belong, so that a file in the
+            folder of another owner is detected. Empty if the kind is enough.
+        compression: "none" for features, which hardly compress; "zstd" for names and numbers.
+        stamp: any text that makes the file differ from others with the same rows.
+
+    Raises:
+        InvalidInputError: the table has no rows.
+        OSError: the disk or the object store refused; no part of a file is left behind.
+    """
+    if table.num_rows == 0:
+        raise InvalidInputError(
+            f"no rows of kind {kind!r} to write to {folder}: write only what there is"
+        )
+    writer = "" if owner else program_version()
+    declared = {KIND_KEY: kind, OWNER_KEY: owner, STAMP_KEY: stamp, VERSION_KEY: writer}
+    return storage.write_addressed(
+        folder, _serialize(table, declared, compression=compression), _SUFFIX
+    )
+
+
+def is_final(name: str) -> bool:
+    """Return whether a file of this name was written by `write_table` and is complete."""
+    return storage.is_digest_name(name, _SUFFIX)
+
+
+def list_file_entries(folder: Location) -> list[Entry]:
+    """List the complete files of a folder, sorted by name; empty if the folder does not exist.
+
+    Temporary and quarantined files have other names and are not listed.
+    """
+    return [entry for entry in storage.list_entries(folder) if is_final(entry.name)]
+
+
+def list_files(folder: Location) -> list[Location]:
+    """List the paths of the complete files of a folder, sorted; empty if it does not exist.
+
+    Temporary and quarantined files have other names and are not listed.
+    """
+    return [folder / entry.name for entry in list_file_entries(folder)]
 
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """A file of which every byte is in memory and as it was written.
+    """A file that was read into memory, and whose content has the digest that its name gives.
 
     Attributes:
-        path: Where it lies.
-        parquet: pyarrow's reader of those very bytes.
-        size_bytes: How many they are.
+        path: path of the file.
+        parquet: pyarrow's reader of the bytes that were verified.
+        size_bytes: size of the file.
     """
 
     path: Location
@@ -49,25 +112,25 @@ class VerifiedFile:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Its columns, without the metadata of the format."""
+        """Columns of the file, without the metadata of the format."""
         return self.parquet.schema_arrow.remove_metadata()
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Its rows; only these columns, in this order, when some are named.
+        """Read all columns, or the given ones in the given order.
 
         Raises:
-            WrongSchemaError: A column that was asked for does not exist.
-            CorruptFileError: The rows cannot be decoded.
+            WrongSchemaError: the file lacks one of the columns.
+            CorruptFileError: the rows cannot be decoded.
         """
         names = self.schema.names if columns is None else list(columns)
         self.check_has(*names)
-        with _damage_named(self.path):
-            # Files are read in parallel; threads within one only get into each other's way.
+        with _corruption_named(self.path):
+            # Files are read in parallel, where threads inside each would slow the others down.
             table = self.parquet.read(columns=names, use_threads=False)
         return table.select(names).replace_schema_metadata()
 
     def check_has(self, *columns: str) -> None:
-        """Raise WrongSchemaError unless it has these columns."""
+        """Raise WrongSchemaError unless the file has these columns."""
         known = self.schema.names
         absent = sorted(set(columns) - set(known))
         if absent:
@@ -76,52 +139,55 @@ class VerifiedFile:
             )
 
     def read_in_parts(self, column: str, *, rows: int) -> Iterator[pa.Array]:
-        """One column from top to bottom, so many rows at a time: memory holds one part of it.
+        """Read one column, `rows` rows at a time, with one part of it in memory.
 
         Raises:
-            CorruptFileError: The rows cannot be decoded.
+            CorruptFileError: the rows cannot be decoded.
         """
-        with _damage_named(self.path):
+        with _corruption_named(self.path):
             for batch in self.parquet.iter_batches(rows, columns=[column], use_threads=False):
                 yield batch.column(0)
 
     def read_as(self, schema: pa.Schema) -> pa.Table:
-        """Its rows with just the columns of `schema`; those it lacks and may lack are null.
+        """Read the columns of a schema; nullable ones that the file lacks are null.
 
         Raises:
-            WrongSchemaError: A column has another type, or is missing and cannot be null.
+            WrongSchemaError: a column has another type, or is missing and not nullable.
+            CorruptFileError: the rows cannot be decoded.
         """
         known = self.schema.names
-        # Without any column the number of rows would be lost, so read one at least.
+        # Without any column the number of rows would be lost, so read at least one.
         names = [name for name in known if name in schema.names] or known[:1]
         return self.conform(self.read(names), schema)
 
     def conform(self, rows: pa.Table, schema: pa.Schema) -> pa.Table:
-        """Rows that were read from it, with just the columns of `schema`; raises as `read_as`."""
-        versions = versions_in_words(self.parquet.schema_arrow.metadata)
+        """Bring rows that were read from this file to the columns of a schema.
+
+        Raises:
+            WrongSchemaError: a column has another type, or is missing and not nullable.
+        """
+        versions = versions_in_words(self.parquet.schema_arrow.metadata or {})
         return conform(rows, schema, source=str(self.path), versions=versions)
 
 
 def open_verified(path: Location, *, kind: str, owner: str = "") -> VerifiedFile:
-    """Read a file and prove that every bit of it is as it was written, before any row is used.
+    """Read a file and verify every bit of it before any row is used.
 
     Args:
-        path: A file that `write_table` wrote.
-        kind: What its rows must be.
-        owner: Whose they must be; a file that does not say is taken as it is.
+        path: path of a file that `write_table` wrote.
+        kind: kind that the rows must be of.
+        owner: owner that the rows must have; a file that declares none passes.
 
     Raises:
-        CorruptFileError: The content is not what was written.
-        NewerFormatError: A later version of the format; upgrade to read it.
-        WrongKindError: The file declares another kind of rows.
-        WrongOwnerError: The file was written for another encoder or dataset.
-        FileNotFoundError: There is no such file.
+        CorruptFileError: the content is not what was written.
+        NewerFormatError: the file was written in a later version of the format.
+        MisplacedFileError: the file declares another kind or another owner.
+        FileNotFoundError: the file does not exist.
     """
-    content = storage.read(path)
-    # Page checksums do not cover the footer and the page headers; the digest covers everything,
-    # and what is parsed is what was digested.
-    check_digest(path, hashlib.sha256(content).hexdigest())
-    with _damage_named(path):
+    # Page checksums leave out the footer and the page headers; the digest covers everything, and
+    # the bytes that are parsed are those that were digested.
+    content = storage.read_verified(path)
+    with _corruption_named(path):
         parquet = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
     _check_declaration(path, parquet.schema_arrow.metadata or {}, kind=kind, owner=owner)
     return VerifiedFile(path, parquet, content.size)
@@ -130,31 +196,47 @@ def open_verified(path: Location, *, kind: str, owner: str = "") -> VerifiedFile
 def read_table(
     path: Location, *, kind: str, owner: str = "", columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """The rows of one verified file; raises what `open_verified` and `VerifiedFile.read` raise."""
+    """Verify one file and read all columns, or the given ones.
+
+    Args:
+        path: path of a file that `write_table` wrote.
+        kind: kind that the rows must be of.
+        owner: owner that the rows must have; a file that declares none passes.
+        columns: columns of the result, in this order.
+
+    Raises:
+        CorruptFileError: the content is not what was written.
+        NewerFormatError: the file was written in a later version of the format.
+        MisplacedFileError: the file declares another kind or another owner.
+        WrongSchemaError: the file lacks one of the columns.
+        FileNotFoundError: the file does not exist.
+    """
     return open_verified(path, kind=kind, owner=owner).read(columns)
 
 
 def read_footer(
     path: Location, *, kind: str, owner: str = "", expected: pa.Schema | None = None
 ) -> pa.Schema:
-    """The schema a file declares, from its last bytes alone: quick, and no proof of the rest.
+    """Read the schema of a file from its last bytes; quick, but the rest is not verified.
 
     Args:
-        path: A file that `write_table` wrote.
-        kind: What its rows must be.
-        owner: Whose they must be; a file that does not say is taken as it is.
-        expected: The columns that it must have, as `VerifiedFile.read_as` takes them.
+        path: path of a file that `write_table` wrote.
+        kind: kind that the rows must be of.
+        owner: owner that the rows must have; a file that declares none passes.
+        expected: columns that the file must have; nullable ones may be missing.
 
     Raises:
-        WrongSchemaError: A column has another type, or is missing and cannot be null.
-        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError, FileNotFoundError: As
-            `open_verified`.
+        WrongSchemaError: a column has another type, or is missing and not nullable.
+        CorruptFileError: the last bytes are no footer of a Parquet file.
+        NewerFormatError: the file was written in a later version of the format.
+        MisplacedFileError: the file declares another kind or another owner.
+        FileNotFoundError: the file does not exist.
     """
-    end = storage.read_end(path, _END_BYTES)
+    end = storage.read_end(path, _FOOTER_BYTES)
     length = int.from_bytes(bytes(end)[-8:-4], "little") + 8
     if length > end.size:
         end = storage.read_end(path, length)
-    with _damage_named(path):
+    with _corruption_named(path):
         schema = pq.ParquetFile(pa.BufferReader(end)).schema_arrow
     metadata = schema.metadata or {}
     _check_declaration(path, metadata, kind=kind, owner=owner)
@@ -164,29 +246,79 @@ def read_footer(
     return schema.remove_metadata()
 
 
-@contextmanager
-def _damage_named(path: Location) -> Iterator[None]:
+@cache
+def program_version() -> str:
+    """Return the version of clip-adapter; empty if it runs without being installed."""
     try:
-        yield
-    except (MemoryError, pa.ArrowCancelled):  # pyarrow's own, and no fault of the file
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise CorruptFileError(path, str(error)) from error
+        return version("clip-adapter")
+    except PackageNotFoundError:
+        return ""
+
+
+def versions_in_words(metadata: Mapping[bytes, bytes]) -> str:
+    """Describe the format and program version of a file, and those of this program.
+
+    Args:
+        metadata: metadata of the file's schema.
+    """
+    found = metadata.get(FORMAT_KEY, b"").decode(errors="replace")
+    writer = metadata.get(VERSION_KEY, b"").decode(errors="replace")
+    return (
+        f"written in format {found}{f' by clip-adapter {writer}' if writer else ''}, this is "
+        f"clip-adapter {program_version() or 'of no known version'}, which reads up to "
+        f"format {FORMAT_VERSION}"
+    )
+
+
+def _serialize(table: pa.Table, declared: dict[bytes, str], *, compression: str) -> pa.Buffer:
+    given = {key: word for key, word in declared.items() if word}
+    metadata = {FORMAT_KEY: str(FORMAT_VERSION), **given}
+    flat = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        # One chunk a column, so that equal rows give equal bytes however they were put together.
+        table.combine_chunks().replace_schema_metadata(metadata),
+        sink,
+        compression=compression.upper(),
+        use_dictionary=texts,  # numbers and digests hardly repeat
+        write_statistics=flat,  # no query needs the smallest element of all features
+        write_page_checksum=True,
+        row_group_size=ROWS_A_GROUP,
+    )
+    return sink.getvalue()
 
 
 def _check_declaration(
     path: Location, metadata: dict[bytes, bytes], *, kind: str, owner: str
 ) -> None:
     found = metadata.get(KIND_KEY, b"").decode(errors="replace")
-    version = metadata.get(FORMAT_KEY, b"")
-    said = metadata.get(OWNER_KEY, b"").decode(errors="replace")
-    if version.isdigit() and int(version) > FORMAT_VERSION:
+    found_version = metadata.get(FORMAT_KEY, b"")
+    found_owner = metadata.get(OWNER_KEY, b"").decode(errors="replace")
+    if found_version.isdigit() and int(found_version) > FORMAT_VERSION:
         raise NewerFormatError(
-            path, int(version), FORMAT_VERSION, versions=versions_in_words(metadata)
+            f"{path} is {versions_in_words(metadata)}: upgrade clip-adapter to read it"
         )
     if found != kind:
-        raise WrongKindError(path, found, kind)
-    if not version.isdigit():
-        raise CorruptFileError(path, f"it declares no format version but {version!r}")
-    if owner and said not in {"", owner}:
-        raise WrongOwnerError(path, said, owner)
+        declared = f"{found!r} rows" if found else "rows of no declared kind"
+        raise MisplacedFileError(
+            f"{path} holds {declared} where {kind!r} rows were expected: "
+            "move the file back to the folder it came from"
+        )
+    if not found_version.isdigit():
+        raise CorruptFileError(path, f"it declares no format version but {found_version!r}")
+    if owner and found_owner not in {"", owner}:
+        raise MisplacedFileError(
+            f"{path} belongs to {found_owner[:12]!r} and lies in the folder of {owner[:12]!r}: "
+            "move the file back to the folder it came from"
+        )
+
+
+@contextmanager
+def _corruption_named(path: Location) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, pa.ArrowCancelled):  # raised by pyarrow, but not because of the file
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CorruptFileError(path, str(error)) from error

@@ -1,4 +1,4 @@
-"""Reading all files of a folder, and what becomes of those that cannot be trusted."""
+"""Read all files of a folder, and handle those that cannot be used."""
 
 import secrets
 from collections import deque
@@ -9,46 +9,41 @@ from typing import TypeVar
 import pyarrow as pa
 
 from feature_cache import storage
-from feature_cache.errors import (
-    CorruptFileError,
-    FeatureCacheError,
-    NewerFormatError,
-    ObjectStoreError,
-)
-from feature_cache.files import digest_of, is_final
-from feature_cache.parquet_file import VerifiedFile, open_verified
+from feature_cache.errors import FILE_ERRORS, CorruptFileError, FeatureCacheError, NewerFormatError
+from feature_cache.parquet_file import VerifiedFile, list_file_entries, open_verified
 from feature_cache.paths import Entry, Location, ObjectPath
 
 DAMAGED_SUFFIX = ".damaged"
 _SMALL_BYTES = 2**20
-_MOST_AHEAD = 8  # files being read, digested and decoded while another is used
-_LARGE_AHEAD = 2  # of which large; such a one takes some 300 MiB meanwhile
+_MAX_AHEAD = 8  # files being read, verified and decoded while another is used
+_MAX_LARGE_AHEAD = 2  # large files among these; each takes some 300 MiB of memory
 
 _Result = TypeVar("_Result")
 OnCorruption = Callable[[Location, FeatureCacheError], None]
-"""What to do about a file that cannot be trusted: raise, or set it aside and go on."""
+"""Handler of a file that cannot be used: raises, or returns to continue without the file."""
 
 
 def raise_on_corruption(path: Location, error: FeatureCacheError) -> None:  # noqa: ARG001  # an OnCorruption
-    """Raise: whoever trains on rows must not do so without knowing that some are missing."""
+    """Raise the error, so that no result is computed from a part of the rows unnoticed."""
     raise error
 
 
 def quarantine_file(path: Location, error: FeatureCacheError) -> None:
-    """Rename a file so that it is not read again: its rows count as missing.
+    """Rename a file so that it is not read again and its rows count as missing.
 
-    A file in a newer format stays where it is, and unread: another program's rows are no rubbish.
-    What another writer has put right in the meantime is put back.
+    A file of a newer format keeps its name, since another program can read it. A file that another
+    writer has replaced by an intact one in the meantime gets its name back.
     """
     if isinstance(error, NewerFormatError):
         return
-    aside = f"{path.stem}.{secrets.token_hex(4)}{DAMAGED_SUFFIX}"
+    quarantined = f"{path.stem}.{secrets.token_hex(4)}{DAMAGED_SUFFIX}"
     try:
-        storage.rename(path, aside)
-    except FileNotFoundError:  # somebody else was faster
+        storage.rename(path, quarantined)
+    except FileNotFoundError:  # another reader was faster
         return
-    if isinstance(error, CorruptFileError) and _is_intact(path.parent / aside, path.stem):
-        storage.rename(path.parent / aside, path.name)
+    aside = path.parent / quarantined
+    if isinstance(error, CorruptFileError) and storage.is_intact(aside, path.stem):
+        storage.rename(aside, path.name)
 
 
 def each_file(
@@ -59,38 +54,36 @@ def each_file(
     owner: str = "",
     on_corruption: OnCorruption = raise_on_corruption,
 ) -> Iterator[_Result]:
-    """What `use` makes of every verified file of a folder, in the order of their names.
+    """Yield the result of a function for every file of a folder, in the order of their names.
 
-    A file that vanishes meanwhile has been merged into another, and a listing may show neither. So
-    the folder is looked at again until there is nothing new; what came meanwhile comes last.
+    A file that vanishes meanwhile was merged into another, and a listing may show neither. So the
+    folder is listed again until there is no new file; files that were added meanwhile come last.
 
     Args:
-        folder: It may be missing.
-        use: Takes one file, in any thread; may raise a FeatureCacheError about it.
-        kind: What the rows must be.
-        owner: Whose they must be.
-        on_corruption: Told of every file that cannot be used; it raises, or the file is passed over.
+        folder: folder of files; it may be missing.
+        use: function of one verified file, called in any thread; may raise one of `FILE_ERRORS`.
+        kind: kind that the rows must be of.
+        owner: owner that the rows must have.
+        on_corruption: handler of each file that cannot be used.
 
     Raises:
-        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError, WrongSchemaError: By
-            way of `on_corruption`.
-        ObjectStoreError: The store does not answer: never a reason to give up a file.
+        CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: `on_corruption`
+            raised the error about a file.
+        ObjectStoreError: the store does not answer; `on_corruption` is not called.
     """
 
     def open_and_use(path: Location) -> _Result:
         return use(open_verified(path, kind=kind, owner=owner))
 
     seen: set[str] = set()
-    while fresh := [each for each in _list(folder) if each.name not in seen]:
+    while fresh := [each for each in list_file_entries(folder) if each.name not in seen]:
         seen.update(entry.name for entry in fresh)
         for path, using in _ahead(folder, fresh, open_and_use):
             try:
                 result = using.result()
             except FileNotFoundError:
                 continue
-            except ObjectStoreError:  # says nothing about the file
-                raise
-            except FeatureCacheError as error:
+            except FILE_ERRORS as error:
                 on_corruption(path, error)
             else:
                 yield result
@@ -104,21 +97,23 @@ def read_tables(
     owner: str = "",
     on_corruption: OnCorruption = raise_on_corruption,
 ) -> pa.Table:
-    """The rows of every file of a folder, file after file in the order of their names.
+    """Read the rows of every file of a folder, file after file in the order of their names.
 
-    A row that two files hold comes twice. A nullable column that an older file lacks is null
-    there; a column that `schema` does not know is left out.
+    A row that is in two files is repeated. A nullable column that a file lacks is null; a column
+    that `schema` lacks is dropped.
 
     Args:
-        folder: A folder of files; it may be missing, then the table is empty.
-        kind: What the rows must be.
-        schema: The columns of the answer, in order; files may hold more.
-        owner: Whose the rows must be.
-        on_corruption: What to do about a file that cannot be trusted.
+        folder: folder of files; if it is missing, the table is empty.
+        kind: kind that the rows must be of.
+        schema: columns of the result, in order.
+        owner: owner that the rows must have.
+        on_corruption: handler of each file that cannot be used.
 
     Raises:
-        WrongSchemaError: A file has a column of another type, or lacks one that cannot be null.
-        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: As `open_verified`.
+        WrongSchemaError: a column has another type, or is missing and not nullable.
+        CorruptFileError: the content of a file is not what was written.
+        NewerFormatError: a file was written in a later version of the format.
+        MisplacedFileError: a file declares another kind or another owner.
     """
     found = each_file(
         folder,
@@ -130,15 +125,11 @@ def read_tables(
     return pa.concat_tables([schema.empty_table(), *found])
 
 
-def _list(folder: Location) -> list[Entry]:
-    return [entry for entry in storage.list_entries(folder) if is_final(entry.name)]
-
-
 def _ahead(
     folder: Location, entries: list[Entry], work: Callable[[Location], _Result]
 ) -> Iterator[tuple[Location, "Future[_Result]"]]:
-    """Each file with the work on it, of which a little is under way at any time."""
-    with ThreadPoolExecutor(_MOST_AHEAD) as pool:
+    """Yield each file with the work on it, while the work on the next few runs already."""
+    with ThreadPoolExecutor(_MAX_AHEAD) as pool:
         waiting: deque[tuple[Entry, Future[_Result]]] = deque()
         try:
             for entry in entries:
@@ -162,7 +153,7 @@ def _begin(
 ) -> "Future[_Result]":
     if isinstance(folder, ObjectPath) or entry.size_bytes > _SMALL_BYTES:
         return pool.submit(work, folder / entry.name)
-    # Threads would spend more on taking turns than on a small file of this machine.
+    # For a small local file, switching threads costs more than the work.
     done: Future[_Result] = Future()
     try:
         done.set_result(work(folder / entry.name))
@@ -173,11 +164,4 @@ def _begin(
 
 def _is_enough(under_way: list[Entry]) -> bool:
     large = sum(entry.size_bytes > _SMALL_BYTES for entry in under_way)
-    return large > _LARGE_AHEAD or len(under_way) > _MOST_AHEAD
-
-
-def _is_intact(aside: Location, digest: str) -> bool:
-    try:
-        return digest_of(aside) == digest
-    except (FileNotFoundError, CorruptFileError):  # gone, or a folder, pipe or link
-        return False
+    return large > _MAX_LARGE_AHEAD or len(under_way) > _MAX_AHEAD

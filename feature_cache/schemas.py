@@ -1,4 +1,4 @@
-"""Tables brought to the columns they must have, or refused."""
+"""Bring tables to the columns of a schema, so that files of several versions can be read."""
 
 from typing import Any
 
@@ -6,23 +6,23 @@ import pyarrow as pa
 
 from feature_cache.errors import WrongSchemaError
 
-_ALIKE = ("", "", "")
+_COMPATIBLE = ("", "", "")
 
 
 def conform(table: pa.Table, schema: pa.Schema, *, source: str, versions: str = "") -> pa.Table:
-    """`table` with exactly the columns of `schema`: absent nullable ones null, unknown ones gone.
+    """Bring a table to exactly the columns of a schema, in its order.
 
-    Fields of a struct are treated as columns are, also of structs inside lists and maps, so that
-    programs of two versions share a store.
+    Missing nullable columns become null, and columns that the schema lacks are dropped. The same
+    holds for the fields of structs, including structs inside lists and maps.
 
     Args:
-        table: Any table.
-        schema: What it must look like afterwards.
-        source: Names the table in the message, e.g. its path.
-        versions: Which versions wrote and read it; empty for a table that is no stored file.
+        table: table to convert.
+        schema: columns of the result.
+        source: name of the table in error messages, for example its path.
+        versions: versions of the programs that wrote and read a stored file, for error messages.
 
     Raises:
-        WrongSchemaError: A column has another type, or nulls (or is absent) where none may be.
+        WrongSchemaError: a column has another type, or is missing or null and not nullable.
     """
     advice = (
         f"; it is {versions}: upgrade clip-adapter on this machine, or, where it is the newer of "
@@ -36,7 +36,7 @@ def conform(table: pa.Table, schema: pa.Schema, *, source: str, versions: str = 
 
 
 def pick(schema: pa.Schema, *names: str) -> pa.Schema:
-    """Only these columns of a schema, in this order."""
+    """Return the schema of these columns, in this order."""
     return pa.schema([schema.field(name) for name in names])
 
 
@@ -49,7 +49,7 @@ def _conform_column(table: pa.Table, field: pa.Field, source: str) -> Any:
         name, found, expected = _difference(column.type, field.type, field.name)
         if name:
             raise WrongSchemaError(f"column {name} of {source} is {found}, expected {expected}")
-        # Only which fields there are differs, and that is what a cast of structs brings in order.
+        # The structs differ in which fields they have, which a cast adds or drops.
         column = column.cast(field.type)
     if column.null_count and not field.nullable:
         raise WrongSchemaError(
@@ -60,26 +60,26 @@ def _conform_column(table: pa.Table, field: pa.Field, source: str) -> Any:
 
 
 def _difference(found: pa.DataType, expected: pa.DataType, name: str) -> tuple[str, str, str]:
-    """The first part of a column that cannot be read: its name, found, expected; else empty."""
+    """Find the first part of a column that cannot be cast: name, found, expected; else empty."""
     kinds = (found, expected)
     if all(map(pa.types.is_struct, kinds)):
         parts = [_field_difference(found, field, f"{name}.{field.name}") for field in expected]
-        return next(filter(any, parts), _ALIKE)
+        return next(filter(any, parts), _COMPATIBLE)
     if all(map(pa.types.is_map, kinds)) and found.key_type == expected.key_type:
         return _difference(found.item_type, expected.item_type, name)
     if all(map(pa.types.is_list, kinds)):
         return _difference(found.value_type, expected.value_type, name)
-    return _ALIKE if found == expected else (name, _in_short(found), _in_short(expected))
+    return _COMPATIBLE if found == expected else (name, _short_name(found), _short_name(expected))
 
 
 def _field_difference(found: pa.StructType, field: pa.Field, name: str) -> tuple[str, str, str]:
-    place = found.get_field_index(field.name)
-    if place < 0:
-        return _ALIKE if field.nullable else (name, "absent", _in_short(field.type))
-    if found.field(place).nullable and not field.nullable:
+    position = found.get_field_index(field.name)
+    if position < 0:
+        return _COMPATIBLE if field.nullable else (name, "absent", _short_name(field.type))
+    if found.field(position).nullable and not field.nullable:
         return name, "nullable", "never null"
-    return _difference(found.field(place).type, field.type, name)
+    return _difference(found.field(position).type, field.type, name)
 
 
-def _in_short(kind: pa.DataType) -> str:
+def _short_name(kind: pa.DataType) -> str:
     return str(kind).partition("<")[0] if pa.types.is_struct(kind) else f"{kind!s:.60}"

@@ -1,31 +1,84 @@
-"""One set of words for both kinds of places: a folder of this machine and an object store."""
+"""File operations of a store, in a folder of this machine or in an object store.
 
+Stored files are immutable and content-addressed: a file is named by the SHA-256 digest of its
+content. So a damaged file contradicts its name, and two writers of the same content write the same
+file.
+"""
+
+import hashlib
+import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from feature_cache import local_fs, object_store
-from feature_cache.paths import Entry, Location, ObjectPath
+from feature_cache.errors import CorruptFileError
+from feature_cache.paths import Entry, Location
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def write_atomic(path: Location, content: pa.Buffer) -> None:
-    """Put `content` at `path` in one step and durably; raises OSError, leaving nothing behind."""
-    if isinstance(path, Path):
-        local_fs.write_atomic(path, content)
-    else:
-        object_store.write_atomic(path, content)
+    """Write a file in one step and durably.
+
+    Raises:
+        OSError: the disk or the object store refused; no part of the file is left behind.
+    """
+    _backend(path).write_atomic(path, content)
 
 
 def read(path: Location) -> pa.Buffer:
-    """The bytes at `path`; FileNotFoundError where there are none."""
-    return local_fs.read(path) if isinstance(path, Path) else object_store.read(path)
+    """Read a file into memory.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        CorruptFileError: the path is a folder, a pipe or a link.
+    """
+    return _backend(path).read(path)
 
 
 def read_end(path: Location, size_bytes: int) -> pa.Buffer:
-    """The last bytes at `path`, at most so many; FileNotFoundError where there are none."""
-    if isinstance(path, Path):
-        return local_fs.read_end(path, size_bytes)
-    return object_store.read_end(path, size_bytes)
+    """Read at most the last `size_bytes` bytes of a file.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        CorruptFileError: the path is a folder, a pipe or a link.
+    """
+    return _backend(path).read_end(path, size_bytes)
+
+
+def list_entries(folder: Location) -> list[Entry]:
+    """List what is directly in a folder, sorted by name; empty if the folder does not exist."""
+    return sorted(_backend(folder).list_entries(folder), key=lambda entry: entry.name)
+
+
+def list_folders(folder: Location) -> list[str]:
+    """List the names of the folders in a folder, sorted; empty if the folder does not exist."""
+    return sorted(_backend(folder).list_folders(folder))
+
+
+def is_folder(folder: Location) -> bool:
+    """Return whether the folder exists, or a prefix with objects below it."""
+    return bool(_backend(folder).is_folder(folder))
+
+
+def rename(path: Location, name: str) -> None:
+    """Give a file another name in its folder.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+    """
+    _backend(path).rename(path, path.parent / name)
+
+
+def remove(path: Location) -> None:
+    """Remove a file.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+    """
+    _backend(path).remove(path)
 
 
 def fsync_dir(folder: Location) -> None:
@@ -34,41 +87,88 @@ def fsync_dir(folder: Location) -> None:
         local_fs.fsync_dir(folder)
 
 
-def list_entries(folder: Location) -> list[Entry]:
-    """What lies directly in a folder, sorted by name; nothing where there is no folder."""
-    found = (
-        local_fs.list_entries(folder)
-        if isinstance(folder, Path)
-        else object_store.list_entries(folder)
-    )
-    return sorted(found, key=lambda entry: entry.name)
+def is_digest_name(name: str, suffix: str) -> bool:
+    """Return whether a file name is a digest with this suffix, so that the file is complete."""
+    return name.endswith(suffix) and _DIGEST.fullmatch(name.removesuffix(suffix)) is not None
 
 
-def list_folders(folder: Location) -> list[str]:
-    """The names of the folders in a folder, sorted; none where there is no folder."""
-    if isinstance(folder, Path):
-        return sorted(local_fs.list_folders(folder))
-    return sorted(object_store.list_folders(folder))
+def write_addressed(folder: Location, content: pa.Buffer, suffix: str) -> Location:
+    """Write `<folder>/<sha256><suffix>` in one step and durably; a damaged copy is replaced.
 
-
-def is_folder(folder: Location) -> bool:
-    """Whether there is a folder, or anything below a prefix."""
-    if isinstance(folder, Path):
-        return local_fs.is_folder(folder)
-    return object_store.is_folder(folder)
-
-
-def rename(path: Location, name: str) -> None:
-    """Give a file another name in its folder; FileNotFoundError where there is none."""
-    if isinstance(path, ObjectPath):
-        object_store.move(path, path.parent / name)
+    Raises:
+        OSError: the disk or the object store refused; no part of the file is left behind.
+    """
+    path = folder / f"{_digest(content)}{suffix}"
+    if is_intact(path, path.stem):
+        fsync_dir(folder)  # another writer may not have done that yet
     else:
-        local_fs.move(path, path.parent / name)
+        write_atomic(path, content)
+    return path
 
 
-def remove(path: Location) -> None:
-    """Remove a file; FileNotFoundError where there is none."""
-    if isinstance(path, Path):
-        local_fs.remove(path)
-    else:
-        object_store.remove(path)
+def read_verified(path: Location) -> pa.Buffer:
+    """Read a file into memory and compare the digest of its content with its name.
+
+    Raises:
+        CorruptFileError: they differ, or the path is a folder, a pipe or a link.
+        FileNotFoundError: the file does not exist.
+    """
+    content = read(path)
+    found = _digest(content)
+    if found != path.stem:
+        raise CorruptFileError(path, f"its content has the SHA-256 digest {found}, not its name")
+    return content
+
+
+def verify_file(path: Location) -> None:
+    """Compare the digest of a file's content with its name.
+
+    Raises:
+        CorruptFileError: they differ, or the path is a folder, a pipe or a link.
+        FileNotFoundError: the file does not exist.
+    """
+    read_verified(path)
+
+
+def is_intact(path: Location, digest: str) -> bool:
+    """Return whether a regular file exists whose content has this digest."""
+    try:
+        return _digest(read(path)) == digest
+    except (FileNotFoundError, CorruptFileError):
+        return False
+
+
+def is_content(name: str) -> bool:
+    """Return whether a file of this name was written by `write_content` and is complete."""
+    return is_digest_name(name, ".safetensors")
+
+
+def write_content(folder: Location, content: bytes) -> Location:
+    """Write bytes as `<folder>/<sha256>.safetensors`, in one step and durably.
+
+    The same bytes are the same file; a damaged one is replaced.
+
+    Raises:
+        OSError: the disk or the object store refused; no part of the file is left behind.
+    """
+    return write_addressed(folder, pa.py_buffer(content), ".safetensors")
+
+
+def read_content(path: Location) -> bytes:
+    """Read the bytes that `write_content` wrote, verified against the file's name.
+
+    Raises:
+        CorruptFileError: the digest of the content is not the file's name.
+        FileNotFoundError: the file does not exist.
+    """
+    content: bytes = read_verified(path).to_pybytes()
+    return content
+
+
+def _backend(path: Location) -> Any:
+    """Module with the operations for this type of path."""
+    return local_fs if isinstance(path, Path) else object_store
+
+
+def _digest(content: pa.Buffer) -> str:
+    return hashlib.sha256(content).hexdigest()

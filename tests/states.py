@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from feature_cache import inspect_store, stored_folders
-from feature_cache.files import is_final, list_files
-from feature_cache.parquet_file import open_verified
+from feature_cache.parquet_file import is_final, list_files, open_verified
 
 __all__ = ["Row", "damaged_files", "features_in", "refuse_unsound", "rows_in"]
 

@@ -18,7 +18,7 @@ from clip_adapter.progress import Advance, bar
 from clip_adapter.runs import query, with_settings
 from clip_adapter.shots import shots_in_words
 from feature_cache import Location
-from feature_cache.files import is_final
+from feature_cache.parquet_file import is_final
 
 Score = tuple[float, float | None]
 """A mean over seeds, a fraction, and the half-width of its 95 % interval (Student's t), if any."""

@@ -19,11 +19,10 @@ from feature_cache import (
     drop_unreferenced,
     find_leftovers,
     inspect_store,
+    list_files,
     remove_leftovers,
-    storage,
     stored_folders,
 )
-from feature_cache.files import is_final
 
 FILES_WORTH_MERGING = 5
 """Below, merging costs more than it saves: two files a night are merged twice a week."""
@@ -198,11 +197,7 @@ def verify_store(*, root: Location, deep: bool, repair: bool, reporter: Reporter
 
 
 def _n_files(root: Location) -> int:
-    return sum(
-        is_final(entry.name)
-        for folder in stored_folders(root)
-        for entry in storage.list_entries(folder.path)
-    )
+    return sum(len(list_files(folder.path)) for folder in stored_folders(root))
 
 
 def compact_store(*, root: Location, reporter: Reporter) -> CompactedStore:
@@ -235,7 +230,7 @@ def collect_garbage(*, root: Location, unreferenced: bool) -> CollectedGarbage:
         unreferenced: remove features of images that no index names.
 
     Raises:
-        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: an index or a file of
+        CorruptFileError, NewerFormatError, MisplacedFileError: an index or a file of
             features is damaged, so that it is unknown what is referenced; nothing more is removed.
     """
     leftovers = find_leftovers(root)

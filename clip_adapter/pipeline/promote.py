@@ -35,7 +35,7 @@ from clip_adapter.runs import (
     rule,
 )
 from clip_adapter.shots import shots_in_words
-from feature_cache import IndexStore, MissingIndexError
+from feature_cache import IndexStore, NotStoredError
 
 
 def label_drift(dataset: IndexedDataset, champion: PromotionRecord) -> LabelDrift:
@@ -53,7 +53,7 @@ def label_drift(dataset: IndexedDataset, champion: PromotionRecord) -> LabelDrif
         return LabelDrift()
     try:
         before = IndexStore(dataset.root, dataset.name).read(champion.index_fingerprint)
-    except MissingIndexError as error:
+    except NotStoredError as error:
         return LabelDrift(unknown=str(error))
     columns = (before.column(name).to_pylist() for name in ("image_sha256", "class_name", "split"))
     then = _by_image(zip(*columns, strict=True))

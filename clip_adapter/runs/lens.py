@@ -136,7 +136,7 @@ class Lens:
 
         Raises:
             QueryError: Not a question, not valid, about something that does not exist, or stopped.
-            CorruptFileError, NewerFormatError, WrongKindError, WrongSchemaError: A file that the
+            CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: A file that the
                 question needs cannot be trusted or understood.
         """
         check_question(sql)
@@ -201,7 +201,7 @@ def connect(root: Path | str | None = None) -> Lens:
     Raises:
         MissingRootError: There is no such folder.
         InvalidSettingError: An environment variable has a value that it cannot have.
-        InvalidRootError: The URL names no place that can be used.
+        InvalidInputError: The URL names no place that can be used.
     """
     return open_lens(Settings.of(root=root).location)
 

@@ -7,9 +7,8 @@ import pyarrow as pa
 
 from clip_adapter.runs import log_schemas, schemas
 from feature_cache import Location, storage
-from feature_cache.files import list_files
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
-from feature_cache.parquet_file import open_verified
+from feature_cache.parquet_file import list_files, open_verified
 
 # `requests` are listed first, then `runs`: whatever run a request names was written before it,
 # and the rest of a run before the run.
@@ -35,7 +34,7 @@ class StoredTable:
     """A list of files as an Arrow stream (the Arrow PyCapsule interface).
 
     Nothing is read before a query scans the table, and one file at a time. Every file is compared
-    with its digest first, as `feature_cache.files.read_table` does.
+    with its digest first, as `feature_cache.parquet_file.read_table` does.
 
     Args:
         files: The files, in any order.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
 
 SPLITS = ("train", "val", "test")
 _ROWS_AT_ONCE = 4096

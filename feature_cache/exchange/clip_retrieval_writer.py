@@ -15,7 +15,7 @@ from feature_cache.exchange.errors import ExistingExportError, InvalidForeignFea
 from feature_cache.exchange.foreign import LabelledFeatures
 from feature_cache.exchange.placing import new_folder, place_file
 from feature_cache.exchange.shards import METADATA, Sort
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
 
 _OURS = {IMAGES.name, TEXTS.name, METADATA.name}
 

@@ -16,7 +16,7 @@ from feature_cache.exchange.checks import (
 )
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
 from feature_cache.exchange.texts import Column, as_digests, as_labels, as_splits, as_texts
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
 
 _TAG = b"clip-adapter.feature-row.1"
 

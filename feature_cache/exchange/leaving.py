@@ -14,8 +14,8 @@ from feature_cache.exchange.npy import write_npy
 from feature_cache.exchange.npz import write_npz
 from feature_cache.exchange.safetensors_file import FeatureFile, write_safetensors
 from feature_cache.exchange.telling import Format
+from feature_cache.feature_table import Features
 from feature_cache.features import FeatureStore
-from feature_cache.vectors import Features
 
 _FORMATS: dict[str, Format] = {
     ".npz": "npz",
@@ -56,7 +56,7 @@ def gather_features(
         progress: Called with the number of rows just read.
 
     Raises:
-        MissingFeaturesError: An image has no feature.
+        NotStoredError: An image has no feature.
         InvalidForeignFeaturesError: A class below the highest label has no rows.
     """
     columns = {name: index.column(name).to_pylist() for name in index.column_names}

@@ -9,7 +9,7 @@ import numpy as np
 from feature_cache.exchange.checks import as_matrix, check_scale
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
 from feature_cache.exchange.foreign import LabelledFeatures
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
 
 CLIP_LOGIT_SCALE = 100.0
 """Where nobody says another: what CLIP's training ended at (Radford et al. 2021, section 2.5)."""

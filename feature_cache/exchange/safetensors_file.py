@@ -28,7 +28,7 @@ from feature_cache.exchange.errors import (
 )
 from feature_cache.exchange.foreign import FoundArrays, LabelledFeatures, take_in
 from feature_cache.exchange.placing import place_file, refuse_existing
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
 
 _FORMAT = "clip-adapter.features"
 _VERSION = 1
@@ -166,7 +166,10 @@ def _checked_metadata(path: Path, metadata: dict[str, str]) -> dict[str, str]:
             "save the arrays as .npz to import them",
         )
     if int(version) > _VERSION:
-        raise NewerFormatError(path, int(version), _VERSION)
+        raise NewerFormatError(
+            f"{path} is written in format {version}, this program reads up to format {_VERSION}: "
+            "upgrade clip-adapter to read it"
+        )
     lacking = sorted(_OWN_KEYS - set(metadata))
     if lacking:
         raise MissingArrayError(path, f"its metadata lack {lacking}: write it anew")

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from feature_cache.errors import UnsafeNameError
+from feature_cache.errors import InvalidInputError
 from feature_cache.exchange.checks import close_rows
 from feature_cache.exchange.errors import ImportConflictError, InvalidForeignFeaturesError
 from feature_cache.exchange.foreign import LabelledFeatures
 from feature_cache.exchange.provenance import ClassTexts, ImportedEncoder
 from feature_cache.exchange.safetensors_file import FeatureFile
+from feature_cache.feature_table import Features
 from feature_cache.features import FeatureStore
 from feature_cache.indexes import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
 from feature_cache.paths import Location
-from feature_cache.vectors import Features
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _FORMAT = "clip-adapter imported index 1"
@@ -64,12 +64,12 @@ def check_import_name(name: str) -> None:
     """Refuse a name that cannot be a dataset's.
 
     Raises:
-        UnsafeNameError: Anything but a-z, 0-9 and single dashes inside.
+        InvalidInputError: Anything but a-z, 0-9 and single dashes inside.
     """
     if not _NAME.fullmatch(name):
         better = "-".join(re.findall(r"[a-z0-9]+", name.lower()))[:80]
         hint = f", as {better!r}" if better else ""
-        raise UnsafeNameError(f"name {name!r:.80}: use a-z, 0-9 and single dashes{hint}")
+        raise InvalidInputError(f"name {name!r:.80}: use a-z, 0-9 and single dashes{hint}")
 
 
 def import_features(
@@ -91,7 +91,7 @@ def import_features(
         progress: Called with the number of rows just stored, or found to be stored.
 
     Raises:
-        UnsafeNameError: Not a name.
+        InvalidInputError: Not a name.
         ImportConflictError: The name has another index; or the encoder has other features of
             the same images.
         InvalidForeignFeaturesError: A class without rows, no splits, or texts that do not fit.

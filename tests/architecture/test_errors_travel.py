@@ -12,14 +12,7 @@ from clip_adapter.datasets import NotEnoughImagesError
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.images import ChangedImageError
 from clip_adapter.runs import DamagedChampionError, MissingRootError, NoChampionError
-from feature_cache import FeatureCacheError
-from feature_cache.errors import (
-    CorruptFileError,
-    MissingFeaturesError,
-    NewerFormatError,
-    WrongKindError,
-    WrongOwnerError,
-)
+from feature_cache import CorruptFileError, FeatureCacheError, ObjectPath
 from feature_cache.exchange import (
     ForeignFileError,
     InvalidForeignFeaturesError,
@@ -27,25 +20,20 @@ from feature_cache.exchange import (
     OversizedFileError,
     PickledArrayError,
 )
-from feature_cache.paths import ObjectPath
 
 WITH_ARGUMENTS = {
     ChangedImageError: ChangedImageError("river/1.jpg", "/photos"),
-    CorruptFileError: CorruptFileError(Path("a.parquet"), "it is cut short"),
+    CorruptFileError: CorruptFileError(ObjectPath("s3://bucket", "a.parquet"), "it is cut short"),
     DamagedChampionError: DamagedChampionError("0123456789abcdef", "a.safetensors", "it is gone"),
     ForeignFileError: ForeignFileError(Path("a.npz"), "it is cut short"),
     InvalidForeignFeaturesError: InvalidForeignFeaturesError("flowers", "labels are floats"),
     MissingArrayError: MissingArrayError(Path("a.npz"), "it has no labels"),
-    MissingFeaturesError: MissingFeaturesError(3, 9, "0123456789abcdef"),
     MissingRootError: MissingRootError(Path("nowhere")),
     NoChampionError: NoChampionError("digits"),
-    NewerFormatError: NewerFormatError(Path("a.parquet"), 2, 1),
     NotEnoughImagesError: NotEnoughImagesError("river", 3, 5, shots=4, fitting=(1, 2)),
     OversizedFileError: OversizedFileError(Path("a.npz"), "it declares too much"),
     PickledArrayError: PickledArrayError(Path("a.npz"), "names are pickled"),
     UnknownNameError: UnknownNameError("dataset", "eurosta", ["digits", "eurosat"]),
-    WrongKindError: WrongKindError(Path("a.parquet"), "runs", "metrics"),
-    WrongOwnerError: WrongOwnerError(ObjectPath("s3://bucket", "a.parquet"), "abc", "def"),
 }
 """An example of every error that is made from more than its message."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clip_adapter.settings import Settings
-from feature_cache import InvalidRootError, ObjectPath
+from feature_cache import InvalidInputError, ObjectPath
 
 URL = "s3://bucket/store?region=us-east-1"
 
@@ -53,6 +53,6 @@ def test_a_secret_in_the_environment_is_refused_and_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CLIP_ADAPTER_ROOT", "s3://me:hunter2@bucket/store")
-    with pytest.raises(InvalidRootError) as refused:
+    with pytest.raises(InvalidInputError) as refused:
         _ = Settings.of().location
     assert "hunter2" not in str(refused.value)

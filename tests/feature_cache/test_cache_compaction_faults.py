@@ -20,7 +20,7 @@ from feature_cache import (
     stored_folders,
     write_table,
 )
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
 
 ENCODER = "ab" * 32
 KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(40)]

@@ -8,8 +8,8 @@ import pytest
 
 from feature_cache import (
     CorruptFileError,
+    InvalidInputError,
     Location,
-    UnsafeNameError,
     classifier_folder,
     find_leftovers,
     inspect_store,
@@ -60,7 +60,7 @@ def test_a_link_is_not_followed(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_name_cannot_lead_out_of_the_folder(root: Path) -> None:
-    with pytest.raises(UnsafeNameError):
+    with pytest.raises(InvalidInputError, match="dataset name is"):
         classifier_folder(root, "../elsewhere")
 
 

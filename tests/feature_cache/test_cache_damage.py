@@ -19,7 +19,7 @@ from feature_cache import (
     quarantine_file,
     write_table,
 )
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
 
 ENCODER, OTHER = "ab" * 32, "cd" * 32
 KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(6)]

@@ -9,20 +9,16 @@ import pytest
 
 from feature_cache import (
     CorruptFileError,
-    EmptyTableError,
     FeatureStatistics,
     FeatureStore,
-    InvalidFeaturesError,
-    MissingFeaturesError,
-    NonFiniteFeaturesError,
-    WrongPrecisionError,
+    InvalidInputError,
+    NotStoredError,
     WrongSchemaError,
-    WrongWidthError,
     list_files,
     stores,
     write_table,
 )
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
 
 ENCODER = "0123456789abcdef" * 4
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
@@ -108,7 +104,7 @@ def test_in_an_empty_store_everything_is_missing(store: FeatureStore) -> None:
 
 def test_reading_what_is_missing_says_how_much_of_how_much(store: FeatureStore) -> None:
     store.append_images([A], vectors(1))
-    with pytest.raises(MissingFeaturesError, match=r"^2 of 3 .* encoder 0123456789ab: extract"):
+    with pytest.raises(NotStoredError, match=r"^2 of 3 .* encoder 0123456789ab: extract"):
         store.read_images([A, B, C, C])
 
 
@@ -146,43 +142,43 @@ def test_a_damaged_file_is_named_not_read(store: FeatureStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "error", "says"),
+    ("features", "says"),
     [
-        (np.zeros((2, 3), np.float64), InvalidFeaturesError, "float64, expected float32"),
-        (np.zeros((2, 3), np.int32), InvalidFeaturesError, "int32, expected float32"),
-        (np.zeros((2, 3), ">f4"), InvalidFeaturesError, "expected float32"),
-        (np.zeros((3, 3), np.float32), InvalidFeaturesError, r"\[3, 3\], expected \[2, d\]"),
-        (np.zeros(2, np.float32), InvalidFeaturesError, r"\[2\], expected \[2, d\]"),
-        (np.zeros((2, 0), np.float32), InvalidFeaturesError, r"\[2, 0\]"),
-        (vectors(0, np.nan), NonFiniteFeaturesError, "1 of 2 .* row 1"),
-        (vectors(-np.inf, 0), NonFiniteFeaturesError, "1 of 2 .* row 0"),
+        (np.zeros((2, 3), np.float64), "float64, expected float32"),
+        (np.zeros((2, 3), np.int32), "int32, expected float32"),
+        (np.zeros((2, 3), ">f4"), "expected float32"),
+        (np.zeros((3, 3), np.float32), r"\[3, 3\], expected \[2, d\]"),
+        (np.zeros(2, np.float32), r"\[2\], expected \[2, d\]"),
+        (np.zeros((2, 0), np.float32), r"\[2, 0\]"),
+        (vectors(0, np.nan), "1 of 2 .* row 1"),
+        (vectors(-np.inf, 0), "1 of 2 .* row 0"),
     ],
 )
 def test_features_that_cannot_be_stored_are_refused_before_writing(
-    store: FeatureStore, features: Features, error: type[Exception], says: str
+    store: FeatureStore, features: Features, says: str
 ) -> None:
-    with pytest.raises(error, match=says):
+    with pytest.raises(InvalidInputError, match=says):
         store.append_images([A, B], features)
     assert not store.folder.exists()
 
 
 def test_no_features_at_all_are_refused(store: FeatureStore) -> None:
-    with pytest.raises(EmptyTableError):
+    with pytest.raises(InvalidInputError, match="no rows of kind 'image-features'"):
         store.append_images([], np.zeros((0, 3), np.float32))
 
 
 def test_another_width_than_the_store_holds_is_refused(store: FeatureStore) -> None:
     store.append_images([A], vectors(1))
-    with pytest.raises(WrongWidthError, match=r"width 4; .* width 3"):
+    with pytest.raises(InvalidInputError, match=r"width 4; .* width 3"):
         store.append_images([B], vectors(1, width=4))
-    with pytest.raises(WrongWidthError, match=r"width 4; .* width 3"):
+    with pytest.raises(InvalidInputError, match=r"width 4; .* width 3"):
         store.append_prompts(["b"], vectors(1, width=4))
     assert store.missing_images([B]) == [B]
 
 
 def test_another_precision_than_the_store_holds_is_refused(store: FeatureStore) -> None:
     store.append_prompts(["a"], vectors(1))
-    with pytest.raises(WrongPrecisionError, match=r"halffloat.* has float"):
+    with pytest.raises(InvalidInputError, match=r"halffloat.* has float"):
         store.append_images([A], vectors(1).astype(np.float16))
 
 

@@ -13,9 +13,9 @@ from feature_cache import (
     QUARANTINE_SCHEMA,
     FeatureStore,
     IndexStore,
-    files,
     inspect_store,
     list_files,
+    parquet_file,
     read_table,
     reading,
 )
@@ -137,7 +137,12 @@ def rows(paths: list[Path]) -> set[str]:
 
 
 def test_the_specification_names_every_word_that_files_and_their_names_carry() -> None:
-    page = Path(files.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
-    keys = [files.FORMAT_KEY, files.KIND_KEY, files.OWNER_KEY, files.STAMP_KEY]
+    page = Path(parquet_file.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
+    keys = [
+        parquet_file.FORMAT_KEY,
+        parquet_file.KIND_KEY,
+        parquet_file.OWNER_KEY,
+        parquet_file.STAMP_KEY,
+    ]
     for word in (*(key.decode() for key in keys), reading.DAMAGED_SUFFIX):
         assert word in page

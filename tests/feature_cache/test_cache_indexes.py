@@ -10,9 +10,8 @@ from feature_cache import (
     INDEX_SCHEMA,
     QUARANTINE_SCHEMA,
     IndexStore,
-    InvalidIndexError,
-    MissingIndexError,
-    UnsafeNameError,
+    InvalidInputError,
+    NotStoredError,
     WrongSchemaError,
     list_files,
     write_table,
@@ -101,7 +100,7 @@ def test_an_index_that_two_writers_laid_out_differently_counts_once(store: Index
 
 def test_an_index_that_does_not_exist_is_told_with_those_that_do(store: IndexStore) -> None:
     store.write(images(1), quarantine())
-    with pytest.raises(MissingIndexError, match=r"no index 'f9', it has \['f1'\]"):
+    with pytest.raises(NotStoredError, match=r"no index 'f9', it has \['f1'\]"):
         store.read("f9")
 
 
@@ -132,7 +131,7 @@ def nullable(schema: pa.Schema) -> pa.Schema:
 def test_an_index_that_contradicts_itself_is_refused(
     store: IndexStore, broken: pa.Table, says: str
 ) -> None:
-    with pytest.raises(InvalidIndexError, match=says):
+    with pytest.raises(InvalidInputError, match=says):
         store.write(broken, quarantine("a.jpg"))
     assert not store.folder.exists()
 
@@ -151,7 +150,7 @@ def test_a_row_number_that_is_missing_is_refused(store: IndexStore) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "Pets", "-x", ".x", "x\n", "x\0"])
 def test_an_unsafe_dataset_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UnsafeNameError, match="lower-case letters"):
+    with pytest.raises(InvalidInputError, match="lower-case letters"):
         IndexStore(tmp_path, name)
 
 
@@ -169,7 +168,7 @@ def test_what_is_left_out_is_kept_beside_the_index_with_the_reason(store: IndexS
 def test_what_is_left_out_of_another_index_is_refused(store: IndexStore) -> None:
     row = {"index_fingerprint": "f2", "dataset": "pets", "path": "a.jpg", "reason": "twice"}
     excluded = pa.Table.from_pylist([row], schema=EXCLUDED_SCHEMA)
-    with pytest.raises(InvalidIndexError, match="write one index at a time"):
+    with pytest.raises(InvalidInputError, match="write one index at a time"):
         store.write(images(1), quarantine(), excluded=excluded)
     assert not store.folder.exists()
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_cache import FeatureStore
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
 
 ENCODER = "ab" * 32
 DIGESTS = [bytes(32), bytes(31) + b"\x01", b"\xff" * 32] + [

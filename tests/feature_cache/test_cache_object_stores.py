@@ -16,8 +16,8 @@ from feature_cache import (
     FeatureStore,
     IndexStore,
     Location,
-    MissingFeaturesError,
-    WrongOwnerError,
+    MisplacedFileError,
+    NotStoredError,
     compact_folder,
     drop_unreferenced,
     find_leftovers,
@@ -30,7 +30,7 @@ from feature_cache import (
     stored_folders,
     stores,
 )
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
 
 ENCODER, OTHER = "ab" * 32, "cd" * 32
 KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(12)]
@@ -66,7 +66,7 @@ def test_an_empty_root_holds_nothing(store: FeatureStore) -> None:
     assert not storage.is_folder(store.root)
     assert store.missing_images(KEYS) == KEYS
     assert list(inspect_store(store.root, deep=True)) == []
-    with pytest.raises(MissingFeaturesError):
+    with pytest.raises(NotStoredError):
         store.read_images(KEYS)
 
 
@@ -114,7 +114,7 @@ def test_a_file_of_another_encoder_is_named_by_its_end_alone(store: FeatureStore
     theirs = FeatureStore(store.root, OTHER).append_images(KEYS, encode(KEYS))
     storage.write_atomic(store.folder / "image" / theirs.name, storage.read(theirs))
     problems = [each.problem for each in inspect_store(store.root, deep=False) if each.problem]
-    assert [type(each) for each in problems] == [WrongOwnerError]
+    assert [type(each) for each in problems] == [MisplacedFileError]
 
 
 def test_a_file_that_is_no_parquet_is_named_by_its_end_alone(store: FeatureStore) -> None:

@@ -13,7 +13,7 @@ from feature_cache import (
     read_tables,
     write_table,
 )
-from feature_cache.files import program_version
+from feature_cache.parquet_file import program_version
 from feature_cache.schemas import conform
 
 KNOWN = pa.struct([("ratio", pa.float64()), ("epochs", pa.int32())])
@@ -82,7 +82,7 @@ def test_of_a_stored_file_the_message_says_who_wrote_it_who_reads_it_and_what_to
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("feature_cache.files.program_version", lambda: "9.9")
+        patch.setattr("feature_cache.parquet_file.program_version", lambda: "9.9")
         path = _settings_as_text(tmp_path)
     with pytest.raises(WrongSchemaError) as raised:
         read_tables(path.parent, kind="runs", schema=pa.schema([("settings", KNOWN)]))

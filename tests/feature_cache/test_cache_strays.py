@@ -15,18 +15,17 @@ from feature_cache import (
     FeatureCacheError,
     FeatureStore,
     IndexStore,
-    MissingFeaturesError,
+    MisplacedFileError,
     NewerFormatError,
-    WrongKindError,
-    WrongOwnerError,
+    NotStoredError,
     WrongSchemaError,
     inspect_store,
     list_files,
     quarantine_file,
     raise_on_corruption,
 )
-from feature_cache.files import FORMAT_KEY
-from feature_cache.vectors import Features
+from feature_cache.feature_table import Features
+from feature_cache.parquet_file import FORMAT_KEY
 
 ENCODER, OTHER = "ab" * 32, "cd" * 32
 KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(6)]
@@ -79,8 +78,8 @@ def test_files_exchanged_between_two_encoders_are_named(tmp_path: Path) -> None:
     for path, to in zip((our_file, their_file), moved, strict=True):
         Path(str(path)).rename(Path(str(to)))
     for deep in (False, True):
-        assert problems(tmp_path, deep=deep) == dict.fromkeys(moved, WrongOwnerError)
-    with pytest.raises(WrongOwnerError, match="move the file back"):
+        assert problems(tmp_path, deep=deep) == dict.fromkeys(moved, MisplacedFileError)
+    with pytest.raises(MisplacedFileError, match=r"belongs to .*: move the file back"):
         ours.missing_images(KEYS)
     assert replace(ours, on_corruption=quarantine_file).missing_images(KEYS[:2]) == KEYS[:2]
 
@@ -92,8 +91,8 @@ def test_a_file_moved_to_another_dataset_is_named(tmp_path: Path) -> None:
     other = IndexStore(tmp_path, "cars")
     (tmp_path / "datasets" / "cars" / "images").mkdir(parents=True)
     moved = path.rename(tmp_path / "datasets" / "cars" / "images" / path.name)
-    assert problems(tmp_path) == {moved: WrongOwnerError}
-    with pytest.raises(WrongOwnerError, match="'pets'"):
+    assert problems(tmp_path) == {moved: MisplacedFileError}
+    with pytest.raises(MisplacedFileError, match="belongs to 'pets'"):
         other.fingerprints()
     assert replace(other, on_corruption=quarantine_file).fingerprints() == set()
 
@@ -103,8 +102,8 @@ def test_a_file_moved_from_images_to_prompts_is_named(store: FeatureStore) -> No
     assert isinstance(path, Path)
     (store.folder / "text").mkdir()
     moved = path.rename(store.folder / "text" / path.name)
-    assert problems(store.root) == {moved: WrongKindError}
-    with pytest.raises(WrongKindError):
+    assert problems(store.root) == {moved: MisplacedFileError}
+    with pytest.raises(MisplacedFileError, match="'image-features' rows where 'text-features'"):
         store.missing_prompts(["a"])
     assert replace(store, on_corruption=quarantine_file).missing_prompts(["a"]) == ["a"]
     assert problems(store.root) == {}
@@ -152,7 +151,7 @@ def test_of_two_widths_that_of_the_first_file_is_kept_and_the_other_set_aside(
     kept = [key for width, key in widths.values() if width == kept_width]
     with pytest.raises(WrongSchemaError, match="delete one of the two"):
         replace(store, on_corruption=raise_on_corruption).read_images(KEYS[:4])
-    with pytest.raises(MissingFeaturesError, match="2 of 4"):
+    with pytest.raises(NotStoredError, match="2 of 4"):
         store.read_images(KEYS[:4])
     assert store.missing_images(KEYS[:4]) == [key for key in KEYS[:4] if key not in kept]
     assert store.read_images(kept).shape == (2, kept_width)

@@ -10,14 +10,14 @@ from clip_adapter.runs import MissingRootError, current_index
 from clip_adapter.settings import Settings
 from feature_cache import (
     Location,
-    MissingIndexError,
+    NotStoredError,
     StoredFolder,
     classifier_folders,
     is_content,
+    list_file_entries,
     read_table,
     storage,
 )
-from feature_cache.files import is_final
 
 
 def existing_root(root: str | None) -> Location:
@@ -34,7 +34,7 @@ def existing_root(root: str | None) -> Location:
 
 def sizes_of_files(folder: StoredFolder) -> list[int]:
     """The sizes in bytes of the complete files of a folder."""
-    return [entry.size_bytes for entry in storage.list_entries(folder.path) if is_final(entry.name)]
+    return [entry.size_bytes for entry in list_file_entries(folder.path)]
 
 
 def sizes_of_classifiers(root: Location) -> list[int]:
@@ -74,8 +74,8 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
         dataset: As `extract` takes it, or as `datasets` lists it.
 
     Raises:
-        MissingIndexError: The dataset was not indexed here.
-        CorruptFileError, NewerFormatError, WrongKindError, WrongOwnerError: The index cannot be
+        NotStoredError: The dataset was not indexed here.
+        CorruptFileError, NewerFormatError, MisplacedFileError: The index cannot be
             trusted.
         DatasetError: `imagefolder:PATH` of a folder that is not there.
     """
@@ -83,17 +83,16 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
     indexed = storage.list_folders(root / "datasets")
     folder = root / "datasets" / name / "images"
     # Only a name that was found becomes part of a path.
-    entries = storage.list_entries(folder) if name in indexed else []
-    complete = [entry for entry in entries if is_final(entry.name)]
+    complete = list_file_entries(folder) if name in indexed else []
     if not complete:
-        raise MissingIndexError(_not_indexed(dataset, indexed))
+        raise NotStoredError(_not_indexed(dataset, indexed))
     newest_first = sorted(complete, key=lambda entry: entry.modified, reverse=True)
     wanted = current_index(root, name)  # None in a store of before requests were recorded
     for entry in newest_first:
         found = _read(folder / entry.name, name, made=entry.modified)
         if wanted in {None, found.fingerprint}:
             return found
-    raise MissingIndexError(
+    raise NotStoredError(
         f"the index {wanted[:12] if wanted else ''} in which dataset {name!r} was asked for last is "
         f"not in {folder}: `clip-adapter extract` indexes the dataset again"
     )

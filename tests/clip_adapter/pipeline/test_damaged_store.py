@@ -9,7 +9,7 @@ import pytest
 from states import damaged_files, features_in, rows_in
 
 from clip_adapter.pipeline.encode import EncodedDataset
-from feature_cache.files import is_final
+from feature_cache.parquet_file import is_final
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -17,7 +17,7 @@ from PIL import Image
 from clip_adapter.report import Place, SweepFacts, tell
 from clip_adapter.runs import ExtractionRecord, record_extraction
 from feature_cache import QUARANTINE_SCHEMA
-from feature_cache.files import write_table
+from feature_cache.parquet_file import write_table
 
 PutRuns = Callable[..., None]
 ENCODER = "0123456789abcdef"

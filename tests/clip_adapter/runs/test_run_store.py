@@ -19,7 +19,7 @@ from clip_adapter.runs import (
     SplitRecord,
     query,
 )
-from feature_cache.files import write_table
+from feature_cache.parquet_file import write_table
 
 
 def rows(root: Path, sql: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from exchange_samples import sample
 
-from feature_cache import FeatureStore, IndexStore, UnsafeNameError, drop_unreferenced
+from feature_cache import FeatureStore, IndexStore, InvalidInputError, drop_unreferenced
 from feature_cache.exchange import (
     ClassTexts,
     FeatureFile,
@@ -166,7 +166,7 @@ def test_texts_of_another_width_are_refused(root: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "../up", "Flowers", "a--b", "a_b"])
 def test_a_name_that_is_no_folder_is_refused(root: Path, name: str) -> None:
-    with pytest.raises(UnsafeNameError, match="use a-z, 0-9"):
+    with pytest.raises(InvalidInputError, match="use a-z, 0-9"):
         put(root, sample(), name=name)
 
 

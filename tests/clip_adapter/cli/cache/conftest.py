@@ -60,7 +60,7 @@ def put_newer_format(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> Ca
 
     def put() -> Path:
         with monkeypatch.context() as later:
-            later.setattr("feature_cache.files.FORMAT_VERSION", 99)
+            later.setattr("feature_cache.parquet_file.FORMAT_VERSION", 99)
             path = files_of(store)[0]
             table = read_table(path, kind="image-features", owner=ENCODER)
             return write_table(path.parent, table, kind="image-features", owner=ENCODER)

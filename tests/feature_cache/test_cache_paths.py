@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_cache import InvalidRootError, ObjectPath, locate
+from feature_cache import InvalidInputError, ObjectPath, locate
 
 
 def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_the_home_of_a_stranger_is_refused() -> None:
-    with pytest.raises(InvalidRootError, match="names no folder"):
+    with pytest.raises(InvalidInputError, match="names no folder"):
         locate("~nobody-of-this-name/store")
 
 
@@ -30,7 +30,7 @@ def test_a_file_url_is_a_path(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["file://data/store", "file://", "file:///data?x=1"])
 def test_a_file_url_of_another_machine_is_refused(url: str) -> None:
-    with pytest.raises(InvalidRootError, match="three slashes"):
+    with pytest.raises(InvalidInputError, match="three slashes"):
         locate(url)
 
 
@@ -60,18 +60,18 @@ def test_a_url_names_the_same_place_again() -> None:
 
 @pytest.mark.parametrize("url", ["http://host/store", "ftp://host", "postgres://host/store"])
 def test_another_scheme_is_refused_with_those_that_are_known(url: str) -> None:
-    with pytest.raises(InvalidRootError, match=r"s3, gs, abfs.*write for example"):
+    with pytest.raises(InvalidInputError, match=r"s3, gs, abfs.*write for example"):
         locate(url)
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///store", "s3://bucket/../other", "s3://bucket/#a"])
 def test_a_url_without_bucket_or_with_detours_is_refused(url: str) -> None:
-    with pytest.raises(InvalidRootError, match="names no bucket and prefix"):
+    with pytest.raises(InvalidInputError, match="names no bucket and prefix"):
         locate(url)
 
 
 def test_a_malformed_url_is_refused() -> None:
-    with pytest.raises(InvalidRootError, match="malformed"):
+    with pytest.raises(InvalidInputError, match="malformed"):
         locate("s3://[bucket/store")
 
 
@@ -88,6 +88,6 @@ def test_a_malformed_url_is_refused() -> None:
     ],
 )
 def test_a_secret_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(InvalidRootError, match="by the environment") as refused:
+    with pytest.raises(InvalidInputError, match="by the environment") as refused:
         locate(url)
     assert "hunter2" not in str(refused.value)

@@ -11,9 +11,9 @@ import pytest
 
 from feature_cache import (
     CorruptFileError,
-    EmptyTableError,
+    InvalidInputError,
+    MisplacedFileError,
     NewerFormatError,
-    WrongKindError,
     WrongSchemaError,
     list_files,
     read_table,
@@ -83,7 +83,7 @@ def test_many_writers_of_the_same_rows_leave_one_file(tmp_path: Path) -> None:
 
 
 def test_a_table_without_rows_is_refused_and_makes_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(EmptyTableError, match="no rows of kind 'k'"):
+    with pytest.raises(InvalidInputError, match="no rows of kind 'k'"):
         write_table(tmp_path / "new", ROWS.slice(0, 0), kind="k")
     assert not (tmp_path / "new").exists()
 
@@ -162,13 +162,13 @@ def test_a_version_that_is_no_number_is_damage(tmp_path: Path, version: str) -> 
 
 def test_another_kind_of_rows_is_refused(tmp_path: Path) -> None:
     path = write_table(tmp_path, ROWS, kind="metrics")
-    with pytest.raises(WrongKindError, match="'metrics' rows where 'runs' rows were expected"):
+    with pytest.raises(MisplacedFileError, match="'metrics' rows where 'runs' rows were expected"):
         read_table(path, kind="runs")
 
 
 def test_a_parquet_file_of_a_stranger_is_refused(tmp_path: Path) -> None:
     path = place_under_its_digest(tmp_path, parquet(ROWS, {}))
-    with pytest.raises(WrongKindError, match="no declared kind"):
+    with pytest.raises(MisplacedFileError, match="no declared kind"):
         read_table(path, kind="k")
 
 

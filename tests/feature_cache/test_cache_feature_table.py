@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from feature_cache import WrongSchemaError
-from feature_cache.vectors import Features, from_column, to_column
+from feature_cache.feature_table import Features, from_column, to_column
 
 
 def vectors(*firsts: float) -> Features:
