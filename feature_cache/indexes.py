@@ -209,6 +209,20 @@ class IndexStore:
                 )
 
 
+def check_dataset(dataset: str) -> None:
+    """Check that a dataset name is safe as the name of a folder.
+
+    Raises:
+        InvalidInputError: the name has characters other than lower-case letters, digits, and `.`,
+            `_`, `-` inside.
+    """
+    if not _DATASET.fullmatch(dataset):
+        raise InvalidInputError(
+            f"dataset name is {dataset!r}, expected lower-case letters, digits and . _ - "
+            "beginning with a letter or digit"
+        )
+
+
 def _with_origin(images: pa.Table, **origin: str | None) -> pa.Table:
     # A value that was not given adds no column, so that older indexes are the same file today.
     for name, value in origin.items():
@@ -222,17 +236,3 @@ def _first_of_each(table: pa.Table, column: str) -> pa.Table:
     values = table.column(column).to_numpy()
     _, firsts = np.unique(values, return_index=True)
     return table.take(pa.array(firsts))
-
-
-def check_dataset(dataset: str) -> None:
-    """Check that a dataset name is safe as the name of a folder.
-
-    Raises:
-        InvalidInputError: the name has characters other than lower-case letters, digits, and `.`,
-            `_`, `-` inside.
-    """
-    if not _DATASET.fullmatch(dataset):
-        raise InvalidInputError(
-            f"dataset name is {dataset!r}, expected lower-case letters, digits and . _ - "
-            "beginning with a letter or digit"
-        )

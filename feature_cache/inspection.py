@@ -18,7 +18,7 @@ from feature_cache.folders import StoredFolder, classifier_folders, stored_folde
 from feature_cache.parquet_file import is_final, open_verified, read_footer
 from feature_cache.paths import Entry, Location
 
-_RENAMED = "its name is no digest, so readers pass it over"
+_RENAMED = "its name is no digest, so readers ignore it"
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ class _Inspector:
         if self.folder.schema is not None:
             file.conform(table, self.folder.schema)
         if self.folder.has_features:
+            file.check_has("feature")
             features = from_column(table.column("feature"))
             if self.like is None:
                 self.like = features[:0].copy()
@@ -122,8 +123,8 @@ def _check_features(path: Location, features: Features, *, like: Features) -> No
     if features.shape[1:] != like.shape[1:] or features.dtype != like.dtype:
         raise WrongSchemaError(
             f"{path} holds {features.dtype} features of width {features.shape[1]}, the first file "
-            f"of its folder {like.dtype} of width {like.shape[1]}: one of the two strayed here, and "
-            "nothing tells which; move that sort away"
+            f"of its folder {like.dtype} of width {like.shape[1]}: one of the two does not "
+            "belong here, and nothing shows which; move those files away"
         )
     bad = int((~np.isfinite(features).all(axis=1)).sum())
     if bad:

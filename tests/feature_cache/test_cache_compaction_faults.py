@@ -109,7 +109,7 @@ def test_of_two_features_for_one_key_the_same_counts_at_every_removal(
 
 
 def compact_and_read(root: Path) -> int:
-    """Compact, read everything, and say how often rows were missing; in a process of its own."""
+    """Compact, read everything, and return how often rows were missing; runs in another process."""
     store = FeatureStore(root, ENCODER)
     lacking = 0
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Opaque files at rest: there completely under their digest, or noticed."""
+"""Content-addressed files that are not tables: complete under their digest, or detected as damaged."""
 
 import hashlib
 import os
@@ -87,7 +87,7 @@ def test_a_sound_one_passes_a_deep_look(root: Path) -> None:
     assert (found.size_bytes, found.problem) == (len(CONTENT), None)
 
 
-def test_one_set_aside_is_a_leftover(root: Path) -> None:
+def test_a_quarantined_one_is_a_leftover(root: Path) -> None:
     path = put(root)
     Path(str(path)).write_bytes(b"")
     quarantine_file(path, CorruptFileError(path, "cut short"))

@@ -1,4 +1,4 @@
-"""Damage is detected every time, named, set aside, and only what it held is to be made again."""
+"""Damage is always detected, named and quarantined, and only its rows are to be made again."""
 
 import hashlib
 import os
@@ -115,7 +115,7 @@ def test_damage_is_named_by_inspection(store: FeatureStore, damage: Damage) -> N
     assert path in found or path.with_stem("0" * 64) in found
 
 
-def test_damage_is_named_by_whoever_reads(store: FeatureStore, damage: Damage) -> None:
+def test_damage_is_named_by_every_reader(store: FeatureStore, damage: Damage) -> None:
     path = list_files(store.folder / "image")[0]
     assert isinstance(path, Path)
     damage(path)
@@ -182,7 +182,7 @@ def test_a_truncated_file_is_detected_at_every_length(tmp_path: Path) -> None:
         assert list(problems(tmp_path)) == [path], length
 
 
-def test_a_writer_replaces_a_link_by_the_file_it_stands_for(store: FeatureStore) -> None:
+def test_a_writer_replaces_a_link_by_the_file_of_that_name(store: FeatureStore) -> None:
     path = store.append_images(KEYS[:2], encode(KEYS[:2]))
     assert isinstance(path, Path)
     put_a_link(path)
@@ -193,7 +193,7 @@ def test_a_writer_replaces_a_link_by_the_file_it_stands_for(store: FeatureStore)
     assert problems(store.root) == {}
 
 
-def test_what_was_put_right_before_it_could_be_set_aside_is_put_back(
+def test_a_file_that_was_replaced_before_it_could_be_quarantined_gets_its_name_back(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = list_files(store.folder / "image")[0]
@@ -213,7 +213,7 @@ def test_what_was_put_right_before_it_could_be_set_aside_is_put_back(
     assert list(store.folder.glob("image/*.damaged")) == []
 
 
-def test_of_two_readers_that_set_the_same_file_aside_one_is_late_and_goes_on(
+def test_of_two_readers_that_quarantine_the_same_file_the_later_one_continues(
     store: FeatureStore,
 ) -> None:
     path = list_files(store.folder / "image")[0]

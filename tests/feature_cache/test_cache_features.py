@@ -1,4 +1,4 @@
-"""Features at rest: found again by key, or refused before anything is written."""
+"""Stored features are found by key, or refused before anything is written."""
 
 from pathlib import Path
 
@@ -142,7 +142,7 @@ def test_a_damaged_file_is_named_not_read(store: FeatureStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "says"),
+    ("features", "message"),
     [
         (np.zeros((2, 3), np.float64), "float64, expected float32"),
         (np.zeros((2, 3), np.int32), "int32, expected float32"),
@@ -155,9 +155,9 @@ def test_a_damaged_file_is_named_not_read(store: FeatureStore) -> None:
     ],
 )
 def test_features_that_cannot_be_stored_are_refused_before_writing(
-    store: FeatureStore, features: Features, says: str
+    store: FeatureStore, features: Features, message: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=says):
+    with pytest.raises(InvalidInputError, match=message):
         store.append_images([A, B], features)
     assert not store.folder.exists()
 

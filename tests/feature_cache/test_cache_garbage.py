@@ -63,13 +63,13 @@ def test_what_a_living_writer_may_be_writing_is_left_alone(store: FeatureStore) 
     assert find_leftovers(store.root, now=1e9) == []
 
 
-def test_what_was_set_aside_is_found_at_once(store: FeatureStore) -> None:
+def test_quarantined_files_are_found_at_once(store: FeatureStore) -> None:
     path = put(store, DAMAGED, age_seconds=0)
     [leftover] = find_leftovers(store.root, now=1e9)
     assert (leftover.path, leftover.sort) == (path, "damaged")
 
 
-def test_a_folder_that_was_set_aside_is_left_to_whoever_made_it(store: FeatureStore) -> None:
+def test_a_quarantined_folder_is_never_removed(store: FeatureStore) -> None:
     (Path(str(store.folder)) / "image" / DAMAGED).mkdir()
     assert find_leftovers(store.root) == []
 

@@ -1,4 +1,4 @@
-"""Dataset indexes at rest."""
+"""Stored dataset indexes."""
 
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def nullable(schema: pa.Schema) -> pa.Schema:
 
 
 @pytest.mark.parametrize(
-    ("broken", "says"),
+    ("broken", "message"),
     [
         (images(0), "has no images"),
         (images(3).take([0, 2]), "not numbered 0 to 1"),
@@ -129,9 +129,9 @@ def nullable(schema: pa.Schema) -> pa.Schema:
     ],
 )
 def test_an_index_that_contradicts_itself_is_refused(
-    store: IndexStore, broken: pa.Table, says: str
+    store: IndexStore, broken: pa.Table, message: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=says):
+    with pytest.raises(InvalidInputError, match=message):
         store.write(broken, quarantine("a.jpg"))
     assert not store.folder.exists()
 

@@ -1,4 +1,4 @@
-"""Laws of a feature store, over any history of writers."""
+"""Properties of a feature store after any history of writers."""
 
 import hashlib
 import tempfile

@@ -64,7 +64,7 @@ def index() -> tuple[pa.Table, pa.Table]:
     )
 
 
-def tell_the_story(root: Path) -> None:
+def index_encode_and_compact(root: Path) -> None:
     """Index, describe, encode what is missing in batches of two, compact."""
     IndexStore(root, "pets").write(*index())
     store = FeatureStore(root, ENCODER)
@@ -94,12 +94,12 @@ def readable(root: Path) -> State:
 
 
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EIO])
-def test_whichever_call_fails_only_whole_steps_are_seen_and_the_story_can_be_told_again(
+def test_whichever_call_fails_only_whole_steps_are_seen_and_the_work_can_be_repeated(
     tmp_path: Path, reason: int
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = FailingDisk(monkeypatch, 0, refuse_for=reason)
-        tell_the_story(tmp_path / "whole")
+        index_encode_and_compact(tmp_path / "whole")
     whole = readable(tmp_path / "whole")
     assert len(whole[0]) == len(KEYS)
     for number in range(1, disk.n_calls + 1):
@@ -107,15 +107,15 @@ def test_whichever_call_fails_only_whole_steps_are_seen_and_the_story_can_be_tol
         with pytest.MonkeyPatch.context() as monkeypatch:
             FailingDisk(monkeypatch, number, refuse_for=reason)
             with pytest.raises(OSError, match=os.strerror(reason)):
-                tell_the_story(root)
+                index_encode_and_compact(root)
         check_sound(root)
         seen = readable(root)
         assert all(some <= every for some, every in zip(seen, whole, strict=True))
         assert len(seen[0]) % 2 == 0, "half a batch is readable"
-        tell_the_story(root)
+        index_encode_and_compact(root)
         assert readable(root) == whole
         check_sound(root)
-    assert disk.n_calls > 40, "the story is shorter than it is meant to be"
+    assert disk.n_calls > 40, "the work makes fewer calls than intended"
 
 
 def check_sound(root: Path) -> None:

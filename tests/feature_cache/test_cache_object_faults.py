@@ -138,7 +138,7 @@ def test_ctrl_c_in_the_middle_of_an_upload_lets_it_end_whole(
 
 
 class Refusing(BaseHTTPRequestHandler):
-    """A store to which nobody has access."""
+    """A store that denies every request."""
 
     def refuse(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -153,7 +153,7 @@ class Refusing(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = refuse  # noqa: N815  # the library's names
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The same laws wherever a root lies: a folder of this machine, or a prefix in an object store."""
+"""Roots in a folder of this machine and in an object store behave the same."""
 
 import hashlib
 from concurrent.futures import ProcessPoolExecutor
@@ -92,7 +92,7 @@ def test_an_index_reads_back(any_root: Location) -> None:
     assert indexes.read("f1").equals(index_of(KEYS))
 
 
-def test_damage_is_named_set_aside_and_made_good(store: FeatureStore) -> None:
+def test_damage_is_named_quarantined_and_repaired(store: FeatureStore) -> None:
     path = store.append_images(KEYS[:6], encode(KEYS[:6]))
     store.append_images(KEYS[6:], encode(KEYS[6:]))
     damage(path)
@@ -139,17 +139,17 @@ def test_features_of_lost_images_are_told_and_dropped(store: FeatureStore) -> No
     store.append_images(KEYS[4:8], encode(KEYS[4:8]))
     store.append_images(KEYS[8:], encode(KEYS[8:]))
     IndexStore(store.root, "pets").write(index_of(KEYS[:6]), QUARANTINE_SCHEMA.empty_table())
-    told = list(drop_unreferenced(store.root, dry_run=True))
+    found = list(drop_unreferenced(store.root, dry_run=True))
     assert store.missing_images(KEYS) == []
-    assert list(drop_unreferenced(store.root, dry_run=False)) == told
-    assert sorted((each.n_rows, each.n_kept) for each in told) == [(2, 2), (4, 0)]
+    assert list(drop_unreferenced(store.root, dry_run=False)) == found
+    assert sorted((each.n_rows, each.n_kept) for each in found) == [(2, 2), (4, 0)]
     assert store.missing_images(KEYS) == KEYS[6:]
     np.testing.assert_array_equal(store.read_images(KEYS[:6]), encode(KEYS[:6]))
     assert list(drop_unreferenced(store.root, dry_run=False)) == []
 
 
 def extract(root: str, start: int) -> None:
-    """Encode what is missing, two at a time from some place on; in a process of its own."""
+    """Encode what is missing, two at a time from some place on; runs in another process."""
     store = FeatureStore(locate(root), ENCODER)
     for place in (*range(start, 12, 2), *range(0, start, 2)):
         missing = store.missing_images(KEYS[place : place + 2])

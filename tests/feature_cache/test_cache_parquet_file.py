@@ -1,4 +1,4 @@
-"""Tables at rest: names, declarations, and that no damage is read silently."""
+"""Stored tables: names, declarations, and that no damage is read silently."""
 
 import hashlib
 import struct
@@ -131,7 +131,7 @@ def test_a_truncated_file_is_noticed_at_every_length(tmp_path: Path) -> None:
 def test_pages_carry_checksums_for_readers_that_skip_the_digest(tmp_path: Path) -> None:
     path = write_table(tmp_path, ROWS, kind="k", compression="none")
     content = bytearray(path.read_bytes())
-    # Of the values, 2.0 stands in the page only: 1.0 and 3.0 are also in the statistics.
+    # Of the values, only 2.0 is in the page alone: 1.0 and 3.0 are also in the statistics.
     content[content.index(struct.pack("<d", 2.0))] ^= 1
     path.write_bytes(content)
     with pytest.raises(OSError, match="checksum"):

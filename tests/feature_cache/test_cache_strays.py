@@ -1,4 +1,4 @@
-"""Files that are whole but lie where they do not belong, or come from a later version."""
+"""Intact files in a folder where they do not belong, or from a later version."""
 
 import hashlib
 from dataclasses import replace
@@ -23,6 +23,7 @@ from feature_cache import (
     list_files,
     quarantine_file,
     raise_on_corruption,
+    write_table,
 )
 from feature_cache.feature_table import Features
 from feature_cache.parquet_file import FORMAT_KEY
@@ -136,7 +137,7 @@ def test_a_newer_format_is_named_and_left_where_it_is(store: FeatureStore) -> No
     assert newer.read_bytes() == content
 
 
-def test_of_two_widths_that_of_the_first_file_is_kept_and_the_other_set_aside(
+def test_of_two_widths_that_of_the_first_file_is_kept_and_the_other_quarantined(
     tmp_path: Path,
 ) -> None:
     store = FeatureStore(tmp_path, ENCODER, on_corruption=quarantine_file)
@@ -155,3 +156,10 @@ def test_of_two_widths_that_of_the_first_file_is_kept_and_the_other_set_aside(
         store.read_images(KEYS[:4])
     assert store.missing_images(KEYS[:4]) == [key for key in KEYS[:4] if key not in kept]
     assert store.read_images(kept).shape == (2, kept_width)
+
+
+def test_a_file_of_features_without_that_column_is_named(store: FeatureStore) -> None:
+    columns = {"image_sha256": pa.array(KEYS[:1], pa.binary(32)), "view": pa.array([0], pa.int16())}
+    keys = pa.table(columns)
+    path = write_table(store.folder / "image", keys, kind="image-features", owner=ENCODER)
+    assert problems(store.root) == {path: WrongSchemaError}
