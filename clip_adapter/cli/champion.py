@@ -20,7 +20,7 @@ from clip_adapter.runs import (
     roll_back,
 )
 from clip_adapter.shots import shots_in_words
-from feature_cache.exchange.placing import place_file
+from feature_cache.exchange.atomic_write import place_file
 
 DatasetAtRest = Annotated[
     str, typer.Argument(help="By its name in the store, or as `clip-adapter train` takes it.")

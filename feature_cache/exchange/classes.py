@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from feature_cache.exchange.conversions import Column
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
-from feature_cache.exchange.texts import Column
 
 
 def labels_and_names(

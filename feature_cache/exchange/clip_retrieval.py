@@ -23,7 +23,7 @@ from feature_cache.exchange.errors import (
     InvalidForeignFeaturesError,
     MissingArrayError,
 )
-from feature_cache.exchange.foreign import FoundArrays, LabelledFeatures, take_in
+from feature_cache.exchange.labelled_features import FoundArrays, LabelledFeatures, take_in
 from feature_cache.exchange.shards import (
     METADATA,
     Sort,

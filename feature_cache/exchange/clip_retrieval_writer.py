@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_cache.exchange.arrays import npy_bytes
+from feature_cache.exchange.atomic_write import new_folder, place_file
 from feature_cache.exchange.clip_retrieval import IMAGES, TEXTS
 from feature_cache.exchange.errors import ExistingExportError, InvalidForeignFeaturesError
-from feature_cache.exchange.foreign import LabelledFeatures
-from feature_cache.exchange.placing import new_folder, place_file
+from feature_cache.exchange.labelled_features import LabelledFeatures
 from feature_cache.exchange.shards import METADATA, Sort
 from feature_cache.vectors import Features
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from feature_cache.exchange.arrays import MAX_BYTES, map_npy, npy_bytes
+from feature_cache.exchange.atomic_write import place_file, refuse_existing
 from feature_cache.exchange.classes import labels_and_names
+from feature_cache.exchange.conversions import Column
 from feature_cache.exchange.damage import damage_named
 from feature_cache.exchange.errors import ForeignFileError, MissingArrayError, OversizedFileError
-from feature_cache.exchange.foreign import FoundArrays, LabelledFeatures, take_in
-from feature_cache.exchange.placing import place_file, refuse_existing
-from feature_cache.exchange.texts import Column
+from feature_cache.exchange.labelled_features import FoundArrays, LabelledFeatures, take_in
 
 _COLUMNS = {
     "label": "labels",

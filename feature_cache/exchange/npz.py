@@ -18,11 +18,11 @@ from feature_cache.exchange.arrays import (
     read_array,
     read_header,
 )
+from feature_cache.exchange.atomic_write import place_file, refuse_existing
 from feature_cache.exchange.checks import SPLITS
 from feature_cache.exchange.damage import damage_named
 from feature_cache.exchange.errors import ForeignFileError, MissingArrayError, OversizedFileError
-from feature_cache.exchange.foreign import FoundArrays, LabelledFeatures, take_in
-from feature_cache.exchange.placing import place_file, refuse_existing
+from feature_cache.exchange.labelled_features import FoundArrays, LabelledFeatures, take_in
 
 _BY_SPLIT = ("features", "labels", "image_sha256", "paths")
 _EPOCH = (1980, 1, 1, 0, 0, 0)

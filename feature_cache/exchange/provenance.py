@@ -8,7 +8,7 @@ import numpy as np
 
 from feature_cache.exchange.checks import as_matrix, check_scale
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
-from feature_cache.exchange.foreign import LabelledFeatures
+from feature_cache.exchange.labelled_features import LabelledFeatures
 from feature_cache.vectors import Features
 
 CLIP_LOGIT_SCALE = 100.0

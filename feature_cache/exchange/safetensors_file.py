@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from feature_cache.errors import NewerFormatError
 from feature_cache.exchange.arrays import MAX_BYTES
+from feature_cache.exchange.atomic_write import place_file, refuse_existing
 from feature_cache.exchange.checks import SPLITS, as_matrix
 from feature_cache.exchange.damage import damage_named
 from feature_cache.exchange.errors import (
@@ -26,8 +27,7 @@ from feature_cache.exchange.errors import (
     MissingArrayError,
     OversizedFileError,
 )
-from feature_cache.exchange.foreign import FoundArrays, LabelledFeatures, take_in
-from feature_cache.exchange.placing import place_file, refuse_existing
+from feature_cache.exchange.labelled_features import FoundArrays, LabelledFeatures, take_in
 from feature_cache.vectors import Features
 
 _FORMAT = "clip-adapter.features"

@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from feature_cache.exchange.clip_retrieval_writer import WritingRules, write_clip_retrieval
 from feature_cache.exchange.errors import ExportChoiceError
-from feature_cache.exchange.foreign import LabelledFeatures
+from feature_cache.exchange.formats import Format
+from feature_cache.exchange.labelled_features import LabelledFeatures
 from feature_cache.exchange.npy import write_npy
 from feature_cache.exchange.npz import write_npz
 from feature_cache.exchange.safetensors_file import FeatureFile, write_safetensors
-from feature_cache.exchange.telling import Format
 from feature_cache.features import FeatureStore
 from feature_cache.vectors import Features
 

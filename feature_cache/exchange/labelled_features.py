@@ -14,8 +14,8 @@ from feature_cache.exchange.checks import (
     check_rows,
     check_scale,
 )
+from feature_cache.exchange.conversions import Column, as_digests, as_labels, as_splits, as_texts
 from feature_cache.exchange.errors import InvalidForeignFeaturesError
-from feature_cache.exchange.texts import Column, as_digests, as_labels, as_splits, as_texts
 from feature_cache.vectors import Features
 
 _TAG = b"clip-adapter.feature-row.1"
@@ -57,7 +57,7 @@ class LabelledFeatures:
         labels: `[n]`, int64, 0 to c - 1; classes without rows are allowed.
         class_names: c distinct names.
         image_sha256: n digests of image files, 32 bytes each; or, where none were given, the ids
-            of `feature_cache.exchange.foreign`, which are no image's digest.
+            of `feature_cache.exchange.labelled_features`, which are no image's digest.
         source: What to call the features, e.g. the name of their file.
         splits: n of "train", "val", "test"; None when nobody said.
         paths: n paths or keys of the images; never opened, only shown.

@@ -12,7 +12,7 @@ import pyarrow as pa
 from feature_cache.errors import UnsafeNameError
 from feature_cache.exchange.checks import close_rows
 from feature_cache.exchange.errors import ImportConflictError, InvalidForeignFeaturesError
-from feature_cache.exchange.foreign import LabelledFeatures
+from feature_cache.exchange.labelled_features import LabelledFeatures
 from feature_cache.exchange.provenance import ClassTexts, ImportedEncoder
 from feature_cache.exchange.safetensors_file import FeatureFile
 from feature_cache.features import FeatureStore
