@@ -1,4 +1,4 @@
-"""Exports that are there completely or not at all, and replace nothing unasked."""
+"""Files and folders of exports, written completely or not at all."""
 
 import secrets
 import shutil
@@ -9,44 +9,41 @@ from pathlib import Path
 import pyarrow as pa
 
 from feature_cache.durable import make_folder, place, sync_folder
-from feature_cache.exchange.errors import ExistingExportError
+from feature_cache.exchange.errors import ExportError
 
 
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Refuse a place that is taken, unless it may be replaced.
+def check_absent(path: Path, *, overwrite: bool) -> None:
+    """Check that nothing exists at `path`, unless it may be replaced.
 
     Raises:
-        ExistingExportError: Something is there.
+        ExportError: a file, folder or link exists.
     """
     if not overwrite and (path.exists() or path.is_symlink()):
-        raise ExistingExportError(f"{path} exists: choose another name, or allow to overwrite it")
+        raise ExportError(f"{path} exists: choose another name, or allow to overwrite it")
 
 
-def place_file(path: Path, content: bytes | memoryview, *, overwrite: bool) -> Path:
-    """Write a file in one step, durably, and return its path.
+def write_file(path: Path, content: bytes | memoryview, *, overwrite: bool) -> Path:
+    """Write a file atomically and durably, and return its path.
 
     Raises:
-        ExistingExportError: It exists, or a folder of that name.
-        OSError: The disk refused; nothing is left behind.
+        ExportError: the file exists, or a folder of that name.
+        OSError: the disk is full or fails; nothing is left behind.
     """
-    refuse_existing(path, overwrite=overwrite and not path.is_dir())
-    make_folder(path.parent)
+    check_absent(path, overwrite=overwrite and not path.is_dir())
     place(path, pa.py_buffer(content))
-    sync_folder(path.parent)
     return path
 
 
 @contextmanager
 def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A hidden folder beside `folder` that takes its name when the block ends well.
+    """Yield a temporary folder that becomes `folder` when the block succeeds.
 
-    Whoever fills it syncs what it puts in. An old folder is set aside before and removed after:
-    a writer killed in between leaves it whole beside its place, as `.<name>.<random>.old`.
+    A writer that is killed while it replaces a folder leaves the old one as `.<name>.<random>.old`.
 
     Raises:
-        ExistingExportError: `folder` exists.
+        ExportError: `folder` exists.
     """
-    refuse_existing(folder, overwrite=overwrite)
+    check_absent(folder, overwrite=overwrite)
     make_folder(folder.parent)
     token = secrets.token_hex(8)
     temporary = folder.with_name(f".{folder.name}.{token}.tmp")
@@ -54,20 +51,20 @@ def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     try:
         yield temporary
         sync_folder(temporary)
-        _take_place(temporary, folder, aside=folder.with_name(f".{folder.name}.{token}.old"))
+        _replace_folder(temporary, folder, old=folder.with_name(f".{folder.name}.{token}.old"))
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _take_place(temporary: Path, folder: Path, *, aside: Path) -> None:
+def _replace_folder(temporary: Path, folder: Path, *, old: Path) -> None:
     if folder.exists():
-        folder.rename(aside)
+        folder.rename(old)
     try:
         temporary.rename(folder)
     except BaseException:
-        if aside.exists():
-            aside.rename(folder)
+        if old.exists():
+            old.rename(folder)
         raise
     sync_folder(folder.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,60 +1,48 @@
-"""Which format a file from elsewhere has, told by its first bytes, and the reader that fits."""
+"""The file formats, detected by content or suffix, and the reader and writer of each."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from feature_cache.exchange.clip_retrieval import (
-    MetadataColumns,
-    ReadingRules,
-    read_clip_retrieval,
-)
-from feature_cache.exchange.errors import ForeignFileError
-from feature_cache.exchange.npy import read_npy
-from feature_cache.exchange.npz import ArrayNames, read_npz
-from feature_cache.exchange.safetensors_file import FeatureFile, read_safetensors
+from feature_cache.exchange.clip_retrieval import read_clip_retrieval, write_clip_retrieval
+from feature_cache.exchange.conversions import Names
+from feature_cache.exchange.errors import ExportError, InvalidImportError, check_file
+from feature_cache.exchange.labelled_features import LabelledFeatures
+from feature_cache.exchange.npy import read_npy, write_npy
+from feature_cache.exchange.npz import read_npz, write_npz
+from feature_cache.exchange.safetensors_file import read_safetensors, write_safetensors
 
 Format = Literal["npz", "npy", "clip-retrieval", "safetensors"]
 
-_CHOICES: Mapping[Format, set[str]] = {
+_READERS: dict[Format, Any] = {
+    "npz": read_npz,
+    "npy": read_npy,
+    "clip-retrieval": read_clip_retrieval,
+    "safetensors": read_safetensors,
+}
+_OPTIONS: dict[Format, set[str]] = {
     "npz": {"names", "class_names"},
     "npy": {"labels", "class_names"},
     "clip-retrieval": {"names", "class_names", "class_from_folder", "text_by_class"},
     "safetensors": set(),
 }
+_SUFFIXES: dict[str, Format] = {
+    ".npz": "npz",
+    ".npy": "npy",
+    ".safetensors": "safetensors",
+    "": "clip-retrieval",
+}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReadingChoices:
-    """What the reader of one format or another may be told; None, False and empty say nothing.
-
-    Attributes:
-        names: What its arrays or columns are called, by role (as `ArrayNames` and
-            `MetadataColumns` list them); None leaves one unread.
-        labels: The file of the labels.
-        class_names: In the order of the labels.
-        class_from_folder: As in `ReadingRules`.
-        text_by_class: As in `ReadingRules`.
-    """
-
-    names: Mapping[str, str | None] = field(default_factory=dict)
-    labels: Path | None = None
-    class_names: tuple[str, ...] | None = None
-    class_from_folder: bool = False
-    text_by_class: bool = False
-
-
-def format_of(path: Path) -> Format:
-    """The format of a file or folder; its name does not count.
+def detect_format(path: Path) -> Format:
+    """Detect the format of a file or folder by its first bytes, whatever its name.
 
     Raises:
-        ForeignFileError: It is not there, or of no format that is read.
+        InvalidImportError: it is missing, or of no format that can be read.
     """
     if path.is_dir():
         return "clip-retrieval"
-    if not path.is_file():
-        raise ForeignFileError(path, "it is not there, or no regular file: check the path")
+    check_file(path)
     with path.open("rb") as file:
         head = file.read(9)
     if head.startswith(b"PK"):
@@ -63,54 +51,97 @@ def format_of(path: Path) -> Format:
         return "npy"
     if head[8:] == b"{":
         return "safetensors"
-    raise ForeignFileError(
+    raise InvalidImportError(
         path,
         "it is neither .npz nor .npy nor safetensors, by its first bytes: save the arrays as .npz "
         "(numpy.savez); pickled files are never read",
     )
 
 
-def read_features(path: Path, choices: ReadingChoices = ReadingChoices()) -> FeatureFile:
-    """Read labelled features from whatever format they are in.
+def read_features(
+    path: Path,
+    *,
+    names: Names | None = None,
+    labels: Path | None = None,
+    class_names: Sequence[str] | None = None,
+    class_from_folder: bool = False,
+    text_by_class: bool = False,
+) -> LabelledFeatures:
+    """Read labelled features in the format that is detected.
+
+    Args:
+        path: the file or folder.
+        names: names of the arrays of a `.npz` or of the columns of clip-retrieval's metadata, by
+            the roles of `ARRAY_NAMES` and `COLUMN_NAMES`; None leaves one unread.
+        labels: file of the labels of a `.npy`.
+        class_names: names in the order of the labels; of any format but safetensors.
+        class_from_folder: option of `read_clip_retrieval`.
+        text_by_class: option of `read_clip_retrieval`.
 
     Raises:
-        ForeignFileError: As the readers of the formats; or a choice the format does not have.
+        InvalidImportError: an option is not one of the format; the file is damaged, pickled or
+            too large, or does not contain labelled features.
     """
-    form = format_of(path)
-    idle = sorted(
-        name for name, value in vars(choices).items() if value and name not in _CHOICES[form]
-    )
-    if idle:
-        raise ForeignFileError(
+    detected = detect_format(path)
+    options = {
+        "names": names,
+        "labels": labels,
+        "class_names": class_names,
+        "class_from_folder": class_from_folder,
+        "text_by_class": text_by_class,
+    }
+    given = {name: value for name, value in options.items() if value}
+    unused = sorted(set(given) - _OPTIONS[detected])
+    if unused:
+        raise InvalidImportError(
             path,
-            f"it is {form}, of which {idle[0].replace('_', ' ')} cannot be chosen: leave it out",
+            f"it is {detected}, of which {unused[0].replace('_', ' ')} cannot be chosen: leave it "
+            "out",
         )
+    found: LabelledFeatures = _READERS[detected](path, **given)
+    return found
+
+
+def format_for(path: Path) -> Format:
+    """The format to write to a path: that of its suffix, clip-retrieval's folder without one.
+
+    Raises:
+        ExportError: another suffix.
+    """
+    form = _SUFFIXES.get(path.suffix.lower())
+    if form is None:
+        raise ExportError(
+            f"{path} has the suffix {path.suffix!r}, expected .safetensors, .npz, .npy, or none "
+            "for clip-retrieval's folder: rename it, or say the format"
+        )
+    return form
+
+
+def write_features(
+    path: Path,
+    features: LabelledFeatures,
+    *,
+    form: Format,
+    keep_precision: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Write labelled features, completely or not at all, and return the path.
+
+    Args:
+        path: the file, or clip-retrieval's folder.
+        features: what to write, as far as the format has room for it.
+        form: the format.
+        keep_precision: keep every bit in clip-retrieval's folder; the other formats always do.
+        overwrite: whether an existing file or folder may be replaced.
+
+    Raises:
+        ExportError: the path exists.
+        OSError: the disk is full or fails; nothing is left behind.
+    """
     if form == "safetensors":
-        return read_safetensors(path)
+        return write_safetensors(path, features, overwrite=overwrite)
+    if form == "npz":
+        return write_npz(path, features, overwrite=overwrite)
     if form == "npy":
-        foreign = read_npy(path, labels=choices.labels, class_names=choices.class_names)
-    elif form == "npz":
-        names = _renamed(path, ArrayNames(), choices.names)
-        foreign = read_npz(path, names=names, class_names=choices.class_names)
-    else:
-        rules = ReadingRules(
-            columns=_renamed(path, MetadataColumns(), choices.names),
-            class_from_folder=choices.class_from_folder,
-            text_by_class=choices.text_by_class,
-        )
-        foreign = read_clip_retrieval(path, rules=rules, class_names=choices.class_names)
-    return FeatureFile(foreign)
-
-
-def _renamed(path: Path, usual: Any, names: Mapping[str, str | None]) -> Any:
-    strangers = sorted(set(names) - set(vars(usual)))
-    if strangers:
-        roles = ", ".join(vars(usual))
-        raise ForeignFileError(path, f"there is no {strangers[0]!r:.80} to name, only {roles}")
-    needed = sorted(role for role, name in names.items() if not name and role in _NEEDED)
-    if needed:
-        raise ForeignFileError(path, f"{needed[0]} cannot be left unread: name it")
-    return replace(usual, **names)
-
-
-_NEEDED = {"features", "labels"}
+        return write_npy(path, features, overwrite=overwrite)
+    return write_clip_retrieval(path, features, keep_precision=keep_precision, overwrite=overwrite)

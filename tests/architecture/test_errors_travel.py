@@ -21,11 +21,7 @@ from feature_cache.errors import (
     WrongOwnerError,
 )
 from feature_cache.exchange import (
-    ForeignFileError,
-    InvalidForeignFeaturesError,
-    MissingArrayError,
-    OversizedFileError,
-    PickledArrayError,
+    InvalidImportError,
 )
 from feature_cache.paths import ObjectPath
 
@@ -33,16 +29,12 @@ WITH_ARGUMENTS = {
     ChangedImageError: ChangedImageError("river/1.jpg", "/photos"),
     CorruptFileError: CorruptFileError(Path("a.parquet"), "it is cut short"),
     DamagedChampionError: DamagedChampionError("0123456789abcdef", "a.safetensors", "it is gone"),
-    ForeignFileError: ForeignFileError(Path("a.npz"), "it is cut short"),
-    InvalidForeignFeaturesError: InvalidForeignFeaturesError("flowers", "labels are floats"),
-    MissingArrayError: MissingArrayError(Path("a.npz"), "it has no labels"),
+    InvalidImportError: InvalidImportError(Path("a.npz"), "it is cut short"),
     MissingFeaturesError: MissingFeaturesError(3, 9, "0123456789abcdef"),
     MissingRootError: MissingRootError(Path("nowhere")),
     NoChampionError: NoChampionError("digits"),
     NewerFormatError: NewerFormatError(Path("a.parquet"), 2, 1),
     NotEnoughImagesError: NotEnoughImagesError("river", 3, 5, shots=4, fitting=(1, 2)),
-    OversizedFileError: OversizedFileError(Path("a.npz"), "it declares too much"),
-    PickledArrayError: PickledArrayError(Path("a.npz"), "names are pickled"),
     UnknownNameError: UnknownNameError("dataset", "eurosta", ["digits", "eurosat"]),
     WrongKindError: WrongKindError(Path("a.parquet"), "runs", "metrics"),
     WrongOwnerError: WrongOwnerError(ObjectPath("s3://bucket", "a.parquet"), "abc", "def"),

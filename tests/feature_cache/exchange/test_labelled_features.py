@@ -8,14 +8,14 @@ import pytest
 from exchange_samples import assert_same, sample
 
 from feature_cache import FeatureCacheError, FeatureStore
-from feature_cache.exchange import InvalidForeignFeaturesError, row_ids
+from feature_cache.exchange import InvalidImportError, row_ids
 
 TEN_CLASSES = [f"class {number}" for number in range(10)]
 ROWS = np.ones((6, 4), np.float32)
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "reason"),
     [
         ({"features": np.ones(6, np.float32)}, r"features have shape \[6\]"),
         ({"features": np.ones((0, 4), np.float32)}, "at least one row"),
@@ -59,9 +59,9 @@ ROWS = np.ones((6, 4), np.float32)
     ],
 )
 def test_what_makes_no_labelled_features_is_refused_and_says_why(
-    changes: dict[str, Any], says: str
+    changes: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(InvalidForeignFeaturesError, match=says) as refused:
+    with pytest.raises(InvalidImportError, match=reason) as refused:
         sample(**changes)
     assert isinstance(refused.value, FeatureCacheError)
     assert str(refused.value).startswith("features 'sample' cannot be used")
