@@ -104,3 +104,20 @@ def test_a_disk_that_refuses_leaves_the_old_export_whole(
         WRITERS[name](path, sample(9), overwrite=True)
     assert_same(READERS[name](path), before)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_old_features_never_remain_beside_new_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_npy(tmp_path / "x.npy", sample())
+    replace = os.replace
+
+    def refuse_the_matrix(source: Path, target: Path) -> None:
+        if target == path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_the_matrix)
+    with pytest.raises(OSError, match="No space left"):
+        write_npy(path, sample(9), overwrite=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["x_labels.csv"]

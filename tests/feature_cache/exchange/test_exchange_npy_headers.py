@@ -130,6 +130,11 @@ def test_a_header_with_tricks_is_refused(tmp_path: Path, text: str) -> None:
     assert "at most" not in refused.value.reason
 
 
+def test_text_without_width_is_refused_even_without_data(tmp_path: Path) -> None:
+    with pytest.raises(InvalidImportError, match="has element type <U0"):
+        map_npy(put(tmp_path / "x.npy", GOOD.replace("<f4", "<U0"), data=b""))
+
+
 @pytest.mark.parametrize("version", [b"\0\0", b"\3\0", b"\xff\xff"])
 def test_another_version_is_refused(tmp_path: Path, version: bytes) -> None:
     with pytest.raises(InvalidImportError, match="version 1 or 2"):
