@@ -159,6 +159,24 @@ def test_the_limit_is_for_all_shards_together(tmp_path: Path) -> None:
         read_clip_retrieval(tmp_path, max_bytes=255)
 
 
+def test_metadata_that_declare_too_much_are_refused(tmp_path: Path) -> None:
+    put_shard(tmp_path, "0", np.eye(2), label=["a", "b"], caption=["x" * 5000, "y" * 5000])
+    with pytest.raises(InvalidImportError, match=r"metadata_0.*columns declare .* at most 5,000"):
+        read_clip_retrieval(tmp_path, max_bytes=5000)
+
+
+def test_a_long_text_of_many_rows_is_never_expanded(tmp_path: Path) -> None:
+    paths = pa.array(["x" * 1_000_000]).take(pa.array(np.zeros(100, np.int64)))
+    put_shard(tmp_path, "0", np.ones((100, 2)), label=["a"] * 100, image_path=paths)
+    usual, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    try:
+        assert len(read_clip_retrieval(tmp_path)) == 100
+    finally:
+        pa.set_memory_pool(usual)
+    assert pool.max_memory() < 20_000_000  # 100 copies of the text would take 100 MB
+
+
 def test_a_long_text_in_every_row_is_in_memory_once(tmp_path: Path) -> None:
     long = "x" * 1_000_000
     put_shard(tmp_path, "0", np.eye(2), label=["a", "a"], image_path=[long, long])

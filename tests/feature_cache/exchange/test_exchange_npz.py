@@ -131,6 +131,13 @@ def test_splits_of_another_width_or_precision_are_refused(tmp_path: Path, other:
         read_npz(path)
 
 
+def test_a_split_whose_prefix_was_given_must_be_there(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.npz", val_features=FEATURES, val_labels=LABELS, class_names=NAMES)
+    assert read_npz(path).splits == ("val",) * 4
+    with pytest.raises(InvalidImportError, match="no array 'shots_2_features'"):
+        read_npz(path, names={"train": "shots_2_"})
+
+
 def test_a_split_without_labels_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "x.npz", train_features=FEATURES, class_names=NAMES)
     with pytest.raises(InvalidImportError, match="no array 'train_labels'"):
@@ -223,3 +230,9 @@ def test_a_split_can_be_left_unread(tmp_path: Path) -> None:
     }
     np.savez(tmp_path / "x.npz", **arrays)
     assert read_npz(tmp_path / "x.npz", names={"val": None}).splits == ("train",) * 2
+
+
+def test_a_folder_is_never_replaced_by_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "out.npz").mkdir()
+    with pytest.raises(ExportError, match=r"out\.npz exists"):
+        write_npz(tmp_path / "out.npz", sample(), overwrite=True)

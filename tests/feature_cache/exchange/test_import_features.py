@@ -65,6 +65,22 @@ def test_rows_that_repeat_are_stored_once(root: Path) -> None:
     assert index.column("image_sha256").to_pylist() == list(row_ids(rows))
 
 
+def test_of_rows_with_one_digest_the_first_is_stored(root: Path) -> None:
+    rows = np.ones((4, 2), np.float32) * np.array([1, 1.001, 1.002, 1.003], np.float32)[:, None]
+    digests = [bytes(32)] * 3 + [b"x" * 32]
+    features = sample(4, features=rows, image_sha256=digests, text_features=rows[:3])
+    done = put(root, features)
+    found = FeatureStore(root, done.encoder).read_images(digests)
+    np.testing.assert_array_equal(found, rows[[0, 0, 0, 3]])
+
+
+@pytest.mark.parametrize("label", ["", " ", "\x1b[2J", "two\nlines"])
+def test_a_label_that_cannot_be_printed_is_refused(root: Path, label: str) -> None:
+    with pytest.raises(InvalidImportError, match="label is empty or cannot be printed"):
+        put(root, sample(), label=label)
+    assert not root.exists()
+
+
 def test_rows_without_paths_are_numbered(root: Path) -> None:
     done = put(root, sample(paths=None))
     index = IndexStore(root, "cover").read(done.index_fingerprint)

@@ -144,6 +144,19 @@ def test_one_image_encoded_in_other_company_is_still_one_image() -> None:
     assert len(taken) == 6
 
 
+def test_one_digest_with_features_two_percent_apart_is_refused() -> None:
+    features = ROWS * np.array([1, 1.02, 1, 1, 1, 1], np.float32)[:, None]
+    with pytest.raises(InvalidImportError, match="rows 0 and 1 have the same image_sha256"):
+        sample(features=features, image_sha256=[bytes(32)] * 6)
+
+
+def test_norms_one_percent_off_are_not_taken_for_normalised() -> None:
+    rows = np.full((6, 4), 0.5, np.float32)
+    assert sample(features=rows, image_sha256=None).have_unit_norms
+    rows[3] *= 1.01
+    assert not sample(features=rows, image_sha256=None).have_unit_norms
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_normalised_features_look_so(kind: type) -> None:
     random = np.random.default_rng(0).normal(size=(6, 4))
