@@ -20,7 +20,7 @@ from clip_adapter.runs import (
     roll_back,
 )
 from clip_adapter.shots import shots_in_words
-from feature_cache.exchange.placing import place_file
+from feature_cache.exchange.atomic_write import write_file
 
 DatasetAtRest = Annotated[
     str, typer.Argument(help="By its name in the store, or as `clip-adapter train` takes it.")
@@ -56,7 +56,7 @@ def champion(
     if not as_json:
         _warn(damaged)
     if to is not None:
-        place_file(to.expanduser().resolve(), _need(found, name).content, overwrite=overwrite)
+        write_file(to.expanduser().resolve(), _need(found, name).content, overwrite=overwrite)
     if history:
         _tell_history(decisions, found, as_json=as_json)
         return

@@ -166,7 +166,7 @@ def encode_dataset(
         EncoderError: the model cannot be loaded.
         ChangedImageError: an image file changed or vanished after it was indexed.
         BrokenFeaturesError: a feature is infinite or NaN.
-        IncompleteImportError: some imported features are missing.
+        UnknownImportError: some imported features are missing.
     """
     if dataset.is_imported:
         return _imported(dataset, views=encoding.views, view_rows=view_rows)

@@ -149,7 +149,7 @@ def encode_in_parts(
         EncoderError: the model cannot be loaded.
         ChangedImageError: an image file changed or vanished after it was indexed.
         BrokenFeaturesError: a feature is infinite or NaN.
-        IncompleteImportError: some imported features are missing.
+        UnknownImportError: some imported features are missing.
     """
     parts = executor.parts(parts)
     asked: dict[str, Any] = {"view_rows": view_rows, "reporter": reporter}

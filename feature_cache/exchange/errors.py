@@ -1,69 +1,75 @@
-"""What can be wrong with features from elsewhere, and with writing ours for elsewhere."""
+"""Errors of imports and exports."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from feature_cache.errors import FeatureCacheError
 
 
-class InvalidForeignFeaturesError(FeatureCacheError, ValueError):
-    """Arrays that do not make up labelled features: shapes, types, lengths or values.
+class InvalidImportError(FeatureCacheError, ValueError):
+    """Features that cannot be imported: damaged, oversized, pickled or contradictory.
 
     Attributes:
-        source: What the features were called.
-        reason: What is wrong, what was expected and what to do.
+        source: file or folder; or the name of features, where no file is to blame.
+        reason: what is wrong, what was expected and what to do.
     """
 
-    def __init__(self, source: str, reason: str) -> None:
+    def __init__(self, source: Path | str, reason: str) -> None:
         super().__init__(source, reason)
         self.source, self.reason = source, reason
 
     def __str__(self) -> str:
+        if isinstance(self.source, Path):
+            return f"{self.source} cannot be imported: {self.reason}"
         return f"features {self.source!r} cannot be used: {self.reason}"
 
 
-class ForeignFileError(FeatureCacheError, ValueError):
-    """A file that cannot be imported: damaged, of another format, or contradicting itself.
-
-    Attributes:
-        path: The file or folder.
-        reason: What is wrong, what was expected and what to do.
-    """
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
-
-    def __str__(self) -> str:
-        return f"{self.path} cannot be imported: {self.reason}"
-
-
-class PickledArrayError(ForeignFileError):
-    """An array of Python objects: reading it would run whatever code the file carries."""
-
-
-class OversizedFileError(ForeignFileError):
-    """A file declares more bytes than the reader was allowed to take into memory."""
-
-
-class MissingArrayError(ForeignFileError, LookupError):
-    """An array or a column that is needed, or was asked for by name, is not there."""
-
-
-class ExistingExportError(FeatureCacheError, FileExistsError):
-    """Something lies where an export is to be written, and it was not said to replace it."""
-
-
-class ExportChoiceError(FeatureCacheError, ValueError):
-    """A file name that does not say in which format to write."""
-
-
-class ImportConflictError(FeatureCacheError, ValueError):
-    """Features that contradict what was imported before under the same name or label."""
-
-
 class UnknownImportError(FeatureCacheError, LookupError):
-    """Nothing was imported under a name."""
+    """A dataset that was never imported, or of which a part is missing in the store."""
 
 
-class IncompleteImportError(FeatureCacheError, LookupError):
-    """Part of what was imported is no longer in the store."""
+class ExportError(FeatureCacheError, ValueError):
+    """An export to a path that exists, or whose suffix names no format."""
+
+
+@contextmanager
+def errors_about(path: Path, name: str = "it") -> Iterator[None]:
+    """Raise an InvalidImportError about `path` for every failure to read it inside the block.
+
+    Other errors of the feature cache pass: they name their file already.
+
+    Args:
+        path: the file or folder.
+        name: the part of it that is read, for the message.
+
+    Raises:
+        InvalidImportError: the file is missing or malformed, or its content is invalid.
+    """
+    try:
+        yield
+    except InvalidImportError as error:
+        if isinstance(error.source, Path):
+            raise
+        raise InvalidImportError(path, error.reason) from error
+    except FeatureCacheError:
+        raise
+    except FileNotFoundError as error:
+        reason = f"{error.filename or path} is not there: check it"
+        raise InvalidImportError(path, reason) from error
+    except Exception as error:  # malformed bytes make libraries raise errors of any class
+        reason = f"{name} cannot be read ({type(error).__name__}: {error!s:.300})"
+        raise InvalidImportError(path, f"{reason}: copy or write it anew") from error
+
+
+def check_file(path: Path, *, max_bytes: int | None = None) -> None:
+    """Check that a path is a regular file of at most `max_bytes`.
+
+    Raises:
+        InvalidImportError: it is missing, no regular file, or larger.
+    """
+    if not path.is_file():
+        raise InvalidImportError(path, "it is not there, or no regular file: check the path")
+    size = path.stat().st_size
+    if max_bytes is not None and size > max_bytes:
+        raise InvalidImportError(path, f"it has {size:,} bytes, at most {max_bytes:,} are taken")

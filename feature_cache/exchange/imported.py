@@ -1,10 +1,10 @@
-"""Imported datasets found again in a store."""
+"""Imported datasets of a store, found by name."""
 
 import difflib
 import json
 from dataclasses import dataclass
 
-from feature_cache.exchange.errors import IncompleteImportError, UnknownImportError
+from feature_cache.exchange.errors import UnknownImportError
 from feature_cache.features import FeatureStore, stores
 from feature_cache.indexes import IndexStore
 from feature_cache.paths import Location
@@ -15,16 +15,16 @@ class ImportedDataset:
     """A dataset whose features were made elsewhere.
 
     Attributes:
-        root: Of everything at rest.
-        name: Of the dataset.
-        index_fingerprint: Of its only index.
-        class_names: In the order of the labels.
-        templates: Prompts with one `{}`; "{}" where text features came without a prompt.
-        encoder: The fingerprint under which its features are stored.
-        label: What its user calls that encoder.
-        precision: Of the features, "float32" or "float16".
-        logit_scale: What multiplies the cosines.
-        n_images: Distinct images.
+        root: root of the store.
+        name: name of the dataset.
+        index_fingerprint: fingerprint of its only index.
+        class_names: names in the order of the labels.
+        templates: prompts with one `{}`; "{}" where text features came without a prompt.
+        encoder: fingerprint under which the features are stored.
+        label: name that the user gave the encoder.
+        precision: element type of the features, "float32" or "float16".
+        logit_scale: factor of the cosines.
+        n_images: number of distinct images.
     """
 
     root: Location
@@ -39,10 +39,10 @@ class ImportedDataset:
     n_images: int
 
     def check_complete(self) -> None:
-        """Look for the feature of every image and prompt.
+        """Check that the feature of every image and prompt is stored.
 
         Raises:
-            IncompleteImportError: Some are not there; says how to bring them back.
+            UnknownImportError: some are missing.
         """
         store = FeatureStore(self.root, self.encoder)
         table = IndexStore(self.root, self.name).read(self.index_fingerprint)
@@ -50,7 +50,7 @@ class ImportedDataset:
         prompts = [each.replace("{}", name) for name in self.class_names for each in self.templates]
         n_missing = len(missing) + len(store.missing_prompts(prompts))
         if n_missing:
-            raise IncompleteImportError(
+            raise UnknownImportError(
                 f"{n_missing} of the {self.n_images + len(prompts)} features imported as "
                 f"{self.name!r} are not in the store: `clip-adapter cache import PATH --name "
                 f"{self.name}` with the file they came from brings them back"
@@ -63,11 +63,10 @@ def imported_names(root: Location) -> list[str]:
 
 
 def find_imported(root: Location, name: str) -> ImportedDataset:
-    """The imported dataset of that name.
+    """Find an imported dataset.
 
     Raises:
-        UnknownImportError: None was imported under it; suggests the nearest names.
-        IncompleteImportError: Its index is not in the store.
+        UnknownImportError: nothing was imported under the name, or its index is missing.
     """
     found = _imported_stores(root)
     names = {each for _, known in found for each in known["dataset"]}
@@ -77,8 +76,8 @@ def find_imported(root: Location, name: str) -> ImportedDataset:
     indexes = IndexStore(root, name).fingerprints()
     for store, known in found:
         for fingerprint in sorted(indexes.intersection(known["index"])):
-            return _described(store, known, name=name, index_fingerprint=fingerprint)
-    raise IncompleteImportError(
+            return _dataset(store, known, name, fingerprint)
+    raise UnknownImportError(
         f"the index of the imported dataset {name!r} is not in the store: `clip-adapter cache "
         f"import PATH --name {name}` with the file it came from brings it back"
     )
@@ -89,8 +88,8 @@ def _imported_stores(root: Location) -> list[tuple[FeatureStore, dict[str, list[
     return [each for each in described if each[1].get("origin") == ["imported"]]
 
 
-def _described(
-    store: FeatureStore, known: dict[str, list[str]], *, name: str, index_fingerprint: str
+def _dataset(
+    store: FeatureStore, known: dict[str, list[str]], name: str, index_fingerprint: str
 ) -> ImportedDataset:
     table = IndexStore(store.root, name).read(index_fingerprint)
     labels, names = (table.column(each).to_pylist() for each in ("label", "class_name"))

@@ -1,21 +1,33 @@
-"""Features in a plain `.npy` matrix, with their labels in a file beside it."""
+"""`.npy` files: arrays of any reader, and a matrix of features with its labels in a file beside it.
+
+numpy's own reader is used, without pickle, after a check of the header: it may be up to 10,000
+bytes long, the array plain, at most three-dimensional, and exactly as long as the data. The format:
+https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from feature_cache.exchange.arrays import MAX_BYTES, map_npy, npy_bytes
-from feature_cache.exchange.classes import labels_and_names
-from feature_cache.exchange.damage import damage_named
-from feature_cache.exchange.errors import ForeignFileError, MissingArrayError, OversizedFileError
-from feature_cache.exchange.foreign import FoundArrays, LabelledFeatures, take_in
-from feature_cache.exchange.placing import place_file, refuse_existing
-from feature_cache.exchange.texts import Column
+from feature_cache.exchange.atomic_write import check_absent, write_file
+from feature_cache.exchange.conversions import Column
+from feature_cache.exchange.errors import InvalidImportError, check_file, errors_about
+from feature_cache.exchange.labelled_features import LabelledFeatures
 
+MAX_BYTES = 8 * 2**30
+"""Limit of what a reader loads into memory by default: 4,000,000 rows of 512 float32."""
+MAX_HEADER = 10_000
+
+_HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _COLUMNS = {
     "label": "labels",
     "class_name": "row_names",
@@ -25,93 +37,158 @@ _COLUMNS = {
 }
 
 
+def check_header(stream: IO[bytes], n_stored: int, path: Path, name: str, max_bytes: int) -> None:
+    """Check the header of an array before any of its data is read.
+
+    Args:
+        stream: the array, at its first byte.
+        n_stored: number of bytes of header and data together.
+        path: file to name in errors.
+        name: name of the array in errors.
+        max_bytes: largest array that is accepted.
+
+    Raises:
+        InvalidImportError: the array is malformed, pickled, of another type, not as long as its
+            header declares, or larger than `max_bytes`.
+    """
+    head = io.BytesIO(stream.read(MAX_HEADER))  # numpy would read a header of any length
+    with errors_about(path, name):
+        version = np.lib.format.read_magic(head)
+        if version not in _HEADER_READERS:
+            raise ValueError(f"version {version[0]} of .npy, expected version 1 or 2")
+        shape, _, dtype = _HEADER_READERS[version](head, max_header_size=MAX_HEADER)
+    problem = _find_problem(shape, dtype, n_stored - head.tell(), max_bytes)
+    if problem:
+        raise InvalidImportError(path, f"{name} {problem}")
+
+
+def map_npy(path: Path, *, max_bytes: int = MAX_BYTES) -> npt.NDArray[Any]:
+    """Map a `.npy` file, which must not change while the read-only array is used.
+
+    Raises:
+        InvalidImportError: the file is missing, or its header fails `check_header`.
+    """
+    check_file(path)
+    with path.open("rb") as stream:
+        check_header(stream, path.stat().st_size, path, "the file", max_bytes)
+    array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r", max_header_size=MAX_HEADER)
+    return array
+
+
+def npy_bytes(array: npt.NDArray[Any]) -> bytes:
+    """Serialize an array as `.npy`; never pickled, so an array of objects is a ValueError."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
 def read_npy(
     path: Path,
     *,
     labels: Path | None = None,
     class_names: Sequence[str] | None = None,
-    source: str | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> LabelledFeatures:
     """Read a matrix of features and the labels of its rows.
 
     Args:
-        path: The features, a `.npy` file `[n, d]`.
-        labels: The labels: `.npy` (`[n]`), `.txt` (one a line) or `.csv` (columns `label` or
-            `class_name`, and optionally `split`, `image_sha256`, `path`); by default the one
+        path: the features, a `.npy` file `[n, d]`.
+        labels: file of the labels: `.npy` (`[n]`), `.txt` (one a line) or `.csv` (columns `label`
+            or `class_name`, and optionally `split`, `image_sha256`, `path`); by default the one
             that `labels_beside` finds. Whole numbers in text are labels, anything else names.
-        class_names: What the numbers mean; overrides a column `class_name`.
-        source: What to call the features; the file's name by default.
-        max_bytes: The most that either file may take in memory.
+        class_names: names in the order of the labels; they override a column `class_name`.
+        max_bytes: limit of the size of either file.
 
     Raises:
-        PickledArrayError, OversizedFileError: As `read_npz`.
-        MissingArrayError: No labels, or a column is missing.
-        ForeignFileError: Damaged, no such file, or not labelled features; names the file.
+        InvalidImportError: a file is missing, damaged, pickled, larger than `max_bytes`, or does
+            not contain labelled features.
     """
-    with damage_named(path):
+    with errors_about(path):
         features = np.array(map_npy(path, max_bytes=max_bytes), order="C")
-        place = labels or labels_beside(path)
-    source = source or path.stem
-    with damage_named(place):
-        columns = _found_labels(place, max_bytes)
-        pairs = (columns.pop("labels", None), columns.pop("row_names", None))
-        numbers, names = labels_and_names(*pairs, class_names=class_names, source=source)
-    with damage_named(path):
-        found = FoundArrays(features=features, labels=numbers, class_names=names, **columns)
-        return take_in(found, source=source)
+        beside = labels or labels_beside(path)
+    with errors_about(beside):
+        columns = _read_labels(beside, max_bytes)
+    with errors_about(path):
+        return LabelledFeatures.from_arrays(
+            source=path.stem, features=features, class_names=class_names, **columns
+        )
 
 
-def write_npy(path: Path, foreign: LabelledFeatures, *, overwrite: bool = False) -> Path:
-    """Write `path` and, beside it, `<stem>_labels.csv`; text features and logit scale stay out.
+def write_npy(path: Path, features: LabelledFeatures, *, overwrite: bool = False) -> Path:
+    """Write `path` and, beside it, `<stem>_labels.csv`, without text features and logit scale.
 
-    The features come last: where they are, their labels are complete.
+    The features are written last: where they exist, their labels are complete.
 
     Raises:
-        ExistingExportError: One of the two files exists.
-        OSError: The disk refused; no features are left behind without their labels.
+        ExportError: one of the two files exists.
+        OSError: the disk is full or fails; no features are left behind without labels.
     """
     beside = path.with_name(f"{path.stem}_labels.csv")
     for each in (path, beside):
-        refuse_existing(each, overwrite=overwrite)
-    # Old features must not meet new labels, should the writer die between the two.
+        check_absent(each, overwrite=overwrite)
+    # A writer that dies between the two files must not leave old features beside new labels.
     path.unlink(missing_ok=True)
-    place_file(beside, _csv(foreign), overwrite=overwrite)
-    return place_file(path, npy_bytes(foreign.features), overwrite=overwrite)
+    write_file(beside, _csv(features), overwrite=overwrite)
+    return write_file(path, npy_bytes(features.features), overwrite=overwrite)
 
 
 def labels_beside(path: Path) -> Path:
-    """The file of labels that lies beside a file of features, told by its name.
+    """Find the file of labels beside a file of features by its name.
 
     For `x.npy` that is `x_labels`, for `x_features.npy` or `features.npy` also `x_labels` or
-    `labels`; with the ending `.npy`, `.txt` or `.csv`.
+    `labels`; with the suffix `.npy`, `.txt` or `.csv`.
 
     Raises:
-        MissingArrayError: There is none, or more than one.
+        InvalidImportError: there is none, or more than one.
     """
     stems = {f"{path.stem}_labels", path.stem.replace("features", "labels")} - {path.stem}
-    candidates = [path.with_name(stem + end) for stem in sorted(stems) for end in _READERS]
-    there = [candidate for candidate in candidates if candidate.is_file()]
-    if len(there) != 1:
-        found = ", ".join(each.name for each in there) or "none of them"
+    candidates = [path.with_name(stem + end) for stem in sorted(stems) for end in _LABEL_READERS]
+    existing = [candidate for candidate in candidates if candidate.is_file()]
+    if len(existing) != 1:
+        found = ", ".join(each.name for each in existing) or "none of them"
         expected = ", ".join(each.name for each in candidates)
-        raise MissingArrayError(
+        raise InvalidImportError(
             path, f"its labels are sought in {expected} and {found} is there: say which file it is"
         )
-    return there[0]
+    return existing[0]
 
 
-def _found_labels(path: Path, max_bytes: int) -> dict[str, Any]:
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ForeignFileError(
-            path, f"labels are read from {', '.join(_READERS)}, not from {path.suffix!r}"
+def _find_problem(
+    shape: tuple[int, ...], dtype: np.dtype[Any], n_data: int, max_bytes: int
+) -> str | None:
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if dtype.kind == "O":
+        return (
+            "holds pickled Python objects, which run code when they are read: write it as plain "
+            "numbers or text, e.g. names as np.array(names, dtype=str)"
         )
-    if not path.is_file():
-        raise ForeignFileError(path, "it is not there, or no regular file: check the path")
-    size = path.stat().st_size
-    if size > max_bytes:
-        raise OversizedFileError(path, f"it has {size:,} bytes, at most {max_bytes:,} are taken")
+    if dtype.kind not in "biufUS" or not dtype.itemsize:
+        return (
+            f"has element type {dtype!s:.80}, expected plain integers, floats or text: write "
+            "records and raw bytes as separate arrays"
+        )
+    if len(shape) > 3 or any(type(each) is not int or each < 0 for each in shape):
+        return f"has shape {shape!r:.80}, expected up to three dimensions: write it anew"
+    if n_bytes > max_bytes:
+        return (
+            f"declares {n_bytes:,} bytes, at most {max_bytes:,} are taken: split it, or allow more "
+            "with max_bytes"
+        )
+    if n_bytes != n_data:
+        return (
+            f"has {n_data:,} bytes of data, its header declares {n_bytes:,}: it is cut short or "
+            "damaged, copy it again"
+        )
+    return None
+
+
+def _read_labels(path: Path, max_bytes: int) -> dict[str, Any]:
+    reader = _LABEL_READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InvalidImportError(
+            path, f"labels are read from {', '.join(_LABEL_READERS)}, not from {path.suffix!r}"
+        )
+    check_file(path, max_bytes=max_bytes)
     return reader(path)
 
 
@@ -128,7 +205,7 @@ def _read_csv(path: Path) -> dict[str, Any]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file, strict=True))
     if not rows or any(None in row or None in row.values() for row in rows):
-        raise ForeignFileError(
+        raise InvalidImportError(
             path, "it has no rows, or rows longer or shorter than its first line: write it anew"
         )
     columns: dict[str, Any] = {
@@ -145,17 +222,20 @@ def _numbers_or_names(values: list[str]) -> Column:
     return values
 
 
-def _csv(foreign: LabelledFeatures) -> bytes:
-    names = [foreign.class_names[label] for label in foreign.labels]
-    digests = [digest.hex() for digest in foreign.image_sha256]
-    columns = {"label": foreign.labels.tolist(), "class_name": names, "image_sha256": digests}
-    optional = {"split": foreign.splits, "path": foreign.paths}
-    columns |= {name: values for name, values in optional.items() if values is not None}
+def _csv(features: LabelledFeatures) -> bytes:
+    columns = {
+        "label": features.labels.tolist(),
+        "class_name": [features.class_names[label] for label in features.labels],
+        "image_sha256": [digest.hex() for digest in features.image_sha256],
+        "split": features.splits,
+        "path": features.paths,
+    }
+    given = {name: values for name, values in columns.items() if values is not None}
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    writer.writerow(given)
+    writer.writerows(zip(*given.values(), strict=True))
     return text.getvalue().encode()
 
 
-_READERS = {".npy": _read_npy_labels, ".txt": _read_txt, ".csv": _read_csv}
+_LABEL_READERS = {".npy": _read_npy_labels, ".txt": _read_txt, ".csv": _read_csv}

@@ -14,25 +14,17 @@ from clip_adapter.images import ChangedImageError
 from clip_adapter.runs import DamagedChampionError, MissingRootError, NoChampionError
 from feature_cache import CorruptFileError, FeatureCacheError, ObjectPath
 from feature_cache.exchange import (
-    ForeignFileError,
-    InvalidForeignFeaturesError,
-    MissingArrayError,
-    OversizedFileError,
-    PickledArrayError,
+    InvalidImportError,
 )
 
 WITH_ARGUMENTS = {
     ChangedImageError: ChangedImageError("river/1.jpg", "/photos"),
     CorruptFileError: CorruptFileError(ObjectPath("s3://bucket", "a.parquet"), "it is cut short"),
     DamagedChampionError: DamagedChampionError("0123456789abcdef", "a.safetensors", "it is gone"),
-    ForeignFileError: ForeignFileError(Path("a.npz"), "it is cut short"),
-    InvalidForeignFeaturesError: InvalidForeignFeaturesError("flowers", "labels are floats"),
-    MissingArrayError: MissingArrayError(Path("a.npz"), "it has no labels"),
+    InvalidImportError: InvalidImportError(Path("a.npz"), "it is cut short"),
     MissingRootError: MissingRootError(Path("nowhere")),
     NoChampionError: NoChampionError("digits"),
     NotEnoughImagesError: NotEnoughImagesError("river", 3, 5, shots=4, fitting=(1, 2)),
-    OversizedFileError: OversizedFileError(Path("a.npz"), "it declares too much"),
-    PickledArrayError: PickledArrayError(Path("a.npz"), "names are pickled"),
     UnknownNameError: UnknownNameError("dataset", "eurosta", ["digits", "eurosat"]),
 }
 """An example of every error that is made from more than its message."""

@@ -17,9 +17,8 @@ from clip_adapter.errors import UnknownNameError
 from clip_adapter.escaping import escape_control_characters
 from feature_cache import FeatureStore, IndexStore, Location, stores
 from feature_cache.exchange import (
-    FeatureFile,
     Format,
-    Texts,
+    LabelledFeatures,
     format_for,
     gather_features,
     write_features,
@@ -32,18 +31,23 @@ class EncoderChoiceError(DatasetError):
 
 @dataclass(frozen=True)
 class KnownEncoder:
-    """An encoder with features at rest, and what is recorded of it."""
+    """An encoder with stored features.
+
+    Attributes:
+        store: stored features.
+        known: recorded values of each field of its description.
+    """
 
     store: FeatureStore
     known: dict[str, list[str]]
 
     @property
     def models(self) -> list[str]:
-        """Under which names it encoded."""
+        """The names of the encoder in the requests that used it."""
         return self.known.get("model", [])
 
     def __str__(self) -> str:
-        """Fingerprint, names and precision, as a list of encoders shows them."""
+        """Fingerprint, names and precision, for a list of encoders."""
         models = ", ".join(map(escape_control_characters, self.models)) or "never named"
         precision = escape_control_characters(self.known.get("precision", ["unknown precision"])[0])
         return f"{self.store.encoder[:12]} ({models}, {precision})"
@@ -52,17 +56,17 @@ class KnownEncoder:
 def choose_encoder(
     root: Location, index: LatestIndex, *, model: str | None, prefix: str | None
 ) -> KnownEncoder:
-    """The one encoder that has every image of a dataset, and the name or fingerprint asked for.
+    """Find the encoder that has every image of a dataset, and the given name or fingerprint.
 
     Args:
-        root: Of everything at rest.
-        index: The dataset.
-        model: As the features were extracted with; any if None.
-        prefix: First digits of the fingerprint; any if None.
+        root: root of the store.
+        index: the dataset.
+        model: name with which the features were extracted; any if None.
+        prefix: first digits of the fingerprint; any if None.
 
     Raises:
-        UnknownNameError: No encoder in the store has that name.
-        EncoderChoiceError: None has all images, or several have.
+        UnknownNameError: no encoder in the store has that name.
+        EncoderChoiceError: none has all images, or several have.
     """
     every = [KnownEncoder(store, store.descriptions()) for store in stores(root)]
     if model is not None and not any(model in each.models for each in every):
@@ -110,7 +114,7 @@ ByFingerprint = Annotated[
     typer.Option("--encoder", help="First digits of the encoder's fingerprint, instead."),
 ]
 FormatOption = Annotated[
-    Format | None, typer.Option("--format", help="Whatever the name says.", show_default=False)
+    Format | None, typer.Option("--format", help="Format, whatever the suffix.", show_default=False)
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 KeepPrecision = Annotated[
@@ -144,14 +148,19 @@ def export(
     index = latest_index(place, dataset)
     chosen = choose_encoder(place, index, model=model, prefix=encoder)
     table = IndexStore(place, index.name).read(index.fingerprint)
-    texts = _texts(chosen, index.name, _class_names(table))
+    text_features, logit_scale = _texts(chosen, index.name, _class_names(table))
     title, total = f"exporting {index.name}", table.num_rows
     with watch(title, total=total, unit="features", quiet=as_json) as advance:
-        content = gather_features(
-            chosen.store, table, texts, with_views=form == "safetensors", progress=advance
+        features = gather_features(
+            chosen.store,
+            table,
+            text_features=text_features,
+            logit_scale=logit_scale,
+            with_views=form == "safetensors",
+            progress=advance,
         )
-    write_features(to, content, form=form, keep_precision=keep_precision, overwrite=overwrite)
-    summary = {"path": str(to), "format": form, "models": chosen.models, **_counts(content)}
+    write_features(to, features, form=form, keep_precision=keep_precision, overwrite=overwrite)
+    summary = {"path": str(to), "format": form, "models": chosen.models, **_counts(features)}
     if as_json:
         print_json(summary | {"encoder": chosen.store.encoder, "dataset": index.name})
     else:
@@ -163,35 +172,35 @@ def _class_names(table: Any) -> list[str]:
     return [name for _, name in sorted(set(zip(labels, names, strict=True)))]
 
 
-def _texts(chosen: KnownEncoder, dataset: str, class_names: list[str]) -> Texts:
-    """The texts of the classes, as far as the store has them."""
+def _texts(
+    chosen: KnownEncoder, dataset: str, class_names: list[str]
+) -> tuple[Any | None, float | None]:
+    """The text features `[c, d]` and the logit scale, as far as they are stored."""
     known = chosen.known
     recorded = known.get("templates")
     templates = json.loads(recorded[0]) if recorded else templates_of(dataset)
     scale = float(known["logit_scale"][0]) if "logit_scale" in known else None
     prompts = [each.replace("{}", name) for name in class_names for each in templates]
     if chosen.store.missing_prompts(prompts):
-        return Texts(features=None, logit_scale=scale)
+        return None, scale
     features = chosen.store.read_prompts(prompts)
-    if len(templates) > 1:
-        # torch takes seconds to import: only for those who are about to use it.
-        from clip_adapter.methods import class_prototypes  # noqa: PLC0415  # torch: seconds
+    if len(templates) == 1:
+        return features, scale
+    from clip_adapter.methods import class_prototypes  # noqa: PLC0415  # imports torch
 
-        by_class = features.astype(np.float32).reshape(len(class_names), len(templates), -1)
-        features = class_prototypes(by_class)
-    return Texts(features=features, logit_scale=scale)
+    by_class = features.astype(np.float32).reshape(len(class_names), len(templates), -1)
+    return class_prototypes(by_class), scale
 
 
-def _counts(content: FeatureFile) -> dict[str, Any]:
-    foreign = content.features
+def _counts(features: LabelledFeatures) -> dict[str, Any]:
     return {
-        "rows": len(foreign),
-        "classes": len(foreign.class_names),
-        "width": foreign.dim,
-        "precision": foreign.features.dtype.name,
-        "views": 1 + (0 if content.views is None else len(content.views)),
-        "text_features": foreign.text_features is not None,
-        "logit_scale": foreign.logit_scale,
+        "rows": len(features),
+        "classes": len(features.class_names),
+        "width": features.dim,
+        "precision": features.features.dtype.name,
+        "views": features.n_views,
+        "text_features": features.text_features is not None,
+        "logit_scale": features.logit_scale,
     }
 
 

@@ -1,7 +1,6 @@
 """`clip-adapter cache import`: labelled features that were made elsewhere."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,118 +17,20 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings, check_writable
 from feature_cache.exchange import (
     ClassTexts,
-    FeatureFile,
-    ImportSettings,
+    Imported,
     LabelledFeatures,
-    ReadingChoices,
     check_import_name,
     import_features,
     read_features,
     texts_of_file,
 )
 
-USUAL_TEMPLATE = "a photo of a {}."
-
-
-def parse_names(texts: list[str]) -> dict[str, str | None]:
-    """Names by role, from `ROLE=NAME`; nothing after the sign leaves the role unread.
-
-    >>> parse_names(["features=x", "val="])
-    {'features': 'x', 'val': None}
-
-    Raises:
-        typer.BadParameter: Text of another form.
-    """
-    names: dict[str, str | None] = {}
-    for text in texts:
-        role, sign, name = text.partition("=")
-        if not (role and sign):
-            raise typer.BadParameter(f"{text!r} is not of the form ROLE=NAME, as features=x")
-        names[role] = name or None
-    return names
-
-
-def check_templates(templates: list[str] | None, *, text_model: str | None) -> list[str]:
-    """The prompts to encode, or the usual one.
-
-    Raises:
-        typer.BadParameter: One without exactly one `{}`, one twice, or nothing to encode it.
-    """
-    if templates and text_model is None:
-        raise typer.BadParameter("--template is for --text-model, which encodes it: name one")
-    for template in templates or []:
-        if template.count("{}") != 1:
-            raise typer.BadParameter(
-                f"--template {template!r}: expected one {{}} where the class name goes"
-            )
-    return list(dict.fromkeys(templates or [USUAL_TEMPLATE]))
-
-
-def read_class_names(path: Path | None) -> tuple[str, ...] | None:
-    """A class a line, in UTF-8.
-
-    Raises:
-        typer.BadParameter: The file is not text, or not there.
-    """
-    if path is None:
-        return None
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(
-            f"--class-names {path}: {escape_control_characters(error)}"
-        ) from None
-    return tuple(text.removesuffix("\n").split("\n"))
-
-
+_USUAL_TEMPLATE = "a photo of a {}."
 _PROMPTS_AT_ONCE = 64
 
 
 class TextWidthError(ClipAdapterError, ValueError):
     """A text tower whose features are not as wide as the image features."""
-
-
-def encode_texts(
-    model: str,
-    class_names: Sequence[str],
-    templates: Sequence[str],
-    *,
-    width: int,
-    advance: Callable[[float], None],
-) -> ClassTexts:
-    """Encode every class in every template with a model's text tower; its logit scale comes along.
-
-    Args:
-        model: As `load_encoder` takes it.
-        class_names: One prompt each and template.
-        templates: With one `{}`.
-        width: Of the image features.
-        advance: Called with the number of prompts just encoded.
-
-    Raises:
-        TextWidthError: The tower's features have another width.
-        EncoderError: The model cannot be loaded, or a prompt is too long for it.
-    """
-    from clip_adapter.encoders import load_encoder  # noqa: PLC0415  # imports torch
-
-    encoder = load_encoder(model)
-    prompts = [each.replace("{}", name) for name in class_names for each in templates]
-    parts = []
-    for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
-        part = encoder.encode_prompts(prompts[start : start + _PROMPTS_AT_ONCE])
-        if part.shape[1] != width:
-            raise TextWidthError(
-                f"text features of {model!r} are {part.shape[1]} wide, the image features {width}: "
-                "--text-model must be the very model that made the image features"
-            )
-        parts.append(part)
-        advance(len(part))
-    return ClassTexts(
-        templates=tuple(templates),
-        features=np.concatenate(parts),
-        made_by=f"model:{encoder.fingerprint}",
-        logit_scale=encoder.logit_scale,
-    )
 
 
 Source = Annotated[
@@ -212,82 +113,74 @@ def import_(
     """
     check_import_name(name)
     check_free_name(name)
-    templates = check_templates(template, text_model=text_model)
-    choices = ReadingChoices(
-        names=parse_names(array or []),
+    templates = _check_templates(template, text_model=text_model)
+    features = read_features(
+        path,
+        names=_parse_names(array or []),
         labels=labels,
-        class_names=read_class_names(class_names),
+        class_names=_read_class_names(class_names),
         class_from_folder=class_from_folder,
         text_by_class=text_by_class,
     )
-    content = read_features(path, choices)
-    foreign = content.features
     texts = (
-        texts_of_file(foreign)
+        texts_of_file(features)
         if text_model is None
-        else _encode(text_model, foreign, templates, quiet=as_json)
+        else _encode_texts(text_model, features, templates, quiet=as_json)
     )
-    settings = ImportSettings(name=name, label=label or name, texts=texts)
-    summary = _store(content, settings, Settings.of(root=root), quiet=as_json)
-    summary |= _origins(foreign, settings, text_model)
+    location = Settings.of(root=root).location
+    if isinstance(location, Path):
+        check_writable(location)
+    splits = features.splits or tuple(map(split_by_content, features.image_sha256))
+    total = len(features) * features.n_views
+    with watch("importing", total=total, unit="features", quiet=as_json) as advance:
+        done = import_features(
+            location,
+            replace(features, splits=splits),
+            name=name,
+            label=label or name,
+            texts=texts,
+            progress=advance,
+        )
+    summary = {
+        "root": str(location),
+        "dataset": name,
+        **_counts(features, done),
+        "splits": dict(Counter(splits)),
+        "label": label or name,
+        **_origins(features, texts, text_model),
+    }
     if as_json:
         print_json(summary)
     else:
         _show(Console(highlight=False), summary)
 
 
-def _encode(
-    model: str, foreign: LabelledFeatures, templates: list[str], *, quiet: bool
-) -> ClassTexts:
-    total = len(foreign.class_names) * len(templates)
-    with watch("encoding prompts", total=total, unit="prompts", quiet=quiet) as advance:
-        # torch takes seconds to import: only for those who are about to use it.
-        return encode_texts(
-            model, foreign.class_names, templates, width=foreign.dim, advance=advance
-        )
-
-
-def _store(
-    content: FeatureFile, settings: ImportSettings, places: Settings, *, quiet: bool
-) -> dict[str, Any]:
-    if isinstance(places.location, Path):
-        check_writable(places.location)
-    foreign = content.features
-    splits = foreign.splits or tuple(map(split_by_content, foreign.image_sha256))
-    content = replace(content, features=replace(foreign, splits=splits))
-    n_views = 1 + (0 if content.views is None else len(content.views))
-    total = len(foreign) * n_views
-    with watch("importing", total=total, unit="features", quiet=quiet) as advance:
-        done = import_features(places.location, content, settings, progress=advance)
+def _counts(features: LabelledFeatures, done: Imported) -> dict[str, Any]:
     return {
-        "root": str(places.location),
-        "dataset": settings.name,
         "encoder": done.encoder,
         "index": done.index_fingerprint,
         "images": done.n_images,
-        "rows": len(foreign),
-        "views": n_views,
-        "classes": len(foreign.class_names),
-        "width": foreign.dim,
+        "rows": len(features),
+        "views": features.n_views,
+        "classes": len(features.class_names),
+        "width": features.dim,
         "imported": done.n_new,
         "prompts_imported": done.n_new_prompts,
-        "splits": dict(Counter(splits)),
     }
 
 
 def _origins(
-    foreign: LabelledFeatures, settings: ImportSettings, text_model: str | None
+    features: LabelledFeatures, texts: ClassTexts, text_model: str | None
 ) -> dict[str, Any]:
-    """Where that came from which the file need not say."""
-    scale_from = "the file" if foreign.logit_scale else "CLIP's, since the file says none"
+    """Properties of the file, and where the values come from that it can leave open."""
+    scale_from = "the file" if features.logit_scale else "CLIP's, since the file says none"
     return {
-        "label": settings.label,
-        "splits_from": "the file" if foreign.splits else "content",
-        "rows_identified_by": "image digests" if foreign.have_image_digests else "their values",
-        "unit_norms": foreign.have_unit_norms,
+        "splits_from": "the file" if features.splits else "content",
+        "rows_identified_by": "image digests" if features.have_image_digests else "their values",
+        "unit_norms": features.have_unit_norms,
         "text_from": text_model or "the file",
-        "logit_scale": settings.texts.logit_scale,
-        "logit_scale_from": scale_from if text_model is None else text_model,
+        "logit_scale": texts.logit_scale,
+        "logit_scale_from": text_model or scale_from,
     }
 
 
@@ -302,4 +195,72 @@ def _show(console: Console, summary: dict[str, Any]) -> None:
         f"{summary['logit_scale']:g} ({escape_control_characters(summary['logit_scale_from'])})",
         markup=False,
         soft_wrap=True,
+    )
+
+
+def _parse_names(texts: list[str]) -> dict[str, str | None]:
+    """Names by role, from `ROLE=NAME`; an empty name leaves the role unread.
+
+    >>> _parse_names(["features=x", "val="])
+    {'features': 'x', 'val': None}
+    """
+    names: dict[str, str | None] = {}
+    for text in texts:
+        role, sign, name = text.partition("=")
+        if not (role and sign):
+            raise typer.BadParameter(f"{text!r} is not of the form ROLE=NAME, as features=x")
+        names[role] = name or None
+    return names
+
+
+def _check_templates(templates: list[str] | None, *, text_model: str | None) -> list[str]:
+    """The distinct templates of the prompts to encode; the usual one by default."""
+    if templates and text_model is None:
+        raise typer.BadParameter("--template is for --text-model, which encodes it: name one")
+    for template in templates or []:
+        if template.count("{}") != 1:
+            raise typer.BadParameter(
+                f"--template {template!r}: expected one {{}} where the class name goes"
+            )
+    return list(dict.fromkeys(templates or [_USUAL_TEMPLATE]))
+
+
+def _read_class_names(path: Path | None) -> tuple[str, ...] | None:
+    """Class names of a UTF-8 file, one a line."""
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(
+            f"--class-names {path}: {escape_control_characters(error)}"
+        ) from None
+    return tuple(text.removesuffix("\n").split("\n"))
+
+
+def _encode_texts(
+    model: str, features: LabelledFeatures, templates: list[str], *, quiet: bool
+) -> ClassTexts:
+    """Encode every class in every template with the text tower of `model`."""
+    from clip_adapter.encoders import load_encoder  # noqa: PLC0415  # imports torch
+
+    prompts = [each.replace("{}", name) for name in features.class_names for each in templates]
+    with watch("encoding prompts", total=len(prompts), unit="prompts", quiet=quiet) as advance:
+        encoder = load_encoder(model)
+        parts = []
+        for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
+            part = encoder.encode_prompts(prompts[start : start + _PROMPTS_AT_ONCE])
+            if part.shape[1] != features.dim:
+                raise TextWidthError(
+                    f"text features of {model!r} are {part.shape[1]} wide, the image features "
+                    f"{features.dim}: --text-model must be the very model that made the image "
+                    "features"
+                )
+            parts.append(part)
+            advance(len(part))
+    return ClassTexts(
+        templates=tuple(templates),
+        features=np.concatenate(parts),
+        made_by=f"model:{encoder.fingerprint}",
+        logit_scale=encoder.logit_scale,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feature_cache.exchange import FoundArrays, take_in, write_npz
+from feature_cache.exchange import LabelledFeatures, write_npz
 
 Command = Callable[..., Any]
 SPLITS = ("train", "val", "test")
@@ -22,14 +22,15 @@ def _colours(command: Command, tmp_path: Path, root: Path) -> Path:
     random = np.random.default_rng(0)
     texts = random.normal(size=(3, 16)).astype(np.float32)
     labels = np.arange(90) % 3
-    found = FoundArrays(
+    features = LabelledFeatures.from_arrays(
+        source="x",
         features=texts[labels] + random.normal(size=(90, 16), scale=0.5).astype(np.float32),
         labels=labels,
         class_names=["blue", "green", "red"],
         splits=[SPLITS[row // 30] for row in range(90)],
         text_features=texts,
     )
-    path = write_npz(tmp_path / "x.npz", take_in(found, source="x"))
+    path = write_npz(tmp_path / "x.npz", features)
     command("cache", "import", path, "--name", "colours", "--label", "theirs", "--root", root)
     return path
 

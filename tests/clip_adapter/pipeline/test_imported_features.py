@@ -15,13 +15,9 @@ from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.index_store import IndexedDataset
 from feature_cache.exchange import (
-    FeatureFile,
-    FoundArrays,
-    ImportSettings,
-    IncompleteImportError,
+    LabelledFeatures,
     UnknownImportError,
     import_features,
-    take_in,
     texts_of_file,
 )
 
@@ -32,7 +28,8 @@ SPLITS = ("train", "val", "test")
 def _imported(root: Path) -> Callable[[], IndexedDataset]:
     """Import 36 half precision features of three classes, and index them."""
     random = np.random.default_rng(0)
-    found = FoundArrays(
+    features = LabelledFeatures.from_arrays(
+        source="x",
         features=random.normal(size=(36, 8)).astype(np.float16),
         labels=np.arange(36) % 3,
         class_names=["c", "b", "a"],
@@ -40,9 +37,7 @@ def _imported(root: Path) -> Callable[[], IndexedDataset]:
         text_features=random.normal(size=(3, 8)).astype(np.float16),
         logit_scale=10.0,
     )
-    foreign = take_in(found, source="x")
-    settings = ImportSettings(name="abc", label="theirs", texts=texts_of_file(foreign))
-    import_features(root, FeatureFile(foreign), settings)
+    import_features(root, features, name="abc", label="theirs", texts=texts_of_file(features))
     return lambda: index_dataset("features:abc", root=root, data=root / "images")
 
 
@@ -77,7 +72,7 @@ def test_a_missing_feature_names_the_import(
     dataset = imported()
     for path in root.glob(f"features/*/{folder}/*.parquet"):
         path.unlink()
-    with pytest.raises(IncompleteImportError, match="cache import PATH --name abc"):
+    with pytest.raises(UnknownImportError, match="cache import PATH --name abc"):
         encode(dataset)
 
 

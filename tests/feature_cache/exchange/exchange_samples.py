@@ -1,12 +1,11 @@
 """Labelled features to write and read, and how two of them are compared."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from feature_cache.exchange import FoundArrays, LabelledFeatures, take_in
+from feature_cache.exchange import LabelledFeatures
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
@@ -14,21 +13,21 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 def sample(n: int = 6, d: int = 4, **changes: Any) -> LabelledFeatures:
     """n features of three classes, with all that can be known about them."""
     random = np.random.default_rng(n)
-    found = FoundArrays(
-        features=random.normal(size=(n, d)).astype(np.float32),
-        labels=np.arange(n) % 3,
-        class_names=["Annual Crop", "Forest", "Sea/Lake"],
-        splits=[("train", "val", "test")[row % 3] for row in range(n)],
-        image_sha256=random.integers(0, 256, (n, 32), dtype=np.uint8),
-        paths=[f"Forest/Forest_{row}.jpg" for row in range(n)],
-        text_features=random.normal(size=(3, d)).astype(np.float32),
-        logit_scale=100.0,
-    )
-    return take_in(replace(found, **changes), source="sample")
+    arrays: dict[str, Any] = {
+        "features": random.normal(size=(n, d)).astype(np.float32),
+        "labels": np.arange(n) % 3,
+        "class_names": ["Annual Crop", "Forest", "Sea/Lake"],
+        "splits": [("train", "val", "test")[row % 3] for row in range(n)],
+        "image_sha256": random.integers(0, 256, (n, 32), dtype=np.uint8),
+        "paths": [f"Forest/Forest_{row}.jpg" for row in range(n)],
+        "text_features": random.normal(size=(3, d)).astype(np.float32),
+        "logit_scale": 100.0,
+    }
+    return LabelledFeatures.from_arrays(source="sample", **arrays | changes)
 
 
 @st.composite
-def foreigners(draw: Any, *, every_class: bool = False) -> LabelledFeatures:
+def labelled_features(draw: Any, *, every_class: bool = False) -> LabelledFeatures:
     """Any labelled features: any optional part may be missing."""
     names = draw(st.lists(_TEXT, min_size=1, max_size=4, unique=True))
     least = len(names) if every_class else 1
@@ -46,13 +45,13 @@ def foreigners(draw: Any, *, every_class: bool = False) -> LabelledFeatures:
         "logit_scale": draw(st.floats(min_value=0, exclude_min=True, allow_infinity=False)),
     }
     kept = draw(st.sets(st.sampled_from(sorted(optional))))
-    found = FoundArrays(
+    return LabelledFeatures.from_arrays(
+        source="any",
         features=random.normal(size=(n, d)).astype(kind),
         labels=labels,
         class_names=names,
         **{name: optional[name] for name in kept},
     )
-    return take_in(found, source="any")
 
 
 def assert_same(found: LabelledFeatures, expected: LabelledFeatures, *, but: str = "") -> None:

@@ -11,8 +11,7 @@ import pytest
 from exchange_samples import assert_same, sample
 
 from feature_cache.exchange import (
-    FeatureFile,
-    ForeignFileError,
+    InvalidImportError,
     LabelledFeatures,
     read_clip_retrieval,
     read_npy,
@@ -27,20 +26,16 @@ from feature_cache.exchange import (
 Write = Callable[..., Path]
 
 
-def _write_file(path: Path, foreign: LabelledFeatures, *, overwrite: bool = False) -> Path:
-    return write_safetensors(path, FeatureFile(foreign), overwrite=overwrite)
-
-
 WRITERS: dict[str, Write] = {
     "x.npz": write_npz,
     "x.npy": write_npy,
-    "x.safetensors": _write_file,
+    "x.safetensors": write_safetensors,
     "x": write_clip_retrieval,
 }
 READERS: dict[str, Callable[[Path], LabelledFeatures]] = {
     "x.npz": read_npz,
     "x.npy": read_npy,
-    "x.safetensors": lambda path: read_safetensors(path).features,
+    "x.safetensors": read_safetensors,
     "x": read_clip_retrieval,
 }
 DYING_WRITER = """
@@ -77,7 +72,7 @@ def test_a_killed_writer_leaves_no_export(tmp_path: Path, name: str, steps: int)
     if path.exists():  # all that could be lost came after the last rename
         assert len(READERS[name](path)) == 9
     else:
-        with pytest.raises(ForeignFileError):
+        with pytest.raises(InvalidImportError):
             READERS[name](path)
 
 
@@ -109,3 +104,20 @@ def test_a_disk_that_refuses_leaves_the_old_export_whole(
         WRITERS[name](path, sample(9), overwrite=True)
     assert_same(READERS[name](path), before)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_old_features_never_remain_beside_new_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_npy(tmp_path / "x.npy", sample())
+    replace = os.replace
+
+    def refuse_the_matrix(source: Path, target: Path) -> None:
+        if target == path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_the_matrix)
+    with pytest.raises(OSError, match="No space left"):
+        write_npy(path, sample(9), overwrite=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["x_labels.csv"]

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from feature_cache import FeatureCacheError
 from feature_cache.exchange import (
-    FeatureFile,
     LabelledFeatures,
     read_clip_retrieval,
     read_npy,
@@ -35,13 +34,13 @@ def _sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
     folder = tmp_path_factory.mktemp("sound")
     archive = write_npz(folder / "x.npz", sample())
     matrix = write_npy(folder / "x.npy", sample())
-    tensors = write_safetensors(folder / "x.safetensors", FeatureFile(sample()))
+    tensors = write_safetensors(folder / "x.safetensors", sample())
     shards = write_clip_retrieval(folder / "x", sample())
     return {
         "archive": (archive, lambda: read_npz(archive)),
         "matrix": (matrix, lambda: read_npy(matrix)),
         "labels": (folder / "x_labels.csv", lambda: read_npy(matrix)),
-        "tensors": (tensors, lambda: read_safetensors(tensors).features),
+        "tensors": (tensors, lambda: read_safetensors(tensors)),
         "shard": (shards / "img_emb" / "img_emb_0.npy", lambda: read_clip_retrieval(shards)),
         "metadata": (
             shards / "metadata" / "metadata_0.parquet",
@@ -54,7 +53,7 @@ KINDS = ("archive", "matrix", "labels", "tensors", "shard", "metadata")
 
 
 def read_damaged(sound: Sound, kind: str, damage: Callable[[bytearray], object]) -> object:
-    """What a reader says to the damaged file; the sound one is put back."""
+    """What a reader returns or raises for the damaged file, which is then restored."""
     path, read = sound[kind]
     kept = shutil.copy(path, path.with_suffix(".kept"))
     content = bytearray(path.read_bytes())
@@ -68,7 +67,8 @@ def read_damaged(sound: Sound, kind: str, damage: Callable[[bytearray], object])
     finally:
         kept.replace(path)
     if isinstance(found, FeatureCacheError):
-        assert vars(found)["path"] in {path, *path.parents[:2], sound["matrix"][0]}
+        named = vars(found).get("source") or vars(found)["path"]
+        assert named in {path, *path.parents[:2], sound["matrix"][0]}
     return found
 
 

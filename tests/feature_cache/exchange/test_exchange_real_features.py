@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feature_cache.exchange import ArrayNames, ForeignFileError, read_npz
+from feature_cache.exchange import InvalidImportError, read_npz
 
 FOLDER = "CLIP_ADAPTER_TEST_DATA"
-FEW_SHOT = ArrayNames(features="shots_16_features", labels="shots_16_labels", text_features=None)
+FEW_SHOT = {"features": "shots_16_features", "labels": "shots_16_labels", "text_features": None}
 
 
 def archive(name: str) -> Path:
@@ -35,15 +35,15 @@ def test_sixteen_shots_a_class_are_read_by_the_names_they_have(name: str, n_clas
 
 @pytest.mark.shared_data
 def test_few_shot_and_validation_arrays_are_read_as_two_splits() -> None:
-    found = read_npz(archive("ucf101"), names=ArrayNames(train="shots_16_"))
+    found = read_npz(archive("ucf101"), names={"train": "shots_16_"})
     assert (found.splits or ()).count("train") == 1616
     assert (found.splits or ()).count("val") == 1898
 
 
 @pytest.mark.shared_data
 def test_text_features_of_some_classes_are_refused_unless_left_out() -> None:
-    with pytest.raises(ForeignFileError, match=r"shape \[38, 512\], expected \[100, 512\]"):
+    with pytest.raises(InvalidImportError, match=r"shape \[38, 512\], expected \[100, 512\]"):
         read_npz(
             archive("caltech101"),
-            names=ArrayNames(features="shots_1_features", labels="shots_1_labels"),
+            names={"features": "shots_1_features", "labels": "shots_1_labels"},
         )

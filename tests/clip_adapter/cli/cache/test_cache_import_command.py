@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from feature_cache import FeatureStore
-from feature_cache.exchange import FoundArrays, find_imported, take_in, write_npz
+from feature_cache.exchange import LabelledFeatures, find_imported, write_npz
 
 Command = Callable[..., Any]
 CLASSES = ("blue", "green", "red")
@@ -30,8 +30,8 @@ def _archive(tmp_path: Path) -> Callable[..., Path]:
             "text_features": random.normal(size=(3, 16)).astype(np.float32),
         }
         found: Any = arrays | changes
-        foreign = take_in(FoundArrays(**found), source="x")
-        return write_npz(tmp_path / "x.npz", foreign, overwrite=True)
+        features = LabelledFeatures.from_arrays(source="x", **found)
+        return write_npz(tmp_path / "x.npz", features, overwrite=True)
 
     return write
 

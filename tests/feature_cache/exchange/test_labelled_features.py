@@ -8,14 +8,14 @@ import pytest
 from exchange_samples import assert_same, sample
 
 from feature_cache import FeatureCacheError, FeatureStore
-from feature_cache.exchange import InvalidForeignFeaturesError, row_ids
+from feature_cache.exchange import InvalidImportError, row_ids
 
 TEN_CLASSES = [f"class {number}" for number in range(10)]
 ROWS = np.ones((6, 4), np.float32)
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "reason"),
     [
         ({"features": np.ones(6, np.float32)}, r"features have shape \[6\]"),
         ({"features": np.ones((0, 4), np.float32)}, "at least one row"),
@@ -59,9 +59,9 @@ ROWS = np.ones((6, 4), np.float32)
     ],
 )
 def test_what_makes_no_labelled_features_is_refused_and_says_why(
-    changes: dict[str, Any], says: str
+    changes: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(InvalidForeignFeaturesError, match=says) as refused:
+    with pytest.raises(InvalidImportError, match=reason) as refused:
         sample(**changes)
     assert isinstance(refused.value, FeatureCacheError)
     assert str(refused.value).startswith("features 'sample' cannot be used")
@@ -142,6 +142,19 @@ def test_one_image_encoded_in_other_company_is_still_one_image() -> None:
     features = ROWS * (1 + np.arange(6, dtype=np.float32)[:, None] / 2000)
     taken = sample(features=features, image_sha256=[bytes(32)] * 6)
     assert len(taken) == 6
+
+
+def test_one_digest_with_features_two_percent_apart_is_refused() -> None:
+    features = ROWS * np.array([1, 1.02, 1, 1, 1, 1], np.float32)[:, None]
+    with pytest.raises(InvalidImportError, match="rows 0 and 1 have the same image_sha256"):
+        sample(features=features, image_sha256=[bytes(32)] * 6)
+
+
+def test_norms_one_percent_off_are_not_taken_for_normalised() -> None:
+    rows = np.full((6, 4), 0.5, np.float32)
+    assert sample(features=rows, image_sha256=None).have_unit_norms
+    rows[3] *= 1.01
+    assert not sample(features=rows, image_sha256=None).have_unit_norms
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])

@@ -5,11 +5,8 @@ import pytest
 from exchange_samples import assert_same, sample
 
 from feature_cache.exchange import (
-    FeatureFile,
-    ForeignFileError,
-    MissingArrayError,
-    ReadingChoices,
-    format_of,
+    InvalidImportError,
+    detect_format,
     read_features,
     write_clip_retrieval,
     write_npy,
@@ -20,31 +17,31 @@ from feature_cache.exchange import (
 
 @pytest.fixture(name="exports")
 def _exports(tmp_path: Path) -> dict[str, Path]:
-    """The sample in every format, under names that say nothing."""
+    """The sample in every format, under names of other formats."""
     return {
         "npz": write_npz(tmp_path / "a", sample()),
         "npy": write_npy(tmp_path / "b", sample()),
         "clip-retrieval": write_clip_retrieval(tmp_path / "c.npz", sample()),
-        "safetensors": write_safetensors(tmp_path / "d.npy", FeatureFile(sample())),
+        "safetensors": write_safetensors(tmp_path / "d.npy", sample()),
     }
 
 
-def test_the_format_is_told_by_content_and_not_by_name(exports: dict[str, Path]) -> None:
-    assert {form: format_of(path) for form, path in exports.items()} == {
+def test_the_format_is_detected_by_content_and_not_by_name(exports: dict[str, Path]) -> None:
+    assert {form: detect_format(path) for form, path in exports.items()} == {
         form: form for form in exports
     }
 
 
 @pytest.mark.parametrize("form", ["npz", "safetensors"])
-def test_what_holds_everything_is_read_as_it_was_written(
+def test_formats_with_room_for_everything_read_back_unchanged(
     exports: dict[str, Path], form: str
 ) -> None:
-    assert_same(read_features(exports[form]).features, sample(), but="source")
+    assert_same(read_features(exports[form]), sample(), but="source")
 
 
 @pytest.mark.parametrize("form", ["npy", "clip-retrieval"])
 def test_the_other_formats_are_read_too(exports: dict[str, Path], form: str) -> None:
-    assert read_features(exports[form]).features.image_sha256 == sample().image_sha256
+    assert read_features(exports[form]).image_sha256 == sample().image_sha256
 
 
 @pytest.mark.parametrize(
@@ -59,8 +56,8 @@ def test_the_other_formats_are_read_too(exports: dict[str, Path], form: str) -> 
 def test_a_choice_that_a_format_does_not_have_is_refused(
     exports: dict[str, Path], form: str, choices: dict[str, Any]
 ) -> None:
-    with pytest.raises(ForeignFileError, match="cannot be chosen: leave it out"):
-        read_features(exports[form], ReadingChoices(**choices))
+    with pytest.raises(InvalidImportError, match="cannot be chosen: leave it out"):
+        read_features(exports[form], **choices)
 
 
 @pytest.mark.parametrize(
@@ -74,25 +71,25 @@ def test_a_choice_that_a_format_does_not_have_is_refused(
 def test_a_role_or_array_that_does_not_exist_is_refused(
     exports: dict[str, Path], names: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(ForeignFileError, match=words):
-        read_features(exports["npz"], ReadingChoices(names=names))
+    with pytest.raises(InvalidImportError, match=words):
+        read_features(exports["npz"], names=names)
 
 
 def test_an_optional_array_may_be_left_unread(exports: dict[str, Path]) -> None:
-    found = read_features(exports["npz"], ReadingChoices(names={"paths": None}))
-    assert found.features.paths is None
+    found = read_features(exports["npz"], names={"paths": None})
+    assert found.paths is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04\x95pickled", b"features,labels\n"])
 def test_other_files_are_refused_unread(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "features.npz"
     path.write_bytes(content)
-    with pytest.raises(ForeignFileError, match="pickled files are never read"):
+    with pytest.raises(InvalidImportError, match="pickled files are never read"):
         read_features(path)
 
 
-def test_a_missing_file_and_an_empty_folder_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ForeignFileError, match="is not there"):
-        format_of(tmp_path / "nothing")
-    with pytest.raises(MissingArrayError, match="img_emb"):
+def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidImportError, match="is not there"):
+        detect_format(tmp_path / "nothing")
+    with pytest.raises(InvalidImportError, match="img_emb"):
         read_features(tmp_path)

@@ -9,12 +9,8 @@ from exchange_samples import sample
 from feature_cache import FeatureStore, IndexStore, InvalidInputError, drop_unreferenced
 from feature_cache.exchange import (
     ClassTexts,
-    FeatureFile,
-    ImportConflictError,
     Imported,
-    ImportSettings,
-    IncompleteImportError,
-    InvalidForeignFeaturesError,
+    InvalidImportError,
     LabelledFeatures,
     UnknownImportError,
     find_imported,
@@ -25,10 +21,9 @@ from feature_cache.exchange import (
 )
 
 
-def put(root: Path, foreign: LabelledFeatures, **changes: Any) -> Imported:
-    views = changes.pop("views", None)
-    asked = {"name": "cover", "label": "theirs", "texts": texts_of_file(foreign)} | changes
-    return import_features(root, FeatureFile(foreign, views), ImportSettings(**asked))
+def put(root: Path, features: LabelledFeatures, **changes: Any) -> Imported:
+    asked = {"name": "cover", "label": "theirs", "texts": texts_of_file(features)} | changes
+    return import_features(root, features, **asked)
 
 
 def files(root: Path) -> dict[Path, bytes]:
@@ -36,20 +31,20 @@ def files(root: Path) -> dict[Path, bytes]:
 
 
 def test_what_was_imported_is_found_by_its_name(root: Path) -> None:
-    foreign = sample(9)
-    done = put(root, foreign)
+    features = sample(9)
+    done = put(root, features)
     assert (done.n_images, done.n_new, done.n_new_prompts) == (9, 9, 3)
     found = find_imported(root, "cover")
     assert imported_names(root) == ["cover"]
     assert (found.encoder, found.index_fingerprint) == (done.encoder, done.index_fingerprint)
-    assert (found.class_names, found.templates) == (foreign.class_names, ("{}",))
+    assert (found.class_names, found.templates) == (features.class_names, ("{}",))
     assert (found.label, found.precision, found.logit_scale) == ("theirs", "float32", 100.0)
     store = FeatureStore(root, found.encoder)
-    np.testing.assert_array_equal(store.read_images(foreign.image_sha256), foreign.features)
-    np.testing.assert_array_equal(store.read_prompts(foreign.class_names), foreign.text_features)
+    np.testing.assert_array_equal(store.read_images(features.image_sha256), features.features)
+    np.testing.assert_array_equal(store.read_prompts(features.class_names), features.text_features)
     table = IndexStore(root, "cover").read(found.index_fingerprint)
-    assert table.column("split").to_pylist() == list(foreign.splits or ())
-    assert table.column("path").to_pylist() == list(foreign.paths or ())
+    assert table.column("split").to_pylist() == list(features.splits or ())
+    assert table.column("path").to_pylist() == list(features.paths or ())
     found.check_complete()
 
 
@@ -62,12 +57,28 @@ def test_the_same_content_again_writes_nothing(root: Path) -> None:
 
 
 def test_rows_that_repeat_are_stored_once(root: Path) -> None:
-    features = np.ones((4, 2), np.float32)
-    foreign = sample(4, features=features, image_sha256=None, text_features=features[:3])
-    done = put(root, foreign)
+    rows = np.ones((4, 2), np.float32)
+    features = sample(4, features=rows, image_sha256=None, text_features=rows[:3])
+    done = put(root, features)
     assert (done.n_images, done.n_new) == (1, 1)
     index = IndexStore(root, "cover").read(done.index_fingerprint)
-    assert index.column("image_sha256").to_pylist() == list(row_ids(features))
+    assert index.column("image_sha256").to_pylist() == list(row_ids(rows))
+
+
+def test_of_rows_with_one_digest_the_first_is_stored(root: Path) -> None:
+    rows = np.ones((4, 2), np.float32) * np.array([1, 1.001, 1.002, 1.003], np.float32)[:, None]
+    digests = [bytes(32)] * 3 + [b"x" * 32]
+    features = sample(4, features=rows, image_sha256=digests, text_features=rows[:3])
+    done = put(root, features)
+    found = FeatureStore(root, done.encoder).read_images(digests)
+    np.testing.assert_array_equal(found, rows[[0, 0, 0, 3]])
+
+
+@pytest.mark.parametrize("label", ["", " ", "\x1b[2J", "two\nlines"])
+def test_a_label_that_cannot_be_printed_is_refused(root: Path, label: str) -> None:
+    with pytest.raises(InvalidImportError, match="label is empty or cannot be printed"):
+        put(root, sample(), label=label)
+    assert not root.exists()
 
 
 def test_rows_without_paths_are_numbered(root: Path) -> None:
@@ -94,7 +105,7 @@ def test_other_content_under_the_same_name_is_refused_and_writes_nothing(
 ) -> None:
     put(root, sample())
     before = files(root)
-    with pytest.raises(ImportConflictError, match=r"choose another --name|another --label"):
+    with pytest.raises(InvalidImportError, match=r"choose another --name|another --label"):
         put(root, replace(sample(), **changes))
     assert files(root) == before
 
@@ -126,17 +137,17 @@ def test_one_label_shares_features_between_datasets(root: Path) -> None:
 
 def test_neither_images_nor_texts_lose_precision(root: Path) -> None:
     halves = sample().features.astype(np.float16)
-    foreign = sample(features=halves)
-    done = put(root, foreign)
+    features = sample(features=halves)
+    done = put(root, features)
     store = FeatureStore(root, done.encoder)
     assert find_imported(root, "cover").precision == "float32"
-    np.testing.assert_array_equal(store.read_images(foreign.image_sha256), halves)
-    np.testing.assert_array_equal(store.read_prompts(foreign.class_names), foreign.text_features)
+    np.testing.assert_array_equal(store.read_images(features.image_sha256), halves)
+    np.testing.assert_array_equal(store.read_prompts(features.class_names), features.text_features)
 
 
 def test_training_views_come_along(root: Path) -> None:
     views = np.stack([sample().features + 1, sample().features + 2])
-    done = put(root, sample(), views=views)
+    done = put(root, sample(views=views))
     assert done.n_new == 18
     found = FeatureStore(root, done.encoder).read_images(sample().image_sha256, view=2)
     np.testing.assert_array_equal(found, views[1])
@@ -154,13 +165,13 @@ def test_training_views_come_along(root: Path) -> None:
 def test_what_could_not_be_trained_on_is_refused(
     root: Path, changes: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(InvalidForeignFeaturesError, match=words):
+    with pytest.raises(InvalidImportError, match=words):
         put(root, sample(**changes))
     assert not root.exists()
 
 
 def test_texts_of_another_width_are_refused(root: Path) -> None:
-    with pytest.raises(InvalidForeignFeaturesError, match=r"\[3, 5\], expected \[3, 4\]"):
+    with pytest.raises(InvalidImportError, match=r"\[3, 5\], expected \[3, 4\]"):
         put(root, sample(), texts=texts_of_file(sample(d=5)))
 
 
@@ -184,7 +195,7 @@ def test_what_is_lost_is_named_and_the_same_import_brings_it_back(root: Path, fo
     before = files(root)
     for path in root.glob(f"{folder}/*.parquet"):
         path.unlink()
-    with pytest.raises(IncompleteImportError, match="cache import PATH --name cover"):
+    with pytest.raises(UnknownImportError, match="cache import PATH --name cover"):
         find_imported(root, "cover").check_complete()
     put(root, sample())
     assert files(root) == before

@@ -1,0 +1,70 @@
+"""Files and folders of exports, written completely or not at all."""
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from feature_cache.exchange.errors import ExportError
+from feature_cache.local_fs import fsync_dir, make_folder, write_atomic
+
+
+def check_absent(path: Path, *, overwrite: bool) -> None:
+    """Check that nothing exists at `path`, unless it may be replaced.
+
+    Raises:
+        ExportError: a file, folder or link exists.
+    """
+    if not overwrite and (path.exists() or path.is_symlink()):
+        raise ExportError(f"{path} exists: choose another name, or allow to overwrite it")
+
+
+def write_file(path: Path, content: bytes | memoryview, *, overwrite: bool) -> Path:
+    """Write a file atomically and durably, and return its path.
+
+    Raises:
+        ExportError: the file exists, or a folder of that name.
+        OSError: the disk is full or fails; nothing is left behind.
+    """
+    check_absent(path, overwrite=overwrite and not path.is_dir())
+    write_atomic(path, pa.py_buffer(content))
+    return path
+
+
+@contextmanager
+def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `folder` when the block succeeds.
+
+    A writer that is killed while it replaces a folder leaves the old one as `.<name>.<random>.old`.
+
+    Raises:
+        ExportError: `folder` exists.
+    """
+    check_absent(folder, overwrite=overwrite)
+    make_folder(folder.parent)
+    token = secrets.token_hex(8)
+    temporary = folder.with_name(f".{folder.name}.{token}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        fsync_dir(temporary)
+        _replace_folder(temporary, folder, old=folder.with_name(f".{folder.name}.{token}.old"))
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _replace_folder(temporary: Path, folder: Path, *, old: Path) -> None:
+    if folder.exists():
+        folder.rename(old)
+    try:
+        temporary.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
+    fsync_dir(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
