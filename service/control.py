@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clip_adapter.held import HeldFile
+from clip_adapter.file_lock import FileLock
 from service.environment import write_shell_file
 from service.folder import HELD_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
 from service.loopback import HOST
@@ -43,19 +43,19 @@ def state_of(folder: ServiceFolder) -> State | None:
     """Read the state of a service; None if none of its processes runs.
 
     Raises:
-        ServiceError: The lock is held, but no status can be read.
+        ServiceError: The file is locked, but no status can be read.
     """
-    if not HeldFile.is_held(folder.lock):
+    if not FileLock.is_locked(folder.lock):
         return None
     deadline = time.monotonic() + KILL_SECONDS
     while (status := folder.status()) is None:  # it is being written
         if time.monotonic() > deadline:
             raise ServiceError(
-                f"{folder.lock} is held, but does not say by which process; the disk may be full: "
+                f"{folder.lock} is locked, but does not say by which process; the disk may be full: "
                 f"look for it with `fuser {folder.lock}` and end it"
             )
         time.sleep(POLL_SECONDS)
-    return State(status, is_supervised=HeldFile.is_held(folder.supervisor_lock))
+    return State(status, is_supervised=FileLock.is_locked(folder.supervisor_lock))
 
 
 def bring_up(
@@ -114,7 +114,7 @@ def take_down(folder: ServiceFolder) -> bool:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         if _ends(
-            folder, TERMINATE_SECONDS, unless=lambda: not HeldFile.is_held(folder.supervisor_lock)
+            folder, TERMINATE_SECONDS, unless=lambda: not FileLock.is_locked(folder.supervisor_lock)
         ):
             return True
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -173,9 +173,9 @@ def _ends(
     folder: ServiceFolder, seconds: float, *, unless: Callable[[], bool] = lambda: False
 ) -> bool:
     deadline = time.monotonic() + seconds
-    while HeldFile.is_held(folder.lock):
+    while FileLock.is_locked(folder.lock):
         if time.monotonic() > deadline or unless():
-            return not HeldFile.is_held(folder.lock)
+            return not FileLock.is_locked(folder.lock)
         time.sleep(POLL_SECONDS)
     return True
 

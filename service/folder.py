@@ -18,7 +18,7 @@ class ServiceError(ClipAdapterError, RuntimeError):
 
 @dataclass(frozen=True)
 class StatusFile:
-    """Content of the lock file, written by the supervisor that holds it.
+    """Content of the lock file, written by the supervisor that has locked it.
 
     Attributes:
         pid: Process id of the supervisor, which leads the process group of all it starts.
@@ -108,7 +108,7 @@ class ServiceFolder:
         self.prefect_home.mkdir(exist_ok=True)
 
     def status(self) -> StatusFile | None:
-        """Read the status, which is valid while the lock is held; None if it is unreadable."""
+        """Read the status, which is valid while the file is locked; None if it is unreadable."""
         try:
             return StatusFile(**json.loads(self.lock.read_text()))
         except (FileNotFoundError, ValueError, TypeError):

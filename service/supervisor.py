@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from clip_adapter.held import HeldFile
+from clip_adapter.file_lock import FileLock
 from service.children import Child, Starter
 from service.folder import HELD_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
 from service.loopback import HOST
@@ -38,20 +38,20 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     # The supervisor's own lock comes first: who finds the other locked finds this one locked too.
     status = StatusFile(os.getpid(), port, "starting").text()
-    if _lock(folder.supervisor_lock) is None or (held := _lock(folder.lock, status)) is None:
+    if _lock(folder.supervisor_lock) is None or (lock := _lock(folder.lock, status)) is None:
         return HELD_BY_ANOTHER
     os.environ[MARK] = f"{os.getpid()}-{time.time_ns()}"
-    supervisor = Supervisor(folder, port, held, Starter(checkout, held.descriptor))
+    supervisor = Supervisor(folder, port, lock, Starter(checkout, lock.descriptor))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.ask_to_end)
     return supervisor.serve()
 
 
-def _lock(path: Path, content: str = "") -> HeldFile | None:
+def _lock(path: Path, content: str = "") -> FileLock | None:
     """Lock a file; tried again, since a look whether it is locked takes the lock for a moment."""
     for _ in range(10):
-        if held := HeldFile.take(path, content):
-            return held
+        if lock := FileLock.acquire(path, content):
+            return lock
         time.sleep(0.1)
     return None
 
@@ -66,7 +66,7 @@ class Supervisor:
 
     folder: ServiceFolder
     port: int
-    held: HeldFile
+    lock: FileLock
     starter: Starter
     is_ending: bool = False
     children: list[Child] = field(default_factory=list)
@@ -145,7 +145,7 @@ class Supervisor:
 
     def _say(self, stage: str) -> None:
         logger.info("%s", stage)
-        self.held.write(StatusFile(os.getpid(), self.port, stage).text())
+        self.lock.write(StatusFile(os.getpid(), self.port, stage).text())
 
     def _end_children(self) -> None:
         """Stop the worker first, as it reports the runs it ends to the server."""

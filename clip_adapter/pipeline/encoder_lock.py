@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.held import HeldFile
+from clip_adapter.file_lock import FileLock
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
 
@@ -41,12 +41,12 @@ def encoder_slot(what: str, reporter: Reporter) -> Iterator[None]:
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     note = f"{what} (process {os.getpid()}, since {now})"
-    places = [lock_folder() / f"encoder-{place}.lock" for place in range(Settings.of().encoders)]
-    held = _take_one(places, note) or _wait_for_one(places, note, reporter)
+    paths = [lock_folder() / f"encoder-{number}.lock" for number in range(Settings.of().encoders)]
+    lock = _acquire_one(paths, note) or _wait_for_one(paths, note, reporter)
     try:
         yield
     finally:
-        held.release()
+        lock.release()
 
 
 def lock_folder() -> Path:
@@ -67,15 +67,15 @@ def lock_folder() -> Path:
     return folder
 
 
-def _wait_for_one(places: list[Path], note: str, reporter: Reporter) -> HeldFile:
-    # A slot is released only when its work has ended, so each note describes the current holder.
-    holders = [place.read_text() for place in places]
-    reporter.log(f"waiting for {' and '.join(holders)}; CLIP_ADAPTER_ENCODERS allows more at once")
+def _wait_for_one(paths: list[Path], note: str, reporter: Reporter) -> FileLock:
+    # A slot is released only when its work has ended, so each note describes the current owner.
+    owners = [path.read_text() for path in paths]
+    reporter.log(f"waiting for {' and '.join(owners)}; CLIP_ADAPTER_ENCODERS allows more at once")
     while True:
-        if held := _take_one(places, note):
-            return held
+        if lock := _acquire_one(paths, note):
+            return lock
         time.sleep(POLL_SECONDS)  # a signal ends it
 
 
-def _take_one(places: list[Path], note: str) -> HeldFile | None:
-    return next((held for place in places if (held := HeldFile.take(place, note))), None)
+def _acquire_one(paths: list[Path], note: str) -> FileLock | None:
+    return next((lock for path in paths if (lock := FileLock.acquire(path, note))), None)

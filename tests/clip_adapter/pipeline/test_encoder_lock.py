@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.held import HeldFile
+from clip_adapter.file_lock import FileLock
 from clip_adapter.pipeline.encoder_lock import UnsafeLockFolderError, encoder_slot, lock_folder
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import InvalidSettingError
@@ -133,7 +133,7 @@ def test_more_may_encode_at_once_where_the_environment_says_so(
 def test_a_turn_that_fails_is_over() -> None:
     with pytest.raises(RuntimeError, match="no such model"), encoder_slot("digits", Reporter()):
         raise RuntimeError("no such model")
-    assert not HeldFile.is_held(lock_folder() / "encoder-0.lock")
+    assert not FileLock.is_locked(lock_folder() / "encoder-0.lock")
 
 
 @pytest.mark.parametrize("value", ["0", "many", "-1"])
