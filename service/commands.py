@@ -44,7 +44,7 @@ def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
         port,
         environment=environment,
         checkout=CHECKOUT,
-        say=lambda stage: console.print(f"{stage} ...", markup=False),
+        log=lambda stage: console.print(f"{stage} ...", markup=False),
     )
     console.print(_welcome(folder, state), markup=False, soft_wrap=True)
     if changed := changed_names(folder, environment):

@@ -9,16 +9,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import UnavailableError
 from clip_adapter.file_lock import FileLock
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
 
 POLL_SECONDS = 0.2
-
-
-class UnsafeLockFolderError(ClipAdapterError, PermissionError):
-    """The folder of the locks can be written to by other users."""
 
 
 @contextmanager
@@ -36,8 +32,8 @@ def encoder_slot(what: str, reporter: Reporter) -> Iterator[None]:
         reporter: where to report which process this one waits for.
 
     Raises:
-        UnsafeLockFolderError: other users can write to the folder of the locks.
-        InvalidSettingError: `CLIP_ADAPTER_ENCODERS` is not a positive number.
+        UnavailableError: other users can write to the folder of the locks.
+        ParameterError: `CLIP_ADAPTER_ENCODERS` is not a positive number.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     note = f"{what} (process {os.getpid()}, since {now})"
@@ -53,14 +49,14 @@ def lock_folder() -> Path:
     """The folder of this user's locks on this machine, created if it is missing.
 
     Raises:
-        UnsafeLockFolderError: it belongs to another user, or other users may write to it.
+        UnavailableError: it belongs to another user, or other users may write to it.
     """
     folder = Path(tempfile.gettempdir()) / f"clip-adapter-{os.getuid()}"
     with suppress(FileExistsError):
         os.mkdir(folder, 0o700)  # noqa: PTH102  # whose `exist_ok` passes over other errors, too
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise UnsafeLockFolderError(
+        raise UnavailableError(
             f"{folder} is not a folder that only you can write to: remove it, or set TMPDIR to a "
             "folder of your own"
         )

@@ -106,7 +106,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(ServiceError, match=rf"port {port} of 127.0.0.1 cannot be had"):
-            bring_up(folder, port, environment={}, checkout=tmp_path, say=print)
+            bring_up(folder, port, environment={}, checkout=tmp_path, log=print)
     assert state_of(folder) is None
 
 
@@ -115,4 +115,4 @@ def test_a_supervisor_that_cannot_start_is_told_with_its_reason(
 ) -> None:
     nothing = {"PATH": "", "PYTHONPATH": "", "PYTHONHOME": "/nowhere"}
     with pytest.raises(ServiceError, match="nothing of it runs"):
-        bring_up(folder, free_port(), environment=nothing, checkout=tmp_path, say=print)
+        bring_up(folder, free_port(), environment=nothing, checkout=tmp_path, log=print)
