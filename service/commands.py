@@ -63,7 +63,7 @@ def down(root: Root = None) -> None:
 
 
 def status(root: Root = None, as_json: Json = False) -> None:
-    """Say whether the server and the worker are up, where, and what became of runs.
+    """Show whether the server and the worker are up, where, and how runs ended.
 
     Exit code 0 if they are up, however runs ended.
     """

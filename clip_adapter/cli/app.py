@@ -48,9 +48,9 @@ COMMANDS = {
 }
 """Module in this package and command in it, with the first line of the command's help."""
 CACHE_COMMANDS = {
-    "stats:stats": "Say what is stored: encoders with their images, views, prompts, files and "
+    "stats:stats": "Show what is stored: encoders with their images, views, prompts, files and "
     "megabytes.",
-    "why:why": "Say how many images of a dataset will be reused, and field by field why not the "
+    "why:why": "Show how many images of a dataset will be reused, and field by field why not the "
     "others.",
     "verify:verify": "Check the files and name those that are damaged, with the reason and what to do.",
     "gc:gc": "Remove what dead writers left behind and what was set aside as damaged.",

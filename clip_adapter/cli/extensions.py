@@ -18,7 +18,7 @@ GROUP = "clip_adapter.commands"
 CHECKOUT_COMMANDS = {
     "up": "Bring Prefect's server, a worker and all deployments up, in the background.",
     "down": "End the server and the worker that `up` started, and nothing else.",
-    "status": "Say whether the server and the worker are up, where, and what became of runs.",
+    "status": "Show whether the server and the worker are up, where, and how runs ended.",
 }
 RUNNER = "--prefect"
 INSTALL = (

@@ -95,7 +95,7 @@ class FolderReader:
         try:
             return os.open(name, _FILE, dir_fd=self._enter(parent))
         except OSError as error:
-            if error.errno not in {errno.ELOOP, errno.EMLINK}:  # what O_NOFOLLOW says of links
+            if error.errno not in {errno.ELOOP, errno.EMLINK}:  # of O_NOFOLLOW for links
                 raise
         try:
             return self._open_resolved(path, _FILE)

@@ -27,7 +27,7 @@ def extract(
     request: ExtractRequest,
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+    reporter: Reporter = Reporter(),  # noqa: B008  # as above
 ) -> EncodedDataset:
     """Index a dataset and encode the images and prompts that the store lacks.
 
@@ -111,7 +111,7 @@ def index_requested(
     if isinstance(places.location, Path):
         check_writable(places.location)
     if not request.dataset.startswith(IMPORTED):
-        reporter.log(f"indexing {request.dataset}")  # whoever waits sees at once for what
+        reporter.log(f"indexing {request.dataset}")  # before the first second of silence
     return executor.call(
         index_dataset,
         request.dataset,
@@ -135,7 +135,7 @@ def encode_in_parts(
 ) -> EncodedDataset:
     """Encode what the store lacks, split by ranges of images, and record how long that took.
 
-    Each part writes files of its own into the store. What a worker stored before it died is kept, and
+    Each part writes its own files into the store. What a worker stored before it died is kept, and
     the next call encodes the rest. Errors of parts are raised when all parts have ended.
 
     Args:

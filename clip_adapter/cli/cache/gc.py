@@ -22,7 +22,8 @@ from feature_cache import (
 )
 
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only say what would go, and how much room it takes.")
+    bool,
+    typer.Option("--dry-run", help="Only show what would be removed, and how much room it takes."),
 ]
 Unreferenced = Annotated[
     bool,
@@ -48,7 +49,7 @@ def gc(
     """
     place = existing_root(root)
     if unreferenced and not (dry_run or yes or _is_interactive(as_json=as_json)):
-        raise typer.BadParameter("nobody is there to be asked: add --yes, or --dry-run to see")
+        raise typer.BadParameter("there is no terminal to ask in: add --yes, or --dry-run to see")
     leftovers = find_leftovers(place)
     ask_first = unreferenced and not (dry_run or yes)
     rows = _drop(place, dry_run=dry_run or ask_first, quiet=as_json) if unreferenced else []

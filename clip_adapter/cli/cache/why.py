@@ -219,9 +219,9 @@ def why(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Say how many images of a dataset will be reused, and field by field why not the others.
+    """Show how many images of a dataset will be reused, and field by field why not the others.
 
-    The dataset is taken as it was last indexed; its folder need not be there.
+    The dataset is taken from its last index; its folder need not exist.
 
     The model is loaded, since its weights decide and not its name.
 
