@@ -198,11 +198,11 @@ class Encoding:
         if self.known:
             return
         name = self.model_name
-        if ":" in name:
+        check = None
+        # Parsing such a name imports open_clip, which takes seconds, in which the hub can answer.
+        if ":" in name and not name.startswith(LOCAL_DIR):
             reporter.log(f"checking {name}")
-        may_download = ":" in name and not name.startswith(LOCAL_DIR)
-        # Parsing imports open_clip, which takes seconds, in which the hub has time to answer.
-        check = ReachabilityCheck.of_hub() if may_download else None
+            check = ReachabilityCheck.of_hub()
         parsed = parse_model_name(name)
         if parsed.where in {"hub", "tag"}:
             check_available(parsed, check=check)
