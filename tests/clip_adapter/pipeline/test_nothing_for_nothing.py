@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from clip_adapter import encoders
+from clip_adapter.encoders import known_weights
 from clip_adapter.pipeline.ablations import reproduce
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.extract import extract
@@ -98,6 +99,19 @@ def test_a_study_loads_its_encoder_once(
     )
     assert done.n_trained == 3
     assert model_loads == [tiny_model]
+
+
+def test_a_run_with_nothing_to_encode_digests_the_weights_once(
+    photos: Path, root: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(f"imagefolder:{photos}", model=tiny_model, root=root)
+    digested: list[str] = []
+    digest = known_weights._digest_of
+    monkeypatch.setattr(
+        known_weights, "_digest_of", lambda file: digested.append(file.suffix) or digest(file)
+    )
+    train(f"imagefolder:{photos}", model=tiny_model, root=root, **QUICK)
+    assert digested.count(".safetensors") == 1
 
 
 def test_an_encoder_is_known_by_its_weights_and_by_nothing_else(
