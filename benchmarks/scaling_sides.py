@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clip_adapter.datasets import DatasetIndex, ImageSource, Split
-from clip_adapter.pipeline.index_store import IndexedDataset, read_index, write_index
+from clip_adapter.pipeline.index import IndexedDataset, read_index, write_index
 from clip_adapter.runs import (
     ImagePredictions,
     RunRecord,

@@ -20,8 +20,7 @@ from clip_adapter.encoders import Encoder
 from clip_adapter.images import WantedViews, prefetch
 from clip_adapter.pipeline.encode import encode_dataset
 from clip_adapter.pipeline.encoding import Encoding
-from clip_adapter.pipeline.index import index_dataset
-from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.pipeline.index import IndexedDataset, index_dataset
 from clip_adapter.pipeline.reporter import Reporter
 
 BATCH_SIZE = 64
@@ -32,7 +31,8 @@ def extract(folder: Path, encoder: Encoder, *, root: Path) -> float:
 
     Read, digest, decode, index, read again, cut, normalise, forward, write.
     """
-    encoding = Encoding(model=encoder.name).loaded(encoder)
+    encoding = Encoding(model=encoder.name)
+    vars(encoding)["_loaded"] = (encoder, {})  # the cached property
     start = time.perf_counter()
     with redirect_stderr(io.StringIO()):  # progress
         encoded = encode_dataset(_index(folder, root), encoding, reporter=Reporter())
@@ -56,7 +56,7 @@ def ready_batches(folder: Path, encoder: Encoder, *, root: Path) -> list[Tensor]
 def bare_forward(batches: list[Tensor], encoder: Encoder) -> float:
     """Images a second of the image tower alone."""
     start = time.perf_counter()
-    with torch.inference_mode(), encoder.arithmetic.active(encoder.device):
+    with torch.inference_mode(), encoder.precision.autocast(encoder.device):
         features = [encoder.model.encode_image(batch) for batch in batches]
     return sum(map(len, features)) / (time.perf_counter() - start)
 

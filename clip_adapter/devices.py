@@ -1,30 +1,26 @@
-"""One rule for where tensors live."""
+"""The choice of a device."""
 
-from clip_adapter.errors import ClipAdapterError
-
-
-class DeviceError(ClipAdapterError, RuntimeError):
-    """A device this machine does not have."""
+from clip_adapter.errors import UnavailableError
 
 
-def choose_device(asked: str = "auto") -> str:
-    """The device asked for; with "auto" CUDA, else Apple's MPS, else the CPU.
+def choose_device(requested: str = "auto") -> str:
+    """The requested device; with "auto" CUDA, else Apple's MPS, else the CPU.
 
     Raises:
-        DeviceError: for a device that is not there.
+        UnavailableError: this machine has no such device.
     """
-    if asked == "cpu":
-        return asked
-    import torch  # noqa: PLC0415  # seconds, for whoever computes
+    if requested == "cpu":
+        return requested
+    import torch  # noqa: PLC0415  # takes seconds
 
     available = ["cpu"]
     if torch.backends.mps.is_available():
         available.insert(0, "mps")
     if torch.cuda.is_available():
         available.insert(0, "cuda")
-    if asked == "auto":
+    if requested == "auto":
         return available[0]
-    if asked.partition(":")[0] not in available:
-        message = f"device {asked!r} is not on this machine; it has {', '.join(available)}"
-        raise DeviceError(message)
-    return asked
+    if requested.partition(":")[0] not in available:
+        message = f"device {requested!r} is not on this machine; it has {', '.join(available)}"
+        raise UnavailableError(message)
+    return requested

@@ -1,20 +1,20 @@
-"""The errors of the library: what is wrong, what was found, what was expected, what to do."""
+"""The errors that several packages raise or catch; messages say what was found and what to do."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class ClipAdapterError(Exception):
-    """Anything this library refuses to do; its message is written for the person who reads it."""
+    """Base class of the errors of this library; the message says what to do."""
 
 
 class UnknownNameError(ClipAdapterError, ValueError):
     """A name that is not in the list of names; the message suggests the nearest ones.
 
     Attributes:
-        kind: What it should name, as "dataset".
-        name: The name that was given.
-        close: The known names most like it, best first.
+        kind: kind of thing that is named, as "dataset".
+        name: name that was given.
+        close: known names most like it, best first.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -34,6 +34,46 @@ class UnknownNameError(ClipAdapterError, ValueError):
         if not choices:
             return "there is none yet"
         return f"choose one of: {', '.join(choices[:12])}{_more(len(choices) - 12)}"
+
+
+class ParameterError(ClipAdapterError, ValueError):
+    """A parameter or an environment variable that is missing or has an invalid value."""
+
+
+class UnavailableError(ClipAdapterError, RuntimeError):
+    """A device, package, command or folder that this machine or installation does not provide."""
+
+
+class EncoderError(ClipAdapterError, RuntimeError):
+    """An encoder that cannot be loaded or used as requested."""
+
+
+class NoNetworkError(EncoderError, ConnectionError):
+    """Weights that have to be downloaded from a host that does not answer."""
+
+    def __new__(cls, *args: object) -> "NoNetworkError":  # noqa: PYI034  # beartype knows no Self here
+        """Create it as an OSError, which unpickling requires and RuntimeError does not do."""
+        return OSError.__new__(cls, *args)
+
+
+class ImageError(ClipAdapterError, ValueError):
+    """An image file or a view of it that cannot be used."""
+
+
+class UnreadableImageError(ImageError):
+    """A file that is not a usable image.
+
+    Attributes:
+        reason: reason without the name of the file.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class DatasetError(ClipAdapterError, ValueError):
+    """A dataset that cannot be used; the message says what to change."""
 
 
 def _more(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Packages that show a name before they import what it takes."""
+"""Lazy imports: a package imports the module of a name when the name is first used."""
 
 import sys
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def when_asked(package: str, **names_of_module: tuple[str, ...]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package that imports some of its modules when they are asked for.
+    """A `__getattr__` for a package that imports some of its modules on first use.
 
     Args:
-        package: its `__name__`.
-        names_of_module: what the package shows of a module, by the module's name in the package.
+        package: `__name__` of the package.
+        names_of_module: names that the package exports from each module.
     """
     module_of = {name: module for module, names in names_of_module.items() for name in names}
 
@@ -20,7 +20,7 @@ def when_asked(package: str, **names_of_module: tuple[str, ...]) -> Callable[[st
             message = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(message)
         value = getattr(import_module(f"{package}.{module_of[name]}"), name)
-        setattr(sys.modules[package], name, value)  # from now on found without asking
+        setattr(sys.modules[package], name, value)  # found without `__getattr__` from now on
         return value
 
     return find

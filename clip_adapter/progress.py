@@ -1,4 +1,4 @@
-"""Progress with rate and time left: a bar for a person, lines for a log."""
+"""Progress with rate and time left: a bar for a terminal, lines for a log."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from clip_adapter.escaping import escape_control_characters
 
 LINE_EVERY_SECONDS = 10.0
 Advance = Callable[[float], None]
-"""Takes the units of work just done."""
+"""Function that takes the units of work just done."""
 
 
 @contextmanager
@@ -23,11 +23,11 @@ def bar(
     """A bar on a terminal; yields a function that takes the units just done.
 
     Args:
-        description: What is being done; no markup.
-        total: Units of work; 0 fills the bar at once.
-        unit: Of the rate, as "images".
-        console: The terminal.
-        transient: Whether the bar goes when the work is done, for a summary that says it all.
+        description: description of the work, without markup.
+        total: number of units of work; 0 fills the bar at once.
+        unit: name of the unit, as "images".
+        console: the terminal.
+        transient: remove the bar when the work is done.
     """
     with Progress(
         TextColumn("{task.description}"),
@@ -44,17 +44,17 @@ def bar(
 
 @contextmanager
 def lines(
-    description: str, *, total: float, unit: str, say: Callable[[str], None]
+    description: str, *, total: float, unit: str, log: Callable[[str], None]
 ) -> Iterator[Advance]:
-    """A line every ten seconds and one at the end, with everything that a bar would show.
+    """A line every ten seconds and one at the end, with the figures that a bar would show.
 
     Args:
-        description: What is being done.
-        total: Units of work.
-        unit: Of the rate, as "images".
-        say: Takes each line. There is no last line about work that fails.
+        description: description of the work.
+        total: number of units of work.
+        unit: name of the unit, as "images".
+        log: function that takes each line; work that fails has no last line.
     """
-    written = _Lines(description, total=total, unit=unit, say=say)
+    written = _Lines(description, total=total, unit=unit, log=log)
     yield written.advance
     written.close()
 
@@ -73,9 +73,9 @@ class _RateColumn(ProgressColumn):
 
 class _Lines:
     def __init__(
-        self, description: str, *, total: float, unit: str, say: Callable[[str], None]
+        self, description: str, *, total: float, unit: str, log: Callable[[str], None]
     ) -> None:
-        self.description, self.total, self.unit, self.say = description, total, unit, say
+        self.description, self.total, self.unit, self.log = description, total, unit, log
         self.done = 0.0
         self.started = self.last_line = time.monotonic()
 
@@ -84,14 +84,14 @@ class _Lines:
         if time.monotonic() - self.last_line >= LINE_EVERY_SECONDS:
             self.last_line = time.monotonic()
             left = (self.total - self.done) / max(self._speed(), 1e-9)
-            self.say(
+            self.log(
                 f"{self.description}: {self.done / self.total:.0%}, "
                 f"{rate(self._speed(), self.unit)}, {duration(left)} left"
             )
 
     def close(self) -> None:
         took = duration(time.monotonic() - self.started)
-        self.say(f"{self.description}: done in {took}, {rate(self._speed(), self.unit)}")
+        self.log(f"{self.description}: done in {took}, {rate(self._speed(), self.unit)}")
 
     def _speed(self) -> float:
         return self.done / max(time.monotonic() - self.started, 1e-9)
@@ -107,7 +107,7 @@ def rate(speed: float, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time a person waits.
+    """A duration in words.
 
     >>> duration(4.4), duration(2460), duration(10_000)
     ('4 s', '41 min 0 s', '2 h 46 min')

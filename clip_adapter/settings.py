@@ -1,19 +1,94 @@
-"""Where things lie: read from the environment by whoever talks to a person or to Prefect."""
+"""The places of a machine and other settings, read from environment variables."""
 
 import os
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import ParameterError, UnavailableError
 from feature_cache import Location, locate
 
+DEFAULT_ROOT = "clip-adapter-store"
+MOST_ENCODERS = 1024
 
-class UnwritableRootError(ClipAdapterError, PermissionError):
-    """Nothing can be written below the root."""
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a machine; an environment variable or an option overrides each.
+
+    Attributes:
+        root: `CLIP_ADAPTER_ROOT`, the folder of everything that is written, or the URL of a place
+            in an object store for the features, indexes and runs.
+        data: `CLIP_ADAPTER_DATA`, the folder of dataset folders in CoOp's layout; `images` below
+            the root when it is not set.
+        encoders: `CLIP_ADAPTER_ENCODERS`, how many encoders may run on this machine at once.
+        dask: `CLIP_ADAPTER_DASK`, the address of a Dask scheduler for the tasks of a flow, or
+            `local:N` for N processes of this machine; threads of one process when it is not set.
+        reports_url: `CLIP_ADAPTER_REPORTS_URL`, the address under which a web server shows the
+            folder `reports` of the root; links to reports begin with it.
+    """
+
+    root: str = DEFAULT_ROOT
+    data: Path | None = None
+    encoders: int = 1
+    dask: str | None = None
+    reports_url: str | None = None
+
+    @classmethod
+    def of(cls, *, root: Path | str | None = None, data: Path | str | None = None) -> "Settings":
+        """Read the settings; those given take precedence over the environment.
+
+        Raises:
+            ParameterError: an environment variable has an invalid value.
+        """
+        found: dict[str, Any] = {}
+        for field in fields(cls):
+            # An empty variable counts as not set.
+            if text := os.environ.get(f"CLIP_ADAPTER_{field.name.upper()}"):
+                found[field.name] = _PARSERS.get(field.name, str)(text)
+        given = {"root": root and str(root), "data": data and Path(data)}
+        return cls(**{**found, **{name: value for name, value in given.items() if value}})
+
+    @property
+    def location(self) -> Location:
+        """Absolute folder or object-store prefix of everything that is stored."""
+        return locate(self.root)
+
+    @property
+    def url(self) -> str:
+        """The location as text, in the form of `root`."""
+        location = self.location
+        return str(location) if isinstance(location, Path) else location.url
+
+    @property
+    def workspace(self) -> Path:
+        """Folder for Prefect's records and generated images: the root, if it is a local folder."""
+        location = self.location
+        return location if isinstance(location, Path) else Path(DEFAULT_ROOT).resolve()
+
+    @property
+    def data_folder(self) -> Path:
+        """Folder in which dataset folders are looked for."""
+        return (self.data or self.workspace / "images").expanduser().resolve()
+
+    @staticmethod
+    def folder(path: Path | str | None) -> Path | None:
+        """An optional folder as an absolute path."""
+        return None if path is None else Path(path).expanduser().resolve()
+
+
+def _parse_encoders(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_ENCODERS:
+        raise ParameterError(
+            f"CLIP_ADAPTER_ENCODERS: expected a whole number from 1 to {MOST_ENCODERS}, found {text!r}: "
+            "set or unset the variable"
+        )
+    return int(text)
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {"data": Path, "encoders": _parse_encoders}
 
 
 def check_writable(root: Path, *, below: str = "") -> None:
@@ -24,7 +99,7 @@ def check_writable(root: Path, *, below: str = "") -> None:
         below: folder below the root to check instead of the root itself.
 
     Raises:
-        UnwritableRootError: the folder cannot be written to; the message says why and what to do.
+        UnavailableError: the folder cannot be written to; the message says why and what to do.
     """
     folder = root / below
     try:
@@ -32,7 +107,7 @@ def check_writable(root: Path, *, below: str = "") -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UnwritableRootError(
+        raise UnavailableError(
             f"nothing can be written below the root {root}: {_found(folder, error)}; expected a "
             f"folder of yours, or a place where one can be made: {_advice(root)}"
         ) from None
@@ -51,84 +126,3 @@ def _advice(root: Path) -> str:
     if root == Path(DEFAULT_ROOT).resolve():
         return f"work in another folder, or {named}"
     return f"{named}, or make that one writable"
-
-
-DEFAULT_ROOT = "clip-adapter-store"
-
-
-class InvalidSettingError(ClipAdapterError, ValueError):
-    """An environment variable whose value cannot be what it should be."""
-
-
-class Settings(BaseSettings):
-    """The places of a machine, each overridden by an environment variable or an option.
-
-    Attributes:
-        root: `CLIP_ADAPTER_ROOT`, the folder of everything that is written, or the URL of a place
-            in an object store for the features, indexes and runs.
-        data: `CLIP_ADAPTER_DATA`, the folder of dataset folders in CoOp's layout; `images` below
-            the root when it is not set.
-        encoders: `CLIP_ADAPTER_ENCODERS`, how many encoders may run on this machine at once.
-        dask: `CLIP_ADAPTER_DASK`, the address of a Dask scheduler that tasks are handed to, or
-            `local:N` for N processes of this machine; threads of one process when it is not set.
-        reports_url: `CLIP_ADAPTER_REPORTS_URL`, the address under which a web server shows the
-            folder `reports` of the root; links to reports begin with it.
-    """
-
-    model_config = SettingsConfigDict(
-        env_prefix="CLIP_ADAPTER_", env_ignore_empty=True, frozen=True
-    )
-
-    root: str = DEFAULT_ROOT
-    data: Path | None = None
-    encoders: Annotated[int, Field(ge=1, le=1024)] = 1
-    dask: str | None = None
-    reports_url: str | None = None
-
-    @classmethod
-    def of(cls, *, root: Path | str | None = None, data: Path | str | None = None) -> "Settings":
-        """The settings with those given taking precedence over the environment.
-
-        Raises:
-            InvalidSettingError: an environment variable has a value that cannot be.
-        """
-        given: dict[str, Any] = {"root": root and str(root), "data": data}
-        try:
-            return cls(**{name: value for name, value in given.items() if value is not None})
-        except ValidationError as error:
-            wrong = "; ".join(
-                f"CLIP_ADAPTER_{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}, found "
-                f"{each['input']!r}"
-                for each in error.errors()
-            )
-            raise InvalidSettingError(f"{wrong}: set or unset the variable") from None
-
-    @property
-    def location(self) -> Location:
-        """Where everything at rest lies; absolute, so that a change of folder moves nothing."""
-        return locate(self.root)
-
-    @property
-    def url(self) -> str:
-        """The location as text that names it again."""
-        location = self.location
-        return str(location) if isinstance(location, Path) else location.url
-
-    @property
-    def workspace(self) -> Path:
-        """The root, or where that is no folder of this machine a folder in its stead.
-
-        Prefect's records and generated images lie there.
-        """
-        location = self.location
-        return location if isinstance(location, Path) else Path(DEFAULT_ROOT).resolve()
-
-    @property
-    def data_folder(self) -> Path:
-        """Where dataset folders are looked for."""
-        return (self.data or self.workspace / "images").expanduser().resolve()
-
-    @staticmethod
-    def folder(path: Path | str | None) -> Path | None:
-        """An optional folder as an absolute path."""
-        return None if path is None else Path(path).expanduser().resolve()

@@ -1,4 +1,4 @@
-"""Look after a store: verify it, merge small files, remove what nothing refers to."""
+"""Maintenance of a store: verify it, merge small files, remove what nothing refers to."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from prefect.client.schemas.objects import State
 
 from clip_adapter.pipeline.maintain import Maintenance, maintain
 from clip_adapter.pipeline.requests import MaintainRequest, accepts
-from tasks.artifacts import publish_maintenance
 from tasks.executor import PrefectExecutor
 from tasks.late_runs import skip_if_late
+from tasks.publishing import publish_maintenance
 from tasks.reporter import PrefectReporter
 
 

@@ -9,10 +9,15 @@ from prefect.states import Completed
 from clip_adapter.devices import choose_device
 from clip_adapter.pipeline.requests import TrainRequest, accepts
 from clip_adapter.pipeline.train import Training, train
-from tasks.artifacts import is_published, publish_leaderboard, publish_summary
-from tasks.events import emit_regression
 from tasks.executor import PrefectExecutor, choose_task_runner
 from tasks.late_runs import skip_if_late
+from tasks.publishing import (
+    emit_regression,
+    is_published,
+    prepare_to_draw,
+    publish_leaderboard,
+    publish_summary,
+)
 from tasks.reporter import PrefectReporter
 
 
@@ -22,13 +27,13 @@ def train_adapters(request: TrainRequest) -> Training | State[Any]:
     """Train every method at every shot and seed; a run that is recorded is not trained again.
 
     Where nothing was left to do the flow run ends in the state UpToDate; the leaderboard and the
-    summary are published all the same if the UI shows those of another state of the dataset.
+    summary are published even then if the UI shows those of another state of the dataset.
     """
     if skipped := skip_if_late():
         return skipped
     done = train(
         request,
-        executor=PrefectExecutor(),
+        executor=PrefectExecutor(prepare=prepare_to_draw),
         reporter=PrefectReporter(),
         on_regression=emit_regression,
     )
@@ -43,7 +48,7 @@ def train_adapters(request: TrainRequest) -> Training | State[Any]:
 
 
 def _up_to_date(done: Training) -> State[Training]:
-    """The final state; a caller of the flow gets what there is, as from a run that did something."""
+    """The final state; a caller of the flow gets the result as from any other run."""
     message = f"{done.encoded.n_reused} features and {done.runs.n_reused} runs on record"
     if done.promotion:
         message += f"; {done.promotion.summary}"

@@ -1,8 +1,15 @@
-"""The processes of a service: started, restarted when they die, stopped."""
+"""The processes of a service: started, restarted when they die, stopped with what they leave behind.
+
+An orphan is a process that outlives the child which started it: a flow run leads another session,
+and a server may just have started `file` or `git`.
+"""
 
 import logging
+import os
+import signal
 import subprocess
 import time
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +19,21 @@ LOG_BYTES = 10_000_000
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 STABLE_SECONDS = 60.0
 """After a run of this length the pause before a restart is short again."""
+MARK = "CLIP_ADAPTER_SERVED_BY"
+"""Environment variable of every process below a supervisor, and of no other."""
+PROCESSES = Path("/proc")
+"""Linux lists the environments of processes here; on other systems no orphan is found."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Starter:
-    """How the processes of a service are started.
+    """Starts the processes of a service.
 
     Attributes:
-        folder: Working folder of the processes: the checkout.
-        descriptor: File descriptor of the lock, which they inherit and so hold as well.
+        folder: working folder of the processes, which is the checkout.
+        descriptor: file descriptor of the lock, which the processes inherit.
     """
 
     folder: Path
@@ -34,7 +45,7 @@ class Starter:
             if log.stat().st_size > LOG_BYTES:
                 log.replace(log.with_suffix(".log.1"))
         with log.open("ab") as output:
-            return subprocess.Popen(  # noqa: S603  # our own words
+            return subprocess.Popen(  # noqa: S603  # the command is ours
                 command,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -46,13 +57,13 @@ class Starter:
 
 @dataclass
 class Child:
-    """A process that is to run for as long as the service.
+    """A process that runs as long as the service.
 
     Attributes:
-        name: Name of the process in the supervisor's log.
-        command: Command line.
-        log: File for its output.
-        starter: How it is started.
+        name: name of the process in the supervisor's log.
+        command: command line.
+        log: file for the output.
+        starter: starter of the process.
     """
 
     name: str
@@ -109,3 +120,32 @@ class Child:
         self._process = None
         self._due = now + self._pause_seconds
         self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+
+
+def kill_orphans(mark: str, *, spared: Collection[int], patience_seconds: float) -> int:
+    """Send SIGTERM, then SIGKILL, to the marked processes; returns how many there were.
+
+    Args:
+        mark: value of `MARK` in their environment.
+        spared: ids of marked processes to leave alone.
+        patience_seconds: seconds to wait after each signal.
+    """
+    n_found = len(list(_orphans(mark, spared)))
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in _orphans(mark, spared):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + patience_seconds
+        while any(_orphans(mark, spared)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    return n_found
+
+
+def _orphans(mark: str, spared: Collection[int]) -> Iterator[int]:
+    wanted = f"{MARK}={mark}".encode()
+    for path in PROCESSES.glob("[0-9]*/environ"):
+        pid = int(path.parent.name)
+        # Other users' processes cannot be read, and one that has just ended is gone.
+        with suppress(OSError):
+            if pid not in spared and wanted in path.read_bytes().split(b"\0"):
+                yield pid

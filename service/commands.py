@@ -44,7 +44,7 @@ def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
         port,
         environment=environment,
         checkout=CHECKOUT,
-        say=lambda stage: console.print(f"{stage} ...", markup=False),
+        log=lambda stage: console.print(f"{stage} ...", markup=False),
     )
     console.print(_welcome(folder, state), markup=False, soft_wrap=True)
     if changed := changed_names(folder, environment):
@@ -63,7 +63,7 @@ def down(root: Root = None) -> None:
 
 
 def status(root: Root = None, as_json: Json = False) -> None:
-    """Say whether the server and the worker are up, where, and what became of runs.
+    """Show whether the server and the worker are up, where, and how runs ended.
 
     Exit code 0 if they are up, however runs ended.
     """

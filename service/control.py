@@ -12,10 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clip_adapter.held import HeldFile
+from clip_adapter.file_lock import FileLock
 from service.environment import write_shell_file
-from service.folder import HELD_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
-from service.loopback import HOST
+from service.folder import HOST, LOCKED_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
 
 POLL_SECONDS = 0.1
 TERMINATE_SECONDS, KILL_SECONDS = 60.0, 10.0
@@ -26,8 +25,8 @@ class State:
     """State of a service of which at least one process runs.
 
     Attributes:
-        status: Last status that the supervisor wrote.
-        is_supervised: Whether the supervisor is alive; its children may outlive it.
+        status: last status that the supervisor wrote.
+        is_supervised: whether the supervisor is alive; its children may outlive it.
     """
 
     status: StatusFile
@@ -43,19 +42,19 @@ def state_of(folder: ServiceFolder) -> State | None:
     """Read the state of a service; None if none of its processes runs.
 
     Raises:
-        ServiceError: The lock is held, but no status can be read.
+        ServiceError: the file is locked, but no status can be read.
     """
-    if not HeldFile.is_held(folder.lock):
+    if not FileLock.is_locked(folder.lock):
         return None
     deadline = time.monotonic() + KILL_SECONDS
     while (status := folder.status()) is None:  # it is being written
         if time.monotonic() > deadline:
             raise ServiceError(
-                f"{folder.lock} is held, but does not say by which process; the disk may be full: "
+                f"{folder.lock} is locked, but does not say by which process; the disk may be full: "
                 f"look for it with `fuser {folder.lock}` and end it"
             )
         time.sleep(POLL_SECONDS)
-    return State(status, is_supervised=HeldFile.is_held(folder.supervisor_lock))
+    return State(status, is_supervised=FileLock.is_locked(folder.supervisor_lock))
 
 
 def bring_up(
@@ -64,7 +63,7 @@ def bring_up(
     *,
     environment: Mapping[str, str],
     checkout: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> State:
     """Start a supervisor in the background and wait until the service is up.
 
@@ -72,25 +71,25 @@ def bring_up(
     fails or is interrupted, no process stays behind.
 
     Args:
-        folder: Folder of the service.
-        port: Port of the server.
-        environment: Environment of all processes of the service.
-        checkout: Folder that holds `flows/` and `prefect.yaml`.
-        say: Called with the name of each stage of the startup.
+        folder: folder of the service.
+        port: port of the server.
+        environment: environment of all processes of the service.
+        checkout: folder that holds `flows/` and `prefect.yaml`.
+        log: function called with the name of each stage of the startup.
 
     Raises:
-        ServiceError: The port is taken, a step failed, or the server does not answer.
-        OSError: The folder cannot be written to.
+        ServiceError: the port is taken, a step failed, or the server does not answer.
+        OSError: the folder cannot be written to.
     """
     found = state_of(folder)
     if found is not None and found.is_supervised:
-        return _wait(folder, None, say)
+        return _wait(folder, None, log)
     take_down(folder)
     _check_free(port)
     write_shell_file(folder, environment)
     process = _start(folder, port, environment=environment, checkout=checkout)
     try:
-        return _wait(folder, process, say)
+        return _wait(folder, process, log)
     except BaseException:
         if process.poll() is None:
             process.terminate()  # even before it holds the folder
@@ -103,7 +102,7 @@ def take_down(folder: ServiceFolder) -> bool:
     """Stop a service and wait until its last process has ended; False if none ran.
 
     Raises:
-        ServiceError: A process does not end, or the service runs on another machine.
+        ServiceError: a process does not end, or the service runs on another machine.
     """
     found = state_of(folder)
     if found is None:
@@ -114,7 +113,7 @@ def take_down(folder: ServiceFolder) -> bool:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         if _ends(
-            folder, TERMINATE_SECONDS, unless=lambda: not HeldFile.is_held(folder.supervisor_lock)
+            folder, TERMINATE_SECONDS, unless=lambda: not FileLock.is_locked(folder.supervisor_lock)
         ):
             return True
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -130,7 +129,7 @@ def _start(
 ) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "service.supervisor"]
     with folder.log("supervisor").open("wb") as log:
-        return subprocess.Popen(  # noqa: S603  # our own words
+        return subprocess.Popen(  # noqa: S603  # the command is ours
             [*command, str(folder.path), str(port), str(checkout)],
             cwd=checkout,
             env=dict(environment),
@@ -142,13 +141,13 @@ def _start(
 
 
 def _wait(
-    folder: ServiceFolder, process: "subprocess.Popen[bytes] | None", say: Callable[[str], None]
+    folder: ServiceFolder, process: "subprocess.Popen[bytes] | None", log: Callable[[str], None]
 ) -> State:
     """Wait until the service is up, passing on its stages; `process` is our own supervisor."""
-    told = ""
+    stage = ""
     while True:
         if process is not None and process.poll() is not None:
-            if process.returncode != HELD_BY_ANOTHER:
+            if process.returncode != LOCKED_BY_ANOTHER:
                 raise ServiceError(_why_it_ended(folder))
             process = None  # another `up` starts it at the same time
         found = state_of(folder)
@@ -156,26 +155,26 @@ def _wait(
             raise ServiceError("the service that another `up` was starting has ended: try again")
         if found is not None and found.is_up:
             return found
-        if found is not None and found.status.stage != told:
-            told = found.status.stage
-            say(told)
+        if found is not None and found.status.stage != stage:
+            stage = found.status.stage
+            log(stage)
         time.sleep(POLL_SECONDS)
 
 
 def _why_it_ended(folder: ServiceFolder) -> str:
     log = folder.log("supervisor")
     lines = log.read_text(errors="replace").splitlines()
-    told = "\n".join(lines[-20:]) or "(it is empty)"
-    return f"the service could not be brought up, and nothing of it runs; {log} ends:\n{told}"
+    end = "\n".join(lines[-20:]) or "(it is empty)"
+    return f"the service could not be brought up, and nothing of it runs; {log} ends:\n{end}"
 
 
 def _ends(
     folder: ServiceFolder, seconds: float, *, unless: Callable[[], bool] = lambda: False
 ) -> bool:
     deadline = time.monotonic() + seconds
-    while HeldFile.is_held(folder.lock):
+    while FileLock.is_locked(folder.lock):
         if time.monotonic() > deadline or unless():
-            return not HeldFile.is_held(folder.lock)
+            return not FileLock.is_locked(folder.lock)
         time.sleep(POLL_SECONDS)
     return True
 

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from service.folder import ServiceFolder
-from service.loopback import HOST, without_proxy
+from service.folder import HOST, ServiceFolder
 
 USER = "admin"
 TUNING = {
@@ -17,7 +16,8 @@ TUNING = {
     "PREFECT_CLIENT_MAX_RETRIES": "8",
     # How long a run that is due may wait for the worker to ask.
     "PREFECT_WORKER_QUERY_SECONDS": "2",
-    # The most frequent there is; automations.yaml says after how many missing ones a run is dead.
+    # The shortest interval; automations.yaml has the number of missing heartbeats after which a run
+    # counts as dead.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_COLORS": "false",
@@ -40,10 +40,10 @@ def service_environment(
     The server listens on loopback only, asks for a password and sends no analytics.
 
     Args:
-        folder: Folder of the service; the password is created there if it is missing.
-        port: Port of the server.
-        inherited: Environment of this process.
-        places: Variables like `CLIP_ADAPTER_ROOT`.
+        folder: folder of the service; the password is created there if it is missing.
+        port: port of the server.
+        inherited: environment of this process.
+        places: variables like `CLIP_ADAPTER_ROOT`.
     """
     login = _login(folder.password)
     forced = {
@@ -60,10 +60,21 @@ def service_environment(
     }
     # A key or a profile of another server would be sent to this one.
     kept = {name: value for name, value in inherited.items() if name not in _FOREIGN}
-    return {**TUNING, **kept, **forced, **without_proxy(inherited), **places}
+    return {**TUNING, **kept, **forced, **no_proxy_env(inherited), **places}
 
 
 _FOREIGN = {"PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_DEBUG_MODE"}
+
+
+def no_proxy_env(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that exempt `HOST` from the proxy, in addition to the hosts that are exempt already.
+
+    Clients read either spelling, the lower-case one first.
+    """
+    excepted = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    hosts = excepted.split(",") if excepted else []
+    value = ",".join(hosts if HOST in hosts else [*hosts, HOST])
+    return {"NO_PROXY": value, "no_proxy": value}
 
 
 def write_shell_file(folder: ServiceFolder, environment: Mapping[str, str]) -> None:

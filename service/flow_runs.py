@@ -19,8 +19,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from clip_adapter.escaping import escape_control_characters
-from service.folder import ServiceError, ServiceFolder, StatusFile
-from service.loopback import HOST
+from service.folder import HOST, ServiceError, ServiceFolder, StatusFile
 
 N_LATEST, N_FAILED, FAILED_DAYS = 5, 5, 7
 ANSWER_SECONDS = 5.0
@@ -36,13 +35,13 @@ class FlowRun:
     """A flow run as the server describes it; names and message are untrusted text.
 
     Attributes:
-        id: Id that `prefect flow-run logs` takes.
-        name: Random name that Prefect gave the run.
+        id: id that `prefect flow-run logs` takes.
+        name: random name that Prefect gave the run.
         deployment: `flow/deployment`, or the flow alone if it was not deployed.
-        when: Time of the start, else the time it was due.
-        state: Name of the state, as Completed, Late, Failed.
-        has_failed: Whether it failed or crashed.
-        message: Message of the state, possibly of several lines; empty if there is none.
+        when: time of the start, else the time it was due.
+        state: name of the state, as Completed, Late, Failed.
+        has_failed: whether it failed or crashed.
+        message: message of the state, possibly of several lines; empty if there is none.
     """
 
     id: str
@@ -60,11 +59,11 @@ def recent_runs(folder: ServiceFolder, status: StatusFile) -> list[FlowRun]:
     Runs that other flow runs started are left out.
 
     Args:
-        folder: Folder of the service, which holds its password.
-        status: Status of the service, which names the server.
+        folder: folder of the service, which holds its password.
+        status: status of the service, which names the server.
 
     Raises:
-        ServiceError: The server does not answer, or not with flow runs, or is another machine's.
+        ServiceError: the server does not answer, or not with flow runs, or is another machine's.
     """
     if not status.is_here:
         raise ServiceError(f"the service runs on {status.host}: ask there")
@@ -153,8 +152,8 @@ class _Server:
         return content
 
     def runs(self, limit: int, **wanted: Any) -> list[_Run]:
-        asked = {"parent_task_run_id": {"is_null_": True}, **wanted}
-        body = {"sort": "START_TIME_DESC", "limit": limit, "flow_runs": asked}
+        filters = {"parent_task_run_id": {"is_null_": True}, **wanted}
+        body = {"sort": "START_TIME_DESC", "limit": limit, "flow_runs": filters}
         return _RUNS.validate_json(self.ask("flow_runs", body))
 
     def names(self, kind: str, ids: Iterable[UUID | None]) -> dict[UUID | None, str]:
@@ -166,7 +165,7 @@ class _Server:
 def _recent(server: _Server) -> list[FlowRun]:
     now = datetime.now(UTC)
     since = now - timedelta(days=FAILED_DAYS)
-    due = {"before_": now.isoformat()}  # what is scheduled for later has not become anything
+    due = {"before_": now.isoformat()}  # runs scheduled for later are left out
     latest = server.runs(N_LATEST, expected_start_time=due)
     failed = server.runs(
         N_FAILED,

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from clip_adapter.errors import ClipAdapterError
-from service.loopback import HOST
 
-HELD_BY_ANOTHER = 3
+HOST = "127.0.0.1"
+"""Address on which the server listens."""
+LOCKED_BY_ANOTHER = 3
 """Exit code of a supervisor that finds the folder locked by another."""
 
 
@@ -18,13 +19,13 @@ class ServiceError(ClipAdapterError, RuntimeError):
 
 @dataclass(frozen=True)
 class StatusFile:
-    """Content of the lock file, written by the supervisor that holds it.
+    """Content of the lock file, written by the supervisor that has locked it.
 
     Attributes:
-        pid: Process id of the supervisor, which leads the process group of all it starts.
-        port: Port of the server on 127.0.0.1.
-        stage: Current step of the startup; "up" once everything runs.
-        host: Name of the machine on which `pid` and `port` mean something.
+        pid: process id of the supervisor, which leads the process group of all it starts.
+        port: port of the server on 127.0.0.1.
+        stage: current step of the startup; "up" once everything runs.
+        host: name of the machine on which `pid` and `port` mean something.
     """
 
     pid: int
@@ -57,7 +58,7 @@ class ServiceFolder:
     """The files of a service; only the user who started it can read the folder.
 
     Attributes:
-        path: The folder.
+        path: the folder.
     """
 
     path: Path
@@ -100,7 +101,7 @@ class ServiceFolder:
         """Create the folders that are missing.
 
         Raises:
-            OSError: The folder cannot be written to.
+            OSError: the folder cannot be written to.
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.chmod(0o700)
@@ -108,7 +109,7 @@ class ServiceFolder:
         self.prefect_home.mkdir(exist_ok=True)
 
     def status(self) -> StatusFile | None:
-        """Read the status, which is valid while the lock is held; None if it is unreadable."""
+        """Read the status, which is valid while the file is locked; None if it is unreadable."""
         try:
             return StatusFile(**json.loads(self.lock.read_text()))
         except (FileNotFoundError, ValueError, TypeError):

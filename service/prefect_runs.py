@@ -8,8 +8,8 @@ from typing import Any
 
 from clip_adapter.pipeline.requests import Request
 from clip_adapter.settings import Settings, check_writable
+from service.environment import no_proxy_env
 from service.folder import ServiceError
-from service.loopback import without_proxy
 
 
 def run_as_flow(flow: str, request: Request) -> Any:
@@ -33,10 +33,9 @@ def run_as_flow(flow: str, request: Request) -> Any:
     check_database_path(settings.workspace)
     _configure_prefect(settings.workspace)
     function = getattr(import_module(f"flows.{flow}"), flow)
-    # Resolved here: a flow on another machine would look beside itself.
-    places = {"root": settings.url}
+    # Resolved here: a flow on another machine would resolve a relative path differently.
     try:
-        return function(**{**request.model_dump(), **places})
+        return function(**{**request.model_dump(), "root": settings.url})
     except RuntimeError as error:
         if "Failed to reach API" not in str(error):
             raise
@@ -56,7 +55,7 @@ def check_database_path(workspace: Path) -> None:
 
     Raises:
         ServiceError: Prefect cannot keep its database there.
-        UnwritableRootError: nothing can be written there.
+        UnavailableError: nothing can be written there.
     """
     if any(sign in str(workspace) for sign in "?#%"):
         raise ServiceError(
@@ -66,8 +65,8 @@ def check_database_path(workspace: Path) -> None:
 
 
 def _configure_prefect(workspace: Path) -> None:
-    """Settings that Prefect reads when it is imported; what the user has set stays."""
-    os.environ.update(without_proxy(os.environ))  # the private server is on this machine
+    """Set the variables that Prefect reads when it is imported; those of the user take precedence."""
+    os.environ.update(no_proxy_env(os.environ))  # the private server is on this machine
     ours = {
         "PREFECT_HOME": str(workspace / "prefect"),
         "PREFECT_LOGGING_LEVEL": "CRITICAL",

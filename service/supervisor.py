@@ -16,11 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from clip_adapter.held import HeldFile
-from service.children import Child, Starter
-from service.folder import HELD_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
-from service.loopback import HOST
-from service.orphans import MARK, kill_orphans
+from clip_adapter.file_lock import FileLock
+from service.children import MARK, Child, Starter, kill_orphans
+from service.folder import HOST, LOCKED_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
 
 POLL_SECONDS = 0.2
 START_SECONDS = 180.0
@@ -36,22 +34,22 @@ def main() -> int:
     """Lock the folder and supervise until a signal arrives; returns the exit code."""
     folder, port, checkout = ServiceFolder(Path(sys.argv[1])), int(sys.argv[2]), Path(sys.argv[3])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    # The supervisor's own lock comes first: who finds the other locked finds this one locked too.
+    # The lock of the supervisor comes first: a process that finds the other locked finds this locked, too.
     status = StatusFile(os.getpid(), port, "starting").text()
-    if _lock(folder.supervisor_lock) is None or (held := _lock(folder.lock, status)) is None:
-        return HELD_BY_ANOTHER
+    if _lock(folder.supervisor_lock) is None or (lock := _lock(folder.lock, status)) is None:
+        return LOCKED_BY_ANOTHER
     os.environ[MARK] = f"{os.getpid()}-{time.time_ns()}"
-    supervisor = Supervisor(folder, port, held, Starter(checkout, held.descriptor))
+    supervisor = Supervisor(folder, port, lock, Starter(checkout, lock.descriptor))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.ask_to_end)
     return supervisor.serve()
 
 
-def _lock(path: Path, content: str = "") -> HeldFile | None:
-    """Lock a file; tried again, since a look whether it is locked takes the lock for a moment."""
+def _lock(path: Path, content: str = "") -> FileLock | None:
+    """Lock a file; retried, because `is_locked` of another process holds the lock for a moment."""
     for _ in range(10):
-        if held := HeldFile.take(path, content):
-            return held
+        if lock := FileLock.acquire(path, content):
+            return lock
         time.sleep(0.1)
     return None
 
@@ -66,7 +64,7 @@ class Supervisor:
 
     folder: ServiceFolder
     port: int
-    held: HeldFile
+    lock: FileLock
     starter: Starter
     is_ending: bool = False
     children: list[Child] = field(default_factory=list)
@@ -84,7 +82,7 @@ class Supervisor:
         except _Ended:
             return 0
         except (ServiceError, OSError) as error:
-            logger.error("%s", error)  # noqa: TRY400  # the reason says it all
+            logger.error("%s", error)  # noqa: TRY400  # the message suffices
             return 1
         finally:
             self._end_children()
@@ -127,7 +125,7 @@ class Supervisor:
                 self._rest()
         finally:
             if process.poll() is None:
-                process.terminate()  # it restores what it has paused or resumed for a moment
+                process.terminate()  # it pauses again what it has resumed for a moment
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(WORKER_SECONDS)
                 process.kill()
@@ -145,7 +143,7 @@ class Supervisor:
 
     def _say(self, stage: str) -> None:
         logger.info("%s", stage)
-        self.held.write(StatusFile(os.getpid(), self.port, stage).text())
+        self.lock.write(StatusFile(os.getpid(), self.port, stage).text())
 
     def _end_children(self) -> None:
         """Stop the worker first, as it reports the runs it ends to the server."""

@@ -1,4 +1,4 @@
-"""Deploy everything in prefect.yaml, and leave paused what a person or a regression has paused.
+"""Deploys everything in prefect.yaml, and keeps paused what a user or a regression has paused.
 
 Run as `python -m tasks.deploy_all` from the checkout; `prefect deploy` alone resumes what is paused.
 """
@@ -17,7 +17,7 @@ TERMINATED = 143
 
 
 def main() -> None:
-    """Exits as `prefect deploy` does; ended by SIGTERM, it pauses again first."""
+    """Run `prefect deploy` and exit with its code; on SIGTERM, pause the deployments again first."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     with get_client(sync_client=True) as client:
         paused = _paused(client)
@@ -38,7 +38,7 @@ def _paused(client: SyncPrefectClient) -> list[UUID]:
 
 
 def _run_prefect(command: Sequence[str]) -> None:
-    """In this process: whoever ends it ends all of it."""
+    """Run Prefect in this process, so that a signal ends both."""
     sys.argv = list(command)
     try:
         runpy.run_module("prefect", run_name="__main__")

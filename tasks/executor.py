@@ -10,19 +10,18 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from clip_adapter.errors import ClipAdapterError
-from clip_adapter.pipeline.executor import Executor
+from clip_adapter.errors import ParameterError, UnavailableError
+from clip_adapter.pipeline.executor import Executor, is_retried
 from clip_adapter.settings import Settings
 from feature_cache import ObjectStoreError
-from tasks.artifacts import prepare_to_draw
 
 PAUSES_SECONDS = [2.0, 10.0, 60.0]
-"""A connection that was reset; a mount that comes back; a file server that restarts."""
+"""Pauses before retries: for a reset connection, a remount and the restart of a file server."""
 RETRIES = len(PAUSES_SECONDS)
 
 _PASSING = frozenset(
     {
-        errno.EIO,  # a network folder whose server went away says so, as a failing disk does
+        errno.EIO,  # of a network folder whose server went away, and of a failing disk
         errno.ESTALE,  # the server of a network folder restarted
         errno.EAGAIN,
         errno.EBUSY,
@@ -42,7 +41,7 @@ _PASSING = frozenset(
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether an error, or what it was raised from, may be gone in a minute."""
+    """Whether an error, or one of its causes, may be gone in a minute."""
     while error is not None:
         if isinstance(error, ObjectStoreError | TimeoutError | ConnectionError):
             return True
@@ -53,33 +52,33 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def when_transient(_task: Any, _task_run: Any, state: Any) -> bool:
-    """The same as Prefect asks it: a task's `retry_condition_fn`."""
+    """`is_transient` with the signature of a task's `retry_condition_fn`."""
     return isinstance(state.data, BaseException) and is_transient(state.data)
 
 
 LOCAL = "local:"
-NOT_TRIED_AGAIN = {"train_methods", "decide_promotion", "record_extraction"}
-"""Steps that read what others have just read or written; all others meet storage first."""
 
 P = ParamSpec("P")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class RunnerError(ClipAdapterError, RuntimeError):
-    """A task runner that cannot be had."""
-
-
 class PrefectExecutor(Executor):
-    """Makes each step a task of the flow that calls it.
+    """Run each step as a task of the flow that calls it.
 
-    A step's arguments are bound before Prefect sees the task: it would look through every row of an
-    index for futures, and show them all in its UI.
+    The arguments of a step are bound before Prefect sees the task: it would look through every row
+    of an index for futures, and show them all in its UI.
+
+    Args:
+        prepare: function to call before steps are mapped, to load what is needed after them.
     """
 
+    def __init__(self, *, prepare: Callable[[], None] | None = None) -> None:
+        self._prepare = prepare
+
     def parts(self, asked: int | None) -> int:
-        """As many as asked for; else one, or one a process of `CLIP_ADAPTER_DASK=local:N`."""
-        where = Settings().dask or ""
+        """The number of parts: `asked`, else one for each process of `CLIP_ADAPTER_DASK=local:N`."""
+        where = Settings.of().dask or ""
         if asked is not None:
             return asked
         return _n_local(where) if where.startswith(LOCAL) else 1
@@ -95,8 +94,8 @@ class PrefectExecutor(Executor):
     ) -> list[Result | Exception]:
         """Run a step for each item, as tasks of the flow's task runner; a single one in this process."""
         tasks: list[Any] = [as_task(step, item, **kwargs) for item in items]
-        if tasks and step.__name__ == "train_methods":
-            prepare_to_draw()
+        if tasks and self._prepare:
+            self._prepare()
         if len(tasks) == 1:
             return super().map(_run, tasks)
         futures: list[PrefectFuture[Any]] = [task.submit() for task in tasks]
@@ -106,7 +105,7 @@ class PrefectExecutor(Executor):
 
 
 def as_task(step: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[[], Any]:
-    """A task without parameters that calls a step; one that meets storage is tried again."""
+    """A task without parameters that calls a step, with retries unless the step is `not_retried`."""
     retries: dict[str, Any] = {
         "retries": RETRIES,
         "retry_delay_seconds": PAUSES_SECONDS,
@@ -117,7 +116,7 @@ def as_task(step: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[[], 
         name=step.__name__.replace("_", "-"),
         cache_policy=NO_CACHE,
         result_serializer="json",
-        **({} if step.__name__ in NOT_TRIED_AGAIN else retries),
+        **(retries if is_retried(step) else {}),
     )
 
 
@@ -125,15 +124,16 @@ def choose_task_runner() -> TaskRunner[Any]:
     """Threads, unless CLIP_ADAPTER_DASK names a scheduler, or `local:N` processes of this machine.
 
     Raises:
-        RunnerError: prefect-dask is not installed, or N is no number.
+        UnavailableError: prefect-dask is not installed.
+        ParameterError: n is not a number of processes.
     """
-    where = Settings().dask
+    where = Settings.of().dask
     if where is None:
         return ThreadPoolTaskRunner()
     try:
         from prefect_dask.task_runners import DaskTaskRunner  # noqa: PLC0415  # an extra, which few need
     except ImportError:
-        raise RunnerError(
+        raise UnavailableError(
             f"CLIP_ADAPTER_DASK is {where!r}, but prefect-dask is not installed: "
             "pip install -e '.[pipeline,dask]', or unset it"
         ) from None
@@ -150,7 +150,7 @@ def _run(task: Any) -> Any:
 def _n_local(where: str) -> int:
     number = where.removeprefix(LOCAL)
     if not number.isdecimal() or int(number) < 1:
-        raise RunnerError(
+        raise ParameterError(
             f"CLIP_ADAPTER_DASK is {where!r}: expected local:N with a number of processes, as "
             "local:2, or the address of a scheduler, as tcp://10.0.0.1:8786"
         )

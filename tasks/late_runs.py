@@ -1,4 +1,4 @@
-"""A late scheduled run that a newer one makes pointless."""
+"""Skips a late scheduled run when a newer one is due."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from prefect.exceptions import PrefectException
 from prefect.states import Completed
 
 SKIPPED_LATE = "SkippedLate"
-"""The name of the state a pointless run ends in; it is a completed one."""
+"""Name of the completed state of a run that was skipped."""
 
 _DOES_THE_WORK = [
     StateType.SCHEDULED,  # late ones, too
@@ -25,12 +25,12 @@ _DOES_THE_WORK = [
 
 
 def skip_if_late() -> State[Any] | None:
-    """The state in which the current flow run has to end at once, None if it has work to do.
+    """The final state of the current flow run if it is to be skipped; None if it has work to do.
 
-    After an outage every run that was missed is started. Of the scheduled runs of one deployment
-    with the same parameters that are due by now, the newest does the work. A run that a person
-    started, from the UI or by a command, is never skipped. Where the server does not answer, the
-    run goes on: work done twice is found done.
+    After an outage every missed run is started. Of the scheduled runs of one deployment with equal
+    parameters that are due by now, only the newest does the work. A run that a user started, from the
+    UI or by a command, is never skipped. If the server does not answer, the run goes on, which is safe:
+    finished work is not repeated.
     """
     context = FlowRunContext.get()
     run = context.flow_run if context else None
@@ -51,14 +51,14 @@ def skip_if_late() -> State[Any] | None:
 def _newest_due(run: FlowRun) -> FlowRun | None:
     due = {"after_": run.expected_start_time, "before_": datetime.now(UTC)}
     state = {"type": {"any_": _DOES_THE_WORK}, "name": {"not_any_": [SKIPPED_LATE]}}
-    asked = {
+    wanted = {
         "deployment_id": {"any_": [run.deployment_id]},
         "expected_start_time": due,
         "state": state,
     }
     with get_client(sync_client=True) as client:
         found = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter.model_validate(asked),
+            flow_run_filter=FlowRunFilter.model_validate(wanted),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         )
     return next((each for each in found if _replaces(each, run)), None)

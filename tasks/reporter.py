@@ -1,6 +1,6 @@
-"""Reports to Prefect: the run's log, and a progress artifact that the UI shows live.
+"""A reporter for Prefect: writes to the run's log and to a progress artifact that the UI shows live.
 
-The work never waits for the server: one that is slow or gone costs nothing but the artifact.
+The work never waits for the server: without an answer only the artifact is missing.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ from clip_adapter.progress import Advance, duration, lines, rate
 
 LONGEST_KEY = 80
 FIRST_AFTER_SECONDS = 2.0
-"""Work that is done by then is not worth watching."""
+"""Shorter work gets no artifact."""
 EVERY_SECONDS = 4.0
-LAST_WORD_SECONDS = 5.0
-"""How long a server may take to hear that the work has ended."""
+LAST_UPDATE_SECONDS = 5.0
+"""Time that a server has for the last update."""
 
 
 class PrefectReporter(Reporter):
@@ -56,12 +56,12 @@ class PrefectReporter(Reporter):
     @contextmanager
     def _logged_and_shown(self, description: str, *, total: float, unit: str) -> Iterator[Advance]:
         with (
-            lines(description, total=total, unit=unit, say=self.log) as log,
+            lines(description, total=total, unit=unit, log=self.log) as add_to_log,
             progress_artifact(description, total=total, unit=unit, warn=self.warn) as show,
         ):
 
             def advance(units: float) -> None:
-                log(units)
+                add_to_log(units)
                 show(units)
 
             yield advance
@@ -88,7 +88,7 @@ def _logged(message: str, *, warning: bool = False) -> bool:
 def artifact_key(*words: str) -> str:
     """A key of lower-case letters, digits and dashes.
 
-    Different words have different keys: what a key cannot say stands in eight digits behind it.
+    Different words have different keys: eight digits of a digest follow what a key cannot contain.
 
     >>> artifact_key("leaderboard", "eurosat"), artifact_key("leaderboard", "my_cats")
     ('leaderboard-eurosat', 'leaderboard-my-cats-7c450330')
@@ -108,15 +108,15 @@ def progress_artifact(
     """Show the work done in this context; yields a function that takes the units just done.
 
     Args:
-        description: what is being done; no markup.
-        total: units of work.
-        unit: of the rate, as "images".
-        warn: takes the reason, once, if the server does not take the artifact.
+        description: description of the work, without markup.
+        total: number of units of work.
+        unit: name of the unit, as "images".
+        warn: function that takes the reason, once, if the artifact cannot be written.
     """
     work = _Work(description, total=total, unit=unit)
     ended = Event()
-    told = Thread(target=copy_context().run, args=(_tell, work, ended, warn), daemon=True)
-    told.start()
+    thread = Thread(target=copy_context().run, args=(_publish, work, ended, warn), daemon=True)
+    thread.start()
     try:
         yield work.advance
         work.ending = "done"
@@ -125,7 +125,7 @@ def progress_artifact(
         raise
     finally:
         ended.set()
-        told.join(LAST_WORD_SECONDS)
+        thread.join(LAST_UPDATE_SECONDS)
 
 
 @dataclass
@@ -159,7 +159,7 @@ class _Work:
         return str(escape_markdown(f"{self.description}: {', '.join(words)}"))
 
 
-def _tell(work: _Work, ended: Event, warn: Callable[[str], None]) -> None:
+def _publish(work: _Work, ended: Event, warn: Callable[[str], None]) -> None:
     shown: UUID | None = None
     warned = False
     while not (is_last := ended.wait(EVERY_SECONDS if shown else FIRST_AFTER_SECONDS)) or shown:
@@ -176,8 +176,8 @@ def _tell(work: _Work, ended: Event, warn: Callable[[str], None]) -> None:
 def _show(work: _Work, shown: UUID | None) -> UUID:
     percent, text = work.percent, work.text
     if shown:
-        told = update_progress_artifact(shown, progress=percent, description=text)
+        artifact = update_progress_artifact(shown, progress=percent, description=text)
     else:
         key = artifact_key("progress", work.description)
-        told = create_progress_artifact(progress=percent, key=key, description=text)
-    return cast("UUID", told)  # Prefect's types hold a coroutine possible, too
+        artifact = create_progress_artifact(progress=percent, key=key, description=text)
+    return cast("UUID", artifact)  # by its type, Prefect might return a coroutine

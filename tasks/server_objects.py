@@ -1,7 +1,7 @@
-"""What a server must hold beside the deployments: the work pool and the automations.
+"""Creates what a server needs beside the deployments: the work pool and the automations.
 
-Run as `python -m tasks.server_objects POOL`; doing it again changes nothing. With `--no-worker` after it,
-where nothing works for the pool yet, runs that an earlier worker has left under way are called crashed.
+Run as `python -m tasks.server_objects POOL`; repeating it changes nothing. With `--no-worker` after it,
+for a pool without a worker, the unfinished runs of an earlier worker are marked as crashed.
 """
 
 import sys
@@ -32,7 +32,7 @@ AUTOMATIONS = Path(__file__).parents[1] / "automations.yaml"
 
 
 def main() -> None:
-    """Put the pool that is named on the command line, and all automations, on the server."""
+    """Create the pool that the command line names, and all automations, on the server."""
     with get_client(sync_client=True) as client:
         put_work_pool(client, sys.argv[1])
         put_automations(client, declared_automations())
@@ -47,7 +47,7 @@ def declared_automations() -> list[dict[str, Any]]:
 
 
 def put_work_pool(client: SyncPrefectClient, name: str) -> None:
-    """Make a pool for processes of one machine; one that is there stays as it is."""
+    """Create a pool for processes of one machine, unless it exists."""
     try:
         client.create_work_pool(WorkPoolCreate(name=name, type="process"))
     except ObjectAlreadyExists:
@@ -55,7 +55,7 @@ def put_work_pool(client: SyncPrefectClient, name: str) -> None:
 
 
 def put_automations(client: SyncPrefectClient, declared: Iterable[Mapping[str, Any]]) -> None:
-    """Make each automation what is declared; one that a person switched off stays off."""
+    """Create or update each automation; one that a user switched off stays off."""
     for each in declared:
         automation = AutomationCore.model_validate(each)
         found = client.read_automations_by_name(automation.name)
@@ -67,14 +67,14 @@ def put_automations(client: SyncPrefectClient, declared: Iterable[Mapping[str, A
 
 
 def crash_lost_runs(client: SyncPrefectClient, pool: str) -> int:
-    """Call every run of a pool that is under way crashed, or cancelled; how many there were.
+    """Mark every unfinished run of a pool as crashed, or cancelled, and return their number.
 
-    For a moment in which nothing works for the pool: after a server has started, before its worker.
-    Runs that a person started outside the pool are left alone.
+    Call it while the pool has no worker: after a server has started, before its worker. Runs that a
+    user started outside the pool are left alone.
     """
     lost = list(_under_way(client, pool))
     for run in lost:
-        # What a person has cancelled ends as that.
+        # A run that a user has cancelled ends as cancelled.
         ends = Cancelled if run.state_type == StateType.CANCELLING else Crashed
         client.set_flow_run_state(run.id, ends(message=MESSAGE))
     return len(lost)

@@ -1,4 +1,4 @@
-"""The command's front door: the list of commands, and one line for every error."""
+"""The `clip-adapter` command: the list of all commands, and one line for every error."""
 
 import os
 import signal
@@ -14,12 +14,19 @@ from clip_adapter.errors import ClipAdapterError
 from clip_adapter.escaping import escape_control_characters
 
 INTERRUPTED, TERMINATED = 130, 143
+EXIT_CODES = "Exit codes: 0 sound, or done; 1 damage found, or an error; 2 wrong usage."
 
 app = typer.Typer(
     cls=ExtensibleGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Few-shot adaptation of CLIP: encode images once, train adapters in seconds, ask in SQL.",
+)
+cache = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Look after stored features: what is there, is it sound, will it be reused; in and out.",
+    epilog=f"Every command takes --json. {EXIT_CODES}",
 )
 COMMANDS = {
     "pipeline:demo": "The whole path on real handwritten digits: encode, train, ask.",
@@ -29,19 +36,30 @@ COMMANDS = {
     "file lies.",
     "champion:rollback": "Let an earlier promotion reign again. Nothing is removed: one more decision "
     "is recorded.",
-    "reproduce:reproduce": "Vary one thing about CLIP-Adapter and hold the rest still, as the paper's "
+    "pipeline:reproduce": "Vary one thing about CLIP-Adapter and hold the rest still, as the paper's "
     "ablations do.",
     "sql:sql": "Ask DuckDB about runs, metrics and predictions; nothing is locked or written.",
     "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",
     "report:report": "Write tables, figures and paired comparisons of all runs on record: Markdown and "
     "SVG, or HTML.",
-    "cache.app:cache": "Look after the features at rest: what is there, is it sound, will it be reused; "
-    "in and out.",
     "datasets:datasets": "List the datasets that are known, and those that are indexed, as they were "
     "indexed last.",
     "datasets:methods": "List the few-shot methods, and what can be set of each.",
 }
 """Module in this package and command in it, with the first line of the command's help."""
+CACHE_COMMANDS = {
+    "stats:stats": "Show what is stored: encoders with their images, views, prompts, files and "
+    "megabytes.",
+    "why:why": "Show how many images of a dataset will be reused, and field by field why not the "
+    "others.",
+    "verify:verify": "Check the files and name those that are damaged, with the reason and what to do.",
+    "gc:gc": "Remove what dead writers left behind and what was set aside as damaged.",
+    "compact:compact": "Merge the small files of features and runs; nothing is lost if it is "
+    "interrupted.",
+    "exporting:export": "Write a dataset's features, labels, splits, digests and class texts to a file.",
+    "importing:import_": "Take in features that were made elsewhere, to train on them as features:NAME.",
+}
+"""Commands of the group `cache`: module in `cache` and command in it, with the first line of help."""
 
 
 def _print_version(asked: bool) -> None:
@@ -62,17 +80,26 @@ def options(
     """Options of the command itself."""
 
 
+@cache.callback()
+def _cache_options() -> None:
+    """Make a group of an application whose commands are added by `build`."""
+
+
 def build() -> Any:
     """The whole command as a group of click."""
-    return lazily(app, COMMANDS, package="clip_adapter.cli")
+    group = lazily(app, COMMANDS, package="clip_adapter.cli")
+    group.commands["cache"] = lazily(
+        cache, CACHE_COMMANDS, package="clip_adapter.cli.cache", epilog=EXIT_CODES
+    )
+    return group
 
 
 def main() -> NoReturn:
-    """Run the command; what went wrong is said in one message, without a traceback."""
+    """Run the command; an error is shown as one message, without a traceback."""
     # On a busy machine, threads that spin while they wait for one another make small tensor
     # programs ten times slower. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # nobody is told of what is done on this machine
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # no telemetry
     # What was started for the command ends with it, Prefect's private server for one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:

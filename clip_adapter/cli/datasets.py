@@ -1,4 +1,4 @@
-"""The datasets command: what can be trained on."""
+"""The commands datasets and methods, which list what can be trained on and trained."""
 
 from rich.console import Console
 from rich.table import Table

@@ -1,4 +1,4 @@
-"""The list of commands: each is imported when it is called, and a checkout adds its own."""
+"""Commands that are imported when they are called, and those that a checkout adds."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,13 +12,13 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import UnavailableError
 
 GROUP = "clip_adapter.commands"
 CHECKOUT_COMMANDS = {
     "up": "Bring Prefect's server, a worker and all deployments up, in the background.",
     "down": "End the server and the worker that `up` started, and nothing else.",
-    "status": "Say whether the server and the worker are up, where, and what became of runs.",
+    "status": "Show whether the server and the worker are up, where, and how runs ended.",
 }
 RUNNER = "--prefect"
 INSTALL = (
@@ -27,15 +27,11 @@ INSTALL = (
 )
 
 
-class MissingCommandError(ClipAdapterError, LookupError):
-    """A command or option of the checkout, which is not installed."""
-
-
 class LazyCommand(TyperCommand):
-    """A command by its name and one line of help, whose module is imported when it is called.
+    """A command with one line of help, whose module is imported when it is called.
 
     Attributes:
-        place: module and attribute, as `clip_adapter.cli.sql:sql`.
+        place: module and attribute of the function, as `clip_adapter.cli.sql:sql`.
     """
 
     place: str
@@ -80,9 +76,9 @@ def lazy_command(name: str, place: str, text: str, *, epilog: str | None = None)
 class ExtensibleGroup(TyperGroup):
     """A group to which entry points of `clip_adapter.commands` add functions as commands.
 
-    They are loaded when all commands are listed, or one that the library does not have is asked for.
-    An entry point whose module is not there is skipped. One that cannot be loaded is listed with the
-    reason, which calling it raises. A name of the library's own commands is not replaced.
+    They are loaded when all commands are listed, or a command is called that the library does not have.
+    An entry point whose module is missing is skipped. One that cannot be loaded is listed with the
+    reason, which calling it raises. A command of the library takes precedence.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -100,10 +96,10 @@ class ExtensibleGroup(TyperGroup):
         """The command that the arguments call.
 
         Raises:
-            MissingCommandError: It is a command of the checkout, and that is not installed.
+            UnavailableError: the command belongs to the checkout, which is not installed.
         """
         if args[0] in CHECKOUT_COMMANDS and self.get_command(ctx, args[0]) is None:
-            raise MissingCommandError(
+            raise UnavailableError(
                 f"`clip-adapter {args[0]}` comes with a checkout of the project and is not installed "
                 f"here: {INSTALL}"
             )
@@ -129,7 +125,7 @@ def _extension(entry_point: EntryPoint) -> Any:
         reason = f"{entry_point.name} of {entry_point.value} cannot be loaded: {error}"
 
     def broken() -> None:
-        raise MissingCommandError(f"{reason}; repair or uninstall the package that it comes from")
+        raise UnavailableError(f"{reason}; repair or uninstall the package that it comes from")
 
     broken.__doc__ = f"Broken: {reason}."
     return _command(entry_point.name, broken)
@@ -144,20 +140,20 @@ def prefect_runner() -> Callable[..., Any]:
     """The function that runs a request as a flow.
 
     Raises:
-        MissingCommandError: The checkout is not installed.
+        UnavailableError: the checkout is not installed.
     """
     for entry_point in entry_points(group=GROUP, name=RUNNER):
         with suppress(ModuleNotFoundError):
             runner: Callable[..., Any] = entry_point.load()
             return runner
-    raise MissingCommandError(
+    raise UnavailableError(
         f"`{RUNNER}` comes with a checkout of the project and is not installed here: leave it out, "
         f"or {INSTALL}"
     )
 
 
 def _command(name: str, found: Any, *, epilog: str | None = None) -> Any:
-    """A command of click from a function; a group as it is."""
+    """A command of click made from a function; a group is returned unchanged."""
     if isinstance(found, TyperGroup):
         return found
     single = typer.Typer(add_completion=False)

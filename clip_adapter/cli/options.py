@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their text is read."""
+"""Options that several commands share, and the parsers of their values."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from clip_adapter.shots import ALL_SHOTS
 
-LARGEST = 2**31 - 1  # what a column of the run store holds
+LARGEST = 2**31 - 1  # of a column of the run store
 
 Root = Annotated[
     str | None,
@@ -35,7 +35,10 @@ _MODELS = (
 Model = Annotated[str, typer.Option("--model", help=_MODELS)]
 Precision = Annotated[
     Literal["fp32", "bf16", "fp16"],
-    typer.Option("--precision", help="Of the encoder's arithmetic; each makes its own features."),
+    typer.Option(
+        "--precision",
+        help="Numeric format of the encoder's forward pass; each makes its own features.",
+    ),
 ]
 Resize = Annotated[
     Literal["shortest", "longest", "squash"] | None,
@@ -73,7 +76,7 @@ def parse_numbers(text: str, *, at_least: int = 0) -> list[int]:
     """Whole numbers between commas, none below `at_least`.
 
     Raises:
-        typer.BadParameter: for anything else.
+        typer.BadParameter: the text has another form.
     """
     try:
         numbers = [int(part) for part in text.split(",")]
@@ -90,10 +93,10 @@ def parse_numbers(text: str, *, at_least: int = 0) -> list[int]:
 
 
 def parse_shots(text: str) -> list[int]:
-    """Labelled images a class between commas; "all" for every one.
+    """Numbers of labelled images a class between commas, "all" for every one.
 
     Raises:
-        typer.BadParameter: for anything else, and for 0.
+        typer.BadParameter: the text has another form, or a number is 0.
     """
     numbers = [str(ALL_SHOTS) if part.strip() == "all" else part for part in text.split(",")]
     return parse_numbers(",".join(numbers), at_least=1)
@@ -106,7 +109,7 @@ def parse_settings(texts: list[str]) -> dict[str, dict[str, Any]]:
     {'clip-adapter': {'residual_ratios': [0.2, 0.6]}}
 
     Raises:
-        typer.BadParameter: for a text of another form.
+        typer.BadParameter: a text has another form.
     """
     settings: dict[str, dict[str, Any]] = {}
     for text in texts:

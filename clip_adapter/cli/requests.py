@@ -1,4 +1,4 @@
-"""Options of commands, made from the requests of the pipeline."""
+"""Generates the options of commands from the requests of the pipeline."""
 
 import inspect
 from collections.abc import Callable
@@ -29,7 +29,7 @@ _PLACES = {
     "train_adapters": ("train", "train"),
     "reproduce_paper": ("ablations", "reproduce"),
 }
-"""By flow, the module and the function of the pipeline that does the same."""
+"""Module and function of the pipeline for each flow."""
 
 
 def run(flow: str, request: Request, *, prefect: bool) -> Any:
@@ -37,11 +37,11 @@ def run(flow: str, request: Request, *, prefect: bool) -> Any:
 
     Args:
         flow: name of the flow.
-        request: what it is asked for.
-        prefect: as a flow; else the function of the pipeline is called.
+        request: the request.
+        prefect: run the flow instead of calling the function of the pipeline.
 
     Raises:
-        MissingCommandError: flows were asked for, and there is no checkout.
+        UnavailableError: a flow was requested, and the checkout is not installed.
     """
     if prefect:
         return prefect_runner()(flow, request)
@@ -52,15 +52,15 @@ def run(flow: str, request: Request, *, prefect: bool) -> Any:
 
 @dataclass(frozen=True)
 class _Form:
-    """How a parameter is written on a command line, where that is not as in Python.
+    """The form of a parameter on the command line, if it differs from that in Python.
 
     Attributes:
         kind: type of the option.
-        parse: from the option's value to the parameter's.
-        write: from the parameter's default to the option's.
-        name: of the option, where it is not the parameter's.
-        metavar: of the value.
-        more: further words of help.
+        parse: function from the value of the option to that of the parameter.
+        write: function from the default of the parameter to that of the option.
+        name: name of the option, if it differs from that of the parameter.
+        metavar: placeholder of the value in the help.
+        more: addition to the help.
     """
 
     kind: Any
@@ -98,7 +98,7 @@ _FORMS = {
     "templates": _Form(list[str] | None, name="--template", more="repeatable"),
 }
 _ARGUMENTS = {"dataset", "study"}
-"""Parameters that are positional on the command line where the request has them so."""
+"""Parameters that are positional on the command line if the request allows it."""
 
 
 def from_options(
@@ -122,17 +122,17 @@ def from_options(
         @wraps(command)
         def called(**options: Any) -> None:
             further = {each.name: options.pop(each.name) for each in own}
-            asked = {
+            parameters = {
                 name: _FORMS[name].parse(value) if name in _FORMS else value
                 for name, value in options.items()
             }
-            command(kind.of(**asked), **further)
+            command(kind.of(**parameters), **further)
 
-        parameters = [
+        generated = [
             _parameter(name, fields[name], hints[name], kind=kind, is_required=name in required)
             for name in kind.signature().parameters
         ]
-        signature = inspect.Signature([*parameters, *own])
+        signature = inspect.Signature([*generated, *own])
         called.__signature__ = signature  # type: ignore[attr-defined]  # what typer looks for
         called.__annotations__ = {
             each.name: each.annotation for each in signature.parameters.values()
@@ -143,7 +143,7 @@ def from_options(
 
 
 def option_names(kind: type[Request]) -> dict[str, str]:
-    """The option of every parameter of a request; the parameter's own name for an argument."""
+    """The option of every parameter of a request; its bare name for a positional argument."""
     return {
         name: name if _is_argument(name, kind) else _option(name)
         for name in kind.signature().parameters
@@ -190,7 +190,7 @@ def _option(name: str) -> str:
 
 
 def _plain(hint: Any) -> Any:
-    """A type without what pydantic reads of it."""
+    """A type without its annotations for pydantic."""
     if get_origin(hint) is Annotated:
         return _plain(get_args(hint)[0])
     members = get_args(hint)
@@ -206,7 +206,7 @@ def _shown_default(name: str, default: Any) -> bool | str:
 
 
 def _range(field: FieldInfo) -> dict[str, Any]:
-    """The smallest and the largest value, as typer takes them."""
+    """The smallest and the largest value, as arguments of `typer.Option`."""
     found: dict[str, Any] = {}
     for each in _constraints(field.annotation, field.metadata):
         if (low := getattr(each, "ge", None)) is not None:
@@ -219,7 +219,7 @@ def _range(field: FieldInfo) -> dict[str, Any]:
 
 
 def _constraints(annotation: Any, metadata: list[Any]) -> list[Any]:
-    """What is said of a number, beside it or beside the number in `number | None`."""
+    """The constraints of a number, also of the number in `number | None`."""
     found = list(metadata)
     for member in get_args(annotation):
         if get_origin(member) is Annotated:

@@ -1,31 +1,29 @@
-"""Images, labels, class names, templates and splits: what is learned from, and what is held back."""
+"""Datasets: images, labels, class names, prompts and splits."""
 
-from clip_adapter.datasets.errors import DatasetError as DatasetError
-from clip_adapter.datasets.errors import NotEnoughImagesError as NotEnoughImagesError
-from clip_adapter.datasets.errors import SplitFileError as SplitFileError
 from clip_adapter.datasets.fewshot import FewShotSampler as FewShotSampler
 from clip_adapter.datasets.fewshot import FewShotSplit as FewShotSplit
+from clip_adapter.datasets.fewshot import read_few_shot_indices as read_few_shot_indices
 from clip_adapter.datasets.fewshot import sample_few_shot as sample_few_shot
 from clip_adapter.datasets.index import DatasetIndex as DatasetIndex
 from clip_adapter.datasets.index import KnownSizes as KnownSizes
 from clip_adapter.datasets.index import QuarantinedFile as QuarantinedFile
 from clip_adapter.datasets.index import build_index as build_index
-from clip_adapter.datasets.opening import DATASETS as DATASETS
-from clip_adapter.datasets.opening import GENERATED as GENERATED
-from clip_adapter.datasets.opening import IMPORTED as IMPORTED
-from clip_adapter.datasets.opening import check_dataset as check_dataset
-from clip_adapter.datasets.opening import check_free_name as check_free_name
-from clip_adapter.datasets.opening import check_imported_alone as check_imported_alone
-from clip_adapter.datasets.opening import description_of as description_of
-from clip_adapter.datasets.opening import open_dataset as open_dataset
-from clip_adapter.datasets.opening import templates_of as templates_of
-from clip_adapter.datasets.published_few_shot import read_few_shot_indices as read_few_shot_indices
+from clip_adapter.datasets.registry import DATASETS as DATASETS
+from clip_adapter.datasets.registry import GENERATED as GENERATED
+from clip_adapter.datasets.registry import IMPORTED as IMPORTED
+from clip_adapter.datasets.registry import check_dataset as check_dataset
+from clip_adapter.datasets.registry import check_free_name as check_free_name
+from clip_adapter.datasets.registry import check_imported_alone as check_imported_alone
+from clip_adapter.datasets.registry import description_of as description_of
+from clip_adapter.datasets.registry import open_dataset as open_dataset
+from clip_adapter.datasets.registry import templates_of as templates_of
+from clip_adapter.datasets.sources import PROMPT_STYLES as PROMPT_STYLES
 from clip_adapter.datasets.sources import ImageSource as ImageSource
 from clip_adapter.datasets.sources import LabelledFile as LabelledFile
+from clip_adapter.datasets.sources import check_templates as check_templates
 from clip_adapter.datasets.splits import SPLITS as SPLITS
 from clip_adapter.datasets.splits import PublishedRow as PublishedRow
 from clip_adapter.datasets.splits import Split as Split
 from clip_adapter.datasets.splits import read_published_split as read_published_split
 from clip_adapter.datasets.splits import split_by_content as split_by_content
-from clip_adapter.datasets.templates import PROMPT_STYLES as PROMPT_STYLES
-from clip_adapter.datasets.templates import check_templates as check_templates
+from clip_adapter.errors import DatasetError as DatasetError

@@ -1,4 +1,4 @@
-"""Digits: 1,797 handwritten digits of 8 x 8 pixels, which scikit-learn ships inside its package."""
+"""Digits: 1,797 handwritten digits of 8 x 8 pixels, which scikit-learn contains."""
 
 import os
 from importlib.util import find_spec
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split
+from clip_adapter.errors import DatasetError
 
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEMPLATES = ("a picture of the digit {}.",)
@@ -25,7 +25,7 @@ def open_digits(folder: Path) -> ImageSource:
     first half is train (its last fifth val), the second half test, and few writers are in both.
 
     Raises:
-        DatasetError: The pictures cannot be written into `folder`.
+        DatasetError: the images cannot be written into `folder`.
     """
     images, labels = _load()
     files = tuple(

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from clip_adapter.datasets.errors import DatasetError, SplitFileError
 from clip_adapter.datasets.imagefolder import image_names
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import PublishedRow, read_published_split
+from clip_adapter.errors import DatasetError
 
 SPLIT_FILE_NAME = "split_zhou_EuroSAT.json"
 TEMPLATES = ("a centered satellite photo of {}.",)
@@ -37,8 +37,8 @@ def open_eurosat(folder: Path) -> ImageSource:
     its content decides the split.
 
     Raises:
-        DatasetError: The ten class folders are not there, or hold no images.
-        SplitFileError: The split file is malformed or its labels are not EuroSAT's.
+        DatasetError: the ten class folders are missing or hold no images, or the split file is
+            malformed or has other labels.
     """
     root = _find_class_folders(folder)
     split_file = _find_split_file(folder, root)
@@ -92,19 +92,19 @@ def _list_published(split_file: Path) -> tuple[LabelledFile, ...]:
         _check_row(row, split_file=split_file)
     absent = set(range(len(_FOLDERS))) - {row.label for row in rows}
     if absent:
-        raise SplitFileError(f"{split_file} lists no image of class {_FOLDERS[min(absent)]!r}")
+        raise DatasetError(f"{split_file} lists no image of class {_FOLDERS[min(absent)]!r}")
     return tuple(LabelledFile(row.path, label=row.label, split=row.split) for row in rows)
 
 
 def _check_row(row: PublishedRow, *, split_file: Path) -> None:
     folder = row.path.partition("/")[0]
     if folder not in CLASS_NAMES:
-        raise SplitFileError(
+        raise DatasetError(
             f"{split_file} lists {row.path!r}, which lies in none of {', '.join(_FOLDERS)}"
         )
     expected = (_FOLDERS.index(folder), CLASS_NAMES[folder])
     if (row.label, row.class_name) != expected:
-        raise SplitFileError(
+        raise DatasetError(
             f"{split_file} gives {row.path!r} the label and class {(row.label, row.class_name)}, "
             f"expected {expected}; use CoOp's published file or remove it"
         )

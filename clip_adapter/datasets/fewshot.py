@@ -1,17 +1,20 @@
-"""K images a class: the same ones on every machine, chosen by content and not by position."""
+"""Few-shot splits: K images a class, sampled by content or read from published files."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_adapter.datasets.errors import DatasetError, NotEnoughImagesError
 from clip_adapter.datasets.index import DatasetIndex
 from clip_adapter.datasets.splits import Split
-from clip_adapter.shots import ALL_SHOTS
+from clip_adapter.errors import DatasetError
+from clip_adapter.shots import ALL_SHOTS, shots_in_words
 
 MAX_VAL_PER_CLASS = 4  # CoOp's protocol: min(K, 4) validation images a class
 
@@ -23,13 +26,13 @@ _Ranking = dict[tuple[int, Split], list[int]]
 
 @dataclass(frozen=True, eq=False)
 class FewShotSplit:
-    """The images one few-shot run learns from and selects on; rows are those of the index.
+    """The images that a few-shot run trains on and selects on, as rows of the index.
 
     Attributes:
-        shots: Training images a class; `ALL_SHOTS` for as many as each has.
-        seed: What the choice was drawn with.
-        train_rows: `[classes * shots]`, class by class.
-        val_rows: `[classes * min(shots, 4)]`, class by class.
+        shots: number of training images a class; `ALL_SHOTS` for all of each class.
+        seed: seed of the sample.
+        train_rows: `[classes * shots]` rows, class by class.
+        val_rows: `[classes * min(shots, 4)]` rows, class by class.
     """
 
     shots: int
@@ -38,9 +41,9 @@ class FewShotSplit:
     val_rows: NDArray[np.int64]
 
     def fingerprint(self, image_sha256: Sequence[bytes]) -> str:
-        """64 hex digits over shots, seed and the chosen images, given the index's digests.
+        """64 hex digits over shots, seed and the digests of the chosen images.
 
-        Independent of paths and row numbers: the same images make the same fingerprint.
+        Independent of paths and row numbers: equal images have equal fingerprints.
         """
         digest = hashlib.sha256(_FORMAT)
         for number in (self.shots, self.seed, len(self.train_rows), len(self.val_rows)):
@@ -52,17 +55,17 @@ class FewShotSplit:
 
 @dataclass(frozen=True, eq=False)
 class FewShotSampler:
-    """Draws few-shot splits of one index; what several have in common is worked out once.
+    """Samples few-shot splits of one index and computes once what they share.
 
     Attributes:
-        index: Whose images are chosen.
+        index: index of the dataset.
     """
 
     index: DatasetIndex
     _ranked_by_seed: dict[int, _Ranking] = field(default_factory=dict, init=False, repr=False)
 
     def sample(self, *, shots: int, seed: int) -> FewShotSplit:
-        """Choose as `sample_few_shot` does; raises what it raises."""
+        """Choose images as `sample_few_shot` describes, with its errors."""
         _check(shots, seed)
         ranked = self._ranked(seed)
         train: list[int] = []
@@ -73,9 +76,8 @@ class FewShotSampler:
             n_train, n_borrowed = _shares(shots, len(ranked_train), len(ranked_val))
             needed = n_train + n_borrowed
             if len(ranked_train) < needed:
-                raise NotEnoughImagesError(
-                    class_name, len(ranked_train), needed, shots=shots, fitting=self._fitting()
-                )
+                reason = _too_few(class_name, len(ranked_train), needed, shots=shots)
+                raise DatasetError(f"{reason}; {_advice(self._fitting())}")
             train += ranked_train[:n_train]
             borrowed = ranked_train[::-1][:n_borrowed]
             val += ranked_val[:MAX_VAL_PER_CLASS][:shots] + borrowed
@@ -124,10 +126,35 @@ def sample_few_shot(index: DatasetIndex, *, shots: int, seed: int) -> FewShotSpl
     class at most.
 
     Raises:
-        DatasetError: `shots` is below 1, or `seed` is not in 0..2**63-1.
-        NotEnoughImagesError: A class has too few distinct images.
+        DatasetError: `shots` is below 1, `seed` is not in 0..2**63-1, or a class has too few distinct
+            images.
     """
     return FewShotSampler(index).sample(shots=shots, seed=seed)
+
+
+def read_few_shot_indices(
+    folder: Path, index: DatasetIndex, *, shots: int, seed: int
+) -> FewShotSplit:
+    """Read the published choice in `folder/shot_{shots}-seed_{seed}.json` and find its images.
+
+    The form is that of cross-modal adaptation (Lin et al. 2023,
+    https://github.com/linzhiqiu/cross_modal_adaptation): `train` and `val`, each with a list
+    `data` (or a list itself) of objects with `impath` and `label`. Leading folders of a path that the
+    dataset does not have are ignored. No file outside the dataset is opened.
+
+    Raises:
+        DatasetError: `shots` is below 1 or `seed` below 0; the file is missing or malformed, or names
+            an image that the index lacks or has under another label or in its test split, an image in
+            both train and val, or not `shots` training images of every class.
+    """
+    if shots < 1 or seed < 0:
+        raise DatasetError(f"shots is {shots} and seed {seed}; expected 1 or more, and 0 or more")
+    path = folder / f"shot_{shots}-seed_{seed}.json"
+    content = _read_json(path)
+    by_path = {stored: row for row, stored in enumerate(index.paths)}
+    train, val = (_published_rows(content, part, by_path, index, path) for part in ("train", "val"))
+    _check_published(train, val, index=index, shots=shots, path=path)
+    return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
 
 
 def _check(shots: int, seed: int) -> None:
@@ -138,7 +165,7 @@ def _check(shots: int, seed: int) -> None:
 
 
 def _shares(shots: int, n_train: int, n_val: int) -> tuple[int, int]:
-    """How many images of a class's train split train, and how many of it validate."""
+    """Number of images of a class's train split that train, and number that validate."""
     lacking = max(0, min(shots, MAX_VAL_PER_CLASS) - n_val)
     if shots < ALL_SHOTS:
         return shots, lacking
@@ -150,6 +177,30 @@ def _most_shots(n_train: int, n_val: int) -> int:
     """The largest number of shots that a class has images for, those that validate included."""
     return next(
         shots for shots in range(n_train, -1, -1) if sum(_shares(shots, n_train, n_val)) <= n_train
+    )
+
+
+def _too_few(class_name: str, found: int, needed: int, *, shots: int) -> str:
+    lacking = needed - shots
+    borrowed = f" ({lacking} of them to validate on, which its val split lacks)"
+    return (
+        f"class {class_name!r} has too few images for {shots_in_words(shots)}: {found} distinct images "
+        f"in its train split, {needed} needed{borrowed if lacking > 0 else ''}"
+    )
+
+
+def _advice(fitting: tuple[int, ...]) -> str:
+    more = (
+        "add images to the class (where no folders say otherwise, half of them train), or sort them "
+        "into train and test folders yourself"
+    )
+    if not fitting:
+        return f"no other number of shots would do, so {more}"
+    if fitting == (ALL_SHOTS,):
+        return f"use --shots all, which takes of each class what it has, or {more}"
+    listed = ",".join(map(str, fitting))
+    return (
+        f"use --shots {listed} (every class has enough for {fitting[-1]}, and no more), or {more}"
     )
 
 
@@ -179,3 +230,69 @@ def _rows(rows: list[int]) -> NDArray[np.int64]:
     column = np.asarray(rows, dtype=np.int64)
     column.setflags(write=False)
     return column
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error.strerror}): expected one file for each number of "
+            "shots and each seed, shot_{K}-seed_{S}.json"
+        ) from error
+    except ValueError as error:
+        raise DatasetError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path} holds a {type(content).__name__}, expected an object")
+    return content
+
+
+def _published_rows(
+    content: dict[str, Any], part: str, by_path: dict[str, int], index: DatasetIndex, path: Path
+) -> list[int]:
+    items = content.get(part)
+    items = items.get("data") if isinstance(items, dict) else items
+    if not isinstance(items, list):
+        raise DatasetError(f"{path} has no list of images under {part!r}")
+    return [_published_row(item, by_path, index, path) for item in items]
+
+
+def _published_row(item: Any, by_path: dict[str, int], index: DatasetIndex, path: Path) -> int:
+    known = isinstance(item, dict) and isinstance(item.get("impath"), str)
+    if not known or type(item.get("label")) is not int:
+        raise DatasetError(f"{path}: {item!r} is no image, expected impath and label")
+    row = _find(item["impath"], by_path)
+    if row is None:
+        raise DatasetError(
+            f"{path} names {item['impath']!r}, which is no readable image of dataset "
+            f"{index.source.name!r}"
+        )
+    if index.labels[row] != item["label"]:
+        raise DatasetError(
+            f"{path} gives {item['impath']!r} the label {item['label']!r}, in the dataset it "
+            f"has {int(index.labels[row])}"
+        )
+    if index.splits[row] == "test":
+        raise DatasetError(f"{path} names {item['impath']!r}, an image of the test split")
+    return row
+
+
+def _find(published: str, by_path: dict[str, int]) -> int | None:
+    parts = PurePosixPath(published).parts
+    ends = ("/".join(parts[first:]) for first in range(len(parts)))
+    return next((by_path[end] for end in ends if end in by_path), None)
+
+
+def _check_published(
+    train: list[int], val: list[int], *, index: DatasetIndex, shots: int, path: Path
+) -> None:
+    digests = [index.image_sha256[row] for row in (*train, *val)]
+    if len(set(digests)) < len(digests):
+        raise DatasetError(f"{path} chooses an image twice; each trains or validates once")
+    counts = np.bincount(index.labels[train], minlength=len(index.source.class_names))
+    if set(counts.tolist()) != {shots}:
+        wrong = int(np.flatnonzero(counts != shots)[0])
+        raise DatasetError(
+            f"{path} chooses {counts[wrong]} training images of class "
+            f"{index.source.class_names[wrong]!r}, expected {shots}"
+        )

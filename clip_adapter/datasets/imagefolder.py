@@ -1,4 +1,4 @@
-"""Any folder of pictures: class/image, or split/class/image; the folder names are the labels."""
+"""Any folder of images as class/image or split/class/image, labelled by the folder names."""
 
 import hashlib
 import os
@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Final
 
-from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split
+from clip_adapter.errors import DatasetError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -30,11 +30,11 @@ def open_imagefolder(folder: Path) -> ImageSource:
     Class names are the folder names, sorted, with `_` and `-` turned into spaces. When every
     folder is called train, val (valid, validation) or test and holds folders, they are splits;
     otherwise each image's content decides its split. Hidden files and files without the suffix
-    of a picture are passed over. The dataset's name carries eight digits of its path's digest, so
-    two folders called `photos` are two datasets.
+    of an image are ignored. The name of the dataset ends with eight digits of the digest of its path,
+    so two folders called `photos` are two datasets.
 
     Raises:
-        DatasetError: The folder is missing or empty, a class is empty or its name cannot be
+        DatasetError: the folder is missing or empty, a class is empty or its name cannot be
             prompted, fewer than two classes, no train or no test split, or a linked folder
             leads out of `folder`.
     """
@@ -64,7 +64,7 @@ def subfolders(folder: Path) -> list[str]:
     """The names of the folders in `folder`, sorted, hidden ones left out.
 
     Raises:
-        DatasetError: One is a link that leads out of `folder`.
+        DatasetError: a folder is a link that leads out of `folder`.
     """
     root = folder.resolve()
     found = sorted(entry for entry in folder.iterdir() if _is_shown(entry) and entry.is_dir())
@@ -78,11 +78,11 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def image_names(folder: Path) -> list[str]:
-    """What is called like a picture directly in `folder`, sorted; it may be anything, even a folder."""
+    """The names in `folder` with the suffix of an image, sorted; they may be folders."""
     return sorted(
         name
         for name in os.listdir(folder)  # noqa: PTH208 - a Path for each name takes most of the time
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - the same
+        if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - as above
     )
 
 

@@ -1,4 +1,4 @@
-"""A dataset once its images have been read: content digests, sizes, splits, and what was broken."""
+"""The index of a dataset: digests, sizes, labels and splits of its images, and unreadable files."""
 
 import hashlib
 import json
@@ -16,52 +16,58 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split, split_by_content
+from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import FolderReader, UnreadableImageError, decode_image
 
 _Item = TypeVar("_Item")
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
 def prefetch_map(
-    function: Callable[[_Item], _Answer], items: Sequence[_Item], *, workers: int
-) -> Iterator[_Answer]:
-    """Yield `function(item)` for every item, in order; at most `2 * workers` are under way.
+    function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: int
+) -> Iterator[_Result]:
+    """Yield `function(item)` for every item, in order, while the next are being computed.
 
-    The first exception ends it, with what was not begun left undone. With one worker everything
-    happens in the caller's thread.
+    At most `2 * workers` are computed ahead. The first exception cancels the items that were not
+    begun. With one worker everything happens in the thread of the caller.
     """
     if workers <= 1:
         yield from map(function, items)
         return
     waiting = iter(items)
-    with ThreadPoolExecutor(workers, thread_name_prefix="map-ahead") as pool:
-        coming: deque[Future[_Answer]] = deque(
+    with ThreadPoolExecutor(workers, thread_name_prefix="prefetch-map") as pool:
+        coming: deque[Future[_Result]] = deque(
             pool.submit(function, item) for item in islice(waiting, 2 * workers)
         )
         try:
             while coming:
-                answer = coming.popleft().result()
+                result = coming.popleft().result()
                 coming.extend(pool.submit(function, item) for item in islice(waiting, 1))
-                yield answer
+                yield result
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 _FORMAT = "clip-adapter dataset index 1"
-_CHUNK = 64  # files; a task of the pool takes as long as some ten reads
+_CHUNK = 64  # files a task of the pool, which costs as much as some ten reads
 _Number = TypeVar("_Number", np.int32, np.int64)
 KnownSizes = Mapping[bytes, tuple[int, int]]
-"""Width and height of pictures that decoded before, by the SHA-256 digest of their bytes."""
+"""Width and height of images that were decoded before, by the SHA-256 digest of their files."""
 _NOTHING_KNOWN: KnownSizes = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class QuarantinedFile:
-    """A file that is not used, and why; `n_bytes` is None when it could not be read at all."""
+    """A file that is not used.
+
+    Attributes:
+        path: POSIX path relative to the folder of the dataset.
+        reason: reason why the file is not used.
+        n_bytes: size of the file; None if it could not be read.
+    """
 
     path: str
     reason: str
@@ -84,16 +90,16 @@ class DatasetIndex:
     """The readable images of a dataset, one row each, sorted by path; `n` rows.
 
     Attributes:
-        source: What was indexed.
+        source: the dataset that was indexed.
         paths: `n` POSIX paths relative to `source.folder`.
-        image_sha256: `n` digests of 32 bytes, of the file's bytes; copies share one.
+        image_sha256: `n` digests of the files, 32 bytes each; copies share one.
         labels: `[n]`, positions in `source.class_names`.
         splits: `n` of "train", "val", "test".
-        groups: `n` group names, or None where the dataset tells none.
-        widths: `[n]` in pixels, of the upright picture.
-        heights: `[n]` in pixels, of the upright picture.
-        n_bytes: `[n]`, size of the file.
-        quarantined: The files that are not used, sorted by path.
+        groups: `n` group names, or None where the dataset has none.
+        widths: `[n]`, width of the upright image in pixels.
+        heights: `[n]`, height of the upright image in pixels.
+        n_bytes: `[n]`, size of the file in bytes.
+        quarantined: files that are not used, sorted by path.
     """
 
     source: ImageSource
@@ -115,8 +121,8 @@ class DatasetIndex:
     def fingerprint(self) -> str:
         """64 hex digits over the name, the class names and every row's path, digest, label, split.
 
-        Independent of where the folder lies, of file times and of the order of rows. Templates
-        are not in it: they belong to the run.
+        Independent of the location of the folder, of file times and of the order of rows. Templates
+        are not included: they belong to the run.
         """
         rows = sorted(
             (path, digest.hex(), int(label), split)
@@ -149,19 +155,18 @@ def build_index(
 ) -> DatasetIndex:
     """Read every file of `source` once: digest it, decode it, quarantine what is broken.
 
-    What a file holds is never guessed from its name or time: every byte is read and digested.
-    Only the decoding of bytes that are known to decode is saved. The bytes digested are the bytes
-    decoded.
+    The content of a file is never guessed from its name or time: every byte is read and digested, and
+    the same bytes are decoded. Files whose digest is known are not decoded again.
 
     Args:
-        source: The dataset to index.
-        max_bad_fraction: The fraction of broken files above which something else is wrong.
-        progress: Called now and then with the number of files done so far; at the end with all.
-        known: Width and height of pictures that decoded before, by the digest of their bytes.
-        workers: How many threads read and decode; the index does not depend on it.
+        source: the dataset to index.
+        max_bad_fraction: fraction of unreadable files above which indexing fails.
+        progress: function called now and then, and at the end, with the number of files done.
+        known: sizes of images that were decoded before.
+        workers: number of threads that read and decode; the index does not depend on it.
 
     Raises:
-        DatasetError: There are no files, none is readable, or too many are not.
+        DatasetError: there are no files, none is readable, or too many are unreadable.
     """
     good: list[_Row] = []
     bad: list[QuarantinedFile] = []

@@ -1,11 +1,13 @@
-"""What a dataset is before any image is read: a folder, class names and a list of files."""
+"""A dataset before any image is read: its folder, class names, list of files and prompts."""
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.splits import Split
+from clip_adapter.errors import DatasetError
 
 # The name becomes a folder of the store and a Prefect artifact key.
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -13,13 +15,13 @@ _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """One image file and what is said about it.
+    """One image file with its label.
 
     Attributes:
         path: POSIX path relative to the folder of the dataset.
-        label: Position of its class in `ImageSource.class_names`.
-        split: The published split, or None when the content of the file decides.
-        group: What it belongs to (a writer, a place), when the dataset tells; recorded, not used.
+        label: position of the class in `ImageSource.class_names`.
+        split: published split, or None when the content of the file decides.
+        group: writer or place that the image belongs to, if known; recorded, not used.
     """
 
     path: str
@@ -30,17 +32,17 @@ class LabelledFile:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A dataset as it lies on disk; opening it reads no image.
+    """A dataset on disk, whose images have not been read.
 
     Attributes:
-        name: A slug of `a-z`, `0-9` and `-`.
-        folder: The folder every path of `files` is relative to.
-        class_names: As they stand in a prompt; a label is a position in here.
-        templates: Prompts with one `{}` for the class name.
-        files: One entry a file, no path twice.
+        name: slug of `a-z`, `0-9` and `-`.
+        folder: folder that every path of `files` is relative to.
+        class_names: class names as they appear in a prompt; a label is a position in this tuple.
+        templates: prompts with one `{}` for the class name.
+        files: image files with their labels, no path twice.
 
     Raises:
-        DatasetError: The name is no slug, a label has no class, or a path comes twice.
+        DatasetError: the name is not a slug, a label has no class, or a path occurs twice.
     """
 
     name: str
@@ -54,11 +56,48 @@ class ImageSource:
             raise DatasetError(
                 f"dataset name {self.name!r} is not a slug: use a-z, 0-9 and single dashes"
             )
-        strays = [file for file in self.files if not 0 <= file.label < len(self.class_names)]
-        if strays:
+        unknown = [file for file in self.files if not 0 <= file.label < len(self.class_names)]
+        if unknown:
             raise DatasetError(
-                f"{strays[0].path!r} has label {strays[0].label}, but the {len(self.class_names)} "
+                f"{unknown[0].path!r} has label {unknown[0].label}, but the {len(self.class_names)} "
                 f"classes of {self.name!r} are numbered from 0"
             )
         if len({file.path for file in self.files}) < len(self.files):
             raise DatasetError(f"the file list of {self.name!r} names a path twice; list it once")
+
+
+PROMPT_STYLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "class name": ("{}",),
+        "photo": ("a photo of a {}.",),
+        "ensemble": (
+            "itap of a {}.",
+            "a bad photo of the {}.",
+            "a origami {}.",
+            "a photo of the large {}.",
+            "a {} in a video game.",
+            "art of the {}.",
+            "a photo of the small {}.",
+        ),
+    }
+)
+"""The bare class name, CLIP's default prompt, and the seven prompts that CLIP's authors found to be nearly as
+good as all eighty for ImageNet (https://github.com/openai/CLIP, Prompt_Engineering_for_ImageNet)."""
+
+
+def check_templates(templates: Iterable[str]) -> None:
+    """Raise unless each template has one `{}` for the class name and occurs once.
+
+    Raises:
+        DatasetError: a template is invalid; the message names the first.
+    """
+    seen: set[str] = set()
+    for template in templates:
+        if template.count("{}") != 1:
+            raise DatasetError(
+                f"the template {template!r} has {template.count('{}')} places for the class name, "
+                "expected one, written {}"
+            )
+        if template in seen:
+            raise DatasetError(f"the template {template!r} comes twice; name it once")
+        seen.add(template)

@@ -1,4 +1,4 @@
-"""Which split an image belongs to: as published, or decided by its content."""
+"""The split of an image: read from a published file, or decided by its content."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, get_args
 
-from clip_adapter.datasets.errors import DatasetError, SplitFileError
+from clip_adapter.errors import DatasetError
 
 Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
@@ -17,7 +17,7 @@ _PLAIN_PATH = re.compile(r"\w[\w .-]*(/\w[\w .-]*)*", re.ASCII)
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One line of a published split file: a relative POSIX path, its label, class and split."""
+    """One row of a published split file: a relative POSIX path, its label, class and split."""
 
     path: str
     label: int
@@ -26,7 +26,7 @@ class PublishedRow:
 
 
 def split_by_content(image_sha256: bytes) -> Split:
-    r"""The split of an image nobody has published a split for: 50 % train, 20 % val, 30 % test.
+    r"""The split of an image without a published split: 50 % train, 20 % val, 30 % test.
 
     The proportions of CoOp's splits (Zhou et al. 2022). The first 8 bytes of the digest, read as
     a fraction, decide; so an image keeps its split when others come and go, and copies of one
@@ -53,7 +53,7 @@ def read_published_split(path: Path) -> tuple[PublishedRow, ...]:
     `[path, label, class name]`.
 
     Raises:
-        SplitFileError: The file cannot be read, is not of that form, holds a path that is absolute
+        DatasetError: the file cannot be read, is not of that form, holds a path that is absolute
             or leaves the folder, lists a path twice, or gives one label two class names.
     """
     document = _load(path)
@@ -71,13 +71,13 @@ def _load(path: Path) -> dict[str, object]:
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
-        raise SplitFileError(f"{path} cannot be read: {error.strerror}") from error
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise SplitFileError(
+        raise DatasetError(
             f"{path} is not JSON ({error}); download the split file again"
         ) from error
     if not isinstance(document, dict):
-        raise SplitFileError(
+        raise DatasetError(
             f"{path} holds a {type(document).__name__}, expected an object with the keys "
             "train, val and test"
         )
@@ -87,7 +87,7 @@ def _load(path: Path) -> dict[str, object]:
 def _section(document: dict[str, object], split: Split, *, path: Path) -> Iterator[object]:
     section = document.get(split)
     if not isinstance(section, list):
-        raise SplitFileError(
+        raise DatasetError(
             f"{path} has no list {split!r} (found the keys {', '.join(sorted(document)) or 'none'})"
             "; expected train, val and test, each a list of [path, label, class name]"
         )
@@ -98,7 +98,7 @@ def _parse_row(row: object, *, where: _Place) -> PublishedRow:
     match row:
         case [str(file), int(label), str(name)] if name and label >= 0 and label is not True:
             return PublishedRow(_safe_path(file, where=where), int(label), name, where[1])
-    raise SplitFileError(f"{_shown(where)} is {row!r:.80}, expected [path, label >= 0, class name]")
+    raise DatasetError(f"{_shown(where)} is {row!r:.80}, expected [path, label >= 0, class name]")
 
 
 def _safe_path(path: str, *, where: _Place) -> str:
@@ -107,7 +107,7 @@ def _safe_path(path: str, *, where: _Place) -> str:
         return path
     pure = PurePosixPath(path)
     if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
-        raise SplitFileError(
+        raise DatasetError(
             f"{_shown(where)} has the path {path!r:.80}; expected one that is relative, "
             "with forward slashes, and stays in the folder"
         )
@@ -123,7 +123,7 @@ def _check_unique_paths(rows: tuple[PublishedRow, ...], *, path: Path) -> None:
     seen: dict[str, Split] = {}
     for row in rows:
         if row.path in seen:
-            raise SplitFileError(
+            raise DatasetError(
                 f"{path} lists {row.path!r} twice, in {seen[row.path]} and in {row.split}; "
                 "every image belongs to one split"
             )
@@ -134,7 +134,7 @@ def _check_labels(rows: tuple[PublishedRow, ...], *, path: Path) -> None:
     names: dict[int, str] = {}
     for row in rows:
         if names.setdefault(row.label, row.class_name) != row.class_name:
-            raise SplitFileError(
+            raise DatasetError(
                 f"{path} calls label {row.label} both {names[row.label]!r} and {row.class_name!r} "
                 f"(at {row.path!r}); a label has one class name"
             )

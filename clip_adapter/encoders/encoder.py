@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clip_adapter.encoders.arithmetic import Arithmetic
-from clip_adapter.encoders.batches import Batches
 from clip_adapter.encoders.fingerprint import EncoderIdentity
+from clip_adapter.encoders.forward_pass import Batches, PrecisionPolicy
 from clip_adapter.encoders.preprocessing import Preprocessing
 from clip_adapter.encoders.prompts import tokenize_whole
 from clip_adapter.images import Geometry
@@ -20,20 +19,22 @@ from clip_adapter.images import Geometry
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """A frozen CLIP: pictures and prompts in, raw features out.
+    """A frozen CLIP that maps images and prompts to raw features.
 
-    Every batch is filled up to one size, because a matrix product of another size may round
-    otherwise: so a feature does not depend on the pictures that happened to be encoded with it.
+    Every batch is padded to one size, because a matrix product of another size may round
+    otherwise: so a feature does not depend on the images that happened to be encoded with it.
 
     Attributes:
-        name: as the user spelled it.
-        identity: what makes two encoders the same.
+        name: name of the model as requested.
+        identity: fields that make two encoders equal.
         logit_scale: CLIP's learned inverse temperature, exponentiated.
-        context_length: tokens a prompt may have, start and end included.
-        device: where the towers live.
-        preprocessing: from pictures to what the image tower reads.
-        arithmetic: the number format of the forward pass and of the features.
-        batches: of how many rows; shrinks when the memory runs out.
+        context_length: number of tokens a prompt may have, start and end included.
+        device: device of the towers.
+        preprocessing: geometry and normalisation of the pixels.
+        precision: numeric format of the forward pass and of the features.
+        batches: size of the batches, which shrinks when the memory runs out.
+        model: open_clip's model.
+        tokenizer: open_clip's tokenizer of the model.
     """
 
     name: str
@@ -42,24 +43,24 @@ class Encoder:
     context_length: int
     device: torch.device
     preprocessing: Preprocessing
-    arithmetic: Arithmetic
+    precision: PrecisionPolicy
     batches: Batches
     model: Any  # CLIP, CustomTextCLIP or CoCa: open_clip gives them no common base
     tokenizer: Callable[..., Tensor]
 
     @property
     def fingerprint(self) -> str:
-        """The encoder's part of a feature's identity."""
+        """Fingerprint of the encoder, a part of the identity of its features."""
         return self.identity.fingerprint
 
     @property
     def geometry(self) -> Geometry:
-        """How a picture becomes the pixels of `encode_images`; may travel to other processes."""
+        """Geometry of the pixels that `encode_images` takes."""
         return self.preprocessing.geometry
 
     @property
     def batch_size(self) -> int:
-        """Pictures or prompts a forward pass, as it is now."""
+        """Current number of images or prompts in a forward pass."""
         return self.batches.size
 
     def encode_images(
@@ -67,11 +68,10 @@ class Encoder:
     ) -> Float[np.ndarray, "n d"]:
         """Raw image features of `geometry`'s pixels, before normalisation.
 
-        float32; of an fp16 encoder float16.
+        They are float32; those of an fp16 encoder are float16.
 
         Raises:
-            EncoderMemoryError: a single picture does not fit into memory.
-            EncoderError: fp16 overflows in this model.
+            EncoderError: a single image does not fit into memory, or fp16 overflows in this model.
         """
         return self._encode(self._image_features, torch.as_tensor(pixels))
 
@@ -79,14 +79,13 @@ class Encoder:
         """Raw text features, before normalisation.
 
         Raises:
-            PromptTooLongError: naming the first prompt that would be cut.
-            EncoderMemoryError: a single prompt does not fit into memory.
-            EncoderError: fp16 overflows in this model.
+            EncoderError: a prompt has too many tokens, a single one does not fit into memory, or
+                fp16 overflows in this model.
         """
         tokens = tokenize_whole(
             self.tokenizer, prompts, context_length=self.context_length, model=self.name
         )
-        # CoCa normalises unless it is told not to.
+        # CoCa normalises by default.
         return self._encode(partial(self.model.encode_text, normalize=False), tokens)
 
     @torch.inference_mode()
@@ -94,8 +93,8 @@ class Encoder:
         self, forward: Callable[[Tensor], Tensor], inputs: Tensor
     ) -> Float[np.ndarray, "n d"]:
         def on_device(batch: Tensor) -> Tensor:
-            with self.arithmetic.active(self.device):
-                return self.arithmetic.finish(forward(batch.to(self.device)))
+            with self.precision.autocast(self.device):
+                return self.precision.cast_features(forward(batch.to(self.device)))
 
         return self.batches.apply(on_device, inputs).numpy()
 

@@ -1,4 +1,4 @@
-"""Which weights a model name means, told from the files alone: nothing is loaded, torch least of all."""
+"""A key of an encoder that is computed from files alone, without loading the model or torch."""
 
 import hashlib
 import re
@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from clip_adapter import images
-from clip_adapter.encoders.errors import EncoderError
 from clip_adapter.encoders.fingerprint import canonical_json, format_version_of
 from clip_adapter.encoders.names import BUILT_IN, CONFIG_FILE, HF_HUB, LOCAL_DIR, parse_model_name
+from clip_adapter.errors import EncoderError
 
 PACKAGES = (
     "open_clip_torch",
@@ -25,9 +25,9 @@ PACKAGES = (
 )
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pth"}
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""In the order in which open_clip asks for them."""
+"""Names of weight files, in the order in which open_clip looks for them."""
 ELSEWHERE = ('"hf_', "hf-hub:", "siglip", "trust_remote_code")
-"""Words of a configuration or name by which open_clip reads more files, from wherever they are."""
+"""Words in a configuration or name that let open_clip read files from elsewhere."""
 
 
 def weights_key(
@@ -37,25 +37,24 @@ def weights_key(
     resize: str | None = None,
     source: str | None = None,
 ) -> str | None:
-    """A key that two encoders share only if their fingerprints are equal; None if it cannot be told.
+    """A key that two encoders share only if their fingerprints are equal; None if it is unknown.
 
     It covers the files of weights and configuration, what open_clip reads beside them, precision,
     resize mode, the versions of the packages that load, and the code of open_clip and of this
-    package. Equal encoders may have different keys. Of a model of the hub it speaks of what the
-    cache holds: loading may fetch something newer, so a record is kept under the key asked for after
-    loading.
+    package. Equal encoders may have different keys. The key of a model of the hub describes the files
+    in the cache: loading may download newer ones, so compute the key to record after loading.
 
     Args:
-        model: in one of the forms of `parse_model_name`.
-        precision: as for `load_encoder`.
-        resize: as for `load_encoder`.
-        source: for ARCHITECTURE:TAG, what `weights_source` returned when it was loaded.
+        model: name in one of the forms of `parse_model_name`.
+        precision: precision for `load_encoder`.
+        resize: resize mode for `load_encoder`.
+        source: for ARCHITECTURE:TAG, the result of `weights_source` when it was loaded.
     """
     try:
         files = _files_of(model, source)
         if files is None or _reads_more(model, files):
             return None
-        told = {
+        described = {
             "tag": model if source else "",
             "files": {name: _digest_of(file) for name, file in files.items()},
             "code": _digest_all(_code()),
@@ -66,16 +65,16 @@ def weights_key(
         }
     except (EncoderError, OSError):
         return None  # loading raises the error that says what is wrong
-    return hashlib.sha256(canonical_json(told).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(described).encode()).hexdigest()
 
 
 def weights_source(model: str) -> str | None:
-    """The file of the hub that a tag of open_clip's stands for, as ORGANISATION/REPOSITORY/FILE.
+    """The file of the hub that a tag of open_clip stands for, as ORGANISATION/REPOSITORY/FILE.
 
-    Imports open_clip and with it torch, which whoever has loaded the model has done already.
+    Imports open_clip and with it torch; call it after the model was loaded.
 
     Args:
-        model: in one of the forms of `parse_model_name`.
+        model: name in one of the forms of `parse_model_name`.
 
     Returns:
         None for a model that is no tag, or whose weights are not a file of the hub's cache.
@@ -95,7 +94,7 @@ def weights_source(model: str) -> str | None:
 
 
 def _files_of(model: str, source: str | None) -> dict[str, Path] | None:
-    """Configuration and weights by what they are called."""
+    """Configuration and weights by their names."""
     if source:
         return _of_tag(model, source)
     if model == BUILT_IN or model.startswith(LOCAL_DIR):
@@ -106,7 +105,7 @@ def _files_of(model: str, source: str | None) -> dict[str, Path] | None:
 
 
 def _in_folder(folder: Path) -> dict[str, Path]:
-    """All files that open_clip may choose the weights from: it goes by their names."""
+    """All files that open_clip may choose the weights from, which it does by their names."""
     weights = [file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES]
     return {file.name: file for file in [folder / CONFIG_FILE, *sorted(weights)]}
 
@@ -140,11 +139,11 @@ def _in_hub_cache(repository: str) -> dict[str, Path] | None:
 
 
 def _beside_architecture(model: str) -> dict[str, Path] | None:
-    """A checkpoint of one's own; which file a tag stands for only open_clip knows."""
+    """The files of a local checkpoint; which file a tag stands for only open_clip knows."""
     architecture, _, name = model.partition(":")
     config = _open_clip() / "model_configs" / f"{architecture}.json"
     weights = Path(name).expanduser()
-    # No tag has such a name, so open_clip takes none for it.
+    # No tag contains a slash, so open_clip cannot take this for one.
     if "/" in architecture or "/" not in str(weights) or not weights.is_file():
         return None
     return {CONFIG_FILE: config, f"weights{weights.suffix}": weights}
@@ -157,7 +156,7 @@ def _reads_more(model: str, files: dict[str, Path]) -> bool:
 
 
 def _digest_of(file: Path) -> str:
-    """Of the content, which is the very name of a large file in the hub's cache."""
+    """Digest of the content, which is the name of a large file in the hub's cache."""
     real = file.resolve(strict=True)
     if real.parent.name == "blobs" and len(real.name) == 64:
         return real.name
@@ -171,7 +170,7 @@ def _digest_all(files: Iterable[Path]) -> str:
 
 
 def _code() -> Iterator[Path]:
-    """What makes a fingerprint of the files, and the vocabulary that open_clip brings."""
+    """Files of the code that decides a fingerprint, and the vocabulary of open_clip."""
     for folder in (_open_clip(), Path(__file__).parent, Path(images.__file__).parent):
         yield from sorted(folder.glob("*.py"))
     yield from sorted(_open_clip().glob("*.txt.gz"))

@@ -1,36 +1,27 @@
-"""From a model name to frozen towers, or one clear reason why not."""
+"""Loading an encoder by the name of its model."""
 
-import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
 
 import open_clip
 import torch
 
-from clip_adapter.encoders.arithmetic import Arithmetic
 from clip_adapter.encoders.availability import check_available
-from clip_adapter.encoders.batches import Batches
 from clip_adapter.encoders.encoder import Encoder
-from clip_adapter.encoders.errors import EncoderError
-from clip_adapter.encoders.fingerprint import EncoderIdentity, canonical_json
+from clip_adapter.encoders.fingerprint import (
+    EncoderIdentity,
+    canonical_json,
+    digest_tokenizer,
+    digest_weights,
+)
+from clip_adapter.encoders.forward_pass import Batches, PrecisionPolicy
 from clip_adapter.encoders.names import BUILT_IN, ModelName, parse_model_name
 from clip_adapter.encoders.preprocessing import preprocessing_of
-from clip_adapter.encoders.tokenizers import digest_tokenizer
-from clip_adapter.errors import UnknownNameError
+from clip_adapter.errors import EncoderError, UnknownNameError
 from clip_adapter.images import ResizeMode
-
-
-def digest_weights(state: Mapping[str, torch.Tensor]) -> str:
-    """Sha256 over names, types, shapes and bytes of a state dict, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def load_encoder(
@@ -46,20 +37,20 @@ def load_encoder(
     Args:
         name: in one of the forms of `parse_model_name`.
         device: in torch's spelling.
-        batch_size: pictures or prompts a forward pass; part of no feature's identity, though
-            another size may change the last bits.
+        batch_size: number of images or prompts in a forward pass; not a part of the identity,
+            though another size may change the last bits.
         precision: `fp32`, `bf16` or `fp16`; docs/adr/0009-precision.md.
         resize: `shortest` (CLIP), `squash` (CoOp) or `longest`; None for the model's own.
 
     Raises:
-        UnknownNameError: for a model, precision or resize mode that does not exist.
-        NoNetworkError: for weights out of reach.
-        EncoderError: for weights that do not fit their configuration, a damaged file, or a batch
-            size below 1.
+        UnknownNameError: a model, precision or resize mode does not exist.
+        NoNetworkError: the weights have to be downloaded, and their host does not answer.
+        EncoderError: weights are missing, damaged or do not fit their configuration, or the batch
+            size is below 1.
     """
     if batch_size < 1:
         raise EncoderError(f"batch_size is {batch_size}; expected 1 or more")
-    arithmetic = Arithmetic.named(precision)
+    policy = PrecisionPolicy.of(precision)
     if resize is not None and resize not in get_args(ResizeMode):
         raise UnknownNameError("resize mode", resize, get_args(ResizeMode))
     model_name = parse_model_name(name)
@@ -71,11 +62,11 @@ def load_encoder(
         weights_sha256=digest_weights(model.state_dict()),
         preprocessing=preprocessing.canonical(),
         tokenizer=digest_tokenizer(tokenizer),
-        precision=arithmetic.precision,
-        format_version=arithmetic.format_version,
+        precision=policy.precision,
+        format_version=policy.format_version,
     )
-    # Of images there are many, of prompts few; and CoOp's gradients want the text tower as it is.
-    arithmetic.round_weights(model.visual)
+    # Images are many and prompts few, and CoOp's gradients need the text tower in float32.
+    policy.round_weights(model.visual)
     return Encoder(
         name=name,
         identity=identity,
@@ -83,7 +74,7 @@ def load_encoder(
         context_length=int(model.context_length),
         device=torch.device(device),
         preprocessing=preprocessing,
-        arithmetic=arithmetic,
+        precision=policy,
         batches=Batches(batch_size),
         model=model,
         tokenizer=tokenizer,
@@ -121,14 +112,14 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, 
 
 
 def _refuse_code(name: ModelName, config: dict[str, Any]) -> None:
-    """A configuration may ask transformers to run Python that lies beside it; ours may not."""
+    """Refuse a configuration that lets transformers run Python code of the model."""
     if "trust_remote_code" in canonical_json(config):
         message = f"model {name.name!r} asks for trust_remote_code: no code of a model is run here"
         raise EncoderError(message)
 
 
 def _reason(error: Exception) -> str:
-    """What open_clip, torch or safetensors found wrong, in one line."""
+    """The message of open_clip, torch or safetensors in one line."""
     if type(error).__name__ == "UnpicklingError":  # torch's own words advise to run its code
         return "the checkpoint is damaged, or holds other things than tensors"
     if isinstance(error, ModuleNotFoundError):
@@ -141,10 +132,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _quiet_root_logger() -> Iterator[None]:
-    """Keep open_clip's remarks, which it makes to the root logger, from a person's terminal.
-
-    Whatever matters among them is an error here.
-    """
+    """Silence open_clip, which logs to the root logger; what matters of it is an error here."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.CRITICAL)

@@ -1,11 +1,10 @@
-"""How a model is spelled, and whether such a model exists."""
+"""Names of models: their forms, and whether such a model exists."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clip_adapter.encoders.errors import EncoderError, MissingWeightsError
-from clip_adapter.errors import UnknownNameError
+from clip_adapter.errors import EncoderError, UnknownNameError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -20,13 +19,13 @@ Where = Literal["folder", "hub", "tag", "checkpoint"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelName:
-    """A model, as open_clip is asked for it.
+    """A parsed name of a model.
 
     Attributes:
-        name: as the user spelled it.
+        name: name as the user spelled it.
         architecture: open_clip's `model_name`, with its schema if it has one.
-        pretrained: open_clip's `pretrained`: a tag or a path; None where the schema says it all.
-        where: the place of the weights.
+        pretrained: open_clip's `pretrained`, a tag or a path; None where the schema suffices.
+        where: place of the weights.
     """
 
     name: str
@@ -36,15 +35,15 @@ class ModelName:
 
 
 def parse_model_name(name: str) -> ModelName:
-    """Understand a model name and check that such a model is known.
+    """Parse the name of a model and check that the model is known.
 
     The forms: `glyphs` (built in), `ARCHITECTURE:TAG` (as `ViT-B-32:openai`),
     `ARCHITECTURE:PATH` of a local checkpoint, `hf-hub:ORG/REPO`, `local-dir:FOLDER`.
 
     Raises:
-        UnknownNameError: for an architecture or tag open_clip does not know; suggests the nearest.
-        MissingWeightsError: for a folder or checkpoint that is not there.
-        EncoderError: for an architecture without a tag, or the built-in model with one.
+        UnknownNameError: open_clip has no such architecture or tag; the message suggests the nearest.
+        EncoderError: a folder or checkpoint is missing, an architecture has no tag, or the built-in
+            model has one.
     """
     if name == BUILT_IN:
         return _local_folder(name, GLYPHS_FOLDER)
@@ -66,10 +65,10 @@ def _local_folder(name: str, folder: Path) -> ModelName:
             f"model {name!r}: no {CONFIG_FILE} in {folder}; expected a folder with that file and "
             "one .safetensors file of weights, as open_clip saves them"
         )
-        raise MissingWeightsError(message)
+        raise EncoderError(message)
     if not any(folder.glob("*.safetensors")):
         message = f"model {name!r}: no .safetensors file of weights in {folder}"
-        raise MissingWeightsError(message)
+        raise EncoderError(message)
     return ModelName(
         name=name, architecture=f"{LOCAL_DIR}{folder}", pretrained=None, where="folder"
     )
@@ -108,5 +107,5 @@ def _checkpoint(name: str, architecture: str, pretrained: str, tags: list[str]) 
         )
     if path.suffix or "/" in pretrained:
         message = f"model {name!r}: there is no checkpoint at {path}"
-        raise MissingWeightsError(message)
+        raise EncoderError(message)
     raise UnknownNameError(f"weights of {architecture}", pretrained, tags)

@@ -1,4 +1,4 @@
-"""What a model's configuration says about its pixels: their geometry, mean and deviation."""
+"""The preprocessing of a model: the geometry of its pixels and their normalisation."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,12 +18,12 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """From a picture to what the image tower reads.
+    """The way from an image to the input of the image tower.
 
     Attributes:
-        geometry: how the picture becomes pixels.
-        mean: of each channel, in 0 to 1.
-        std: of each channel.
+        geometry: size, resize mode and interpolation of the pixels.
+        mean: mean of each channel, in 0 to 1.
+        std: standard deviation of each channel.
     """
 
     geometry: Geometry
@@ -31,7 +31,7 @@ class Preprocessing:
     std: Channels
 
     def canonical(self) -> str:
-        """Canonical JSON in open_clip's words, for the identity of an encoder."""
+        """Canonical JSON with open_clip's names, for the identity of an encoder."""
         geometry = self.geometry
         bilinear = geometry.interpolation == "bilinear"
         return canonical_json(
@@ -48,7 +48,7 @@ class Preprocessing:
     def normalise(self, pixels: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
         """`(pixels / 255 - mean) / std` in float32: the bits of torchvision's transforms.
 
-        What comes out lies in memory with the channels innermost, as it came in.
+        The result has the channels innermost in memory, as the pixels have.
         """
         mean, std = (
             torch.tensor(values, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
@@ -58,10 +58,10 @@ class Preprocessing:
 
 
 def preprocessing_of(model: Any, *, resize: str | None = None) -> Preprocessing:
-    """The preprocessing of a loaded open_clip model, or the same with another resize mode.
+    """The preprocessing of a loaded open_clip model, optionally with another resize mode.
 
     Raises:
-        UnknownNameError: for a resize mode open_clip does not know.
+        UnknownNameError: open_clip has no such resize mode.
     """
     asked: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
     found = PreprocessCfg(**{name: value for name, value in asked.items() if value is not None})
@@ -69,7 +69,7 @@ def preprocessing_of(model: Any, *, resize: str | None = None) -> Preprocessing:
     return Preprocessing(
         geometry=Geometry(
             size=(height, width),
-            # An unknown word is refused there.
+            # Geometry refuses an unknown mode.
             resize_mode=cast("ResizeMode", resize or found.resize_mode),
             interpolation=cast("Interpolation", found.interpolation),
             fill_color=found.fill_color,
@@ -80,6 +80,6 @@ def preprocessing_of(model: Any, *, resize: str | None = None) -> Preprocessing:
 
 
 def _channels(values: Any) -> Channels:
-    """One value counts for each channel, as for open_clip."""
+    """Values of the three channels; a single value is that of each, as in open_clip."""
     red, green, blue = np.broadcast_to(values, 3).tolist()
     return red, green, blue

@@ -1,4 +1,4 @@
-"""From prompts to tokens, none of them cut."""
+"""Tokenization of prompts that refuses to cut one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clip_adapter.encoders.errors import PromptTooLongError
+from clip_adapter.errors import EncoderError
 
 
 def tokenize_whole(
@@ -18,12 +18,12 @@ def tokenize_whole(
 
     Args:
         tokenizer: open_clip's own, or one it wraps.
-        prompts: as the text tower shall read them.
-        context_length: tokens the tower reads, start and end included.
-        model: named in the error.
+        prompts: the whole prompts.
+        context_length: number of tokens the tower reads, start and end included.
+        model: name of the model, for the error.
 
     Raises:
-        PromptTooLongError: naming the first prompt that would be cut.
+        EncoderError: a prompt has too many tokens; the message names the first.
     """
     for prompt, cut in zip(prompts, _are_cut(tokenizer, prompts, context_length), strict=True):
         if cut:
@@ -31,14 +31,14 @@ def tokenize_whole(
                 f"the prompt {prompt!r} has more than the {context_length} tokens that "
                 f"{model} reads: shorten the class name or the template"
             )
-            raise PromptTooLongError(message)
+            raise EncoderError(message)
     tokens: Tensor = tokenizer(list(prompts), context_length=context_length)
     return tokens
 
 
 def _are_cut(tokenizer: Any, prompts: Sequence[str], context_length: int) -> list[bool]:
     if isinstance(tokenizer, open_clip.SimpleTokenizer):
-        # Start and end take two places. Told before a mask drops words, as CLIPA's would.
+        # Start and end take two places. Counted before a mask drops words, as CLIPA's would.
         return [len(tokenizer.encode(prompt)) + 2 > context_length for prompt in prompts]
     # Given one place more than the tower has, only a prompt that would be cut fills it.
     asked = ["", *prompts]
@@ -49,6 +49,6 @@ def _are_cut(tokenizer: Any, prompts: Sequence[str], context_length: int) -> lis
 
 
 def _n_filled(tokens: Int[Tensor, "n context"]) -> Int[Tensor, " n"]:
-    """How many tokens of each row are no padding, which an empty prompt mostly consists of."""
+    """Number of tokens of each row that are not padding, the commonest token of the empty prompt."""
     padding = torch.mode(tokens[0]).values
     return (tokens != padding).sum(dim=1)

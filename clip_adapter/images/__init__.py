@@ -1,16 +1,15 @@
-"""From the bytes of a file nobody vouches for to the pixels of a view; Pillow and numpy, no torch."""
+"""From the bytes of an untrusted file to the pixels of a view, with Pillow and numpy."""
 
-from clip_adapter.images.augmentations import Augmentation as Augmentation
-from clip_adapter.images.augmentations import augmented_views as augmented_views
+from clip_adapter.errors import ImageError as ImageError
+from clip_adapter.errors import UnreadableImageError as UnreadableImageError
 from clip_adapter.images.decoding import decode_image as decode_image
-from clip_adapter.images.errors import ChangedImageError as ChangedImageError
-from clip_adapter.images.errors import UnreadableImageError as UnreadableImageError
-from clip_adapter.images.errors import ViewError as ViewError
 from clip_adapter.images.loading import LoadedViews as LoadedViews
 from clip_adapter.images.loading import WantedViews as WantedViews
 from clip_adapter.images.loading import prefetch as prefetch
 from clip_adapter.images.reading import FolderReader as FolderReader
 from clip_adapter.images.reading import read_bytes as read_bytes
+from clip_adapter.images.views import Augmentation as Augmentation
 from clip_adapter.images.views import Geometry as Geometry
 from clip_adapter.images.views import Interpolation as Interpolation
 from clip_adapter.images.views import ResizeMode as ResizeMode
+from clip_adapter.images.views import augmented_views as augmented_views

@@ -1,4 +1,4 @@
-"""From the bytes of a file nobody vouches for to an upright RGB picture, or a stated reason."""
+"""Decoding of untrusted bytes to an upright RGB image, or the reason why they are refused."""
 
 import warnings
 from io import BytesIO
@@ -10,15 +10,17 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
-from clip_adapter.images.errors import UnreadableImageError
+from clip_adapter.errors import UnreadableImageError
 
 
-class Quiet:
-    """A context that ignores the warnings of the modules matching `pattern`, entered by many at once.
+class SharedWarningFilter:
+    """A context that ignores warnings of some modules and can be entered by several threads at once.
 
-    `warnings.catch_warnings` puts back the filters it found, whoever changed them meanwhile: two
-    threads that overlap would leave them altered for good. Here the first in changes them and the
-    last out puts them back.
+    `warnings.catch_warnings` restores the filters it found: two threads that overlap would leave them
+    changed for good. Here the first thread to enter adds the filter and the last to leave removes it.
+
+    Args:
+        pattern: regular expression of the names of the modules.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -28,7 +30,7 @@ class Quiet:
         self._outer = warnings.catch_warnings()
 
     def __enter__(self) -> None:
-        """Add the filter, unless it is there."""
+        """Add the filter, unless another thread did."""
         with self._lock:
             if self._inside == 0:
                 self._outer = warnings.catch_warnings()
@@ -37,16 +39,15 @@ class Quiet:
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
-        """Put the filters back, unless somebody is still inside."""
+        """Restore the filters, unless another thread is still inside."""
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
                 self._outer.__exit__(None, None, None)
 
 
-quiet_pillow = Quiet(r"PIL\.")
-"""Entered by every thread that decodes; what Pillow merely warns about is decided there."""
-
+silence_decoder_warnings = SharedWarningFilter(r"PIL\.")
+"""Entered by every thread that decodes: what Pillow only warns about is decided by our own checks."""
 
 ACCEPTED_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 64_000_000  # above today's cameras; 192 MB once decoded
@@ -68,7 +69,7 @@ _UPRIGHT = {
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """The picture in `data`, wholly decoded: mode RGB, 8 bits a channel, upright.
+    """The image in `data`, wholly decoded: mode RGB, 8 bits a channel, upright.
 
     Of an animation or a multi-page file the first frame counts. The EXIF orientation is
     applied; an EXIF block that cannot be parsed counts as none. What is transparent is laid on
@@ -76,17 +77,17 @@ def decode_image(data: bytes) -> Image.Image:
     with its reason: docs/decoding.md.
 
     Args:
-        data: The whole file: JPEG, PNG, WEBP, BMP, GIF or TIFF, told by its content.
+        data: whole file: JPEG, PNG, WEBP, BMP, GIF or TIFF, recognised by its content.
 
     Raises:
-        UnreadableImageError: It is empty, truncated, broken, of another format, has more than
+        UnreadableImageError: the data is empty, truncated, broken, of another format, has more than
             `MAX_PIXELS` pixels, is more than `MAX_SIDES_RATIO` times as long as it is wide, takes
             more than `MAX_SCANNED_PIXELS` to decode, or holds signed or 32-bit samples, whose
-            range nothing tells.
+            range is unknown.
     """
     if not data:
         raise UnreadableImageError("the file is empty")
-    with quiet_pillow:
+    with silence_decoder_warnings:
         try:
             return _decode(data)
         except (UnreadableImageError, MemoryError):

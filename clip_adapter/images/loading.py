@@ -1,4 +1,4 @@
-"""Pictures loaded ahead of whoever uses them: read, proven, decoded and cut by a few workers."""
+"""Prefetching of images: a few workers read, verify and decode them and make their views."""
 
 import hashlib
 import multiprocessing
@@ -15,23 +15,23 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from clip_adapter.errors import ImageError, UnreadableImageError
 from clip_adapter.images.decoding import decode_image
-from clip_adapter.images.errors import ChangedImageError, UnreadableImageError
 from clip_adapter.images.reading import FolderReader
 from clip_adapter.images.views import Geometry
 
-PICTURES_A_PIECE = 8  # what a worker is given at once
-PIECES_AHEAD = 4  # a worker, of which one is in its hands
+IMAGES_PER_CHUNK = 8  # what a worker is given at once
+CHUNKS_AHEAD = 4  # per worker, one of which it is loading
 
 
 @dataclass(frozen=True)
 class WantedViews:
-    """The views of one image that somebody needs.
+    """The views of one image to load.
 
     Attributes:
-        path: Relative to the folder of the dataset.
-        image_sha256: What the file's bytes must digest to.
-        views: View numbers, see `Geometry.pixels`.
+        path: path relative to the folder of the dataset.
+        image_sha256: expected digest of the file.
+        views: view numbers, see `Geometry.pixels`.
     """
 
     path: str
@@ -44,8 +44,8 @@ class LoadedViews:
     """The pixels of the views of one image.
 
     Attributes:
-        wanted: What was asked for.
-        pixels: `[views, height, width, 3]`, in the order of `wanted.views`.
+        wanted: the views that were requested.
+        pixels: pixels in the order of `wanted.views`.
     """
 
     wanted: WantedViews
@@ -59,30 +59,30 @@ def prefetch(
     geometry: Geometry,
     processes: int = 0,
 ) -> Iterator[LoadedViews]:
-    """Yield the views of every image in order, while the next ones are being loaded.
+    """Yield the views of every image in order, while the next images are being loaded.
 
-    What is loaded and not yet used is bounded, however many images there are: 32 images a worker.
+    At most 32 images per worker are loaded and not yet used.
 
     Args:
-        folder: Of the dataset.
-        wanted: Which images and views.
-        geometry: How an image becomes the pixels of a view.
-        processes: Load in so many spawned processes; 0 loads in threads of this one, half as many
-            as there are cores. Threads suffice while a core decodes faster than the encoder reads;
-            many cores beside a fast GPU want processes.
+        folder: folder of the dataset.
+        wanted: images and views to load.
+        geometry: geometry of the pixels.
+        processes: number of spawned processes; 0 loads in threads of this process, half as many as
+            there are cores. Threads suffice while a core decodes faster than the encoder reads; many
+            cores beside a fast GPU need processes.
 
     Raises:
-        ChangedImageError: A file is gone, or not the file that was digested before.
-        UnreadableImageError: It is the same file, and is decoded here no more; names it.
+        ImageError: a file is gone, or not the file that was digested before.
+        UnreadableImageError: a file is unchanged but cannot be decoded here; the message names it.
     """
     workers = processes or max(1, (os.cpu_count() or 1) // 2)
-    load = partial(_load_piece, folder, geometry)
+    load = partial(_load_chunk, folder, geometry)
     with _executor(workers, processes=processes > 0) as pool:
         coming: deque[Future[list[LoadedViews]]] = deque()
         try:
-            for first in range(0, len(wanted), PICTURES_A_PIECE):
-                coming.append(pool.submit(load, wanted[first : first + PICTURES_A_PIECE]))
-                if len(coming) >= workers * PIECES_AHEAD:
+            for first in range(0, len(wanted), IMAGES_PER_CHUNK):
+                coming.append(pool.submit(load, wanted[first : first + IMAGES_PER_CHUNK]))
+                if len(coming) >= workers * CHUNKS_AHEAD:
                     yield from coming.popleft().result()
             while coming:
                 yield from coming.popleft().result()
@@ -99,7 +99,7 @@ def _executor(workers: int, *, processes: bool) -> Executor:
 
 
 def _live_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and end with it: who is killed cannot say that work is over."""
+    """Leave Ctrl-C to the parent, and end with it, also when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -111,11 +111,11 @@ def _end_after(wait: Callable[[], None]) -> None:
     os._exit(1)
 
 
-def _load_piece(
-    folder: Path, geometry: Geometry, piece: Sequence[WantedViews]
+def _load_chunk(
+    folder: Path, geometry: Geometry, chunk: Sequence[WantedViews]
 ) -> list[LoadedViews]:
     with FolderReader(folder) as reader:
-        return [_read_and_load(reader, folder, geometry, wanted) for wanted in piece]
+        return [_read_and_load(reader, folder, geometry, wanted) for wanted in chunk]
 
 
 def _read_and_load(
@@ -125,7 +125,7 @@ def _read_and_load(
     try:
         return _load(data, geometry, wanted)
     except UnreadableImageError as error:
-        # It was indexed: by another Pillow, or on another machine that shares the root.
+        # Another Pillow indexed it, or another machine that shares the root.
         raise UnreadableImageError(
             f"{wanted.path!r} in {folder} decoded when it was indexed and does not here: "
             f"{error.reason}; install the Pillow that indexed it, or take the file away"
@@ -133,12 +133,16 @@ def _read_and_load(
 
 
 def _read(folder: Path, wanted: WantedViews, reader: FolderReader) -> bytes:
+    changed = (
+        f"{wanted.path!r} in {folder} is not the file that was indexed a moment ago: "
+        "run again when nobody changes the folder"
+    )
     try:
         data = reader.read(wanted.path)
     except UnreadableImageError as error:
-        raise ChangedImageError(wanted.path, str(folder)) from error
+        raise ImageError(changed) from error
     if hashlib.sha256(data).digest() != wanted.image_sha256:
-        raise ChangedImageError(wanted.path, str(folder))
+        raise ImageError(changed)
     return data
 
 

@@ -1,4 +1,4 @@
-"""The bytes of files nobody vouches for: never from outside their folder, never waited for."""
+"""Reading of untrusted files, without leaving their folder and without blocking."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Self
 
-from clip_adapter.images.errors import UnreadableImageError
+from clip_adapter.errors import UnreadableImageError
 
 MAX_FILE_BYTES = 256 * 2**20
 
@@ -36,7 +36,7 @@ _KINDS = {
 
 
 def read_bytes(folder: Path, path: str) -> bytes:
-    """The bytes of one regular file below `folder`; see `FolderReader.read`, which does the same."""
+    """The bytes of one regular file below `folder`, read by a `FolderReader`."""
     with FolderReader(folder) as reader:
         return reader.read(path)
 
@@ -95,7 +95,7 @@ class FolderReader:
         try:
             return os.open(name, _FILE, dir_fd=self._enter(parent))
         except OSError as error:
-            if error.errno not in {errno.ELOOP, errno.EMLINK}:  # what O_NOFOLLOW says of links
+            if error.errno not in {errno.ELOOP, errno.EMLINK}:  # of O_NOFOLLOW for links
                 raise
         try:
             return self._open_resolved(path, _FILE)

@@ -16,7 +16,7 @@ from clip_adapter.images import WantedViews, augmented_views, prefetch
 from clip_adapter.pipeline.encoder_lock import encoder_slot
 from clip_adapter.pipeline.encoding import EncoderFacts, Encoding
 from clip_adapter.pipeline.feature_writer import FeatureWriter
-from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.pipeline.index import IndexedDataset
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.tables import TabularResult
 from feature_cache import FeatureStore, compact_folder, stored_folders
@@ -164,8 +164,8 @@ def encode_dataset(
 
     Raises:
         EncoderError: the model cannot be loaded.
-        ChangedImageError: an image file changed or vanished after it was indexed.
-        BrokenFeaturesError: a feature is infinite or NaN.
+        ImageError: an image file changed or vanished after it was indexed.
+        EncoderError: a feature is infinite or NaN.
         UnknownImportError: some imported features are missing.
     """
     if dataset.is_imported:
@@ -208,8 +208,8 @@ def encode_images(
 
     Raises:
         EncoderError: the model cannot be loaded.
-        ChangedImageError: an image file changed or vanished after it was indexed.
-        BrokenFeaturesError: a feature is infinite or NaN.
+        ImageError: an image file changed or vanished after it was indexed.
+        EncoderError: a feature is infinite or NaN.
     """
     wanted = part.take(_wanted_views(dataset.index, encoding, view_rows))
     store, _ = _find_store(dataset, encoding, wanted, reporter)
@@ -223,8 +223,8 @@ def _find_store(
     reporter: Reporter,
 ) -> tuple[FeatureStore, EncoderFacts]:
     """The store of the encoder; the encoder is loaded only if something is to be encoded."""
-    known = None if "encoder" in vars(encoding) else encoding.known(dataset.root)
-    if known:
+    known = encoding.known
+    if known and not encoding.is_loaded:
         store = FeatureStore(
             dataset.root, known.fingerprint, on_corruption=reporter.quarantine_file
         )

@@ -9,16 +9,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clip_adapter.errors import ClipAdapterError
-from clip_adapter.held import HeldFile
+from clip_adapter.errors import UnavailableError
+from clip_adapter.file_lock import FileLock
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
 
 POLL_SECONDS = 0.2
-
-
-class UnsafeLockFolderError(ClipAdapterError, PermissionError):
-    """The folder of the locks can be written to by other users."""
 
 
 @contextmanager
@@ -36,46 +32,46 @@ def encoder_slot(what: str, reporter: Reporter) -> Iterator[None]:
         reporter: where to report which process this one waits for.
 
     Raises:
-        UnsafeLockFolderError: other users can write to the folder of the locks.
-        InvalidSettingError: `CLIP_ADAPTER_ENCODERS` is not a positive number.
+        UnavailableError: other users can write to the folder of the locks.
+        ParameterError: `CLIP_ADAPTER_ENCODERS` is not a positive number.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     note = f"{what} (process {os.getpid()}, since {now})"
-    places = [lock_folder() / f"encoder-{place}.lock" for place in range(Settings.of().encoders)]
-    held = _take_one(places, note) or _wait_for_one(places, note, reporter)
+    paths = [lock_folder() / f"encoder-{number}.lock" for number in range(Settings.of().encoders)]
+    lock = _acquire_one(paths, note) or _wait_for_one(paths, note, reporter)
     try:
         yield
     finally:
-        held.release()
+        lock.release()
 
 
 def lock_folder() -> Path:
     """The folder of this user's locks on this machine, created if it is missing.
 
     Raises:
-        UnsafeLockFolderError: it belongs to another user, or other users may write to it.
+        UnavailableError: it belongs to another user, or other users may write to it.
     """
     folder = Path(tempfile.gettempdir()) / f"clip-adapter-{os.getuid()}"
     with suppress(FileExistsError):
         os.mkdir(folder, 0o700)  # noqa: PTH102  # whose `exist_ok` passes over other errors, too
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise UnsafeLockFolderError(
+        raise UnavailableError(
             f"{folder} is not a folder that only you can write to: remove it, or set TMPDIR to a "
             "folder of your own"
         )
     return folder
 
 
-def _wait_for_one(places: list[Path], note: str, reporter: Reporter) -> HeldFile:
-    # A slot is released only when its work has ended, so each note describes the current holder.
-    holders = [place.read_text() for place in places]
-    reporter.log(f"waiting for {' and '.join(holders)}; CLIP_ADAPTER_ENCODERS allows more at once")
+def _wait_for_one(paths: list[Path], note: str, reporter: Reporter) -> FileLock:
+    # A slot is released only when its work has ended, so each note describes the current owner.
+    owners = [path.read_text() for path in paths]
+    reporter.log(f"waiting for {' and '.join(owners)}; CLIP_ADAPTER_ENCODERS allows more at once")
     while True:
-        if held := _take_one(places, note):
-            return held
+        if lock := _acquire_one(paths, note):
+            return lock
         time.sleep(POLL_SECONDS)  # a signal ends it
 
 
-def _take_one(places: list[Path], note: str) -> HeldFile | None:
-    return next((held for place in places if (held := HeldFile.take(place, note))), None)
+def _acquire_one(paths: list[Path], note: str) -> FileLock | None:
+    return next((lock for path in paths if (lock := FileLock.acquire(path, note))), None)

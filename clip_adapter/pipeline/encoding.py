@@ -11,13 +11,14 @@ from clip_adapter.encoders import (
     BUILT_IN,
     EncoderError,
     Precision,
+    ReachabilityCheck,
+    check_available,
     parse_model_name,
     weights_key,
     weights_source,
 )
 from clip_adapter.images import Augmentation, ResizeMode, augmented_views
 from clip_adapter.methods import Method
-from clip_adapter.network import Probe
 from clip_adapter.pipeline.reporter import Reporter
 from feature_cache import FeatureCacheError, FeatureStore, Location, stores
 
@@ -53,9 +54,10 @@ class Encoding:
         views: number of augmented views of an image, beside the evaluation view.
         augmentation: how augmented views are drawn: tip-adapter or coop.
         processes: number of processes that load images; 0 for threads.
+        known: stored facts about the encoder, found by `look_up`; None if it has to be loaded.
 
     Raises:
-        ViewError: there are fewer views than `views`.
+        ImageError: there are fewer views than `views`.
     """
 
     model: str | None = None
@@ -65,6 +67,7 @@ class Encoding:
     views: int = 0
     augmentation: Augmentation = "tip-adapter"
     processes: int = 0
+    known: EncoderFacts | None = None
 
     def __post_init__(self) -> None:
         """Refuse views that do not exist, before anything is done."""
@@ -84,14 +87,24 @@ class Encoding:
         """View numbers of every image: the evaluation view 0, then the augmented views."""
         return [0, *augmented_views(self.views, self.augmentation)]
 
-    @cached_property
+    @property
     def encoder(self) -> "Encoder":
         """The encoder, loaded on first access and kept.
 
         Raises:
             EncoderError: the model cannot be loaded.
-            DeviceError: this machine has no such device.
+            UnavailableError: this machine has no such device.
         """
+        return self._loaded[0]
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the encoder is loaded already."""
+        return "_loaded" in vars(self)
+
+    @cached_property
+    def _loaded(self) -> tuple["Encoder", dict[str, str]]:
+        """The encoder, and the record of its weights by which `look_up` finds it again."""
         from clip_adapter.encoders import load_encoder  # noqa: PLC0415  # imports torch
 
         before = self._key(None)
@@ -106,17 +119,11 @@ class Encoding:
         source = weights_source(self.model_name)
         key = self._key(source)
         if key and (key == before or source or self.model_name.startswith(HF_HUB)):
-            record = {WEIGHTS_KEY: key} | ({WEIGHTS_SOURCE: source} if source else {})
-            vars(self)["weights_record"] = record
-        return encoder
+            return encoder, {WEIGHTS_KEY: key} | ({WEIGHTS_SOURCE: source} if source else {})
+        return encoder, {}
 
-    def loaded(self, encoder: "Encoder") -> "Encoding":
-        """Set the loaded encoder, so that it is not loaded again, and return this encoding."""
-        vars(self)["encoder"] = encoder
-        return self
-
-    def known(self, root: Location) -> EncoderFacts | None:
-        """Look up which encoder was loaded from these weights before.
+    def look_up(self, root: Location) -> "Encoding":
+        """A copy that knows which encoder was loaded from these weights before.
 
         Neither the model nor torch is loaded: the files of the weights are digested, and the store
         holds the fingerprint of the encoder that was loaded from files with this digest.
@@ -125,8 +132,11 @@ class Encoding:
             root: folder or URL of the store.
 
         Returns:
-            The facts, or None where the files of the weights or their record are missing.
+            A copy whose `known` is None where the files of the weights or their record are missing.
         """
+        return replace(self, known=self._find(root))
+
+    def _find(self, root: Location) -> EncoderFacts | None:
         keys: dict[str | None, str | None] = {}
         for store in stores(root):
             described = _description(store)
@@ -138,11 +148,11 @@ class Encoding:
         return None
 
     def describe(self, store: FeatureStore) -> EncoderFacts:
-        """Record the identity of the loaded encoder in its store, so that `known` finds it."""
-        encoder = self.encoder
+        """Record the identity of the loaded encoder in its store, so that `look_up` finds it."""
+        encoder, weights = self._loaded
         about = {"model": self.model_name, "logit_scale": repr(encoder.logit_scale)}
         store.describe({**encoder.identity.fields(), **about})
-        if weights := vars(self).get("weights_record"):
+        if weights:
             store.describe(weights)
         return EncoderFacts(encoder.fingerprint, encoder.logit_scale)
 
@@ -155,15 +165,15 @@ class Encoding:
         self,
         dataset: str,
         *,
-        root: Location | None = None,
         images: object = None,
         reporter: Reporter = Reporter(),  # noqa: B008  # has no state
     ) -> None:
         """Raise if the encoder is not available, before any image is read.
 
+        An encoder that the store knows needs no further check.
+
         Args:
             dataset: name of the dataset; features:NAME has an encoder already, and takes no other.
-            root: a store; an encoder that it knows needs no further check.
             images: the folder given with the dataset.
             reporter: where to report what takes seconds.
 
@@ -171,7 +181,7 @@ class Encoding:
             UnknownNameError: there is no such architecture or tag.
             EncoderError: the weights are neither on this machine nor can they be downloaded.
             DatasetError: a model, a precision or another parameter was given with features:NAME.
-            DeviceError: this machine has no such device.
+            UnavailableError: this machine has no such device.
         """
         check_imported_alone(
             dataset,
@@ -185,18 +195,17 @@ class Encoding:
             return
         if self.device != "auto":
             choose_device(self.device)
-        if root is not None and self.known(root):
+        if self.known:
             return
         name = self.model_name
-        if ":" in name:
+        check = None
+        # Parsing such a name imports open_clip, which takes seconds, in which the hub can answer.
+        if ":" in name and not name.startswith(LOCAL_DIR):
             reporter.log(f"checking {name}")
-        # Importing takes seconds, in which the hub has time to answer.
-        probe = Probe.of_hub() if ":" in name and not name.startswith(LOCAL_DIR) else None
+            check = ReachabilityCheck.of_hub()
         parsed = parse_model_name(name)
         if parsed.where in {"hub", "tag"}:
-            from clip_adapter.encoders import check_available  # noqa: PLC0415  # imports torch
-
-            check_available(parsed, probe=probe)
+            check_available(parsed, check=check)
 
     def with_views(self, methods: Iterable[Method]) -> "Encoding":
         """A copy with as many augmented views as the most demanding method trains on."""
@@ -216,9 +225,9 @@ class Encoding:
 
 
 def _description(store: FeatureStore) -> dict[str, list[str]]:
-    """What is recorded of an encoder; empty where that is damaged or incomplete.
+    """The recorded description of an encoder; empty if it is damaged or incomplete.
 
-    Whoever loads the encoder then describes it again.
+    The encoder is then loaded and described again.
     """
     try:
         described = store.descriptions()

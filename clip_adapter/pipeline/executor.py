@@ -6,6 +6,21 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_IS_RETRIED = "is_retried"
+
+
+def is_retried(step: Callable[..., Any]) -> bool:
+    """Whether a scheduler should call a step again after a transient error of the storage."""
+    return bool(vars(step).get(_IS_RETRIED, True))
+
+
+def not_retried(step: Callable[P, Result]) -> Callable[P, Result]:
+    """Decorate a step that only reads or writes what an earlier step has just read or written.
+
+    An error of such a step is not transient: storage answered a moment ago.
+    """
+    vars(step)[_IS_RETRIED] = False
+    return step
 
 
 class Executor:

@@ -11,9 +11,8 @@ from clip_adapter.datasets import IMPORTED, check_dataset
 from clip_adapter.devices import choose_device
 from clip_adapter.pipeline.encode import EncodedDataset, Part, encode_dataset, encode_images
 from clip_adapter.pipeline.encoding import Encoding
-from clip_adapter.pipeline.executor import Executor
-from clip_adapter.pipeline.index import index_dataset
-from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.pipeline.executor import Executor, not_retried
+from clip_adapter.pipeline.index import IndexedDataset, index_dataset
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import DatasetRequest, ExtractRequest, accepts
@@ -28,7 +27,7 @@ def extract(
     request: ExtractRequest,
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+    reporter: Reporter = Reporter(),  # noqa: B008  # as above
 ) -> EncodedDataset:
     """Index a dataset and encode the images and prompts that the store lacks.
 
@@ -66,7 +65,7 @@ def encoding_of(
         DatasetError: the dataset is missing, or it takes no model.
         UnknownImportError: no features were imported under that name.
         EncoderError: the weights are not available.
-        DeviceError: this machine has no such device.
+        UnavailableError: this machine has no such device.
     """
     places, images = request.places, Settings.folder(request.images)
     if request.dataset.startswith(IMPORTED):
@@ -82,7 +81,9 @@ def encoding_of(
         augmentation=request.augmentation,
         processes=processes,
     )
-    encoding.check(request.dataset, root=places.location, images=images, reporter=reporter)
+    if not request.dataset.startswith(IMPORTED):
+        encoding = encoding.look_up(places.location)
+    encoding.check(request.dataset, images=images, reporter=reporter)
     return encoding
 
 
@@ -102,7 +103,7 @@ def index_requested(
         reporter: where to report progress and unreadable files.
 
     Raises:
-        UnwritableRootError: nothing can be written to the root.
+        UnavailableError: nothing can be written to the root.
         DatasetError: the dataset is missing, or too many of its files are unreadable.
         UnknownImportError: no features were imported under that name.
     """
@@ -110,7 +111,7 @@ def index_requested(
     if isinstance(places.location, Path):
         check_writable(places.location)
     if not request.dataset.startswith(IMPORTED):
-        reporter.log(f"indexing {request.dataset}")  # whoever waits sees at once for what
+        reporter.log(f"indexing {request.dataset}")  # before the first second of silence
     return executor.call(
         index_dataset,
         request.dataset,
@@ -134,7 +135,7 @@ def encode_in_parts(
 ) -> EncodedDataset:
     """Encode what the store lacks, split by ranges of images, and record how long that took.
 
-    Each part writes files of its own into the store. What a worker stored before it died is kept, and
+    Each part writes its own files into the store. What a worker stored before it died is kept, and
     the next call encodes the rest. Errors of parts are raised when all parts have ended.
 
     Args:
@@ -147,8 +148,8 @@ def encode_in_parts(
 
     Raises:
         EncoderError: the model cannot be loaded.
-        ChangedImageError: an image file changed or vanished after it was indexed.
-        BrokenFeaturesError: a feature is infinite or NaN.
+        ImageError: an image file changed or vanished after it was indexed.
+        EncoderError: a feature is infinite or NaN.
         UnknownImportError: some imported features are missing.
     """
     parts = executor.parts(parts)
@@ -177,6 +178,7 @@ def encode_in_parts(
     return encoded
 
 
+@not_retried
 def record_extraction(encoded: EncodedDataset, *, device: str) -> None:
     """Record how many images were encoded in how many seconds."""
     write_extraction(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import EncoderError
 from clip_adapter.images import LoadedViews
 from feature_cache import FeatureStore
 
@@ -20,10 +20,6 @@ WRITE_EVERY_SECONDS = 2.0
 """Time between writes, and so the work that a crash can lose; one batch if that takes longer."""
 
 ROWS_A_FILE = 4096
-
-
-class BrokenFeaturesError(ClipAdapterError, ArithmeticError):
-    """The encoder returned infinity or NaN for an image."""
 
 
 class _Key(NamedTuple):
@@ -84,7 +80,7 @@ class FeatureWriter:
         del self._keys[:size], self._pixels[:size]
         self._advance(size)
         if not finite.all():
-            raise BrokenFeaturesError(_explain(list(compress(keys, ~finite)), self._encoder.name))
+            raise EncoderError(_explain(list(compress(keys, ~finite)), self._encoder.name))
 
     def _is_due(self) -> bool:
         waited = time.monotonic() - self._last_write

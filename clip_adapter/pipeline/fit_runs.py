@@ -9,6 +9,7 @@ from clip_adapter.methods import Method
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.executor import not_retried
 from clip_adapter.pipeline.plan import RunSpec, SweepError
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.run_records import Sweep, completed_run, failed_run
@@ -16,6 +17,7 @@ from clip_adapter.runs import RunResult, RunStore
 from clip_adapter.shots import shots_in_words
 
 
+@not_retried
 def train_methods(
     specs: Sequence[RunSpec],
     *,

@@ -139,7 +139,7 @@ def maintain(
     request: MaintainRequest,
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+    reporter: Reporter = Reporter(),  # noqa: B008  # as above
 ) -> Maintenance:
     """Verify, compact and clear up a store; other processes may read and write it at the same time.
 

@@ -80,8 +80,8 @@ class SplitSpec:
         """All few-shot splits, ordered by shots, then seeds.
 
         Raises:
-            NotEnoughImagesError: a class has fewer images than shots.
-            SplitFileError: a published choice is missing or belongs to another dataset.
+            DatasetError: a class has fewer images than shots.
+            DatasetError: a published choice is missing or belongs to another dataset.
             DatasetError: a class has no test image, or published choices are given with all shots.
         """
         sampler = FewShotSampler(index)

@@ -15,7 +15,8 @@ from clip_adapter.pipeline.candidate import PromotionCandidate, choose_candidate
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
-from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.pipeline.executor import not_retried
+from clip_adapter.pipeline.index import IndexedDataset
 from clip_adapter.pipeline.paired_evaluation import (
     PairedEvaluation,
     current_baseline,
@@ -127,6 +128,7 @@ class Promotion(TabularResult):
         return self.to_arrow().select(["dataset", "decision", "method", "shots", "seed", *numbers])
 
 
+@not_retried
 def decide_promotion(
     specs: Sequence[RunSpec],
     *,

@@ -19,7 +19,7 @@ from clip_adapter.methods import Method
 from clip_adapter.runs import Versions
 
 ROOMS_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
-TOWER = ("encoders/text_tower.py", "encoders/open_clip_tower.py", "encoders/prompts.py")
+TOWER = ("encoders/text_transformer.py", "encoders/prompts.py")
 """Modules through which prompts are learned; all other features depend on the encoder alone."""
 
 

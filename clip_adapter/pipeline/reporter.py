@@ -43,7 +43,7 @@ class Reporter:
         console = Console(stderr=True)
         if find_spec("ipywidgets") if console.is_jupyter else console.is_terminal:
             return bar(description, total=total, unit=unit, console=console)
-        return lines(description, total=total, unit=unit, say=self.log)
+        return lines(description, total=total, unit=unit, log=self.log)
 
     def quarantine_file(self, path: Location, error: FeatureCacheError) -> None:
         """Rename a damaged file so that no reader finds it, and report which file and why.

@@ -33,7 +33,7 @@ from pydantic import (
 )
 
 from clip_adapter.encoders import Precision
-from clip_adapter.errors import ClipAdapterError, UnknownNameError
+from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.images import Augmentation, ResizeMode
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.reporter import Reporter
@@ -51,10 +51,6 @@ StudyName = Literal[
     "ratio-mode",
 ]
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
-
-
-class RequestError(ClipAdapterError, ValueError):
-    """A parameter of a request is missing or has an invalid value."""
 
 
 def _as_text(value: Any) -> Any:
@@ -120,7 +116,7 @@ class Request(BaseModel):
 
         Raises:
             UnknownNameError: there is no such parameter; the message suggests the nearest.
-            RequestError: a value is missing or invalid; says what was found and expected.
+            ParameterError: a value is missing or invalid; says what was found and expected.
         """
         for name in parameters:
             if name not in cls.model_fields:
@@ -132,7 +128,7 @@ class Request(BaseModel):
                 f"{'.'.join(map(str, each['loc']))} is {each['input']!r}: {each['msg']}"
                 for each in error.errors()
             )
-            raise RequestError(wrong) from None
+            raise ParameterError(wrong) from None
 
     @classmethod
     def signature(cls) -> inspect.Signature:
@@ -388,7 +384,7 @@ def accepts(
         def called(*args: Any, **kwargs: Any) -> Result:
             if args and isinstance(args[0], Request):
                 if not isinstance(args[0], model):
-                    raise RequestError(
+                    raise ParameterError(
                         f"{function.__name__} was called with a {type(args[0]).__name__}: "
                         f"expected a {model.__name__}, or its parameters"
                     )

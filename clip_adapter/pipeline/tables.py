@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import UnavailableError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import query
 from feature_cache import Location
@@ -38,10 +38,6 @@ QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LA
 """
 
 
-class MissingPandasError(ClipAdapterError, ImportError):
-    """A data frame was asked for, and pandas is not installed."""
-
-
 class TabularResult(ABC):
     """A result that can be had as a table."""
 
@@ -58,10 +54,10 @@ class TabularResult(ABC):
         """The result as a data frame, with the columns of `to_arrow`.
 
         Raises:
-            MissingPandasError: pandas is not installed.
+            UnavailableError: pandas is not installed.
         """
         if find_spec("pandas") is None:
-            raise MissingPandasError(
+            raise UnavailableError(
                 "a data frame was asked for, and pandas is not installed: run "
                 "`pip install 'clip-adapter[pandas]'`, or use `to_arrow`"
             )

@@ -110,7 +110,7 @@ def train(
     request: TrainRequest,
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+    reporter: Reporter = Reporter(),  # noqa: B008  # as above
     on_regression: OnRegression | None = None,
 ) -> Training:
     """Train every method at every shot and seed; a run that is recorded is not trained again.
@@ -183,7 +183,7 @@ def promote(
     request: PromoteRequest,
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+    reporter: Reporter = Reporter(),  # noqa: B008  # as above
     on_regression: OnRegression | None = None,
 ) -> Promotion:
     """Train the missing runs of a sweep, and promote the best method if it is proven better.

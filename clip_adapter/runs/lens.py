@@ -200,7 +200,7 @@ def connect(root: Path | str | None = None) -> Lens:
 
     Raises:
         MissingRootError: There is no such folder.
-        InvalidSettingError: An environment variable has a value that it cannot have.
+        ParameterError: An environment variable has a value that it cannot have.
         InvalidInputError: The URL names no place that can be used.
     """
     return open_lens(Settings.of(root=root).location)

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.datasets import NotEnoughImagesError
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
-from clip_adapter.images import ChangedImageError
 from clip_adapter.runs import DamagedChampionError, MissingRootError, NoChampionError
 from feature_cache import CorruptFileError, FeatureCacheError, ObjectPath
 from feature_cache.exchange import (
@@ -18,13 +16,11 @@ from feature_cache.exchange import (
 )
 
 WITH_ARGUMENTS = {
-    ChangedImageError: ChangedImageError("river/1.jpg", "/photos"),
     CorruptFileError: CorruptFileError(ObjectPath("s3://bucket", "a.parquet"), "it is cut short"),
     DamagedChampionError: DamagedChampionError("0123456789abcdef", "a.safetensors", "it is gone"),
     InvalidImportError: InvalidImportError(Path("a.npz"), "it is cut short"),
     MissingRootError: MissingRootError(Path("nowhere")),
     NoChampionError: NoChampionError("digits"),
-    NotEnoughImagesError: NotEnoughImagesError("river", 3, 5, shots=4, fitting=(1, 2)),
     UnknownNameError: UnknownNameError("dataset", "eurosta", ["digits", "eurosat"]),
 }
 """An example of every error that is made from more than its message."""

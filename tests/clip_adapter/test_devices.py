@@ -1,6 +1,7 @@
 import pytest
 
-from clip_adapter.devices import DeviceError, choose_device
+from clip_adapter.devices import choose_device
+from clip_adapter.errors import UnavailableError
 
 
 def test_left_to_itself_it_finds_a_device() -> None:
@@ -12,5 +13,5 @@ def test_the_processor_is_always_there() -> None:
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(DeviceError, match=r"'tpu' is not on this machine; it has .*cpu"):
+    with pytest.raises(UnavailableError, match=r"'tpu' is not on this machine; it has .*cpu"):
         choose_device("tpu")

@@ -23,7 +23,7 @@ def test_a_long_piece_of_work_says_how_far_it_has_come(monkeypatch: pytest.Monke
     clock = iter([0.0, 5.0, 10.0, 10.0, 10.0, 10.0, 10.0, 20.0, 20.0, 20.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     said: list[str] = []
-    with lines("encoding", total=300, unit="images", say=said.append) as advance:
+    with lines("encoding", total=300, unit="images", log=said.append) as advance:
         advance(50)
         advance(50)
     assert said[0] == "encoding: 33%, 10 images/s, 20 s left"
@@ -34,7 +34,7 @@ def test_work_that_fails_has_no_last_line() -> None:
     said: list[str] = []
     with (
         pytest.raises(ZeroDivisionError),
-        lines("work", total=1, unit="runs", say=said.append),
+        lines("work", total=1, unit="runs", log=said.append),
     ):
         _ = 1 / 0
     assert said == []

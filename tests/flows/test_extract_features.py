@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.encoders.errors import MissingWeightsError
+from clip_adapter.errors import EncoderError
 from flows.extract_features import extract_features
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -33,6 +33,6 @@ def test_everything_is_written_where_the_environment_says(
 def test_a_model_that_is_not_there_is_refused_before_anything_is_read(
     photos: Path, root: Path
 ) -> None:
-    with pytest.raises(MissingWeightsError):
+    with pytest.raises(EncoderError):
         extract_features(f"imagefolder:{photos}", "local-dir:/nowhere", root=str(root))
     assert not root.exists()

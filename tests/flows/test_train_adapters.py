@@ -7,7 +7,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.exceptions import ParameterTypeError
 
-from clip_adapter.datasets import NotEnoughImagesError
+from clip_adapter.datasets import DatasetError
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.pipeline.train import Training
 from clip_adapter.runs import query
@@ -65,7 +65,7 @@ def test_what_a_run_came_to_is_published(photos: Path, root: Path, tiny_model: s
 
 
 def test_too_many_shots_record_nothing(photos: Path, root: Path, tiny_model: str) -> None:
-    with pytest.raises(NotEnoughImagesError, match="has too few images for 40 shots"):
+    with pytest.raises(DatasetError, match="has too few images for 40 shots"):
         train(photos, tiny_model, root, shots=[1, 40])
     assert not (root / "runs").exists()
 
@@ -101,7 +101,7 @@ def test_what_prefect_keeps_of_a_failure_is_no_pickle(
 ) -> None:
     storage = Path(os.environ["PREFECT_HOME"]) / "storage"
     before = set(storage.glob("*"))
-    with pytest.raises(NotEnoughImagesError):
+    with pytest.raises(DatasetError):
         train(photos, tiny_model, root, shots=[40])
     kept = [path.read_bytes() for path in set(storage.glob("*")) - before]
     assert [text for text in kept if b"gASV" in text or b"gAWV" in text] == []

@@ -10,7 +10,7 @@ import pytest
 from clip_adapter.pipeline.candidate import PromotionError
 from clip_adapter.pipeline.train import Training
 from flows.train_adapters import train_adapters
-from tasks.artifacts import publish_leaderboard
+from tasks.publishing import publish_leaderboard
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Train = Callable[..., Any]

@@ -1,4 +1,4 @@
-"""What is up is known by a held file, and by nothing that a dead process left behind."""
+"""What is up is known by a locked file, and by nothing that a dead process left behind."""
 
 import os
 import socket
@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.held import HeldFile
+from clip_adapter.file_lock import FileLock
 from service.control import bring_up, state_of, take_down
 from service.folder import ServiceError, ServiceFolder, StatusFile
 
 SUPERVISOR_IN_NAME = """
 import os, subprocess, sys, time
 from pathlib import Path
-from clip_adapter.held import HeldFile
+from clip_adapter.file_lock import FileLock
 from service.folder import StatusFile
-alone = HeldFile.take(Path(sys.argv[2]))
-held = HeldFile.take(Path(sys.argv[1]), StatusFile(os.getpid(), 1, "up").text())
-subprocess.Popen(["sleep", "60"], pass_fds=(held.descriptor,), stdout=subprocess.DEVNULL)
+alone = FileLock.acquire(Path(sys.argv[2]))
+lock = FileLock.acquire(Path(sys.argv[1]), StatusFile(os.getpid(), 1, "up").text())
+subprocess.Popen(["sleep", "60"], pass_fds=(lock.descriptor,), stdout=subprocess.DEVNULL)
 print("up", flush=True)
 time.sleep(60)
 """
@@ -42,7 +42,7 @@ def _folder(tmp_path: Path) -> ServiceFolder:
 
 @pytest.fixture(name="service")
 def _service(folder: ServiceFolder) -> Iterator["subprocess.Popen[str]"]:
-    """A process that holds the folder and has a child that holds it, too."""
+    """A process that locks the folder and has a child that inherits the lock."""
     with subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR_IN_NAME, str(folder.lock), str(folder.supervisor_lock)],
         stdout=subprocess.PIPE,
@@ -59,11 +59,11 @@ def _service(folder: ServiceFolder) -> Iterator["subprocess.Popen[str]"]:
 
 def test_a_service_of_another_machine_is_left_alone(folder: ServiceFolder) -> None:
     note = StatusFile(os.getpid(), 1, "up", host="elsewhere")
-    held = HeldFile.take(folder.lock, note.text())
-    assert held is not None
+    lock = FileLock.acquire(folder.lock, note.text())
+    assert lock is not None
     with pytest.raises(ServiceError, match="runs on elsewhere"):
         take_down(folder)
-    held.release()
+    lock.release()
 
 
 def test_nothing_is_up_where_nothing_was_started(folder: ServiceFolder) -> None:
@@ -72,7 +72,7 @@ def test_nothing_is_up_where_nothing_was_started(folder: ServiceFolder) -> None:
 
 
 def test_a_number_left_behind_is_nobody_s(folder: ServiceFolder) -> None:
-    """This process must survive: its number stands in the file, but nobody holds it."""
+    """This process must survive: its number stands in the file, but nothing locks it."""
     folder.lock.write_text(StatusFile(os.getpid(), 1, "up").text())
     assert state_of(folder) is None
     assert not take_down(folder)
@@ -106,7 +106,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(ServiceError, match=rf"port {port} of 127.0.0.1 cannot be had"):
-            bring_up(folder, port, environment={}, checkout=tmp_path, say=print)
+            bring_up(folder, port, environment={}, checkout=tmp_path, log=print)
     assert state_of(folder) is None
 
 
@@ -115,4 +115,4 @@ def test_a_supervisor_that_cannot_start_is_told_with_its_reason(
 ) -> None:
     nothing = {"PATH": "", "PYTHONPATH": "", "PYTHONHOME": "/nowhere"}
     with pytest.raises(ServiceError, match="nothing of it runs"):
-        bring_up(folder, free_port(), environment=nothing, checkout=tmp_path, say=print)
+        bring_up(folder, free_port(), environment=nothing, checkout=tmp_path, log=print)

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from service.environment import changed_names, service_environment, write_shell_file
+from service.environment import (
+    changed_names,
+    no_proxy_env,
+    service_environment,
+    write_shell_file,
+)
 from service.folder import ServiceFolder
 
 PLACES = {"CLIP_ADAPTER_ROOT": "/data/a store's"}
@@ -107,3 +112,18 @@ def test_what_differs_from_the_one_that_is_up_is_named(folder: ServiceFolder) ->
     del made["CLIP_ADAPTER_DATA"]
     made["PREFECT_API_URL"] = "http://127.0.0.1:4322/api"
     assert changed_names(folder, made) == ["CLIP_ADAPTER_DATA", "port"]
+
+
+@pytest.mark.parametrize(
+    ("inherited", "expected"),
+    [
+        ({}, "127.0.0.1"),
+        ({"NO_PROXY": "intranet"}, "intranet,127.0.0.1"),
+        ({"NO_PROXY": "unread", "no_proxy": "a,b"}, "a,b,127.0.0.1"),
+        ({"NO_PROXY": "127.0.0.1,a"}, "127.0.0.1,a"),
+    ],
+)
+def test_exceptions_from_the_proxy_grow_by_this_machine(
+    inherited: dict[str, str], expected: str
+) -> None:
+    assert no_proxy_env(inherited) == {"NO_PROXY": expected, "no_proxy": expected}

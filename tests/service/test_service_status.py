@@ -12,7 +12,7 @@ import pytest
 from prefect_in_name import DEPLOYMENT, PrefectInName
 from rich.cells import cell_len
 
-from clip_adapter.held import HeldFile
+from clip_adapter.file_lock import FileLock
 from service.folder import ServiceFolder, StatusFile
 
 Command = Callable[..., Any]
@@ -29,9 +29,9 @@ def _status(
     folder.make()
     folder.password.write_text("admin:hunter2\n")
     note = StatusFile(os.getpid(), prefect_in_name.port, "up").text()
-    held = [HeldFile.take(folder.supervisor_lock), HeldFile.take(folder.lock, note)]
+    locks = [FileLock.acquire(folder.supervisor_lock), FileLock.acquire(folder.lock, note)]
     yield lambda *arguments: command("status", "--root", root, *arguments)
-    for each in held:
+    for each in locks:
         assert each is not None
         each.release()
 

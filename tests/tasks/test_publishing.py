@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.artifacts import publishing
+from tasks.publishing import publishing
 from tasks.reporter import artifact_key
 
 

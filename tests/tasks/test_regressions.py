@@ -8,7 +8,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from clip_adapter.runs import PromotionRecord
-from tasks.events import REGRESSED, emit_regression
+from tasks.publishing import REGRESSED, emit_regression
 
 WAIT_SECONDS = 30
 

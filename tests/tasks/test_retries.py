@@ -9,7 +9,7 @@ import pytest
 from prefect import flow, task
 
 from clip_adapter.datasets import DatasetError
-from clip_adapter.images import ChangedImageError
+from clip_adapter.images import ImageError
 from clip_adapter.pipeline.encode import encode_dataset, encode_images
 from clip_adapter.pipeline.extract import record_extraction
 from clip_adapter.pipeline.fit_runs import train_methods
@@ -46,7 +46,7 @@ def test_storage_that_did_not_answer_is_worth_another_try(error: Exception) -> N
         FileNotFoundError(errno.ENOENT, "No such file"),
         PermissionError(errno.EACCES, "Permission denied"),
         OSError(errno.ENOSPC, "No space left on device"),
-        ChangedImageError("river/1.jpg", "/photos"),
+        ImageError("river/1.jpg is not the file that was indexed"),
         CorruptFileError(Path("a.parquet"), "it is cut short"),
         DatasetError("there is no folder"),
         ValueError("shots"),

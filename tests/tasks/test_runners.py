@@ -5,7 +5,8 @@ import sys
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks.executor import PrefectExecutor, RunnerError, choose_task_runner
+from clip_adapter.errors import ParameterError, UnavailableError
+from tasks.executor import PrefectExecutor, choose_task_runner
 
 
 def test_without_the_setting_there_are_threads_and_one_part() -> None:
@@ -30,12 +31,12 @@ def test_a_scheduler_elsewhere_gets_as_many_parts_as_asked_for(
 @pytest.mark.parametrize("number", ["0", "-1", "two", ""])
 def test_no_number_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
     monkeypatch.setenv("CLIP_ADAPTER_DASK", f"local:{number}")
-    with pytest.raises(RunnerError, match="expected local:N"):
+    with pytest.raises(ParameterError, match="expected local:N"):
         PrefectExecutor().parts(None)
 
 
 def test_a_cluster_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIP_ADAPTER_DASK", "local:2")
     monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
-    with pytest.raises(RunnerError, match=r"pip install -e '\.\[pipeline,dask\]'"):
+    with pytest.raises(UnavailableError, match=r"pip install -e '\.\[pipeline,dask\]'"):
         choose_task_runner()

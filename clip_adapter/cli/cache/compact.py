@@ -16,7 +16,7 @@ from feature_cache.compaction import FULL_SIZE_BYTES
 MORE_THAN_A_FEW = 5
 """Below, merging costs more than it saves: two files a night are merged twice a week."""
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be merged.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be merged.")]
 
 
 def compact(root: Root = None, dry_run: DryRun = False, as_json: Json = False) -> None:

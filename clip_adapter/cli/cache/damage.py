@@ -1,4 +1,4 @@
-"""Files that cannot be trusted: remembered, and told with the reason and what to do."""
+"""The damaged files that a cache command finds, each with the reason and what to do."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,25 +17,30 @@ from feature_cache import (
 _REMADE = {
     "features": "the next extraction encodes what it held",
     "datasets": "the next extraction indexes the dataset again",
-    "champions": "the champion before it reigns, as `clip-adapter champion` says",
-    "runs/promotions": "the decisions it held are lost, and what reigned before them reigns",
+    "champions": "the previous champion is current again, see `clip-adapter champion`",
+    "runs/promotions": "the decisions it held are lost, and the champion before them is current",
     "runs": "the next training makes again what it recorded",
 }
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Takes note of files that cannot be trusted, so that a command goes on without them."""
+    """Collects damaged files, so that a command can go on without them.
+
+    Attributes:
+        root: folder or URL of the store.
+        problems: the error of each damaged file.
+    """
 
     root: Location
     problems: dict[Location, FeatureCacheError] = field(default_factory=dict)
 
     def note(self, path: Location, error: FeatureCacheError) -> None:
-        """Remember one file; meant as the `on_corruption` of the feature cache."""
+        """Add a file; pass it as `on_corruption` to the feature cache."""
         self.problems.setdefault(path, error)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Each file with its reason and what to do, for programs."""
+        """Path, reason and advice of each file, for JSON."""
         return [
             {
                 "path": str(path),
@@ -46,7 +51,7 @@ class Damage:
         ]
 
     def show(self, console: Console, *, repaired: bool = False) -> None:
-        """The same for a person, three lines a file; without advice where it was just followed."""
+        """Print path, reason and advice of each file; no advice to repair where files were repaired."""
         for row in self.rows():
             lines = [row["path"], f"  {row['reason']}"]
             if not (repaired and "--repair" in row["advice"]):
@@ -57,20 +62,20 @@ class Damage:
 
 
 def reason_of(path: Location, error: FeatureCacheError) -> str:
-    """What is wrong with a file, without its name and without advice."""
+    """The reason why a file is damaged, without its name and without advice."""
     if isinstance(error, CorruptFileError):
         return error.reason
-    told = str(error).removeprefix(f"{path} ")
-    return told.rpartition(": ")[0] or told
+    message = str(error).removeprefix(f"{path} ")
+    return message.rpartition(": ")[0] or message
 
 
 def advice_about(path: Location, error: FeatureCacheError, *, root: Location) -> str:
-    """What to do about a file, in a sentence."""
+    """A sentence on what to do about a damaged file."""
     if isinstance(error, CorruptFileError):
         top = next((top for top in _REMADE if f"{root / top}/" in f"{path}"), None)
         after = _REMADE.get(top or "", "what it held counts as missing")
         return f"`clip-adapter cache verify --deep --repair` sets it aside; {after}"
     advice = str(error).rpartition(": ")[2]
-    if isinstance(error, NewerFormatError | WrongSchemaError):  # which no repair sets aside
+    if isinstance(error, NewerFormatError | WrongSchemaError):  # which --repair leaves alone
         return advice
     return f"{advice}, or set it aside with `clip-adapter cache verify --repair`"

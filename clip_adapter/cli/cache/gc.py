@@ -1,4 +1,4 @@
-"""`clip-adapter cache gc`: what serves nobody goes."""
+"""`clip-adapter cache gc`: remove what nothing refers to."""
 
 import sys
 from typing import Annotated, Any
@@ -22,7 +22,8 @@ from feature_cache import (
 )
 
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only say what would go, and how much room it takes.")
+    bool,
+    typer.Option("--dry-run", help="Only show what would be removed, and how much room it takes."),
 ]
 Unreferenced = Annotated[
     bool,
@@ -47,12 +48,12 @@ def gc(
     Prompts always stay.
     """
     place = existing_root(root)
-    if unreferenced and not (dry_run or yes or _somebody_can_answer(as_json=as_json)):
-        raise typer.BadParameter("nobody is there to be asked: add --yes, or --dry-run to see")
+    if unreferenced and not (dry_run or yes or _is_interactive(as_json=as_json)):
+        raise typer.BadParameter("there is no terminal to ask in: add --yes, or --dry-run to see")
     leftovers = find_leftovers(place)
-    asking = unreferenced and not (dry_run or yes)
-    rows = _drop(place, dry_run=dry_run or asking, quiet=as_json) if unreferenced else []
-    if asking:
+    ask_first = unreferenced and not (dry_run or yes)
+    rows = _drop(place, dry_run=dry_run or ask_first, quiet=as_json) if unreferenced else []
+    if ask_first:
         rows = _drop_if_wanted(place, rows)
     if not dry_run:
         remove_leftovers(leftovers)
@@ -63,7 +64,7 @@ def gc(
         _show(Console(highlight=False), leftovers, summary)
 
 
-def _somebody_can_answer(*, as_json: bool) -> bool:
+def _is_interactive(*, as_json: bool) -> bool:
     return not as_json and sys.stdin.isatty()
 
 
@@ -122,5 +123,5 @@ def _show(console: Console, leftovers: list[Leftover], summary: dict[str, Any]) 
         if summary[name]
     ]
     verb = "would go" if summary["dry_run"] else "removed"
-    told = f"{', '.join(parts)} {verb}, {summary['bytes'] / 1e6:,.1f} MB"
-    console.print(told if parts else "nothing to remove", markup=False, soft_wrap=True)
+    done = f"{', '.join(parts)} {verb}, {summary['bytes'] / 1e6:,.1f} MB"
+    console.print(done if parts else "nothing to remove", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The latest index of a dataset at rest, by the name a person types."""
+"""The stored index of a dataset, by the name that a user types."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def existing_root(root: str | None) -> Location:
     """The root, if there is one: an empty answer about a misspelt folder would be a wrong one.
 
     Raises:
-        MissingRootError: There is no such folder, or nothing below such a prefix.
+        MissingRootError: the folder does not exist, or nothing is stored below the prefix.
     """
     place = Settings.of(root=root).location
     if not storage.is_folder(place):
@@ -49,14 +49,14 @@ def sizes_of_classifiers(root: Location) -> list[int]:
 
 @dataclass(frozen=True)
 class LatestIndex:
-    """Which images a dataset had when it was last asked for.
+    """The images of a dataset in its latest index.
 
     Attributes:
-        name: The dataset's, at rest.
-        fingerprint: The index's.
-        made: When this index was first written.
-        n_images: Its rows; copies of an image count.
-        image_sha256: Every image once.
+        name: name of the dataset in the store.
+        fingerprint: fingerprint of the index.
+        made: time when this index was first written.
+        n_images: number of rows; copies of an image count.
+        image_sha256: digests of the distinct images.
     """
 
     name: str
@@ -67,17 +67,16 @@ class LatestIndex:
 
 
 def latest_index(root: Location, dataset: str) -> LatestIndex:
-    """Read the index in which a dataset was last asked for; in stores of before, the newest.
+    """Read the index of the latest request for a dataset; the newest if no request is recorded.
 
     Args:
-        root: Of everything at rest.
-        dataset: As `extract` takes it, or as `datasets` lists it.
+        root: folder or URL of the store.
+        dataset: name as `extract` takes it, or as `datasets` lists it.
 
     Raises:
-        NotStoredError: The dataset was not indexed here.
-        CorruptFileError, NewerFormatError, MisplacedFileError: The index cannot be
-            trusted.
-        DatasetError: `imagefolder:PATH` of a folder that is not there.
+        NotStoredError: the dataset is not indexed in this store.
+        CorruptFileError, NewerFormatError, MisplacedFileError: the index is damaged.
+        DatasetError: the folder of `imagefolder:PATH` does not exist.
     """
     name = stored_name(dataset)
     indexed = storage.list_folders(root / "datasets")
@@ -87,7 +86,7 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
     if not complete:
         raise NotStoredError(_not_indexed(dataset, indexed))
     newest_first = sorted(complete, key=lambda entry: entry.modified, reverse=True)
-    wanted = current_index(root, name)  # None in a store of before requests were recorded
+    wanted = current_index(root, name)  # None if the store is older than the log of requests
     for entry in newest_first:
         found = _read(folder / entry.name, name, made=entry.modified)
         if wanted in {None, found.fingerprint}:
@@ -111,10 +110,10 @@ def _read(path: Location, name: str, *, made: float) -> LatestIndex:
 
 
 def stored_name(dataset: str) -> str:
-    """The name at rest of a dataset that is named as `train` takes it.
+    """The name in the store of a dataset that is named as `train` takes it.
 
     Raises:
-        DatasetError: `imagefolder:PATH` of a folder that is not there.
+        DatasetError: the folder of `imagefolder:PATH` does not exist.
     """
     if dataset.startswith("imagefolder:"):
         return open_dataset(dataset, data=Path()).name

@@ -15,7 +15,7 @@ from feature_cache import FeatureStore, stored_folders, stores
 
 
 def stats(root: Root = None, as_json: Json = False) -> None:
-    """Say what is stored: encoders with their images, views, prompts, files and megabytes.
+    """Show what is stored: encoders with their images, views, prompts, files and megabytes.
 
     Every file of features is read. One that is damaged is named and not counted.
     """

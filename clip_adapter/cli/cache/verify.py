@@ -1,4 +1,4 @@
-"""`clip-adapter cache verify`: is every file what was once written?"""
+"""`clip-adapter cache verify`: check that every file is unchanged since it was written."""
 
 import time
 from typing import Annotated, Any
@@ -78,10 +78,10 @@ def _inspect(root: Location, *, deep: bool, quiet: bool) -> list[Finding]:
 
 
 def _repair(damage: Damage) -> set[str]:
-    """Set aside what can be, and say which files those were.
+    """Set damaged files aside and return their paths.
 
-    Not what a newer program wrote, and not what merely differs from the files beside it: which of
-    them is wrong, nothing tells.
+    Files of a newer format stay, and files whose schema differs from that of the files beside them,
+    since it is unknown which of them is wrong.
     """
     certain = {
         path: error

@@ -1,45 +1,38 @@
-"""`clip-adapter cache why`: will features be reused, and if not, which field stands against it?"""
+"""`clip-adapter cache why`: whether features will be reused, and which field prevents it."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import LatestIndex, existing_root, latest_index, sizes_of_files
 from clip_adapter.cli.options import AugmentationOption, Json, Model, Precision, Resize, Root, Views
 from clip_adapter.cli.summaries import print_json, watch
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import augmented_views
 from clip_adapter.pipeline.encoding import Encoding
-from feature_cache import FeatureStore, stored_folders
+from feature_cache import FeatureStore, Location, stored_folders, stores
 
 if TYPE_CHECKING:
-    from clip_adapter.encoders import EncoderIdentity
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
-
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
-from clip_adapter.escaping import escape_control_characters
-from feature_cache import Location, stores
-
-if TYPE_CHECKING:  # torch takes seconds to import
     from clip_adapter.encoders import EncoderIdentity
 
 
 @dataclass(frozen=True)
 class Reuse:
-    """What an extraction would find.
+    """Counts of what an extraction would reuse and encode.
 
     Attributes:
-        n_images: Distinct images of the dataset.
-        n_reused: Those with every view in the store.
-        n_without_any: Those with no view in the store.
-        n_views_to_encode: Views to be encoded, of all images.
-        encoder_is_new: Whether the encoder has no image in the store, of whatever dataset.
+        n_images: number of distinct images of the dataset.
+        n_reused: number of images with every view in the store.
+        n_without_any: number of images with no view in the store.
+        n_views_to_encode: number of views to encode.
+        encoder_is_new: whether the store holds no image of any dataset for this encoder.
     """
 
     n_images: int
@@ -50,12 +43,12 @@ class Reuse:
 
     @property
     def n_to_encode(self) -> int:
-        """Images of which at least one view is to be encoded."""
+        """Number of images with at least one view to encode."""
         return self.n_images - self.n_reused
 
 
 def reuse_of(store: FeatureStore, image_sha256: Sequence[bytes], *, views: Sequence[int]) -> Reuse:
-    """Look up the views of images; each image once."""
+    """Look up the views of distinct images in the store."""
     missing = store.missing_views(image_sha256, views=views)
     without_any = sum(len(lacking) == len(views) for lacking in missing.values())
     return Reuse(
@@ -74,7 +67,7 @@ def others_with_images(
     image_sha256: Sequence[bytes],
     looked_at: Callable[[FeatureStore], None],
 ) -> list[dict[str, Any]]:
-    """The other encoders that have some of the images, with what they differ in; nearest first."""
+    """The other encoders that have some of the images, with the differing fields; nearest first."""
     rows = []
     for each in stores(root):
         if each.encoder == identity.fingerprint:
@@ -106,12 +99,12 @@ def others_with_images(
 
 
 MOST_FIELDS = 10
-"""Another architecture differs in everything; the first few say so."""
+"""Number of differing fields to show; another architecture differs in nearly all of them."""
 MOST_CHARACTERS = 16  # so that a field keeps half of 80 columns
 
 
 def reasons_for(reuse: Reuse, damage: Damage) -> list[str]:
-    """Why images are to be encoded, a sentence each; none if none are."""
+    """The reasons why images have to be encoded; none if all are stored."""
     partly = reuse.n_to_encode - reuse.n_without_any
     n_damaged = len(damage.problems)
     reasons = []
@@ -128,7 +121,7 @@ def reasons_for(reuse: Reuse, damage: Damage) -> list[str]:
 
 
 def show_explanation(console: Console, explanation: dict[str, Any], damage: Damage) -> None:
-    """Say what was compared, the reasons, what sets other encoders apart, and the answer."""
+    """Print what was compared, the reasons, the differences of other encoders, and the answer."""
     _say(console, _heading(explanation))
     for reason in explanation["reasons"]:
         _say(console, f"  - {reason}")
@@ -226,9 +219,9 @@ def why(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Say how many images of a dataset will be reused, and field by field why not the others.
+    """Show how many images of a dataset will be reused, and field by field why not the others.
 
-    The dataset is taken as it was last indexed; its folder need not be there.
+    The dataset is taken from its last index; its folder need not exist.
 
     The model is loaded, since its weights decide and not its name.
 
@@ -252,8 +245,8 @@ def why(
             image_sha256=index.image_sha256,
             looked_at=lambda store: advance(sizes.get(store.encoder, 0)),
         )
-    asked = {"root": str(place), "model": model, "views": numbers, "fields": identity.fields()}
-    explanation = asked | _explain(index, ours, reuse, damage=damage) | {"others": others}
+    request = {"root": str(place), "model": model, "views": numbers, "fields": identity.fields()}
+    explanation = request | _explain(index, ours, reuse, damage=damage) | {"others": others}
     if as_json:
         print_json(explanation)
     else:

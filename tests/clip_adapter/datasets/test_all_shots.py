@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip_adapter.datasets import DatasetIndex, NotEnoughImagesError, Split, sample_few_shot
+from clip_adapter.datasets import DatasetError, DatasetIndex, Split, sample_few_shot
 from clip_adapter.shots import ALL_SHOTS, shots_from_words
 
 Row = tuple[bytes, int, Split]
@@ -56,7 +56,7 @@ def test_all_shots_hold_those_of_any_number(make_index: MakeIndex) -> None:
 
 def test_a_class_without_training_images_is_named(make_index: MakeIndex) -> None:
     index = make_index(rows_of("train", [3, 0]) + rows_of("val", [4, 4]) + TEST)
-    with pytest.raises(NotEnoughImagesError, match=r"class 'class 1' .* for all shots: 0 distinct"):
+    with pytest.raises(DatasetError, match=r"class 'class 1' .* for all shots: 0 distinct"):
         sample_few_shot(index, shots=ALL_SHOTS, seed=1)
 
 

@@ -12,7 +12,6 @@ from clip_adapter.datasets import (
     DatasetError,
     DatasetIndex,
     Split,
-    SplitFileError,
     read_few_shot_indices,
 )
 
@@ -79,7 +78,7 @@ def test_a_choice_that_does_not_fit_the_dataset_is_refused(
     index: DatasetIndex, tmp_path: Path, train: Any, val: Any, reason: str
 ) -> None:
     write(tmp_path, train, val)
-    with pytest.raises(SplitFileError) as refusal:
+    with pytest.raises(DatasetError) as refusal:
         read_few_shot_indices(tmp_path, index, shots=2, seed=1)
     assert reason in str(refusal.value)
 
@@ -89,12 +88,12 @@ def test_a_file_of_another_form_is_refused(
     index: DatasetIndex, tmp_path: Path, content: str
 ) -> None:
     (tmp_path / "shot_2-seed_1.json").write_text(content)
-    with pytest.raises(SplitFileError):
+    with pytest.raises(DatasetError):
         read_few_shot_indices(tmp_path, index, shots=2, seed=1)
 
 
 def test_a_missing_file_says_how_it_must_be_called(index: DatasetIndex, tmp_path: Path) -> None:
-    with pytest.raises(SplitFileError, match=r"shot_4-seed_2.json cannot be read .*shot_\{K\}"):
+    with pytest.raises(DatasetError, match=r"shot_4-seed_2.json cannot be read .*shot_\{K\}"):
         read_few_shot_indices(tmp_path, index, shots=4, seed=2)
     with pytest.raises(DatasetError, match="shots is 0"):
         read_few_shot_indices(tmp_path, index, shots=0, seed=2)

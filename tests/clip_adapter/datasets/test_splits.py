@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from clip_adapter.datasets import (
     SPLITS,
     DatasetError,
-    SplitFileError,
     read_published_split,
     split_by_content,
 )
@@ -74,7 +73,7 @@ def test_rows_come_in_the_order_train_val_test(tmp_path: Path) -> None:
     "path", ["/etc/passwd", "../up.jpg", "a/../../up.jpg", "a\\b.jpg", "", "\0"]
 )
 def test_a_path_that_could_leave_the_folder_is_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(SplitFileError, match="stays in the folder"):
+    with pytest.raises(DatasetError, match="stays in the folder"):
         read_published_split(write(tmp_path, document(val=[[path, 0, "cat"]])))
 
 
@@ -94,12 +93,12 @@ def test_a_path_that_could_leave_the_folder_is_refused(tmp_path: Path, path: str
 def test_a_malformed_row_is_named_by_its_place(tmp_path: Path, row: Any) -> None:
     rows = [["ok.jpg", 0, "cat"], row]
 
-    with pytest.raises(SplitFileError, match=r"val\[1\]"):
+    with pytest.raises(DatasetError, match=r"val\[1\]"):
         read_published_split(write(tmp_path, document(val=rows)))
 
 
 def test_a_missing_section_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SplitFileError, match="no list 'val'"):
+    with pytest.raises(DatasetError, match="no list 'val'"):
         read_published_split(write(tmp_path, {"train": [], "test": []}))
 
 
@@ -108,7 +107,7 @@ def test_a_file_that_is_not_json_says_so(tmp_path: Path, text: str) -> None:
     path = tmp_path / "split.json"
     path.write_text(text, encoding="utf-8")
 
-    with pytest.raises(SplitFileError, match="not JSON"):
+    with pytest.raises(DatasetError, match="not JSON"):
         read_published_split(path)
 
 
@@ -116,27 +115,27 @@ def test_bytes_that_are_no_text_are_not_json(tmp_path: Path) -> None:
     path = tmp_path / "split.json"
     path.write_bytes(b'{"train": "\xff\xfe\xff"}')
 
-    with pytest.raises(SplitFileError, match="not JSON"):
+    with pytest.raises(DatasetError, match="not JSON"):
         read_published_split(path)
 
 
 def test_another_kind_of_json_says_what_it_is(tmp_path: Path) -> None:
-    with pytest.raises(SplitFileError, match="holds a list"):
+    with pytest.raises(DatasetError, match="holds a list"):
         read_published_split(write(tmp_path, []))
 
 
 def test_a_missing_file_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(SplitFileError, match="cannot be read"):
+    with pytest.raises(DatasetError, match="cannot be read"):
         read_published_split(tmp_path / "absent.json")
 
 
 def test_an_image_in_two_splits_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SplitFileError, match="in train and in test"):
+    with pytest.raises(DatasetError, match="in train and in test"):
         read_published_split(write(tmp_path, document(test=[["a//1.jpg", 0, "cat"]])))
 
 
 def test_a_label_with_two_names_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SplitFileError, match="both 'cat' and 'dog'"):
+    with pytest.raises(DatasetError, match="both 'cat' and 'dog'"):
         read_published_split(write(tmp_path, document(test=[["b/1.jpg", 0, "dog"]])))
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from clip_adapter.encoders import ModelName, check_available, parse_model_name
-from clip_adapter.encoders.errors import EncoderError, NoNetworkError
-from clip_adapter.network import Probe
+from clip_adapter.encoders import ModelName, ReachabilityCheck, check_available, parse_model_name
+from clip_adapter.errors import EncoderError, NoNetworkError
 
 HUB_MODELS = ("ViT-B-32:laion2b_s34b_b79k", "ViT-B-32:openai", "hf-hub:laion/CLIP-ViT-B-32")
 
@@ -99,10 +98,10 @@ def test_a_question_that_is_under_way_is_not_asked_again(
     weights_host: str, closed_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_hub(closed_host, monkeypatch)
-    answered = Probe(weights_host)
-    assert answered.answers()
+    answered = ReachabilityCheck(weights_host)
+    assert answered.is_reachable()
     answered.url = closed_host  # as if the host had answered before it went away
-    check_available(parse_model_name("ViT-B-32:openai"), probe=answered)
+    check_available(parse_model_name("ViT-B-32:openai"), check=answered)
 
 
 def test_a_question_to_another_host_does_not_count(
@@ -110,7 +109,7 @@ def test_a_question_to_another_host_does_not_count(
 ) -> None:
     use_hub(closed_host, monkeypatch)
     with pytest.raises(NoNetworkError, match=closed_host):
-        check_available(parse_model_name("ViT-B-32:openai"), probe=Probe(weights_host))
+        check_available(parse_model_name("ViT-B-32:openai"), check=ReachabilityCheck(weights_host))
 
 
 def test_a_missing_network_is_a_connection_error() -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from clip_adapter.encoders import EncoderError, EncoderMemoryError, load_encoder
-from clip_adapter.encoders.batches import Batches
+from clip_adapter.encoders import EncoderError, load_encoder
+from clip_adapter.encoders.forward_pass import Batches
 
 ROWS = torch.arange(20.0).reshape(10, 2)
 OUT_OF_MEMORY = [
@@ -63,9 +63,8 @@ def test_memory_that_runs_out_later_costs_that_batch_only() -> None:
 
 def test_a_single_row_without_room_is_an_error_that_names_the_ways_out() -> None:
     batches = Batches(5)
-    with pytest.raises(EncoderMemoryError, match=r"batch of one: .*smaller model") as refusal:
+    with pytest.raises(EncoderError, match=r"batch of one: .*smaller model") as refusal:
         batches.apply(Tower(room=0, error=MemoryError()), ROWS)
-    assert isinstance(refusal.value, (EncoderError, MemoryError))
     assert isinstance(refusal.value.__cause__, MemoryError)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from clip_adapter.encoders import EncoderIdentity, load_encoder
-from clip_adapter.encoders.loading import digest_weights
+from clip_adapter.encoders.fingerprint import digest_weights
 
 ChangeConfig = Callable[[Path, Callable[[dict[str, Any]], object]], None]
 IDENTITY = EncoderIdentity(

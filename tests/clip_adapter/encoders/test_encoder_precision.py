@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from clip_adapter.encoders import EncoderError, load_encoder
-from clip_adapter.encoders.arithmetic import Arithmetic
+from clip_adapter.encoders.forward_pass import PrecisionPolicy
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.images import decode_image
 
@@ -73,8 +73,8 @@ def test_an_unknown_precision_is_refused_before_anything_is_loaded() -> None:
 @pytest.mark.parametrize("value", [70_000.0, float("nan")])
 def test_fp16_that_overflows_says_so(value: float) -> None:
     with pytest.raises(EncoderError, match=r"fp16 overflows.*bf16 or fp32"):
-        Arithmetic.named("fp16").finish(torch.tensor([[1.0, value]]))
-    Arithmetic.named("bf16").finish(torch.tensor([[1.0, 70_000.0]]))
+        PrecisionPolicy.of("fp16").cast_features(torch.tensor([[1.0, value]]))
+    PrecisionPolicy.of("bf16").cast_features(torch.tensor([[1.0, 70_000.0]]))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_fp16_that_overflows_says_so(value: float) -> None:
 def test_matrix_products_are_computed_in_the_precision(
     precision: str, expected: torch.dtype
 ) -> None:
-    with Arithmetic.named(precision).active(CPU), torch.inference_mode():
+    with PrecisionPolicy.of(precision).autocast(CPU), torch.inference_mode():
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == expected
 
 
@@ -103,7 +103,7 @@ def test_layers_that_do_more_than_multiply_keep_their_weights() -> None:
         """Divides its weights before it multiplies by them."""
 
     tower = nn.Sequential(nn.Linear(2, 2), Standardised(2, 2), nn.LayerNorm(2))
-    Arithmetic.named("bf16").round_weights(tower)
+    PrecisionPolicy.of("bf16").round_weights(tower)
     assert [layer.weight.dtype for layer in tower] == [
         torch.bfloat16,
         torch.float32,
@@ -113,7 +113,7 @@ def test_layers_that_do_more_than_multiply_keep_their_weights() -> None:
 
 def test_float32_rounds_nothing() -> None:
     layer = nn.Linear(2, 2)
-    Arithmetic.named("fp32").round_weights(layer)
+    PrecisionPolicy.of("fp32").round_weights(layer)
     assert layer.weight.dtype == torch.float32
 
 

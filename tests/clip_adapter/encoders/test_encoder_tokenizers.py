@@ -9,7 +9,7 @@ import pytest
 from open_clip.tokenizer import HFTokenizer, default_bpe
 
 from clip_adapter.encoders import EncoderError, load_encoder
-from clip_adapter.encoders.tokenizers import digest_tokenizer
+from clip_adapter.encoders.fingerprint import digest_tokenizer
 
 
 class Backend:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.images import Augmentation, ViewError, augmented_views
-from clip_adapter.images.augmentations import MAX_VIEWS, Crop, draw_crop
+from clip_adapter.images import Augmentation, ImageError, augmented_views
+from clip_adapter.images.views import MAX_VIEWS, Crop, draw_crop
 
 DIGEST = hashlib.sha256(b"a picture").digest()
 LARGE = (4_000, 5_000)
@@ -32,7 +32,7 @@ def test_the_number_tells_the_augmentation() -> None:
 
 @pytest.mark.parametrize("n", [-1, 10_000])
 def test_more_views_than_there_are_numbers_are_refused(n: int) -> None:
-    with pytest.raises(ViewError, match="expected 0 to 9,999"):
+    with pytest.raises(ImageError, match="expected 0 to 9,999"):
         augmented_views(n)
 
 

@@ -12,7 +12,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.images import Geometry, Interpolation, ResizeMode, ViewError
+from clip_adapter.images import Geometry, ImageError, Interpolation, ResizeMode
 from clip_adapter.images.views import MAX_RESIZED_PIXELS
 
 DIGEST = hashlib.sha256(b"a picture").digest()
@@ -129,18 +129,18 @@ def test_an_unknown_word_is_refused_with_the_nearest(settings: dict[str, Any], k
     "settings", [{"size": (0, 8)}, {"size": (8, -1)}, {"fill_color": -1}, {"fill_color": 256}]
 )
 def test_a_view_of_nothing_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ViewError, match="expected"):
+    with pytest.raises(ImageError, match="expected"):
         Geometry(**{"size": (8, 8), **settings})
 
 
 @pytest.mark.parametrize("view", [-1, 10_000, 20_000, 32_767, -10_001])
 def test_a_view_outside_the_two_ranges_is_refused(view: int) -> None:
-    with pytest.raises(ViewError, match=f"no training view {view}"):
+    with pytest.raises(ImageError, match=f"no training view {view}"):
         SQUARE.pixels(drawing(8, 8), image_sha256=DIGEST, view=view)
 
 
 def test_half_a_digest_is_refused() -> None:
-    with pytest.raises(ViewError, match="has 16 bytes; expected 32"):
+    with pytest.raises(ImageError, match="has 16 bytes; expected 32"):
         SQUARE.pixels(drawing(8, 8), image_sha256=DIGEST[:16], view=1)
 
 

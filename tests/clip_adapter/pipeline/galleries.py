@@ -11,7 +11,7 @@ from steps import decide_promotion, plan, train_methods
 
 from clip_adapter.datasets import DatasetIndex, ImageSource, Split
 from clip_adapter.pipeline.encode import EncodedDataset
-from clip_adapter.pipeline.index_store import IndexedDataset, write_index
+from clip_adapter.pipeline.index import IndexedDataset, write_index
 from clip_adapter.pipeline.promote import Promotion
 from clip_adapter.runs import PromotionRecord
 from feature_cache import FeatureStore, IndexStore

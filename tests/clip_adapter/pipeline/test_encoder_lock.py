@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.held import HeldFile
-from clip_adapter.pipeline.encoder_lock import UnsafeLockFolderError, encoder_slot, lock_folder
+from clip_adapter.errors import ParameterError, UnavailableError
+from clip_adapter.file_lock import FileLock
+from clip_adapter.pipeline.encoder_lock import encoder_slot, lock_folder
 from clip_adapter.pipeline.reporter import Reporter
-from clip_adapter.settings import InvalidSettingError
 
 CHECKOUT = Path(__file__).parents[3]
 TAKE_A_TURN = """
@@ -133,7 +133,7 @@ def test_more_may_encode_at_once_where_the_environment_says_so(
 def test_a_turn_that_fails_is_over() -> None:
     with pytest.raises(RuntimeError, match="no such model"), encoder_slot("digits", Reporter()):
         raise RuntimeError("no such model")
-    assert not HeldFile.is_held(lock_folder() / "encoder-0.lock")
+    assert not FileLock.is_locked(lock_folder() / "encoder-0.lock")
 
 
 @pytest.mark.parametrize("value", ["0", "many", "-1"])
@@ -142,7 +142,7 @@ def test_a_number_of_encoders_that_cannot_be_is_refused(
 ) -> None:
     monkeypatch.setenv("CLIP_ADAPTER_ENCODERS", value)
     with (
-        pytest.raises(InvalidSettingError, match="CLIP_ADAPTER_ENCODERS"),
+        pytest.raises(ParameterError, match="CLIP_ADAPTER_ENCODERS"),
         encoder_slot("x", Reporter()),
     ):
         pass
@@ -150,12 +150,12 @@ def test_a_number_of_encoders_that_cannot_be_is_refused(
 
 def test_a_folder_that_others_may_write_to_is_refused() -> None:
     lock_folder().chmod(0o777)
-    with pytest.raises(UnsafeLockFolderError, match="only you can write to"):
+    with pytest.raises(UnavailableError, match="only you can write to"):
         lock_folder()
 
 
 def test_a_link_in_the_place_of_the_folder_is_refused(machine_folder: Path) -> None:
     (machine_folder / "elsewhere").mkdir()
     (machine_folder / f"clip-adapter-{os.getuid()}").symlink_to(machine_folder / "elsewhere")
-    with pytest.raises(UnsafeLockFolderError):
+    with pytest.raises(UnavailableError):
         lock_folder()

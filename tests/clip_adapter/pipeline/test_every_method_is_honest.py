@@ -11,7 +11,7 @@ from steps import train_methods
 from clip_adapter.methods import METHODS
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
-from clip_adapter.pipeline.index_store import read_index, write_index
+from clip_adapter.pipeline.index import read_index, write_index
 from clip_adapter.runs import query
 from feature_cache import IndexStore
 

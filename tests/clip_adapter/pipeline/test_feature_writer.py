@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clip_adapter.errors import EncoderError
 from clip_adapter.images import LoadedViews, WantedViews
 from clip_adapter.pipeline import feature_writer
-from clip_adapter.pipeline.feature_writer import BrokenFeaturesError, FeatureWriter
+from clip_adapter.pipeline.feature_writer import FeatureWriter
 from feature_cache import FeatureStore, list_files
 
 ENCODER = "ab" * 32
@@ -107,7 +108,7 @@ def test_what_was_encoded_before_a_failure_is_stored(store: FeatureStore) -> Non
 def test_an_image_that_makes_no_number_is_named_and_spoils_no_other(store: FeatureStore) -> None:
     encoder = FakeEncoder(4)
     encoder.spoils = 2.0
-    with pytest.raises(BrokenFeaturesError, match=r"1 images, the first is '2\.png'"):
+    with pytest.raises(EncoderError, match=r"1 images, the first is '2\.png'"):
         write(store, encoder, [loaded(number) for number in range(6)])
     missing = store.missing_images([digest(number) for number in range(4)])
     assert missing == [digest(2)]

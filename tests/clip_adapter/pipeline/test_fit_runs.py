@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from steps import train_methods
 
-from clip_adapter.datasets import DatasetError, NotEnoughImagesError
+from clip_adapter.datasets import DatasetError
 from clip_adapter.methods import METHODS as METHODS_BY_NAME
 from clip_adapter.pipeline.encode import EncodedDataset
-from clip_adapter.pipeline.index_store import read_index, write_index
+from clip_adapter.pipeline.index import read_index, write_index
 from clip_adapter.pipeline.plan import SweepError
 from clip_adapter.pipeline.train import TrainedRuns
 from clip_adapter.runs import RunSettings, query
@@ -179,7 +179,7 @@ def test_a_method_named_twice_is_trained_once(train: Train, encoded: EncodedData
 
 
 def test_too_many_shots_train_nothing(train: Train, encoded: EncodedDataset, root: Path) -> None:
-    with pytest.raises(NotEnoughImagesError, match="30 shots"):
+    with pytest.raises(DatasetError, match="30 shots"):
         train(encoded, shots=[1, 30])
     assert not (root / "runs").exists()
 

@@ -13,7 +13,7 @@ from clip_adapter.errors import UnknownNameError
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
-from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.pipeline.index import IndexedDataset
 from feature_cache.exchange import (
     LabelledFeatures,
     UnknownImportError,

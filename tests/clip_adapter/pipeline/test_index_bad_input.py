@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from steps import index_dataset
 
-from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.pipeline.index import IndexedDataset
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.runs import query
 

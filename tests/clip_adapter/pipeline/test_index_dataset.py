@@ -7,7 +7,7 @@ from steps import index_dataset
 
 from clip_adapter.datasets import DatasetError
 from clip_adapter.datasets import index as index_module
-from clip_adapter.pipeline.index_store import IndexedDataset
+from clip_adapter.pipeline.index import IndexedDataset
 from clip_adapter.runs import query
 
 Index = Callable[..., IndexedDataset]

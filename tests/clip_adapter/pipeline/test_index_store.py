@@ -6,7 +6,7 @@ import pytest
 from steps import index_dataset
 
 from clip_adapter.datasets import build_index, open_dataset
-from clip_adapter.pipeline.index_store import known_sizes, read_index, write_index
+from clip_adapter.pipeline.index import known_sizes, read_index, write_index
 from feature_cache import CorruptFileError, IndexStore
 
 

@@ -11,7 +11,7 @@ import pytest
 from galleries import CLASSES, Gallery
 
 from clip_adapter.pipeline.encode import EncodedDataset
-from clip_adapter.pipeline.index_store import read_index
+from clip_adapter.pipeline.index import read_index
 from clip_adapter.pipeline.promote import label_drift
 from clip_adapter.runs import LabelDrift
 
@@ -88,7 +88,7 @@ def test_an_image_with_two_labels_is_not_compared(
     encoded = gallery.relabel(before, labels)
     champion: Any = SimpleNamespace(index_fingerprint=before.dataset.index_fingerprint)
     now = replace(index, image_sha256=tuple(twice))
-    other = replace(encoded.dataset, index_fingerprint=now.fingerprint).having(now)
+    other = replace(encoded.dataset, index_fingerprint=now.fingerprint).with_index(now)
     assert label_drift(other, champion).n_common == 19
     assert drift(before).n_relabelled == 0
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from clip_adapter import encoders
+from clip_adapter.encoders import known_weights
 from clip_adapter.pipeline.ablations import reproduce
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.extract import extract
@@ -100,17 +101,30 @@ def test_a_study_loads_its_encoder_once(
     assert model_loads == [tiny_model]
 
 
+def test_a_run_with_nothing_to_encode_digests_the_weights_once(
+    photos: Path, root: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(f"imagefolder:{photos}", model=tiny_model, root=root)
+    digested: list[str] = []
+    digest = known_weights._digest_of
+    monkeypatch.setattr(
+        known_weights, "_digest_of", lambda file: digested.append(file.suffix) or digest(file)
+    )
+    train(f"imagefolder:{photos}", model=tiny_model, root=root, **QUICK)
+    assert digested.count(".safetensors") == 1
+
+
 def test_an_encoder_is_known_by_its_weights_and_by_nothing_else(
     photos: Path, root: Path, tiny_model: str, other_tiny_model: str, tmp_path: Path
 ) -> None:
     encoded = extract(f"imagefolder:{photos}", model=tiny_model, root=root)
-    known = Encoding(model=tiny_model).known(root)
+    known = Encoding(model=tiny_model).look_up(root).known
     assert known is not None
     assert (known.fingerprint, known.logit_scale) == (encoded.encoder, encoded.logit_scale)
-    assert Encoding(model=other_tiny_model).known(root) is None
-    assert Encoding(model=tiny_model, precision="bf16").known(root) is None
-    assert Encoding(model=tiny_model, resize="squash").known(root) is None
-    assert Encoding(model=tiny_model).known(tmp_path / "elsewhere") is None
+    assert Encoding(model=other_tiny_model).look_up(root).known is None
+    assert Encoding(model=tiny_model, precision="bf16").look_up(root).known is None
+    assert Encoding(model=tiny_model, resize="squash").look_up(root).known is None
+    assert Encoding(model=tiny_model).look_up(tmp_path / "elsewhere").known is None
 
 
 def test_an_encoder_whose_description_is_damaged_is_loaded_and_described_again(
@@ -120,10 +134,10 @@ def test_an_encoder_whose_description_is_damaged_is_loaded_and_described_again(
     (store,) = stores(root)
     for path in Path(str(store.folder / "encoder")).iterdir():
         path.write_bytes(b"damaged")
-    assert Encoding(model=tiny_model).known(root) is None
+    assert Encoding(model=tiny_model).look_up(root).known is None
     assert extract(f"imagefolder:{photos}", model=tiny_model, root=root).n_encoded == 0
     assert model_loads == [tiny_model] * 2
-    assert Encoding(model=tiny_model).known(root) is not None
+    assert Encoding(model=tiny_model).look_up(root).known is not None
 
 
 def test_weights_that_are_replaced_while_they_are_loaded_are_not_recorded(
@@ -148,7 +162,7 @@ def test_weights_that_are_replaced_while_they_are_loaded_are_not_recorded(
     with monkeypatch.context() as patch:
         patch.setattr(encoders, "load_encoder", replaced_meanwhile)
         before = extract(f"imagefolder:{photos}", **asked)
-    assert Encoding(model=asked["model"]).known(root) is None
+    assert Encoding(model=asked["model"]).look_up(root).known is None
     after = extract(f"imagefolder:{photos}", **asked)
     assert after.encoder != before.encoder
     assert after.n_encoded == before.n_encoded

@@ -8,7 +8,7 @@ import pytest
 from galleries import Gallery
 
 from clip_adapter.datasets import DatasetIndex, Split
-from clip_adapter.pipeline.index_store import read_index
+from clip_adapter.pipeline.index import read_index
 from clip_adapter.pipeline.paired_evaluation import held_out_rows
 
 

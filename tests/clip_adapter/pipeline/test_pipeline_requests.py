@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clip_adapter.errors import UnknownNameError
+from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.methods import create_method
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import extract
@@ -13,7 +13,6 @@ from clip_adapter.pipeline.requests import (
     ExtractRequest,
     ReproduceRequest,
     Request,
-    RequestError,
     TrainRequest,
     accepts,
 )
@@ -70,7 +69,7 @@ def test_a_misspelt_parameter_names_the_nearest() -> None:
 def test_a_value_that_cannot_be_is_named_with_what_is_expected(
     kind: type[Request], parameters: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(RequestError, match=words):
+    with pytest.raises(ParameterError, match=words):
         kind.of(**parameters)
 
 
@@ -104,5 +103,7 @@ def test_what_is_wrong_is_found_before_anything_is_written(root: Path) -> None:
 
 
 def test_a_request_of_another_function_is_refused_by_name() -> None:
-    with pytest.raises(RequestError, match="echo was called with a ExtractRequest: expected a Tr"):
+    with pytest.raises(
+        ParameterError, match="echo was called with a ExtractRequest: expected a Tr"
+    ):
         echo(ExtractRequest.of(dataset="digits"))

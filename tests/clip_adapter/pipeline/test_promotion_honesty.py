@@ -9,7 +9,7 @@ import pytest
 from galleries import GOOD, WORTHLESS, Gallery
 
 from clip_adapter.pipeline.encode import EncodedDataset
-from clip_adapter.pipeline.index_store import read_index
+from clip_adapter.pipeline.index import read_index
 from clip_adapter.runs import Champion, PromotionRecord
 
 Event = PromotionRecord

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from clip_adapter.encoders.open_clip_tower import OpenClipTextTower
 from clip_adapter.encoders.prompts import tokenize_whole
+from clip_adapter.encoders.text_transformer import OpenClipTextTower
 from clip_adapter.methods import create_method
 from clip_adapter.pipeline.provenance import (
     TOWER,

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 
 import clip_adapter
+from clip_adapter.errors import UnavailableError
 from clip_adapter.pipeline.ablations import Reproduction
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.maintain import Maintenance
 from clip_adapter.pipeline.promote import Promotion
-from clip_adapter.pipeline.tables import MissingPandasError, TabularResult, evaluated_runs
+from clip_adapter.pipeline.tables import TabularResult, evaluated_runs
 from clip_adapter.pipeline.train import Training
 from clip_adapter.runs import RUN_TABLES
 from feature_cache import FeatureStore
@@ -142,7 +143,7 @@ def test_without_pandas_the_error_says_what_to_install(
     results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingPandasError, match=r"pip install 'clip-adapter\[pandas\]'"):
+    with pytest.raises(UnavailableError, match=r"pip install 'clip-adapter\[pandas\]'"):
         results.maintenance.to_pandas()
 
 

@@ -87,7 +87,7 @@ def test_a_person_is_asked_and_obeyed(
     answer: str,
     ending: tuple[int, int],
 ) -> None:
-    monkeypatch.setattr("clip_adapter.cli.cache.gc._somebody_can_answer", lambda **_: True)
+    monkeypatch.setattr("clip_adapter.cli.cache.gc._is_interactive", lambda **_: True)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{answer}\n"))
     outcome = cache("gc", "--unreferenced")
     assert (outcome.code, len(store.missing_images(IMAGES))) == ending

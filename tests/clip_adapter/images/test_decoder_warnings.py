@@ -1,13 +1,13 @@
 import warnings
 from threading import Barrier, Thread
 
-from clip_adapter.images.decoding import Quiet
+from clip_adapter.images.decoding import SharedWarningFilter
 
 
 def test_only_the_warnings_of_the_named_modules_are_silenced() -> None:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        with Quiet(r"PIL\."):
+        with SharedWarningFilter(r"PIL\."):
             warn_as("PIL.Image")
             warn_as("numpy.core")
         warn_as("PIL.Image")
@@ -17,12 +17,12 @@ def test_only_the_warnings_of_the_named_modules_are_silenced() -> None:
 
 def test_threads_that_overlap_leave_the_filters_as_they_were() -> None:
     before = list(warnings.filters)
-    quiet = Quiet(r"PIL\.")
+    shared = SharedWarningFilter(r"PIL\.")
     both_inside = Barrier(2)
     first_left = Barrier(2)
 
     def enter(*, leaves_last: bool) -> None:
-        with quiet:
+        with shared:
             both_inside.wait(timeout=10)
             if leaves_last:
                 first_left.wait(timeout=10)

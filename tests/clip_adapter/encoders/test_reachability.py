@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from clip_adapter.network import Probe
+from clip_adapter.encoders import ReachabilityCheck
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -37,13 +37,13 @@ def test_a_host_that_says_no_has_answered() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         # It looks this often whether it shall stop.
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        assert Probe(f"http://127.0.0.1:{server.server_port}").answers()
+        assert ReachabilityCheck(f"http://127.0.0.1:{server.server_port}").is_reachable()
         server.shutdown()
 
 
 def test_a_host_that_refuses_is_not_waited_for(listener: socket.socket) -> None:
     start = time.monotonic()
-    assert not Probe(url(listener), seconds=60.0).answers()
+    assert not ReachabilityCheck(url(listener), seconds=60.0).is_reachable()
     assert time.monotonic() - start < 10.0  # a busy machine may be late to wake up
 
 
@@ -52,29 +52,29 @@ def test_a_host_that_never_speaks_is_waited_for_no_longer_than_asked(
 ) -> None:
     listener.listen()
     start = time.monotonic()
-    assert not Probe(url(listener), seconds=0.2).answers()
+    assert not ReachabilityCheck(url(listener), seconds=0.2).is_reachable()
     assert time.monotonic() - start < 2.0  # a busy machine may be late to wake up
 
 
 def test_the_time_counts_from_the_question(listener: socket.socket) -> None:
     listener.listen()
-    probe = Probe(url(listener), seconds=0.6)
+    check = ReachabilityCheck(url(listener), seconds=0.6)
     time.sleep(0.7)
     start = time.monotonic()
-    assert not probe.answers()
+    assert not check.is_reachable()
     assert time.monotonic() - start < 0.5
 
 
 def test_a_host_that_does_not_speak_http_does_not_answer(listener: socket.socket) -> None:
     listener.listen()
-    probe = Probe(url(listener), seconds=0.5)
+    check = ReachabilityCheck(url(listener), seconds=0.5)
     connection, _ = listener.accept()
     with connection:
         connection.recv(1000)
         connection.sendall(b"SSH-2.0-nonsense\r\n\r\n")
-    assert not probe.answers()
+    assert not check.is_reachable()
 
 
 @pytest.mark.parametrize("text", ["huggingface.co", "", "http://[", "ftp-mirror:/models"])
 def test_what_is_no_url_does_not_answer(text: str) -> None:
-    assert not Probe(text, seconds=0.5).answers()
+    assert not ReachabilityCheck(text, seconds=0.5).is_reachable()

@@ -1,4 +1,4 @@
-"""From the name a person types to the dataset it means."""
+"""The known datasets by name; an entry of `DATASETS` and `_OPENERS` adds one."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -7,14 +7,13 @@ from types import MappingProxyType
 
 from clip_adapter.datasets import digits, eurosat, imagefolder
 from clip_adapter.datasets.digits import open_digits
-from clip_adapter.datasets.errors import DatasetError
 from clip_adapter.datasets.eurosat import open_eurosat
 from clip_adapter.datasets.imagefolder import open_imagefolder
 from clip_adapter.datasets.sources import ImageSource
-from clip_adapter.errors import UnknownNameError
+from clip_adapter.errors import DatasetError, UnknownNameError
 
 IMPORTED = "features:"
-"""Before the name of a dataset that has features and no images."""
+"""Prefix of the name of a dataset that has imported features and no images."""
 
 DATASETS: Mapping[str, str] = MappingProxyType(
     {
@@ -25,10 +24,10 @@ DATASETS: Mapping[str, str] = MappingProxyType(
     }
 )
 GENERATED = frozenset({"digits"})
-"""The datasets whose images opening writes, into `data/<name>`, where they are missing."""
+"""Datasets whose missing images are written into `data/<name>` when they are opened."""
 
 _OWN_FOLDER = "imagefolder-"
-"""How the name of a folder of images begins in the store."""
+"""Prefix of the name of a folder of images in the store."""
 
 _OPENERS: Mapping[str, Callable[[Path], ImageSource]] = MappingProxyType(
     {"digits": open_digits, "eurosat": open_eurosat}
@@ -36,18 +35,18 @@ _OPENERS: Mapping[str, Callable[[Path], ImageSource]] = MappingProxyType(
 
 
 def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageSource:
-    """The dataset called `name`; its files are listed, no image is decoded.
+    """Open the dataset called `name`: its files are listed, no image is decoded.
 
-    Those of a dataset in `GENERATED` are written first, where they are missing.
+    Missing images of a dataset in `GENERATED` are written first.
 
     Args:
         name: `digits`, `eurosat`, or `imagefolder:PATH`.
-        data: The folder of the dataset folders, in CoOp's layout (`eurosat/2750/...`).
-        images: This dataset's own folder, instead of `data/<name>`.
+        data: folder of dataset folders, in CoOp's layout (`eurosat/2750/...`).
+        images: folder of this dataset, instead of `data/<name>`.
 
     Raises:
-        UnknownNameError: No dataset has that name.
-        DatasetError: Its folder is missing, unreadable or not laid out as expected.
+        UnknownNameError: there is no dataset of that name.
+        DatasetError: the folder is missing, unreadable or not laid out as expected.
     """
     kind, colon, path = name.partition(":")
     try:
@@ -64,29 +63,29 @@ def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageS
 
 
 def templates_of(slug: str) -> tuple[str, ...]:
-    """The prompts of an indexed dataset of images, by the name it is indexed under."""
+    """The prompts of an indexed dataset of images, by its name in the store."""
     known = {"digits": digits.TEMPLATES, "eurosat": eurosat.TEMPLATES}
     return known.get(slug, imagefolder.TEMPLATES)
 
 
 def description_of(slug: str) -> str:
-    """What an indexed dataset of images is, by the name it is indexed under; empty for any other."""
+    """Description of an indexed dataset of images, by its name in the store; empty for any other."""
     if slug.startswith(_OWN_FOLDER):
         return "a folder of your own: imagefolder:PATH"
     return DATASETS.get(slug, "")
 
 
 def check_dataset(name: str, *, data: Path, images: Path | None = None) -> None:
-    """Raise what `open_dataset` would raise, and write nothing."""
+    """Raise the errors of `open_dataset` without writing generated images."""
     if name not in GENERATED:
         open_dataset(name, data=data, images=images)
 
 
 def check_free_name(name: str) -> None:
-    """Refuse to call another dataset like one of `DATASETS`.
+    """Refuse the name of one of `DATASETS` for another dataset.
 
     Raises:
-        DatasetError: The name is taken, or reserved for folders of images.
+        DatasetError: the name is taken, or reserved for folders of images.
     """
     taken = {each.partition(":")[0] for each in DATASETS}
     if name in taken or name.startswith(_OWN_FOLDER):
@@ -94,14 +93,14 @@ def check_free_name(name: str) -> None:
 
 
 def check_imported_alone(dataset: str, **choices: object) -> None:
-    """Refuse choices about images and their encoding where there are features alone.
+    """Refuse parameters about images and their encoding for imported features.
 
     Args:
-        dataset: As the user spelled it; one of images may have any choices.
-        choices: By name, as an option is called; what is empty was not chosen.
+        dataset: name as the user spelled it; a dataset of images may have any parameters.
+        choices: parameters by the name of their option; an empty value was not given.
 
     Raises:
-        DatasetError: Names the choices that nothing could come of.
+        DatasetError: a parameter would have no effect; the message names all of them.
     """
     chosen = [f"--{name}" for name, value in choices.items() if value]
     if dataset.startswith(IMPORTED) and chosen:

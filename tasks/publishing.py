@@ -1,4 +1,4 @@
-"""What the UI of Prefect shows of a run: a leaderboard, a summary, a page about maintenance."""
+"""What a run publishes on a Prefect server: artifacts for its UI, and an event about a regression."""
 
 import json
 from collections.abc import Iterator
@@ -11,17 +11,39 @@ import pyarrow as pa
 from prefect import task
 from prefect.artifacts import Artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 from prefect.settings import get_current_settings
 
 from clip_adapter.escaping import escape_markdown, slug
 from clip_adapter.pipeline.maintain import Maintenance
 from clip_adapter.pipeline.train import Training
-from clip_adapter.runs import query
+from clip_adapter.runs import PromotionRecord, query
 from clip_adapter.settings import Settings
 from feature_cache import Location, storage
 from tasks.reporter import PrefectReporter, artifact_key
 
 MOST_SHOWN = 20
+REGRESSED = "clip-adapter.model.regressed"
+"""Name of the event."""
+
+_NUMBERS = (
+    "promotion_id",
+    "dataset",
+    "model",
+    "method",
+    "shots",
+    "seed",
+    "run_id",
+    "reason",
+    "champion_before",
+    "n_images",
+    "accuracy_challenger",
+    "accuracy_champion",
+    "low",
+    "high",
+    "p_value",
+    "n_relabelled",
+)
 
 _BOARD = """
 SELECT
@@ -35,18 +57,18 @@ FROM leaderboard WHERE dataset = '{}'
 
 
 def has_audience() -> bool:
-    """Whether the server outlives the run: a private one ends with it, and shows nobody anything."""
+    """Whether the server outlives the run; a private server ends with it and has no viewers."""
     return get_current_settings().api.url is not None
 
 
 def prepare_to_draw() -> None:
-    """Load in a thread what draws, which takes two seconds, while others train: nobody waits then."""
+    """Import the drawing libraries in a thread, which takes two seconds, while runs are trained."""
     if has_audience():
         Thread(target=_load, daemon=True).start()
 
 
 def _load() -> None:
-    # What is wrong with it is said where it is used.
+    # An error is raised again, and reported, where the module is used.
     with suppress(Exception):
         from clip_adapter.report import charts  # noqa: PLC0415  # see above
 
@@ -55,11 +77,11 @@ def _load() -> None:
 
 @contextmanager
 def publishing(what: str) -> Iterator[None]:
-    """Publish in this context: whatever fails in it is a warning, for the work itself is done."""
+    """A context in which an error becomes a warning, because the work itself is done."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001  # a server, a disk or a renderer, each with its own errors
-        reason = str(error).partition("\n")[0]  # some bring their backtrace along
+    except Exception as error:  # noqa: BLE001  # of a server, a disk or a renderer
+        reason = str(error).partition("\n")[0]  # some messages contain a backtrace
         PrefectReporter().warn(
             f"{what} could not be published, the runs are on record all the same: {reason}"
         )
@@ -95,7 +117,7 @@ def _leaderboard(root: Location, dataset: str) -> list[dict[str, Any]]:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """The UI reads every text as Markdown, and leaves numbers alone."""
+    """A row with its texts escaped, since the UI renders them as Markdown."""
     return {
         name: str(escape_markdown(value)) if isinstance(value, str) else value
         for name, value in row.items()
@@ -106,11 +128,11 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 def publish_summary(training: Training, *, device: str = "cpu") -> None:
     """Publish a page of Markdown with the picture in it, and write `reports/<dataset>.html`.
 
-    Never raises: what cannot be shown is a warning.
+    Never raises: an error becomes a warning.
 
     Args:
         training: the result of the training.
-        device: where images are encoded.
+        device: device on which images are encoded.
     """
     if not has_audience():
         return
@@ -143,8 +165,8 @@ def publish_summary(training: Training, *, device: str = "cpu") -> None:
 
 
 def _address(name: str) -> str:
-    """Where a web server shows that report, if one does."""
-    begins = Settings().reports_url
+    """The URL of a report on the web server, if there is one."""
+    begins = Settings.of().reports_url
     return quote(f"{begins.rstrip('/')}/{name}", safe=":/?#&=%~") if begins else ""
 
 
@@ -176,3 +198,15 @@ def _lines(done: Maintenance) -> list[str]:
         "",
         *(f"- {escape_markdown(each)}" for each in verified.damaged[:MOST_SHOWN]),
     ]
+
+
+def emit_regression(record: PromotionRecord) -> None:
+    """Emit the event about the dataset, with the decision's numbers as its payload."""
+    emit_event(
+        event=REGRESSED,
+        resource={
+            "prefect.resource.id": f"clip-adapter.dataset.{record.dataset}",
+            "prefect.resource.name": record.dataset,
+        },
+        payload={name: getattr(record, name) for name in _NUMBERS},
+    )

@@ -1,4 +1,4 @@
-"""The frozen text tower of an encoder, entered at its token embeddings."""
+"""The frozen text tower of an encoder, entered at its token embeddings, to learn prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clip_adapter.encoders.encoder import Encoder
 from clip_adapter.encoders.prompts import tokenize_whole
+from clip_adapter.errors import EncoderError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +18,11 @@ class OpenClipTextTower:
     """open_clip's text transformer; gradients flow to the embeddings, its weights are frozen.
 
     Attributes:
-        encoder: whose tower it is.
-        parts: the module that holds the token embedding, the transformer and what follows it.
-        pool_type: where the feature is read off: at the token with the highest number (CLIP's
-            end of text), or at the tokenizer's end.
-        eos_id: the number of that end, for the latter.
+        encoder: the encoder.
+        parts: module with the token embedding, the transformer and the projection.
+        pool_type: token at which the feature is read off: `argmax`, the one with the highest
+            number (CLIP's end of text), or `eos`, the end of the tokenizer.
+        eos_id: number of the tokenizer's end, for `eos`.
     """
 
     encoder: Encoder
@@ -45,7 +46,7 @@ class OpenClipTextTower:
         """Token embeddings of whole prompts, and the tokens they belong to.
 
         Raises:
-            PromptTooLongError: naming the first prompt that would be cut.
+            EncoderError: naming the first prompt that would be cut.
         """
         tokens = tokenize_whole(
             self.encoder.tokenizer,
@@ -57,7 +58,7 @@ class OpenClipTextTower:
         return embeddings, tokens
 
     def ends(self, tokens: Int[Tensor, "n length"]) -> Int[Tensor, " n"]:
-        """Where each prompt ends, which is where its feature is read off."""
+        """Position of the end of each prompt, at which its feature is read off."""
         if self.pool_type == "eos":
             return torch.eq(tokens, torch.tensor(self.eos_id)).int().argmax(dim=1)
         return tokens.argmax(dim=1)
@@ -65,10 +66,10 @@ class OpenClipTextTower:
     def encode(
         self, embeddings: Float[Tensor, "n length w"], tokens: Int[Tensor, "n length"]
     ) -> Float[Tensor, "n d"]:
-        """Raw text features in float32, as the encoder's own up to rounding.
+        """Raw text features in float32, equal to those of the encoder up to rounding.
 
-        A causal tower sees no token after the one it is read off at, so positions behind the
-        last end of all prompts are not computed.
+        A causal tower ignores tokens behind the end of a prompt, so positions behind the last end of
+        all prompts are not computed.
         """
         ends, mask = self.ends(tokens), self.parts.attn_mask
         length = int(ends.max()) + 1 if mask is not None else embeddings.shape[1]
@@ -87,3 +88,25 @@ class OpenClipTextTower:
             projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
         )
         return projected
+
+
+def text_tower(encoder: Encoder) -> OpenClipTextTower:
+    """The text tower of a loaded encoder.
+
+    Raises:
+        EncoderError: the tower is not open_clip's causal or bidirectional transformer read off at
+            the end of the text, but that of Hugging Face, CoCa or SigLIP.
+    """
+    parts = getattr(encoder.model, "text", encoder.model)
+    needed = ("token_embedding", "positional_embedding", "transformer", "ln_final")
+    pool_type = getattr(parts, "pool_type", getattr(parts, "text_pool_type", None))
+    plain = getattr(parts, "cls_emb", None) is None and not getattr(parts, "use_pad_mask", False)
+    if not (plain and pool_type in {"argmax", "eos"} and all(hasattr(parts, n) for n in needed)):
+        message = (
+            f"prompts cannot be learned for {encoder.name}: its text tower is a "
+            f"{type(parts).__name__} read off at {pool_type!r}; expected open_clip's text "
+            "transformer, read off at the end of the text (argmax or eos)"
+        )
+        raise EncoderError(message)
+    eos_id = getattr(parts, "eos_id", getattr(parts, "text_eos_id", None))
+    return OpenClipTextTower(encoder=encoder, parts=parts, pool_type=pool_type, eos_id=eos_id)
