@@ -6,7 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
-from clip_adapter.runs import Answers, Contestant, Lens, RunSettings, read_answers, read_contestants
+from clip_adapter.runs import (
+    Answers,
+    Contestant,
+    RunDatabase,
+    RunSettings,
+    read_answers,
+    read_contestants,
+)
 
 
 class NothingToReportError(ClipAdapterError, LookupError):
@@ -127,19 +134,19 @@ class Board:
         return max(self.all_runs, key=lambda run: run.recency)
 
 
-def read_boards(lens: Lens, datasets: Sequence[str] = ()) -> list[Board]:
+def read_boards(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Board]:
     """One board a dataset and encoder, in the order of their names.
 
     Args:
-        lens: on the store.
+        database: on the store.
         datasets: those to report on; all when empty.
 
     Raises:
         UnknownNameError: a dataset has no completed run.
         NothingToReportError: no dataset has.
     """
-    runs = _facts(lens, "current_runs")
-    study_runs = _facts(lens, "study_runs")
+    runs = _facts(database, "current_runs")
+    study_runs = _facts(database, "study_runs")
     known = sorted({run.dataset for run in (*runs, *study_runs)})
     if not known:
         raise NothingToReportError(
@@ -150,9 +157,9 @@ def read_boards(lens: Lens, datasets: Sequence[str] = ()) -> list[Board]:
         if dataset not in known:
             raise UnknownNameError("dataset with runs", dataset, known)
     wanted = set(datasets) or set(known)
-    contestants = [each for each in read_contestants(lens) if each.dataset in wanted]
-    answers = read_answers(lens, contestants)
-    failures = lens.query(_FAILURES).to_pylist()
+    contestants = [each for each in read_contestants(database) if each.dataset in wanted]
+    answers = read_answers(database, contestants)
+    failures = database.query(_FAILURES).to_pylist()
     keys = {(run.dataset, run.model, run.encoder) for run in _latest((*runs, *study_runs))}
     return [
         Board(
@@ -167,13 +174,13 @@ def read_boards(lens: Lens, datasets: Sequence[str] = ()) -> list[Board]:
     ]
 
 
-def read_study_runs(lens: Lens, *, dataset: str, encoder: str) -> tuple[RunFacts, ...]:
+def read_study_runs(database: RunDatabase, *, dataset: str, encoder: str) -> tuple[RunFacts, ...]:
     """The runs that were made for studies, as the board of that dataset and encoder has them."""
-    return _of(_facts(lens, "study_runs"), dataset, encoder)
+    return _of(_facts(database, "study_runs"), dataset, encoder)
 
 
-def _facts(lens: Lens, view: str) -> tuple[RunFacts, ...]:
-    return tuple(_run(row) for row in lens.query(_RUNS.format(view)).to_pylist())
+def _facts(database: RunDatabase, view: str) -> tuple[RunFacts, ...]:
+    return tuple(_run(row) for row in database.query(_RUNS.format(view)).to_pylist())
 
 
 def _run(row: Mapping[str, Any]) -> RunFacts:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from clip_adapter.escaping import escape_markdown
 from clip_adapter.report.facts import PageFormatError, read_boards
 from clip_adapter.report.sections import Drawn, Section, section_of
-from clip_adapter.runs import open_lens
+from clip_adapter.runs import connect
 from feature_cache import Location, storage
 
 
@@ -126,8 +126,8 @@ def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) ->
         OSError: the disk refused; the page is as it was.
     """
     _check_suffix(page)
-    with open_lens(root) as lens:
-        boards = read_boards(lens, datasets)
+    with connect(root) as database:
+        boards = read_boards(database, datasets)
     sections = [section_of(board) for board in boards]
     n_runs = sum(len(board.all_runs) for board in boards)
     if page.suffix.casefold() in HTML:

@@ -8,7 +8,7 @@ from typing import Literal
 from clip_adapter.datasets import PROMPT_STYLES
 from clip_adapter.report.facts import RunFacts, read_study_runs
 from clip_adapter.report.numbers import Mean, mean_of, plain
-from clip_adapter.runs import open_lens, with_settings
+from clip_adapter.runs import connect, with_settings
 from feature_cache import Location
 
 Scale = Literal["numbers", "octaves", "names"]
@@ -119,8 +119,8 @@ def read_studies(root: Location, *, dataset: str, encoder: str) -> list[Study]:
     Raises:
         MissingRootError: there is no store.
     """
-    with open_lens(root) as lens:
-        return studies_of(read_study_runs(lens, dataset=dataset, encoder=encoder))
+    with connect(root) as database:
+        return studies_of(read_study_runs(database, dataset=dataset, encoder=encoder))
 
 
 def studies_of(runs: Sequence[RunFacts]) -> list[Study]:

@@ -14,7 +14,7 @@ from clip_adapter.report.pages import page_of, png_address, render
 from clip_adapter.report.rivals import contestant_of
 from clip_adapter.report.sections import Section, section_of
 from clip_adapter.report.tables import Table, by_shots
-from clip_adapter.runs import IncomparableRunsError, Lens, compare, encoding_rate, open_lens
+from clip_adapter.runs import IncomparableRunsError, RunDatabase, compare, connect, encoding_rate
 from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
@@ -127,27 +127,29 @@ def tell(root: Location, facts: SweepFacts) -> Told:
         MissingRootError: there is no store.
         NothingToReportError, UnknownNameError: the dataset has no completed run.
     """
-    with open_lens(root) as lens:
-        boards = read_boards(lens, [facts.dataset])
+    with connect(root) as database:
+        boards = read_boards(database, [facts.dataset])
         sections = [section_of(board) for board in boards]
         board, section = next(
             each
             for each in zip(boards, sections, strict=True)
             if each[0].latest.encoder == facts.encoder
         )
-        summary = _summary(lens, facts, board, results=_results(lens, board, section))
+        summary = _summary(database, facts, board, results=_results(database, board, section))
     return Told(summary=summary, report=page_of(sections))
 
 
-def _summary(lens: Lens, facts: SweepFacts, board: Board, *, results: Results | None) -> str:
-    quarantined = lens.query(_quarantined(facts)).to_pylist()
+def _summary(
+    database: RunDatabase, facts: SweepFacts, board: Board, *, results: Results | None
+) -> str:
+    quarantined = database.query(_quarantined(facts)).to_pylist()
     return render(
         "summary.md.jinja",
         facts=facts,
         model=board.latest.model,
         trained=f"{facts.n_trained:,} runs trained in {duration(facts.seconds)}",
         encoded=f"{facts.n_encoded:,} images encoded",
-        saved=_saved(lens, facts),
+        saved=_saved(database, facts),
         results=results,
         quarantined=quarantined[:MOST_LISTED],
         n_quarantined=len(quarantined),
@@ -156,7 +158,7 @@ def _summary(lens: Lens, facts: SweepFacts, board: Board, *, results: Results | 
     )
 
 
-def _results(lens: Lens, board: Board, section: Section) -> Results | None:
+def _results(database: RunDatabase, board: Board, section: Section) -> Results | None:
     if section.results is None:
         return None
     lines = lines_of(board.runs)
@@ -167,16 +169,16 @@ def _results(lens: Lens, board: Board, section: Section) -> Results | None:
         accuracy=section.results.accuracy,
         against=against_zero_shot(board, lines),
         best=f"{line.name} at {shots_in_words(shots)}" if shots else line.name,
-        confusions=lens.query(_confusions(board, line, shots)).to_pylist(),
+        confusions=database.query(_confusions(board, line, shots)).to_pylist(),
     )
 
 
-def _saved(lens: Lens, facts: SweepFacts) -> str:
+def _saved(database: RunDatabase, facts: SweepFacts) -> str:
     """What the features that were there have saved; no time where none was ever measured."""
     if not facts.n_reused:
         return ""
     reused = f"{facts.n_reused:,} features reused"
-    speed = encoding_rate(lens, encoder=facts.encoder, device=facts.device)
+    speed = encoding_rate(database, encoder=facts.encoder, device=facts.device)
     if not speed:
         return reused
     return (

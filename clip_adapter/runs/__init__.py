@@ -8,6 +8,9 @@ from clip_adapter.runs.contestants import Contestant as Contestant
 from clip_adapter.runs.contestants import read_answers as read_answers
 from clip_adapter.runs.contestants import read_contestants as read_contestants
 from clip_adapter.runs.contestants import with_settings as with_settings
+from clip_adapter.runs.database import RunDatabase as RunDatabase
+from clip_adapter.runs.database import connect as connect
+from clip_adapter.runs.database import query as query
 from clip_adapter.runs.errors import AmbiguousRunsError as AmbiguousRunsError
 from clip_adapter.runs.errors import DamagedChampionError as DamagedChampionError
 from clip_adapter.runs.errors import IncomparableRunsError as IncomparableRunsError
@@ -23,10 +26,6 @@ from clip_adapter.runs.gate import FEWEST_IMAGES as FEWEST_IMAGES
 from clip_adapter.runs.gate import LabelDrift as LabelDrift
 from clip_adapter.runs.gate import Ruling as Ruling
 from clip_adapter.runs.gate import rule as rule
-from clip_adapter.runs.lens import Lens as Lens
-from clip_adapter.runs.lens import connect as connect
-from clip_adapter.runs.lens import open_lens as open_lens
-from clip_adapter.runs.lens import query as query
 from clip_adapter.runs.paired import PairedDifference as PairedDifference
 from clip_adapter.runs.paired import Verdict as Verdict
 from clip_adapter.runs.paired import paired_difference as paired_difference
@@ -51,6 +50,6 @@ from clip_adapter.runs.run_settings import Candidate as Candidate
 from clip_adapter.runs.run_settings import EvaluatedOn as EvaluatedOn
 from clip_adapter.runs.run_settings import RunSettings as RunSettings
 from clip_adapter.runs.run_settings import Versions as Versions
+from clip_adapter.runs.schemas import RUN_TABLES as RUN_TABLES
 from clip_adapter.runs.store import RunStore as RunStore
-from clip_adapter.runs.stored import RUN_TABLES as RUN_TABLES
 from clip_adapter.runs.views import VIEWS as VIEWS

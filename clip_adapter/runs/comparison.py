@@ -13,8 +13,8 @@ from clip_adapter.runs.contestants import (
     read_answers,
     read_contestants,
 )
+from clip_adapter.runs.database import connect
 from clip_adapter.runs.errors import AmbiguousRunsError, IncomparableRunsError
-from clip_adapter.runs.lens import open_lens
 from clip_adapter.runs.paired import PairedDifference, paired_difference
 from feature_cache import Location
 
@@ -61,11 +61,11 @@ def compare_methods(
         AmbiguousRunsError: there are runs of several models or settings to choose from.
         IncomparableRunsError: the runs share no seed, training images or test images.
     """
-    with open_lens(root) as lens:
-        here = _of_dataset(read_contestants(lens), dataset)
+    with connect(root) as database:
+        here = _of_dataset(read_contestants(database), dataset)
         at_shots = _with_shots(_of_model(here, model), shots)
         first, second = (choose_contestant(at_shots, name) for name in methods)
-        return compare(first, second, read_answers(lens, (first, second)))
+        return compare(first, second, read_answers(database, (first, second)))
 
 
 def compare(a: Contestant, b: Contestant, answers: Mapping[str, Answers]) -> Comparison:

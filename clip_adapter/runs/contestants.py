@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clip_adapter.errors import UnknownNameError
+from clip_adapter.runs.database import RunDatabase
 from clip_adapter.runs.errors import AmbiguousRunsError
-from clip_adapter.runs.lens import Lens
 
 if TYPE_CHECKING:  # takes time to import, and only describes shapes
     from jaxtyping import Bool
@@ -72,19 +72,19 @@ class Answers:
     images: str
 
 
-def read_contestants(lens: Lens) -> list[Contestant]:
+def read_contestants(database: RunDatabase) -> list[Contestant]:
     """Everything that counts, by dataset, encoder, method, settings and shots."""
-    rows = lens.query(_CONTESTANTS).to_pylist()
+    rows = database.query(_CONTESTANTS).to_pylist()
     return [_contestant(list(group)) for _, group in groupby(rows, key=_line)]
 
 
-def read_answers(lens: Lens, contestants: Iterable[Contestant]) -> dict[str, Answers]:
+def read_answers(database: RunDatabase, contestants: Iterable[Contestant]) -> dict[str, Answers]:
     """What their runs got right, by run id; runs whose predictions are lost are not there."""
     run_ids = sorted({run_id for each in contestants for *_, run_id in each.runs})
     if not run_ids:
         return {}
     quoted = ", ".join("'" + run_id.replace("'", "''") + "'" for run_id in run_ids)
-    table = lens.query(_ANSWERS.format(quoted))
+    table = database.query(_ANSWERS.format(quoted))
     return {
         run_id: Answers(correct=correct.values.to_numpy(zero_copy_only=False), images=images)
         for run_id, correct, images in zip(

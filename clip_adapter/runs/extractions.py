@@ -5,9 +5,9 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from clip_adapter.runs.database import RunDatabase
 from clip_adapter.runs.errors import InvalidRecordError
-from clip_adapter.runs.lens import Lens
-from clip_adapter.runs.log_schemas import EXTRACTIONS
+from clip_adapter.runs.schemas import EXTRACTIONS
 from feature_cache import Location, write_table
 
 # A handful of images says more about how long it takes to begin than about the encoder.
@@ -73,15 +73,15 @@ def record_extraction(root: Location, record: ExtractionRecord) -> Location:
     return write_table(root / "runs" / "extractions", table, kind="extractions")
 
 
-def encoding_rate(lens: Lens, *, encoder: str, device: str) -> float | None:
+def encoding_rate(database: RunDatabase, *, encoder: str, device: str) -> float | None:
     """Images a second of an encoder on such a device; None where nobody has measured it.
 
     Args:
-        lens: on the store.
+        database: on the store.
         encoder: its fingerprint.
         device: in torch's spelling.
     """
     quoted = [text.replace("'", "''") for text in (encoder, device)]
-    (row,) = lens.query(_RATE.format(*quoted)).to_pylist()
+    (row,) = database.query(_RATE.format(*quoted)).to_pylist()
     rate: float | None = row["rate"]
     return rate

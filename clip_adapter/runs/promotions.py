@@ -12,9 +12,9 @@ from clip_adapter.runs.errors import (
     NoChampionError,
     RollbackError,
 )
-from clip_adapter.runs.log_schemas import PROMOTIONS
 from clip_adapter.runs.numbered import NumberedTable
 from clip_adapter.runs.promotion_record import PromotionRecord
+from clip_adapter.runs.schemas import PROMOTIONS
 from feature_cache import (
     CorruptFileError,
     Location,

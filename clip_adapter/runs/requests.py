@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clip_adapter.runs.errors import InvalidRecordError
-from clip_adapter.runs.log_schemas import REQUESTS
 from clip_adapter.runs.numbered import NumberedTable
+from clip_adapter.runs.schemas import REQUESTS
 from feature_cache import Location, write_table
 
 _ID = re.compile(r"[0-9a-f]{32}")

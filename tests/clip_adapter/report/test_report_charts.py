@@ -12,15 +12,15 @@ from clip_adapter.report.facts import read_boards
 from clip_adapter.report.lines import Line, lines_of
 from clip_adapter.report.numbers import mean_of
 from clip_adapter.report.studies import Scale, Study, Variant
-from clip_adapter.runs import open_lens
+from clip_adapter.runs import connect
 from clip_adapter.shots import ALL_SHOTS
 
 HOSTILE = '</text><script>alert("x")</script>\x1b & \u202e'
 
 
 def lines(root: Path) -> list[Line]:
-    with open_lens(root) as lens:
-        (board,) = read_boards(lens)
+    with connect(root) as database:
+        (board,) = read_boards(database)
     return lines_of(board.runs)
 
 

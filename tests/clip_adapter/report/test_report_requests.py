@@ -10,7 +10,7 @@ import pytest
 from clip_adapter.report.facts import Board, read_boards
 from clip_adapter.report.lines import lines_of, reference_line
 from clip_adapter.report.studies import studies_of
-from clip_adapter.runs import RequestRecord, RequestStore, RunSettings, open_lens
+from clip_adapter.runs import RequestRecord, RequestStore, RunSettings, connect
 
 EARLIER = datetime(2020, 1, 1, tzinfo=UTC)
 PutRuns = Callable[..., None]
@@ -32,8 +32,8 @@ def ask_for(root: Path, number: int, runs: Iterable[int] = (), index: str = "ind
 
 
 def board(root: Path) -> Board:
-    with open_lens(root) as lens:
-        (found,) = read_boards(lens)
+    with connect(root) as database:
+        (found,) = read_boards(database)
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from clip_adapter.report.facts import read_boards
 from clip_adapter.report.studies import Study, read_studies, studies_of
-from clip_adapter.runs import RunSettings, open_lens
+from clip_adapter.runs import RunSettings, connect
 
 LATER = datetime(2026, 11, 24, tzinfo=UTC)
 PutRuns = Callable[..., None]
@@ -19,8 +19,8 @@ Ask = Callable[[], list[Study]]
 @pytest.fixture(name="studies")
 def _studies(root: Path) -> Ask:
     def ask() -> list[Study]:
-        with open_lens(root) as lens:
-            (board,) = read_boards(lens)
+        with connect(root) as database:
+            (board,) = read_boards(database)
         return studies_of(board.study_runs)
 
     return ask

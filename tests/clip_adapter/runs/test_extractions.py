@@ -9,8 +9,8 @@ import pytest
 from clip_adapter.runs import (
     ExtractionRecord,
     InvalidRecordError,
+    connect,
     encoding_rate,
-    open_lens,
     query,
     record_extraction,
 )
@@ -35,8 +35,8 @@ def record(root: Path, number: int = 1, **fields: Any) -> None:
 
 
 def rate(root: Path, **asked: str) -> float | None:
-    with open_lens(root) as lens:
-        return encoding_rate(lens, **{"encoder": PLAIN["encoder"], "device": "cpu", **asked})
+    with connect(root) as database:
+        return encoding_rate(database, **{"encoder": PLAIN["encoder"], "device": "cpu", **asked})
 
 
 def test_a_rate_is_that_of_all_images_over_all_seconds(root: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from clip_adapter.runs import QueryError
-from clip_adapter.runs.lens import check_question
+from clip_adapter.runs.database import check_question
 
 QUESTIONS = [
     "select 1",

@@ -189,7 +189,7 @@ def test_a_run_counts_only_once_its_own_row_is_written(
 def test_reading_during_writing_sees_whole_runs(
     tmp_path: Path, result_of: Callable[..., RunResult]
 ) -> None:
-    """However the lens and the writer interleave, a visible run has its metrics."""
+    """However the database and the writer interleave, a visible run has its metrics."""
     store = RunStore(tmp_path)
     with ThreadPoolExecutor(1) as writer:
         writing = writer.submit(lambda: [store.record([result_of(number)]) for number in range(15)])

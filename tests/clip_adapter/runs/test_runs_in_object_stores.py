@@ -1,4 +1,4 @@
-"""Runs and the lens over them, wherever the root lies."""
+"""Runs and SQL over them, in every kind of root."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from clip_adapter.runs import MissingRootError, RunResult, RunStore, query
 from feature_cache import Location, compact_folder, list_files, stored_folders
 
 
-def test_recorded_runs_are_seen_through_the_lens(
+def test_recorded_runs_are_seen_by_the_database(
     any_root: Location,
     result_of: Callable[..., RunResult],
 ) -> None:

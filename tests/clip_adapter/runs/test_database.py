@@ -12,7 +12,7 @@ from clip_adapter.runs import (
     QueryError,
     RunResult,
     RunStore,
-    open_lens,
+    connect,
     query,
 )
 from feature_cache.errors import CorruptFileError
@@ -117,9 +117,9 @@ def test_variables_of_the_caller_are_out_of_reach(tmp_path: Path) -> None:
     assert secret.num_rows == 1
 
 
-def test_an_open_lens_cannot_be_unlocked(tmp_path: Path) -> None:
-    with open_lens(tmp_path) as lens, pytest.raises(QueryError, match="type SET"):
-        lens.query("set enable_external_access = true")
+def test_an_open_database_cannot_be_unlocked(tmp_path: Path) -> None:
+    with connect(tmp_path) as database, pytest.raises(QueryError, match="type SET"):
+        database.query("set enable_external_access = true")
 
 
 def test_a_misspelt_view_names_the_nearest_and_all(tmp_path: Path) -> None:
@@ -177,32 +177,32 @@ def test_a_damaged_file_is_named_when_a_question_needs_it(
     damaged = bytearray(metrics.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     metrics.write_bytes(damaged)
-    with open_lens(tmp_path) as lens:
+    with connect(tmp_path) as database:
         with pytest.raises(CorruptFileError, match=metrics.name):
-            lens.query("from leaderboard")
-        assert lens.query("from runs").num_rows == 1
+            database.query("from leaderboard")
+        assert database.query("from runs").num_rows == 1
 
 
-def test_a_lens_shows_the_store_as_it_was_opened(tmp_path: Path, result_of: ResultOf) -> None:
+def test_a_database_shows_the_store_as_it_was_opened(tmp_path: Path, result_of: ResultOf) -> None:
     RunStore(tmp_path).record([result_of(1)])
-    with open_lens(tmp_path) as lens:
+    with connect(tmp_path) as database:
         RunStore(tmp_path).record([result_of(2)])
-        assert lens.query("from runs").num_rows == 1
+        assert database.query("from runs").num_rows == 1
     assert query(tmp_path, "from runs").num_rows == 2
 
 
-def test_an_open_lens_answers_again_and_again(tmp_path: Path, result_of: ResultOf) -> None:
+def test_an_open_database_answers_again_and_again(tmp_path: Path, result_of: ResultOf) -> None:
     RunStore(tmp_path).record([result_of(1)])
     RunStore(tmp_path).record([result_of(2)])
-    with open_lens(tmp_path) as lens:
-        answers = [lens.query("from runs").num_rows for _ in range(3)]
+    with connect(tmp_path) as database:
+        answers = [database.query("from runs").num_rows for _ in range(3)]
     assert answers == [2, 2, 2]
 
 
-def test_closing_a_lens_twice_is_harmless(tmp_path: Path) -> None:
-    lens = open_lens(tmp_path)
-    lens.close()
-    lens.close()
+def test_closing_a_database_twice_is_harmless(tmp_path: Path) -> None:
+    database = connect(tmp_path)
+    database.close()
+    database.close()
 
 
 def test_a_program_that_asks_ends_silently(tmp_path: Path) -> None:
