@@ -30,9 +30,9 @@ from clip_adapter.runs import (
     LabelDrift,
     PromotionRecord,
     PromotionStore,
+    decide,
     last_champion,
     rolled_back,
-    rule,
 )
 from clip_adapter.shots import shots_in_words
 from feature_cache import IndexStore, MissingIndexError
@@ -244,28 +244,28 @@ def _decide(case: _Case, *, device: str) -> _Decision:
     learned_from = {*spec.split.train_rows.tolist(), *spec.split.val_rows.tolist()}
     seen = frozenset(features.index.image_sha256[row] for row in learned_from)
     evaluation = evaluate_pair(saved, baseline, features, seen=seen)
-    ruling = rule(
+    decision = decide(
         evaluation.paired,
         drift,
-        rival=baseline.name,
+        baseline=baseline.name,
         n_images=evaluation.n_images,
         max_relabelled_fraction=case.limit,
     )
     content = None
-    if ruling.decision == "promoted":
+    if decision.outcome == "promoted":
         from clip_adapter.methods import encode_classifier  # noqa: PLC0415  # imports torch
 
         content = encode_classifier(saved)
     record = _record(
         case,
         evaluation,
-        decision=ruling.decision,
-        reason=ruling.reason + baseline.other_classes(dataset.class_names),
+        decision=decision.outcome,
+        reason=decision.reason + baseline.other_classes(dataset.class_names),
         classifier_sha256=content and hashlib.sha256(content).hexdigest(),
         champion_before=champion and champion.record.promotion,
         n_relabelled=drift.n_relabelled,
     )
-    return _Decision(record=record, content=content, is_regression=ruling.is_regression)
+    return _Decision(record=record, content=content, is_regression=decision.is_regression)
 
 
 def _record(case: _Case, evaluation: PairedEvaluation, **decided: Any) -> PromotionRecord:

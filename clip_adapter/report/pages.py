@@ -120,7 +120,7 @@ def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) ->
 
     Raises:
         PageFormatError: the page's name ends in neither of the two.
-        MissingRootError: there is no store.
+        RunStoreError: there is no store.
         NothingToReportError: it has no completed runs.
         UnknownNameError: a dataset has none.
         OSError: the disk refused; the page is as it was.

@@ -117,7 +117,7 @@ def read_studies(root: Location, *, dataset: str, encoder: str) -> list[Study]:
     """The studies on record of one dataset and encoder, as a report draws them.
 
     Raises:
-        MissingRootError: there is no store.
+        RunStoreError: there is no store.
     """
     with connect(root) as database:
         return studies_of(read_study_runs(database, dataset=dataset, encoder=encoder))

@@ -124,7 +124,7 @@ def tell(root: Location, facts: SweepFacts) -> Told:
     """Read the store once, and tell of it at two lengths.
 
     Raises:
-        MissingRootError: there is no store.
+        RunStoreError: there is no store.
         NothingToReportError, UnknownNameError: the dataset has no completed run.
     """
     with connect(root) as database:

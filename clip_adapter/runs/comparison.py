@@ -14,7 +14,7 @@ from clip_adapter.runs.contestants import (
     read_contestants,
 )
 from clip_adapter.runs.database import connect
-from clip_adapter.runs.errors import AmbiguousRunsError, IncomparableRunsError
+from clip_adapter.runs.errors import IncomparableRunsError, RunStoreError
 from clip_adapter.runs.paired import PairedDifference, paired_difference
 from feature_cache import Location
 
@@ -56,9 +56,9 @@ def compare_methods(
         model: name or fingerprint of an encoder, where the dataset was seen through several.
 
     Raises:
-        MissingRootError: there is no store.
+        RunStoreError: there is no store.
         UnknownNameError: there are no such runs; it suggests the nearest.
-        AmbiguousRunsError: there are runs of several models or settings to choose from.
+        RunStoreError: there are runs of several models or settings to choose from.
         IncomparableRunsError: the runs share no seed, training images or test images.
     """
     with connect(root) as database:
@@ -151,7 +151,7 @@ def _of_model(contestants: list[Contestant], model: str | None) -> list[Contesta
         raise UnknownNameError("model with runs", str(model), dict.fromkeys(names.values()))
     if len(chosen) > 1:
         listed = ", ".join(f"{names[encoder]} ({encoder[:8]})" for encoder in sorted(chosen))
-        raise AmbiguousRunsError(
+        raise RunStoreError(
             f"there are runs of {len(chosen)} encoders: name one by its name or fingerprint, "
             f"of {listed}"
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.database import RunDatabase
-from clip_adapter.runs.errors import AmbiguousRunsError
+from clip_adapter.runs.errors import RunStoreError
 
 if TYPE_CHECKING:  # takes time to import, and only describes shapes
     from jaxtyping import Bool
@@ -102,7 +102,7 @@ def choose_contestant(contestants: Sequence[Contestant], name: str) -> Contestan
 
     Raises:
         UnknownNameError: there is none.
-        AmbiguousRunsError: there are several.
+        RunStoreError: there are several.
     """
     method, _, settings = name.partition("@")
     of_method = [each for each in contestants if each.method == method]
@@ -111,7 +111,7 @@ def choose_contestant(contestants: Sequence[Contestant], name: str) -> Contestan
         known = [each.name for each in of_method] or [each.method for each in contestants]
         raise UnknownNameError("method with runs at these shots", name, dict.fromkeys(known))
     if len(found) > 1:
-        raise AmbiguousRunsError(
+        raise RunStoreError(
             f"{name!r} ran with {len(found)} different settings: name one of "
             f"{', '.join(each.name for each in found)}"
         )

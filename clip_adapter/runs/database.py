@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from clip_adapter.errors import nearest
 from clip_adapter.runs.arrow_stream import ArrowStream
-from clip_adapter.runs.errors import MissingRootError, QueryError
+from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.schemas import RUN_TABLES
 from clip_adapter.runs.views import VIEWS
 from clip_adapter.settings import Settings
@@ -36,18 +36,18 @@ def check_question(sql: str) -> None:
     `WITH x AS (COPY ...)` as a SELECT. Files are safe because the connection has no access to any.
 
     Raises:
-        QueryError: there is no statement or more than one, it writes or sets something, or it
+        RunStoreError: there is no statement or more than one, it writes or sets something, or it
             does not parse.
     """
     try:
         statements = duckdb.extract_statements(sql)
     except duckdb.Error as error:
-        raise QueryError(plain_message(error)) from None
+        raise RunStoreError(plain_message(error)) from None
     if len(statements) != 1:
-        raise QueryError(f"found {len(statements)} statements: {_WHAT_IS_ACCEPTED}")
+        raise RunStoreError(f"found {len(statements)} statements: {_WHAT_IS_ACCEPTED}")
     if not _reads(statements[0]):
         found = statements[0].type.name.replace("_", " ")
-        raise QueryError(f"found a statement of type {found}: {_WHAT_IS_ACCEPTED}")
+        raise RunStoreError(f"found a statement of type {found}: {_WHAT_IS_ACCEPTED}")
 
 
 def plain_message(error: duckdb.Error) -> str:
@@ -80,7 +80,7 @@ def _can_stand_in_from(sql: str) -> bool:
 def _is_question(sql: str) -> bool:
     try:
         check_question(sql)
-    except QueryError:
+    except RunStoreError:
         return False
     return True
 
@@ -136,7 +136,7 @@ class RunDatabase:
             max_seconds: time after which the statement is stopped; no limit when None.
 
         Raises:
-            QueryError: the statement does not read, is invalid, names something that does not
+            RunStoreError: the statement does not read, is invalid, names something that does not
                 exist, or was stopped.
             CorruptFileError, NewerFormatError, WrongKindError, WrongSchemaError: a file that the
                 statement reads is damaged or cannot be understood.
@@ -148,7 +148,7 @@ class RunDatabase:
             with _stopped_after(max_seconds, self._connection):
                 answer = self._connection.sql(sql).to_arrow_table()
         except duckdb.InterruptException:
-            raise QueryError(
+            raise RunStoreError(
                 f"stopped after {max_seconds} s: ask for less, or allow more time"
             ) from None
         except duckdb.Error as error:
@@ -163,7 +163,7 @@ class RunDatabase:
         for table in self._tables.values():
             if table.failure is not None:
                 return table.failure
-        return QueryError(_advice(plain_message(error)))
+        return RunStoreError(_advice(plain_message(error)))
 
 
 def connect(root: Location | str | None = None) -> RunDatabase:
@@ -178,13 +178,13 @@ def connect(root: Location | str | None = None) -> RunDatabase:
             CLIP_ADAPTER_ROOT when None, and ./clip-adapter-store when that is not set.
 
     Raises:
-        MissingRootError: there is no such folder. An empty folder is a store without rows.
+        RunStoreError: there is no such folder. An empty folder is a store without rows.
         InvalidSettingError: an environment variable has an invalid value.
         InvalidRootError: the URL cannot be the root of a store.
     """
     location = Settings.of().location if root is None else locate(root)
     if not storage.is_folder(location):
-        raise MissingRootError(location)
+        raise RunStoreError.no_store(location)
     tables = _stored_tables(location)
     connection = duckdb.connect(":memory:", config=_SEALED)
     connection.execute("SET TimeZone = 'UTC'")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs.errors import InvalidRecordError
+from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.run_settings import Candidate, EvaluatedOn, RunSettings, Versions
 
 if TYPE_CHECKING:  # takes time to import, and only describes shapes
@@ -60,7 +60,7 @@ class RunRecord:
         tested_on: None for all classes of the run's own dataset.
 
     Raises:
-        InvalidRecordError: The run id or image choice is malformed, the time has no timezone, or
+        RunStoreError: The run id or image choice is malformed, the time has no timezone, or
             the error contradicts the status.
         UnknownNameError: The status, `selected_on`, the selection or the protocol is not one of
             the known words.
@@ -113,21 +113,21 @@ class RunRecord:
             _check_word("selection", self.selection, get_args(Selection))
         _check_word("protocol", self.protocol, get_args(Protocol))
         if not _IMAGE_CHOICE.fullmatch(self.image_choice):
-            raise InvalidRecordError(
+            raise RunStoreError(
                 f"image_choice of run {self.run_id} is {self.image_choice!r}, expected 'own', "
                 "'published:<digest>' or 'budget:<n>'"
             )
         if not _RUN_ID.fullmatch(self.run_id):
-            raise InvalidRecordError(
+            raise RunStoreError(
                 f"run_id is {self.run_id!r}, expected 32 lower-case hex digits: use uuid4().hex"
             )
         if self.started_at.tzinfo is None:
-            raise InvalidRecordError(
+            raise RunStoreError(
                 f"started_at of run {self.run_id} is {self.started_at} in no timezone: "
                 "use datetime.now(UTC)"
             )
         if (self.error is None) != (self.status == "completed"):
-            raise InvalidRecordError(
+            raise RunStoreError(
                 f"run {self.run_id} is {self.status!r} with the error {self.error!r}: "
                 "expected an error from every failed run and from no other"
             )
@@ -148,7 +148,7 @@ class ImagePredictions:
         fold: Of shots held out in turn; None where all images were judged by one classifier.
 
     Raises:
-        InvalidRecordError: The columns differ in length, or a digest is not 32 bytes long.
+        RunStoreError: The columns differ in length, or a digest is not 32 bytes long.
     """
 
     image_sha256: Sequence[bytes]
@@ -222,7 +222,7 @@ def _check_word(kind: str, word: str, known: tuple[str, ...]) -> None:
 def _check_digests(digests: Sequence[bytes]) -> None:
     lengths = {len(digest) for digest in digests} - {_SHA256_BYTES}
     if lengths:
-        raise InvalidRecordError(
+        raise RunStoreError(
             f"an image digest has {min(lengths)} bytes, expected {_SHA256_BYTES}: "
             "pass hashlib.sha256(content).digest()"
         )
@@ -230,6 +230,6 @@ def _check_digests(digests: Sequence[bytes]) -> None:
 
 def _check_length(name: str, found: int, *, expected: int) -> None:
     if found != expected:
-        raise InvalidRecordError(
+        raise RunStoreError(
             f"{found} values of {name} for {expected} images: expected one an image"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from clip_adapter.runs import schemas, tables
-from clip_adapter.runs.errors import InvalidRecordError
+from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.records import RunResult
 from feature_cache import Location, read_tables, write_table
 from feature_cache.schemas import conform, pick
@@ -41,7 +41,7 @@ class RunStore:
             The files that hold the batch, at most one a table; none for an empty batch.
 
         Raises:
-            InvalidRecordError: Two results carry the same run id.
+            RunStoreError: Two results carry the same run id.
             WrongSchemaError: A value is missing that every run must have.
             OSError: The disk refused; no run of the batch is visible.
         """
@@ -93,7 +93,7 @@ def _check_distinct(results: Sequence[RunResult]) -> None:
     counts = Counter(result.run.run_id for result in results)
     repeated = sorted(run_id for run_id, count in counts.items() if count > 1)
     if repeated:
-        raise InvalidRecordError(
+        raise RunStoreError(
             f"{len(repeated)} run ids occur more than once in a batch, the first is {repeated[0]}: "
             "give every execution an id of its own"
         )

@@ -11,7 +11,6 @@ import pytest
 from clip_adapter.datasets import NotEnoughImagesError
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.images import ChangedImageError
-from clip_adapter.runs import DamagedChampionError, MissingRootError, NoChampionError
 from feature_cache import FeatureCacheError
 from feature_cache.errors import (
     CorruptFileError,
@@ -32,13 +31,10 @@ from feature_cache.paths import ObjectPath
 WITH_ARGUMENTS = {
     ChangedImageError: ChangedImageError("river/1.jpg", "/photos"),
     CorruptFileError: CorruptFileError(Path("a.parquet"), "it is cut short"),
-    DamagedChampionError: DamagedChampionError("0123456789abcdef", "a.safetensors", "it is gone"),
     ForeignFileError: ForeignFileError(Path("a.npz"), "it is cut short"),
     InvalidForeignFeaturesError: InvalidForeignFeaturesError("flowers", "labels are floats"),
     MissingArrayError: MissingArrayError(Path("a.npz"), "it has no labels"),
     MissingFeaturesError: MissingFeaturesError(3, 9, "0123456789abcdef"),
-    MissingRootError: MissingRootError(Path("nowhere")),
-    NoChampionError: NoChampionError("digits"),
     NewerFormatError: NewerFormatError(Path("a.parquet"), 2, 1),
     NotEnoughImagesError: NotEnoughImagesError("river", 3, 5, shots=4, fitting=(1, 2)),
     OversizedFileError: OversizedFileError(Path("a.npz"), "it declares too much"),

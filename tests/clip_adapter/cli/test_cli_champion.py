@@ -67,7 +67,7 @@ def test_nothing_is_replaced_unasked(champion: Command, promote: Promote, tmp_pa
     assert place.read_bytes() == b"classifier 1"
 
 
-def test_the_history_lists_every_decision_and_marks_who_reigns(
+def test_the_history_lists_every_decision_and_marks_the_current_one(
     champion: Command, promote: Promote
 ) -> None:
     promote(1)
@@ -75,7 +75,7 @@ def test_the_history_lists_every_decision_and_marks_who_reigns(
     lines = champion("--history").out.splitlines()
     assert len(lines) == 4
     assert lines[0].split()[:3] == ["1", "promoted", "0" * 8]
-    assert lines[0].endswith("(reigns)")
+    assert lines[0].endswith("(current)")
     assert "refused" in lines[2]
     assert lines[3].strip() == "not proven better: 85.0% of 320 images right"
 
@@ -164,7 +164,7 @@ def test_a_deep_verification_finds_a_damaged_champion_and_repair_sets_it_aside(
     damage(root, promote(1))
     found = command("cache", "verify", "--root", root, "--deep")
     assert found.code == 1
-    assert "the champion before it reigns" in found.out
+    assert "the champion before it is current" in found.out
     assert command("cache", "verify", "--root", root, "--deep", "--repair").code == 0
     assert command("cache", "gc", "--root", root).code == 0
     assert list((root / "champions" / "digits").iterdir()) == []
@@ -175,6 +175,6 @@ def test_training_says_what_was_decided_and_what_there_was_to_do(train: Command)
     trained = train("--promote")
     assert trained.code == 0
     assert "\nrefused: " in trained.out
-    assert "30 or more to judge on" in trained.out
+    assert "30 or more to compare on" in trained.out
     told = json.loads(train("--promote", "--json").out)
     assert (told["promotion"]["decision"], told["up_to_date"]) == ("refused", True)

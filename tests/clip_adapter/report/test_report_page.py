@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.report import NothingToReportError, PageFormatError, pages, write_report
-from clip_adapter.runs import MissingRootError, RunSettings
+from clip_adapter.runs import RunSettings, RunStoreError
 
 PutRuns = Callable[..., None]
 HOSTILE = "a|b<script>x</script>[c](javascript:d) **e**"
@@ -199,7 +199,7 @@ def test_what_cannot_be_compared_is_said(digits: Path, put_runs: PutRuns, page: 
 def test_there_is_no_page_without_runs(
     put_runs: PutRuns, root: Path, page: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(MissingRootError):
+    with pytest.raises(RunStoreError):
         write_report(tmp_path / "nowhere", page)
     put_runs([0], status="failed", error="boom")
     with pytest.raises(NothingToReportError, match="no completed runs"):

@@ -8,7 +8,7 @@ import pytest
 
 from clip_adapter.runs import (
     ExtractionRecord,
-    InvalidRecordError,
+    RunStoreError,
     connect,
     encoding_rate,
     query,
@@ -69,5 +69,5 @@ def test_the_same_extraction_recorded_twice_is_one_row(root: Path) -> None:
     [{"started_at": datetime(2026, 1, 1)}, {"n_encoded": 0}, {"seconds": 0.0}],  # noqa: DTZ001  # that is what is wrong
 )
 def test_what_says_nothing_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRecordError):
+    with pytest.raises(RunStoreError):
         ExtractionRecord(**{**PLAIN, **wrong})

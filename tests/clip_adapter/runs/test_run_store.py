@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from clip_adapter.runs import (
     Candidate,
     ImagePredictions,
-    InvalidRecordError,
     RunRecord,
     RunResult,
     RunStore,
+    RunStoreError,
     SplitRecord,
     query,
 )
@@ -143,7 +143,7 @@ def test_a_split_that_runs_share_is_recorded_once(
 def test_a_run_id_that_occurs_twice_in_a_batch_is_refused(
     tmp_path: Path, result_of: Callable[..., RunResult]
 ) -> None:
-    with pytest.raises(InvalidRecordError, match="more than once"):
+    with pytest.raises(RunStoreError, match="more than once"):
         RunStore(tmp_path).record([result_of(1), result_of(1)])
     assert list(tmp_path.iterdir()) == []
 

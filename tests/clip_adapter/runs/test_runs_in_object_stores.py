@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from clip_adapter.runs import MissingRootError, RunResult, RunStore, query
+from clip_adapter.runs import RunResult, RunStore, RunStoreError, query
 from feature_cache import Location, compact_folder, list_files, stored_folders
 
 
@@ -25,5 +25,5 @@ def test_recorded_runs_are_seen_by_the_database(
 
 
 def test_a_root_without_anything_is_missing(any_root: Location) -> None:
-    with pytest.raises(MissingRootError):
+    with pytest.raises(RunStoreError):
         query(any_root, "SELECT 1")

@@ -16,10 +16,10 @@ from clip_adapter.runs import (
     RUN_TABLES,
     EvaluatedOn,
     ImagePredictions,
-    InvalidRecordError,
     RunRecord,
     RunResult,
     RunStore,
+    RunStoreError,
     query,
 )
 from feature_cache import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
@@ -79,7 +79,7 @@ def test_the_selection_follows_from_what_chose(
 def test_an_image_choice_that_nobody_could_repeat_is_refused(
     run_of: Callable[..., RunRecord], choice: str
 ) -> None:
-    with pytest.raises(InvalidRecordError, match="expected 'own', 'published:<digest>' or"):
+    with pytest.raises(RunStoreError, match="expected 'own', 'published:<digest>' or"):
         run_of(1, image_choice=choice)
 
 

@@ -1,18 +1,18 @@
-"""Who reigns in a store, and ways to damage it."""
+"""The current champion of a store, and ways to damage it."""
 
 from pathlib import Path
 
 from clip_adapter.runs import PromotionRecord, PromotionStore
 
-__all__ = ["damage", "id_of", "reigning"]
+__all__ = ["current_champion", "damage", "id_of"]
 
 
 def id_of(number: int) -> str:
     return f"{number:032x}"
 
 
-def reigning(root: Path, said: list[str] | None = None) -> str | None:
-    """The promotion that reigns; what is damaged on the way is put into `said`."""
+def current_champion(root: Path, said: list[str] | None = None) -> str | None:
+    """The current promotion; messages about damaged ones are appended to `said`."""
     told = [] if said is None else said
     found = PromotionStore(root).champion(
         "digits", on_corruption=lambda each: told.append(str(each))
