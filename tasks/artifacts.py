@@ -115,29 +115,17 @@ def publish_summary(training: Training, *, device: str = "cpu") -> None:
     if not has_audience():
         return
     with publishing("the summary"):
-        from clip_adapter import report  # noqa: PLC0415  # draws, which takes a second to import
+        from clip_adapter.pipeline.summary import summarize  # noqa: PLC0415  # draws, takes a second
 
-        encoded, runs = training.encoded, training.runs
-        dataset = encoded.dataset
+        dataset = training.encoded.dataset
         path = dataset.root / "reports" / f"{slug(dataset.name)}.html"
-        facts = report.SweepFacts(
-            dataset=dataset.name,
-            index_fingerprint=dataset.index_fingerprint,
-            encoder=encoded.encoder,
-            device=device,
-            n_encoded=encoded.n_encoded,
-            n_reused=encoded.n_reused,
-            n_trained=runs.n_trained,
-            n_on_record=runs.n_reused,
-            seconds=runs.seconds,
-            decision=training.promotion.summary if training.promotion else "",
-            report=report.Place(text=str(path), address=_address(path.name)),
+        summary = summarize(
+            training, device=device, report_path=str(path), report_url=_address(path.name)
         )
-        told = report.tell(dataset.root, facts)
-        storage.place(path, pa.py_buffer(told.report.encode()))
+        storage.place(path, pa.py_buffer(summary.report.encode()))
         create_markdown_artifact(
             key=artifact_key("summary", dataset.name),
-            markdown=told.summary,
+            markdown=summary.markdown,
             description=f"What the latest run on {escape_markdown(dataset.name)} came to.",
         )
 

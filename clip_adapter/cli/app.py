@@ -32,7 +32,7 @@ COMMANDS = {
     "ablations do.",
     "sql:sql": "Ask DuckDB about runs, metrics and predictions; nothing is locked or written.",
     "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",
-    "report:report": "Write tables, figures and paired comparisons of all runs on record: Markdown and "
+    "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "
     "SVG, or HTML.",
     "cache.app:cache": "Look after the features at rest: what is there, is it sound, will it be reused; "
     "in and out.",

@@ -1,4 +1,4 @@
-"""The sql command: one question, one answer."""
+"""The sql command: the result of one statement as a table, CSV or JSON."""
 
 import csv
 import json
@@ -18,11 +18,11 @@ from clip_adapter.runs import VIEWS, RunStoreError, query
 from clip_adapter.settings import Settings
 
 LEGIBLE = 12
-"""So many characters of a column side by side can be read; of fewer, only short words."""
+"""Width from which a column is legible; in narrower ones only short words are."""
 
 
 class Format(StrEnum):
-    """How an answer is written."""
+    """Format of the output."""
 
     TABLE = "table"
     CSV = "csv"
@@ -41,10 +41,10 @@ def sql(
     root: Root = None,
 ) -> None:
     """Ask DuckDB about runs, metrics and predictions; nothing is locked or written."""
-    answer = query(Settings.of(root=root).location, question, max_seconds=max_seconds)
-    # By position: two columns of an answer may have one name.
-    names = answer.column_names
-    rows = list(zip(*(map(_plain, column.to_pylist()) for column in answer.columns), strict=True))
+    result = query(Settings.of(root=root).location, question, max_seconds=max_seconds)
+    # By position: two columns of a result may have one name.
+    names = result.column_names
+    rows = list(zip(*(map(_plain, column.to_pylist()) for column in result.columns), strict=True))
     if form is Format.JSON:
         _print_json(names, rows)
     elif form is Format.CSV:
@@ -67,7 +67,7 @@ def _print_json(names: list[str], rows: list[tuple[Any, ...]]) -> None:
 
 
 def _fits(width: int, names: list[str], shown: list[list[str]]) -> bool:
-    """Whether a table is legible: long words may fold, but not into slivers."""
+    """Whether a table is legible: long words may fold, but not into a few letters a line."""
     columns = zip(names, *shown, strict=True)
     wanted = [max(len(text) for text in column) for column in columns]
     return sum(min(each, LEGIBLE) + 3 for each in wanted) < width
@@ -89,7 +89,7 @@ def _print_table(
 
 
 def _print_blocks(console: Console, names: list[str], shown: list[list[str]]) -> None:
-    """A line a column and a block a row, as where there are more columns than room."""
+    """Print a block for each row and a line for each column, where a table is too wide."""
     for number, row in enumerate(shown, start=1):
         block = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
         for name, text in zip(names, row, strict=True):
@@ -104,7 +104,7 @@ def _print_blocks(console: Console, names: list[str], shown: list[list[str]]) ->
 
 
 def _are_numbers(rows: list[tuple[Any, ...]], width: int) -> list[bool]:
-    """Of which columns every value is a number."""
+    """Whether every value of a column is a number."""
     return [all(isinstance(row[place], int | float) for row in rows) for place in range(width)]
 
 

@@ -1,13 +1,12 @@
-"""What was tried and how it went: runs at rest, SQL over them, and how two of them compare."""
+"""Recorded runs: their store, SQL over them, comparisons, and the champions of datasets."""
 
 from clip_adapter.runs.comparison import Comparison as Comparison
+from clip_adapter.runs.comparison import Correctness as Correctness
+from clip_adapter.runs.comparison import MethodResults as MethodResults
 from clip_adapter.runs.comparison import compare as compare
 from clip_adapter.runs.comparison import compare_methods as compare_methods
-from clip_adapter.runs.contestants import Answers as Answers
-from clip_adapter.runs.contestants import Contestant as Contestant
-from clip_adapter.runs.contestants import read_answers as read_answers
-from clip_adapter.runs.contestants import read_contestants as read_contestants
-from clip_adapter.runs.contestants import with_settings as with_settings
+from clip_adapter.runs.comparison import read_correctness as read_correctness
+from clip_adapter.runs.comparison import with_settings as with_settings
 from clip_adapter.runs.database import RunDatabase as RunDatabase
 from clip_adapter.runs.database import connect as connect
 from clip_adapter.runs.database import query as query
@@ -47,4 +46,5 @@ from clip_adapter.runs.run_settings import RunSettings as RunSettings
 from clip_adapter.runs.run_settings import Versions as Versions
 from clip_adapter.runs.schemas import RUN_TABLES as RUN_TABLES
 from clip_adapter.runs.store import RunStore as RunStore
+from clip_adapter.runs.store import read_runs as read_runs
 from clip_adapter.runs.views import VIEWS as VIEWS

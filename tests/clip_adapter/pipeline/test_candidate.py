@@ -1,4 +1,4 @@
-"""Who of a sweep challenges the champion."""
+"""Which run of a sweep is compared with the champion."""
 
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,16 @@ def plan(method: str, shots: int, seed: int) -> RunSpec:
     )
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, *judged: tuple[RunSpec, float, float]) -> Any:
-    """Who is chosen of runs with those accuracies and NLLs on validation."""
+def choose(monkeypatch: pytest.MonkeyPatch, *validated: tuple[RunSpec, float, float]) -> Any:
+    """The run that is chosen among runs with those accuracies and NLLs on validation."""
     rows = [
         {"fingerprint": each.fingerprint, "run_id": each.fingerprint, "accuracy": right, "nll": nll}
-        for each, right, nll in judged
+        for each, right, nll in validated
     ]
     monkeypatch.setattr(
         "clip_adapter.pipeline.candidate.query", lambda *_: pa.Table.from_pylist(rows)
     )
-    return choose_candidate(Path(), [plan("zero-shot", 1, 1), *(each for each, *_ in judged)])
+    return choose_candidate(Path(), [plan("zero-shot", 1, 1), *(each for each, *_ in validated)])
 
 
 def test_the_best_mean_over_seeds_is_chosen_and_of_it_the_first_seed(
@@ -68,7 +68,7 @@ def test_of_equals_the_lower_nll_is_chosen_then_the_first_asked_for(
     assert choose(monkeypatch, (probe, 0.5, 0.1), (adapter, 0.5, 0.1)).spec == probe
 
 
-def test_without_runs_on_record_nobody_challenges(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_runs_on_record_there_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "clip_adapter.pipeline.candidate.query",
         lambda *_: pa.table({"fingerprint": pa.array([], pa.string())}),

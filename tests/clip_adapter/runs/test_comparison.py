@@ -141,7 +141,7 @@ def test_a_model_is_named_where_there_are_several(put: Put, compared: Compare) -
         put(10 + number, 0, 1, seed=1, encoder=encoder, model=model, method="linear-probe")
     with pytest.raises(RunStoreError, match=r"glyphs \(aaaa\), ViT \(bbbb\)"):
         compared()
-    assert compared(model="ViT").a.encoder == compared(model="bb").a.encoder == "bbbb"
+    assert compared(model="ViT").a.last.encoder == compared(model="bb").a.last.encoder == "bbbb"
     with pytest.raises(UnknownNameError, match="glyphs"):
         compared(model="glyph")
 

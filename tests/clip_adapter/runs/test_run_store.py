@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from clip_adapter.runs import (
     Candidate,
+    EvaluatedOn,
     ImagePredictions,
     RunRecord,
     RunResult,
     RunStore,
     RunStoreError,
     SplitRecord,
+    connect,
     query,
+    read_runs,
 )
 from feature_cache.files import write_table
 
@@ -146,6 +149,27 @@ def test_a_run_id_that_occurs_twice_in_a_batch_is_refused(
     with pytest.raises(RunStoreError, match="more than once"):
         RunStore(tmp_path).record([result_of(1), result_of(1)])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_contradicts_itself_is_not_recorded(
+    tmp_path: Path, result_of: Callable[..., RunResult]
+) -> None:
+    with pytest.raises(RunStoreError, match="an error from every failed run"):
+        RunStore(tmp_path).record([result_of(1), result_of(2, status="failed")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recorded_run_is_read_back_as_it_was(
+    tmp_path: Path, run_of: Callable[..., RunRecord]
+) -> None:
+    tried = Candidate(settings={"alpha": 0.5}, validation_accuracy=0.75, validation_nll=0.5)
+    run = run_of(1, tried=(tried,), hyperparameters={"alpha": 0.5}, selection="validation")
+    run = replace(run, tested_on=EvaluatedOn(dataset="digits"))
+    RunStore(tmp_path).record([RunResult(run=run, metrics={("test", "nll"): 0.25})])
+    with connect(tmp_path) as database:
+        assert read_runs(database) == [RunResult(run=run, metrics={("test", "nll"): 0.25})]
+        assert read_runs(database, metrics=False) == [RunResult(run=run)]
+        assert read_runs(database, "study_runs") == []
 
 
 def test_a_value_that_does_not_fit_leaves_nothing_behind(

@@ -80,13 +80,13 @@ def test_an_image_choice_that_nobody_could_repeat_is_refused(
     run_of: Callable[..., RunRecord], choice: str
 ) -> None:
     with pytest.raises(RunStoreError, match="expected 'own', 'published:<digest>' or"):
-        run_of(1, image_choice=choice)
+        run_of(1, image_choice=choice).check()
 
 
 @pytest.mark.parametrize("field", ["selection", "protocol"])
 def test_an_unknown_word_is_refused(run_of: Callable[..., RunRecord], field: str) -> None:
     with pytest.raises(UnknownNameError, match=field):
-        run_of(1, **{field: "nonsense"})
+        run_of(1, **{field: "nonsense"}).check()
 
 
 def test_predictions_are_those_of_the_test_split(
