@@ -30,7 +30,7 @@ SELECT
     round(nll_mean, 3) AS nll, selected_on AS chosen, residual_ratio_median AS ratio,
     round(seconds_train_mean, 2) AS seconds, strftime(last_run, '%Y-%m-%d %H:%M') AS last,
     model, encoder[:8] AS encoder, settings_fingerprint[:8] AS settings
-FROM leaderboard WHERE dataset = '{}'
+FROM leaderboard WHERE dataset = $dataset
 """
 
 
@@ -90,7 +90,7 @@ def publish_leaderboard(*, root: Location, dataset: str) -> None:
 
 
 def _leaderboard(root: Location, dataset: str) -> list[dict[str, Any]]:
-    rows = query(root, _BOARD.format(dataset.replace("'", "''"))).to_pylist()
+    rows = query(root, _BOARD, {"dataset": dataset}).to_pylist()
     return [_shown(row) for row in rows]
 
 

@@ -19,7 +19,6 @@ from clip_adapter.runs import (
     RunStoreError,
     roll_back,
 )
-from clip_adapter.shots import shots_in_words
 from feature_cache.exchange.placing import place_file
 
 StoredDataset = Annotated[
@@ -65,8 +64,8 @@ def champion(
 
 def lines_of(record: PromotionRecord) -> list[str]:
     """A decision as lines of text."""
-    who = f"{record.method} at {shots_in_words(record.shots)}, seed {record.seed}, with {record.model}"
     when = f"{record.decided_at:%Y-%m-%d %H:%M:%S} UTC"
+    who = f"{record.candidate}, with {record.model}"
     return [
         f"{record.sequence:>4}  {record.decision:<11}  {record.promotion_id[:8]}  {when}  {who}",
         f"      {record.reason}",
@@ -101,9 +100,8 @@ def _show(
             }
         )
         return
-    who = f"{record.method} at {shots_in_words(record.shots)}, seed {record.seed}, with {record.model}"
     lines = [
-        f"{record.dataset}: {who}",
+        f"{record.dataset}: {record.candidate}, with {record.model}",
         f"{record.decision} {record.decided_at:%Y-%m-%d %H:%M:%S} UTC, promotion {record.promotion}",
         record.reason,
         f"{len(found.content):,} bytes, verified: {found.path}",

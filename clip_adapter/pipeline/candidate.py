@@ -1,7 +1,6 @@
 """The run of a sweep that is compared with the champion, and its classifier."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
@@ -23,26 +22,13 @@ WITH validated AS (
 )
 SELECT fingerprint, run_id, accuracy, nll
 FROM runs JOIN validated USING (run_id) LEFT JOIN asked_runs USING (run_id)
-WHERE status = 'completed' AND fingerprint IN ({})
+WHERE status = 'completed' AND fingerprint IN $fingerprints
 QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LAST, run_id) = 1
 """
 
 
 class PromotionError(ClipAdapterError, RuntimeError):
     """No decision about the champion can be made, and none was recorded."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromotionCandidate:
-    """The run that is promoted if it is proven better.
-
-    Attributes:
-        spec: specification from which the run is fitted again.
-        run_id: identifier of the recorded run.
-    """
-
-    spec: RunSpec
-    run_id: str
 
 
 def check_can_promote(methods: Iterable[Method]) -> None:
@@ -60,11 +46,14 @@ def check_can_promote(methods: Iterable[Method]) -> None:
         )
 
 
-def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> PromotionCandidate:
+def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> tuple[RunSpec, str]:
     """Choose the first seed of the best method on validation, at the largest number of shots.
 
     Best is the highest mean accuracy over seeds, then the lowest mean NLL, then the order of the
     request. The test split is not used, and the best seed of a method is not preferred.
+
+    Returns:
+        The specification from which the run is fitted again, and the id of the recorded run.
 
     Raises:
         PromotionError: no run of the sweep is recorded with its validation metrics.
@@ -82,7 +71,7 @@ def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> PromotionCandi
             "validation: train them again with --retrain"
         )
     best = min(by_method.values(), key=lambda specs: _rank(specs, validated))
-    return PromotionCandidate(spec=best[0], run_id=validated[best[0].fingerprint]["run_id"])
+    return best[0], validated[best[0].fingerprint]["run_id"]
 
 
 def fit_candidate(features: DatasetFeatures, spec: RunSpec, *, device: str) -> SavedClassifier:
@@ -103,6 +92,5 @@ def _rank(specs: Sequence[RunSpec], validated: Mapping[str, Any]) -> tuple[float
 
 def _on_validation(root: Location, fingerprints: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The runs with metrics on validation, by fingerprint: `run_id`, `accuracy` and `nll`."""
-    quoted = ", ".join(f"'{fingerprint}'" for fingerprint in fingerprints)  # hex digits
-    rows = query(root, _ON_VALIDATION.format(quoted)).to_pylist()
+    rows = query(root, _ON_VALIDATION, {"fingerprints": list(fingerprints)}).to_pylist()
     return {row["fingerprint"]: row for row in rows}

@@ -22,7 +22,7 @@ from feature_cache import FeatureStore, Location
 
 _LEARNED_FROM = """
 SELECT DISTINCT image_sha256
-FROM splits SEMI JOIN (FROM runs WHERE run_id = '{}') USING (split_fingerprint)
+FROM splits SEMI JOIN (FROM runs WHERE run_id = $run_id) USING (split_fingerprint)
 """
 
 
@@ -167,7 +167,7 @@ def _right(
 
 
 def _learned_from(root: Location, record: PromotionRecord) -> frozenset[bytes]:
-    found = query(root, _LEARNED_FROM.format(record.run_id))["image_sha256"].to_pylist()
+    found = query(root, _LEARNED_FROM, {"run_id": record.run_id})["image_sha256"].to_pylist()
     if record.shots and not found:
         raise PromotionError(
             f"the images that champion {record.promotion[:8]} of {record.dataset!r} learned from "

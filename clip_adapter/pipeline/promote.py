@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from clip_adapter.datasets import DatasetIndex
 from clip_adapter.devices import choose_device
-from clip_adapter.pipeline.candidate import PromotionCandidate, choose_candidate, fit_candidate
+from clip_adapter.pipeline.candidate import choose_candidate, fit_candidate
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
@@ -31,7 +31,6 @@ from clip_adapter.runs import (
     last_champion,
     rolled_back,
 )
-from clip_adapter.shots import shots_in_words
 from feature_cache import IndexStore, MissingIndexError
 
 
@@ -112,8 +111,7 @@ class Promotion(TabularResult):
     def summary(self) -> str:
         """One line for a log."""
         record = self.record
-        who = f"{record.method} at {shots_in_words(record.shots)}, seed {record.seed}"
-        return f"{who}: {record.decision}, {record.reason}"
+        return f"{record.candidate}: {record.decision}, {record.reason}"
 
     def to_arrow(self) -> pa.Table:
         """The decision as one row, with the columns of `PromotionRecord`."""
@@ -161,14 +159,15 @@ def decide_promotion(
     known = _decided(store, dataset, retraining, reporter)
     if known is not None:
         return Promotion(record=known, is_new=False)
-    candidate = choose_candidate(encoded.dataset.root, specs)
+    spec, run_id = choose_candidate(encoded.dataset.root, specs)
     features = DatasetFeatures(encoded, encoding)
     device = choose_device(encoding.device if encoding else device)
     while True:
         record, content, is_regression = _decide(
-            candidate,
+            spec,
             features,
             store,
+            run_id=run_id,
             retraining=retraining,
             max_relabelled_fraction=max_relabelled_fraction,
             device=device,
@@ -216,10 +215,11 @@ def _current(store: PromotionStore, dataset: str, reporter: Reporter) -> str | N
 
 
 def _decide(
-    candidate: PromotionCandidate,
+    spec: RunSpec,
     features: DatasetFeatures,
     store: PromotionStore,
     *,
+    run_id: str,
     retraining: str,
     max_relabelled_fraction: float,
     device: str,
@@ -231,8 +231,7 @@ def _decide(
         The record of the decision, the file of the candidate if it is promoted, and whether it is
         a regression.
     """
-    encoded, spec = features.encoded, candidate.spec
-    dataset = encoded.dataset
+    dataset = features.encoded.dataset
     saved = fit_candidate(features, spec, device=device)
     champion = store.champion(dataset.name, on_corruption=lambda error: reporter.log(str(error)))
     baseline = current_baseline(champion, features, spec.split)
@@ -251,9 +250,10 @@ def _decide(
 
         content = encode_classifier(saved)
     record = _record(
-        candidate,
-        encoded,
+        spec,
+        features.encoded,
         paired,
+        run_id=run_id,
         sequence=store.next_sequence(dataset.name),
         decision=decision.outcome,
         reason=decision.reason + baseline.other_classes(dataset.class_names),
@@ -267,12 +267,12 @@ def _decide(
 
 
 def _record(
-    candidate: PromotionCandidate,
+    spec: RunSpec,
     encoded: EncodedDataset,
     paired: PairedDifference | None,
     **decided: Any,
 ) -> PromotionRecord:
-    dataset, spec = encoded.dataset, candidate.spec
+    dataset = encoded.dataset
     return PromotionRecord(
         promotion_id=uuid4().hex,
         decided_at=datetime.now(UTC),
@@ -280,7 +280,6 @@ def _record(
         index_fingerprint=dataset.index_fingerprint,
         encoder=encoded.encoder,
         model=encoded.model,
-        run_id=candidate.run_id,
         method=spec.method.name,
         shots=spec.shots,
         seed=spec.seed,

@@ -19,6 +19,17 @@ from clip_adapter.shots import shots_in_words
 MOST_LISTED = 10
 """Largest number of quarantined files that are listed."""
 
+_QUARANTINED = """
+SELECT path, reason FROM quarantine
+WHERE dataset = $dataset AND index_fingerprint = $index ORDER BY path
+"""
+_CONFUSIONS = """
+SELECT class_name, predicted_name, sum(n) AS n FROM confusion
+WHERE dataset = $dataset AND encoder = $encoder AND method = $method
+    AND settings_fingerprint = $settings AND shots = $shots AND label <> predicted
+GROUP BY ALL ORDER BY n DESC, class_name, predicted_name LIMIT 3
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -57,9 +68,8 @@ def summarize(
             for pair in zip(all_results, sections, strict=True)
             if pair[0].latest.encoder == training.encoded.encoder
         )
-        where = {"dataset": dataset.name, "index_fingerprint": dataset.index_fingerprint}
         quarantined = database.query(
-            f"SELECT path, reason FROM quarantine WHERE {_equals(where)} ORDER BY path"
+            _QUARANTINED, {"dataset": dataset.name, "index": dataset.index_fingerprint}
         ).to_pylist()
         markdown = render(
             "summary.md.jinja",
@@ -93,7 +103,7 @@ def _results(
         "accuracy": section.results["accuracy"],
         "against": _against_zero_shot(results, series),
         "best": f"{best.name} at {shots_in_words(shots)}" if shots else best.name,
-        "confusions": database.query(_confusions(results, best, shots)).to_pylist(),
+        "confusions": _confusions(database, results, best, shots),
     }
 
 
@@ -151,21 +161,18 @@ def _best(series: Sequence[MethodSeries]) -> tuple[MethodSeries, int]:
     return best, shots
 
 
-def _confusions(results: DatasetResults, series: MethodSeries, shots: int) -> str:
-    where = {
-        "dataset": results.latest.dataset,
-        "encoder": results.latest.encoder,
-        "method": series.method,
-        "settings_fingerprint": series.settings_fingerprint,
-    }
-    return f"""
-SELECT class_name, predicted_name, sum(n) AS n FROM confusion
-WHERE {_equals(where)} AND shots = {shots} AND label <> predicted
-GROUP BY ALL ORDER BY n DESC, class_name, predicted_name LIMIT 3
-"""
-
-
-def _equals(values: dict[str, str]) -> str:
-    """A condition in SQL; quotes in texts are doubled."""
-    pairs = [(name, value.replace("'", "''")) for name, value in values.items()]
-    return " AND ".join(f"{name} = '{value}'" for name, value in pairs)
+def _confusions(
+    database: RunDatabase, results: DatasetResults, series: MethodSeries, shots: int
+) -> list[dict[str, Any]]:
+    """The three pairs of classes that a series confuses most often."""
+    rows: list[dict[str, Any]] = database.query(
+        _CONFUSIONS,
+        {
+            "dataset": results.latest.dataset,
+            "encoder": results.latest.encoder,
+            "method": series.method,
+            "settings": series.settings_fingerprint,
+            "shots": shots,
+        },
+    ).to_pylist()
+    return rows

@@ -13,6 +13,7 @@ from clip_adapter.runs import (
     RunDatabase,
     RunRecord,
     RunResult,
+    RunView,
     read_correctness,
     read_runs,
     with_settings,
@@ -119,7 +120,7 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
     ]
 
 
-def read_measured(database: RunDatabase, view: Any) -> list[RunResult]:
+def read_measured(database: RunDatabase, view: RunView) -> list[RunResult]:
     """Read the runs of a view that have metrics, as `read_runs` does."""
     return [result for result in read_runs(database, view) if result.metrics]
 

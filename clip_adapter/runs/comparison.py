@@ -24,7 +24,7 @@ _CORRECT = """
 SELECT
     run_id, list(correct ORDER BY position) AS correct,
     md5(string_agg(image_sha256 || ' ' || label, ',' ORDER BY position)) AS images
-FROM predictions WHERE run_id IN ({}) GROUP BY run_id
+FROM predictions WHERE run_id IN $run_ids GROUP BY run_id
 """
 _Seed = int | None
 
@@ -70,11 +70,7 @@ class Correctness:
 
 def read_correctness(database: RunDatabase, runs: Iterable[RunRecord]) -> dict[str, Correctness]:
     """Read by run id what runs classify correctly; runs whose predictions are lost are left out."""
-    run_ids = sorted({run.run_id for run in runs})
-    if not run_ids:
-        return {}
-    quoted = ", ".join("'" + run_id.replace("'", "''") + "'" for run_id in run_ids)
-    table = database.query(_CORRECT.format(quoted))
+    table = database.query(_CORRECT, {"run_ids": sorted({run.run_id for run in runs})})
     return {
         run_id: Correctness(correct=correct.values.to_numpy(zero_copy_only=False), images=images)
         for run_id, correct, images in zip(

@@ -1,7 +1,7 @@
 """SQL over a store, answered by a DuckDB that has no access to files."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Timer
 from types import TracebackType
@@ -125,7 +125,13 @@ class RunDatabase:
     ) -> None:
         self.close()
 
-    def query(self, sql: str, *, max_seconds: float | None = None) -> pa.Table:
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        max_seconds: float | None = None,
+    ) -> pa.Table:
         """Run one statement; the names of the views are the keys of `clip_adapter.runs.VIEWS`.
 
         The digest, format and kind of every file that is scanned are verified first. Sums of
@@ -133,6 +139,7 @@ class RunDatabase:
 
         Args:
             sql: one SELECT, WITH, PIVOT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN statement.
+            parameters: values for each $NAME in the statement, by name.
             max_seconds: time after which the statement is stopped; no limit when None.
 
         Raises:
@@ -146,7 +153,7 @@ class RunDatabase:
             table.failure = None
         try:
             with _stopped_after(max_seconds, self._connection):
-                answer = self._connection.sql(sql).to_arrow_table()
+                answer = self._connection.sql(sql, params=parameters).to_arrow_table()
         except duckdb.InterruptException:
             raise RunStoreError(
                 f"stopped after {max_seconds} s: ask for less, or allow more time"
@@ -200,10 +207,16 @@ def connect(root: Location | str | None = None) -> RunDatabase:
     return RunDatabase(connection, tables)
 
 
-def query(root: Location, sql: str, *, max_seconds: float | None = None) -> pa.Table:
+def query(
+    root: Location,
+    sql: str,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    max_seconds: float | None = None,
+) -> pa.Table:
     """Run one statement on the store at `root`; see `connect` and `RunDatabase.query`."""
     with connect(root) as database:
-        return database.query(sql, max_seconds=max_seconds)
+        return database.query(sql, parameters, max_seconds=max_seconds)
 
 
 _DATASET_TABLES = {

@@ -15,7 +15,7 @@ _FEWEST_IMAGES, _FEWEST_SECONDS = 32, 0.5
 
 _RATE = f"""
 SELECT sum(n_encoded) / sum(seconds) AS rate FROM extractions
-WHERE encoder = '{{}}' AND device = '{{}}'
+WHERE encoder = $encoder AND device = $device
     AND n_encoded >= {_FEWEST_IMAGES} AND seconds >= {_FEWEST_SECONDS}
 """
 
@@ -82,7 +82,6 @@ def encoding_rate(database: RunDatabase, *, encoder: str, device: str) -> float 
         encoder: fingerprint of the encoder.
         device: device of the encoder, in torch's spelling.
     """
-    quoted = [text.replace("'", "''") for text in (encoder, device)]
-    (row,) = database.query(_RATE.format(*quoted)).to_pylist()
+    (row,) = database.query(_RATE, {"encoder": encoder, "device": device}).to_pylist()
     rate: float | None = row["rate"]
     return rate

@@ -11,6 +11,7 @@ from uuid import uuid4
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.append_only import AppendOnlyTable
 from clip_adapter.runs.errors import DamagedChampionError, RunStoreError
+from clip_adapter.shots import shots_in_words
 from feature_cache import (
     CorruptFileError,
     Location,
@@ -129,6 +130,11 @@ class PromotionRecord:
                 f"it is {self.decision!r} and restores {self.restores!r}",
                 "a promotion to restore with every roll back and no other decision",
             )
+
+    @property
+    def candidate(self) -> str:
+        """The candidate in words: its method, shots and seed."""
+        return f"{self.method} at {shots_in_words(self.shots)}, seed {self.seed}"
 
     @property
     def sets_champion(self) -> bool:

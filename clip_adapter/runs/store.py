@@ -112,12 +112,12 @@ def _check_distinct(results: Sequence[RunResult]) -> None:
         )
 
 
-CurrentRuns = Literal["current_runs", "study_runs"]
+RunView = Literal["current_runs", "study_runs"]
 """Views of the runs that count: those of a leaderboard, or those of studies."""
 
 
 def read_runs(
-    database: RunDatabase, view: CurrentRuns = "current_runs", *, metrics: bool = True
+    database: RunDatabase, view: RunView = "current_runs", *, metrics: bool = True
 ) -> list[RunResult]:
     """Read the runs of a view, ordered by dataset, encoder, method, settings, shots and seed.
 

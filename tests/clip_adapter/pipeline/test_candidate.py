@@ -48,7 +48,7 @@ def test_the_best_mean_over_seeds_is_chosen_and_of_it_the_first_seed(
         (plan("clip-adapter", 4, 1), 0.75, 0.1),
         (plan("clip-adapter", 4, 2), 0.875, 0.1),
     )
-    assert chosen.run_id == "clip-adapter 4 1"
+    assert chosen[1] == "clip-adapter 4 1"
 
 
 def test_only_the_largest_number_of_shots_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,15 +57,15 @@ def test_only_the_largest_number_of_shots_counts(monkeypatch: pytest.MonkeyPatch
         (plan("linear-probe", 1, 1), 1.0, 0.1),
         (plan("clip-adapter", 4, 1), 0.5, 0.1),
     )
-    assert chosen.run_id == "clip-adapter 4 1"
+    assert chosen[1] == "clip-adapter 4 1"
 
 
 def test_of_equals_the_lower_nll_is_chosen_then_the_first_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     probe, adapter = plan("linear-probe", 4, 1), plan("clip-adapter", 4, 1)
-    assert choose(monkeypatch, (probe, 0.5, 0.2), (adapter, 0.5, 0.1)).spec == adapter
-    assert choose(monkeypatch, (probe, 0.5, 0.1), (adapter, 0.5, 0.1)).spec == probe
+    assert choose(monkeypatch, (probe, 0.5, 0.2), (adapter, 0.5, 0.1))[0] == adapter
+    assert choose(monkeypatch, (probe, 0.5, 0.1), (adapter, 0.5, 0.1))[0] == probe
 
 
 def test_without_runs_on_record_there_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,17 @@ def test_a_database_shows_the_store_as_it_was_opened(tmp_path: Path, result_of: 
     assert query(tmp_path, "from runs").num_rows == 2
 
 
+def test_a_value_is_bound_as_a_parameter(tmp_path: Path, result_of: ResultOf) -> None:
+    RunStore(tmp_path).record([result_of(1, method=HOSTILE), result_of(2)])
+    asked = "SELECT run_id FROM runs WHERE method = $method AND run_id IN $ids"
+    ids = [f"{1:032x}", f"{2:032x}"]
+    found = query(tmp_path, asked, {"method": HOSTILE, "ids": ids})
+    assert found["run_id"].to_pylist() == ids[:1]
+    assert query(tmp_path, asked, {"method": HOSTILE, "ids": []}).num_rows == 0
+    with pytest.raises(RunStoreError, match="ids"):
+        query(tmp_path, asked, {"method": HOSTILE})
+
+
 def test_an_open_database_answers_again_and_again(tmp_path: Path, result_of: ResultOf) -> None:
     RunStore(tmp_path).record([result_of(1)])
     RunStore(tmp_path).record([result_of(2)])
