@@ -1,4 +1,4 @@
-"""Who is promoted and who is refused, from training to the decision at rest."""
+"""Which candidate is promoted or refused, from training to the recorded decision."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ def test_the_first_champion_is_proven_better_than_zero_shot(
     assert (record.method, record.shots, record.seed) == ("linear-probe", 4, 1)
     assert record.champion_before is None
     assert "zero-shot" in record.reason
-    assert record.accuracy_challenger > record.accuracy_champion  # type: ignore[operator]  # judged
+    assert record.accuracy_challenger > record.accuracy_champion  # type: ignore[operator]  # compared
     assert events == []
     found = current_champion()
     assert found is not None

@@ -44,7 +44,7 @@ def test_spoiled_labels_are_refused_and_told_and_the_champion_stays(
     events: list[Event],
     spoil: Callable[..., None],
 ) -> None:
-    """Two folders swapped: the challenger would win on labels as wrong as its own."""
+    """Two folders swapped: the candidate would win on labels as wrong as those it learned."""
     encoded = gallery.hang()
     champion = gallery.retrain(encoded, GOOD).record
     record = gallery.retrain(relabelled(gallery, encoded, spoil), GOOD).record

@@ -1,4 +1,4 @@
-"""Half a page about one sweep: what it says, what it leaves out, and that names do nothing."""
+"""The summary of a training: what it shows, what it leaves out, and that names are escaped."""
 
 import base64
 import io
@@ -59,7 +59,7 @@ def cells(text: str, title: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in found]
 
 
-def test_it_says_what_was_trained_and_what_was_saved(digits: Path) -> None:
+def test_it_shows_what_was_trained_and_what_was_saved(digits: Path) -> None:
     measured(digits, n_encoded=1100, seconds=100.0)
     text = summary(digits)
     assert "13 runs trained in 28 s, 2 on record already. 0 images encoded; 27,000 features" in text
@@ -74,7 +74,7 @@ def test_without_a_measured_rate_no_time_is_named(digits: Path) -> None:
     assert "saved" not in text
 
 
-def test_every_method_stands_against_zero_shot_with_its_interval(digits: Path) -> None:
+def test_every_method_is_compared_with_zero_shot_with_its_interval(digits: Path) -> None:
     header, ours, probe = cells(summary(digits), "Against zero-shot")
     assert header == ["method", "1 shot", "4 shots"]
     # 22 of 200 images at a standard error of 2.2 points, bootstrapped with a fixed seed.
@@ -83,7 +83,7 @@ def test_every_method_stands_against_zero_shot_with_its_interval(digits: Path) -
     assert probe[1].startswith("-3.3 (")
 
 
-def test_without_zero_shot_there_is_nothing_to_stand_against(put_runs: PutRuns, root: Path) -> None:
+def test_without_zero_shot_there_is_nothing_to_compare_with(put_runs: PutRuns, root: Path) -> None:
     put_runs([150, 150, 150])
     assert "Against zero-shot" not in summary(root)
 
@@ -102,7 +102,7 @@ def test_zero_shot_alone_has_a_picture_too(put_runs: PutRuns, root: Path) -> Non
     assert "By zero-shot, the best on the board" in text
 
 
-def test_a_decision_about_the_champion_is_told(digits: Path) -> None:
+def test_a_decision_about_the_champion_is_shown(digits: Path) -> None:
     decision = "kept: 3.1 points behind on validation"
     assert f"**Champion:** {decision}" in summary(digits, decision)
     assert "Champion" not in summary(digits)
@@ -140,7 +140,7 @@ def test_the_report_is_a_link_where_it_has_an_address(
     assert said in summary(digits, **places)
 
 
-def test_hostile_names_stay_inert(put_runs: PutRuns, root: Path) -> None:
+def test_hostile_names_are_escaped(put_runs: PutRuns, root: Path) -> None:
     named: dict[str, Any] = {"model": HOSTILE, "class_names": (HOSTILE, HOSTILE)}
     put_runs([150, 150, 150], **named)
     html = MarkdownIt("commonmark").enable(["table"]).render(summary(root))

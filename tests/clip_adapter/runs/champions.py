@@ -13,9 +13,9 @@ def id_of(number: int) -> str:
 
 def current_champion(root: Path, said: list[str] | None = None) -> str | None:
     """The current promotion; messages about damaged ones are appended to `said`."""
-    told = [] if said is None else said
+    messages = [] if said is None else said
     found = PromotionStore(root).champion(
-        "digits", on_corruption=lambda each: told.append(str(each))
+        "digits", on_corruption=lambda each: messages.append(str(each))
     )
     return found and found.record.promotion
 

@@ -7,10 +7,10 @@ from clip_adapter.runs import Decision, LabelDrift, PairedDifference, decide, pa
 
 
 def pair(*, wins: int, losses: int, both: int = 100) -> PairedDifference:
-    """One image a column: the challenger alone right, the champion alone, both."""
-    challenger = np.repeat([True, False, True], [wins, losses, both])
+    """One image a column: the candidate alone right, the champion alone, both."""
+    candidate = np.repeat([True, False, True], [wins, losses, both])
     champion = np.repeat([False, True, True], [wins, losses, both])
-    return paired_difference(challenger[None], champion[None])
+    return paired_difference(candidate[None], champion[None])
 
 
 def decision_on(

@@ -18,9 +18,7 @@ from clip_adapter.runs import (
 Decision = Callable[..., PromotionRecord]
 
 
-def test_whoever_was_rolled_back_from_does_not_return_by_damage(
-    root: Path, promote: Decision
-) -> None:
+def test_what_was_rolled_back_does_not_return_by_damage(root: Path, promote: Decision) -> None:
     promote(1)
     second = promote(2)
     promote(3)
@@ -86,7 +84,7 @@ def test_a_roll_back_to_the_current_champion_is_refused(root: Path, promote: Dec
 
 @pytest.mark.parametrize("name", ["f", f"{2:032x}", "0000"])
 def test_a_roll_back_to_nowhere_is_refused(root: Path, promote: Decision, name: str) -> None:
-    """An unknown id, that of a refused challenger, and the beginning of two."""
+    """An unknown id, that of a refused candidate, and the first digits of two."""
     promote(1)
     promote(2, decision="refused")
     promote(3)

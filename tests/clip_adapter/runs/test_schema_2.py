@@ -46,17 +46,17 @@ def test_a_run_records_what_follows_from_it(root: Path, run_of: Callable[..., Ru
     }
 
 
-def test_a_run_records_what_it_is_told(root: Path, run_of: Callable[..., RunRecord]) -> None:
-    told = {
+def test_a_run_records_what_it_is_given(root: Path, run_of: Callable[..., RunRecord]) -> None:
+    given = {
         "image_choice": "budget:40",
         "selection": "none",
         "logit_bias": -10.0,
         "protocol": "base-to-new",
         "tested_on": EvaluatedOn(dataset="eurosat", class_subset="new"),
     }
-    row = recorded(root, run_of(1, hyperparameters={"ranks": [1, "a"], "n": np.int64(3)}, **told))
+    row = recorded(root, run_of(1, hyperparameters={"ranks": [1, "a"], "n": np.int64(3)}, **given))
     assert row.pop("hyperparameters") == [("ranks", '[1, "a"]'), ("n", "3")]
-    assert row == {**told, "tested_on": {"dataset": "eurosat", "class_subset": "new"}}
+    assert row == {**given, "tested_on": {"dataset": "eurosat", "class_subset": "new"}}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_selection_follows_from_what_chose(
 
 
 @pytest.mark.parametrize("choice", ["", "published", "published:x", "budget:0", "own "])
-def test_an_image_choice_that_nobody_could_repeat_is_refused(
+def test_an_image_choice_that_cannot_be_repeated_is_refused(
     run_of: Callable[..., RunRecord], choice: str
 ) -> None:
     with pytest.raises(RunStoreError, match="expected 'own', 'published:<digest>' or"):
