@@ -1,4 +1,4 @@
-"""The sql command: the result of one statement as a table, CSV or JSON."""
+"""The sql command: the result of one query as a table, CSV or JSON."""
 
 import csv
 import json
@@ -18,11 +18,11 @@ from clip_adapter.runs import VIEWS, RunStoreError, query
 from clip_adapter.settings import Settings
 
 LEGIBLE = 12
-"""Width from which a column is legible; in narrower ones only short words are."""
+"""Width of a column in characters below which long words become illegible."""
 
 
 class Format(StrEnum):
-    """Format of the output."""
+    """Formats of a result."""
 
     TABLE = "table"
     CSV = "csv"
@@ -67,7 +67,7 @@ def _print_json(names: list[str], rows: list[tuple[Any, ...]]) -> None:
 
 
 def _fits(width: int, names: list[str], shown: list[list[str]]) -> bool:
-    """Whether a table is legible: long words may fold, but not into a few letters a line."""
+    """Whether a table fits the terminal without folding words into slivers."""
     columns = zip(names, *shown, strict=True)
     wanted = [max(len(text) for text in column) for column in columns]
     return sum(min(each, LEGIBLE) + 3 for each in wanted) < width
@@ -89,7 +89,7 @@ def _print_table(
 
 
 def _print_blocks(console: Console, names: list[str], shown: list[list[str]]) -> None:
-    """Print a block for each row and a line for each column, where a table is too wide."""
+    """Print each row as a block with one line for each column."""
     for number, row in enumerate(shown, start=1):
         block = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
         for name, text in zip(names, row, strict=True):
@@ -104,7 +104,7 @@ def _print_blocks(console: Console, names: list[str], shown: list[list[str]]) ->
 
 
 def _are_numbers(rows: list[tuple[Any, ...]], width: int) -> list[bool]:
-    """Whether every value of a column is a number."""
+    """Whether every value is a number, for each column."""
     return [all(isinstance(row[place], int | float) for row in rows) for place in range(width)]
 
 

@@ -46,17 +46,17 @@ def test_a_run_records_what_follows_from_it(root: Path, run_of: Callable[..., Ru
     }
 
 
-def test_a_run_records_what_it_is_given(root: Path, run_of: Callable[..., RunRecord]) -> None:
-    given = {
+def test_a_run_records_what_it_is_told(root: Path, run_of: Callable[..., RunRecord]) -> None:
+    told = {
         "image_choice": "budget:40",
         "selection": "none",
         "logit_bias": -10.0,
         "protocol": "base-to-new",
         "tested_on": EvaluatedOn(dataset="eurosat", class_subset="new"),
     }
-    row = recorded(root, run_of(1, hyperparameters={"ranks": [1, "a"], "n": np.int64(3)}, **given))
+    row = recorded(root, run_of(1, hyperparameters={"ranks": [1, "a"], "n": np.int64(3)}, **told))
     assert row.pop("hyperparameters") == [("ranks", '[1, "a"]'), ("n", "3")]
-    assert row == {**given, "tested_on": {"dataset": "eurosat", "class_subset": "new"}}
+    assert row == {**told, "tested_on": {"dataset": "eurosat", "class_subset": "new"}}
 
 
 @pytest.mark.parametrize(
