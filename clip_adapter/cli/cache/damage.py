@@ -17,7 +17,7 @@ from feature_cache import (
 _REMADE = {
     "features": "the next extraction encodes what it held",
     "datasets": "the next extraction indexes the dataset again",
-    "champions": "the champion before it is current, as `clip-adapter champion` says",
+    "champions": "the previous champion is current again, see `clip-adapter champion`",
     "runs/promotions": "the decisions it held are lost, and the champion before them is current",
     "runs": "the next training makes again what it recorded",
 }
