@@ -52,7 +52,7 @@ SELECT
     round(nll_mean, 3) AS nll, selected_on AS chosen, residual_ratio_median AS ratio,
     round(seconds_train_mean, 2) AS seconds, strftime(last_run, '%Y-%m-%d %H:%M') AS last,
     model, encoder[:8] AS encoder, settings_fingerprint[:8] AS settings
-FROM leaderboard WHERE dataset = '{}'
+FROM leaderboard WHERE dataset = $dataset
 """
 
 
@@ -112,7 +112,7 @@ def publish_leaderboard(*, root: Location, dataset: str) -> None:
 
 
 def _leaderboard(root: Location, dataset: str) -> list[dict[str, Any]]:
-    rows = query(root, _BOARD.format(dataset.replace("'", "''"))).to_pylist()
+    rows = query(root, _BOARD, {"dataset": dataset}).to_pylist()
     return [_shown(row) for row in rows]
 
 
@@ -137,29 +137,17 @@ def publish_summary(training: Training, *, device: str = "cpu") -> None:
     if not has_audience():
         return
     with publishing("the summary"):
-        from clip_adapter import report  # noqa: PLC0415  # draws, which takes a second to import
+        from clip_adapter.pipeline.summary import summarize  # noqa: PLC0415  # draws, takes a second
 
-        encoded, runs = training.encoded, training.runs
-        dataset = encoded.dataset
+        dataset = training.encoded.dataset
         path = dataset.root / "reports" / f"{slug(dataset.name)}.html"
-        facts = report.SweepFacts(
-            dataset=dataset.name,
-            index_fingerprint=dataset.index_fingerprint,
-            encoder=encoded.encoder,
-            device=device,
-            n_encoded=encoded.n_encoded,
-            n_reused=encoded.n_reused,
-            n_trained=runs.n_trained,
-            n_on_record=runs.n_reused,
-            seconds=runs.seconds,
-            decision=training.promotion.summary if training.promotion else "",
-            report=report.Place(text=str(path), address=_address(path.name)),
+        summary = summarize(
+            training, device=device, report_path=str(path), report_url=_address(path.name)
         )
-        told = report.tell(dataset.root, facts)
-        storage.write_atomic(path, pa.py_buffer(told.report.encode()))
+        storage.write_atomic(path, pa.py_buffer(summary.report.encode()))
         create_markdown_artifact(
             key=artifact_key("summary", dataset.name),
-            markdown=told.summary,
+            markdown=summary.markdown,
             description=f"What the latest run on {escape_markdown(dataset.name)} came to.",
         )
 

@@ -32,15 +32,14 @@ COMMANDS = {
     "pipeline:demo": "The whole path on real handwritten digits: encode, train, ask.",
     "pipeline:extract": "Encode a dataset's images and prompts once into the feature cache.",
     "pipeline:train": "Train and evaluate few-shot methods on cached features, and record every run.",
-    "champion:champion": "Say which classifier reigns on a dataset, by which numbers, and where its "
-    "file lies.",
-    "champion:rollback": "Let an earlier promotion reign again. Nothing is removed: one more decision "
-    "is recorded.",
+    "champion:champion": "Show the current champion of a dataset, its numbers and its file.",
+    "champion:rollback": "Make an earlier promotion current again. Nothing is removed: one more "
+    "decision is recorded.",
     "pipeline:reproduce": "Vary one thing about CLIP-Adapter and hold the rest still, as the paper's "
     "ablations do.",
     "sql:sql": "Ask DuckDB about runs, metrics and predictions; nothing is locked or written.",
     "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",
-    "report:report": "Write tables, figures and paired comparisons of all runs on record: Markdown and "
+    "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "
     "SVG, or HTML.",
     "datasets:datasets": "List the datasets that are known, and those that are indexed, as they were "
     "indexed last.",

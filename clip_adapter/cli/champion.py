@@ -1,4 +1,4 @@
-"""The champion command: who reigns, since when and why."""
+"""The champion and rollback commands: the current champion, its history, and the way back."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,21 +14,19 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import (
     Champion,
     DamagedChampionError,
-    NoChampionError,
     PromotionRecord,
     PromotionStore,
+    RunStoreError,
     roll_back,
 )
-from clip_adapter.shots import shots_in_words
-from feature_cache.exchange.atomic_write import write_file
 
-DatasetAtRest = Annotated[
+StoredDataset = Annotated[
     str, typer.Argument(help="By its name in the store, or as `clip-adapter train` takes it.")
 ]
 
 
 def champion(
-    dataset: DatasetAtRest,
+    dataset: StoredDataset,
     history: Annotated[
         bool, typer.Option("--history", help="List every decision with its numbers instead.")
     ] = False,
@@ -44,9 +42,9 @@ def champion(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Say which classifier reigns on a dataset, by which numbers, and where its file lies.
+    """Show the current champion of a dataset, its numbers and its file.
 
-    The file is verified. A champion whose file is damaged is named, and the one before it reigns.
+    The file is verified. A champion whose file is damaged is named, and the one before it shown.
     """
     store = PromotionStore(existing_root(root))
     name = stored_name(dataset)
@@ -58,15 +56,15 @@ def champion(
     if to is not None:
         write_file(to.expanduser().resolve(), _need(found, name).content, overwrite=overwrite)
     if history:
-        _tell_history(decisions, found, as_json=as_json)
+        _show_history(decisions, found, as_json=as_json)
         return
-    _tell(_need(found, name), damaged, exported=to, as_json=as_json)
+    _show(_need(found, name), damaged, exported=to, as_json=as_json)
 
 
 def lines_of(record: PromotionRecord) -> list[str]:
-    """A decision as a person reads it."""
-    who = f"{record.method} at {shots_in_words(record.shots)}, seed {record.seed}, with {record.model}"
+    """A decision as lines of text."""
     when = f"{record.decided_at:%Y-%m-%d %H:%M:%S} UTC"
+    who = f"{record.candidate}, with {record.model}"
     return [
         f"{record.sequence:>4}  {record.decision:<11}  {record.promotion_id[:8]}  {when}  {who}",
         f"      {record.reason}",
@@ -75,7 +73,7 @@ def lines_of(record: PromotionRecord) -> list[str]:
 
 def _need(found: Champion | None, dataset: str) -> Champion:
     if found is None:
-        raise NoChampionError(dataset)
+        raise RunStoreError.no_champion(dataset)
     return found
 
 
@@ -87,7 +85,7 @@ def _warn(damaged: list[DamagedChampionError]) -> None:
         )
 
 
-def _tell(
+def _show(
     found: Champion, damaged: list[DamagedChampionError], *, exported: Path | None, as_json: bool
 ) -> None:
     record = found.record
@@ -101,9 +99,8 @@ def _tell(
             }
         )
         return
-    who = f"{record.method} at {shots_in_words(record.shots)}, seed {record.seed}, with {record.model}"
     lines = [
-        f"{record.dataset}: {who}",
+        f"{record.dataset}: {record.candidate}, with {record.model}",
         f"{record.decision} {record.decided_at:%Y-%m-%d %H:%M:%S} UTC, promotion {record.promotion}",
         record.reason,
         f"{len(found.content):,} bytes, verified: {found.path}",
@@ -112,17 +109,17 @@ def _tell(
     _print(lines)
 
 
-def _tell_history(
+def _show_history(
     decisions: list[PromotionRecord], found: Champion | None, *, as_json: bool
 ) -> None:
-    reigning = found.record.promotion_id if found else None
+    current = found.record.promotion_id if found else None
     if as_json:
         rows: list[dict[str, Any]] = [asdict(record) for record in decisions]
-        print_json([{**row, "reigns": row["promotion_id"] == reigning} for row in rows])
+        print_json([{**row, "reigns": row["promotion_id"] == current} for row in rows])
         return
     for record in decisions:
         first, *rest = lines_of(record)
-        mark = "  (reigns)" if record.promotion_id == reigning else ""
+        mark = "  (current)" if record.promotion_id == current else ""
         _print([f"{first}{mark}", *rest])
 
 
@@ -132,23 +129,23 @@ def _print(lines: list[str]) -> None:
 
 
 def rollback(
-    dataset: DatasetAtRest,
+    dataset: StoredDataset,
     to: Annotated[
         str | None,
         typer.Option(
             "--to",
             metavar="PROMOTION_ID",
             help="An id, or its first digits, as `clip-adapter champion DATASET --history` lists "
-            "them; else the promotion before the one that reigns.",
+            "them; else the promotion before the current one.",
             show_default=False,
         ),
     ] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Let an earlier promotion reign again. Nothing is removed: one more decision is recorded.
+    """Make an earlier promotion current again. Nothing is removed: one more decision is recorded.
 
-    Its classifier is verified first. The next training challenges the one that reigns then.
+    Its classifier is verified first. The next training is compared with the restored champion.
     """
     record = roll_back(PromotionStore(existing_root(root)), stored_name(dataset), to=to)
     if as_json:

@@ -35,7 +35,7 @@ def compare(
         str | None,
         typer.Option(
             "--model",
-            help="Name or fingerprint of the encoder, where the dataset was seen through several.",
+            help="Name or fingerprint of the encoder, where there are runs of several.",
             show_default=False,
         ),
     ] = None,
@@ -49,27 +49,27 @@ def compare(
     A method without shots, as zero-shot, is compared at any number of shots.
     """
     location = Settings.of(root=root).location
-    found = compare_methods(
+    compared = compare_methods(
         location, (method_a, method_b), dataset=stored_name(dataset), shots=shots, model=model
     )
     if as_json:
-        print_json(_summary(found))
+        print_json(_summary(compared))
     else:
-        _show(Console(highlight=False), found)
+        _show(Console(highlight=False), compared)
 
 
-def _summary(found: Comparison) -> dict[str, Any]:
-    paired = found.paired
+def _summary(compared: Comparison) -> dict[str, Any]:
+    paired = compared.paired
     return {
-        "dataset": found.a.dataset,
-        "model": found.a.model,
-        "encoder": found.a.encoder,
-        "shots": found.shots,
-        "seeds": [seed for seed in found.seeds if seed is not None],
-        "method_a": found.a.method,
-        "method_b": found.b.method,
-        "settings_fingerprint_a": found.a.settings_fingerprint,
-        "settings_fingerprint_b": found.b.settings_fingerprint,
+        "dataset": compared.a.last.dataset,
+        "model": compared.a.last.model,
+        "encoder": compared.a.last.encoder,
+        "shots": compared.shots,
+        "seeds": [seed for seed in compared.seeds if seed is not None],
+        "method_a": compared.a.last.method,
+        "method_b": compared.b.last.method,
+        "settings_fingerprint_a": compared.a.last.settings_fingerprint,
+        "settings_fingerprint_b": compared.b.last.settings_fingerprint,
         "n_test": paired.n_images,
         "accuracy_a": paired.accuracy_a,
         "accuracy_b": paired.accuracy_b,
@@ -85,41 +85,44 @@ def _summary(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _show(console: Console, found: Comparison) -> None:
-    a, b = escape_control_characters(found.a.method), escape_control_characters(found.b.method)
+def _show(console: Console, compared: Comparison) -> None:
+    a, b = (
+        escape_control_characters(compared.a.last.method),
+        escape_control_characters(compared.b.last.method),
+    )
     table = Table(
-        title=Text(_title(found)),
+        title=Text(_title(compared)),
         title_justify="left",
         show_header=False,
         box=None,
         padding=(0, 2, 0, 0),
         pad_edge=False,
     )
-    for name, value in _lines(found, a, b).items():
+    for name, value in _lines(compared, a, b).items():
         table.add_row(Text(name), Text(value))
     console.print(table)
-    console.print(Text(_verdict(found, a, b), style="bold"))
+    console.print(Text(_verdict(compared, a, b), style="bold"))
 
 
-def _verdict(found: Comparison, a: str, b: str) -> str:
-    verdict = found.paired.verdict
-    said = {"ahead": f"{a} is ahead of {b}", "behind": f"{a} is behind {b}"}
-    return said.get(verdict, verdict)
+def _verdict(compared: Comparison, a: str, b: str) -> str:
+    verdict = compared.paired.verdict
+    texts = {"ahead": f"{a} is ahead of {b}", "behind": f"{a} is behind {b}"}
+    return texts.get(verdict, verdict)
 
 
-def _title(found: Comparison) -> str:
-    seeds = [str(seed) for seed in found.seeds if seed is not None]
+def _title(compared: Comparison) -> str:
+    seeds = [str(seed) for seed in compared.seeds if seed is not None]
     parts = [
-        f"{escape_control_characters(found.a.dataset)} with {escape_control_characters(found.a.model)}",
-        shots_in_words(found.shots) if found.shots else "no shots",
+        f"{escape_control_characters(compared.a.last.dataset)} with {escape_control_characters(compared.a.last.model)}",
+        shots_in_words(compared.shots) if compared.shots else "no shots",
         *([f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []),
-        f"{found.paired.n_images:,} test images: accuracy, %",
+        f"{compared.paired.n_images:,} test images: accuracy, %",
     ]
     return ", ".join(parts)
 
 
-def _lines(found: Comparison, a: str, b: str) -> dict[str, str]:
-    paired = found.paired
+def _lines(compared: Comparison, a: str, b: str) -> dict[str, str]:
+    paired = compared.paired
     by_seed = ", ".join(f"{100 * one:+.1f}" for one in paired.seed_differences)
     return {
         a: f"{100 * paired.accuracy_a:.1f}",

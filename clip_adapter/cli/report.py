@@ -1,4 +1,4 @@
-"""The report command: what the run store knows, as a page with figures."""
+"""The report command: recorded runs as a page with figures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,12 +21,12 @@ def report(
     ] = Path("results.md"),
     datasets: Annotated[
         list[str] | None,
-        typer.Option("--dataset", help="Tell of this dataset only; repeatable."),
+        typer.Option("--dataset", help="Report on this dataset only; repeatable."),
     ] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Write tables, figures and paired comparisons of all runs on record: Markdown and SVG, or HTML.
+    """Write tables, figures and paired comparisons of all recorded runs: Markdown and SVG, or HTML.
 
     The same runs give the same files. Nothing is trained, and nothing written to the store.
     """

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from clip_adapter.cli.options import Root
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.runs import VIEWS, QueryError, query
+from clip_adapter.runs import VIEWS, RunStoreError, query
 from clip_adapter.settings import Settings
 
 LEGIBLE = 12
@@ -41,10 +41,10 @@ def sql(
     root: Root = None,
 ) -> None:
     """Ask DuckDB about runs, metrics and predictions; nothing is locked or written."""
-    answer = query(Settings.of(root=root).location, question, max_seconds=max_seconds)
+    result = query(Settings.of(root=root).location, question, max_seconds=max_seconds)
     # By position: two columns of a result may have one name.
-    names = answer.column_names
-    rows = list(zip(*(map(_plain, column.to_pylist()) for column in answer.columns), strict=True))
+    names = result.column_names
+    rows = list(zip(*(map(_plain, column.to_pylist()) for column in result.columns), strict=True))
     if form is Format.JSON:
         _print_json(names, rows)
     elif form is Format.CSV:
@@ -61,7 +61,7 @@ def sql(
 def _print_json(names: list[str], rows: list[tuple[Any, ...]]) -> None:
     if len(set(names)) < len(names):
         message = f"two columns have one name ({', '.join(names)}): rename one with AS for JSON"
-        raise QueryError(message)
+        raise RunStoreError(message)
     records = [dict(zip(names, row, strict=True)) for row in rows]
     print(json.dumps(records, indent=2, default=str))  # noqa: T201  # rich would wrap it
 

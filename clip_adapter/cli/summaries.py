@@ -1,4 +1,4 @@
-"""What a command says when its work is done."""
+"""The output of commands: summaries as JSON or text, tables, and progress."""
 
 import json
 from collections import Counter, defaultdict
@@ -27,15 +27,14 @@ Score = tuple[float, float | None]
 def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
     """Draw the `leaderboard` rows of one dataset and model, as `accuracy_table` does.
 
-    A method that ran with several settings has a line for each, under the name by which `compare`
-    knows it.
+    A method that ran with several settings has a line for each, named as `compare` takes it.
     """
-    lines = dict.fromkeys((row["method"], row["settings_fingerprint"]) for row in rows)
-    times = Counter(method for method, _ in lines)
+    configurations = dict.fromkeys((row["method"], row["settings_fingerprint"]) for row in rows)
+    counts = Counter(method for method, _ in configurations)
     scores: dict[str, dict[int, Score]] = defaultdict(dict)
     for row in rows:
         method, settings = row["method"], row["settings_fingerprint"]
-        name = method if times[method] == 1 else with_settings(method, settings)
+        name = method if counts[method] == 1 else with_settings(method, settings)
         scores[name][row["shots"]] = row["accuracy_mean"], row["accuracy_ci95"]
     return accuracy_table(
         scores,
@@ -49,10 +48,9 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
 def accuracy_table(
     scores: Mapping[str, Mapping[int, Score]], *, heading: str, title: str, caption: str
 ) -> Group:
-    """Names x shots in percent, the half-width of the interval after the sign.
+    """Names x shots in percent with the half-width of the interval, the best of each column bold.
 
-    Best of each column in bold. Title and caption are as wide as the terminal, however narrow the
-    table is.
+    Title and caption are as wide as the terminal, however narrow the table is.
     """
     shots = sorted({each for row in scores.values() for each in row})
     table = Table(
@@ -80,7 +78,7 @@ def _cell(score: Score | None, best: float) -> str:
         return ""
     mean, interval = score
     text = f"{100 * mean:.1f}"
-    if interval is not None:  # three places: beyond ten points no decimal is worth one
+    if interval is not None:  # three characters: from ten points on without a decimal
         text += f" ±{100 * interval:3.{int(interval < 0.0995)}f}"
     return f"[bold]{text}[/bold]" if mean == best else text
 
@@ -88,13 +86,13 @@ def _cell(score: Score | None, best: float) -> str:
 def watch(
     description: str, *, total: float, unit: str, quiet: bool = False
 ) -> AbstractContextManager[Advance]:
-    """Show rate and time left on standard error, and nothing where it is no terminal.
+    """Show rate and remaining time on standard error, if it is a terminal.
 
     Args:
-        description: What is being done.
-        total: Units of work.
-        unit: Of the rate.
-        quiet: Show nothing: a program reads the answer.
+        description: name of the work.
+        total: number of units of work.
+        unit: name of a unit.
+        quiet: show nothing, for output that a program reads.
     """
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
@@ -103,7 +101,7 @@ def watch(
 
 
 def extraction_summary(encoded: Any) -> dict[str, Any]:
-    """Numbers of an `extract-features` run."""
+    """Numbers of an extraction, as JSON has them."""
     dataset = encoded.dataset
     return {
         "dataset": dataset.name,
@@ -121,7 +119,7 @@ def extraction_summary(encoded: Any) -> dict[str, Any]:
 
 
 def training_summary(trained: Any) -> dict[str, Any]:
-    """Numbers of a `train-adapters` run."""
+    """Numbers of a training, as JSON has them."""
     return {
         **extraction_summary(trained.encoded),
         "sweep_id": trained.runs.sweep_id,
@@ -140,19 +138,19 @@ def leaderboard_rows(root: Location, *, dataset: str, encoder: str) -> list[dict
 
 
 def stored_files(root: Path) -> list[Path]:
-    """The files of a local store, folder by folder; what else lies below the root is not ours."""
+    """The files of a local store, folder by folder; other files below the root are left out."""
     tops = [root / name for name in ("datasets", "features", "runs")]
     folders = sorted(folder for top in tops for folder in top.glob("**/"))
     return [path for folder in folders for path in sorted(folder.iterdir()) if is_final(path.name)]
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output, for programs."""
+    """Print JSON on standard output."""
     print(json.dumps(value, indent=2, default=str))  # noqa: T201  # rich would wrap it
 
 
 def show_extraction(console: Console, summary: dict[str, Any]) -> None:
-    """The lines of an extraction: what was encoded, reused, set aside."""
+    """Print how many images were encoded, reused and quarantined."""
     rate = f" ({summary['images_per_second']:,.0f} images/s)" if summary["encoded"] else ""
     console.print(
         f"[bold]{summary['encoded']:,} images encoded[/bold]{rate}, {summary['reused']:,} reused, "
@@ -166,14 +164,14 @@ def show_extraction(console: Console, summary: dict[str, Any]) -> None:
 
 
 def show_leaderboard(console: Console, rows: list[dict[str, Any]]) -> None:
-    """The leaderboard, if there is anything on it."""
+    """Print the leaderboard, unless it is empty."""
     if rows:
         console.print()
         console.print(leaderboard_table(rows))
 
 
 def show_promotion(console: Console, promotion: dict[str, Any] | None) -> None:
-    """What was decided about the champion, if anything was."""
+    """Print the decision about the champion, if there is one."""
     if promotion:
         shots = shots_in_words(promotion["shots"])
         who = f"{promotion['method']} at {shots}, seed {promotion['seed']}"

@@ -47,12 +47,12 @@ class Variant:
         ('reduction=8', 'prompts=class name')
         """
         if self.settings:
-            return ", ".join(f"{name}={_said(value)}" for name, value in self.settings.items())
+            return ", ".join(f"{name}={_as_text(value)}" for name, value in self.settings.items())
         styles = {templates: style for style, templates in PROMPT_STYLES.items()}
         return f"prompts={styles.get(self.templates, 'of the dataset')}"
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -137,7 +137,7 @@ def reproduce(
     request: ReproduceRequest,
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # the same
+    reporter: Reporter = Reporter(),  # noqa: B008  # has no state
 ) -> Reproduction:
     """Train CLIP-Adapter once for every variant of a study, shot and seed.
 

@@ -1,8 +1,8 @@
 """The run of a sweep that is compared with the champion, and its classifier."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import mean
+from typing import Any
 
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.methods import Method, SavedClassifier
@@ -13,41 +13,22 @@ from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
 _ON_VALIDATION = """
-WITH judged AS (
+WITH validated AS (
     SELECT
         run_id,
         max(value) FILTER (name = 'accuracy') AS accuracy,
         max(value) FILTER (name = 'nll') AS nll
     FROM metrics WHERE split = 'validation' GROUP BY run_id
 )
-SELECT fingerprint, run_id, accuracy, nll FROM runs JOIN judged USING (run_id) LEFT JOIN asked_runs USING (run_id)
-WHERE status = 'completed' AND fingerprint IN ({})
+SELECT fingerprint, run_id, accuracy, nll
+FROM runs JOIN validated USING (run_id) LEFT JOIN asked_runs USING (run_id)
+WHERE status = 'completed' AND fingerprint IN $fingerprints
 QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LAST, run_id) = 1
 """
 
 
 class PromotionError(ClipAdapterError, RuntimeError):
     """No decision about the champion can be made, and none was recorded."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromotionCandidate:
-    """The run that is promoted if it is proven better.
-
-    Attributes:
-        spec: specification from which the run is fitted again.
-        run_id: identifier of the recorded run.
-    """
-
-    spec: RunSpec
-    run_id: str
-
-
-@dataclass(frozen=True)
-class _Judged:
-    run_id: str
-    accuracy: float
-    nll: float
 
 
 def check_can_promote(methods: Iterable[Method]) -> None:
@@ -60,34 +41,37 @@ def check_can_promote(methods: Iterable[Method]) -> None:
     if not any(method.learns for method in asked):
         names = ", ".join(method.name for method in asked)
         raise PromotionError(
-            f"of {names or 'no methods'} none learns, so that there is no challenger "
+            f"of {names or 'no methods'} none learns, so that there is no candidate "
             "to promote: train linear-probe or clip-adapter as well, or do not promote"
         )
 
 
-def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> PromotionCandidate:
+def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> tuple[RunSpec, str]:
     """Choose the first seed of the best method on validation, at the largest number of shots.
 
     Best is the highest mean accuracy over seeds, then the lowest mean NLL, then the order of the
     request. The test split is not used, and the best seed of a method is not preferred.
+
+    Returns:
+        The specification from which the run is fitted again, and the id of the recorded run.
 
     Raises:
         PromotionError: no run of the sweep is recorded with its validation metrics.
     """
     most = max(spec.shots for spec in specs)
     learning = [spec for spec in specs if spec.method.learns and spec.shots == most]
-    judged = _on_validation(root, [spec.fingerprint for spec in learning])
+    validated = _on_validation(root, [spec.fingerprint for spec in learning])
     by_method: dict[str, list[RunSpec]] = {}
     for spec in learning:
-        if spec.fingerprint in judged:
+        if spec.fingerprint in validated:
             by_method.setdefault(spec.method.name, []).append(spec)
     if not by_method:
         raise PromotionError(
-            f"none of the {len(learning)} runs with {shots_in_words(most)} is on record with its accuracy on "
+            f"none of the {len(learning)} runs with {shots_in_words(most)} is recorded with its accuracy on "
             "validation: train them again with --retrain"
         )
-    best = min(by_method.values(), key=lambda specs: _rank(specs, judged))
-    return PromotionCandidate(spec=best[0], run_id=judged[best[0].fingerprint].run_id)
+    best = min(by_method.values(), key=lambda specs: _rank(specs, validated))
+    return best[0], validated[best[0].fingerprint]["run_id"]
 
 
 def fit_candidate(features: DatasetFeatures, spec: RunSpec, *, device: str) -> SavedClassifier:
@@ -101,12 +85,12 @@ def fit_candidate(features: DatasetFeatures, spec: RunSpec, *, device: str) -> S
     )
 
 
-def _rank(specs: Sequence[RunSpec], judged: Mapping[str, _Judged]) -> tuple[float, float]:
-    found = [judged[spec.fingerprint] for spec in specs]
-    return -mean(each.accuracy for each in found), mean(each.nll for each in found)
+def _rank(specs: Sequence[RunSpec], validated: Mapping[str, Any]) -> tuple[float, float]:
+    rows = [validated[spec.fingerprint] for spec in specs]
+    return -mean(row["accuracy"] for row in rows), mean(row["nll"] for row in rows)
 
 
-def _on_validation(root: Location, fingerprints: Sequence[str]) -> dict[str, _Judged]:
-    quoted = ", ".join(f"'{fingerprint}'" for fingerprint in fingerprints)  # hex digits
-    rows = query(root, _ON_VALIDATION.format(quoted)).to_pylist()
-    return {row.pop("fingerprint"): _Judged(**row) for row in rows}
+def _on_validation(root: Location, fingerprints: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The runs with metrics on validation, by fingerprint: `run_id`, `accuracy` and `nll`."""
+    rows = query(root, _ON_VALIDATION, {"fingerprints": list(fingerprints)}).to_pylist()
+    return {row["fingerprint"]: row for row in rows}

@@ -22,7 +22,7 @@ from feature_cache import FeatureStore, Location
 
 _LEARNED_FROM = """
 SELECT DISTINCT image_sha256
-FROM splits SEMI JOIN (FROM runs WHERE run_id = '{}') USING (split_fingerprint)
+FROM splits SEMI JOIN (FROM runs WHERE run_id = $run_id) USING (split_fingerprint)
 """
 
 
@@ -44,9 +44,9 @@ class Baseline:
 
     def other_classes(self, class_names: Sequence[str]) -> str:
         """A text about classes that differ from those of the dataset; empty where none do."""
-        theirs = self.classifier.class_names
-        lacks = [repr(name) for name in class_names if name not in theirs]
-        gone = [repr(name) for name in theirs if name not in class_names]
+        known = self.classifier.class_names
+        lacks = [repr(name) for name in class_names if name not in known]
+        gone = [repr(name) for name in known if name not in class_names]
         parts = [f"it does not know {', '.join(lacks[:5])}"] if lacks else []
         parts += [f"it still names {', '.join(gone[:5])}"] if gone else []
         return (
@@ -54,19 +54,6 @@ class Baseline:
             if parts
             else ""
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairedEvaluation:
-    """The result of comparing two classifiers.
-
-    Attributes:
-        n_images: number of images on which both can be compared.
-        paired: candidate against baseline; None where there are too few images.
-    """
-
-    n_images: int
-    paired: PairedDifference | None
 
 
 def current_baseline(
@@ -132,7 +119,7 @@ def evaluate_pair(
     features: DatasetFeatures,
     *,
     seen: frozenset[bytes],
-) -> PairedEvaluation:
+) -> tuple[int, PairedDifference | None]:
     """Compare two classifiers on every image that neither was trained or selected with.
 
     Classes are compared by name: the baseline is wrong on images of a class that it does not have. A
@@ -143,19 +130,23 @@ def evaluate_pair(
         baseline: the current champion, or zero-shot.
         features: features of the dataset as it is now.
         seen: digests of the images that the candidate was trained or selected with.
+
+    Returns:
+        The number of images, and the difference of the candidate from the baseline; None in place
+        of the difference where there are too few images.
     """
     store = FeatureStore(features.encoded.dataset.root, baseline.encoder)
     rows = _with_features(store, features, held_out_rows(features.index, seen | baseline.seen))
     if len(rows) < FEWEST_IMAGES:
-        return PairedEvaluation(n_images=len(rows), paired=None)
+        return len(rows), None
     names = features.encoded.dataset.class_names
     truth = [names[label] for label in features.index.labels[rows]]
-    theirs = store.read_images(features.digests(rows)).astype(np.float32, copy=False)
+    baseline_features = store.read_images(features.digests(rows)).astype(np.float32, copy=False)
     paired = paired_difference(
         _right(candidate.classifier, features.image_features(rows), truth)[None],
-        _right(baseline.classifier, theirs, truth)[None],
+        _right(baseline.classifier, baseline_features, truth)[None],
     )
-    return PairedEvaluation(n_images=len(rows), paired=paired)
+    return len(rows), paired
 
 
 def _with_features(
@@ -170,17 +161,17 @@ def _with_features(
 def _right(
     classifier: Classifier, features: np.ndarray, truth: Sequence[str]
 ) -> Bool[np.ndarray, " n"]:
-    said = classifier.logits(features).argmax(axis=1)
-    names = [classifier.class_names[label] for label in said]
+    predicted = classifier.logits(features).argmax(axis=1)
+    names = [classifier.class_names[label] for label in predicted]
     return np.asarray([name == true for name, true in zip(names, truth, strict=True)])
 
 
 def _learned_from(root: Location, record: PromotionRecord) -> frozenset[bytes]:
-    found = query(root, _LEARNED_FROM.format(record.run_id))["image_sha256"].to_pylist()
+    found = query(root, _LEARNED_FROM, {"run_id": record.run_id})["image_sha256"].to_pylist()
     if record.shots and not found:
         raise PromotionError(
             f"the images that champion {record.promotion[:8]} of {record.dataset!r} learned from "
-            f"are no longer on record (run {record.run_id}), so that nothing can be judged fairly: "
+            f"are no longer recorded (run {record.run_id}), so that no comparison is fair: "
             f"put runs/runs and runs/splits back, or `clip-adapter rollback {record.dataset}`"
         )
     return frozenset(bytes.fromhex(digest) for digest in found)

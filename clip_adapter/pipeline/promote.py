@@ -11,17 +11,13 @@ import pyarrow as pa
 
 from clip_adapter.datasets import DatasetIndex
 from clip_adapter.devices import choose_device
-from clip_adapter.pipeline.candidate import PromotionCandidate, choose_candidate, fit_candidate
+from clip_adapter.pipeline.candidate import choose_candidate, fit_candidate
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import not_retried
 from clip_adapter.pipeline.index import IndexedDataset
-from clip_adapter.pipeline.paired_evaluation import (
-    PairedEvaluation,
-    current_baseline,
-    evaluate_pair,
-)
+from clip_adapter.pipeline.paired_evaluation import current_baseline, evaluate_pair
 from clip_adapter.pipeline.plan import RunSpec
 from clip_adapter.pipeline.provenance import digest_values, git_commit
 from clip_adapter.pipeline.reporter import Reporter
@@ -29,13 +25,13 @@ from clip_adapter.pipeline.tables import TabularResult
 from clip_adapter.runs import (
     RUN_TABLES,
     LabelDrift,
+    PairedDifference,
     PromotionRecord,
     PromotionStore,
+    decide,
     last_champion,
     rolled_back,
-    rule,
 )
-from clip_adapter.shots import shots_in_words
 from feature_cache import IndexStore, NotStoredError
 
 
@@ -116,8 +112,7 @@ class Promotion(TabularResult):
     def summary(self) -> str:
         """One line for a log."""
         record = self.record
-        who = f"{record.method} at {shots_in_words(record.shots)}, seed {record.seed}"
-        return f"{who}: {record.decision}, {record.reason}"
+        return f"{record.candidate}: {record.decision}, {record.reason}"
 
     def to_arrow(self) -> pa.Table:
         """The decision as one row, with the columns of `PromotionRecord`."""
@@ -166,54 +161,41 @@ def decide_promotion(
     known = _decided(store, dataset, retraining, reporter)
     if known is not None:
         return Promotion(record=known, is_new=False)
-    case = _Case(
-        features=DatasetFeatures(encoded, encoding),
-        store=store,
-        candidate=choose_candidate(encoded.dataset.root, specs),
-        retraining=retraining,
-        limit=max_relabelled_fraction,
-        reporter=reporter,
-    )
+    spec, run_id = choose_candidate(encoded.dataset.root, specs)
+    features = DatasetFeatures(encoded, encoding)
+    device = choose_device(encoding.device if encoding else device)
     while True:
-        made = _decide(case, device=choose_device(encoding.device if encoding else device))
+        record, content, is_regression = _decide(
+            spec,
+            features,
+            store,
+            run_id=run_id,
+            retraining=retraining,
+            max_relabelled_fraction=max_relabelled_fraction,
+            device=device,
+            reporter=reporter,
+        )
         # While this process was fitting, another may have decided on this sweep or on another.
         known = _decided(store, dataset, retraining, reporter)
         if known is not None:
             return Promotion(record=known, is_new=False)
-        if made.record.champion_before == _current(store, dataset, reporter):
+        if record.champion_before == _current(store, dataset, reporter):
             break
         reporter.log("the champion changed meanwhile: the candidate is evaluated again")
-    if made.is_regression and on_regression:
-        on_regression(made.record)
-    store.append(made.record, content=made.content)
-    return Promotion(record=made.record, is_new=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Case:
-    features: DatasetFeatures
-    store: PromotionStore
-    candidate: PromotionCandidate
-    retraining: str
-    limit: float
-    reporter: Reporter
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Decision:
-    record: PromotionRecord
-    content: bytes | None
-    is_regression: bool
+    if is_regression and on_regression:
+        on_regression(record)
+    store.append(record, content=content)
+    return Promotion(record=record, is_new=True)
 
 
 def _decided(
     store: PromotionStore, dataset: str, retraining: str, reporter: Reporter
 ) -> PromotionRecord | None:
     record = store.decided(dataset, retraining)
-    return record if record is not None and _stands(record, store, reporter) else None
+    return record if record is not None and _holds(record, store, reporter) else None
 
 
-def _stands(record: PromotionRecord, store: PromotionStore, reporter: Reporter) -> bool:
+def _holds(record: PromotionRecord, store: PromotionStore, reporter: Reporter) -> bool:
     """Whether the decision was made against the current champion, or made that champion.
 
     It does not hold if the champion's file is damaged or another was promoted since: the runs are
@@ -234,73 +216,87 @@ def _current(store: PromotionStore, dataset: str, reporter: Reporter) -> str | N
     return champion.record.promotion if champion else None
 
 
-def _decide(case: _Case, *, device: str) -> _Decision:
-    features, spec = case.features, case.candidate.spec
+def _decide(
+    spec: RunSpec,
+    features: DatasetFeatures,
+    store: PromotionStore,
+    *,
+    run_id: str,
+    retraining: str,
+    max_relabelled_fraction: float,
+    device: str,
+    reporter: Reporter,
+) -> tuple[PromotionRecord, bytes | None, bool]:
+    """Compare the candidate with the current champion.
+
+    Returns:
+        The record of the decision, the file of the candidate if it is promoted, and whether it is
+        a regression.
+    """
     dataset = features.encoded.dataset
     saved = fit_candidate(features, spec, device=device)
-    champion = case.store.champion(
-        dataset.name, on_corruption=lambda error: case.reporter.log(str(error))
-    )
+    champion = store.champion(dataset.name, on_corruption=lambda error: reporter.log(str(error)))
     baseline = current_baseline(champion, features, spec.split)
     drift = label_drift(dataset, champion.record) if champion else LabelDrift()
-    learned_from = {*spec.split.train_rows.tolist(), *spec.split.val_rows.tolist()}
-    seen = frozenset(features.index.image_sha256[row] for row in learned_from)
-    evaluation = evaluate_pair(saved, baseline, features, seen=seen)
-    ruling = rule(
-        evaluation.paired,
+    n_images, paired = evaluate_pair(saved, baseline, features, seen=_seen(features, spec))
+    decision = decide(
+        paired,
         drift,
-        rival=baseline.name,
-        n_images=evaluation.n_images,
-        max_relabelled_fraction=case.limit,
+        baseline=baseline.name,
+        n_images=n_images,
+        max_relabelled_fraction=max_relabelled_fraction,
     )
     content = None
-    if ruling.decision == "promoted":
+    if decision.outcome == "promoted":
         from clip_adapter.methods import encode_classifier  # noqa: PLC0415  # imports torch
 
         content = encode_classifier(saved)
     record = _record(
-        case,
-        evaluation,
-        decision=ruling.decision,
-        reason=ruling.reason + baseline.other_classes(dataset.class_names),
-        classifier_sha256=content and hashlib.sha256(content).hexdigest(),
-        champion_before=champion and champion.record.promotion,
+        spec,
+        features.encoded,
+        paired,
+        run_id=run_id,
+        sequence=store.next_sequence(dataset.name),
+        decision=decision.outcome,
+        reason=decision.reason + baseline.other_classes(dataset.class_names),
+        classifier_sha256=hashlib.sha256(content).hexdigest() if content else None,
+        champion_before=champion.record.promotion if champion else None,
+        n_images=n_images,
         n_relabelled=drift.n_relabelled,
+        retraining_fingerprint=retraining,
     )
-    return _Decision(record=record, content=content, is_regression=ruling.is_regression)
+    return record, content, decision.is_regression
 
 
-def _record(case: _Case, evaluation: PairedEvaluation, **decided: Any) -> PromotionRecord:
-    encoded, spec = case.features.encoded, case.candidate.spec
+def _record(
+    spec: RunSpec,
+    encoded: EncodedDataset,
+    paired: PairedDifference | None,
+    **decided: Any,
+) -> PromotionRecord:
     dataset = encoded.dataset
-    history = case.store.history(dataset.name)
     return PromotionRecord(
         promotion_id=uuid4().hex,
-        sequence=history[-1].sequence + 1 if history else 1,
         decided_at=datetime.now(UTC),
         dataset=dataset.name,
         index_fingerprint=dataset.index_fingerprint,
         encoder=encoded.encoder,
         model=encoded.model,
-        run_id=case.candidate.run_id,
         method=spec.method.name,
         shots=spec.shots,
         seed=spec.seed,
         settings_fingerprint=spec.settings_fingerprint,
-        n_images=evaluation.n_images,
-        **_numbers(evaluation),
-        retraining_fingerprint=case.retraining,
+        accuracy_challenger=paired.accuracy_a if paired else None,
+        accuracy_champion=paired.accuracy_b if paired else None,
+        low=paired.low if paired else None,
+        high=paired.high if paired else None,
+        p_value=paired.p_value if paired else None,
         git_commit=git_commit(),
         **decided,
     )
 
 
-def _numbers(evaluation: PairedEvaluation) -> dict[str, Any]:
-    paired = evaluation.paired
-    return {
-        "accuracy_challenger": paired.accuracy_a if paired else None,
-        "accuracy_champion": paired.accuracy_b if paired else None,
-        "low": paired.low if paired else None,
-        "high": paired.high if paired else None,
-        "p_value": paired.p_value if paired else None,
-    }
+def _seen(features: DatasetFeatures, spec: RunSpec) -> frozenset[bytes]:
+    """Digests of the images that a run is trained or selected with."""
+    rows = {*spec.split.train_rows.tolist(), *spec.split.val_rows.tolist()}
+    return frozenset(features.index.image_sha256[row] for row in rows)

@@ -62,7 +62,7 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     rows = sweep.features.test_rows()
     labels = sweep.features.index.labels[rows]
     scores = fitted.classifier.logits(sweep.features.image_features(rows))
-    said = predict(scores)
+    predictions = predict(scores)
     return RunResult(
         run=_record(sweep, spec, fitted),
         metrics={
@@ -73,9 +73,9 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
         predictions=ImagePredictions(
             image_sha256=sweep.features.digests(rows),
             label=labels,
-            predicted=said.predicted,
-            confidence=said.confidence,
-            margin=said.margin,
+            predicted=predictions.predicted,
+            confidence=predictions.confidence,
+            margin=predictions.margin,
         ),
         split=_split(sweep, spec),
     )
@@ -95,8 +95,8 @@ def _on_validation(
     val_labels = sweep.features.index.labels[rows]
     val_scores = fitted.classifier.logits(sweep.features.image_features(rows))
     temperature = fit_temperature(val_scores, val_labels)
-    judged = evaluate(scores / temperature, labels)
-    calibrated = {f"{name}_calibrated": judged[name] for name in ("nll", "ece")}
+    metrics = evaluate(scores / temperature, labels)
+    calibrated = {f"{name}_calibrated": metrics[name] for name in ("nll", "ece")}
     return {
         **_named("validation", evaluate(val_scores, val_labels)),
         **_named("test", {"temperature": temperature, **calibrated}),

@@ -33,7 +33,7 @@ SELECT
     dataset, model, method, shots, seed, accuracy, nll, validation_accuracy, residual_ratio,
     selected_on, seconds_train, started_at, run_id, fingerprint
 FROM runs JOIN measured USING (run_id) LEFT JOIN asked_runs USING (run_id)
-WHERE status = 'completed' AND fingerprint IN ({fingerprints})
+WHERE status = 'completed' AND fingerprint IN $fingerprints
 QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LAST, run_id) = 1
 """
 
@@ -87,8 +87,7 @@ def evaluated_runs(root: Location, fingerprints: Sequence[str]) -> pa.Table:
     Raises:
         FeatureCacheError: a file of runs is damaged.
     """
-    wanted = ", ".join(f"'{each}'" for each in dict.fromkeys(fingerprints)) or "NULL"
-    found = query(root, _EVALUATED.format(fingerprints=wanted))
+    found = query(root, _EVALUATED, {"fingerprints": list(fingerprints)})
     rows = pc.index_in(pa.array(fingerprints, pa.string()), found["fingerprint"].combine_chunks())
     return found.take(rows.drop_null())
 

@@ -1,4 +1,4 @@
-"""Figures: accuracy against shots, and against what a study varies."""
+"""Figures: accuracy against shots, and against the setting that a study varies."""
 
 import itertools
 import re
@@ -9,14 +9,14 @@ import altair as alt
 import vl_convert
 
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.report.lines import Line
 from clip_adapter.report.numbers import Mean
+from clip_adapter.report.results import MethodSeries
 from clip_adapter.report.studies import Study
 from clip_adapter.shots import ALL_SHOTS, shots_in_words
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart by colour-blind eyes (Okabe and Ito 2008, https://jfly.uni-koeln.de/color/), without
-the yellow, which white swallows."""
+"""Colours that colour-blind readers can distinguish (Okabe and Ito 2008,
+https://jfly.uni-koeln.de/color/), without yellow, which is hard to see on white."""
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 DASHES = ([1, 0], [6, 3], [2, 2])
@@ -24,21 +24,25 @@ WIDTH, HEIGHT = 520, 340
 LABEL_LIMIT = 240
 EDGE = 10
 """Pixels between the outermost points and the frame."""
-# Whoever looks may have wider letters than the renderer: those of the legend are not to be cut.
+# The letters of the legend may be wider in a browser than in the renderer, and are not to be cut.
 _PADDING = {"left": 5, "top": 5, "bottom": 5, "right": 40}
 _CLIP_NUMBERS = re.compile(r'(?<=id="clip)\d+(?=")|(?<=url\(#clip)\d+(?=\))')
 
 _Row = dict[str, Any]
 
 
-def accuracy_figure(lines: Sequence[Line], *, title: str) -> str:
-    """A line a method with its interval as a band; a method without shots is a rule. As SVG."""
-    end = _place_of_all(lines)
+def accuracy_figure(series: Sequence[MethodSeries], *, title: str) -> str:
+    """Draw a line for each method with its interval as a band, and a rule for one without shots.
+
+    Returns:
+        The figure as SVG.
+    """
+    end = _place_of_all(series)
     rows = [
-        _row(line.name, end if shots == ALL_SHOTS else shots, mean)
-        for line in lines
-        for shots in line.shots
-        if (mean := line.mean("test accuracy", shots)) is not None
+        _row(each.name, end if shots == ALL_SHOTS else shots, mean)
+        for each in series
+        for shots in each.shots
+        if (mean := each.mean("accuracy", shots)) is not None
     ]
     rules = [row for row in rows if row["x"] == 0]
     rising = [row for row in rows if row["x"] != 0]
@@ -55,7 +59,11 @@ def accuracy_figure(lines: Sequence[Line], *, title: str) -> str:
 
 
 def study_figure(study: Study, *, title: str) -> str:
-    """Accuracy against what is varied, a line a number of shots, with intervals. As SVG."""
+    """Draw accuracy against the varied setting, with intervals, one line for each number of shots.
+
+    Returns:
+        The figure as SVG.
+    """
     rows = [
         _row(shots_in_words(shots), variant.position, mean, variant.name)
         for shots in sorted({shots for variant in study.variants for shots in variant.means})
@@ -76,13 +84,13 @@ def study_figure(study: Study, *, title: str) -> str:
 
 
 def warm_up() -> None:
-    """Start the renderer, which takes most of a second the first time."""
+    """Start the renderer, whose first figure takes most of a second."""
     vl_convert.vegalite_to_svg({"data": {"values": []}, "mark": "point"})
 
 
-def _place_of_all(lines: Sequence[Line]) -> int:
-    """Where "all" stands among numbers of shots: an octave to the right."""
-    counted = [shots for line in lines for shots in line.shots if shots != ALL_SHOTS]
+def _place_of_all(series: Sequence[MethodSeries]) -> int:
+    """The place of "all" among numbers of shots: an octave to the right."""
+    counted = [shots for each in series for shots in each.shots if shots != ALL_SHOTS]
     return 2 * max([1, *counted])
 
 
@@ -102,7 +110,7 @@ def _values(rows: Sequence[_Row]) -> list[float]:
 
 
 def _domain(rows: Sequence[_Row]) -> list[float]:
-    """Around the means: the interval of two seeds would else press everything flat."""
+    """A range around the means; the wide interval of two seeds would flatten all lines."""
     low, high = min(row["y"] for row in rows), max(row["y"] for row in rows)
     margin = max(2.0, 0.25 * (high - low))
     return [max(0.0, low - margin), min(100.0, high + margin)]

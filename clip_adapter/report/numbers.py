@@ -1,4 +1,4 @@
-"""Numbers as they are printed, and the mean of a few with its interval."""
+"""Means with their intervals, and numbers as text."""
 
 import math
 import statistics
@@ -13,8 +13,8 @@ class Mean:
     """A mean over seeds.
 
     Attributes:
-        value: the mean itself.
-        half_width: of its 95 % interval by Student's t; None for a single seed.
+        value: the mean.
+        half_width: half-width of its 95 % interval by Student's t; None for a single seed.
     """
 
     value: float
@@ -32,7 +32,7 @@ class Mean:
 
 
 def mean_of(values: Sequence[float]) -> Mean:
-    """Mean and `t(0.975, n - 1) * s / sqrt(n)`, s being the sample's standard deviation."""
+    """The mean, with the half-width `t(0.975, n - 1) * s / sqrt(n)` for standard deviation s."""
     mean = statistics.fmean(values)
     if len(values) == 1:
         return Mean(mean, None)
@@ -69,7 +69,7 @@ def probability(value: float) -> str:
 
 
 def plain(value: object) -> str:
-    """A setting as a person writes it.
+    """A setting as text.
 
     >>> plain(0.30000000000000004), plain(True), plain(50)
     ('0.3', 'yes', '50')
@@ -80,7 +80,7 @@ def plain(value: object) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Words as a sentence lists them.
+    """Words as a list in a sentence.
 
     >>> listed(["1", "2", "4"])
     '1, 2 and 4'

@@ -1,10 +1,12 @@
-"""The page itself: from a store to a Markdown file with figures beside it, or to one HTML file."""
+"""The report page: its sections, and its rendering as Markdown with figures or as one HTML file."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -14,18 +16,227 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from clip_adapter.escaping import escape_markdown
-from clip_adapter.report.facts import PageFormatError, read_boards
-from clip_adapter.report.sections import Drawn, Section, section_of
-from clip_adapter.runs import open_lens
+from clip_adapter.escaping import escape_markdown, slug
+from clip_adapter.report.charts import accuracy_figure, study_figure
+from clip_adapter.report.interpretation import interpret, leaders
+from clip_adapter.report.numbers import listed
+from clip_adapter.report.results import DatasetResults, ReportError, method_series, read_results
+from clip_adapter.report.studies import Study, studies_of
+from clip_adapter.report.tables import (
+    accuracy_table,
+    calibration_table,
+    choices_table,
+    comparison_table,
+    cost_table,
+    grid,
+)
+from clip_adapter.runs import RunRecord, connect
 from feature_cache import Location, storage
+
+HTML = (".html", ".htm")
+MARKDOWN = (".md", ".markdown")
+PIXELS_A_POINT = 1.5
+"""Resolution of figures in HTML: sharp on most screens, at some 40 kB a figure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenReport:
+    """The files of a report.
+
+    Attributes:
+        page: the Markdown or HTML file.
+        figures: SVG files that the page shows; none for an HTML file, which contains them.
+        n_runs: number of completed runs in the report.
+    """
+
+    page: Path
+    figures: tuple[Path, ...]
+    n_runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure of a report.
+
+    Attributes:
+        name: name of its file.
+        svg: content of its file.
+    """
+
+    name: str
+    svg: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """The values that the template shows of one dataset and encoder, by name.
+
+    Attributes:
+        about: head of the section.
+        results: methods on the leaderboard; None where there are only studies.
+        studies: studies, each with its figure and table.
+    """
+
+    about: Mapping[str, Any]
+    results: Mapping[str, Any] | None
+    studies: tuple[Mapping[str, Any], ...]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All figures of the section."""
+        shown = [self.results] if self.results else []
+        return [each["figure"] for each in [*shown, *self.studies]]
+
+
+def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) -> WrittenReport:
+    """Write a report on a store to a Markdown file with a folder of SVG figures, or to HTML.
+
+    A page named `.html` contains its figures. Equal runs give equal bytes. Each file is replaced
+    atomically, the page last, so that a page never lacks a figure.
+
+    Args:
+        root: location of the store; nothing is written to it.
+        page: the file to write, whose folder is created if it is missing; figures of a Markdown
+            file are written to `<stem>-figures/` beside it.
+        datasets: names of the datasets to report on; all when empty.
+
+    Raises:
+        ReportError: the name of the page ends in none of the known suffixes, or the store has no
+            completed runs.
+        RunStoreError: there is no store.
+        UnknownNameError: a dataset has no completed runs.
+        OSError: the disk failed; the page is unchanged.
+    """
+    _check_suffix(page)
+    with connect(root) as database:
+        results = read_results(database, datasets)
+    sections = [section_of(each) for each in results]
+    n_runs = sum(len(each.all_runs) for each in results)
+    if page.suffix.casefold() in HTML:
+        _write(page, html_report(sections))
+        return WrittenReport(page=page, figures=(), n_runs=n_runs)
+    folder = page.parent / f"{page.stem}-figures"
+    text, figures = _markdown(sections, folder=folder.name)
+    paths = [folder / figure.name for figure in figures]
+    for path, figure in zip(paths, figures, strict=True):
+        _write(path, figure.svg)
+    _write(page, text)
+    return WrittenReport(page=page, figures=tuple(paths), n_runs=n_runs)
+
+
+def html_report(sections: Sequence[Section]) -> str:
+    """The report as one page of HTML that contains its figures."""
+    text, figures = _markdown(sections, folder="figures")
+    return html_page(text, {figure.name: figure.svg for figure in figures})
+
+
+def section_of(results: DatasetResults) -> Section:
+    """The section of one dataset and encoder, with its figures drawn."""
+    return Section(
+        about=_about(results),
+        results=_results(results) if results.runs else None,
+        studies=tuple(_study(results, study) for study in studies_of(results.study_runs)),
+    )
+
+
+def _about(results: DatasetResults) -> dict[str, Any]:
+    runs, latest = [result.run for result in results.all_runs], results.latest
+    return {
+        "dataset": latest.dataset,
+        "model": latest.model,
+        "encoder": latest.encoder[:12],
+        "precision": latest.precision,
+        "has_oracle": any("oracle" in run.selected_on for run in runs),
+        "n_test": " or ".join(f"{n:,}" for n in sorted({run.n_test for run in runs})),
+        "n_leaked": max(run.n_leaked for run in runs),
+        "seeds": listed(_sorted(str(run.seed) for run in runs if run.seed is not None)) or "none",
+        "dates": _dates(runs),
+        "commits": listed(_commits(runs)),
+        "failures": results.failures,
+    }
+
+
+def _results(results: DatasetResults) -> dict[str, Any]:
+    series = method_series(results.runs)
+    title = f"Accuracy on {_subject(results)}"
+    interpretation = interpret(results, series)
+    return {
+        "title": title,
+        "figure": Figure(
+            name=_file_name(results, "accuracy"), svg=accuracy_figure(series, title=title)
+        ),
+        "accuracy": accuracy_table(series),
+        "leaders": leaders(series),
+        "interpretation": interpretation,
+        "comparisons": comparison_table(interpretation.comparisons if interpretation else ()),
+        "choices": choices_table(series),
+        "calibration": calibration_table(series),
+        "cost": cost_table(series),
+    }
+
+
+def _study(results: DatasetResults, study: Study) -> dict[str, Any]:
+    recipe = f"{study.recipe} recipe" if study.recipe else ""
+    title = f"{study.name} on {_subject(results)}{recipe and f', {recipe}'}"
+    file = "-".join(filter(None, ["study", slug(study.name), study.recipe and slug(study.recipe)]))
+    means = {variant.name: variant.means for variant in study.variants}
+    return {
+        "name": study.name,
+        "recipe": recipe,
+        "title": title,
+        "figure": Figure(name=_file_name(results, file), svg=study_figure(study, title=title)),
+        "varied": study.varied,
+        "seeds": listed([str(seed) for seed in study.seeds]),
+        "table": grid(means, heading=study.varied),
+    }
+
+
+def _subject(results: DatasetResults) -> str:
+    return f"{results.latest.dataset} with {results.latest.model}"
+
+
+def _file_name(results: DatasetResults, subject: str) -> str:
+    latest = results.latest
+    return f"{slug(latest.dataset)}-{slug(latest.encoder[:8])}-{subject}.svg"
+
+
+def _dates(runs: Iterable[RunRecord]) -> str:
+    days = sorted(run.started_at.astimezone(UTC).date().isoformat() for run in runs)
+    return days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+
+
+def _commits(runs: Iterable[RunRecord]) -> list[str]:
+    found = _sorted(run.git_commit[:10] if run.git_commit else "no commit" for run in runs)
+    return found if len(found) <= 4 else [*found[:3], f"{len(found) - 3} other commits"]
+
+
+def _sorted(texts: Iterable[str]) -> list[str]:
+    return sorted(set(texts), key=lambda text: (len(text), text))
+
+
+def _check_suffix(page: Path) -> None:
+    if page.suffix.casefold() not in (*HTML, *MARKDOWN):
+        found = f"ends in {page.suffix}" if page.suffix else "has no ending"
+        raise ReportError(
+            f"a report is a page of Markdown or HTML, and {page.name} {found}: call it something "
+            f"that ends in one of {', '.join((*MARKDOWN, *HTML))}"
+        )
+
+
+def _markdown(sections: Sequence[Section], *, folder: str) -> tuple[str, list[Figure]]:
+    text = render("report.md.jinja", sections=sections, folder=quote(folder))
+    return text, [figure for section in sections for figure in section.figures]
+
+
+def _write(path: Path, text: str) -> None:
+    storage.write_atomic(path, pa.py_buffer(text.encode()))
 
 
 def render(template: str, **values: object) -> str:
-    """The Markdown that a template of this package makes of some values.
+    """Render a Markdown template of this package; values are escaped.
 
     Raises:
-        jinja2.UndefinedError: the template asks for a value that is not given.
+        jinja2.UndefinedError: the template uses a value that is not given.
     """
     return _environment().get_template(template).render(**values)
 
@@ -47,31 +258,27 @@ def _join_cells(cells: Iterable[object]) -> Markup:
     return Markup(" | ").join(escape_markdown(cell) for cell in cells)
 
 
-PIXELS_A_POINT = 1.5
-"""Sharp on most screens, at some 40 kB a figure."""
-
-
 @lru_cache(maxsize=8)
 def png_address(svg: str) -> str:
-    """A `data:` address of a figure as pixels, in which no name can be anything but a picture.
+    """A `data:` address of a figure as PNG.
 
-    It looks the same everywhere: letters of an SVG are drawn with the fonts of whoever looks, and
-    wider ones than the renderer measured are cut off.
+    A PNG looks the same everywhere: the letters of an SVG are drawn with the fonts of the browser,
+    and wider ones than the renderer measured are cut off. No name in it can be anything but pixels.
     """
     content = vl_convert.svg_to_png(svg, scale=PIXELS_A_POINT)
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def html_page(markdown: str, figures: Mapping[str, str]) -> str:
-    """Markdown as HTML that loads nothing: no script runs in it, and no address is asked.
+    """Convert Markdown to HTML that runs no script and loads nothing.
 
     Args:
-        markdown: CommonMark with tables; HTML in it is shown, not obeyed.
+        markdown: CommonMark with tables; HTML in it is shown as text.
         figures: SVG by the name of the file that the Markdown shows.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
-    _put_inside(tokens, {name: png_address(svg) for name, svg in figures.items()})
+    _embed(tokens, {name: png_address(svg) for name, svg in figures.items()})
     body = parser.renderer.render(tokens, parser.options, {})
     environment = Environment(loader=PackageLoader("clip_adapter.report"), autoescape=True)
     title = next((token.content for token in tokens if token.type == "inline"), "Report")
@@ -79,88 +286,9 @@ def html_page(markdown: str, figures: Mapping[str, str]) -> str:
     return environment.get_template("page.html.jinja").render(title=title, body=Markup(body))  # noqa: S704
 
 
-def _put_inside(tokens: Sequence[Token], addresses: Mapping[str, str]) -> None:
+def _embed(tokens: Sequence[Token], addresses: Mapping[str, str]) -> None:
     for token in tokens:
         if token.type == "image":
             name = str(token.attrGet("src")).rpartition("/")[2]
             token.attrSet("src", addresses[name])
-        _put_inside(token.children or [], addresses)
-
-
-HTML = (".html", ".htm")
-MARKDOWN = (".md", ".markdown")
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrittenReport:
-    """What was written.
-
-    Attributes:
-        page: the Markdown or HTML file.
-        figures: the SVG files it shows; none of an HTML file, which holds them.
-        n_runs: completed runs it tells of.
-    """
-
-    page: Path
-    figures: tuple[Path, ...]
-    n_runs: int
-
-
-def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) -> WrittenReport:
-    """Tell of the store at `root` in a Markdown file and a folder of SVG figures beside it.
-
-    A page named `.html` holds its figures itself. The same runs give the same bytes. Each file is
-    replaced in one step, the page last: a reader never finds a figure missing.
-
-    Args:
-        root: of the store; nothing is written to it.
-        page: the file, whose folder is made where it is missing; figures of a Markdown file go to
-            `<stem>-figures/` beside it.
-        datasets: those to report on; all when empty.
-
-    Raises:
-        PageFormatError: the page's name ends in neither of the two.
-        MissingRootError: there is no store.
-        NothingToReportError: it has no completed runs.
-        UnknownNameError: a dataset has none.
-        OSError: the disk refused; the page is as it was.
-    """
-    _check_suffix(page)
-    with open_lens(root) as lens:
-        boards = read_boards(lens, datasets)
-    sections = [section_of(board) for board in boards]
-    n_runs = sum(len(board.all_runs) for board in boards)
-    if page.suffix.casefold() in HTML:
-        _write(page, page_of(sections))
-        return WrittenReport(page=page, figures=(), n_runs=n_runs)
-    folder = page.parent / f"{page.stem}-figures"
-    text, figures = _told(sections, folder=folder.name)
-    paths = [folder / figure.name for figure in figures]
-    for path, figure in zip(paths, figures, strict=True):
-        _write(path, figure.svg)
-    _write(page, text)
-    return WrittenReport(page=page, figures=tuple(paths), n_runs=n_runs)
-
-
-def page_of(sections: Sequence[Section]) -> str:
-    """The page in HTML, with its figures inside."""
-    text, figures = _told(sections, folder="figures")
-    return html_page(text, {figure.name: figure.svg for figure in figures})
-
-
-def _check_suffix(page: Path) -> None:
-    if page.suffix.casefold() not in (*HTML, *MARKDOWN):
-        found = f"ends in {page.suffix}" if page.suffix else "has no ending"
-        raise PageFormatError(
-            f"a report is a page of Markdown or HTML, and {page.name} {found}: call it something "
-            f"that ends in one of {', '.join((*MARKDOWN, *HTML))}"
-        )
-
-
-def _told(sections: Sequence[Section], *, folder: str) -> tuple[str, list[Drawn]]:
-    text = render("report.md.jinja", sections=sections, folder=quote(folder))
-    return text, [figure for section in sections for figure in section.figures]
-
-
-def _write(path: Path, text: str) -> None:
-    storage.write_atomic(path, pa.py_buffer(text.encode()))
+        _embed(token.children or [], addresses)

@@ -1,4 +1,4 @@
-"""The studies of a board: what was varied, and what came of it."""
+"""The ablation studies of a dataset: what was varied, and the results."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clip_adapter.datasets import PROMPT_STYLES
-from clip_adapter.report.facts import RunFacts, read_study_runs
 from clip_adapter.report.numbers import Mean, mean_of, plain
-from clip_adapter.runs import open_lens, with_settings
+from clip_adapter.report.results import read_measured, results_of
+from clip_adapter.runs import RunRecord, RunResult, connect, with_settings
 from feature_cache import Location
 
 Scale = Literal["numbers", "octaves", "names"]
-"""How the varied setting is drawn: as it is, by its logarithm, or as words in a row."""
+"""Axis of the varied setting: linear, logarithmic, or names in a row."""
 
 _RATIO_MODES = ("fixed", "validation", "learned", "hypernetwork", "held-out-shots")
 _BRANCHES = ("visual", "text", "both")
@@ -23,9 +23,9 @@ class Variant:
     """One value of what a study varies.
 
     Attributes:
-        name: the value in words.
-        position: where it is drawn; for names, its place in the row.
-        means: test accuracy by shots.
+        name: value in words.
+        position: place on the axis; for names, the place in the row.
+        means: mean test accuracy by shots.
     """
 
     name: str
@@ -38,11 +38,12 @@ class Study:
     """One study.
 
     Attributes:
-        name: as the runs say it.
-        recipe: by which they were trained; empty where they say none.
-        varied: what is varied, in words.
-        variants: in the order in which they are drawn.
-        seeds: of its runs.
+        name: name of the study.
+        recipe: recipe of its training; empty where none is recorded.
+        varied: setting that is varied, in words.
+        scale: axis of that setting.
+        variants: values of that setting, in the order of the axis.
+        seeds: seeds of its runs.
     """
 
     name: str
@@ -57,35 +58,35 @@ class Study:
 class _Axis:
     varied: str
     scale: Scale
-    value: Callable[[RunFacts], float | str]
+    value: Callable[[RunRecord], float | str]
     order: tuple[str, ...] = ()
 
 
-def _setting(name: str) -> Callable[[RunFacts], float | str]:
-    def value(run: RunFacts) -> float | str:
-        found = run.settings.get(name)
+def _setting(name: str) -> Callable[[RunRecord], float | str]:
+    def value(run: RunRecord) -> float | str:
+        found = getattr(run.settings, name)
         return found if isinstance(found, int | float) else str(found)
 
     return value
 
 
-def _prompts(run: RunFacts) -> str:
+def _prompts(run: RunRecord) -> str:
     named = {templates: name for name, templates in PROMPT_STYLES.items()}
     if run.templates in named:
         return named[run.templates]
     return run.templates[0] if len(run.templates) == 1 else f"{len(run.templates)} prompts"
 
 
-def _relus(run: RunFacts) -> str:
-    return "two ReLUs" if run.settings.get("output_activation") else "one ReLU"
+def _relus(run: RunRecord) -> str:
+    return "two ReLUs" if run.settings.output_activation else "one ReLU"
 
 
-def _ratio_mode(run: RunFacts) -> str:
+def _ratio_mode(run: RunRecord) -> str:
     # A grid of a single ratio leaves validation nothing to choose.
-    return "fixed" if run.selected_on == "nothing" else str(run.settings.get("ratio_mode"))
+    return "fixed" if run.selected_on == "nothing" else str(run.settings.ratio_mode)
 
 
-def _which_settings(run: RunFacts) -> str:
+def _which_settings(run: RunRecord) -> str:
     return with_settings(run.method, run.settings_fingerprint)
 
 
@@ -114,33 +115,39 @@ _ANY = _Axis(varied="settings", scale="names", value=_which_settings)
 
 
 def read_studies(root: Location, *, dataset: str, encoder: str) -> list[Study]:
-    """The studies on record of one dataset and encoder, as a report draws them.
+    """Read the studies on one dataset with one encoder.
 
     Raises:
-        MissingRootError: there is no store.
+        RunStoreError: there is no store.
     """
-    with open_lens(root) as lens:
-        return studies_of(read_study_runs(lens, dataset=dataset, encoder=encoder))
+    with connect(root) as database:
+        results = read_measured(database, "study_runs")
+    return studies_of(results_of(results, dataset, encoder))
 
 
-def studies_of(runs: Sequence[RunFacts]) -> list[Study]:
-    """By name and recipe; a study that is not one of the paper's is told apart by settings alone."""
-    by_name: dict[tuple[str, str], list[RunFacts]] = defaultdict(list)
-    for run in runs:
-        if run.study is not None and "test accuracy" in run.metrics:
-            by_name[run.study, str(run.settings.get("recipe", ""))].append(run)
+def studies_of(results: Sequence[RunResult]) -> list[Study]:
+    """The studies by name and recipe.
+
+    The variants of a study that is not one of the paper's are named by their settings fingerprint.
+    """
+    by_name: dict[tuple[str, str], list[RunResult]] = defaultdict(list)
+    for result in results:
+        if result.run.study is not None and ("test", "accuracy") in result.metrics:
+            by_name[result.run.study, result.run.settings.recipe or ""].append(result)
     return [_study(*key, by_name[key]) for key in sorted(by_name)]
 
 
-def _study(name: str, recipe: str, runs: Sequence[RunFacts]) -> Study:
+def _study(name: str, recipe: str, results: Sequence[RunResult]) -> Study:
     axis = _AXES.get(name, _ANY)
-    # A later run of the same value, shots and seed replaces an earlier one, whatever else has
-    # changed: were both counted, one choice of training images would weigh twice.
-    ordered = sorted(runs, key=lambda run: run.recency)
-    latest = {(axis.value(run), run.shots, run.seed): run for run in ordered}
-    by_value: dict[float | str, list[RunFacts]] = defaultdict(list)
-    for (value, *_), run in latest.items():
-        by_value[value].append(run)
+    # A later run of a value, shots and seed replaces an earlier one, whatever else has changed: if
+    # both counted, one choice of training images would weigh twice.
+    latest = {
+        (axis.value(result.run), result.run.shots, result.run.seed): result
+        for result in sorted(results, key=lambda result: result.recency)
+    }
+    by_value: dict[float | str, list[RunResult]] = defaultdict(list)
+    for (value, *_), result in latest.items():
+        by_value[value].append(result)
     values = sorted(by_value, key=lambda value: _rank(axis, value))
     return Study(
         name=name,
@@ -150,18 +157,18 @@ def _study(name: str, recipe: str, runs: Sequence[RunFacts]) -> Study:
         variants=tuple(
             _variant(axis, value, by_value[value], place) for place, value in enumerate(values)
         ),
-        seeds=tuple(sorted({run.seed for run in runs if run.seed is not None})),
+        seeds=tuple(sorted({each.run.seed for each in results if each.run.seed is not None})),
     )
 
 
-def _variant(axis: _Axis, value: float | str, runs: Sequence[RunFacts], place: int) -> Variant:
+def _variant(axis: _Axis, value: float | str, results: Sequence[RunResult], place: int) -> Variant:
     scores: dict[int, list[float]] = defaultdict(list)
-    for run in runs:
-        scores[run.shots].append(run.metrics["test accuracy"])
-    drawn_as_number = axis.scale != "names" and isinstance(value, int | float)
+    for result in results:
+        scores[result.run.shots].append(result.metrics["test", "accuracy"])
+    is_number = axis.scale != "names" and isinstance(value, int | float)
     return Variant(
         name=plain(value),
-        position=float(value) if drawn_as_number else float(place),
+        position=float(value) if is_number else float(place),
         means={shots: mean_of(scores[shots]) for shots in sorted(scores)},
     )
 

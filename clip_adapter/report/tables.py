@@ -1,4 +1,4 @@
-"""The tables of a board, as rows of text."""
+"""The tables of a report, as rows of text."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from clip_adapter.report.lines import Line
+from clip_adapter.report.interpretation import PairwiseComparison
 from clip_adapter.report.numbers import Mean, percent, plain, points, probability
-from clip_adapter.report.rivals import Rivalry
+from clip_adapter.report.results import MethodSeries, settings_of
 from clip_adapter.shots import shots_in_words
 
 MOST_VALUES = 5
-"""More chosen values than that are shown as their median and range."""
+"""Largest number of chosen values that are listed; more are shown as their median and range."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Text in rows and columns; what is no Markup is made inert where it is shown.
+    """Text in rows and columns; text that is not Markup is escaped where it is shown.
 
     Attributes:
-        header: one a column.
-        rows: as wide as the header.
-        n_words: how many columns, from the left, hold words; the others hold numbers.
+        header: name of each column.
+        rows: cells of each row, as many as there are columns.
+        n_words: number of columns, from the left, with words; the others have numbers.
     """
 
     header: tuple[str, ...]
@@ -31,16 +31,16 @@ class Table:
 
     @property
     def alignment(self) -> tuple[str, ...]:
-        """Markdown's word for it, one a column."""
+        """Alignment of each column in Markdown."""
         return tuple(":--" if place < self.n_words else "--:" for place in range(len(self.header)))
 
 
-def accuracy_table(lines: Sequence[Line]) -> Table:
+def accuracy_table(series: Sequence[MethodSeries]) -> Table:
     """Methods x shots: test accuracy in percent with its interval, best of each column bold."""
     return grid(
         {
-            line.name: {shots: line.mean("test accuracy", shots) for shots in line.shots}
-            for line in lines
+            each.name: {shots: each.mean("accuracy", shots) for shots in each.shots}
+            for each in series
         },
         heading="method",
     )
@@ -60,24 +60,24 @@ def grid(means: Mapping[str, Mapping[int, Mean | None]], *, heading: str) -> Tab
     return Table(header=(heading, *map(shots_in_words, shots)), rows=tuple(rows))
 
 
-def choices_table(lines: Sequence[Line]) -> Table:
-    """What chose what: the values that a grid or training arrived at, in the order of seeds."""
-    shots = _shots(lines)
+def choices_table(series: Sequence[MethodSeries]) -> Table:
+    """The values that were chosen by a grid or learned, in the order of seeds, and the data."""
+    shots = _shots(series)
     rows = [
-        (line.name, _selected_on(line), name.replace("_", " "), *_values(line, name, shots))
-        for line in lines
-        for name in _chosen_names(line) or [""]
+        (each.name, _selected_on(each), name.replace("_", " "), *_values(each, name, shots))
+        for each in series
+        for name in _chosen_names(each) or [""]
     ]
     header = ("method", "chosen on", "what", *map(shots_in_words, shots))
     return Table(header=header, rows=tuple(rows), n_words=3)
 
 
-def comparison_table(rivalries: Sequence[Rivalry]) -> Table:
-    """The reference against every other method, a row a number of shots."""
+def comparison_table(comparisons: Sequence[PairwiseComparison]) -> Table:
+    """The reference against every other method, one row for each number of shots."""
     rows = [
         (
-            rivalry.rival,
-            shots_in_words(rivalry.shots),
+            comparison.baseline,
+            shots_in_words(comparison.shots),
             points(paired.difference),
             f"{points(paired.low)} to {points(paired.high)}",
             f"{paired.n_seeds_ahead} of {len(paired.seed_differences)}",
@@ -85,8 +85,8 @@ def comparison_table(rivalries: Sequence[Rivalry]) -> Table:
             probability(paired.p_value),
             paired.verdict,
         )
-        for rivalry in rivalries
-        for paired in [rivalry.comparison.paired]
+        for comparison in comparisons
+        for paired in [comparison.paired]
     ]
     header = (
         *("against", "shots", "difference", "95 % interval", "seeds ahead"),
@@ -95,40 +95,40 @@ def comparison_table(rivalries: Sequence[Rivalry]) -> Table:
     return Table(header=header, rows=tuple(rows), n_words=1)
 
 
-def calibration_table(lines: Sequence[Line]) -> Table:
-    """Methods x shots: calibration error, after the temperature, and that temperature."""
+def calibration_table(series: Sequence[MethodSeries]) -> Table:
+    """Methods x shots: calibration error, that after temperature scaling, and the temperature."""
 
-    def cell(line: Line, shots: int) -> str:
-        names = ("test ece", "test ece_calibrated", "test temperature")
-        before, after, temperature = (line.mean(name, shots) for name in names)
+    def cell(one: MethodSeries, shots: int) -> str:
+        names = ("ece", "ece_calibrated", "temperature")
+        before, after, temperature = (one.mean(name, shots) for name in names)
         if before is None:
             return ""
         if after is None or temperature is None:
             return f"{100 * before.value:.1f}"
         return f"{100 * before.value:.1f} → {100 * after.value:.1f} (T = {temperature.value:.2f})"
 
-    return by_shots(lines, cell)
+    return by_shots(series, cell)
 
 
-def cost_table(lines: Sequence[Line]) -> Table:
+def cost_table(series: Sequence[MethodSeries]) -> Table:
     """Methods x shots: seconds to fit one run, search included, the mean over seeds."""
 
-    def cell(line: Line, shots: int) -> str:
-        runs = line.at(shots)
-        return f"{statistics.fmean(run.seconds_train for run in runs):.2f}" if runs else ""
+    def cell(one: MethodSeries, shots: int) -> str:
+        seconds = [result.run.seconds_train for result in one.at(shots)]
+        return f"{statistics.fmean(seconds):.2f}" if seconds else ""
 
-    return by_shots(lines, cell)
+    return by_shots(series, cell)
 
 
-def by_shots(lines: Sequence[Line], cell: Callable[[Line, int], str]) -> Table:
-    """Methods x shots: whatever `cell` says of a line at some shots."""
-    shots = _shots(lines)
-    rows = [(line.name, *(cell(line, each) for each in shots)) for line in lines]
+def by_shots(series: Sequence[MethodSeries], cell: Callable[[MethodSeries, int], str]) -> Table:
+    """Methods x shots: the text that `cell` returns for a series at a number of shots."""
+    shots = _shots(series)
+    rows = [(one.name, *(cell(one, each) for each in shots)) for one in series]
     return Table(header=("method", *map(shots_in_words, shots)), rows=tuple(rows))
 
 
-def _shots(lines: Sequence[Line]) -> list[int]:
-    return sorted({shots for line in lines for shots in line.shots})
+def _shots(series: Sequence[MethodSeries]) -> list[int]:
+    return sorted({shots for each in series for shots in each.shots})
 
 
 def _cell(mean: Mean | None, *, best: float) -> str:
@@ -138,26 +138,26 @@ def _cell(mean: Mean | None, *, best: float) -> str:
     return Markup("**{}**").format(text) if mean.value == best else text
 
 
-def _selected_on(line: Line) -> str:
-    return ", ".join(dict.fromkeys(run.selected_on for run in line.runs))
+def _selected_on(series: MethodSeries) -> str:
+    return ", ".join(dict.fromkeys(result.run.selected_on for result in series.results))
 
 
-def _chosen_names(line: Line) -> list[str]:
-    """Hyper-parameters a grid was tried for, and those that differ between seeds all the same."""
-    tried = {name for run in line.runs for name in run.chosen}
+def _chosen_names(series: MethodSeries) -> list[str]:
+    """Hyper-parameters for which a grid was tried, and others that differ between seeds."""
+    tried = {name for result in series.results for name in result.run.chosen}
     differing = {
         name
-        for shots in line.shots
-        for name in line.runs[0].settings
-        if len({run.settings.get(name) for run in line.at(shots)}) > 1
+        for shots in series.shots
+        for name in settings_of(series.results[0].run)
+        if len({getattr(result.run.settings, name) for result in series.at(shots)}) > 1
     }
     return sorted(tried | differing)
 
 
-def _values(line: Line, name: str, shots: Sequence[int]) -> list[str]:
+def _values(series: MethodSeries, name: str, shots: Sequence[int]) -> list[str]:
+    settings = {each: [settings_of(result.run) for result in series.at(each)] for each in shots}
     return [
-        _spread([run.settings[name] for run in line.at(each) if name in run.settings])
-        for each in shots
+        _spread([values[name] for values in settings[each] if name in values]) for each in shots
     ]
 
 

@@ -1,38 +1,99 @@
 """Two methods compared on the same test images, at every seed that both have."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs.contestants import (
-    Answers,
-    Contestant,
-    choose_contestant,
-    read_answers,
-    read_contestants,
-)
-from clip_adapter.runs.errors import AmbiguousRunsError, IncomparableRunsError
-from clip_adapter.runs.lens import open_lens
+from clip_adapter.runs.database import RunDatabase, connect
+from clip_adapter.runs.errors import IncomparableRunsError, RunStoreError
 from clip_adapter.runs.paired import PairedDifference, paired_difference
+from clip_adapter.runs.records import RunRecord
+from clip_adapter.runs.store import read_runs
 from feature_cache import Location
 
+if TYPE_CHECKING:  # takes time to import, and only describes shapes
+    from jaxtyping import Bool
+
+_CORRECT = """
+SELECT
+    run_id, list(correct ORDER BY position) AS correct,
+    md5(string_agg(image_sha256 || ' ' || label, ',' ORDER BY position)) AS images
+FROM predictions WHERE run_id IN $run_ids GROUP BY run_id
+"""
 _Seed = int | None
+
+
+def with_settings(method: str, settings_fingerprint: str) -> str:
+    """The name of a method with the settings it was asked to try, METHOD@SETTINGS."""
+    return f"{method}@{settings_fingerprint[:8]}"
+
+
+@dataclass(frozen=True)
+class MethodResults:
+    """The runs of a method with its settings at one number of shots.
+
+    Attributes:
+        runs: one run for each seed, of one dataset and encoder.
+    """
+
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def last(self) -> RunRecord:
+        """The run of the last seed; all runs have its dataset, encoder, method and shots."""
+        return self.runs[-1]
+
+    @property
+    def name(self) -> str:
+        """Name of the method with its settings, as `compare_methods` takes it."""
+        return with_settings(self.last.method, self.last.settings_fingerprint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correctness:
+    """The test images that a run classifies correctly.
+
+    Attributes:
+        correct: whether each image is classified correctly, in the order of the test split.
+        images: digest over the images and their labels, in that order.
+    """
+
+    correct: Bool[np.ndarray, " n"]
+    images: str
+
+
+def read_correctness(database: RunDatabase, runs: Iterable[RunRecord]) -> dict[str, Correctness]:
+    """Read by run id what runs classify correctly; runs whose predictions are lost are left out."""
+    table = database.query(_CORRECT, {"run_ids": sorted({run.run_id for run in runs})})
+    return {
+        run_id: Correctness(correct=correct.values.to_numpy(zero_copy_only=False), images=images)
+        for run_id, correct, images in zip(
+            table["run_id"].to_pylist(), table["correct"], table["images"].to_pylist(), strict=True
+        )
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Contestants a and b, and how they differ.
+    """The difference between two methods, a and b.
 
     Attributes:
-        seeds: at which both were trained on the same images; (None,) where neither is trained.
-        shots: of the one that is trained on more.
-        paired: what came of it.
+        a: results of the first method.
+        b: results of the second method.
+        seeds: seeds at which both were trained on the same images; (None,) where neither is
+            trained.
+        shots: labelled images a class of the method that is trained on more.
+        paired: difference on the same test images.
     """
 
-    a: Contestant
-    b: Contestant
+    a: MethodResults
+    b: MethodResults
     seeds: tuple[int | None, ...]
     shots: int
     paired: PairedDifference
@@ -46,54 +107,64 @@ def compare_methods(
     shots: int,
     model: str | None = None,
 ) -> Comparison:
-    """Compare two methods of the store at `root`; one that uses no shots is there at any number.
+    """Compare two methods of a store; one that uses no shots is compared at any number.
 
     Args:
-        root: of the store.
+        root: location of the store.
         methods: names, with `@` and the fingerprint of settings where there are several.
-        dataset: its name in the store.
+        dataset: name of the dataset in the store.
         shots: labelled images a class.
-        model: name or fingerprint of an encoder, where the dataset was seen through several.
+        model: name or fingerprint of an encoder, where there are runs of several.
 
     Raises:
-        MissingRootError: there is no store.
-        UnknownNameError: there are no such runs; it suggests the nearest.
-        AmbiguousRunsError: there are runs of several models or settings to choose from.
+        UnknownNameError: there are no such runs; the message suggests the nearest name.
+        RunStoreError: there is no store, or there are runs of several models or settings.
         IncomparableRunsError: the runs share no seed, training images or test images.
     """
-    with open_lens(root) as lens:
-        here = _of_dataset(read_contestants(lens), dataset)
-        at_shots = _with_shots(_of_model(here, model), shots)
-        first, second = (choose_contestant(at_shots, name) for name in methods)
-        return compare(first, second, read_answers(lens, (first, second)))
+    with connect(root) as database:
+        runs = [result.run for result in read_runs(database, metrics=False)]
+        runs = _with_shots(_of_model(_of_dataset(runs, dataset), model), shots)
+        first, second = (_choose(runs, name) for name in methods)
+        correctness = read_correctness(database, (*first.runs, *second.runs))
+        return compare(first, second, correctness)
 
 
-def compare(a: Contestant, b: Contestant, answers: Mapping[str, Answers]) -> Comparison:
-    """Pair the seeds of two contestants, then their images.
+def compare(
+    a: MethodResults, b: MethodResults, correctness: Mapping[str, Correctness]
+) -> Comparison:
+    """Pair the seeds of two methods, then their test images.
+
+    Args:
+        a: results of the first method.
+        b: results of the second method.
+        correctness: what the runs of both classify correctly, by run id.
 
     Raises:
-        IncomparableRunsError: the runs share no seed, training images or test images.
+        IncomparableRunsError: the runs share no seed, training images or test images, or their
+            predictions are lost.
     """
     pairs = _pairs(a, b)
-    lost = [run_id for pair in pairs.values() for run_id in pair if run_id not in answers]
+    lost = [run_id for pair in pairs.values() for run_id in pair if run_id not in correctness]
     if lost:
         raise IncomparableRunsError(
             f"the predictions of {len(lost)} runs of {a.name} or {b.name} are lost: train again"
         )
-    _check_same_images(a, b, [answers[run_id].images for pair in pairs.values() for run_id in pair])
+    _check_same_images(
+        a, b, {correctness[run_id].images for pair in pairs.values() for run_id in pair}
+    )
     correct_a, correct_b = (
-        np.stack([answers[pair[side]].correct for pair in pairs.values()]) for side in (0, 1)
+        np.stack([correctness[pair[side]].correct for pair in pairs.values()]) for side in (0, 1)
     )
     return Comparison(
         a=a,
         b=b,
         seeds=tuple(pairs),
-        shots=max(a.shots, b.shots),
+        shots=max(a.last.shots, b.last.shots),
         paired=paired_difference(correct_a, correct_b),
     )
 
 
-def _pairs(a: Contestant, b: Contestant) -> dict[_Seed, tuple[str, str]]:
+def _pairs(a: MethodResults, b: MethodResults) -> dict[_Seed, tuple[str, str]]:
     """The run ids of both, by the seed at which they learned from the same images."""
     runs_a, runs_b = _by_seed(a, b), _by_seed(b, a)
     common = [seed for seed in runs_a if seed in runs_b]
@@ -102,10 +173,13 @@ def _pairs(a: Contestant, b: Contestant) -> dict[_Seed, tuple[str, str]]:
             f"{a.name} and {b.name} have no seed in common ({_listed(runs_a)} and "
             f"{_listed(runs_b)}): train both with the same seeds"
         )
+    splits = {
+        seed: {runs_a[seed].split_fingerprint, runs_b[seed].split_fingerprint} for seed in common
+    }
     pairs = {
-        seed: (runs_a[seed][1], runs_b[seed][1])
+        seed: (runs_a[seed].run_id, runs_b[seed].run_id)
         for seed in common
-        if "" in {runs_a[seed][0], runs_b[seed][0]} or runs_a[seed][0] == runs_b[seed][0]
+        if "" in splits[seed] or len(splits[seed]) == 1
     }
     if not pairs:
         raise IncomparableRunsError(
@@ -115,33 +189,32 @@ def _pairs(a: Contestant, b: Contestant) -> dict[_Seed, tuple[str, str]]:
     return pairs
 
 
-def _by_seed(contestant: Contestant, other: Contestant) -> dict[_Seed, tuple[str, str]]:
-    """(Split, run id) a seed; a contestant without seeds takes part in each of the other's."""
-    runs = {seed: (split, run_id) for seed, split, run_id in contestant.runs}
+def _by_seed(results: MethodResults, other: MethodResults) -> dict[_Seed, RunRecord]:
+    """The run of each seed; the run of a method without seeds serves at each of the other's."""
+    runs = {run.seed: run for run in results.runs}
     if None in runs:
-        return {seed: runs[None] for seed, *_ in other.runs}
+        return {run.seed: runs[None] for run in other.runs}
     return runs
 
 
-def _check_same_images(a: Contestant, b: Contestant, digests: list[str]) -> None:
-    if len(set(digests)) > 1:
+def _check_same_images(a: MethodResults, b: MethodResults, digests: set[str]) -> None:
+    if len(digests) > 1:
         raise IncomparableRunsError(
             f"{a.name} and {b.name} were not tested on the same images with the same labels "
-            f"({len(set(digests))} different test splits): train both on the dataset as it is now"
+            f"({len(digests)} different test splits): train both on the dataset as it is now"
         )
 
 
-def _of_dataset(contestants: Sequence[Contestant], dataset: str) -> list[Contestant]:
-    found = [each for each in contestants if each.dataset == dataset]
+def _of_dataset(runs: Sequence[RunRecord], dataset: str) -> list[RunRecord]:
+    found = [run for run in runs if run.dataset == dataset]
     if not found:
-        known = dict.fromkeys(each.dataset for each in contestants)
+        known = dict.fromkeys(run.dataset for run in runs)
         raise UnknownNameError("dataset with runs", dataset, known)
     return found
 
 
-def _of_model(contestants: list[Contestant], model: str | None) -> list[Contestant]:
-    # The latest name of an encoder is that of whichever of its runs was made last.
-    names = {each.encoder: each.model for each in contestants}
+def _of_model(runs: Sequence[RunRecord], model: str | None) -> list[RunRecord]:
+    names = {run.encoder: run.model for run in runs}
     chosen = {
         encoder
         for encoder, name in names.items()
@@ -151,18 +224,36 @@ def _of_model(contestants: list[Contestant], model: str | None) -> list[Contesta
         raise UnknownNameError("model with runs", str(model), dict.fromkeys(names.values()))
     if len(chosen) > 1:
         listed = ", ".join(f"{names[encoder]} ({encoder[:8]})" for encoder in sorted(chosen))
-        raise AmbiguousRunsError(
+        raise RunStoreError(
             f"there are runs of {len(chosen)} encoders: name one by its name or fingerprint, "
             f"of {listed}"
         )
-    return [each for each in contestants if each.encoder in chosen]
+    return [run for run in runs if run.encoder in chosen]
 
 
-def _with_shots(contestants: list[Contestant], shots: int) -> list[Contestant]:
-    there = sorted({each.shots for each in contestants})
+def _with_shots(runs: Sequence[RunRecord], shots: int) -> list[RunRecord]:
+    there = sorted({run.shots for run in runs})
     if shots not in there:
         raise UnknownNameError("number of shots with runs", str(shots), map(str, there))
-    return [each for each in contestants if each.shots in {0, shots}]
+    return [run for run in runs if run.shots in {0, shots}]
+
+
+def _choose(runs: Sequence[RunRecord], name: str) -> MethodResults:
+    """The results of a method by its name, or by METHOD@FINGERPRINT, which may be cut short."""
+    groups = groupby(runs, key=lambda run: (run.method, run.settings_fingerprint, run.shots))
+    results = [MethodResults(tuple(group)) for _, group in groups]
+    method, _, settings = name.partition("@")
+    of_method = [each for each in results if each.last.method == method]
+    found = [each for each in of_method if each.last.settings_fingerprint.startswith(settings)]
+    if not found:
+        known = [each.name for each in of_method] or [each.last.method for each in results]
+        raise UnknownNameError("method with runs at these shots", name, dict.fromkeys(known))
+    if len(found) > 1:
+        raise RunStoreError(
+            f"{name!r} ran with {len(found)} different settings: name one of "
+            f"{', '.join(each.name for each in found)}"
+        )
+    return found[0]
 
 
 def _listed(seeds: Iterable[int | None]) -> str:

@@ -1,42 +1,43 @@
-"""What was encoded when, and how long it took: the one place that knows what a feature costs."""
+"""Extractions that encoded something: how many images, in how many seconds."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import pyarrow as pa
 
-from clip_adapter.runs.errors import InvalidRecordError
-from clip_adapter.runs.lens import Lens
-from clip_adapter.runs.log_schemas import EXTRACTIONS
+from clip_adapter.runs.database import RunDatabase
+from clip_adapter.runs.errors import RunStoreError
+from clip_adapter.runs.schemas import EXTRACTIONS
 from feature_cache import Location, write_table
 
-# A handful of images says more about how long it takes to begin than about the encoder.
+# The rate of a few images is mostly that of starting up.
 _FEWEST_IMAGES, _FEWEST_SECONDS = 32, 0.5
 
 _RATE = f"""
 SELECT sum(n_encoded) / sum(seconds) AS rate FROM extractions
-WHERE encoder = '{{}}' AND device = '{{}}'
+WHERE encoder = $encoder AND device = $device
     AND n_encoded >= {_FEWEST_IMAGES} AND seconds >= {_FEWEST_SECONDS}
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionRecord:
-    """One extraction that had something to encode.
+    """One extraction that encoded at least one image.
 
     Attributes:
         extraction_id: 32 lower-case hex digits, new for every extraction.
-        started_at: with a timezone.
-        dataset: its name in the store.
-        index_fingerprint: the state in which it was indexed.
-        encoder: fingerprint of the encoder; `model` is the name a person knows it by.
-        device: where it encoded, in torch's spelling.
-        n_encoded: views of images that were encoded.
-        n_reused: views whose feature was there already.
-        seconds: spent encoding them, decoding included.
+        started_at: time at which the extraction began, with a timezone.
+        dataset: name of the dataset in the store.
+        index_fingerprint: fingerprint of the dataset's index.
+        encoder: fingerprint of the encoder.
+        model: name by which the encoder was requested.
+        device: device of the encoder, in torch's spelling.
+        n_encoded: number of views of images that were encoded.
+        n_reused: number of views whose feature was stored before.
+        seconds: time spent decoding and encoding.
 
     Raises:
-        InvalidRecordError: the time has no timezone, or nothing was encoded.
+        RunStoreError: the time has no timezone, or nothing was encoded.
     """
 
     extraction_id: str
@@ -52,36 +53,35 @@ class ExtractionRecord:
 
     def __post_init__(self) -> None:
         if self.started_at.tzinfo is None:
-            raise InvalidRecordError(
+            raise RunStoreError(
                 f"started_at of extraction {self.extraction_id} is {self.started_at} in no "
                 "timezone: use datetime.now(UTC)"
             )
         if self.n_encoded < 1 or self.seconds <= 0:
-            raise InvalidRecordError(
+            raise RunStoreError(
                 f"extraction {self.extraction_id} encoded {self.n_encoded} images in "
                 f"{self.seconds} s: record only what took time"
             )
 
 
 def record_extraction(root: Location, record: ExtractionRecord) -> Location:
-    """Write one extraction; recording it again writes nothing new.
+    """Record an extraction; recording it again writes nothing.
 
     Raises:
-        OSError: the disk refused.
+        OSError: the disk or object store failed.
     """
     table = pa.Table.from_pylist([asdict(record)], schema=EXTRACTIONS)
     return write_table(root / "runs" / "extractions", table, kind="extractions")
 
 
-def encoding_rate(lens: Lens, *, encoder: str, device: str) -> float | None:
-    """Images a second of an encoder on such a device; None where nobody has measured it.
+def encoding_rate(database: RunDatabase, *, encoder: str, device: str) -> float | None:
+    """Recorded images a second of an encoder on a kind of device; None where there is no record.
 
     Args:
-        lens: on the store.
-        encoder: its fingerprint.
-        device: in torch's spelling.
+        database: database of the store.
+        encoder: fingerprint of the encoder.
+        device: device of the encoder, in torch's spelling.
     """
-    quoted = [text.replace("'", "''") for text in (encoder, device)]
-    (row,) = lens.query(_RATE.format(*quoted)).to_pylist()
+    (row,) = database.query(_RATE, {"encoder": encoder, "device": device}).to_pylist()
     rate: float | None = row["rate"]
     return rate

@@ -1,4 +1,4 @@
-"""How much two classifiers differ, judged on the very same images."""
+"""The difference between two classifiers on the same images."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ Verdict = Literal["ahead", "behind", "seeds disagree", "no difference shown"]
 
 RESAMPLES = 10_000
 SEED = 2110_04544
-"""Of the resampling, so that the same runs always give the same interval."""
+"""Seed of the resampling, so that the same runs always give the same interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """What two classifiers, a and b, made of the same images.
+    """The difference in accuracy between two classifiers, a and b, on the same images.
 
     Attributes:
-        accuracy_a: a fraction, the mean over seeds.
-        accuracy_b: the same of the other.
+        accuracy_a: accuracy of a, a fraction, the mean over seeds.
+        accuracy_b: accuracy of b, a fraction, the mean over seeds.
         low: lower end of the 95 % interval of `difference`.
-        high: its upper end.
-        wins: images on which a was right more often than b.
-        losses: images on which b was right more often than a.
-        n_images: of the test split, ties included.
-        p_value: of as uneven a division of wins and losses or a more uneven one, if both were
+        high: upper end of the 95 % interval of `difference`.
+        wins: number of images on which a is right at more seeds than b.
+        losses: number of images on which b is right at more seeds than a.
+        n_images: number of images, ties included.
+        p_value: probability of a division of wins and losses at least as uneven if both were
             equally likely; two-sided.
-        seed_differences: accuracy of a less that of b, seed by seed.
+        seed_differences: accuracy of a minus that of b at each seed.
     """
 
     accuracy_a: float
@@ -46,25 +46,25 @@ class PairedDifference:
 
     @property
     def difference(self) -> float:
-        """Accuracy of a less that of b; positive where a is the better one."""
+        """Accuracy of a minus that of b; positive where a is better."""
         return self.accuracy_a - self.accuracy_b
 
     @property
     def ties(self) -> int:
-        """Images on which both were right equally often."""
+        """Number of images on which both are right at equally many seeds."""
         return self.n_images - self.wins - self.losses
 
     @property
     def n_seeds_ahead(self) -> int:
-        """The seeds at which a was better."""
+        """Number of seeds at which a is better."""
         return sum(one > 0 for one in self.seed_differences)
 
     @property
     def verdict(self) -> Verdict:
-        """Of a: "ahead" or "behind" where the interval leaves out 0 and every seed has its sign.
+        """Position of a: "ahead" or "behind" where the interval excludes 0 and all seeds agree.
 
-        The interval knows how the test images might have fallen, not how the few training images
-        might have. Where it leaves out 0 and some seed says otherwise, "seeds disagree".
+        The interval covers the choice of test images, but not that of the few training images.
+        Where it excludes 0 and the sign of some seed differs, the verdict is "seeds disagree".
         """
         if self.low <= 0 <= self.high:
             return "no difference shown"
@@ -88,10 +88,10 @@ def paired_difference(
     exact test (McNemar 1947): images, and not image-seed pairs, are what is independent.
 
     Args:
-        correct_a: whether a was right, a row a seed and a column an image.
-        correct_b: the same of b, of the same seeds and images in the same order.
-        resamples: how often images are drawn.
-        seed: of the drawing.
+        correct_a: whether a is right, one row for each seed and one column for each image.
+        correct_b: whether b is right, of equal seeds and images in equal order.
+        resamples: number of bootstrap samples.
+        seed: seed of the bootstrap.
     """
     scores = correct_a.mean(axis=0) - correct_b.mean(axis=0)
     by_seed = correct_a.mean(axis=1) - correct_b.mean(axis=1)
@@ -112,8 +112,8 @@ def paired_difference(
 
 
 def _sign_test(wins: int, losses: int) -> float:
-    """As `scipy.stats.binomtest`, whose module takes half a second to import."""
-    from scipy.special import bdtr  # noqa: PLC0415  # 0.3 s, for those who compare
+    """The p-value of `scipy.stats.binomtest`, whose module takes half a second to import."""
+    from scipy.special import bdtr  # noqa: PLC0415  # takes 0.3 s to import
 
     return min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
 

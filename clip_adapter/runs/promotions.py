@@ -1,20 +1,17 @@
-"""Who is the champion of a dataset: decisions at rest, and the classifiers they speak of."""
+"""The champion of each dataset: recorded decisions, and the files of the promoted classifiers."""
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Literal, get_args
 from uuid import uuid4
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs.errors import (
-    DamagedChampionError,
-    InvalidRecordError,
-    NoChampionError,
-    RollbackError,
-)
-from clip_adapter.runs.log_schemas import PROMOTIONS
-from clip_adapter.runs.numbered import NumberedTable
-from clip_adapter.runs.promotion_record import PromotionRecord
+from clip_adapter.runs.append_only import AppendOnlyTable
+from clip_adapter.runs.errors import DamagedChampionError, RunStoreError
+from clip_adapter.shots import shots_in_words
 from feature_cache import (
     CorruptFileError,
     Location,
@@ -25,18 +22,172 @@ from feature_cache import (
     write_table,
 )
 
+Outcome = Literal["promoted", "refused", "rolled back"]
 OnDamagedChampion = Callable[[DamagedChampionError], None]
-"""Told of every champion that is passed over because its classifier is not as it was."""
+"""Function called with the error of every champion that is skipped because its file is damaged."""
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NUMBERS = ("accuracy_challenger", "accuracy_champion", "low", "high", "p_value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionRecord:
+    """One decision about a dataset's champion, with its numbers; decisions are only added.
+
+    A roll back repeats what was recorded of the promotion that it returns to. The candidate is
+    called challenger in the names of columns.
+
+    Attributes:
+        promotion_id: 32 lower-case hex digits, new for every decision.
+        sequence: number of the decision on its dataset, from 1; the order does not depend on
+            clocks.
+        decided_at: time of the decision, with a timezone.
+        dataset: name of the dataset in the store.
+        index_fingerprint: fingerprint of the dataset's index that the candidate was trained on.
+        encoder: fingerprint of the encoder whose features the candidate takes.
+        model: name by which the encoder was requested.
+        run_id: id of the candidate's run.
+        method: name of the candidate's method.
+        shots: labelled images a class that the candidate was trained on.
+        seed: seed of the candidate's run.
+        settings_fingerprint: fingerprint of the candidate's settings and prompts.
+        decision: "promoted", "refused" or "rolled back".
+        reason: a sentence with the numbers.
+        classifier_sha256: digest of the file of the new champion; None if refused.
+        champion_before: id of the promotion that was current until then; None for zero-shot.
+        restores: id of the promotion that a roll back returns to; None for other decisions.
+        n_images: number of images on which both were compared.
+        accuracy_challenger: accuracy of the candidate, a fraction; None, as are the next four,
+            where nothing was compared.
+        accuracy_champion: accuracy of the champion, or of zero-shot where there was none.
+        low: lower end of the 95 % interval of the difference in accuracy.
+        high: upper end of that interval.
+        p_value: p-value of McNemar's test.
+        n_relabelled: images with another class than when the champion was trained.
+        retraining_fingerprint: fingerprint of the runs that the candidate was chosen from, and of
+            the policy.
+        git_commit: commit of the code; None outside a checkout.
+        pinned: whether the champion was set by hand and stays until it is unpinned; None in
+            decisions of earlier versions.
+        encoder_spec: parameters with which the encoder is loaded again, in JSON; None where they
+            were not recorded.
+        weights_digest: digest of the encoder's weights, in lower-case hex; None where it was not
+            recorded.
+
+    Raises:
+        RunStoreError: an id or digest is malformed, the time has no timezone, numbers are out of
+            range, or fields contradict the decision.
+        UnknownNameError: the decision is not one of the known words.
+    """
+
+    promotion_id: str
+    sequence: int
+    decided_at: datetime
+    dataset: str
+    index_fingerprint: str
+    encoder: str
+    model: str
+    run_id: str
+    method: str
+    shots: int
+    seed: int | None
+    settings_fingerprint: str
+    decision: Outcome
+    reason: str
+    classifier_sha256: str | None
+    champion_before: str | None
+    restores: str | None = None
+    n_images: int
+    accuracy_challenger: float | None
+    accuracy_champion: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    n_relabelled: int
+    retraining_fingerprint: str
+    git_commit: str | None = None
+    pinned: bool | None = None
+    encoder_spec: str | None = None
+    weights_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.decision not in get_args(Outcome):
+            raise UnknownNameError("decision", self.decision, get_args(Outcome))
+        self._check_ids()
+        self._check_numbers()
+        if self.decided_at.tzinfo is None:
+            raise self._wrong(
+                f"decided_at is {self.decided_at} in no timezone", "datetime.now(UTC)"
+            )
+        if (self.classifier_sha256 is None) != (self.decision == "refused"):
+            raise self._wrong(
+                f"it is {self.decision!r} with the classifier {self.classifier_sha256!r}",
+                "a classifier with every decision but a refusal",
+            )
+        if (self.restores is None) != (self.decision != "rolled back"):
+            raise self._wrong(
+                f"it is {self.decision!r} and restores {self.restores!r}",
+                "a promotion to restore with every roll back and no other decision",
+            )
+
+    @property
+    def candidate(self) -> str:
+        """The candidate in words: its method, shots and seed."""
+        return f"{self.method} at {shots_in_words(self.shots)}, seed {self.seed}"
+
+    @property
+    def sets_champion(self) -> bool:
+        """Whether its classifier is the champion until the next decision that sets one."""
+        return self.decision != "refused"
+
+    @property
+    def promotion(self) -> str:
+        """The id of the promotion of its classifier: its own, or the one that it restores."""
+        return self.restores or self.promotion_id
+
+    @property
+    def order(self) -> tuple[int, datetime, str]:
+        """Sort key among the decisions on a dataset."""
+        return self.sequence, self.decided_at, self.promotion_id
+
+    def _check_ids(self) -> None:
+        ids = {"promotion_id": self.promotion_id, "run_id": self.run_id}
+        others = {"champion_before": self.champion_before, "restores": self.restores}
+        for name, found in [*ids.items(), *others.items()]:
+            if found is not None and not _ID.fullmatch(found):
+                raise self._wrong(f"{name} is {found!r}", "32 lower-case hex digits")
+        if self.classifier_sha256 is not None and not _SHA256.fullmatch(self.classifier_sha256):
+            raise self._wrong(
+                f"classifier_sha256 is {self.classifier_sha256!r}", "64 lower-case hex digits"
+            )
+
+    def _check_numbers(self) -> None:
+        least = {"sequence": 1, "shots": 0, "n_images": 0, "n_relabelled": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise self._wrong(f"{name} is {getattr(self, name)}", f"{smallest} or more")
+        numbers = [getattr(self, name) for name in _NUMBERS]
+        if any(number is None for number in numbers):
+            if any(number is not None for number in numbers):
+                raise self._wrong(f"{', '.join(_NUMBERS)} are {numbers}", "all of them or none")
+        elif not all(math.isfinite(number) for number in numbers) or self.low > self.high:  # type: ignore[operator]  # neither is None here
+            raise self._wrong(f"{', '.join(_NUMBERS)} are {numbers}", "finite numbers, low <= high")
+
+    def _wrong(self, found: str, expected: str) -> RunStoreError:
+        return RunStoreError(
+            f"decision {self.promotion_id!r} on {self.dataset!r}: {found}, expected {expected}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """Who reigns, with the verified content of the classifier's file.
+    """The champion of a dataset, with the verified content of its file.
 
     Attributes:
-        record: The decision that put it there.
-        path: Where the file lies.
-        content: Of a safetensors file, as `decode_classifier` takes it.
+        record: the decision that made it the champion.
+        path: location of the file.
+        content: content of the safetensors file, as `decode_classifier` takes it.
     """
 
     record: PromotionRecord
@@ -45,44 +196,31 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class PromotionStore:
-    """Decisions under `<root>/runs/promotions`, classifiers under `<root>/champions/<dataset>`.
-
-    Both are only added to. Any number of processes may do so at once.
+class PromotionStore(AppendOnlyTable[PromotionRecord]):
+    """Decisions in the table `promotions`, classifiers below `<root>/champions/<dataset>`.
 
     Attributes:
-        root: Of everything at rest.
+        root: location of the store.
     """
 
-    root: Location
+    name = "promotions"
+    make = PromotionRecord
 
     def datasets(self) -> list[str]:
-        """The datasets on which anything was decided, sorted."""
-        return sorted({record.dataset for record in self._table.records()})
-
-    def history(self, dataset: str) -> list[PromotionRecord]:
-        """Every decision on a dataset, in order; none where there is none.
-
-        Raises:
-            CorruptFileError, NewerFormatError: A file of decisions cannot be trusted or understood.
-        """
-        return self._table.history(dataset)
-
-    def next_sequence(self, dataset: str) -> int:
-        """The number for the next decision on a dataset, from 1; raises as `history`."""
-        return self._table.next_sequence(dataset)
+        """The datasets with decisions, sorted."""
+        return sorted({record.dataset for record in self.records()})
 
     def known_history(self, dataset: str) -> list[PromotionRecord]:
-        """The same of a dataset that must have one: an empty answer to a misspelt name is wrong.
+        """The decisions on a dataset in order, of which there must be at least one.
 
         Raises:
-            NoChampionError: Nothing was decided on that dataset yet.
-            UnknownNameError: There is no such dataset; it suggests the nearest.
+            RunStoreError: nothing was decided on the dataset yet.
+            UnknownNameError: there is no such dataset; the message suggests the nearest.
         """
         history = self.history(dataset)
         indexed = storage.list_folders(self.root / "datasets")
         if not history and dataset in indexed:
-            raise NoChampionError(dataset)
+            raise RunStoreError.no_champion(dataset)
         if not history:
             raise UnknownNameError(
                 "dataset in this store", dataset, sorted({*self.datasets(), *indexed})
@@ -90,20 +228,20 @@ class PromotionStore:
         return history
 
     def champion(self, dataset: str, *, on_corruption: OnDamagedChampion) -> Champion | None:
-        """The last decision that made a champion whose file is as it was; None if there is none.
+        """The last champion whose file is undamaged; None where there is none.
 
-        What was rolled back past does not come back because another's file is damaged.
+        A promotion that was rolled back is not returned to because the file of another is damaged.
 
         Args:
-            dataset: Its name in the store.
-            on_corruption: Told of each that is passed over.
+            dataset: name of the dataset in the store.
+            on_corruption: called with the error of every champion that is skipped.
         """
         history = self.history(dataset)
-        deposed: set[str] = set()
+        superseded: set[str] = set()
         for record in reversed(history):
-            if not record.reigns or record.promotion in deposed:
+            if not record.sets_champion or record.promotion in superseded:
                 continue
-            deposed |= rolled_back(history, record)
+            superseded |= rolled_back(history, record)
             try:
                 return self.read(record)
             except DamagedChampionError as error:
@@ -111,10 +249,10 @@ class PromotionStore:
         return None
 
     def read(self, record: PromotionRecord) -> Champion:
-        """The classifier of a promotion or roll back, verified.
+        """Read and verify the classifier of a promotion or roll back.
 
         Raises:
-            DamagedChampionError: The file is damaged or gone.
+            DamagedChampionError: the file is damaged or missing.
         """
         path = self.path_of(record)
         try:
@@ -123,15 +261,19 @@ class PromotionStore:
             reason = "it is gone"
         except CorruptFileError as error:
             reason = error.reason
-        raise DamagedChampionError(record.promotion, str(path), reason)
+        raise DamagedChampionError(
+            f"the classifier of promotion {record.promotion[:8]}, {path}, cannot be used: "
+            f"{reason}. The champion before it is current: put the file back from a copy, or train "
+            "with --promote, which compares with that one"
+        )
 
     def path_of(self, record: PromotionRecord) -> Location:
-        """Where the classifier of a promotion or roll back lies."""
+        """Location of the classifier's file of a promotion or roll back."""
         folder = classifier_folder(self.root, record.dataset)
         return folder / f"{record.classifier_sha256}.safetensors"
 
     def decided(self, dataset: str, retraining_fingerprint: str) -> PromotionRecord | None:
-        """The last decision that was made on that very retraining, if there is any."""
+        """The last decision on a sweep of that fingerprint; None where there is none."""
         made = [
             record
             for record in self.history(dataset)
@@ -140,34 +282,29 @@ class PromotionStore:
         return made[-1] if made else None
 
     def append(self, record: PromotionRecord, *, content: bytes | None = None) -> Location:
-        """Add a decision; with the classifier, whose file is in its place before the row is.
+        """Record a decision; the file of its classifier is written before the row.
 
         Returns:
             The file of the row.
 
         Raises:
-            InvalidRecordError: The content is not the classifier that the record names.
-            OSError: The disk refused; the decision is not made.
+            RunStoreError: the digest of the content is not the one in the record.
+            OSError: the disk or object store failed; the decision is not recorded.
         """
-        row = self._table.row(record)
+        row = self.row(record)
         if content is not None:
             path = write_content(classifier_folder(self.root, record.dataset), content)
             if path != self.path_of(record):
-                raise InvalidRecordError(
+                raise RunStoreError(
                     f"decision {record.promotion_id} names the classifier "
                     f"{record.classifier_sha256}, the one given is {path.stem}: give its digest"
                 )
-        return write_table(self._table.folder, row, kind="promotions")
-
-    @property
-    def _table(self) -> NumberedTable[PromotionRecord]:
-        folder = self.root / "runs" / "promotions"
-        return NumberedTable(folder=folder, schema=PROMOTIONS, make=PromotionRecord)
+        return write_table(self.folder, row, kind=self.name)
 
 
 def last_champion(history: Sequence[PromotionRecord]) -> PromotionRecord | None:
-    """The last decision that made a champion, whatever has become of its file."""
-    return next((record for record in reversed(history) if record.reigns), None)
+    """The last decision that set a champion, whether or not its file is undamaged."""
+    return next((record for record in reversed(history) if record.sets_champion), None)
 
 
 def rolled_back(history: Sequence[PromotionRecord], record: PromotionRecord) -> set[str]:
@@ -184,25 +321,28 @@ def rolled_back(history: Sequence[PromotionRecord], record: PromotionRecord) -> 
 
 
 def roll_back(store: PromotionStore, dataset: str, *, to: str | None = None) -> PromotionRecord:
-    """Let an earlier promotion reign again; returns the decision that was added.
+    """Make an earlier promotion current again.
 
     Args:
-        store: Where the decisions are.
-        dataset: Its name in the store.
-        to: The id of a promotion or its first digits; else the one before the reigning one.
+        store: store of the decisions.
+        dataset: name of the dataset in the store.
+        to: id of a promotion or its first digits; the promotion before the current one when None.
+
+    Returns:
+        The decision that was added.
 
     Raises:
-        UnknownNameError: There is no such dataset, or no promotion has that id.
-        NoChampionError: Nothing was ever promoted.
-        RollbackError: There is none before the reigning one, or it is the reigning one.
-        DamagedChampionError: The file of that promotion's classifier is damaged or gone.
+        UnknownNameError: there is no such dataset, or no promotion with that id.
+        RunStoreError: nothing was promoted, there is no promotion before the current one, or the
+            promotion is current already.
+        DamagedChampionError: the file of that promotion's classifier is damaged or missing.
     """
     history = store.known_history(dataset)
-    reigning = last_champion(history)
-    if reigning is None:
-        raise NoChampionError(dataset)
+    current = last_champion(history)
+    if current is None:
+        raise RunStoreError.no_champion(dataset)
     promoted = {each.promotion_id: each for each in history if each.decision == "promoted"}
-    target = _before(reigning, promoted) if to is None else _named(to, reigning, promoted)
+    target = _before(current, promoted) if to is None else _named(to, current, promoted)
     store.read(target)
     record = replace(
         target,
@@ -210,34 +350,34 @@ def roll_back(store: PromotionStore, dataset: str, *, to: str | None = None) -> 
         sequence=store.next_sequence(dataset),
         decided_at=datetime.now(UTC),
         decision="rolled back",
-        reason=f"rolled back by hand from {reigning.promotion[:8]} to {target.promotion_id[:8]}",
-        champion_before=reigning.promotion,
+        reason=f"rolled back by hand from {current.promotion[:8]} to {target.promotion_id[:8]}",
+        champion_before=current.promotion,
         restores=target.promotion_id,
     )
     store.append(record)
     return record
 
 
-def _before(reigning: PromotionRecord, promoted: dict[str, PromotionRecord]) -> PromotionRecord:
-    origin = promoted.get(reigning.promotion)
+def _before(current: PromotionRecord, promoted: dict[str, PromotionRecord]) -> PromotionRecord:
+    origin = promoted.get(current.promotion)
     before = promoted.get(origin.champion_before or "") if origin else None
     if before is None:
-        raise RollbackError(
-            f"{reigning.promotion[:8]} is the first champion of {reigning.dataset!r}: there is no "
-            "promotion before it to roll back to, and it reigns until another is proven better"
+        raise RunStoreError(
+            f"{current.promotion[:8]} is the first champion of {current.dataset!r}: there is no "
+            "promotion before it to roll back to, and it is current until another is proven better"
         )
     return before
 
 
 def _named(
-    name: str, reigning: PromotionRecord, promoted: dict[str, PromotionRecord]
+    name: str, current: PromotionRecord, promoted: dict[str, PromotionRecord]
 ) -> PromotionRecord:
     found = [each for each in promoted.values() if each.promotion_id.startswith(name)]
     if len(found) != 1:
         raise UnknownNameError("promotion", name, list(promoted))
-    if found[0].promotion_id == reigning.promotion:
-        raise RollbackError(
-            f"{reigning.promotion[:8]} reigns already: name another, as "
-            f"`clip-adapter champion {reigning.dataset} --history` lists them"
+    if found[0].promotion_id == current.promotion:
+        raise RunStoreError(
+            f"{current.promotion[:8]} is current already: name another, as "
+            f"`clip-adapter champion {current.dataset} --history` lists them"
         )
     return found[0]

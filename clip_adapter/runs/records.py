@@ -1,4 +1,4 @@
-"""What is recorded about a run: plain frozen values, checked where they are made."""
+"""The records of a run and of its results, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs.errors import InvalidRecordError
+from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.run_settings import Candidate, EvaluatedOn, RunSettings, Versions
 
 if TYPE_CHECKING:  # takes time to import, and only describes shapes
     from jaxtyping import Float, Int
 
 SelectedOn = Literal["validation", "held-out shots", "training", "nothing", "test (oracle)"]
-"""What data chose a run's hyper-parameters: "nothing" when all were given beforehand, "training"
+"""Data that chose a run's hyper-parameters: "nothing" when all were given beforehand, "training"
 when they were learned like weights."""
 
 Selection = Literal["validation", "held-out-shots", "none"]
-"""Where images to select on come from: beside the shots, among the shots, or nowhere."""
+"""Source of the images to select on: beside the shots, among the shots, or none."""
 
 Protocol = Literal["all-classes", "base-to-new"]
 Status = Literal["completed", "failed"]
@@ -34,36 +34,50 @@ _SHA256_BYTES = 32
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One execution of one method on one few-shot split.
+    """One execution of one method on one few-shot split: a row of the table `runs`.
 
     Attributes:
         run_id: 32 lower-case hex digits, new for every execution.
-        fingerprint: What was trained: the same inputs, settings and code give the same one.
-        sweep_id: Shared by the runs that were made together.
-        started_at: With a timezone.
-        encoder: Fingerprint of the encoder; `model` is the name a person knows it by.
-        shots: Labelled images a class; 0 for a method that uses none, `ALL_SHOTS` for every image.
-        seed: None for a method without randomness.
-        settings_fingerprint: Of the settings asked for, grid included, not of what was selected.
-        tried: Every candidate; None when nothing was to be chosen.
-        study: The ablation a run was made for; such runs stand on no leaderboard.
-        selected_on: The data that chose among the candidates.
-        error: Why a failed run failed.
-        n_leaked: Test images that also occur, bit for bit, among the training images.
-        hyperparameters: Settings as finally used, by name, each a value that JSON can hold; None
-            for exactly those of `settings`.
-        image_choice: What chose the training images: "own", "published:<digest>" of a published
-            choice, or "budget:<n>" of n images in all.
-        selection: None for what `selected_on` implies, see `runs_table`.
-        logit_bias: Added to every logit by the encoder; None where it has none.
-        protocol: Which classes are trained and tested: "all-classes" or "base-to-new".
-        tested_on: None for all classes of the run's own dataset.
-
-    Raises:
-        InvalidRecordError: The run id or image choice is malformed, the time has no timezone, or
-            the error contradicts the status.
-        UnknownNameError: The status, `selected_on`, the selection or the protocol is not one of
-            the known words.
+        fingerprint: fingerprint of the inputs, settings and code; equal ones give equal results.
+        sweep_id: identifier of the sweep that the run belongs to.
+        started_at: time at which the sweep began, with a timezone.
+        dataset: name of the dataset in the store.
+        index_fingerprint: fingerprint of the dataset's index.
+        split_fingerprint: fingerprint of the few-shot split; empty for a method without images.
+        class_names: names of the classes, in the order of their numbers.
+        templates: prompts, with {} for the name of the class.
+        model: name by which the encoder was requested.
+        encoder: fingerprint of the encoder.
+        logit_scale: factor of the cosine similarities.
+        method: name of the method.
+        shots: labelled images a class; 0 for a method that uses none, `ALL_SHOTS` for every image.
+        seed: seed of the split; None for a method without randomness.
+        settings: settings as finally used that have a column.
+        settings_fingerprint: fingerprint of the requested settings, grid included, and the prompts.
+        tried: candidates among which was chosen; None when nothing was to be chosen.
+        study: name of the ablation study that the run belongs to; such runs are on no leaderboard.
+        selected_on: data that chose among the candidates.
+        status: "completed" or "failed".
+        error: reason why a failed run failed.
+        seconds_encode: time spent encoding the dataset for the sweep.
+        seconds_train: time spent fitting, search for hyper-parameters included.
+        peak_memory_bytes: peak resident memory of the process.
+        n_train: number of training images.
+        n_validation: number of images to select on.
+        n_test: number of test images.
+        n_leaked: test images that also occur, bit for bit, among the training images.
+        device: device that trained, in torch's spelling.
+        precision: numeric format of the encoder's forward pass.
+        versions: versions of the software.
+        git_commit: commit of the code; None outside a checkout.
+        hyperparameters: all settings as finally used, by name, each a value that JSON can hold;
+            None for those in `settings`.
+        image_choice: what chose the training images: "own", "published:<digest>" for published
+            choices, or "budget:<n>" for n images in all.
+        selection: where images to select on came from; None for what `selected_on` implies.
+        logit_bias: constant that the encoder adds to every logit; None where it has none.
+        protocol: which classes are trained and tested: "all-classes" or "base-to-new".
+        tested_on: images of the test; None for all classes of the run's dataset.
     """
 
     run_id: str
@@ -106,28 +120,41 @@ class RunRecord:
     protocol: Protocol = "all-classes"
     tested_on: EvaluatedOn | None = None
 
-    def __post_init__(self) -> None:
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the hyper-parameters for which a grid was tried, sorted."""
+        return tuple(sorted(self.tried[0].settings)) if self.tried else ()
+
+    def check(self) -> None:
+        """Raise if the record contradicts itself; a run that is read from a store is not checked.
+
+        Raises:
+            RunStoreError: the run id or image choice is malformed, the time has no timezone, or
+                the error contradicts the status.
+            UnknownNameError: the status, `selected_on`, the selection or the protocol is not one of
+                the known words.
+        """
         _check_word("status", self.status, get_args(Status))
         _check_word("selected_on", self.selected_on, get_args(SelectedOn))
         if self.selection is not None:
             _check_word("selection", self.selection, get_args(Selection))
         _check_word("protocol", self.protocol, get_args(Protocol))
         if not _IMAGE_CHOICE.fullmatch(self.image_choice):
-            raise InvalidRecordError(
+            raise RunStoreError(
                 f"image_choice of run {self.run_id} is {self.image_choice!r}, expected 'own', "
                 "'published:<digest>' or 'budget:<n>'"
             )
         if not _RUN_ID.fullmatch(self.run_id):
-            raise InvalidRecordError(
+            raise RunStoreError(
                 f"run_id is {self.run_id!r}, expected 32 lower-case hex digits: use uuid4().hex"
             )
         if self.started_at.tzinfo is None:
-            raise InvalidRecordError(
+            raise RunStoreError(
                 f"started_at of run {self.run_id} is {self.started_at} in no timezone: "
                 "use datetime.now(UTC)"
             )
         if (self.error is None) != (self.status == "completed"):
-            raise InvalidRecordError(
+            raise RunStoreError(
                 f"run {self.run_id} is {self.status!r} with the error {self.error!r}: "
                 "expected an error from every failed run and from no other"
             )
@@ -135,20 +162,20 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePredictions:
-    """What a run said about each image of a split, in the split's order.
+    """The predictions of a run for the images of a split, in the split's order.
 
     Attributes:
-        image_sha256: Digests of 32 bytes.
-        label: The true class numbers.
-        predicted: The class numbers with the highest logit.
-        confidence: Their softmax probabilities.
-        margin: How far those lie above the runner-up's.
-        label_probability: The softmax probability of each `label`; None where not computed.
-        split: Whose images: "test", or those a run selected on, "validation".
-        fold: Of shots held out in turn; None where all images were judged by one classifier.
+        image_sha256: digests of the images, 32 bytes each.
+        label: true class numbers.
+        predicted: class numbers with the highest logit.
+        confidence: softmax probabilities of the predicted classes.
+        margin: differences between `confidence` and the second highest probability.
+        label_probability: softmax probabilities of the true classes; None where not computed.
+        split: name of the split, "test" or "validation".
+        fold: number of the fold of held-out shots; None where one classifier predicts all images.
 
     Raises:
-        InvalidRecordError: The columns differ in length, or a digest is not 32 bytes long.
+        RunStoreError: the columns differ in length, or a digest is not 32 bytes long.
     """
 
     image_sha256: Sequence[bytes]
@@ -170,7 +197,15 @@ class ImagePredictions:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitImages:
-    """Images and their class numbers, in order; raises as `ImagePredictions` does."""
+    """Images of a few-shot split, in order.
+
+    Attributes:
+        image_sha256: digests of the images, 32 bytes each.
+        label: class numbers.
+
+    Raises:
+        RunStoreError: the columns differ in length, or a digest is not 32 bytes long.
+    """
 
     image_sha256: Sequence[bytes]
     label: Int[np.ndarray, " n"]
@@ -182,7 +217,17 @@ class SplitImages:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRecord:
-    """The exact images of one few-shot split."""
+    """The images of one few-shot split.
+
+    Attributes:
+        split_fingerprint: fingerprint of the split.
+        dataset: name of the dataset in the store.
+        index_fingerprint: fingerprint of the dataset's index.
+        shots: labelled images a class.
+        seed: seed with which the images were sampled, or number of a published choice.
+        train: images to train on.
+        validation: images to select on.
+    """
 
     split_fingerprint: str
     dataset: str
@@ -195,15 +240,17 @@ class SplitRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """A run with everything that came out of it.
+    """A run with its results.
 
     Attributes:
-        run: What was done.
-        metrics: Numbers by (split, name), e.g. `("test", "accuracy")`, a fraction.
-        curves: Values by name, one a step.
-        predictions: On the test split; None when none were made.
-        other_predictions: On validation images, or one a fold on shots that were held out.
-        split: The few-shot split it learned from; None when it learned from no image.
+        run: the row of the run.
+        metrics: numbers by split and name, as `("test", "accuracy")`, a fraction.
+        curves: values by name, one for each step.
+        predictions: predictions on the test split; None when none were made.
+        other_predictions: predictions on validation images, or on each fold of held-out shots.
+        split: few-shot split of the run; None when it learned from no image.
+        request: number of the last request that the run answers, in a result that is read from a
+            store; None where there is none.
     """
 
     run: RunRecord
@@ -212,6 +259,13 @@ class RunResult:
     predictions: ImagePredictions | None = None
     other_predictions: Sequence[ImagePredictions] = ()
     split: SplitRecord | None = None
+    request: int | None = None
+
+    @property
+    def recency(self) -> tuple[int, float, str]:
+        """Sort key by the last request, and by time among runs that no request asks for."""
+        started = self.run.started_at.timestamp() if self.request is None else 0.0
+        return self.request or 0, started, self.run.run_id
 
 
 def _check_word(kind: str, word: str, known: tuple[str, ...]) -> None:
@@ -222,7 +276,7 @@ def _check_word(kind: str, word: str, known: tuple[str, ...]) -> None:
 def _check_digests(digests: Sequence[bytes]) -> None:
     lengths = {len(digest) for digest in digests} - {_SHA256_BYTES}
     if lengths:
-        raise InvalidRecordError(
+        raise RunStoreError(
             f"an image digest has {min(lengths)} bytes, expected {_SHA256_BYTES}: "
             "pass hashlib.sha256(content).digest()"
         )
@@ -230,6 +284,6 @@ def _check_digests(digests: Sequence[bytes]) -> None:
 
 def _check_length(name: str, found: int, *, expected: int) -> None:
     if found != expected:
-        raise InvalidRecordError(
+        raise RunStoreError(
             f"{found} values of {name} for {expected} images: expected one an image"
         )

@@ -1,13 +1,12 @@
-"""What was asked for, in order: from it follows which state of a dataset is the current one."""
+"""Requests in the order they were made: the last one decides which state of a dataset is current."""
 
 import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from clip_adapter.runs.errors import InvalidRecordError
-from clip_adapter.runs.log_schemas import REQUESTS
-from clip_adapter.runs.numbered import NumberedTable
+from clip_adapter.runs.append_only import AppendOnlyTable
+from clip_adapter.runs.errors import RunStoreError
 from feature_cache import Location, write_table
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -19,22 +18,24 @@ class RequestRecord:
 
     Attributes:
         request_id: 32 lower-case hex digits, new for every request.
-        sequence: One more than the request before on this dataset, from 1: the order does not
-            depend on clocks.
-        asked_at: With a timezone.
-        command: By which name it was asked for, as "train".
-        dataset: Its name in the store.
-        index_fingerprint: The state the dataset was found in; None where nobody looked, and then
-            the request does not decide which state is current.
-        encoder: Fingerprint of the encoder; `model` is the name it was asked for by.
-        request_fingerprint: Of everything that determines the answer; None where not computed.
-        parameters: What was asked, as a JSON object.
-        run_ids: The runs that answer it, made now or before.
-        run_fingerprints: Their fingerprints, also where the ids were not looked up.
+        sequence: number of the request on its dataset, from 1; the order does not depend on clocks.
+        asked_at: time of the request, with a timezone.
+        command: name of the command or function that was called, as "train".
+        dataset: name of the dataset in the store.
+        index_fingerprint: fingerprint of the state in which the dataset was found; None where it
+            was not looked at, and then the request does not decide which state is current.
+        encoder: fingerprint of the encoder.
+        model: name by which the encoder was requested.
+        request_fingerprint: fingerprint of everything that determines the answer; None where it
+            was not computed.
+        parameters: parameters of the request, as a JSON object.
+        run_ids: ids of the runs that answer the request, made for it or before.
+        run_fingerprints: fingerprints of these runs, also where the ids were not looked up.
+        git_commit: commit of the code; None outside a checkout.
 
     Raises:
-        InvalidRecordError: An id is malformed, the number is not positive, the time has no
-            timezone, or the parameters are no JSON object.
+        RunStoreError: an id is malformed, the number is not positive, the time has no timezone, or
+            the parameters are not a JSON object.
     """
 
     request_id: str
@@ -52,7 +53,7 @@ class RequestRecord:
     git_commit: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("run_ids", "run_fingerprints"):  # lists, as rows of a table have them
+        for name in ("run_ids", "run_fingerprints"):  # rows of a table hold lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for found in (self.request_id, *self.run_ids):
             if not _ID.fullmatch(found):
@@ -66,68 +67,52 @@ class RequestRecord:
 
     @property
     def order(self) -> tuple[int, str]:
-        """By which the requests on a dataset are sorted; of two at once the id decides."""
+        """Sort key among the requests on a dataset; the id decides between equal numbers."""
         return self.sequence, self.request_id
 
-    def _wrong(self, found: str, expected: str) -> InvalidRecordError:
-        return InvalidRecordError(
+    def _wrong(self, found: str, expected: str) -> RunStoreError:
+        return RunStoreError(
             f"request {self.request_id!r} on {self.dataset!r}: {found}, expected {expected}"
         )
 
 
 @dataclass(frozen=True)
-class RequestStore:
-    """Requests under `<root>/runs/requests`; any number of processes may add at once.
+class RequestStore(AppendOnlyTable[RequestRecord]):
+    """The requests of a store, in the table `requests`.
 
     Attributes:
-        root: Of everything at rest.
+        root: location of the store.
     """
 
-    root: Location
-
-    def history(self, dataset: str) -> list[RequestRecord]:
-        """Every request on a dataset, in order; none where there is none.
-
-        Raises:
-            CorruptFileError, NewerFormatError, WrongSchemaError: A file of requests cannot be
-                trusted or understood.
-        """
-        return self._table.history(dataset)
-
-    def next_sequence(self, dataset: str) -> int:
-        """The number for the next request on a dataset, from 1; raises as `history`."""
-        return self._table.next_sequence(dataset)
+    name = "requests"
+    make = RequestRecord
 
     def append(self, record: RequestRecord) -> Location:
-        """Add a request, when the runs that answer it are recorded.
+        """Record a request.
 
         Returns:
-            The file of the row; adding the same record again writes nothing.
+            The file of the row; nothing is written if the same record was appended before.
 
         Raises:
-            OSError: The disk or the object store refused; the request is not recorded.
+            OSError: the disk or object store failed; the request is not recorded.
         """
-        return write_table(self._table.folder, self._table.row(record), kind="requests")
-
-    @property
-    def _table(self) -> NumberedTable[RequestRecord]:
-        folder = self.root / "runs" / "requests"
-        return NumberedTable(folder=folder, schema=REQUESTS, make=RequestRecord)
+        return write_table(self.folder, self.row(record), kind=self.name)
 
 
 def current_index(root: Location, dataset: str) -> str | None:
-    """The fingerprint of the index that a dataset was last asked for in.
+    """The fingerprint of the index in which a dataset was last requested.
 
     Args:
-        root: Of everything at rest.
-        dataset: Its name in the store.
+        root: location of the store.
+        dataset: name of the dataset in the store.
 
     Returns:
-        None where no request is recorded that looked at the dataset, as in stores of before.
+        None where no request that looked at the dataset is recorded, as in stores of versions
+        that did not record requests.
 
     Raises:
-        CorruptFileError, NewerFormatError, WrongSchemaError: A file of requests cannot be trusted
-            or understood.
+        CorruptFileError, NewerFormatError, WrongSchemaError: a file of requests is damaged or
+            cannot be understood.
     """
     found = [each.index_fingerprint for each in RequestStore(root).history(dataset)]
     return next((each for each in reversed(found) if each is not None), None)

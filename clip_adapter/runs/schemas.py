@@ -1,7 +1,8 @@
-"""The columns of everything that is recorded about runs; those of logs are in `log_schemas.py`.
+"""The columns of every table below `<root>/runs`.
 
-Column names are the field names of the records in `records.py`; a column that may be null says so
-here and is optional there.
+A column has the name of a field of the record that a row is made from: `RunRecord`,
+`RequestRecord`, `PromotionRecord` or `ExtractionRecord`. A column that may be null is declared so
+here, and its field is optional.
 """
 
 import pyarrow as pa
@@ -114,7 +115,7 @@ RUNS = pa.schema(
 """One row an execution of a method. A run counts as recorded once its row here is complete."""
 
 STORED_RUNS = RUNS.append(pa.field("candidates", pa.list_(_CANDIDATE)))
-"""The same as it may lie in a file: earlier versions wrote `candidates` where `tried` is now."""
+"""Columns of a file of runs; earlier versions wrote `candidates` instead of `tried`."""
 
 METRICS = pa.schema(
     [
@@ -170,3 +171,87 @@ SPLITS = pa.schema(
     ]
 )
 """One row an image of a few-shot split, `position` counting the images of a `role` from 0."""
+
+REQUESTS = pa.schema(
+    [
+        _required("request_id", pa.string()),
+        _required("sequence", pa.int32()),
+        _required("asked_at", pa.timestamp("us", tz="UTC")),
+        _required("command", pa.string()),
+        _required("dataset", pa.string()),
+        pa.field("index_fingerprint", pa.string()),
+        pa.field("encoder", pa.string()),
+        pa.field("model", pa.string()),
+        pa.field("request_fingerprint", pa.string()),
+        _required("parameters", pa.string()),
+        _required("run_ids", pa.list_(pa.string())),
+        _required("run_fingerprints", pa.list_(pa.string())),
+        pa.field("git_commit", pa.string()),
+    ]
+)
+"""One row a request about a dataset; see `RequestRecord`."""
+
+PROMOTIONS = pa.schema(
+    [
+        _required("promotion_id", pa.string()),
+        _required("sequence", pa.int32()),
+        _required("decided_at", pa.timestamp("us", tz="UTC")),
+        _required("dataset", pa.string()),
+        _required("index_fingerprint", pa.string()),
+        _required("encoder", pa.string()),
+        _required("model", pa.string()),
+        _required("run_id", pa.string()),
+        _required("method", pa.string()),
+        _required("shots", pa.int32()),
+        pa.field("seed", pa.int32()),
+        _required("settings_fingerprint", pa.string()),
+        _required("decision", pa.string()),
+        _required("reason", pa.string()),
+        pa.field("classifier_sha256", pa.string()),
+        pa.field("champion_before", pa.string()),
+        pa.field("restores", pa.string()),
+        _required("n_images", pa.int32()),
+        pa.field("accuracy_challenger", pa.float64()),
+        pa.field("accuracy_champion", pa.float64()),
+        pa.field("low", pa.float64()),
+        pa.field("high", pa.float64()),
+        pa.field("p_value", pa.float64()),
+        _required("n_relabelled", pa.int32()),
+        _required("retraining_fingerprint", pa.string()),
+        pa.field("git_commit", pa.string()),
+        pa.field("pinned", pa.bool_()),
+        pa.field("encoder_spec", pa.string()),
+        pa.field("weights_digest", pa.string()),
+    ]
+)
+"""One row a decision on a dataset's champion; see `PromotionRecord`."""
+
+EXTRACTIONS = pa.schema(
+    [
+        _required("extraction_id", pa.string()),
+        _required("started_at", pa.timestamp("us", tz="UTC")),
+        _required("dataset", pa.string()),
+        _required("index_fingerprint", pa.string()),
+        _required("encoder", pa.string()),
+        _required("model", pa.string()),
+        _required("device", pa.string()),
+        _required("n_encoded", pa.int64()),
+        _required("n_reused", pa.int64()),
+        _required("seconds", pa.float64()),
+    ]
+)
+"""One row an extraction that encoded something."""
+
+# A reader lists the files of `requests` first and then those of `runs`: the runs that a request
+# names were written before it, and the other rows of a run before its row in `runs`.
+RUN_TABLES = {
+    "requests": REQUESTS,
+    "runs": STORED_RUNS,
+    "metrics": METRICS,
+    "curves": CURVES,
+    "predictions": PREDICTIONS,
+    "splits": SPLITS,
+    "promotions": PROMOTIONS,
+    "extractions": EXTRACTIONS,
+}
+"""The columns of every table below `<root>/runs`, by its name."""

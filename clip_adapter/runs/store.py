@@ -1,52 +1,65 @@
-"""Runs at rest: a few immutable files a batch, under `<root>/runs/<table>`."""
+"""The store of runs: a few immutable files a batch, below `<root>/runs/<table>`."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
-from clip_adapter.runs import schemas, tables
-from clip_adapter.runs.errors import InvalidRecordError
-from clip_adapter.runs.records import RunResult
+from clip_adapter.runs import schemas
+from clip_adapter.runs.database import RunDatabase
+from clip_adapter.runs.errors import RunStoreError
+from clip_adapter.runs.records import (
+    ImagePredictions,
+    RunRecord,
+    RunResult,
+    Selection,
+    SplitImages,
+    SplitRecord,
+)
+from clip_adapter.runs.run_settings import Candidate, EvaluatedOn, RunSettings, Versions
 from feature_cache import Location, read_tables, write_table
 from feature_cache.schemas import conform, pick
 
-# In the order they are written: a run's row comes last and makes the rest of the run count.
-_TABLES = (
-    ("splits", tables.splits_table, schemas.SPLITS),
-    ("predictions", tables.predictions_table, schemas.PREDICTIONS),
-    ("curves", tables.curves_table, schemas.CURVES),
-    ("metrics", tables.metrics_table, schemas.METRICS),
-    ("runs", tables.runs_table, schemas.RUNS),
-)
+_SELECTION: Mapping[str, Selection] = {
+    "validation": "validation",
+    "held-out shots": "held-out-shots",
+    "training": "none",
+    "nothing": "none",
+}
 
 
 @dataclass(frozen=True)
 class RunStore:
-    """Where runs are recorded; any number of processes may record at once.
+    """The runs of a store; any number of processes may record at once.
 
     Attributes:
-        root: The folder of everything at rest; made when the first run is recorded.
+        root: location of the store; created when the first run is recorded.
     """
 
     root: Location
 
     def record(self, results: Sequence[RunResult]) -> list[Location]:
-        """Write a batch of runs: all of them become visible at once, or none.
+        """Write a batch of runs, which all become visible at once, or none of them.
 
-        Recording the same batch again writes nothing new.
+        Recording the same batch again writes nothing.
 
         Returns:
             The files that hold the batch, at most one a table; none for an empty batch.
 
         Raises:
-            InvalidRecordError: Two results carry the same run id.
-            WrongSchemaError: A value is missing that every run must have.
-            OSError: The disk refused; no run of the batch is visible.
+            RunStoreError: a run contradicts itself, or two results have the same run id.
+            UnknownNameError: a run has a word that is not known, as its status.
+            WrongSchemaError: a value is missing that every run must have.
+            OSError: the disk or object store failed; no run of the batch is visible.
         """
-        _check_distinct(results)
         # Everything is checked before the first file is written.
+        _check_distinct(results)
+        for result in results:
+            result.run.check()
         prepared = [
             (name, conform(build(results), schema, source=f"the {name} to record"))
             for name, build, schema in _TABLES
@@ -58,21 +71,21 @@ class RunStore:
         ]
 
     def completed(self, fingerprints: Iterable[str]) -> set[str]:
-        """Those of the run fingerprints that a completed run already has, results and all.
+        """The run fingerprints for which a completed run with its results is recorded.
 
-        A run whose metrics, or predictions on the test split, are lost does not count: it is to be
-        made again.
+        A run whose metrics, or predictions on the test split, are lost does not count, so that it
+        is trained again.
 
         Raises:
-            CorruptFileError, NewerFormatError: A file of runs cannot be trusted or understood.
+            CorruptFileError, NewerFormatError: a file of runs is damaged or cannot be understood.
         """
         runs = self._read("runs", pick(schemas.RUNS, "run_id", "fingerprint", "status"))
         measured = self._read("metrics", pick(schemas.METRICS, "run_id"))
-        judged = self._read("predictions", pick(schemas.PREDICTIONS, "run_id", "split"))
-        # Earlier runs judged test images alone and do not say so.
-        import pyarrow.compute as pc  # noqa: PLC0415  # 0.1 s, for whoever computes
+        predicted = self._read("predictions", pick(schemas.PREDICTIONS, "run_id", "split"))
+        # Earlier versions stored predictions on test images only, without the name of the split.
+        import pyarrow.compute as pc  # noqa: PLC0415  # takes 0.1 s to import
 
-        on_test = judged.filter(pc.equal(pc.fill_null(judged["split"], "test"), "test"))
+        on_test = predicted.filter(pc.equal(pc.fill_null(predicted["split"], "test"), "test"))
         whole = _run_ids(measured) & _run_ids(on_test)
         done = {
             row["fingerprint"]
@@ -93,7 +106,199 @@ def _check_distinct(results: Sequence[RunResult]) -> None:
     counts = Counter(result.run.run_id for result in results)
     repeated = sorted(run_id for run_id, count in counts.items() if count > 1)
     if repeated:
-        raise InvalidRecordError(
+        raise RunStoreError(
             f"{len(repeated)} run ids occur more than once in a batch, the first is {repeated[0]}: "
-            "give every execution an id of its own"
+            "give every execution a new id"
         )
+
+
+RunView = Literal["current_runs", "study_runs"]
+"""Views of the runs that count: those of a leaderboard, or those of studies."""
+
+
+def read_runs(
+    database: RunDatabase, view: RunView = "current_runs", *, metrics: bool = True
+) -> list[RunResult]:
+    """Read the runs of a view, ordered by dataset, encoder, method, settings, shots and seed.
+
+    Curves, predictions and splits are not read. Where the test split chose a setting, "(oracle)"
+    is appended to the name of the method.
+
+    Args:
+        database: database of the store.
+        view: name of the view.
+        metrics: read the metrics of the runs as well.
+    """
+    rows = database.query(f"FROM {view} ORDER BY {_ORDER}").to_pylist()
+    measured: dict[str, dict[tuple[str, str], float]] = {}
+    if metrics:
+        for row in database.query(f"FROM metrics SEMI JOIN {view} USING (run_id)").to_pylist():
+            measured.setdefault(row["run_id"], {})[row["split"], row["name"]] = row["value"]
+    return [
+        RunResult(run=_run(row), metrics=measured.get(row["run_id"], {}), request=row["asked"])
+        for row in rows
+    ]
+
+
+_ORDER = "dataset, encoder, method, settings_fingerprint, shots, seed, started_at, run_id"
+
+
+def _run(row: Mapping[str, Any]) -> RunRecord:
+    values = {field.name: row[field.name] for field in fields(RunRecord) if field.name in row}
+    settings = {field.name: row[field.name] for field in fields(RunSettings)}
+    hyperparameters = row["hyperparameters"]
+    values |= {
+        "class_names": tuple(row["class_names"]),
+        "templates": tuple(row["templates"]),
+        "settings": RunSettings(**settings),
+        "tried": _tried(row["candidates"]),
+        "versions": Versions(**row["versions"]),
+        "hyperparameters": hyperparameters
+        and {name: json.loads(value) for name, value in hyperparameters},
+        "image_choice": row["image_choice"] or "own",
+        "tested_on": row["tested_on"] and EvaluatedOn(**row["tested_on"]),
+    }
+    return RunRecord(**values)
+
+
+def _tried(candidates: Sequence[Mapping[str, Any]] | None) -> tuple[Candidate, ...] | None:
+    if candidates is None:
+        return None
+    return tuple(Candidate(**{**each, "settings": dict(each["settings"])}) for each in candidates)
+
+
+def _runs_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row for each run, with those values that are None in a record and follow from others.
+
+    The selection of a failed run and of an oracle stays null: neither follows a protocol.
+    """
+    return pa.Table.from_pylist([_run_row(result.run) for result in results], schema=schemas.RUNS)
+
+
+def _run_row(run: RunRecord) -> dict[str, Any]:
+    row = asdict(run)
+    used = row["hyperparameters"]
+    if used is None:
+        used = {name: value for name, value in row["settings"].items() if value is not None}
+    row["hyperparameters"] = {name: _as_json(value) for name, value in used.items()}
+    if run.selection is None and run.status == "completed":
+        row["selection"] = _SELECTION.get(run.selected_on)
+    if run.tested_on is None:
+        row["tested_on"] = {"dataset": run.dataset, "class_subset": None}
+    return row
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """A list or number in place of a numpy value, a text in place of anything else."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def _metrics_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row for each metric."""
+    rows = [
+        {"run_id": result.run.run_id, "split": split, "name": name, "value": value}
+        for result in results
+        for (split, name), value in result.metrics.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=schemas.METRICS)
+
+
+def _curves_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row for each point of a curve."""
+    rows = [
+        {"run_id": result.run.run_id, "step": step, "name": name, "value": value}
+        for result in results
+        for name, values in result.curves.items()
+        for step, value in enumerate(values)
+    ]
+    return pa.Table.from_pylist(rows, schema=schemas.CURVES)
+
+
+def _predictions_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row for each predicted image."""
+    return _concat(
+        (
+            _predictions_of(result.run.run_id, predictions)
+            for result in results
+            for predictions in (result.predictions, *result.other_predictions)
+            if predictions is not None
+        ),
+        schemas.PREDICTIONS,
+    )
+
+
+def _splits_table(results: Sequence[RunResult]) -> pa.Table:
+    """One row for each image of a few-shot split; a split that several runs share occurs once."""
+    by_fingerprint = {
+        result.split.split_fingerprint: result.split
+        for result in results
+        if result.split is not None
+    }
+    return _concat(
+        (
+            _images_of(split, role, images)
+            for split in by_fingerprint.values()
+            for role, images in (("train", split.train), ("validation", split.validation))
+        ),
+        schemas.SPLITS,
+    )
+
+
+def _predictions_of(run_id: str, predictions: ImagePredictions) -> pa.Table:
+    n_images = len(predictions.image_sha256)
+    unknown = [None] * n_images
+    columns = {
+        "run_id": [run_id] * n_images,
+        "position": np.arange(n_images),
+        "image_sha256": predictions.image_sha256,
+        "label": predictions.label,
+        "predicted": predictions.predicted,
+        "confidence": predictions.confidence,
+        "margin": predictions.margin,
+        "split": [predictions.split] * n_images,
+        "fold": [predictions.fold] * n_images,
+        "label_probability": (
+            unknown if predictions.label_probability is None else predictions.label_probability
+        ),
+    }
+    return _table(columns, schemas.PREDICTIONS)
+
+
+def _images_of(split: SplitRecord, role: str, images: SplitImages) -> pa.Table:
+    n_images = len(images.image_sha256)
+    columns = {
+        "split_fingerprint": [split.split_fingerprint] * n_images,
+        "dataset": [split.dataset] * n_images,
+        "index_fingerprint": [split.index_fingerprint] * n_images,
+        "shots": [split.shots] * n_images,
+        "seed": [split.seed] * n_images,
+        "role": [role] * n_images,
+        "position": np.arange(n_images),
+        "image_sha256": images.image_sha256,
+        "label": images.label,
+    }
+    return _table(columns, schemas.SPLITS)
+
+
+def _table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    # pyarrow refuses numbers that do not fit the column: a label of 2**40, say.
+    arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _concat(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
+    return pa.concat_tables([schema.empty_table(), *tables])
+
+
+# In the order they are written: a run's row comes last and makes the rest of the run count.
+_TABLES = (
+    ("splits", _splits_table, schemas.SPLITS),
+    ("predictions", _predictions_table, schemas.PREDICTIONS),
+    ("curves", _curves_table, schemas.CURVES),
+    ("metrics", _metrics_table, schemas.METRICS),
+    ("runs", _runs_table, schemas.RUNS),
+)

@@ -1,22 +1,107 @@
-"""The views that answer questions about runs, in plain SQL; they stand on `table_views.py`."""
+"""The SQL views of a store.
 
-from clip_adapter.runs.t_quantiles import T_975
-from clip_adapter.runs.table_views import TABLE_VIEWS
+The first ones show what is stored, each row once. They read `stored_<table>`, the rows of the files.
+A row may be in two files (of two writers that did the same work, or that were just being compacted),
+hence DISTINCT. Rows of a run whose own row is not stored yet do not count, hence SEMI JOIN. The
+others answer questions about runs.
+"""
 
-_MOST_DEGREES = len(T_975)
-"""Beyond so many seeds the interval is that of 201 seeds: too wide by less than 1 %."""
+_RUNS = """
+SELECT DISTINCT
+    run_id, started_at, status, dataset, model,
+    CASE selected_on WHEN 'test (oracle)' THEN method || ' (oracle)' ELSE method END AS method,
+    shots, seed,
+    settings.residual_ratio, settings.reduction, settings.output_activation, settings.epochs,
+    settings.learning_rate, settings.batch_size, settings.weight_decay, settings.optimizer,
+    settings.* EXCLUDE (
+        residual_ratio, reduction, output_activation, epochs, learning_rate, batch_size,
+        weight_decay, optimizer
+    ),
+    selected_on,
+    coalesce(tried, list_transform(candidates, lambda one: {
+        'settings': MAP {one.name: one.value},
+        'validation_accuracy': one.validation_accuracy,
+        'validation_nll': one.validation_nll
+    })) AS candidates,
+    study, error,
+    seconds_encode, seconds_train, peak_memory_bytes,
+    n_train, n_validation, n_test, n_leaked,
+    class_names, templates, encoder, logit_scale, device, precision,
+    fingerprint, settings_fingerprint, index_fingerprint, split_fingerprint, sweep_id,
+    versions, git_commit,
+    hyperparameters, image_choice, selection, logit_bias,
+    coalesce(protocol, 'all-classes') AS protocol, tested_on
+FROM stored_runs
+"""
 
-_QUANTILES = ", ".join(
-    f"({degrees}, {quantile!r}::DOUBLE)" for degrees, quantile in enumerate(T_975, start=1)
+_METRICS = "SELECT DISTINCT * FROM stored_metrics SEMI JOIN stored_runs USING (run_id)"
+
+_CURVES = "SELECT DISTINCT * FROM stored_curves SEMI JOIN stored_runs USING (run_id)"
+
+_PREDICTIONS = """
+SELECT DISTINCT
+    run_id, position, lower(hex(image_sha256)) AS image_sha256,
+    label, predicted, label = predicted AS correct, confidence, margin, label_probability
+FROM stored_predictions SEMI JOIN stored_runs USING (run_id)
+WHERE coalesce(split, 'test') = 'test'
+"""
+
+_SPLITS = """
+SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256)
+FROM stored_splits SEMI JOIN stored_runs USING (split_fingerprint)
+"""
+
+# One index may be recorded under several names and sources; its images are shown once.
+_IMAGES = """
+SELECT * REPLACE (lower(hex(image_sha256)) AS image_sha256) FROM stored_images
+QUALIFY row_number() OVER (
+    PARTITION BY dataset, index_fingerprint, "row" ORDER BY name, source, path
+) = 1
+"""
+
+_QUARANTINE = "SELECT DISTINCT * FROM stored_quarantine"
+
+_EXCLUDED = "SELECT DISTINCT * FROM stored_excluded"
+
+_EXTRACTIONS = "SELECT DISTINCT * FROM stored_extractions ORDER BY started_at"
+
+_REQUESTS = """
+SELECT DISTINCT * FROM stored_requests ORDER BY dataset, sequence, request_id
+"""
+
+# Of two runs with one fingerprint that a request asks for, the one that was named last counts.
+_ASKED_RUNS = """
+SELECT run_id, max(sequence) AS asked, max(sequence) FILTER (is_named) AS named
+FROM (
+    SELECT unnest(run_ids) AS run_id, sequence, true AS is_named FROM requests
+    UNION ALL
+    SELECT run_id, sequence, false FROM stored_runs JOIN (
+        SELECT dataset, unnest(run_fingerprints) AS fingerprint, sequence FROM requests
+    ) USING (dataset, fingerprint)
 )
+GROUP BY run_id
+"""
+
+_PROMOTIONS = """
+SELECT DISTINCT * FROM stored_promotions ORDER BY dataset, sequence, decided_at, promotion_id
+"""
+
+_CHAMPION = """
+SELECT * FROM promotions WHERE decision <> 'refused'
+QUALIFY row_number() OVER (
+    PARTITION BY dataset ORDER BY sequence DESC, decided_at DESC, promotion_id DESC
+) = 1
+ORDER BY dataset
+"""
 
 
 def _latest_runs(condition: str) -> str:
-    """The completed runs that count, one a configuration and seed.
+    """The completed runs that are current, one for each configuration and seed.
 
-    A dataset counts, for each encoder, in the state that was last asked for and has runs; of
-    several runs of one configuration and seed the one that answers the latest request. Where
-    nothing was asked, as in stores of before requests, the run that started last decides.
+    For each dataset and encoder they are the runs of the state that was requested last and has
+    runs; of several runs of one configuration and seed, the one that answers the latest request.
+    Where no request is recorded, as in stores of earlier versions, the run that started last
+    decides.
     """
     return f"""
 WITH completed AS (
@@ -49,9 +134,100 @@ QUALIFY row_number() OVER (
 """
 
 
-# Runs of a study vary what a leaderboard must hold still.
+# Runs of a study vary what is constant on a leaderboard.
 _CURRENT_RUNS = _latest_runs("study IS NULL")
 _STUDY_RUNS = _latest_runs("study IS NOT NULL")
+
+_T_975 = [
+    float(quantile)
+    for quantile in [
+        "12.7062047361747",
+        "4.30265272974946",
+        "3.18244630528371",
+        "2.77644510519779",
+        "2.57058183563631",
+        "2.44691185114498",
+        "2.36462425159278",
+        "2.30600413520417",
+        "2.2621571627982",
+        "2.22813885198627",
+        "2.20098516009164",
+        "2.17881282966723",
+        "2.16036865646279",
+        "2.1447866879178",
+        "2.13144954555978",
+        "2.11990529922125",
+        "2.10981557783332",
+        "2.10092204024104",
+        "2.09302405440831",
+        "2.08596344726586",
+        "2.07961384472768",
+        "2.07387306790403",
+        "2.06865761041905",
+        "2.06389856162802",
+        "2.0595385527533",
+        "2.05552943864287",
+        "2.05183051648028",
+        "2.04840714179525",
+        "2.0452296421327",
+        "2.04227245630124",
+        "2.03951344639641",
+        "2.0369333434601",
+        "2.03451529744934",
+        "2.03224450931772",
+        "2.03010792825034",
+        "2.02809400098045",
+        "2.02619246302911",
+        "2.02439416391197",
+        "2.02269092003676",
+        "2.02107539030627",
+        "2.01954097044138",
+        "2.01808170281844",
+        "2.01669219922782",
+        "2.01536757444376",
+        "2.01410338888085",
+        "2.01289559891943",
+        "2.01174051372977",
+        "2.01063475762423",
+        "2.00957523712924",
+        "2.00855911210076",
+        "2.00758377031584",
+        "2.00664680506169",
+        "2.00574599531787",
+        "2.00487928818806",
+        "2.00404478328915",
+        "2.00324071884787",
+        "2.00246545929101",
+        "2.00171748414524",
+        "2.00099537808827",
+        "2.00029782201426",
+    ]
+]
+"""The 97.5 % quantiles of Student's t distribution for 1 to 60 degrees of freedom, which DuckDB does
+not have and SciPy takes 0.3 s to import for."""
+
+_QUANTILES = ", ".join(
+    f"({degrees}, {quantile!r}::DOUBLE)" for degrees, quantile in enumerate(_T_975, start=1)
+)
+_Z = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution."""
+
+
+def _many_degrees(degrees: str) -> str:
+    """The quantile in SQL for more than 60 degrees of freedom, to nine digits.
+
+    The expansion is 26.7.5 of Abramowitz and Stegun, Handbook of Mathematical Functions (1964).
+    """
+    z = _Z
+    terms = [
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    ]
+    added = (f"{term!r}::DOUBLE / ({degrees}) ** {power}" for power, term in enumerate(terms, 1))
+    return f"({z!r}::DOUBLE + {' + '.join(added)})"
+
 
 # The half-width of the 95 % interval is t(0.975, seeds - 1) * standard deviation / sqrt(seeds).
 _LEADERBOARD = f"""
@@ -84,10 +260,10 @@ summary AS (
 )
 SELECT
     dataset, model, method, shots, seeds, accuracy_mean,
-    quantile * deviation / sqrt(seeds) AS accuracy_ci95,
+    coalesce(quantile, {_many_degrees("seeds - 1")}) * deviation / sqrt(seeds) AS accuracy_ci95,
     accuracy_min, accuracy_max, nll_mean, selected_on, residual_ratio_median,
     seconds_train_mean, settings_fingerprint, last_run, encoder
-FROM summary LEFT JOIN student_t ON degrees = least(seeds - 1, {_MOST_DEGREES})
+FROM summary LEFT JOIN student_t ON degrees = seeds - 1
 ORDER BY dataset, model, shots, accuracy_mean DESC, method, settings_fingerprint
 """
 
@@ -104,25 +280,25 @@ ORDER BY dataset, model, method, shots, label, predicted
 
 # Both sums run over `confusion`, so that a class which is never predicted has no precision.
 _PER_CLASS = """
-WITH recalled AS (
+WITH by_label AS (
     SELECT
         dataset, model, method, shots, settings_fingerprint, encoder, class_name, label,
         sum(n) AS n, coalesce(sum(n) FILTER (label = predicted), 0) AS hits
     FROM confusion GROUP BY ALL
 ),
-answered AS (
+by_prediction AS (
     SELECT
         dataset, model, method, shots, settings_fingerprint, encoder, predicted AS label,
-        sum(n) AS answers
+        sum(n) AS n_predicted
     FROM confusion GROUP BY ALL
 )
 SELECT
     dataset, model, method, shots, class_name, n::INTEGER AS n,
     (hits / n)::DOUBLE AS recall,
-    (hits / answers)::DOUBLE AS precision,
-    (2 * hits / (n + coalesce(answers, 0)))::DOUBLE AS f1,
+    (hits / n_predicted)::DOUBLE AS precision,
+    (2 * hits / (n + coalesce(n_predicted, 0)))::DOUBLE AS f1,
     settings_fingerprint, encoder
-FROM recalled LEFT JOIN answered
+FROM by_label LEFT JOIN by_prediction
     USING (dataset, model, method, shots, settings_fingerprint, encoder, label)
 ORDER BY dataset, model, method, shots, settings_fingerprint, label
 """
@@ -130,20 +306,20 @@ ORDER BY dataset, model, method, shots, settings_fingerprint, label
 # Runs compare when they saw the same dataset through the same encoder at the same shots and seed;
 # methods that learn from no image (0 shots) take part in every such comparison.
 _DISAGREEMENTS = """
-WITH contests AS (
+WITH choices AS (
     SELECT DISTINCT dataset, encoder, shots, seed FROM current_runs WHERE shots > 0
 ),
-contestants AS (
-    SELECT contests.shots, contests.seed, current_runs.* EXCLUDE (shots, seed)
-    FROM contests JOIN current_runs USING (dataset, encoder)
+comparable AS (
+    SELECT choices.shots, choices.seed, current_runs.* EXCLUDE (shots, seed)
+    FROM choices JOIN current_runs USING (dataset, encoder)
     WHERE current_runs.shots = 0
-        OR (current_runs.shots = contests.shots
-            AND current_runs.seed IS NOT DISTINCT FROM contests.seed)
+        OR (current_runs.shots = choices.shots
+            AND current_runs.seed IS NOT DISTINCT FROM choices.seed)
 ),
-answers AS (SELECT * FROM contestants JOIN predictions USING (run_id)),
-disputed AS (
+predicted_images AS (SELECT * FROM comparable JOIN predictions USING (run_id)),
+differing AS (
     SELECT dataset, encoder, shots, seed, image_sha256
-    FROM answers GROUP BY ALL HAVING min(predicted) <> max(predicted)
+    FROM predicted_images GROUP BY ALL HAVING min(predicted) <> max(predicted)
 ),
 places AS (
     SELECT index_fingerprint, image_sha256, min(path) AS path FROM images GROUP BY ALL
@@ -153,8 +329,8 @@ SELECT DISTINCT
     a.label, a.class_names[a.label + 1] AS class_name, a.method,
     a.predicted, a.class_names[a.predicted + 1] AS predicted_name, a.correct,
     a.confidence, a.run_id
-FROM answers AS a
-JOIN disputed AS d
+FROM predicted_images AS a
+JOIN differing AS d
     ON a.dataset = d.dataset AND a.encoder = d.encoder AND a.shots = d.shots
     AND a.seed IS NOT DISTINCT FROM d.seed AND a.image_sha256 = d.image_sha256
 LEFT JOIN places
@@ -163,7 +339,19 @@ ORDER BY ALL
 """
 
 VIEWS = {
-    **TABLE_VIEWS,
+    "requests": _REQUESTS,
+    "runs": _RUNS,
+    "asked_runs": _ASKED_RUNS,
+    "metrics": _METRICS,
+    "curves": _CURVES,
+    "predictions": _PREDICTIONS,
+    "splits": _SPLITS,
+    "images": _IMAGES,
+    "quarantine": _QUARANTINE,
+    "excluded": _EXCLUDED,
+    "extractions": _EXTRACTIONS,
+    "promotions": _PROMOTIONS,
+    "champion": _CHAMPION,
     "current_runs": _CURRENT_RUNS,
     "study_runs": _STUDY_RUNS,
     "leaderboard": _LEADERBOARD,
@@ -173,25 +361,25 @@ VIEWS = {
 }
 """The SQL of every view by its name, in an order in which they can be made.
 
-- `requests`: what was asked for, numbered by dataset; what is current follows from it.
+- `requests`: requests, numbered by dataset; which runs are current follows from them.
 - `runs`: one row an execution, failed ones too; settings as columns, and all of them as JSON in
-  `hyperparameters`; `method` says "(oracle)" where the test split chose a setting.
+  `hyperparameters`; `method` ends in "(oracle)" where the test split chose a setting.
 - `asked_runs`: the last request that each run answers, and the last that names it by its id.
-- `metrics`, `curves`, `predictions`, `splits`: what belongs to those runs; digests in hex;
-  predictions of the test split alone.
+- `metrics`, `curves`, `predictions`, `splits`: results and images of those runs; digests in hex;
+  predictions on the test split only.
 - `images`, `quarantine`, `excluded`: the dataset indexes, the files that could not be read, and
   those that were left out.
 - `extractions`: how many images were encoded when, by which encoder, and in how many seconds.
-- `current_runs`: the completed runs that count, one of each configuration and seed: those of the
-  state that was last asked for; `asked` is the number of the last request that a run answers.
-- `study_runs`: the same of the runs that were made for a study; no other view knows them.
+- `current_runs`: the current runs, one for each configuration and seed: those of the state that
+  was requested last; `asked` is the number of the last request that a run answers.
+- `study_runs`: the current runs of studies, which are in no other view but `runs`.
 - `leaderboard`: mean accuracy over seeds, a fraction, with the half-width of its 95 % interval
   (null for a single seed).
-- `confusion`: how often each class was taken for which, over all seeds.
+- `confusion`: counts of each class and predicted class, over all seeds.
 - `per_class`: recall, precision (null where a class is never predicted) and F1 of each class; `n`
-  counts its test images once a seed.
+  counts its test images once for each seed.
 - `disagreements`: the images on which methods differ at the same shots and seed.
 - `promotions`: every decision on a dataset's champion, with its numbers.
-- `champion`: the last of them that made one; SQL reads no classifier, so that one whose file is
-  damaged is here as well.
+- `champion`: the last decision that set a champion; SQL reads no files of classifiers, so that
+  one whose file is damaged is included.
 """

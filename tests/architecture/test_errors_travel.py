@@ -9,18 +9,12 @@ from pathlib import Path
 import pytest
 
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
-from clip_adapter.runs import DamagedChampionError, MissingRootError, NoChampionError
 from feature_cache import CorruptFileError, FeatureCacheError, ObjectPath
-from feature_cache.exchange import (
-    InvalidImportError,
-)
+from feature_cache.exchange import InvalidImportError
 
 WITH_ARGUMENTS = {
     CorruptFileError: CorruptFileError(ObjectPath("s3://bucket", "a.parquet"), "it is cut short"),
-    DamagedChampionError: DamagedChampionError("0123456789abcdef", "a.safetensors", "it is gone"),
     InvalidImportError: InvalidImportError(Path("a.npz"), "it is cut short"),
-    MissingRootError: MissingRootError(Path("nowhere")),
-    NoChampionError: NoChampionError("digits"),
     UnknownNameError: UnknownNameError("dataset", "eurosta", ["digits", "eurosat"]),
 }
 """An example of every error that is made from more than its message."""

@@ -61,7 +61,7 @@ def decision_of() -> Decision:
 
 @pytest.fixture
 def promote(root: Path, decision_of: Decision) -> Decision:
-    """Put the promotion of that number at rest, with its classifier; keywords as above."""
+    """Record the promotion of that number with its classifier; keywords as for `decision_of`."""
     from clip_adapter.runs import PromotionStore  # noqa: PLC0415  # see above
 
     def put(number: int, **fields: Any) -> "PromotionRecord":

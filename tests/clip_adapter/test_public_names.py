@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import clip_adapter
-from clip_adapter.runs import MissingRootError
+from clip_adapter.runs import RunStoreError
 
 FUNCTIONS = ("extract", "train", "promote", "reproduce", "maintain", "connect")
 
@@ -60,7 +60,7 @@ def test_connecting_finds_the_store_as_the_commands_do(
     monkeypatch.setenv("CLIP_ADAPTER_ROOT", str(tmp_path))
     with clip_adapter.connect() as database:
         assert database.query("SELECT count(*) AS n FROM runs").to_pylist() == [{"n": 0}]
-    with pytest.raises(MissingRootError):
+    with pytest.raises(RunStoreError):
         clip_adapter.connect(tmp_path / "nowhere")
     monkeypatch.delenv("CLIP_ADAPTER_ROOT")
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Retraining that nobody watches: what is proven better reigns, whatever is killed on the way."""
+"""Unattended retraining: what is proven better is promoted, whatever is killed on the way."""
 
 import shutil
 from collections.abc import Callable

@@ -44,10 +44,10 @@ def test_the_same_flow_run_again_encodes_and_trains_nothing(
 def test_what_cannot_be_shown_fails_no_run(
     photos: Path, root: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise RuntimeError("no room on the wall")
 
-    monkeypatch.setattr("clip_adapter.report.tell", refuse)
+    monkeypatch.setattr("clip_adapter.pipeline.summary.summarize", refuse)
     assert train(photos, tiny_model, root, methods=["zero-shot"], settings={}).runs.n_trained == 1
     assert not (root / "reports").exists()
 

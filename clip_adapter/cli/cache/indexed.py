@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clip_adapter.datasets import IMPORTED, open_dataset
 from clip_adapter.errors import nearest
-from clip_adapter.runs import MissingRootError, current_index
+from clip_adapter.runs import RunStoreError, current_index
 from clip_adapter.settings import Settings
 from feature_cache import (
     Location,
@@ -24,11 +24,11 @@ def existing_root(root: str | None) -> Location:
     """The root, if there is one: an empty answer about a misspelt folder would be a wrong one.
 
     Raises:
-        MissingRootError: the folder does not exist, or nothing is stored below the prefix.
+        RunStoreError: There is no such folder, or nothing below such a prefix.
     """
     place = Settings.of(root=root).location
     if not storage.is_folder(place):
-        raise MissingRootError(place)
+        raise RunStoreError.no_store(place)
     return place
 
 

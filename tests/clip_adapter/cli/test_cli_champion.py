@@ -1,4 +1,4 @@
-"""The champion and rollback commands, on decisions at rest."""
+"""The champion and rollback commands, on recorded decisions."""
 
 import json
 from collections.abc import Callable
@@ -43,9 +43,9 @@ def test_the_champion_is_named_with_its_numbers_and_its_file(
 
 def test_the_answer_is_json_for_programs(champion: Command, promote: Promote) -> None:
     record = promote(1)
-    told = json.loads(champion("--json").out)
-    assert (told["promotion_id"], told["accuracy_challenger"]) == (record.promotion_id, 0.9)
-    assert (Path(told["file"]).stem, told["damaged"]) == (record.classifier_sha256, [])
+    printed = json.loads(champion("--json").out)
+    assert (printed["promotion_id"], printed["accuracy_challenger"]) == (record.promotion_id, 0.9)
+    assert (Path(printed["file"]).stem, printed["damaged"]) == (record.classifier_sha256, [])
 
 
 def test_the_classifier_is_written_where_it_is_wanted(
@@ -67,7 +67,7 @@ def test_nothing_is_replaced_unasked(champion: Command, promote: Promote, tmp_pa
     assert place.read_bytes() == b"classifier 1"
 
 
-def test_the_history_lists_every_decision_and_marks_who_reigns(
+def test_the_history_lists_every_decision_and_marks_the_current_one(
     champion: Command, promote: Promote
 ) -> None:
     promote(1)
@@ -75,7 +75,7 @@ def test_the_history_lists_every_decision_and_marks_who_reigns(
     lines = champion("--history").out.splitlines()
     assert len(lines) == 4
     assert lines[0].split()[:3] == ["1", "promoted", "0" * 8]
-    assert lines[0].endswith("(reigns)")
+    assert lines[0].endswith("(current)")
     assert "refused" in lines[2]
     assert lines[3].strip() == "not proven better: 85.0% of 320 images right"
 
@@ -83,8 +83,8 @@ def test_the_history_lists_every_decision_and_marks_who_reigns(
 def test_the_history_is_json_for_programs(champion: Command, promote: Promote) -> None:
     promote(1)
     promote(2, decision="refused")
-    told = json.loads(champion("--history", "--json").out)
-    assert [(row["decision"], row["reigns"]) for row in told] == [
+    printed = json.loads(champion("--history", "--json").out)
+    assert [(row["decision"], row["reigns"]) for row in printed] == [
         ("promoted", True),
         ("refused", False),
     ]
@@ -145,8 +145,8 @@ def test_a_roll_back_is_one_command(rollback: Command, champion: Command, promot
 def test_a_roll_back_is_json_for_programs(rollback: Command, promote: Promote) -> None:
     first = promote(1)
     promote(2)
-    told = json.loads(rollback("--to", first.promotion_id, "--json").out)
-    assert (told["decision"], told["restores"]) == ("rolled back", first.promotion_id)
+    printed = json.loads(rollback("--to", first.promotion_id, "--json").out)
+    assert (printed["decision"], printed["restores"]) == ("rolled back", first.promotion_id)
 
 
 def test_a_roll_back_from_the_first_champion_is_refused(
@@ -164,7 +164,7 @@ def test_a_deep_verification_finds_a_damaged_champion_and_repair_sets_it_aside(
     damage(root, promote(1))
     found = command("cache", "verify", "--root", root, "--deep")
     assert found.code == 1
-    assert "the previous champion is current again" in found.out
+    assert "the previous champion is current" in found.out
     assert command("cache", "verify", "--root", root, "--deep", "--repair").code == 0
     assert command("cache", "gc", "--root", root).code == 0
     assert list((root / "champions" / "digits").iterdir()) == []
@@ -175,6 +175,6 @@ def test_training_says_what_was_decided_and_what_there_was_to_do(train: Command)
     trained = train("--promote")
     assert trained.code == 0
     assert "\nrefused: " in trained.out
-    assert "30 or more to judge on" in trained.out
-    told = json.loads(train("--promote", "--json").out)
-    assert (told["promotion"]["decision"], told["up_to_date"]) == ("refused", True)
+    assert "30 or more to compare on" in trained.out
+    printed = json.loads(train("--promote", "--json").out)
+    assert (printed["promotion"]["decision"], printed["up_to_date"]) == ("refused", True)

@@ -21,9 +21,9 @@ def test_a_report_tells_of_runs_that_really_happened(
     assert (outcome.code, outcome.err) == (0, "")
     assert "3 runs in" in outcome.out
     assert "| clip-adapter |" in page.read_text()
-    told = json.loads(command("report", "--root", root, "--to", page, "--json").out)
-    assert told["runs"] == 3
-    assert [Path(figure).is_file() for figure in told["figures"]] == [True]
+    printed = json.loads(command("report", "--root", root, "--to", page, "--json").out)
+    assert printed["runs"] == 3
+    assert [Path(figure).is_file() for figure in printed["figures"]] == [True]
     assert sorted(path for path in root.rglob("*") if path.is_file()) == before
 
 

@@ -106,7 +106,7 @@ def gallery(root: Path, events: list[PromotionRecord]) -> Gallery:
 
 
 @pytest.fixture
-def reigning(root: Path) -> Callable[[], Champion | None]:
-    """Who reigns on the gallery."""
+def current_champion(root: Path) -> Callable[[], Champion | None]:
+    """The current champion of the gallery."""
     store = PromotionStore(root)
     return lambda: store.champion("gallery", on_corruption=lambda _: None)

@@ -1,4 +1,4 @@
-"""Who of a sweep challenges the champion."""
+"""Which run of a sweep is compared with the champion."""
 
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,16 @@ def plan(method: str, shots: int, seed: int) -> RunSpec:
     )
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, *judged: tuple[RunSpec, float, float]) -> Any:
-    """Who is chosen of runs with those accuracies and NLLs on validation."""
+def choose(monkeypatch: pytest.MonkeyPatch, *validated: tuple[RunSpec, float, float]) -> Any:
+    """The run that is chosen among runs with those accuracies and NLLs on validation."""
     rows = [
         {"fingerprint": each.fingerprint, "run_id": each.fingerprint, "accuracy": right, "nll": nll}
-        for each, right, nll in judged
+        for each, right, nll in validated
     ]
     monkeypatch.setattr(
         "clip_adapter.pipeline.candidate.query", lambda *_: pa.Table.from_pylist(rows)
     )
-    return choose_candidate(Path(), [plan("zero-shot", 1, 1), *(each for each, *_ in judged)])
+    return choose_candidate(Path(), [plan("zero-shot", 1, 1), *(each for each, *_ in validated)])
 
 
 def test_the_best_mean_over_seeds_is_chosen_and_of_it_the_first_seed(
@@ -48,7 +48,7 @@ def test_the_best_mean_over_seeds_is_chosen_and_of_it_the_first_seed(
         (plan("clip-adapter", 4, 1), 0.75, 0.1),
         (plan("clip-adapter", 4, 2), 0.875, 0.1),
     )
-    assert chosen.run_id == "clip-adapter 4 1"
+    assert chosen[1] == "clip-adapter 4 1"
 
 
 def test_only_the_largest_number_of_shots_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,18 +57,18 @@ def test_only_the_largest_number_of_shots_counts(monkeypatch: pytest.MonkeyPatch
         (plan("linear-probe", 1, 1), 1.0, 0.1),
         (plan("clip-adapter", 4, 1), 0.5, 0.1),
     )
-    assert chosen.run_id == "clip-adapter 4 1"
+    assert chosen[1] == "clip-adapter 4 1"
 
 
 def test_of_equals_the_lower_nll_is_chosen_then_the_first_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     probe, adapter = plan("linear-probe", 4, 1), plan("clip-adapter", 4, 1)
-    assert choose(monkeypatch, (probe, 0.5, 0.2), (adapter, 0.5, 0.1)).spec == adapter
-    assert choose(monkeypatch, (probe, 0.5, 0.1), (adapter, 0.5, 0.1)).spec == probe
+    assert choose(monkeypatch, (probe, 0.5, 0.2), (adapter, 0.5, 0.1))[0] == adapter
+    assert choose(monkeypatch, (probe, 0.5, 0.1), (adapter, 0.5, 0.1))[0] == probe
 
 
-def test_without_runs_on_record_nobody_challenges(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_runs_on_record_there_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "clip_adapter.pipeline.candidate.query",
         lambda *_: pa.table({"fingerprint": pa.array([], pa.string())}),

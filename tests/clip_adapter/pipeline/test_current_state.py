@@ -86,7 +86,7 @@ def test_a_run_that_is_trained_again_counts_in_place_of_the_earlier_one(
 
 
 def test_a_champion_of_fewer_classes_meets_the_class_that_comes_back(
-    gallery: Gallery, reigning: Callable[[], Champion | None]
+    gallery: Gallery, current_champion: Callable[[], Champion | None]
 ) -> None:
     five = (*CLASSES, "owl", "fox")
     # Stopped early, so that the next one is proven better.
@@ -106,7 +106,7 @@ def test_a_champion_of_fewer_classes_meets_the_class_that_comes_back(
     assert back.record.champion_before == second.promotion_id
     assert "it does not know 'fox'" in back.record.reason
     assert back.record.decision == "promoted"
-    found = reigning()
+    found = current_champion()
     assert found is not None
     assert found.record.promotion_id == back.record.promotion_id
     assert not gallery.retrain(whole, weak).is_new

@@ -1,4 +1,4 @@
-"""On which images challenger and champion are judged."""
+"""The images on which candidate and champion are compared."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_a_copy_counts_once_and_one_that_is_tested_not_at_all(index: DatasetInde
     assert set(rows.tolist()) == set(val.tolist()) - {val[1], val[2]}
 
 
-def test_an_image_with_two_labels_judges_nobody(index: DatasetIndex) -> None:
+def test_an_image_with_two_labels_is_left_out(index: DatasetIndex) -> None:
     val = index.rows("val")
     digests = list(index.image_sha256)
     digests[val[-1]] = digests[val[0]]  # a cat and a hen

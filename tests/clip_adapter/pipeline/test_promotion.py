@@ -1,4 +1,4 @@
-"""Who is promoted and who is refused, from training to the decision at rest."""
+"""Which candidate is promoted or refused, from training to the recorded decision."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,11 +12,11 @@ from clip_adapter.runs import Champion, PromotionRecord, PromotionStore, query, 
 from feature_cache import FeatureStore
 
 Event = PromotionRecord
-Reigning = Callable[[], Champion | None]
+CurrentChampion = Callable[[], Champion | None]
 
 
 def test_the_first_champion_is_proven_better_than_zero_shot(
-    gallery: Gallery, reigning: Reigning, events: list[Event]
+    gallery: Gallery, current_champion: CurrentChampion, events: list[Event]
 ) -> None:
     promotion = gallery.retrain(gallery.hang(), GOOD)
     record = promotion.record
@@ -24,9 +24,9 @@ def test_the_first_champion_is_proven_better_than_zero_shot(
     assert (record.method, record.shots, record.seed) == ("linear-probe", 4, 1)
     assert record.champion_before is None
     assert "zero-shot" in record.reason
-    assert record.accuracy_challenger > record.accuracy_champion  # type: ignore[operator]  # judged
+    assert record.accuracy_challenger > record.accuracy_champion  # type: ignore[operator]  # compared
     assert events == []
-    found = reigning()
+    found = current_champion()
     assert found is not None
     assert found.record == record
     saved = decode_classifier(found.content, source="the champion")
@@ -34,28 +34,30 @@ def test_the_first_champion_is_proven_better_than_zero_shot(
 
 
 def test_who_is_no_better_than_zero_shot_is_refused(
-    gallery: Gallery, reigning: Reigning, events: list[Event]
+    gallery: Gallery, current_champion: CurrentChampion, events: list[Event]
 ) -> None:
     record = gallery.retrain(gallery.hang(telling_prompts=True), GOOD).record
     assert record.decision == "refused"
     assert record.reason.startswith("not proven better: ")
-    assert (reigning(), events) == (None, [])
+    assert (current_champion(), events) == (None, [])
 
 
-def test_the_champion_again_is_not_proven_better(gallery: Gallery, reigning: Reigning) -> None:
+def test_the_champion_again_is_not_proven_better(
+    gallery: Gallery, current_champion: CurrentChampion
+) -> None:
     encoded = gallery.hang()
     champion = gallery.retrain(encoded, GOOD).record
     again = gallery.retrain(encoded, GOOD | {"seeds": (1, 2, 3)}).record
     assert again.decision == "refused"
     assert again.accuracy_challenger == again.accuracy_champion
     assert (again.sequence, again.champion_before) == (2, champion.promotion_id)
-    found = reigning()
+    found = current_champion()
     assert found is not None
     assert found.record == champion
 
 
 def test_a_regression_is_refused_and_told(
-    gallery: Gallery, reigning: Reigning, events: list[Event]
+    gallery: Gallery, current_champion: CurrentChampion, events: list[Event]
 ) -> None:
     encoded = gallery.hang()
     champion = gallery.retrain(encoded, GOOD).record
@@ -65,7 +67,7 @@ def test_a_regression_is_refused_and_told(
     (event,) = events
     assert event == record
     assert event.champion_before == champion.promotion_id
-    found = reigning()
+    found = current_champion()
     assert found is not None
     assert found.record == champion
 
@@ -80,7 +82,7 @@ def test_the_same_retraining_is_decided_once(gallery: Gallery, root: Path) -> No
 
 
 def test_a_rolled_back_champion_is_not_promoted_again_by_the_same_retraining(
-    gallery: Gallery, root: Path, reigning: Reigning
+    gallery: Gallery, root: Path, current_champion: CurrentChampion
 ) -> None:
     encoded = gallery.hang()
     first = gallery.retrain(encoded, GOOD | {"shots": (1,)}).record
@@ -89,13 +91,13 @@ def test_a_rolled_back_champion_is_not_promoted_again_by_the_same_retraining(
     assert (first.decision, second.decision) == ("promoted", "promoted")
     roll_back(PromotionStore(root), "gallery")
     assert not gallery.retrain(wider, GOOD).is_new
-    found = reigning()
+    found = current_champion()
     assert found is not None
     assert found.record.restores == first.promotion_id
 
 
-def test_a_state_that_comes_back_meets_the_champion_that_reigns_then(
-    gallery: Gallery, reigning: Reigning
+def test_a_state_that_comes_back_meets_the_current_champion(
+    gallery: Gallery, current_champion: CurrentChampion
 ) -> None:
     narrow = gallery.hang()
     assert gallery.retrain(narrow, GOOD).record.decision == "promoted"
@@ -112,7 +114,7 @@ def test_a_state_that_comes_back_meets_the_champion_that_reigns_then(
     assert not gallery.retrain(narrow, GOOD).is_new
 
     assert not gallery.retrain(wide, GOOD).is_new
-    found = reigning()
+    found = current_champion()
     assert found is not None
     assert found.record.promotion_id == second.promotion_id
 

@@ -11,11 +11,11 @@ from clip_adapter.pipeline.candidate import PromotionError, fit_candidate
 from clip_adapter.runs import Champion, PromotionStore, query, roll_back
 from feature_cache import write_table
 
-Reigning = Callable[[], Champion | None]
+CurrentChampion = Callable[[], Champion | None]
 
 
 def test_a_crash_before_the_decision_leaves_the_champion_and_the_next_run_decides(
-    gallery: Gallery, reigning: Reigning, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, current_champion: CurrentChampion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = gallery.hang()
     champion = gallery.retrain(encoded, GOOD | {"shots": (1,)}).record
@@ -27,7 +27,7 @@ def test_a_crash_before_the_decision_leaves_the_champion_and_the_next_run_decide
     monkeypatch.setattr("clip_adapter.runs.promotions.write_table", die)
     with pytest.raises(OSError, match="no space"):
         gallery.retrain(wider, GOOD)
-    found = reigning()
+    found = current_champion()
     assert found is not None
     assert found.record == champion
     monkeypatch.setattr("clip_adapter.runs.promotions.write_table", write_table)
@@ -36,13 +36,16 @@ def test_a_crash_before_the_decision_leaves_the_champion_and_the_next_run_decide
 
 
 def test_a_damaged_champion_is_made_again(
-    gallery: Gallery, root: Path, reigning: Reigning, capsys: pytest.CaptureFixture[str]
+    gallery: Gallery,
+    root: Path,
+    current_champion: CurrentChampion,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     encoded = gallery.hang()
     first = gallery.retrain(encoded, GOOD).record
     path = Path(str(PromotionStore(root).path_of(first)))
     path.write_bytes(b"")
-    assert reigning() is None
+    assert current_champion() is None
     again = gallery.retrain(encoded, GOOD)
     assert (again.record.decision, again.is_new) == ("promoted", True)
     assert again.record.classifier_sha256 == first.classifier_sha256
@@ -74,7 +77,7 @@ def test_a_refusal_that_would_be_the_same_without_the_champion_is_made_once(
 
 
 def test_damage_to_the_one_restored_does_not_promote_the_one_rolled_back_from(
-    gallery: Gallery, root: Path, reigning: Reigning
+    gallery: Gallery, root: Path, current_champion: CurrentChampion
 ) -> None:
     first = gallery.retrain(gallery.hang(), GOOD | {"shots": (1,)}).record
     wider = gallery.hang((*CLASSES, "owl"))
@@ -82,7 +85,7 @@ def test_damage_to_the_one_restored_does_not_promote_the_one_rolled_back_from(
     roll_back(PromotionStore(root), "gallery")
     Path(str(PromotionStore(root).path_of(first))).unlink()
     assert not gallery.retrain(wider, GOOD).is_new
-    assert reigning() is None
+    assert current_champion() is None
 
 
 def test_who_decides_on_the_same_sweep_meanwhile_is_not_contradicted(

@@ -13,7 +13,7 @@ from clip_adapter.pipeline.index import read_index
 from clip_adapter.runs import Champion, PromotionRecord
 
 Event = PromotionRecord
-Reigning = Callable[[], Champion | None]
+CurrentChampion = Callable[[], Champion | None]
 
 
 def relabelled(gallery: Gallery, encoded: EncodedDataset, change: Callable[..., Any]) -> Any:
@@ -39,9 +39,12 @@ def shuffle_test(labels: np.ndarray, splits: np.ndarray) -> None:
 
 @pytest.mark.parametrize("spoil", [shuffle, swap_two])
 def test_spoiled_labels_are_refused_and_told_and_the_champion_stays(
-    gallery: Gallery, reigning: Reigning, events: list[Event], spoil: Callable[..., None]
+    gallery: Gallery,
+    current_champion: CurrentChampion,
+    events: list[Event],
+    spoil: Callable[..., None],
 ) -> None:
-    """Two folders swapped: the challenger would win on labels as wrong as its own."""
+    """Two folders swapped: the candidate would win on labels as wrong as those it learned."""
     encoded = gallery.hang()
     champion = gallery.retrain(encoded, GOOD).record
     record = gallery.retrain(relabelled(gallery, encoded, spoil), GOOD).record
@@ -49,7 +52,7 @@ def test_spoiled_labels_are_refused_and_told_and_the_champion_stays(
     assert record.reason.startswith("labels changed: ")
     assert record.n_relabelled > 0
     assert len(events) == 1
-    found = reigning()
+    found = current_champion()
     assert found is not None
     assert found.record == champion
 
@@ -71,7 +74,7 @@ def test_an_index_that_is_lost_is_no_licence(gallery: Gallery, root: Path) -> No
     swapped = gallery.hang(sizes={"train": 12, "val": 41, "test": 10})
     record = gallery.retrain(swapped, GOOD).record
     assert record.decision == "refused"
-    assert "cannot be told" in record.reason
+    assert "cannot be determined" in record.reason
 
 
 @pytest.mark.usefixtures("events")

@@ -8,20 +8,19 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from clip_adapter.report.charts import COLOURS, accuracy_figure, study_figure, warm_up
-from clip_adapter.report.facts import read_boards
-from clip_adapter.report.lines import Line, lines_of
 from clip_adapter.report.numbers import mean_of
+from clip_adapter.report.results import MethodSeries, method_series, read_results
 from clip_adapter.report.studies import Scale, Study, Variant
-from clip_adapter.runs import open_lens
+from clip_adapter.runs import connect
 from clip_adapter.shots import ALL_SHOTS
 
 HOSTILE = '</text><script>alert("x")</script>\x1b & \u202e'
 
 
-def lines(root: Path) -> list[Line]:
-    with open_lens(root) as lens:
-        (board,) = read_boards(lens)
-    return lines_of(board.runs)
+def series(root: Path) -> list[MethodSeries]:
+    with connect(root) as database:
+        (results,) = read_results(database)
+    return method_series(results.runs)
 
 
 def study(scale: Scale, *names: str) -> Study:
@@ -46,15 +45,15 @@ def words(svg: str) -> list[str]:
 
 
 def test_a_figure_names_every_method_and_number_of_shots(digits: Path) -> None:
-    shown = words(accuracy_figure(lines(digits), title="Accuracy on digits"))
+    shown = words(accuracy_figure(series(digits), title="Accuracy on digits"))
     for word in ("Accuracy on digits", "clip-adapter", "linear-probe", "zero-shot", "1", "4"):
         assert word in shown
 
 
-def test_the_same_lines_give_the_same_bytes(digits: Path) -> None:
-    first = accuracy_figure(lines(digits), title="one")
+def test_the_same_series_give_the_same_bytes(digits: Path) -> None:
+    first = accuracy_figure(series(digits), title="one")
     study_figure(study("names", "a", "b"), title="between")
-    assert accuracy_figure(lines(digits), title="one") == first
+    assert accuracy_figure(series(digits), title="one") == first
     # More of the drawing is clipped than one part, so that their numbers matter.
     assert len(set(re.findall(r'id="clip(\d+)"', first))) > 1
 
@@ -70,7 +69,7 @@ def test_a_study_is_drawn_with_a_series_a_number_of_shots(scale: Scale) -> None:
 def test_hostile_names_are_words_in_a_figure(put_runs: Callable[..., None], root: Path) -> None:
     put_runs([100, 110, 120], method=HOSTILE)
     for svg in (
-        accuracy_figure(lines(root), title=HOSTILE),
+        accuracy_figure(series(root), title=HOSTILE),
         study_figure(study("names", HOSTILE, "b"), title=HOSTILE),
     ):
         assert "<script" not in svg
@@ -80,7 +79,7 @@ def test_hostile_names_are_words_in_a_figure(put_runs: Callable[..., None], root
 
 def test_a_store_of_zero_shot_alone_is_drawn(put_runs: Callable[..., None], root: Path) -> None:
     put_runs([120], seeds=[None], method="zero-shot", shots=0)
-    assert "zero-shot" in words(accuracy_figure(lines(root), title="alone"))
+    assert "zero-shot" in words(accuracy_figure(series(root), title="alone"))
 
 
 def test_all_shots_stand_to_the_right_of_every_number(
@@ -88,7 +87,7 @@ def test_all_shots_stand_to_the_right_of_every_number(
 ) -> None:
     for shots in (1, 16, ALL_SHOTS):
         put_runs([100, 110], seeds=[1, 2], shots=shots)
-    shown = words(accuracy_figure(lines(root), title="t"))
+    shown = words(accuracy_figure(series(root), title="t"))
     assert [word for word in shown if word in {"1", "16", "32", "all"}] == ["1", "16", "all"]
 
 

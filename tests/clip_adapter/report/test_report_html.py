@@ -1,4 +1,4 @@
-"""The report in one file, which asks for nothing and obeys nobody."""
+"""The report in one file, which loads nothing and runs no script."""
 
 import re
 from collections.abc import Callable

@@ -11,8 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.report import NothingToReportError, PageFormatError, pages, write_report
-from clip_adapter.runs import MissingRootError, RunSettings
+from clip_adapter.report import ReportError, pages, write_report
+from clip_adapter.runs import RunSettings, RunStoreError
 
 PutRuns = Callable[..., None]
 HOSTILE = "a|b<script>x</script>[c](javascript:d) **e**"
@@ -199,10 +199,10 @@ def test_what_cannot_be_compared_is_said(digits: Path, put_runs: PutRuns, page: 
 def test_there_is_no_page_without_runs(
     put_runs: PutRuns, root: Path, page: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(MissingRootError):
+    with pytest.raises(RunStoreError):
         write_report(tmp_path / "nowhere", page)
     put_runs([0], status="failed", error="boom")
-    with pytest.raises(NothingToReportError, match="no completed runs"):
+    with pytest.raises(ReportError, match="no completed runs"):
         write_report(root, page)
     assert not page.exists()
 
@@ -211,7 +211,7 @@ def test_there_is_no_page_without_runs(
 def test_a_page_that_is_neither_markdown_nor_html_is_refused(
     digits: Path, tmp_path: Path, name: str, found: str
 ) -> None:
-    with pytest.raises(PageFormatError, match=rf"{name} {found}: .*\.md, \.markdown, \.html"):
+    with pytest.raises(ReportError, match=rf"{name} {found}: .*\.md, \.markdown, \.html"):
         write_report(digits, tmp_path / name)
     assert not (tmp_path / name).exists()
 

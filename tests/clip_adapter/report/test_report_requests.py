@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
-from clip_adapter.report.facts import Board, read_boards
-from clip_adapter.report.lines import lines_of, reference_line
+from clip_adapter.report.results import (
+    DatasetResults,
+    method_series,
+    read_results,
+    reference_series,
+)
 from clip_adapter.report.studies import studies_of
-from clip_adapter.runs import RequestRecord, RequestStore, RunSettings, open_lens
+from clip_adapter.runs import RequestRecord, RequestStore, RunSettings, connect
 
 EARLIER = datetime(2020, 1, 1, tzinfo=UTC)
 PutRuns = Callable[..., None]
@@ -31,9 +35,9 @@ def ask_for(root: Path, number: int, runs: Iterable[int] = (), index: str = "ind
     RequestStore(root).append(record)
 
 
-def board(root: Path) -> Board:
-    with open_lens(root) as lens:
-        (found,) = read_boards(lens)
+def results(root: Path) -> DatasetResults:
+    with connect(root) as database:
+        (found,) = read_results(database)
     return found
 
 
@@ -42,7 +46,7 @@ def test_images_that_are_put_back_are_reported_again(root: Path, put_runs: PutRu
     put_runs([100], index_fingerprint="b")
     for number, (index, accuracy) in enumerate((("a", 0.9), ("b", 0.5), ("a", 0.9)), start=1):
         ask_for(root, number, index=index)
-        assert [run.metrics["test accuracy"] for run in board(root).runs] == [accuracy]
+        assert [each.metrics["test", "accuracy"] for each in results(root).runs] == [accuracy]
 
 
 def test_a_variant_that_was_asked_for_again_counts_once(root: Path, put_runs: PutRuns) -> None:
@@ -51,18 +55,18 @@ def test_a_variant_that_was_asked_for_again_counts_once(root: Path, put_runs: Pu
     put_runs([180], settings_fingerprint="new", started_at=EARLIER, **common)
     ask_for(root, 1, [0])
     ask_for(root, 2, [1])
-    (text,) = studies_of(board(root).study_runs)[0].variants
+    (text,) = studies_of(results(root).study_runs)[0].variants
     assert text.means[4].value == pytest.approx(0.9)
-    assert board(root).latest.run_id == f"{1:032x}"
+    assert results(root).latest.run_id == f"{1:032x}"
 
 
 def test_a_failure_that_was_put_right_is_not_reported(root: Path, put_runs: PutRuns) -> None:
     put_runs([0], status="failed", error="the loss is not finite")
     put_runs([180], started_at=EARLIER)
     ask_for(root, 1, [0])
-    assert [each.n_runs for each in board(root).failures] == [1]
+    assert [each.n_runs for each in results(root).failures] == [1]
     ask_for(root, 2, [1])
-    assert board(root).failures == ()
+    assert results(root).failures == ()
 
 
 def test_of_several_settings_the_one_asked_for_last_is_the_reference(
@@ -72,6 +76,6 @@ def test_of_several_settings_the_one_asked_for_last_is_the_reference(
     put_runs([180], settings_fingerprint="new", started_at=EARLIER)
     ask_for(root, 1, [0])
     ask_for(root, 2, [1])
-    reference = reference_line(lines_of(board(root).runs))
+    reference = reference_series(method_series(results(root).runs))
     assert reference is not None
     assert reference.settings_fingerprint == "new"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from clip_adapter.report.facts import read_boards
+from clip_adapter.report.results import read_results
 from clip_adapter.report.studies import Study, read_studies, studies_of
-from clip_adapter.runs import RunSettings, open_lens
+from clip_adapter.runs import RunSettings, connect
 
 LATER = datetime(2026, 11, 24, tzinfo=UTC)
 PutRuns = Callable[..., None]
@@ -19,9 +19,9 @@ Ask = Callable[[], list[Study]]
 @pytest.fixture(name="studies")
 def _studies(root: Path) -> Ask:
     def ask() -> list[Study]:
-        with open_lens(root) as lens:
-            (board,) = read_boards(lens)
-        return studies_of(board.study_runs)
+        with connect(root) as database:
+            (results,) = read_results(database)
+        return studies_of(results.study_runs)
 
     return ask
 
@@ -119,7 +119,7 @@ def test_a_variant_that_was_made_again_counts_once(put_runs: PutRuns, studies: A
     assert text.means[4].value == pytest.approx((180 + 102 + 104) / 3 / 200)
 
 
-def test_the_studies_of_one_dataset_and_encoder_are_those_of_its_board(
+def test_the_studies_of_one_dataset_and_encoder_are_those_of_its_report(
     put_runs: PutRuns, studies: Ask, root: Path
 ) -> None:
     put_variants(put_runs, "branch", *[{"settings": {"branch": b}} for b in ("text", "visual")])

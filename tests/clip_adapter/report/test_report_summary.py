@@ -1,12 +1,12 @@
-"""Half a page about one sweep: what it says, what it leaves out, and that names do nothing."""
+"""The summary of a training: what it shows, what it leaves out, and that names are escaped."""
 
 import base64
 import io
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +14,8 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from clip_adapter.report import Place, SweepFacts, tell
+from clip_adapter.pipeline.summary import summarize
+from clip_adapter.pipeline.train import TrainedRuns
 from clip_adapter.runs import ExtractionRecord, record_extraction
 from feature_cache import QUARANTINE_SCHEMA
 from feature_cache.parquet_file import write_table
@@ -22,17 +23,16 @@ from feature_cache.parquet_file import write_table
 PutRuns = Callable[..., None]
 ENCODER = "0123456789abcdef"
 HOSTILE = "a|b<script>window.hit=1</script>[c](javascript:d)![e](http://f.g/h.png) `i`\n# j"
-FACTS = SweepFacts(
-    dataset="digits",
-    index_fingerprint="index",
-    encoder=ENCODER,
-    device="cpu",
-    n_encoded=0,
-    n_reused=27_000,
-    n_trained=13,
-    n_on_record=2,
-    seconds=27.7,
-)
+RUNS = TrainedRuns(sweep_id="sweep", n_trained=13, n_reused=2, seconds=27.7)
+
+
+def summary(root: Path, decision: str = "", **places: str) -> str:
+    """The summary of a training that reused all features."""
+    dataset = SimpleNamespace(root=root, name="digits", index_fingerprint="index")
+    encoded = SimpleNamespace(dataset=dataset, encoder=ENCODER, n_encoded=0, n_reused=27_000)
+    promotion = SimpleNamespace(summary=decision) if decision else None
+    training: Any = SimpleNamespace(encoded=encoded, runs=RUNS, promotion=promotion)
+    return summarize(training, device="cpu", **places).markdown
 
 
 def measured(root: Path, *, n_encoded: int, seconds: float) -> None:
@@ -59,9 +59,9 @@ def cells(text: str, title: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in found]
 
 
-def test_it_says_what_was_trained_and_what_was_saved(digits: Path) -> None:
+def test_it_shows_what_was_trained_and_what_was_saved(digits: Path) -> None:
     measured(digits, n_encoded=1100, seconds=100.0)
-    text = tell(digits, FACTS).summary
+    text = summary(digits)
     assert "13 runs trained in 28 s, 2 on record already. 0 images encoded; 27,000 features" in text
     assert "reused, 40 min 55 s of encoding saved (at 11 images/s, on record" in text.replace(
         "\n", " "
@@ -69,13 +69,13 @@ def test_it_says_what_was_trained_and_what_was_saved(digits: Path) -> None:
 
 
 def test_without_a_measured_rate_no_time_is_named(digits: Path) -> None:
-    text = tell(digits, FACTS).summary
+    text = summary(digits)
     assert "27,000 features reused." in text
     assert "saved" not in text
 
 
-def test_every_method_stands_against_zero_shot_with_its_interval(digits: Path) -> None:
-    header, ours, probe = cells(tell(digits, FACTS).summary, "Against zero-shot")
+def test_every_method_is_compared_with_zero_shot_with_its_interval(digits: Path) -> None:
+    header, ours, probe = cells(summary(digits), "Against zero-shot")
     assert header == ["method", "1 shot", "4 shots"]
     # 22 of 200 images at a standard error of 2.2 points, bootstrapped with a fixed seed.
     assert ours[1] == "**+11.0 (+6.8 to +15.5)**"
@@ -83,13 +83,13 @@ def test_every_method_stands_against_zero_shot_with_its_interval(digits: Path) -
     assert probe[1].startswith("-3.3 (")
 
 
-def test_without_zero_shot_there_is_nothing_to_stand_against(put_runs: PutRuns, root: Path) -> None:
+def test_without_zero_shot_there_is_nothing_to_compare_with(put_runs: PutRuns, root: Path) -> None:
     put_runs([150, 150, 150])
-    assert "Against zero-shot" not in tell(root, FACTS).summary
+    assert "Against zero-shot" not in summary(root)
 
 
 def test_the_picture_is_inside(digits: Path) -> None:
-    (address,) = re.findall(r"\(data:image/png;base64,([^)]*)\)", tell(digits, FACTS).summary)
+    (address,) = re.findall(r"\(data:image/png;base64,([^)]*)\)", summary(digits))
     content = base64.b64decode(address)
     assert Image.open(io.BytesIO(content)).width > 700
     assert len(content) < 150_000
@@ -97,15 +97,15 @@ def test_the_picture_is_inside(digits: Path) -> None:
 
 def test_zero_shot_alone_has_a_picture_too(put_runs: PutRuns, root: Path) -> None:
     put_runs([120], seeds=[None], method="zero-shot", shots=0, split_fingerprint="")
-    text = tell(root, FACTS).summary
+    text = summary(root)
     assert "data:image/png;base64," in text
     assert "By zero-shot, the best on the board" in text
 
 
-def test_a_decision_about_the_champion_is_told(digits: Path) -> None:
-    decided = replace(FACTS, decision="kept: 3.1 points behind on validation")
-    assert "**Champion:** kept: 3.1 points behind on validation" in tell(digits, decided).summary
-    assert "Champion" not in tell(digits, FACTS).summary
+def test_a_decision_about_the_champion_is_shown(digits: Path) -> None:
+    decision = "kept: 3.1 points behind on validation"
+    assert f"**Champion:** {decision}" in summary(digits, decision)
+    assert "Champion" not in summary(digits)
 
 
 def test_quarantined_files_are_named_and_many_of_them_counted(digits: Path) -> None:
@@ -119,31 +119,31 @@ def test_quarantined_files_are_named_and_many_of_them_counted(digits: Path) -> N
         kind="dataset-quarantine",
         owner="digits",
     )
-    text = tell(digits, FACTS).summary
+    text = summary(digits)
     assert "### Quarantined: 12 files\n\n- 00.jpg: bad\n" in text
     assert "- and 2 more: `SELECT * FROM quarantine`" in text
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("places", "said"),
     [
-        (Place(text="/r/x.html"), "The whole report: /r/x.html"),
+        ({"report_path": "/r/x.html"}, "The whole report: /r/x.html"),
         (
-            Place(text="/r/x.html", address="https://h/x.html"),
+            {"report_path": "/r/x.html", "report_url": "https://h/x.html"},
             "[The whole report](https://h/x.html): /r/x.html",
         ),
     ],
 )
 def test_the_report_is_a_link_where_it_has_an_address(
-    digits: Path, place: Place, said: str
+    digits: Path, places: dict[str, str], said: str
 ) -> None:
-    assert said in tell(digits, replace(FACTS, report=place)).summary
+    assert said in summary(digits, **places)
 
 
-def test_hostile_names_stay_inert(put_runs: PutRuns, root: Path) -> None:
+def test_hostile_names_are_escaped(put_runs: PutRuns, root: Path) -> None:
     named: dict[str, Any] = {"model": HOSTILE, "class_names": (HOSTILE, HOSTILE)}
     put_runs([150, 150, 150], **named)
-    html = MarkdownIt("commonmark").enable(["table"]).render(tell(root, FACTS).summary)
+    html = MarkdownIt("commonmark").enable(["table"]).render(summary(root))
     assert "<script" not in html
     assert re.findall(r'href="([^"]*)"', html) == []
     assert [address[:21] for address in re.findall(r'<img src="([^"]*)"', html)] == [

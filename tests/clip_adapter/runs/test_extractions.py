@@ -8,9 +8,9 @@ import pytest
 
 from clip_adapter.runs import (
     ExtractionRecord,
-    InvalidRecordError,
+    RunStoreError,
+    connect,
     encoding_rate,
-    open_lens,
     query,
     record_extraction,
 )
@@ -35,8 +35,8 @@ def record(root: Path, number: int = 1, **fields: Any) -> None:
 
 
 def rate(root: Path, **asked: str) -> float | None:
-    with open_lens(root) as lens:
-        return encoding_rate(lens, **{"encoder": PLAIN["encoder"], "device": "cpu", **asked})
+    with connect(root) as database:
+        return encoding_rate(database, **{"encoder": PLAIN["encoder"], "device": "cpu", **asked})
 
 
 def test_a_rate_is_that_of_all_images_over_all_seconds(root: Path) -> None:
@@ -69,5 +69,5 @@ def test_the_same_extraction_recorded_twice_is_one_row(root: Path) -> None:
     [{"started_at": datetime(2026, 1, 1)}, {"n_encoded": 0}, {"seconds": 0.0}],  # noqa: DTZ001  # that is what is wrong
 )
 def test_what_says_nothing_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRecordError):
+    with pytest.raises(RunStoreError):
         ExtractionRecord(**{**PLAIN, **wrong})

@@ -1,4 +1,4 @@
-"""Runs that an earlier version recorded are still answered for."""
+"""Runs that an earlier version recorded are read beside new ones."""
 
 from collections.abc import Callable
 from dataclasses import asdict

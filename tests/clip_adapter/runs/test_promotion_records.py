@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs import InvalidRecordError, PromotionRecord
+from clip_adapter.runs import PromotionRecord, RunStoreError
 
 Decision = Callable[..., PromotionRecord]
 
@@ -32,7 +32,7 @@ Decision = Callable[..., PromotionRecord]
 def test_a_decision_that_contradicts_itself_cannot_be_made(
     decision_of: Decision, wrong: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(InvalidRecordError, match=said):
+    with pytest.raises(RunStoreError, match=said):
         decision_of(1, **wrong)
 
 
@@ -43,7 +43,7 @@ def test_an_unknown_decision_is_refused_by_name(decision_of: Decision) -> None:
 
 def test_a_refusal_without_numbers_is_possible(decision_of: Decision) -> None:
     none = dict.fromkeys(("accuracy_challenger", "accuracy_champion", "low", "high", "p_value"))
-    assert not decision_of(1, decision="refused", **none).reigns
+    assert not decision_of(1, decision="refused", **none).sets_champion
 
 
 def test_a_roll_back_stands_for_the_promotion_it_restores(decision_of: Decision) -> None:

@@ -1,4 +1,4 @@
-"""Decisions at rest, and who reigns by them."""
+"""Recorded decisions, and which champion is current by them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from reigning import damage, id_of, reigning
+from champions import current_champion, damage, id_of
 
 from clip_adapter.runs import (
-    InvalidRecordError,
     PromotionRecord,
     PromotionStore,
+    RunStoreError,
     query,
 )
 from feature_cache import Location, compact_folder, stored_folders
@@ -30,23 +30,23 @@ def test_what_was_decided_is_read_back(any_root: Location, decision_of: Decision
     assert (found.record, found.content) == (record, b"classifier 1")
 
 
-def test_before_the_first_promotion_nobody_reigns(root: Path) -> None:
-    assert reigning(root) is None
+def test_before_the_first_promotion_there_is_no_champion(root: Path) -> None:
+    assert current_champion(root) is None
 
 
-def test_the_last_promotion_reigns_and_a_refusal_changes_nothing(
+def test_the_last_promotion_is_current_and_a_refusal_changes_nothing(
     root: Path, promote: Decision
 ) -> None:
     promote(1)
     promote(2)
     promote(3, decision="refused")
-    assert reigning(root) == id_of(2)
+    assert current_champion(root) == id_of(2)
 
 
 def test_a_wrong_clock_does_not_reorder(root: Path, promote: Decision) -> None:
     promote(1)
     promote(2, decided_at=datetime(1970, 1, 1, tzinfo=UTC))
-    assert reigning(root) == id_of(2)
+    assert current_champion(root) == id_of(2)
     (row,) = query(root, "SELECT promotion_id FROM champion").to_pylist()
     assert row["promotion_id"] == id_of(2)
 
@@ -54,23 +54,23 @@ def test_a_wrong_clock_does_not_reorder(root: Path, promote: Decision) -> None:
 def test_of_two_decisions_at_once_the_later_counts(root: Path, promote: Decision) -> None:
     first = promote(1)
     promote(2, sequence=1, decided_at=first.decided_at - timedelta(seconds=1))
-    assert reigning(root) == id_of(1)
+    assert current_champion(root) == id_of(1)
 
 
 def test_another_datasets_decisions_are_none_of_its_business(root: Path, promote: Decision) -> None:
     promote(1)
     promote(2, dataset="eurosat")
-    assert reigning(root) == id_of(1)
+    assert current_champion(root) == id_of(1)
     assert PromotionStore(root).datasets() == ["digits", "eurosat"]
 
 
-def test_a_damaged_champion_is_named_and_the_one_before_reigns(
+def test_a_damaged_champion_is_named_and_the_one_before_is_current(
     root: Path, promote: Decision
 ) -> None:
     promote(1)
     damage(root, promote(2))
     said: list[str] = []
-    assert reigning(root, said) == id_of(1)
+    assert current_champion(root, said) == id_of(1)
     assert len(said) == 1
     assert "digest" in said[0]
     assert id_of(2)[:8] in said[0]
@@ -79,7 +79,7 @@ def test_a_damaged_champion_is_named_and_the_one_before_reigns(
 def test_a_lost_file_is_named_as_well(root: Path, promote: Decision) -> None:
     Path(str(PromotionStore(root).path_of(promote(1)))).unlink()
     said: list[str] = []
-    assert reigning(root, said) is None
+    assert current_champion(root, said) is None
     assert "it is gone" in said[0]
 
 
@@ -94,11 +94,11 @@ def test_a_crash_before_the_row_leaves_the_old_champion(
     monkeypatch.setattr("clip_adapter.runs.promotions.write_table", die)
     with pytest.raises(OSError, match="no space"):
         promote(2)
-    assert reigning(root) == id_of(1)
+    assert current_champion(root) == id_of(1)
     assert len(list((root / "champions" / "digits").iterdir())) == 2
     monkeypatch.undo()
     promote(2)
-    assert reigning(root) == id_of(2)
+    assert current_champion(root) == id_of(2)
 
 
 def test_a_crash_before_the_file_leaves_no_row(
@@ -116,7 +116,7 @@ def test_a_crash_before_the_file_leaves_no_row(
 def test_content_that_is_not_what_the_record_names_makes_no_decision(
     root: Path, decision_of: Decision
 ) -> None:
-    with pytest.raises(InvalidRecordError, match="give its digest"):
+    with pytest.raises(RunStoreError, match="give its digest"):
         PromotionStore(root).append(decision_of(1), content=b"another classifier")
     assert PromotionStore(root).history("digits") == []
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from clip_adapter.runs import (
-    InvalidRecordError,
     RequestRecord,
     RequestStore,
+    RunStoreError,
     current_index,
     query,
 )
@@ -98,5 +98,5 @@ def test_a_request_that_two_files_hold_counts_once(root: Path, ask_for: Ask) -> 
     ],
 )
 def test_a_request_that_makes_no_sense_cannot_be_made(wrong: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidRecordError, match=said):
+    with pytest.raises(RunStoreError, match=said):
         replace(FULL, **wrong)

@@ -4,30 +4,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from reigning import damage, id_of, reigning
+from champions import current_champion, damage, id_of
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import (
     DamagedChampionError,
-    NoChampionError,
     PromotionRecord,
     PromotionStore,
-    RollbackError,
+    RunStoreError,
     roll_back,
 )
 
 Decision = Callable[..., PromotionRecord]
 
 
-def test_whoever_was_rolled_back_from_does_not_return_by_damage(
-    root: Path, promote: Decision
-) -> None:
+def test_what_was_rolled_back_does_not_return_by_damage(root: Path, promote: Decision) -> None:
     promote(1)
     second = promote(2)
     promote(3)
     assert roll_back(PromotionStore(root), "digits").restores == id_of(2)
     damage(root, second)
-    assert reigning(root, []) == id_of(1)
+    assert current_champion(root, []) == id_of(1)
 
 
 def test_a_roll_back_is_no_decision_on_a_retraining(root: Path, promote: Decision) -> None:
@@ -37,7 +34,7 @@ def test_a_roll_back_is_no_decision_on_a_retraining(root: Path, promote: Decisio
     assert PromotionStore(root).decided("digits", "retraining-1") == first
 
 
-def test_a_roll_back_lets_the_promotion_before_reign_and_removes_nothing(
+def test_a_roll_back_makes_the_promotion_before_current_and_removes_nothing(
     root: Path, promote: Decision
 ) -> None:
     promote(1)
@@ -49,7 +46,7 @@ def test_a_roll_back_lets_the_promotion_before_reign_and_removes_nothing(
         "rolled back",
         id_of(2),
     )
-    assert reigning(root) == id_of(1)
+    assert current_champion(root) == id_of(1)
     assert len(PromotionStore(root).history("digits")) == 4
 
 
@@ -59,7 +56,7 @@ def test_two_roll_backs_go_back_two_promotions(root: Path, promote: Decision) ->
     store = PromotionStore(root)
     roll_back(store, "digits")
     roll_back(store, "digits")
-    assert reigning(root) == id_of(1)
+    assert current_champion(root) == id_of(1)
 
 
 def test_a_roll_back_can_name_any_promotion(root: Path, promote: Decision) -> None:
@@ -68,26 +65,26 @@ def test_a_roll_back_can_name_any_promotion(root: Path, promote: Decision) -> No
     promote(3)
     store = PromotionStore(root)
     roll_back(store, "digits", to=id_of(1))
-    assert reigning(root) == id_of(1)
+    assert current_champion(root) == id_of(1)
     roll_back(store, "digits", to=id_of(3))
-    assert reigning(root) == id_of(3)
+    assert current_champion(root) == id_of(3)
 
 
 def test_from_the_first_champion_there_is_no_way_back(root: Path, promote: Decision) -> None:
     promote(1)
-    with pytest.raises(RollbackError, match="the first champion of 'digits'"):
+    with pytest.raises(RunStoreError, match="the first champion of 'digits'"):
         roll_back(PromotionStore(root), "digits")
 
 
-def test_a_roll_back_to_who_reigns_is_refused(root: Path, promote: Decision) -> None:
+def test_a_roll_back_to_the_current_champion_is_refused(root: Path, promote: Decision) -> None:
     promote(1)
-    with pytest.raises(RollbackError, match="reigns already"):
+    with pytest.raises(RunStoreError, match="is current already"):
         roll_back(PromotionStore(root), "digits", to=id_of(1))
 
 
 @pytest.mark.parametrize("name", ["f", f"{2:032x}", "0000"])
 def test_a_roll_back_to_nowhere_is_refused(root: Path, promote: Decision, name: str) -> None:
-    """An unknown id, that of a refused challenger, and the beginning of two."""
+    """An unknown id, that of a refused candidate, and the first digits of two."""
     promote(1)
     promote(2, decision="refused")
     promote(3)
@@ -115,5 +112,5 @@ def test_a_dataset_that_nothing_was_promoted_on_has_no_champion(
     promote(1, decision="refused")
     (root / "datasets" / "eurosat").mkdir(parents=True)
     for dataset in ("digits", "eurosat"):
-        with pytest.raises(NoChampionError, match=f"'{dataset}' has no champion"):
+        with pytest.raises(RunStoreError, match=f"'{dataset}' has no champion"):
             roll_back(PromotionStore(root), dataset)

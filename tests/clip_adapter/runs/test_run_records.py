@@ -9,9 +9,9 @@ import pytest
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import (
     ImagePredictions,
-    InvalidRecordError,
     RunRecord,
     RunSettings,
+    RunStoreError,
     SplitImages,
     Versions,
 )
@@ -32,33 +32,33 @@ def test_a_record_has_a_field_for_every_column(record: type, columns: list[str])
 
 @pytest.mark.parametrize("run_id", ["", "../escape", "A" * 32, "0" * 31])
 def test_a_run_id_is_32_hex_digits(run_of: Callable[..., RunRecord], run_id: str) -> None:
-    with pytest.raises(InvalidRecordError, match="32 lower-case hex digits"):
-        run_of(1, run_id=run_id)
+    with pytest.raises(RunStoreError, match="32 lower-case hex digits"):
+        run_of(1, run_id=run_id).check()
 
 
 def test_a_time_without_a_timezone_is_refused(run_of: Callable[..., RunRecord]) -> None:
-    with pytest.raises(InvalidRecordError, match="no timezone"):
-        run_of(1, started_at=datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None))
+    with pytest.raises(RunStoreError, match="no timezone"):
+        run_of(1, started_at=datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)).check()
 
 
 def test_selection_on_an_unknown_split_is_refused(run_of: Callable[..., RunRecord]) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'validation'"):
-        run_of(1, selected_on="validatoin")
+        run_of(1, selected_on="validatoin").check()
 
 
 @pytest.mark.parametrize(("status", "error"), [("completed", "boom"), ("failed", None)])
 def test_exactly_the_failed_runs_have_an_error(
     run_of: Callable[..., RunRecord], status: str, error: str | None
 ) -> None:
-    with pytest.raises(InvalidRecordError, match="every failed run"):
-        run_of(1, status=status, error=error)
+    with pytest.raises(RunStoreError, match="every failed run"):
+        run_of(1, status=status, error=error).check()
 
 
 def test_predictions_of_unequal_lengths_are_refused(
     predictions_of: Callable[..., ImagePredictions],
 ) -> None:
     good = predictions_of(0, 1)
-    with pytest.raises(InvalidRecordError, match="1 values of margin for 2 images"):
+    with pytest.raises(RunStoreError, match="1 values of margin for 2 images"):
         ImagePredictions(
             image_sha256=good.image_sha256,
             label=good.label,
@@ -69,7 +69,7 @@ def test_predictions_of_unequal_lengths_are_refused(
 
 
 def test_a_digest_in_hex_is_refused() -> None:
-    with pytest.raises(InvalidRecordError, match="64 bytes, expected 32"):
+    with pytest.raises(RunStoreError, match="64 bytes, expected 32"):
         SplitImages(image_sha256=[b"0" * 64], label=np.array([0]))
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from clip_adapter.runs import QueryError
-from clip_adapter.runs.lens import check_question
+from clip_adapter.runs import RunStoreError
+from clip_adapter.runs.database import check_question
 
 QUESTIONS = [
     "select 1",
@@ -56,7 +56,7 @@ def test_a_question_is_accepted(sql: str) -> None:
 
 @pytest.mark.parametrize("sql", ORDERS)
 def test_an_order_is_refused(sql: str) -> None:
-    with pytest.raises(QueryError, match="expected one SELECT"):
+    with pytest.raises(RunStoreError, match="expected one SELECT"):
         check_question(sql)
 
 
@@ -64,10 +64,10 @@ def test_an_order_is_refused(sql: str) -> None:
     ("sql", "count"), [("", 0), (" ;", 0), ("-- nothing", 0), ("select 1; select 2", 2)]
 )
 def test_exactly_one_statement_is_expected(sql: str, count: int) -> None:
-    with pytest.raises(QueryError, match=f"found {count} statements"):
+    with pytest.raises(RunStoreError, match=f"found {count} statements"):
         check_question(sql)
 
 
 def test_a_syntax_error_is_one_line() -> None:
-    with pytest.raises(QueryError, match=r"^Parser Error: syntax error at or near \"selec\"$"):
+    with pytest.raises(RunStoreError, match=r"^Parser Error: syntax error at or near \"selec\"$"):
         check_question("selec 1")

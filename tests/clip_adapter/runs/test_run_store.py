@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from clip_adapter.runs import (
     Candidate,
+    EvaluatedOn,
     ImagePredictions,
-    InvalidRecordError,
     RunRecord,
     RunResult,
     RunStore,
+    RunStoreError,
     SplitRecord,
+    connect,
     query,
+    read_runs,
 )
 from feature_cache.parquet_file import write_table
 
@@ -143,9 +146,30 @@ def test_a_split_that_runs_share_is_recorded_once(
 def test_a_run_id_that_occurs_twice_in_a_batch_is_refused(
     tmp_path: Path, result_of: Callable[..., RunResult]
 ) -> None:
-    with pytest.raises(InvalidRecordError, match="more than once"):
+    with pytest.raises(RunStoreError, match="more than once"):
         RunStore(tmp_path).record([result_of(1), result_of(1)])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_contradicts_itself_is_not_recorded(
+    tmp_path: Path, result_of: Callable[..., RunResult]
+) -> None:
+    with pytest.raises(RunStoreError, match="an error from every failed run"):
+        RunStore(tmp_path).record([result_of(1), result_of(2, status="failed")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recorded_run_is_read_back_as_it_was(
+    tmp_path: Path, run_of: Callable[..., RunRecord]
+) -> None:
+    tried = Candidate(settings={"alpha": 0.5}, validation_accuracy=0.75, validation_nll=0.5)
+    run = run_of(1, tried=(tried,), hyperparameters={"alpha": 0.5}, selection="validation")
+    run = replace(run, tested_on=EvaluatedOn(dataset="digits"))
+    RunStore(tmp_path).record([RunResult(run=run, metrics={("test", "nll"): 0.25})])
+    with connect(tmp_path) as database:
+        assert read_runs(database) == [RunResult(run=run, metrics={("test", "nll"): 0.25})]
+        assert read_runs(database, metrics=False) == [RunResult(run=run)]
+        assert read_runs(database, "study_runs") == []
 
 
 def test_a_value_that_does_not_fit_leaves_nothing_behind(
@@ -189,7 +213,7 @@ def test_a_run_counts_only_once_its_own_row_is_written(
 def test_reading_during_writing_sees_whole_runs(
     tmp_path: Path, result_of: Callable[..., RunResult]
 ) -> None:
-    """However the lens and the writer interleave, a visible run has its metrics."""
+    """However the database and the writer interleave, a visible run has its metrics."""
     store = RunStore(tmp_path)
     with ThreadPoolExecutor(1) as writer:
         writing = writer.submit(lambda: [store.record([result_of(number)]) for number in range(15)])

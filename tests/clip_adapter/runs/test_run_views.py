@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from clip_adapter.runs import ImagePredictions, RunRecord, RunResult, RunStore, query
+from clip_adapter.runs.views import _T_975
 from feature_cache.indexes import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -52,13 +54,20 @@ def test_the_leaderboard_agrees_with_scipy_on_any_scores(
     assert row["accuracy_ci95"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_more_seeds_than_quantiles_still_have_an_interval(
-    tmp_path: Path, result_of: Callable[..., RunResult]
+@pytest.mark.parametrize("n_seeds", [61, 62, 250])
+def test_the_interval_of_many_seeds_is_that_of_scipy(
+    tmp_path: Path, result_of: Callable[..., RunResult], n_seeds: int
 ) -> None:
-    scores = [seed % 2 for seed in range(250)]
+    """The last number of seeds with a quantile in the table, and two for which it is expanded."""
+    scores = [seed % 2 for seed in range(n_seeds)]
     (row,) = ask(tmp_path, [result_of(seed, score) for seed, score in enumerate(scores)])
-    exact = stats.t.ppf(0.975, 249) * stats.sem(scores)
-    assert exact <= row["accuracy_ci95"] <= 1.01 * exact
+    expected = stats.t.ppf(0.975, n_seeds - 1) * stats.sem(scores)
+    assert row["accuracy_ci95"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_every_quantile_of_the_table_is_that_of_scipy() -> None:
+    degrees = np.arange(1, len(_T_975) + 1)
+    np.testing.assert_allclose(_T_975, stats.t.ppf(0.975, degrees), rtol=1e-12)
 
 
 def test_one_seed_has_no_interval(tmp_path: Path, result_of: Callable[..., RunResult]) -> None:

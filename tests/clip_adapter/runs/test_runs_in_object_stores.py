@@ -1,14 +1,14 @@
-"""Runs and the lens over them, wherever the root lies."""
+"""Runs and SQL over them, in every kind of root."""
 
 from collections.abc import Callable
 
 import pytest
 
-from clip_adapter.runs import MissingRootError, RunResult, RunStore, query
+from clip_adapter.runs import RunResult, RunStore, RunStoreError, query
 from feature_cache import Location, compact_folder, list_files, stored_folders
 
 
-def test_recorded_runs_are_seen_through_the_lens(
+def test_recorded_runs_are_seen_by_the_database(
     any_root: Location,
     result_of: Callable[..., RunResult],
 ) -> None:
@@ -25,5 +25,5 @@ def test_recorded_runs_are_seen_through_the_lens(
 
 
 def test_a_root_without_anything_is_missing(any_root: Location) -> None:
-    with pytest.raises(MissingRootError):
+    with pytest.raises(RunStoreError):
         query(any_root, "SELECT 1")

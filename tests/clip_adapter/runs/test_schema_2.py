@@ -16,10 +16,10 @@ from clip_adapter.runs import (
     RUN_TABLES,
     EvaluatedOn,
     ImagePredictions,
-    InvalidRecordError,
     RunRecord,
     RunResult,
     RunStore,
+    RunStoreError,
     query,
 )
 from feature_cache import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
@@ -76,17 +76,17 @@ def test_the_selection_follows_from_what_chose(
 
 
 @pytest.mark.parametrize("choice", ["", "published", "published:x", "budget:0", "own "])
-def test_an_image_choice_that_nobody_could_repeat_is_refused(
+def test_an_image_choice_that_cannot_be_repeated_is_refused(
     run_of: Callable[..., RunRecord], choice: str
 ) -> None:
-    with pytest.raises(InvalidRecordError, match="expected 'own', 'published:<digest>' or"):
-        run_of(1, image_choice=choice)
+    with pytest.raises(RunStoreError, match="expected 'own', 'published:<digest>' or"):
+        run_of(1, image_choice=choice).check()
 
 
 @pytest.mark.parametrize("field", ["selection", "protocol"])
 def test_an_unknown_word_is_refused(run_of: Callable[..., RunRecord], field: str) -> None:
     with pytest.raises(UnknownNameError, match=field):
-        run_of(1, **{field: "nonsense"})
+        run_of(1, **{field: "nonsense"}).check()
 
 
 def test_predictions_are_those_of_the_test_split(

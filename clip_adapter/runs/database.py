@@ -1,9 +1,8 @@
-"""SQL over everything at rest, through a DuckDB that can touch no file."""
+"""SQL over a store, answered by a DuckDB that has no access to files."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Timer
 from types import TracebackType
 from typing import Self
@@ -12,11 +11,13 @@ import duckdb
 import pyarrow as pa
 
 from clip_adapter.errors import nearest
-from clip_adapter.runs.errors import MissingRootError, QueryError
-from clip_adapter.runs.stored import StoredTable, stored_tables
+from clip_adapter.runs.arrow_stream import ArrowStream
+from clip_adapter.runs.errors import RunStoreError
+from clip_adapter.runs.schemas import RUN_TABLES
 from clip_adapter.runs.views import VIEWS
 from clip_adapter.settings import Settings
-from feature_cache import Location, storage
+from feature_cache import Location, list_files, locate, storage
+from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 
 _COMMENTS = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
 _EXPLAIN = re.compile(
@@ -29,24 +30,24 @@ _WHAT_IS_ACCEPTED = (
 
 
 def check_question(sql: str) -> None:
-    """Refuse everything but a single statement that reads.
+    """Raise unless the text is a single statement that only reads.
 
-    This is for a clear answer, not for safety: a parser's word for a statement promises little
-    (DuckDB 2.0 calls `WITH x AS (COPY ...)` a SELECT). What keeps files safe is that the lens gives
-    its connection no access to any.
+    The check gives a clear message; it does not keep files safe. DuckDB 2.0 parses
+    `WITH x AS (COPY ...)` as a SELECT. Files are safe because the connection has no access to any.
 
     Raises:
-        QueryError: No statement, several, one that writes or sets, or SQL that does not parse.
+        RunStoreError: there is no statement or more than one, it writes or sets something, or it
+            does not parse.
     """
     try:
         statements = duckdb.extract_statements(sql)
     except duckdb.Error as error:
-        raise QueryError(plain_message(error)) from None
+        raise RunStoreError(plain_message(error)) from None
     if len(statements) != 1:
-        raise QueryError(f"found {len(statements)} statements: {_WHAT_IS_ACCEPTED}")
+        raise RunStoreError(f"found {len(statements)} statements: {_WHAT_IS_ACCEPTED}")
     if not _reads(statements[0]):
         found = statements[0].type.name.replace("_", " ")
-        raise QueryError(f"found a statement of type {found}: {_WHAT_IS_ACCEPTED}")
+        raise RunStoreError(f"found a statement of type {found}: {_WHAT_IS_ACCEPTED}")
 
 
 def plain_message(error: duckdb.Error) -> str:
@@ -79,7 +80,7 @@ def _can_stand_in_from(sql: str) -> bool:
 def _is_question(sql: str) -> bool:
     try:
         check_question(sql)
-    except QueryError:
+    except RunStoreError:
         return False
     return True
 
@@ -101,15 +102,15 @@ _ABSENT_TABLE = "Table with name "
 # ends under a background thread makes its bindings print a page of leak warnings.
 
 
-class Lens:
-    """An open view of a store as it was when the lens was opened.
+class RunDatabase:
+    """A read-only SQL database of the rows that were stored when it was opened.
 
-    Opening takes no lock and writes nothing. DuckDB lives in memory and gets the rows from Python,
-    so no statement, however phrased, can read or write another file.
+    Opening takes no lock and writes nothing. DuckDB runs in memory and gets the rows from Python,
+    so that no statement can read or write another file.
     """
 
     def __init__(
-        self, connection: "duckdb.DuckDBPyConnection", tables: dict[str, StoredTable]
+        self, connection: "duckdb.DuckDBPyConnection", tables: dict[str, ArrowStream]
     ) -> None:
         self._connection, self._tables = connection, tables
 
@@ -124,29 +125,37 @@ class Lens:
     ) -> None:
         self.close()
 
-    def query(self, sql: str, *, max_seconds: float | None = None) -> pa.Table:
-        """Answer one question; the views are those of `clip_adapter.runs.views`.
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        max_seconds: float | None = None,
+    ) -> pa.Table:
+        """Run one statement; the names of the views are the keys of `clip_adapter.runs.VIEWS`.
 
-        Every file that is scanned is verified first: its digest, its format and its kind.
-        Sums of integers come as int64 where they fit, times in UTC.
+        The digest, format and kind of every file that is scanned are verified first. Sums of
+        integers are int64 where they fit, times are in UTC.
 
         Args:
-            sql: One SELECT, WITH, PIVOT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN statement.
-            max_seconds: Give up after this long; never by default.
+            sql: one SELECT, WITH, PIVOT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN statement.
+            parameters: values for each $NAME in the statement, by name.
+            max_seconds: time after which the statement is stopped; no limit when None.
 
         Raises:
-            QueryError: Not a question, not valid, about something that does not exist, or stopped.
-            CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: A file that the
-                question needs cannot be trusted or understood.
+            RunStoreError: the statement does not read, is invalid, names something that does not
+                exist, or was stopped.
+            CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: a file that the
+                statement reads is damaged or cannot be understood.
         """
         check_question(sql)
         for table in self._tables.values():
             table.failure = None
         try:
             with _stopped_after(max_seconds, self._connection):
-                answer = self._connection.sql(sql).to_arrow_table()
+                answer = self._connection.sql(sql, params=parameters).to_arrow_table()
         except duckdb.InterruptException:
-            raise QueryError(
+            raise RunStoreError(
                 f"stopped after {max_seconds} s: ask for less, or allow more time"
             ) from None
         except duckdb.Error as error:
@@ -154,28 +163,39 @@ class Lens:
         return _with_plain_integers(answer)
 
     def close(self) -> None:
-        """Let go of the memory; closing twice is harmless."""
+        """Free the memory; closing twice is harmless."""
         self._connection.close()
 
     def _explained(self, error: duckdb.Error) -> Exception:
         for table in self._tables.values():
             if table.failure is not None:
                 return table.failure
-        return QueryError(_advice(plain_message(error)))
+        return RunStoreError(_advice(plain_message(error)))
 
 
-def open_lens(root: Location) -> Lens:
-    """Open a lens on the store at `root`; use it as a context manager, or close it.
+def connect(root: Location | str | None = None) -> RunDatabase:
+    """Connect to the SQL database of a store; use it as a context manager, or close it.
+
+    The database is read-only and lives in memory: it shows the rows that were stored when it was
+    opened. `RunDatabase.query` takes one statement and returns a `pyarrow.Table`; the names of the
+    tables are the keys of `clip_adapter.runs.VIEWS`.
+
+    Args:
+        root: folder or URL of the store, as s3://bucket/prefix; the environment variable
+            CLIP_ADAPTER_ROOT when None, and ./clip-adapter-store when that is not set.
 
     Raises:
-        MissingRootError: `root` is not a folder. An empty folder is a store without rows.
+        RunStoreError: there is no such folder. An empty folder is a store without rows.
+        InvalidSettingError: an environment variable has an invalid value.
+        InvalidInputError: the URL cannot be the root of a store.
     """
-    if not storage.is_folder(root):
-        raise MissingRootError(root)
-    tables = stored_tables(root)
+    location = Settings.of().location if root is None else locate(root)
+    if not storage.is_folder(location):
+        raise RunStoreError.no_store(location)
+    tables = _stored_tables(location)
     connection = duckdb.connect(":memory:", config=_SEALED)
     connection.execute("SET TimeZone = 'UTC'")
-    # A question of more than two seconds would draw a bar into the output of whoever asks. In a
+    # A statement of more than two seconds would draw a progress bar into the output. In a
     # notebook without ipywidgets there is none, and DuckDB refuses to have it switched off.
     with suppress(duckdb.InvalidInputException):
         connection.execute("SET enable_progress_bar = false")
@@ -184,32 +204,45 @@ def open_lens(root: Location) -> Lens:
     for name, sql in VIEWS.items():
         connection.execute(f"CREATE VIEW {name} AS {sql}")
     connection.execute("SET lock_configuration = true")
-    return Lens(connection, tables)
+    return RunDatabase(connection, tables)
 
 
-def connect(root: Path | str | None = None) -> Lens:
-    """Connect to the SQL database of a store; use it as a context manager, or close it.
-
-    The database is read-only and lives in memory: it shows the rows that were stored when it was
-    opened. `Lens.query` takes one statement and returns a `pyarrow.Table`; the names of the tables
-    are the keys of `clip_adapter.runs.VIEWS`.
-
-    Args:
-        root: Folder or URL of the store, as s3://bucket/prefix; the environment variable
-            CLIP_ADAPTER_ROOT when None, and ./clip-adapter-store when that is not set.
-
-    Raises:
-        MissingRootError: There is no such folder.
-        ParameterError: An environment variable has a value that it cannot have.
-        InvalidInputError: The URL names no place that can be used.
-    """
-    return open_lens(Settings.of(root=root).location)
+def query(
+    root: Location,
+    sql: str,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    max_seconds: float | None = None,
+) -> pa.Table:
+    """Run one statement on the store at `root`; see `connect` and `RunDatabase.query`."""
+    with connect(root) as database:
+        return database.query(sql, parameters, max_seconds=max_seconds)
 
 
-def query(root: Location, sql: str, *, max_seconds: float | None = None) -> pa.Table:
-    """Answer one question about the store at `root`; see `Lens.query` and `open_lens`."""
-    with open_lens(root) as lens:
-        return lens.query(sql, max_seconds=max_seconds)
+_DATASET_TABLES = {
+    "images": ("dataset-index", STORED_INDEX_SCHEMA),
+    "quarantine": ("dataset-quarantine", QUARANTINE_SCHEMA),
+    "excluded": ("dataset-excluded", EXCLUDED_SCHEMA),
+}
+
+
+def _stored_tables(root: Location) -> dict[str, ArrowStream]:
+    """Every table, with the files that are there now."""
+    tables = {
+        name: ArrowStream(
+            list_files(root / "runs" / name),
+            kind=name,
+            schema=schema,
+            # Every view reads the runs and the requests, some of them repeatedly.
+            keep=name in {"runs", "requests"},
+        )
+        for name, schema in RUN_TABLES.items()
+    }
+    datasets = [root / "datasets" / name for name in storage.list_folders(root / "datasets")]
+    for name, (kind, schema) in _DATASET_TABLES.items():
+        files = [path for folder in datasets for path in list_files(folder / name)]
+        tables[name] = ArrowStream(files, kind=kind, schema=schema)
+    return tables
 
 
 @contextmanager

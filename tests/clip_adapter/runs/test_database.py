@@ -8,11 +8,10 @@ import pytest
 
 from clip_adapter.runs import (
     VIEWS,
-    MissingRootError,
-    QueryError,
     RunResult,
     RunStore,
-    open_lens,
+    RunStoreError,
+    connect,
     query,
 )
 from feature_cache.errors import CorruptFileError
@@ -43,7 +42,7 @@ def test_a_leaderboard_without_runs_has_the_columns_of_one_with_runs(
 
 
 def test_a_missing_root_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(MissingRootError, match=r"no store at .*nowhere: run `clip-adapter demo`"):
+    with pytest.raises(RunStoreError, match=r"no store at .*nowhere: run `clip-adapter demo`"):
         query(tmp_path / "nowhere", "select 1")
 
 
@@ -105,25 +104,25 @@ def test_a_hostile_class_name_is_just_text(tmp_path: Path, result_of: ResultOf) 
 def test_no_question_reaches_a_file(tmp_path: Path, result_of: ResultOf, sql: str) -> None:
     (file, *_) = RunStore(tmp_path).record([result_of(1)])
     before = contents(tmp_path)
-    with pytest.raises(QueryError):
+    with pytest.raises(RunStoreError):
         query(tmp_path, sql.format(file=file, new=tmp_path / "new.parquet"))
     assert contents(tmp_path) == before
 
 
 def test_variables_of_the_caller_are_out_of_reach(tmp_path: Path) -> None:
     secret = pa.table({"password": ["swordfish"]})
-    with pytest.raises(QueryError, match="no view 'secret'"):
+    with pytest.raises(RunStoreError, match="no view 'secret'"):
         query(tmp_path, "from secret")
     assert secret.num_rows == 1
 
 
-def test_an_open_lens_cannot_be_unlocked(tmp_path: Path) -> None:
-    with open_lens(tmp_path) as lens, pytest.raises(QueryError, match="type SET"):
-        lens.query("set enable_external_access = true")
+def test_an_open_database_cannot_be_unlocked(tmp_path: Path) -> None:
+    with connect(tmp_path) as database, pytest.raises(RunStoreError, match="type SET"):
+        database.query("set enable_external_access = true")
 
 
 def test_a_misspelt_view_names_the_nearest_and_all(tmp_path: Path) -> None:
-    with pytest.raises(QueryError) as raised:
+    with pytest.raises(RunStoreError) as raised:
         query(tmp_path, "from leaderbord")
     message = str(raised.value)
     assert message.startswith("there is no view 'leaderbord': did you mean leaderboard?")
@@ -132,7 +131,7 @@ def test_a_misspelt_view_names_the_nearest_and_all(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_column_names_the_candidates_on_one_line(tmp_path: Path) -> None:
-    with pytest.raises(QueryError) as raised:
+    with pytest.raises(RunStoreError) as raised:
         query(tmp_path, "select acuracy_mean from leaderboard")
     assert "accuracy_mean" in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -140,7 +139,7 @@ def test_a_misspelt_column_names_the_candidates_on_one_line(tmp_path: Path) -> N
 
 def test_a_runaway_question_is_stopped(tmp_path: Path) -> None:
     endless = "select sum(a.range * b.range) from range(1000000) a, range(1000000) b"
-    with pytest.raises(QueryError, match=r"stopped after 0\.2 s"):
+    with pytest.raises(RunStoreError, match=r"stopped after 0\.2 s"):
         query(tmp_path, endless, max_seconds=0.2)
 
 
@@ -177,41 +176,52 @@ def test_a_damaged_file_is_named_when_a_question_needs_it(
     damaged = bytearray(metrics.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     metrics.write_bytes(damaged)
-    with open_lens(tmp_path) as lens:
+    with connect(tmp_path) as database:
         with pytest.raises(CorruptFileError, match=metrics.name):
-            lens.query("from leaderboard")
-        assert lens.query("from runs").num_rows == 1
+            database.query("from leaderboard")
+        assert database.query("from runs").num_rows == 1
 
 
-def test_a_lens_shows_the_store_as_it_was_opened(tmp_path: Path, result_of: ResultOf) -> None:
+def test_a_database_shows_the_store_as_it_was_opened(tmp_path: Path, result_of: ResultOf) -> None:
     RunStore(tmp_path).record([result_of(1)])
-    with open_lens(tmp_path) as lens:
+    with connect(tmp_path) as database:
         RunStore(tmp_path).record([result_of(2)])
-        assert lens.query("from runs").num_rows == 1
+        assert database.query("from runs").num_rows == 1
     assert query(tmp_path, "from runs").num_rows == 2
 
 
-def test_an_open_lens_answers_again_and_again(tmp_path: Path, result_of: ResultOf) -> None:
+def test_a_value_is_bound_as_a_parameter(tmp_path: Path, result_of: ResultOf) -> None:
+    RunStore(tmp_path).record([result_of(1, method=HOSTILE), result_of(2)])
+    asked = "SELECT run_id FROM runs WHERE method = $method AND run_id IN $ids"
+    ids = [f"{1:032x}", f"{2:032x}"]
+    found = query(tmp_path, asked, {"method": HOSTILE, "ids": ids})
+    assert found["run_id"].to_pylist() == ids[:1]
+    assert query(tmp_path, asked, {"method": HOSTILE, "ids": []}).num_rows == 0
+    with pytest.raises(RunStoreError, match="ids"):
+        query(tmp_path, asked, {"method": HOSTILE})
+
+
+def test_an_open_database_answers_again_and_again(tmp_path: Path, result_of: ResultOf) -> None:
     RunStore(tmp_path).record([result_of(1)])
     RunStore(tmp_path).record([result_of(2)])
-    with open_lens(tmp_path) as lens:
-        answers = [lens.query("from runs").num_rows for _ in range(3)]
+    with connect(tmp_path) as database:
+        answers = [database.query("from runs").num_rows for _ in range(3)]
     assert answers == [2, 2, 2]
 
 
-def test_closing_a_lens_twice_is_harmless(tmp_path: Path) -> None:
-    lens = open_lens(tmp_path)
-    lens.close()
-    lens.close()
+def test_closing_a_database_twice_is_harmless(tmp_path: Path) -> None:
+    database = connect(tmp_path)
+    database.close()
+    database.close()
 
 
 def test_a_program_that_asks_ends_silently(tmp_path: Path) -> None:
     """DuckDB's bindings complain on the terminal about connections that were left open."""
     program = (
-        "from pathlib import Path; from clip_adapter.runs import QueryError, query\n"
+        "from pathlib import Path; from clip_adapter.runs import RunStoreError, query\n"
         f"query(Path({str(tmp_path)!r}), 'from leaderboard')\n"
         f"try: query(Path({str(tmp_path)!r}), 'from nowhere')\n"
-        "except QueryError: pass\n"
+        "except RunStoreError: pass\n"
     )
     checkout = Path(__file__).parents[3]
     done = subprocess.run(

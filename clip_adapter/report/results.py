@@ -1,0 +1,251 @@
+"""The results that a report shows: the runs of each dataset and encoder, as series of methods."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clip_adapter.errors import ClipAdapterError, UnknownNameError
+from clip_adapter.report.numbers import Mean, mean_of, plain
+from clip_adapter.runs import (
+    Correctness,
+    MethodResults,
+    RunDatabase,
+    RunRecord,
+    RunResult,
+    RunView,
+    read_correctness,
+    read_runs,
+    with_settings,
+)
+
+CLIP_ADAPTER = "clip-adapter"
+
+_FAILURES = """
+WITH asked AS (FROM runs LEFT JOIN asked_runs USING (run_id))
+SELECT dataset, encoder, method, count(*)::INTEGER AS n_runs,
+    arg_max(error, (coalesce(asked, 0), started_at, run_id)) AS error
+FROM asked AS failed WHERE status = 'failed' AND NOT EXISTS (
+    FROM asked AS made
+    WHERE made.status = 'completed'
+        AND CASE WHEN made.asked <> failed.asked THEN made.asked > failed.asked
+            ELSE made.started_at >= failed.started_at END
+        AND made.dataset = failed.dataset AND made.encoder = failed.encoder
+        AND made.method = failed.method
+        AND made.settings_fingerprint = failed.settings_fingerprint AND made.shots = failed.shots
+        AND made.seed IS NOT DISTINCT FROM failed.seed
+        AND made.study IS NOT DISTINCT FROM failed.study
+)
+GROUP BY dataset, encoder, method ORDER BY dataset, encoder, method
+"""
+
+
+class ReportError(ClipAdapterError, ValueError):
+    """A report that cannot be written: there are no runs, or the name of its file is unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Failed runs of a method that were not completed since.
+
+    Attributes:
+        method: name of the method.
+        n_runs: number of failed runs.
+        error: error of the last of them.
+    """
+
+    method: str
+    n_runs: int
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetResults:
+    """The results on one dataset with one encoder.
+
+    Attributes:
+        runs: runs of the leaderboard, with their metrics.
+        study_runs: runs of studies, with their metrics.
+        correctness: what the runs of the leaderboard classify correctly, by run id.
+        failures: runs that failed.
+    """
+
+    runs: tuple[RunResult, ...]
+    study_runs: tuple[RunResult, ...]
+    correctness: Mapping[str, Correctness]
+    failures: tuple[Failure, ...]
+
+    @property
+    def all_runs(self) -> tuple[RunResult, ...]:
+        """Runs of the leaderboard and of studies; at least one."""
+        return self.runs + self.study_runs
+
+    @property
+    def latest(self) -> RunRecord:
+        """The run that was requested last."""
+        return max(self.all_runs, key=lambda result: result.recency).run
+
+
+def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[DatasetResults]:
+    """Read the results of every dataset and encoder, in the order of their names.
+
+    Args:
+        database: database of the store.
+        datasets: names of the datasets to read; all when empty.
+
+    Raises:
+        UnknownNameError: a dataset has no completed run.
+        ReportError: no dataset has a completed run.
+    """
+    runs, study_runs = (
+        read_measured(database, "current_runs"),
+        read_measured(database, "study_runs"),
+    )
+    latest = sorted((*runs, *study_runs), key=lambda result: result.recency)
+    # The model is the name by which the encoder was requested last.
+    models = {(each.run.dataset, each.run.encoder): each.run.model for each in latest}
+    _check_datasets(datasets, sorted({dataset for dataset, _ in models}))
+    wanted = {key for key in models if not datasets or key[0] in datasets}
+    chosen = [each.run for each in runs if (each.run.dataset, each.run.encoder) in wanted]
+    correctness = read_correctness(database, chosen)
+    failures = database.query(_FAILURES).to_pylist()
+    return [
+        DatasetResults(
+            runs=results_of(runs, dataset, encoder),
+            study_runs=results_of(study_runs, dataset, encoder),
+            correctness=correctness,
+            failures=_failures(failures, dataset, encoder),
+        )
+        for dataset, encoder in sorted(wanted, key=lambda key: (key[0], models[key], key[1]))
+    ]
+
+
+def read_measured(database: RunDatabase, view: RunView) -> list[RunResult]:
+    """Read the runs of a view that have metrics, as `read_runs` does."""
+    return [result for result in read_runs(database, view) if result.metrics]
+
+
+def results_of(results: Iterable[RunResult], dataset: str, encoder: str) -> tuple[RunResult, ...]:
+    """The results on one dataset with one encoder."""
+    key = dataset, encoder
+    return tuple(each for each in results if (each.run.dataset, each.run.encoder) == key)
+
+
+def settings_of(run: RunRecord) -> dict[str, Any]:
+    """The settings of a run that its method has, by name."""
+    return {name: value for name, value in vars(run.settings).items() if value is not None}
+
+
+def _check_datasets(datasets: Sequence[str], known: Sequence[str]) -> None:
+    if not known:
+        raise ReportError(
+            "the store has no completed runs to report on: run `clip-adapter demo` or "
+            "`clip-adapter train`"
+        )
+    for dataset in datasets:
+        if dataset not in known:
+            raise UnknownNameError("dataset with runs", dataset, known)
+
+
+def _failures(rows: Iterable[Mapping[str, Any]], dataset: str, encoder: str) -> tuple[Failure, ...]:
+    return tuple(
+        Failure(method=row["method"], n_runs=row["n_runs"], error=row["error"] or "")
+        for row in rows
+        if (row["dataset"], row["encoder"]) == (dataset, encoder)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSeries:
+    """The results of a method with its settings, at all shots.
+
+    Attributes:
+        name: name of the method, with the settings that differ where there are several.
+        results: runs with their metrics, ordered by shots and seed.
+    """
+
+    name: str
+    results: tuple[RunResult, ...]
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.results[0].run.method
+
+    @property
+    def settings_fingerprint(self) -> str:
+        """Fingerprint of the settings and prompts."""
+        return self.results[0].run.settings_fingerprint
+
+    @property
+    def shots(self) -> list[int]:
+        """Numbers of shots with runs, ascending; 0 alone for a method that uses none."""
+        return sorted({result.run.shots for result in self.results})
+
+    @property
+    def recency(self) -> tuple[int, float, str]:
+        """Sort key of the latest run, as `RunResult.recency`."""
+        return max(result.recency for result in self.results)
+
+    def at(self, shots: int) -> list[RunResult]:
+        """The results at a number of shots, one for each seed."""
+        return [result for result in self.results if result.run.shots == shots]
+
+    def comparable(self, shots: int) -> MethodResults:
+        """The runs to compare at a number of shots; those of a method without shots at any."""
+        runs = [result.run for result in self.results if result.run.shots in {0, shots}]
+        return MethodResults(tuple(runs))
+
+    def mean(self, metric: str, shots: int, *, split: str = "test") -> Mean | None:
+        """The mean of a metric over seeds; None where there is no value."""
+        metrics = [result.metrics for result in self.at(shots)]
+        values = [each[split, metric] for each in metrics if (split, metric) in each]
+        return mean_of(values) if values else None
+
+
+def method_series(results: Sequence[RunResult]) -> list[MethodSeries]:
+    """One series for each method and settings, methods without shots first, then by name."""
+    by_method: dict[str, dict[str, list[RunResult]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        by_method[result.run.method][result.run.settings_fingerprint].append(result)
+    series = [
+        MethodSeries(name=_name(method, settings, of_method), results=tuple(of_settings))
+        for method, of_method in by_method.items()
+        for settings, of_settings in of_method.items()
+    ]
+    return sorted(series, key=lambda each: (each.shots != [0], each.name))
+
+
+def reference_series(series: Sequence[MethodSeries]) -> MethodSeries | None:
+    """The series of CLIP-Adapter with the most runs, and of equals the latest; None without one."""
+    candidates = [each for each in series if each.method == CLIP_ADAPTER]
+    return max(
+        candidates, key=lambda each: (len(each.results), each.recency, each.name), default=None
+    )
+
+
+def _name(method: str, settings: str, of_method: Mapping[str, Sequence[RunResult]]) -> str:
+    if len(of_method) == 1:
+        return method
+    ours = _constants(of_method[settings])
+    others = [_constants(results) for one, results in of_method.items() if one != settings]
+    differing = [
+        f"{name.replace('_', ' ')} {plain(value)}"
+        for name, value in ours.items()
+        if any(other.get(name) != value for other in others)
+    ]
+    is_unique = differing and all(
+        any(other.get(name) != value for name, value in ours.items()) for other in others
+    )
+    return f"{method} ({', '.join(differing)})" if is_unique else with_settings(method, settings)
+
+
+def _constants(results: Sequence[RunResult]) -> dict[str, Any]:
+    """The settings that are equal in all runs and were not chosen in any."""
+    chosen = {name for result in results for name in result.run.chosen}
+    settings = [settings_of(result.run) for result in results]
+    return {
+        name: value
+        for name, value in settings[0].items()
+        if name not in chosen and all(each.get(name) == value for each in settings)
+    }

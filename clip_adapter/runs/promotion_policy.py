@@ -1,0 +1,115 @@
+"""The policy by which a candidate is promoted or refused; docs/champions.md explains it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clip_adapter.runs.paired import PairedDifference
+
+FEWEST_IMAGES = 30
+"""Smallest number of images to compare on; with fewer, differences of practical use are within
+chance."""
+LEVEL = 0.05
+"""Significance level of McNemar's test, two-sided."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelDrift:
+    """Images whose class has changed since the champion was trained.
+
+    Attributes:
+        n_common: number of images, without test images, that are in the dataset index of the
+            champion and in today's.
+        n_relabelled: number of these images whose class has another name.
+        example: one of the changes in words; empty where there is none.
+        unknown: reason why the two indexes cannot be compared; empty where they can.
+    """
+
+    n_common: int = 0
+    n_relabelled: int = 0
+    example: str = ""
+    unknown: str = ""
+
+    @property
+    def fraction(self) -> float:
+        """Changed images as a fraction of the images in common; 0 where there are none."""
+        return self.n_relabelled / self.n_common if self.n_common else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Whether a candidate is promoted.
+
+    Attributes:
+        outcome: "promoted" if the candidate becomes the champion, else "refused".
+        reason: a sentence with the numbers.
+        is_regression: whether the dataset or the training got worse and needs attention.
+    """
+
+    outcome: Literal["promoted", "refused"]
+    reason: str
+    is_regression: bool = False
+
+
+def decide(
+    paired: PairedDifference | None,
+    drift: LabelDrift,
+    *,
+    baseline: str,
+    n_images: int,
+    max_relabelled_fraction: float,
+) -> Decision:
+    """Promote a candidate that is proven better, refuse every other.
+
+    Better is proven where the 95 % interval of the difference lies above 0 and p < 0.05. Changed
+    labels beyond `max_relabelled_fraction` are refused whatever the accuracy: a candidate that
+    learned a mistake is right on images that share it.
+
+    Args:
+        paired: candidate against baseline on the same images; None where there are too few.
+        drift: changes of labels since the champion was trained.
+        baseline: name of the champion, or of what takes its place, in messages.
+        n_images: number of images on which both can be compared.
+        max_relabelled_fraction: largest accepted fraction of changed images, 0 to 1; at 1 labels
+            are not compared.
+    """
+    changed = _decide_on_labels(drift, max_relabelled_fraction)
+    if changed is not None:
+        return changed
+    if paired is None:
+        reason = (
+            f"not proven better: {n_images} images that neither learned from, expected "
+            f"{FEWEST_IMAGES} or more to compare on; label more, or train on fewer shots"
+        )
+        return Decision(outcome="refused", reason=reason)
+    numbers = _numbers(paired, baseline)
+    if paired.low > 0 and paired.p_value < LEVEL:
+        return Decision(outcome="promoted", reason=f"proven better: {numbers}")
+    if paired.high < 0 and paired.p_value < LEVEL:
+        return Decision(outcome="refused", reason=f"proven worse: {numbers}", is_regression=True)
+    return Decision(outcome="refused", reason=f"not proven better: {numbers}")
+
+
+def _decide_on_labels(drift: LabelDrift, limit: float) -> Decision | None:
+    accept = "to accept them on purpose, train once with --max-relabelled-fraction 1"
+    if limit >= 1:
+        return None
+    if drift.unknown:
+        reason = f"whether labels changed cannot be determined: {drift.unknown}; {accept}"
+        return Decision(outcome="refused", reason=reason)
+    if drift.fraction <= limit:
+        return None
+    reason = (
+        f"labels changed: {drift.n_relabelled:,} of {drift.n_common:,} images "
+        f"({drift.fraction:.1%}, at most {limit:.1%} are accepted) have another class than when "
+        f"the champion was trained, as {drift.example}; put the labels right, or {accept}"
+    )
+    return Decision(outcome="refused", reason=reason, is_regression=True)
+
+
+def _numbers(paired: PairedDifference, baseline: str) -> str:
+    p_value = f"p = {paired.p_value:.2g}" if paired.p_value >= 1e-4 else "p < 0.0001"
+    return (
+        f"{paired.accuracy_a:.1%} of {paired.n_images:,} images right, {baseline} "
+        f"{paired.accuracy_b:.1%}; difference {100 * paired.difference:+.1f} points, 95 % interval "
+        f"{100 * paired.low:+.1f} to {100 * paired.high:+.1f}, {p_value}"
+    )
