@@ -19,9 +19,13 @@ from clip_adapter.methods.lp_plus_plus import LpPlusPlus as LpPlusPlus
 from clip_adapter.methods.method import Candidate as Candidate
 from clip_adapter.methods.method import Fitted as Fitted
 from clip_adapter.methods.method import Method as Method
+from clip_adapter.methods.method import PerTaskMethod as PerTaskMethod
 from clip_adapter.methods.registry import METHODS as METHODS
 from clip_adapter.methods.registry import create_method as create_method
+from clip_adapter.methods.registry import foreign_sources as foreign_sources
+from clip_adapter.methods.registry import register as register
 from clip_adapter.methods.registry import setting_names as setting_names
+from clip_adapter.methods.registry import settings_of as settings_of
 from clip_adapter.methods.task import FewShotTask as FewShotTask
 from clip_adapter.methods.task import TaskError as TaskError
 from clip_adapter.methods.task import TextTower as TextTower

@@ -1,14 +1,16 @@
 """The one protocol that every few-shot method follows."""
 
+import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from clip_adapter.methods.classifiers import Classifier
-from clip_adapter.methods.task import FewShotTask
+from clip_adapter.methods.task import FewShotTask, require_validation
 
 SelectedOn = Literal["nothing", "validation", "held-out shots", "training"]
 """What data chose: "training" where a hyper-parameter is learned like a weight, "held-out shots"
@@ -34,11 +36,12 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A classifier and the whole story of how it was chosen.
+    """A classifier and how it was chosen.
 
     Attributes:
-        classifier: ready to use.
-        settings: every hyper-parameter as finally used, by its field name.
+        classifier: the fitted classifier.
+        settings: hyper-parameters that were chosen or that follow from a recipe, by name; what else
+            was set of the method is recorded anyway.
         selected_on: the data that chose among the candidates.
         candidates: everything that was tried.
         loss_curve: mean training loss in each epoch, empty where there are none.
@@ -46,7 +49,7 @@ class Fitted:
     """
 
     classifier: Classifier
-    settings: Mapping[str, float | int | str | bool]
+    settings: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     selected_on: SelectedOn = "nothing"
     candidates: tuple[Candidate, ...] = ()
     loss_curve: tuple[float, ...] = field(default=(), repr=False)
@@ -55,20 +58,22 @@ class Fitted:
 
 @runtime_checkable
 class Method(Protocol):
-    """A few-shot method; its dataclass fields are its settings.
+    """A few-shot method: a frozen dataclass whose fields are its settings.
 
-    A method that can train on augmented views has a setting `views`, their number.
+    A method that can train on augmented views has a setting `views`, their number. A field
+    `training: TrainingSettings` gives it the settings of a training by gradient descent.
 
     Attributes:
-        name: as it is asked for and recorded.
+        name: name in requests and in the run store.
         learns: False when training images, shots and seeds make no difference.
-        needs_text_tower: whether its tasks must have one.
+        needs_text_tower: whether its tasks must have a text tower.
     """
 
     name: ClassVar[str]
-    learns: ClassVar[bool]
-    needs_text_tower: ClassVar[bool]
+    learns: ClassVar[bool] = True
+    needs_text_tower: ClassVar[bool] = False
 
+    @abstractmethod
     def fit(
         self,
         tasks: Sequence[FewShotTask],
@@ -79,11 +84,48 @@ class Method(Protocol):
         """Fit one classifier a task; the tasks share classes, prompts and width.
 
         Args:
-            tasks: what to fit to.
+            tasks: arrays to fit to.
             device: where to train, in torch's spelling; the classifiers end up on the CPU.
-            progress: told how far it has come.
+            progress: called with the fraction of the work that was just done.
+
+        Raises:
+            TaskError: a task lacks what the method needs: a validation image where something is
+                to be chosen, as many views as are set, or a text tower.
+            DivergedError: a loss or weight of a training is not a finite number.
         """
         ...
+
+
+class PerTaskMethod(Method):
+    """A method that fits one task after the other, on the CPU."""
+
+    @property
+    def n_candidates(self) -> int:
+        """Number of points of the grid among which validation images choose."""
+        return 1
+
+    @abstractmethod
+    def fit_task(self, task: FewShotTask) -> Fitted:
+        """Fit a classifier to one task."""
+
+    def fit(
+        self,
+        tasks: Sequence[FewShotTask],
+        *,
+        device: str = "cpu",  # noqa: ARG002  # computes on the CPU
+        progress: Progress | None = None,
+    ) -> list[Fitted]:
+        """Fit one classifier a task, see `Method.fit`."""
+        if self.n_candidates > 1:
+            require_validation(tasks)
+        fitted = []
+        for task in tasks:
+            start = time.perf_counter()
+            found = self.fit_task(task)
+            fitted.append(replace(found, seconds=time.perf_counter() - start))
+            if progress is not None:
+                progress(1 / len(tasks))
+        return fitted
 
 
 def judge(classifier: Classifier, task: FewShotTask, **settings: float) -> Candidate:

@@ -48,7 +48,12 @@ def _run_row(run: RunRecord) -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> str:
-    return json.dumps(value, default=lambda number: number.item())  # of numpy
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """A list or number in place of a numpy value, a text in place of anything else."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 def metrics_table(results: Sequence[RunResult]) -> pa.Table:

@@ -61,8 +61,17 @@ def load_classifier(path: Path) -> SavedClassifier:
 
 
 def encode_classifier(saved: SavedClassifier) -> bytes:
-    """A classifier as the content of a safetensors file; the same one gives the same bytes."""
+    """A classifier as the content of a safetensors file; the same one gives the same bytes.
+
+    Raises:
+        ClassifierFileError: the classifier is of a kind that `decode_classifier` does not know.
+    """
     classifier: Any = saved.classifier
+    if _KINDS.get(type(classifier).__name__) is not type(classifier):
+        raise ClassifierFileError(
+            f"a {type(classifier).__name__}, as {saved.method} makes it, cannot be saved: "
+            f"expected {', '.join(_KINDS)}; let the method return one of these"
+        )
     values = {field.name: getattr(classifier, field.name) for field in fields(classifier)}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     told = {

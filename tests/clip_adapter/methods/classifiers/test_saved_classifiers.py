@@ -13,6 +13,7 @@ from clip_adapter.methods import (
     METHODS,
     FeatureWidthError,
     FewShotTask,
+    LinearClassifier,
     SavedClassifier,
     create_method,
     decode_classifier,
@@ -135,3 +136,15 @@ def test_a_file_of_something_else_is_refused(content: bytes, tmp_path: Path) -> 
     path.write_bytes(content)
     with pytest.raises(ClassifierFileError, match="holds no classifier"):
         load_classifier(path)
+
+
+def test_a_classifier_of_another_kind_is_not_saved(make_task: MakeTask) -> None:
+    class Other(LinearClassifier):
+        """A kind that no reader knows."""
+
+    (fitted,) = create_method("linear-probe").fit([make_task()])
+    other = Other(**vars(fitted.classifier))
+    with pytest.raises(
+        ClassifierFileError, match="a Other, as mine makes it, cannot be saved: exp"
+    ):
+        encode_classifier(SavedClassifier(classifier=other, method="mine", settings={}))
