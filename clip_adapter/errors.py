@@ -8,6 +8,14 @@ class ClipAdapterError(Exception):
     """Anything this library refuses to do; its message is written for the person who reads it."""
 
 
+class SettingsError(ClipAdapterError, ValueError):
+    """A method or adapter that cannot be made with the given settings, or a class that is no method."""
+
+
+class DataError(ClipAdapterError, ValueError):
+    """Arrays that cannot be used: of a task, logits, features, or of a classifier's file."""
+
+
 class UnknownNameError(ClipAdapterError, ValueError):
     """A name that is not in the list of names; the message suggests the nearest ones.
 

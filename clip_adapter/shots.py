@@ -1,17 +1,17 @@
-"""Labelled images a class: a number, or all there are."""
+"""Number of labelled images a class, or all of them."""
 
 ALL_SHOTS = 2**31 - 1
-"""As many as there are, however few or many a class has; so it is written in the run store."""
+"""All images of each class; the run store holds this number."""
 
 
 def shots_from_words(text: str) -> int:
-    """A number of shots as a person writes it; 0 is none.
+    """Parse a number of shots, or "all"; 0 is none.
 
     >>> shots_from_words("16"), shots_from_words("all") == ALL_SHOTS
     (16, True)
 
     Raises:
-        ValueError: for anything else.
+        ValueError: the text is neither.
     """
     if text.strip() == "all":
         return ALL_SHOTS
@@ -22,7 +22,7 @@ def shots_from_words(text: str) -> int:
 
 
 def shots_in_words(shots: int) -> str:
-    """A number of shots as a heading says it.
+    """Format a number of shots for a heading.
 
     >>> shots_in_words(0), shots_in_words(1), shots_in_words(16), shots_in_words(ALL_SHOTS)
     ('none', '1 shot', '16 shots', 'all shots')

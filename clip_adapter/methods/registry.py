@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from clip_adapter.errors import UnknownNameError
+from clip_adapter.errors import SettingsError, UnknownNameError
 from clip_adapter.methods.clip_adapter import ClipAdapter
 from clip_adapter.methods.coop import CoOp
 from clip_adapter.methods.cross_modal import CrossModalProbe
@@ -23,10 +23,9 @@ from clip_adapter.methods.linear_probe import LinearProbe
 from clip_adapter.methods.lp_plus_plus import LpPlusPlus
 from clip_adapter.methods.method import Method
 from clip_adapter.methods.task_res import TaskRes
-from clip_adapter.methods.tip_adapter import TipAdapter
-from clip_adapter.methods.tip_adapter_f import TipAdapterF
+from clip_adapter.methods.tip_adapter import TipAdapter, TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot
-from clip_adapter.training import SettingsError, TrainingSettings
+from clip_adapter.training import TrainingSettings
 
 GROUP = "clip_adapter.methods"
 """The entry-point group in which an installed package names its methods."""
@@ -162,15 +161,16 @@ def foreign_sources(method: type[Any]) -> list[str]:
 
 def _check_is_method(method: Any) -> None:
     named = _NAME.fullmatch(str(getattr(method, "name", "")))
-    lacks = sorted(getattr(method, "__abstractmethods__", ())) or ["fit"]
+    params = getattr(method, "__dataclass_params__", None)
+    lacks = sorted(getattr(method, "__abstractmethods__", ()))
     wrong = {
         "is no class": not isinstance(method, type),
-        "is no frozen dataclass": not getattr(_params_of(method), "frozen", False),
+        "does not derive from Method": not (
+            isinstance(method, type) and issubclass(method, Method)
+        ),
+        "is no frozen dataclass": params is None or not params.frozen,
         "has no `name` of lower-case letters, digits and hyphens, other than all": not named,
-        f"does not define {', '.join(lacks)}": inspect.isabstract(method)
-        or not callable(getattr(method, "fit", None)),
-        "has no `learns` that is true or false": not _is_flag(method, "learns"),
-        "has no `needs_text_tower` that is true or false": not _is_flag(method, "needs_text_tower"),
+        f"does not define {', '.join(lacks)}": bool(lacks),
     }
     what = _path_of(method) if isinstance(method, type) else repr(method)
     if problems := [problem for problem, is_so in wrong.items() if is_so]:
@@ -183,14 +183,6 @@ def _check_is_method(method: Any) -> None:
             f"the source code of {what} cannot be read, so that its runs could not be told from "
             "those of changed code: define the method in a file"
         )
-
-
-def _params_of(method: Any) -> Any:
-    return getattr(method, "__dataclass_params__", None)
-
-
-def _is_flag(method: Any, name: str) -> bool:
-    return isinstance(getattr(method, name, None), bool)
 
 
 @cache

@@ -57,7 +57,7 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     them, and "test" also has `temperature`, `nll_calibrated` and `ece_calibrated`.
 
     Raises:
-        ScoresError: the classifier's logits are not finite.
+        DataError: the classifier's logits are not finite.
     """
     rows = sweep.features.test_rows()
     labels = sweep.features.index.labels[rows]

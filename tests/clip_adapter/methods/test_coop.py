@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from clip_adapter.methods import CoOp, FewShotTask, TaskError, TextTower
-from clip_adapter.methods.fitting.contexts import Contexts, context_of_words
+from clip_adapter.methods import CoOp, DataError, FewShotTask, TextTower
+from clip_adapter.methods.fitting.coop import Contexts, context_of_words
 from clip_adapter.training import SettingsError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
@@ -111,7 +111,7 @@ def test_many_tasks_are_split_into_batches_the_memory_holds(
     tasks = [make_task(seed=seed) for seed in range(3)]
     method = CoOp(n_context=2, training=TrainingSettings(epochs=5))
     together = method.fit(tasks)
-    monkeypatch.setattr("clip_adapter.methods.fitting.coop.PROMPTS_AT_ONCE", 1)
+    monkeypatch.setattr("clip_adapter.methods.coop.PROMPTS_AT_ONCE", 1)
     told: list[float] = []
     for one, other in zip(together, method.fit(tasks, progress=told.append), strict=True):
         np.testing.assert_allclose(
@@ -121,14 +121,14 @@ def test_many_tasks_are_split_into_batches_the_memory_holds(
 
 
 def test_a_task_without_a_text_tower_says_what_to_do(make_task: MakeTask) -> None:
-    with pytest.raises(TaskError, match="through a text tower, and this task has none"):
+    with pytest.raises(DataError, match="through a text tower, and this task has none"):
         CoOp().fit([replace(make_task(), text_tower=None)])
 
 
 def test_a_prompt_too_long_names_the_class_and_what_would_fit(make_task: MakeTask) -> None:
     task = replace(make_task(), class_names=("cat", "big red dog", "cow"))
     with pytest.raises(
-        TaskError, match=r"'big red dog' .* of 22 tokens, .* 12: set n_context to 6"
+        DataError, match=r"'big red dog' .* of 22 tokens, .* 12: set n_context to 6"
     ):
         CoOp().fit([task])
     CoOp(n_context=6, training=TrainingSettings(epochs=1)).fit([task])

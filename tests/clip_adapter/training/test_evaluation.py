@@ -15,7 +15,8 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from clip_adapter.training import ScoresError, evaluate, predict
+from clip_adapter.errors import DataError
+from clip_adapter.training import evaluate, predict
 
 Scores = Float[np.ndarray, "n c"]
 Labels = Int[np.ndarray, " n"]
@@ -170,5 +171,5 @@ def test_of_equal_logits_the_first_class_is_predicted() -> None:
 def test_no_number_is_made_of_what_cannot_be_judged(
     scores: Scores, labels: list[int], complaint: str
 ) -> None:
-    with pytest.raises(ScoresError, match=complaint):
+    with pytest.raises(DataError, match=complaint):
         evaluate(scores, np.array(labels, dtype=np.int64))

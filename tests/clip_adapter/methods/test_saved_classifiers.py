@@ -11,7 +11,7 @@ from safetensors.numpy import load, save
 
 from clip_adapter.methods import (
     METHODS,
-    FeatureWidthError,
+    DataError,
     FewShotTask,
     LinearClassifier,
     SavedClassifier,
@@ -21,8 +21,7 @@ from clip_adapter.methods import (
     load_classifier,
     save_classifier,
 )
-from clip_adapter.methods.classifiers import ClassifierFileError
-from clip_adapter.methods.classifiers.saving import KEY
+from clip_adapter.methods.saved_classifier import KEY
 
 MakeTask = Callable[..., FewShotTask]
 QUICK = {
@@ -72,21 +71,21 @@ def test_its_bytes_are_those_of_the_file(saved: SavedClassifier, tmp_path: Path)
 
 
 def test_bytes_that_are_none_are_refused_by_the_name_of_their_source() -> None:
-    with pytest.raises(ClassifierFileError, match="the champion holds no classifier"):
+    with pytest.raises(DataError, match="the champion holds no classifier"):
         decode_classifier(b"", source="the champion")
 
 
 def test_features_of_another_width_are_refused(
     saved: SavedClassifier, pictures: np.ndarray
 ) -> None:
-    with pytest.raises(FeatureWidthError, match=r"15 wide, .* fitted to features 16 wide"):
+    with pytest.raises(DataError, match=r"15 wide, .* fitted to features 16 wide"):
         saved.classifier.logits(pictures[:, :15])
 
 
 def test_features_of_another_encoder_are_refused(saved: SavedClassifier) -> None:
     saved.check_encoder("an encoder")
     replace(saved, encoder="").check_encoder("another")
-    with pytest.raises(ClassifierFileError, match=r"fitted to features of .* fit it again"):
+    with pytest.raises(DataError, match=r"fitted to features of .* fit it again"):
         saved.check_encoder("another")
 
 
@@ -126,7 +125,7 @@ def test_a_file_that_says_otherwise_is_refused(
     arrays, told = load(path.read_bytes()), told_of(path.read_bytes())
     change(arrays, told)
     path.write_bytes(save(arrays, metadata={KEY: json.dumps(told)}))
-    with pytest.raises(ClassifierFileError, match=reason):
+    with pytest.raises(DataError, match=reason):
         load_classifier(path)
 
 
@@ -134,7 +133,7 @@ def test_a_file_that_says_otherwise_is_refused(
 def test_a_file_of_something_else_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ClassifierFileError, match="holds no classifier"):
+    with pytest.raises(DataError, match="holds no classifier"):
         load_classifier(path)
 
 
@@ -144,7 +143,5 @@ def test_a_classifier_of_another_kind_is_not_saved(make_task: MakeTask) -> None:
 
     (fitted,) = create_method("linear-probe").fit([make_task()])
     other = Other(**vars(fitted.classifier))
-    with pytest.raises(
-        ClassifierFileError, match="a Other, as mine makes it, cannot be saved: exp"
-    ):
+    with pytest.raises(DataError, match="a Other, as mine makes it, cannot be saved: exp"):
         encode_classifier(SavedClassifier(classifier=other, method="mine", settings={}))

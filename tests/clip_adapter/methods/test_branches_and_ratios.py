@@ -20,8 +20,7 @@ from clip_adapter.methods import (
     load_classifier,
     save_classifier,
 )
-from clip_adapter.methods.clip_adapter.form import Branch
-from clip_adapter.methods.clip_adapter.method import RatioMode
+from clip_adapter.methods.clip_adapter import Branch, RatioMode
 from clip_adapter.runs import RunSettings
 from clip_adapter.training import SettingsError, TrainingSettings
 

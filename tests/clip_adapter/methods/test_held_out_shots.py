@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clip_adapter.methods import ClipAdapter, FewShotTask, Fitted, TaskError
-from clip_adapter.methods.clip_adapter.choose import rotations
-from clip_adapter.methods.clip_adapter.form import Branch
+from clip_adapter.methods import ClipAdapter, DataError, FewShotTask, Fitted
+from clip_adapter.methods.clip_adapter import Branch
+from clip_adapter.methods.fitting.grid_search import folds
 from clip_adapter.training import TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
@@ -30,7 +30,7 @@ def test_each_turn_leaves_one_other_image_of_each_class_out(
     make_task: MakeTask, shots: int, turns: int
 ) -> None:
     task = make_task(shots=shots)
-    found = rotations(task)
+    found = folds(task)
     assert len(found) == turns
     left_out = np.concatenate([turn.val_features for turn in found])
     assert len(np.unique(left_out, axis=0)) == turns * 3
@@ -47,7 +47,7 @@ def test_each_turn_leaves_one_other_image_of_each_class_out(
 def test_the_views_of_an_image_go_with_it(make_task: MakeTask) -> None:
     task = make_task(shots=3)
     viewed = replace(task, train_views=np.stack([task.train_features, -task.train_features]))
-    for turn in rotations(viewed):
+    for turn in folds(viewed):
         assert turn.train_views is not None
         np.testing.assert_array_equal(turn.train_views[0], turn.train_features)
         np.testing.assert_array_equal(turn.train_views[1], -turn.train_features)
@@ -60,7 +60,7 @@ def test_classes_of_unequal_size_turn_as_often_as_the_smallest_can(make_task: Ma
     few = replace(
         task, train_features=task.train_features[keep], train_labels=task.train_labels[keep]
     )
-    assert len(rotations(few)) == 2
+    assert len(folds(few)) == 2
 
 
 def test_validation_is_never_read(make_task: MakeTask, pictures: np.ndarray) -> None:
@@ -111,7 +111,7 @@ def test_the_chosen_ratio_is_trained_again_on_all_shots(
 def test_the_candidates_are_those_of_each_turn_pooled(make_task: MakeTask) -> None:
     task = make_task(shots=3)
     on_validation = replace(HELD_OUT, ratio_mode="validation")
-    alone = on_validation.fit(rotations(task))
+    alone = on_validation.fit(folds(task))
     for number, pooled in enumerate(fit_one(HELD_OUT, task).candidates):
         turns = [fitted.candidates[number] for fitted in alone]
         assert pooled.settings == turns[0].settings
@@ -124,7 +124,7 @@ def test_the_candidates_are_those_of_each_turn_pooled(make_task: MakeTask) -> No
 
 @pytest.mark.parametrize("branch", ["visual", "text", "both"])
 def test_a_single_shot_cannot_be_held_out(make_task: MakeTask, branch: Branch) -> None:
-    with pytest.raises(TaskError, match=r"single training image.*learn the ratio"):
+    with pytest.raises(DataError, match=r"single training image.*learn the ratio"):
         fit_one(replace(HELD_OUT, branch=branch), make_task(shots=1))
 
 
