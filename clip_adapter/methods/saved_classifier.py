@@ -195,7 +195,7 @@ def _check_shapes(classifier: Any, tensors: Mapping[str, np.ndarray]) -> None:
     width = classifier.width
     try:
         scores = classifier.logits(np.zeros((1, width), dtype=np.float32))
-    except RuntimeError as error:
+    except (RuntimeError, IndexError) as error:
         raise DataError(f"its arrays do not fit together: {error}") from error
     if not np.isfinite(scores).all():
         raise DataError("its logits are not finite numbers")
