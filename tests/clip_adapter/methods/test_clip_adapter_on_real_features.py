@@ -1,4 +1,4 @@
-"""Every branch and both recipes on real CLIP ViT-B/32 features of flowers, where they are at hand."""
+"""Every branch and both recipes on real CLIP ViT-B/32 features of flowers, where these are available."""
 
 from typing import Literal
 

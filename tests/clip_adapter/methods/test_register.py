@@ -1,5 +1,6 @@
-"""Methods that are not built in: registered by hand, or found in installed packages."""
+"""Methods that are not built in: registered by a call, or found in installed packages."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -245,3 +246,14 @@ def test_listing_methods_imports_no_package(install: Install, tmp_path: Path) ->
     )
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
     subprocess.run(command, check=True)
+
+
+def test_the_command_lists_a_broken_package_beside_the_other_methods(
+    install: Install, command: Callable[..., Any]
+) -> None:
+    install("broken-plugin", "import no_such_module")
+    listed = json.loads(command("methods", "--json").out)
+    assert listed["plugin"]["what_it_is"].startswith(
+        "cannot be used: the method 'plugin' of broken"
+    )
+    assert "max_iterations" in listed["linear-probe"]["settings"]

@@ -89,10 +89,12 @@ def test_features_of_another_encoder_are_refused(saved: SavedClassifier) -> None
         saved.check_encoder("another")
 
 
-def told_of(content: bytes) -> dict[str, object]:
+def metadata_of(content: bytes) -> dict[str, object]:
     length = int.from_bytes(content[:8], "little")
-    told: dict[str, object] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KEY])
-    return told
+    metadata: dict[str, object] = json.loads(
+        json.loads(content[8 : 8 + length])["__metadata__"][KEY]
+    )
+    return metadata
 
 
 Change = Callable[[dict[str, np.ndarray], dict[str, object]], object]
@@ -101,17 +103,17 @@ Change = Callable[[dict[str, np.ndarray], dict[str, object]], object]
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda _, told: told.update(format=2), "format 2, this version reads 1: upgrade"),
-        (lambda _, told: told.update(kind="Pickle"), "holds no classifier"),
-        (lambda _, told: told.pop("method"), "holds no classifier"),
+        (lambda _, metadata: metadata.update(format=2), "format 2, this version reads 1: upgrade"),
+        (lambda _, metadata: metadata.update(kind="Pickle"), "holds no classifier"),
+        (lambda _, metadata: metadata.pop("method"), "holds no classifier"),
         (lambda arrays, _: arrays.pop("bias"), "arrays"),
         (lambda arrays, _: arrays.update(stray=arrays["bias"]), "arrays"),
         (lambda arrays, _: arrays.update(bias=arrays["bias"][:2].copy()), "fit together"),
         (lambda arrays, _: arrays.update(bias=arrays["bias"] * np.nan), "NaN or infinity"),
         (lambda arrays, _: arrays.update(bias=arrays["bias"].astype(np.float64)), "float64"),
-        (lambda _, told: told.update(values={"class_names": ["a"]}), "for 1 class names"),
-        (lambda _, told: told.update(values={"class_names": 3}), "3 is no"),
-        (lambda _, told: told.update(values={}), "arrays"),
+        (lambda _, metadata: metadata.update(values={"class_names": ["a"]}), "for 1 class names"),
+        (lambda _, metadata: metadata.update(values={"class_names": 3}), "3 is no"),
+        (lambda _, metadata: metadata.update(values={}), "arrays"),
     ],
 )
 def test_a_file_that_says_otherwise_is_refused(
@@ -122,9 +124,9 @@ def test_a_file_that_says_otherwise_is_refused(
     save_classifier(
         SavedClassifier(classifier=fitted.classifier, method="linear-probe", settings={}), path
     )
-    arrays, told = load(path.read_bytes()), told_of(path.read_bytes())
-    change(arrays, told)
-    path.write_bytes(save(arrays, metadata={KEY: json.dumps(told)}))
+    arrays, metadata = load(path.read_bytes()), metadata_of(path.read_bytes())
+    change(arrays, metadata)
+    path.write_bytes(save(arrays, metadata={KEY: json.dumps(metadata)}))
     with pytest.raises(DataError, match=reason):
         load_classifier(path)
 

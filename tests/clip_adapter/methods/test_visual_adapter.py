@@ -222,8 +222,8 @@ def test_an_absurd_learning_rate_is_said_to_diverge(make_task: MakeTask) -> None
 
 
 def test_the_share_of_progress_follows_the_work(make_task: MakeTask) -> None:
-    told: list[float] = []
+    reported: list[float] = []
     training = TrainingSettings(epochs=1)
     tasks = [make_task(shots=1), make_task(shots=9)]
-    ClipAdapter(residual_ratios=(0.2, 0.6), training=training).fit(tasks, progress=told.append)
-    assert told == pytest.approx([0.1, 0.9])  # 3 images, then 27
+    ClipAdapter(residual_ratios=(0.2, 0.6), training=training).fit(tasks, progress=reported.append)
+    assert reported == pytest.approx([0.1, 0.9])  # 3 images, then 27
