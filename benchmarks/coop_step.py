@@ -14,7 +14,7 @@ from benchmarks.records import Figures, Value
 from benchmarks.rounds import Spread
 from clip_adapter.encoders import BUILT_IN, load_encoder, text_tower
 from clip_adapter.methods import CoOp, FewShotTask, TextTower
-from clip_adapter.methods.fitting.contexts import Contexts
+from clip_adapter.methods.fitting.coop import Contexts
 from clip_adapter.training import TrainingSettings
 
 ABOUT = (

@@ -18,7 +18,7 @@ from benchmarks.few_shot import (
     random_images,
 )
 from clip_adapter.adapters import ResidualAdapter, StackedAdapters, logits
-from clip_adapter.training import StackedData, Training, train_stack
+from clip_adapter.training import StackedData, Training, train_adapters
 
 CLASSES = 10
 SEEDS = (0, 1, 2)
@@ -129,7 +129,7 @@ def _train_at_once(
         seeds=SEEDS,
     )
     stack = StackedAdapters.stack(adapters)
-    train_stack(stack, data, training)
+    train_adapters(stack, data, training)
     return stack.unstack()
 
 

@@ -11,7 +11,7 @@ from benchmarks.grid_sides import machine_gigaflops
 from benchmarks.processes import call_alone
 from benchmarks.records import Figures
 from clip_adapter.adapters import StackedAdapters
-from clip_adapter.training import StackedData, train_stack
+from clip_adapter.training import StackedData, train_adapters
 
 ABOUT = (
     "seconds of training one CLIP-Adapter (reduction 4, ratio 0.2) by the paper's recipe on "
@@ -64,5 +64,5 @@ def train_imagenet_size(epochs: int) -> tuple[float, float]:
     )
     stack = StackedAdapters.stack([initial_adapter(0, width=WIDTH, residual_ratio=0.2)])
     start = time.perf_counter()
-    train_stack(stack, data, paper_training(epochs))
+    train_adapters(stack, data, paper_training(epochs))
     return time.perf_counter() - start, machine_gigaflops()

@@ -25,7 +25,7 @@ ABOUT = (
     "seconds of training the EuroSAT protocol's 90 CLIP-Adapters (shots 1, 2, 4, 8, 16, 3 seeds, 6 "
     "ratios, 10 classes, batches of 32, the paper's epochs) on random features with the geometry of "
     "CLIP's: a plain PyTorch loop (module, autograd, torch.optim.SGD, one after the other, with one "
-    "thread or torch's default of all, whichever is faster) over train_stack, fp32; in processes of "
+    "thread or torch's default of all, whichever is faster) over train_adapters, fp32; in processes of "
     "their own, taking turns, the loop with a third of the adapters a turn, its seconds times three"
 )
 WIDTHS = (1024, 512)

@@ -8,6 +8,14 @@ class ClipAdapterError(Exception):
     """Base class of the errors of this library; the message says what to do."""
 
 
+class SettingsError(ClipAdapterError, ValueError):
+    """A method or adapter that cannot be made with the given settings, or a class that is no method."""
+
+
+class DataError(ClipAdapterError, ValueError):
+    """Arrays that cannot be used: of a task, logits, features, or of a classifier's file."""
+
+
 class UnknownNameError(ClipAdapterError, ValueError):
     """A name that is not in the list of names; the message suggests the nearest ones.
 

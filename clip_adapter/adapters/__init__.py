@@ -4,14 +4,14 @@ Source: Gao et al., "CLIP-Adapter: Better Vision-Language Models with Feature Ad
 https://arxiv.org/abs/2110.04544.
 """
 
-from clip_adapter.adapters.forms import StackedBranch as StackedBranch
-from clip_adapter.adapters.forms import StackedForms as StackedForms
-from clip_adapter.adapters.logits import logits as logits
-from clip_adapter.adapters.ratios import FixedRatios as FixedRatios
-from clip_adapter.adapters.ratios import LearnedRatios as LearnedRatios
-from clip_adapter.adapters.ratios import PredictedRatios as PredictedRatios
-from clip_adapter.adapters.ratios import predicted_ratio as predicted_ratio
 from clip_adapter.adapters.residual import ResidualAdapter as ResidualAdapter
 from clip_adapter.adapters.residual import bottleneck as bottleneck
+from clip_adapter.adapters.residual import logits as logits
 from clip_adapter.adapters.residual import residual_blend as residual_blend
+from clip_adapter.adapters.stacked import FixedRatios as FixedRatios
+from clip_adapter.adapters.stacked import LearnedRatios as LearnedRatios
+from clip_adapter.adapters.stacked import PredictedRatios as PredictedRatios
+from clip_adapter.adapters.stacked import StackedAdapterModel as StackedAdapterModel
 from clip_adapter.adapters.stacked import StackedAdapters as StackedAdapters
+from clip_adapter.adapters.stacked import StackedBranch as StackedBranch
+from clip_adapter.adapters.stacked import predicted_ratio as predicted_ratio

@@ -1,14 +1,30 @@
-"""The bottleneck adapter of CLIP-Adapter, one at a time."""
+"""CLIP's classification rule, and the residual bottleneck adapter of CLIP-Adapter."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import SettingsError
 
 
-class AdapterShapeError(ClipAdapterError, ValueError):
-    """A width, reduction or ratio no adapter can be built with."""
+def logits(
+    features: Float[Tensor, "*batch n d"],
+    prototypes: Float[Tensor, "*#batch c d"],
+    logit_scale: float,
+) -> Float[Tensor, "*batch n c"]:
+    """Scaled cosine similarity of features and class prototypes.
+
+    `logit_scale * (f / |f|) @ (w / |w|).T`, the classifier of CLIP (Radford et al. 2021,
+    https://arxiv.org/abs/2103.00020, section 3.1.2). Only directions matter: raw and normalised
+    features give the same logits up to rounding.
+
+    Args:
+        features: image features, raw or normalised, each row a direction (not all zero).
+        prototypes: one text feature a class, the same for every batch or one set a batch.
+        logit_scale: the inverse temperature, already exponentiated (100 for OpenAI's models).
+    """
+    directions = torch.nn.functional.normalize(features, dim=-1)
+    return logit_scale * directions @ torch.nn.functional.normalize(prototypes, dim=-1).mT
 
 
 def bottleneck(
@@ -22,8 +38,8 @@ def bottleneck(
 
     Args:
         features: raw image features, or class prototypes.
-        down: weights of the hidden units.
-        up: weights from the hidden units.
+        down: weights from the features to the hidden units.
+        up: weights from the hidden units to the adapted features.
         output_activation: apply a second ReLU, as the authors' released code does.
     """
     adapted = torch.relu(features @ down) @ up
@@ -47,14 +63,14 @@ def bottleneck_width(dim: int, reduction: int) -> int:
     """The hidden width `dim // reduction` of an adapter.
 
     Raises:
-        AdapterShapeError: if the reduction leaves no hidden unit.
+        SettingsError: if the reduction leaves no hidden unit.
     """
     if reduction < 1 or dim // reduction < 1:
         message = (
             f"a reduction of {reduction} leaves no hidden unit for features of width {dim}: "
             f"choose a reduction from 1 to {dim}"
         )
-        raise AdapterShapeError(message)
+        raise SettingsError(message)
     return dim // reduction
 
 
@@ -73,7 +89,7 @@ class ResidualAdapter(nn.Module):
         output_activation: apply the second ReLU.
 
     Raises:
-        AdapterShapeError: for a reduction below 1 or above `dim`, or a ratio outside 0 to 1.
+        SettingsError: for a reduction below 1 or above `dim`, or a ratio outside 0 to 1.
     """
 
     def __init__(
@@ -87,7 +103,7 @@ class ResidualAdapter(nn.Module):
         super().__init__()
         if not 0.0 <= residual_ratio <= 1.0:
             message = f"a residual ratio lies from 0 to 1, not at {residual_ratio}"
-            raise AdapterShapeError(message)
+            raise SettingsError(message)
         hidden = bottleneck_width(dim, reduction)
         self.down = nn.Linear(dim, hidden, bias=False)
         self.up = nn.Linear(hidden, dim, bias=False)

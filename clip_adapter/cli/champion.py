@@ -19,6 +19,7 @@ from clip_adapter.runs import (
     RunStoreError,
     roll_back,
 )
+from feature_cache.exchange.atomic_write import write_file
 
 StoredDataset = Annotated[
     str, typer.Argument(help="By its name in the store, or as `clip-adapter train` takes it.")

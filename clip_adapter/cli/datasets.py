@@ -1,5 +1,7 @@
 """The commands datasets and methods, which list what can be trained on and trained."""
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -7,6 +9,7 @@ from clip_adapter.cli.cache.indexed import latest_index
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.datasets import DATASETS, description_of
+from clip_adapter.errors import ClipAdapterError
 from clip_adapter.settings import Settings
 from feature_cache import storage
 from feature_cache.exchange import imported_names
@@ -14,15 +17,9 @@ from feature_cache.exchange import imported_names
 
 def methods(as_json: Json = False) -> None:
     """List the few-shot methods, and what can be set of each."""
-    from clip_adapter.methods import METHODS, setting_names  # noqa: PLC0415  # imports torch
+    from clip_adapter.methods import METHODS  # noqa: PLC0415  # takes time
 
-    listed = {
-        name: {
-            "what_it_is": (method.__doc__ or "").strip().partition("\n")[0],
-            "settings": setting_names(method),
-        }
-        for name, method in METHODS.items()
-    }
+    listed = {name: _about_method(name) for name in METHODS}
     if as_json:
         print_json(listed)
         return
@@ -32,6 +29,18 @@ def methods(as_json: Json = False) -> None:
     for name, about in listed.items():
         table.add_row(name, str(about["what_it_is"]), ", ".join(about["settings"]))
     Console(highlight=False).print(table)
+
+
+def _about_method(name: str) -> dict[str, Any]:
+    """Description and settings of a method, or why the package that has it cannot be used."""
+    from clip_adapter.methods import METHODS, setting_names  # noqa: PLC0415  # takes time
+
+    try:
+        method = METHODS[name]
+    except ClipAdapterError as error:
+        return {"what_it_is": f"cannot be used: {error}", "settings": []}
+    first_line = (method.__doc__ or "").strip().partition("\n")[0]
+    return {"what_it_is": first_line, "settings": setting_names(method)}
 
 
 def datasets(root: Root = None, as_json: Json = False) -> None:

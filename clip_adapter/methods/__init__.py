@@ -1,15 +1,13 @@
-"""Few-shot methods, one a file, behind one protocol: `fit(tasks) -> one Fitted a task`.
+"""Few-shot methods, one a file, and what they share.
 
-A method is its settings, made without torch; what computes stands in `fitting` and is imported when
-something is fitted. So are the classifiers, when they are asked for.
+A method is made of its settings without importing torch. Modules that import torch, those of the
+classifiers and of `fitting`, are imported when something is fitted or classified.
 """
 
 from typing import TYPE_CHECKING
 
+from clip_adapter.errors import DataError as DataError
 from clip_adapter.lazy import when_asked
-from clip_adapter.methods.classifiers import Classifier as Classifier
-from clip_adapter.methods.classifiers import FeatureWidthError as FeatureWidthError
-from clip_adapter.methods.classifiers import SavedClassifier as SavedClassifier
 from clip_adapter.methods.clip_adapter import ClipAdapter as ClipAdapter
 from clip_adapter.methods.coop import CoOp as CoOp
 from clip_adapter.methods.cross_modal import CrossModalProbe as CrossModalProbe
@@ -17,18 +15,30 @@ from clip_adapter.methods.gda import Gda as Gda
 from clip_adapter.methods.linear_probe import LinearProbe as LinearProbe
 from clip_adapter.methods.lp_plus_plus import LpPlusPlus as LpPlusPlus
 from clip_adapter.methods.method import Candidate as Candidate
+from clip_adapter.methods.method import Classifier as Classifier
 from clip_adapter.methods.method import Fitted as Fitted
 from clip_adapter.methods.method import Method as Method
+from clip_adapter.methods.method import PerTaskMethod as PerTaskMethod
+from clip_adapter.methods.method import StackedMethod as StackedMethod
 from clip_adapter.methods.registry import METHODS as METHODS
 from clip_adapter.methods.registry import create_method as create_method
+from clip_adapter.methods.registry import foreign_sources as foreign_sources
+from clip_adapter.methods.registry import register as register
 from clip_adapter.methods.registry import setting_names as setting_names
+from clip_adapter.methods.registry import settings_of as settings_of
+from clip_adapter.methods.saved_classifier import SavedClassifier as SavedClassifier
+from clip_adapter.methods.saved_classifier import decode_classifier as decode_classifier
+from clip_adapter.methods.saved_classifier import encode_classifier as encode_classifier
+from clip_adapter.methods.saved_classifier import load_classifier as load_classifier
+from clip_adapter.methods.saved_classifier import save_classifier as save_classifier
+from clip_adapter.methods.selection import choose as choose
+from clip_adapter.methods.selection import validate as validate
 from clip_adapter.methods.task import FewShotTask as FewShotTask
-from clip_adapter.methods.task import TaskError as TaskError
 from clip_adapter.methods.task import TextTower as TextTower
 from clip_adapter.methods.task import class_prototypes as class_prototypes
 from clip_adapter.methods.task_res import TaskRes as TaskRes
 from clip_adapter.methods.tip_adapter import TipAdapter as TipAdapter
-from clip_adapter.methods.tip_adapter_f import TipAdapterF as TipAdapterF
+from clip_adapter.methods.tip_adapter import TipAdapterF as TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot as ZeroShot
 
 if TYPE_CHECKING:
@@ -36,10 +46,6 @@ if TYPE_CHECKING:
     from clip_adapter.methods.classifiers import CacheClassifier as CacheClassifier
     from clip_adapter.methods.classifiers import LinearClassifier as LinearClassifier
     from clip_adapter.methods.classifiers import PrototypeClassifier as PrototypeClassifier
-    from clip_adapter.methods.classifiers import decode_classifier as decode_classifier
-    from clip_adapter.methods.classifiers import encode_classifier as encode_classifier
-    from clip_adapter.methods.classifiers import load_classifier as load_classifier
-    from clip_adapter.methods.classifiers import save_classifier as save_classifier
 else:
     __getattr__ = when_asked(
         __name__,
@@ -48,9 +54,5 @@ else:
             "CacheClassifier",
             "LinearClassifier",
             "PrototypeClassifier",
-            "decode_classifier",
-            "encode_classifier",
-            "load_classifier",
-            "save_classifier",
         ),
     )

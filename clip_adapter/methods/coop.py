@@ -1,42 +1,53 @@
 """CoOp: prompts learned by gradient descent through the frozen text tower."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from clip_adapter.methods.method import Fitted, Progress
-from clip_adapter.methods.task import FewShotTask
-from clip_adapter.training import (
-    SettingsError,
-    TrainingSettings,
-)
+from clip_adapter.errors import DataError, SettingsError
+from clip_adapter.methods.method import Fitted, Report, StackedMethod
+from clip_adapter.methods.task import FewShotTask, TextTower
+from clip_adapter.training import COOP_TRAINER, Recipe, Training, TrainingSettings
 
 ClassPosition = Literal["end", "middle"]
 
+# Found on validation images of digits and EuroSAT; docs/notebook.md has the figures. A step costs the
+# same for any batch of images: so batches are large, and steps few.
+FAST = Recipe(
+    optimizer="adamw",
+    learning_rate=1e-2,
+    weight_decay=10.0,
+    epochs=((1, 10), (2, 15), (4, 20), (8, 60), (16, 90)),
+    batch_size=160,
+)
+FAST_FEW = replace(FAST, learning_rate=5e-3)
+MOST_OF_FEW = 4
+PROMPTS_AT_ONCE = 256
+"""Prompts of all models in one step; more only use memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class CoOp:
+class CoOp(StackedMethod):
     """Learned context tokens before (or around) the class name.
 
     `w_c = text_tower([V]1 ... [V]M, CLASS_c, .)`, trained by cross-entropy of
     `logit_scale * cos(f, w_c)` on cached image features (Zhou et al. 2022,
-    https://arxiv.org/abs/2109.01134, section 3.2). Nothing is selected. What is learned ends as
-    class prototypes, which need the tower no more.
+    https://arxiv.org/abs/2109.01134, section 3.2). Nothing is selected. The fitted
+    classifier holds class prototypes and does not need the tower.
 
     Attributes:
-        n_context: context tokens M; ignored where words start the context.
-        class_position: the class name stands at the end, or in the middle.
-        class_specific: each class has contexts of its own (CSC), instead of one for all.
-        context_init: words the context starts from; noise of deviation 0.02 where empty.
+        n_context: context tokens M; ignored where `context_init` is set.
+        class_position: position of the class name, at the end or in the middle.
+        class_specific: whether each class has a context (CSC), instead of one for all classes.
+        context_init: words whose embeddings initialise the context; noise of deviation 0.02 if empty.
         views: augmented views of each training image, one drawn an epoch; 0 for the image itself.
         training: optimiser, schedule, length.
 
     Raises:
-        SettingsError: for a number outside its range.
+        SettingsError: a number is outside its range.
     """
 
     name: ClassVar[str] = "coop"
-    learns: ClassVar[bool] = True
     needs_text_tower: ClassVar[bool] = True
 
     n_context: int = 16
@@ -55,19 +66,45 @@ class CoOp:
             message = "context_init holds no word: leave it empty to start from noise"
             raise SettingsError(message)
 
-    def fit(
+    def training_of(self, task: FewShotTask) -> Training:
+        """The training of the context of a task."""
+        fast = FAST_FEW if task.shots <= MOST_OF_FEW else FAST
+        return self.training.resolve({"paper": COOP_TRAINER, "fast": fast}, shots=task.shots)
+
+    def work(self, task: FewShotTask) -> int:
+        """Epochs."""
+        return self.training_of(task).epochs
+
+    def most_together(self, task: FewShotTask) -> int:
+        """How many tasks' prompts the tower encodes in one step."""
+        return PROMPTS_AT_ONCE // len(task.class_names)
+
+    def kind(self, task: FewShotTask) -> Hashable:
+        """Equal for tasks of one shape with the same classes and text tower."""
+        return super().kind(task), task.class_names, id(task.text_tower)
+
+    def fit_together(
         self,
-        tasks: Sequence[FewShotTask],
+        tasks: list[FewShotTask],
         *,
-        device: str = "cpu",  # noqa: ARG002  # where the text tower is
-        progress: Progress | None = None,
+        device: str,  # noqa: ARG002  # trains where the text tower is
+        report: Report,
     ) -> list[Fitted]:
-        """Learn each task's context; tasks of one size share the batches of the tower.
+        """Learn the contexts of all tasks, which share the batches of the tower.
 
         Raises:
-            TaskError: for a task without a text tower or views, or a prompt too long for it.
-            DivergedError: if a loss or context stops being finite.
+            DataError: a task has no text tower, or a prompt is too long for it.
         """
-        from clip_adapter.methods.fitting.coop import fit
+        from clip_adapter.methods.fitting.coop import fit_together
 
-        return fit(self, tasks, progress=progress)
+        return fit_together(self, tasks, _tower(tasks[0]), report=report)
+
+
+def _tower(task: FewShotTask) -> TextTower:
+    if task.text_tower is None:
+        message = (
+            "coop learns prompts through a text tower, and this task has none, as it is with "
+            "features that were imported: train on images, with --model, or leave coop out"
+        )
+        raise DataError(message)
+    return task.text_tower

@@ -1,22 +1,21 @@
-"""LP++: a linear probe that adds text at a weight learned for each class."""
+"""LP++: a linear probe that adds text with a weight learned for each class."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clip_adapter.methods.method import Fitted, Progress
+from clip_adapter.errors import SettingsError
+from clip_adapter.methods.method import Fitted, Report, StackedMethod, models_in_memory
 from clip_adapter.methods.selection import check_count
 from clip_adapter.methods.task import FewShotTask
-from clip_adapter.training import SettingsError
 
 
 @dataclass(frozen=True, kw_only=True)
-class LpPlusPlus:
+class LpPlusPlus(StackedMethod):
     """Image prototypes beside text prototypes, blended class by class, all learned.
 
     `f . (w_c + alpha_c t_c)` with f and t of length 1, trained by full-batch cross-entropy over w
-    and alpha in turns (Huang et al. 2024, https://arxiv.org/abs/2404.02285, sections 3 and 4). Where
-    the blocks start and how far they step is computed from the data, so nothing is selected:
+    and alpha in turns (Huang et al. 2024, https://arxiv.org/abs/2404.02285, sections 3 and 4). The
+    initial blocks and the step sizes are computed from the data, so that nothing is selected:
 
     - w starts at the class means of f, every alpha at `2.5 logit_scale` times the mean over the
       classes of `mean_i[y_i = c] f_i . t_c`;
@@ -25,17 +24,15 @@ class LpPlusPlus:
       `max_c sum_i (f_i . t_c)^2 / 2n` for alpha. Each then minimises a majoriser of the loss.
 
     Attributes:
-        iterations: steps of w.
-        alpha_every: steps of w for each of alpha.
-        momentum: of the steps of w, which it speeds up; at 0 no step raises the loss.
+        iterations: number of steps of w.
+        alpha_every: steps of w for each step of alpha.
+        momentum: momentum of the steps of w, which it speeds up; at 0 no step raises the loss.
 
     Raises:
-        SettingsError: for a number outside its range.
+        SettingsError: a number is outside its range.
     """
 
     name: ClassVar[str] = "lp++"
-    learns: ClassVar[bool] = True
-    needs_text_tower: ClassVar[bool] = False
 
     iterations: int = 300
     alpha_every: int = 10
@@ -48,18 +45,18 @@ class LpPlusPlus:
             message = f"momentum is {self.momentum}; expected 0 or more, below 1"
             raise SettingsError(message)
 
-    def fit(
-        self,
-        tasks: Sequence[FewShotTask],
-        *,
-        device: str = "cpu",
-        progress: Progress | None = None,
+    def work(self, task: FewShotTask) -> int:  # noqa: ARG002  # equal for all tasks
+        """Iterations."""
+        return self.iterations
+
+    def most_together(self, task: FewShotTask) -> int:
+        """How many tasks' image prototypes fit into memory together."""
+        return models_in_memory(task.class_prototypes.size)
+
+    def fit_together(
+        self, tasks: list[FewShotTask], *, device: str, report: Report
     ) -> list[Fitted]:
-        """Learn each task's two blocks, tasks of one shape together.
+        """Learn the two blocks of all tasks."""
+        from clip_adapter.methods.fitting.lp_plus_plus import fit_together
 
-        Raises:
-            DivergedError: if a loss or weight stops being finite.
-        """
-        from clip_adapter.methods.fitting.lp_plus_plus import fit
-
-        return fit(self, tasks, device=device, progress=progress)
+        return fit_together(self, tasks, device=device, report=report)

@@ -1,30 +1,57 @@
-"""The one protocol that every few-shot method follows."""
+"""The base classes of few-shot methods, and what a method returns."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-from clip_adapter.methods.classifiers import Classifier
-from clip_adapter.methods.task import FewShotTask
+from clip_adapter.methods.task import FewShotTask, require_validation
 
 SelectedOn = Literal["nothing", "validation", "held-out shots", "training"]
-"""What data chose: "training" where a hyper-parameter is learned like a weight, "held-out shots"
-where training images that were left out for the purpose chose it."""
+"""The data that chose among candidates: "training" where a hyper-parameter is learned like a weight,
+"held-out shots" where training images were left out for the purpose."""
 Progress = Callable[[float], None]
 """Called with the fraction of the whole `fit` that was done since the last call."""
+Report = Callable[[int], None]
+"""Called with the units of work that were done since the last call."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Maps raw features of an encoder to logits of named classes."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name for each column of the logits."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Width of the features that it classifies."""
+        ...
+
+    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
+        """Logits of raw features, one row an image, one column a class of the task.
+
+        Raises:
+            DataError: the features have another width.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One point of a grid of hyper-parameters and how it did on the images that choose.
+    """One point of a grid of hyper-parameters, and its result on the images that choose.
 
     Attributes:
-        settings: the hyper-parameters that were tried, by their names in `Fitted.settings`.
-        validation_accuracy: a fraction.
-        validation_nll: in nats.
+        settings: hyper-parameters of the point, by their names in `Fitted.settings`.
+        validation_accuracy: accuracy on the images that choose, a fraction.
+        validation_nll: negative log-likelihood on the images that choose, in nats.
     """
 
     settings: Mapping[str, float]
@@ -34,41 +61,48 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A classifier and the whole story of how it was chosen.
+    """A classifier and how it was chosen.
 
     Attributes:
-        classifier: ready to use.
-        settings: every hyper-parameter as finally used, by its field name.
+        classifier: the fitted classifier.
+        settings: hyper-parameters that were chosen or that follow from a recipe, by name; what else
+            was set of the method is recorded anyway.
         selected_on: the data that chose among the candidates.
-        candidates: everything that was tried.
-        loss_curve: mean training loss in each epoch, empty where there are none.
-        seconds: this task's share of the fitting time.
+        candidates: every point that was tried.
+        loss_curve: mean training loss in each epoch; empty where there are no epochs.
+        seconds: the task's share of the fitting time.
     """
 
     classifier: Classifier
-    settings: Mapping[str, float | int | str | bool]
+    settings: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     selected_on: SelectedOn = "nothing"
     candidates: tuple[Candidate, ...] = ()
     loss_curve: tuple[float, ...] = field(default=(), repr=False)
     seconds: float = 0.0
 
 
-@runtime_checkable
-class Method(Protocol):
-    """A few-shot method; its dataclass fields are its settings.
+class Method(ABC):
+    """A few-shot method: a frozen dataclass whose fields are its settings.
 
-    A method that can train on augmented views has a setting `views`, their number.
+    A method that can train on augmented views has a setting `views`, their number. A field
+    `training: TrainingSettings` gives it the settings of a training by gradient descent.
 
     Attributes:
-        name: as it is asked for and recorded.
+        name: name in requests and in the run store.
         learns: False when training images, shots and seeds make no difference.
-        needs_text_tower: whether its tasks must have one.
+        needs_text_tower: whether its tasks must have a text tower.
     """
 
     name: ClassVar[str]
-    learns: ClassVar[bool]
-    needs_text_tower: ClassVar[bool]
+    learns: ClassVar[bool] = True
+    needs_text_tower: ClassVar[bool] = False
 
+    @property
+    def n_candidates(self) -> int:
+        """Number of points of the grid among which validation images choose."""
+        return 1
+
+    @abstractmethod
     def fit(
         self,
         tasks: Sequence[FewShotTask],
@@ -79,40 +113,116 @@ class Method(Protocol):
         """Fit one classifier a task; the tasks share classes, prompts and width.
 
         Args:
-            tasks: what to fit to.
+            tasks: arrays to fit to.
             device: where to train, in torch's spelling; the classifiers end up on the CPU.
-            progress: told how far it has come.
+            progress: called with the fraction of the work that was just done.
+
+        Raises:
+            DataError: a task lacks what the method needs: a validation image where something is
+                to be chosen, as many views as are set, or a text tower.
+            DivergedError: a loss or weight of a training is not a finite number.
         """
-        ...
 
 
-def judge(classifier: Classifier, task: FewShotTask, **settings: float) -> Candidate:
-    """How a classifier, made with those hyper-parameters, does on validation."""
-    return judge_logits(classifier.logits(task.val_features), task, **settings)
+class PerTaskMethod(Method):
+    """A method that fits one task after the other, on the CPU."""
+
+    @abstractmethod
+    def fit_task(self, task: FewShotTask) -> Fitted:
+        """Fit a classifier to one task."""
+
+    def fit(
+        self,
+        tasks: Sequence[FewShotTask],
+        *,
+        device: str = "cpu",  # noqa: ARG002  # computes on the CPU
+        progress: Progress | None = None,
+    ) -> list[Fitted]:
+        """Fit one classifier a task, see `Method.fit`."""
+        if self.n_candidates > 1:
+            require_validation(tasks)
+        fitted = []
+        for task in tasks:
+            start = time.perf_counter()
+            found = self.fit_task(task)
+            fitted.append(replace(found, seconds=time.perf_counter() - start))
+            if progress is not None:
+                progress(1 / len(tasks))
+        return fitted
 
 
-def judge_logits(
-    scores: Float[np.ndarray, "m c"], task: FewShotTask, **settings: float
-) -> Candidate:
-    """The same, given the classifier's logits of the validation images."""
-    from clip_adapter.training import evaluate
+class StackedMethod(Method):
+    """A method that fits tasks of one shape together, in one tensor program."""
 
-    judged = evaluate(scores, task.val_labels)
-    return Candidate(
-        settings=settings,
-        validation_accuracy=judged["accuracy"],
-        validation_nll=judged["nll"],
-    )
+    @abstractmethod
+    def fit_together(
+        self, tasks: list[FewShotTask], *, device: str, report: Report
+    ) -> list[Fitted]:
+        """Fit a classifier to each of some tasks of one kind.
+
+        Args:
+            tasks: tasks with equal `kind`, at most `most_together` of them.
+            device: where to train, in torch's spelling.
+            report: called with the units of `work` that were just done.
+        """
+
+    @abstractmethod
+    def work(self, task: FewShotTask) -> int:
+        """Units of work that a task takes, as `fit_together` reports them."""
+
+    @abstractmethod
+    def most_together(self, task: FewShotTask) -> int:
+        """How many tasks like this one fit into memory together."""
+
+    def kind(self, task: FewShotTask) -> Hashable:
+        """Equal for tasks whose arrays can be stacked and whose logits are scaled alike."""
+        return task.shots, task.train_features.shape, task.prompt_features.shape, task.logit_scale
+
+    def fit(
+        self,
+        tasks: Sequence[FewShotTask],
+        *,
+        device: str = "cpu",
+        progress: Progress | None = None,
+    ) -> list[Fitted]:
+        """Fit one classifier a task, those of one kind together, see `Method.fit`."""
+        if self.n_candidates > 1:
+            require_validation(tasks)
+        total = sum(self.work(task) for task in tasks)
+
+        def report(units: int) -> None:
+            if progress is not None:
+                progress(units / total)
+
+        fitted: dict[int, Fitted] = {}
+        for numbers in self._groups(tasks):
+            start = time.perf_counter()
+            some = [tasks[number] for number in numbers]
+            found = self.fit_together(some, device=device, report=report)
+            seconds = (time.perf_counter() - start) / len(some)
+            fitted |= {
+                number: replace(one, seconds=seconds)
+                for number, one in zip(numbers, found, strict=True)
+            }
+        return [fitted[number] for number in range(len(tasks))]
+
+    def _groups(self, tasks: Sequence[FewShotTask]) -> list[list[int]]:
+        """Numbers of tasks that are fitted together."""
+        groups: dict[Hashable, list[int]] = defaultdict(list)
+        for number, task in enumerate(tasks):
+            groups[self.kind(task)].append(number)
+        return [
+            numbers[first : first + size]
+            for numbers in groups.values()
+            for size in [max(1, self.most_together(tasks[numbers[0]]))]
+            for first in range(0, len(numbers), size)
+        ]
 
 
-def best_candidate(candidates: Sequence[Candidate]) -> int:
-    """The number of the candidate with the best validation accuracy.
+def models_in_memory(n_weights: int) -> int:
+    """How many models with some number of weights fit into memory together."""
+    return FLOATS_IN_MEMORY // n_weights
 
-    A handful of validation images ties often: the lower negative log-likelihood decides, then
-    the earlier candidate.
-    """
-    ranks = [
-        (-candidate.validation_accuracy, candidate.validation_nll, number)
-        for number, candidate in enumerate(candidates)
-    ]
-    return min(ranks)[2]
+
+FLOATS_IN_MEMORY = 2**27
+"""Weights of all models that train together, 512 MB; a single task may have more."""

@@ -1,13 +1,20 @@
-"""The methods by name."""
+"""The methods by name: built-in ones, registered ones, and those of installed packages."""
 
-from collections.abc import Mapping
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
-from types import MappingProxyType
-from typing import Any
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
-from clip_adapter.errors import UnknownNameError
+from clip_adapter.errors import SettingsError, UnknownNameError
 from clip_adapter.methods.clip_adapter import ClipAdapter
 from clip_adapter.methods.coop import CoOp
 from clip_adapter.methods.cross_modal import CrossModalProbe
@@ -16,41 +23,105 @@ from clip_adapter.methods.linear_probe import LinearProbe
 from clip_adapter.methods.lp_plus_plus import LpPlusPlus
 from clip_adapter.methods.method import Method
 from clip_adapter.methods.task_res import TaskRes
-from clip_adapter.methods.tip_adapter import TipAdapter
-from clip_adapter.methods.tip_adapter_f import TipAdapterF
+from clip_adapter.methods.tip_adapter import TipAdapter, TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot
-from clip_adapter.training import SettingsError, TrainingSettings
+from clip_adapter.training import TrainingSettings
 
-METHODS: Mapping[str, type[Method]] = MappingProxyType(
-    {
-        method.name: method
-        for method in (
-            ZeroShot,
-            LinearProbe,
-            ClipAdapter,
-            CoOp,
-            TipAdapter,
-            TipAdapterF,
-            TaskRes,
-            Gda,
-            LpPlusPlus,
-            CrossModalProbe,
+GROUP = "clip_adapter.methods"
+"""The entry-point group in which an installed package names its methods."""
+
+_BUILT_IN: Mapping[str, type[Method]] = {
+    method.name: method
+    for method in (
+        ZeroShot,
+        LinearProbe,
+        ClipAdapter,
+        CoOp,
+        TipAdapter,
+        TipAdapterF,
+        TaskRes,
+        Gda,
+        LpPlusPlus,
+        CrossModalProbe,
+    )
+}
+_registered: dict[str, type[Method]] = {}
+# A command reads a dot, a comma or an @ behind a method's name as the end of the name.
+_NAME = re.compile(r"(?!all$)[a-z0-9][a-z0-9+_-]*")
+_OTHERS_BASES = {"abc", "builtins", "typing", "typing_extensions"}
+
+AnyMethod = TypeVar("AnyMethod", bound=type[Method])
+
+
+def register(method: AnyMethod) -> AnyMethod:
+    """Make a method known by its name; a function, or a decorator of the method's class.
+
+    The method is known to the process that imported its module. An installed package makes a method
+    known to every process without an import: its entry point in the group `clip_adapter.methods`
+    has the method's name and points to the class. A class that is defined again, as in a notebook,
+    replaces its former self.
+
+    Returns:
+        The class.
+
+    Raises:
+        SettingsError: the class is no method, its source code cannot be read, or another method has
+            its name.
+    """
+    _check_is_method(method)
+    earlier = _BUILT_IN.get(method.name, _registered.get(method.name, method))
+    if _path_of(earlier) != _path_of(method):
+        raise SettingsError(
+            f"the name {method.name!r} of {_path_of(method)} is taken by {_path_of(earlier)}: "
+            "give the method another name"
         )
-    }
-)
+    _registered[method.name] = method
+    return method
+
+
+class _Methods(Mapping[str, type[Method]]):
+    """All methods by name; the class of an installed package is loaded when it is looked up."""
+
+    def __getitem__(self, name: str) -> type[Method]:
+        if name not in self:
+            raise KeyError(name)
+        points = [point for point in _entry_points() if point.name == name]
+        if (name in _BUILT_IN and points) or len(points) > 1:
+            rivals = ", ".join(_package_of(point) for point in points)
+            raise SettingsError(
+                f"several methods are called {name!r}: "
+                f"{'a built-in one and one of ' if name in _BUILT_IN else 'those of '}{rivals}; "
+                "uninstall a package, or rename the method in it"
+            )
+        loaded = [register(_load(point)) for point in points]
+        return (loaded or [_BUILT_IN.get(name) or _registered[name]])[0]
+
+    def __contains__(self, name: object) -> bool:
+        return name in set(self)
+
+    def __iter__(self) -> Iterator[str]:
+        installed = (point.name for point in _entry_points())
+        return iter(dict.fromkeys([*_BUILT_IN, *_registered, *installed]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+METHODS: Mapping[str, type[Method]] = _Methods()
 
 
 def create_method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
-    """The method of that name with its default settings, or those given.
+    """Make the method of that name with its default settings, or with those given.
 
-    Settings of the training (`learning_rate`, `epochs`, ...) stand beside the method's own.
+    Settings of the training (`learning_rate`, `epochs`, ...) are given beside the method's own.
 
     >>> create_method("clip-adapter", {"reduction": 8, "epochs": 20}).training.epochs
     20
 
     Raises:
-        UnknownNameError: for a method or a setting that does not exist; it suggests the nearest.
-        SettingsError: for a value of the wrong type or outside its range.
+        UnknownNameError: there is no such method or setting; the message suggests the nearest.
+        SettingsError: a value has the wrong type or is outside its range, or the package that has
+            the method cannot be loaded.
     """
     if name not in METHODS:
         raise UnknownNameError("method", name, METHODS)
@@ -66,9 +137,100 @@ def create_method(name: str, settings: Mapping[str, Any] | None = None) -> Metho
 
 
 def setting_names(method: type[Any]) -> list[str]:
-    """What can be set of a method, that of its training last."""
+    """Names of the settings of a method, those of its training last."""
     own, training = _setting_names(method)
     return [*own, *training]
+
+
+def settings_of(method: Method) -> dict[str, Any]:
+    """The settings of a method by name, without those of its training and those that are None."""
+    values = {name: getattr(method, name) for name in _setting_names(type(method))[0]}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def foreign_sources(method: type[Any]) -> list[str]:
+    """The source code of a method that is not part of this package; empty for a built-in one.
+
+    A class in a package has the code of all modules of the package, as any of them may decide what
+    the method computes; else it is the code of the module, or of the cell of a notebook.
+    """
+    classes = [each for each in method.__mro__ if _top_package(each) not in _OTHERS_BASES]
+    foreign = [each for each in classes if _top_package(each) != _top_package(Method)]
+    return list(dict.fromkeys(text for each in foreign for text in _sources(each)))
+
+
+def _check_is_method(method: Any) -> None:
+    named = _NAME.fullmatch(str(getattr(method, "name", "")))
+    params = getattr(method, "__dataclass_params__", None)
+    lacks = sorted(getattr(method, "__abstractmethods__", ()))
+    wrong = {
+        "is no class": not isinstance(method, type),
+        "does not derive from Method": not (
+            isinstance(method, type) and issubclass(method, Method)
+        ),
+        "is no frozen dataclass": params is None or not params.frozen,
+        "has no `name` of lower-case letters, digits and hyphens, other than all": not named,
+        f"does not define {', '.join(lacks)}": bool(lacks),
+    }
+    what = _path_of(method) if isinstance(method, type) else repr(method)
+    if problems := [problem for problem, is_so in wrong.items() if is_so]:
+        raise SettingsError(
+            f"{what} cannot be a method, it {problems[0]}: expected a frozen dataclass that derives "
+            "from clip_adapter.methods.Method, with a `name` and a `fit`"
+        )
+    if not foreign_sources(method):
+        raise SettingsError(
+            f"the source code of {what} cannot be read, so that its runs could not be told from "
+            "those of changed code: define the method in a file"
+        )
+
+
+@cache
+def _entry_points() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=GROUP))
+
+
+def _package_of(point: EntryPoint) -> str:
+    return f"{point.dist.name if point.dist else 'an unknown package'} ({point.value})"
+
+
+def _load(point: EntryPoint) -> type[Method]:
+    try:
+        method: type[Method] = point.load()
+        _check_is_method(method)
+    except Exception as error:
+        raise SettingsError(
+            f"the method {point.name!r} of {_package_of(point)} cannot be loaded: "
+            f"{type(error).__name__}: {error}; repair or uninstall the package"
+        ) from error
+    if method.name != point.name:
+        raise SettingsError(
+            f"the method of {_package_of(point)} is called {method.name!r}, its entry point "
+            f"{point.name!r}: give both one name"
+        )
+    return method
+
+
+def _path_of(method: type[Any]) -> str:
+    return f"{method.__module__}.{method.__qualname__}"
+
+
+def _top_package(method: type[Any]) -> str:
+    return method.__module__.partition(".")[0]
+
+
+def _sources(method: type[Any]) -> Iterator[str]:
+    module = sys.modules.get(_top_package(method))
+    file = getattr(module, "__file__", None)
+    if file is None:  # a notebook, or a package without a file `__init__.py`
+        for name, each in vars(method).items():
+            if inspect.isfunction(each) and not name.startswith("__"):  # those, dataclasses makes
+                with suppress(OSError):
+                    yield "".join(inspect.findsource(each)[0])
+    elif Path(file).name == "__init__.py":
+        yield from (each.read_text(encoding="utf-8") for each in Path(file).parent.rglob("*.py"))
+    else:
+        yield Path(file).read_text(encoding="utf-8")
 
 
 def _setting_names(method: type[Any]) -> tuple[list[str], list[str]]:
@@ -83,9 +245,11 @@ def _setting_names(method: type[Any]) -> tuple[list[str], list[str]]:
 def _validated(method: type[Method], values: dict[str, Any]) -> Method:
     try:
         return TypeAdapter(method).validate_python(values)
+    except PydanticUserError as error:
+        raise SettingsError(f"{method.name}: its settings cannot be checked: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        if first["type"] == "value_error":  # our own words, from a dataclass's check
+        if first["type"] == "value_error":  # raised by the dataclass itself
             raise SettingsError(f"{method.name}: {first['ctx']['error']}") from error
         where = ".".join(str(part) for part in first["loc"])
         message = f"{method.name}: {where} is {first['input']!r}: {first['msg']}"

@@ -1,4 +1,4 @@
-"""What a few-shot method may see: plain arrays, and nothing of the test split."""
+"""The task of a few-shot method: plain arrays, without the test split."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import DataError
 from clip_adapter.shots import shots_in_words
 
 if TYPE_CHECKING:  # a protocol is not called; its shapes are documentation
-    from jaxtyping import Float, Int
     from torch import Tensor
 
 
@@ -23,7 +22,7 @@ class TextTower(Protocol):
 
     @property
     def context_length(self) -> int:
-        """Tokens a prompt may have, start and end included."""
+        """Largest number of tokens of a prompt, start and end included."""
         ...
 
     @property
@@ -38,7 +37,7 @@ class TextTower(Protocol):
         ...
 
     def ends(self, tokens: "Int[Tensor, 'n length']") -> "Int[Tensor, ' n']":
-        """Where each prompt ends; behind it there is padding."""
+        """Position of the end of each prompt; padding follows it."""
         ...
 
     def encode(
@@ -46,7 +45,7 @@ class TextTower(Protocol):
     ) -> "Float[Tensor, 'n d']":
         """Raw text features; differentiable in the embeddings, the tower's weights are frozen.
 
-        The tokens only say where a prompt ends.
+        The tokens only determine where a prompt ends.
         """
         ...
 
@@ -61,40 +60,36 @@ def class_prototypes(prompt_features: Float[np.ndarray, "c t d"]) -> Float[np.nd
         prompt_features: raw text features, t templates for each of c classes.
     """
     single = prompt_features.astype(np.float32, copy=False)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a task refuses what has no direction
+    with np.errstate(divide="ignore", invalid="ignore"):  # a task rejects prompts without direction
         directions = single / np.linalg.norm(single, axis=2, keepdims=True)
         means = directions.mean(axis=1)
         prototypes: Float[np.ndarray, "c d"] = means / np.linalg.norm(means, axis=1, keepdims=True)
     return prototypes.astype(np.float32)
 
 
-class TaskError(ClipAdapterError, ValueError):
-    """Arrays that do not describe a few-shot task."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class FewShotTask:
-    """K labelled images a class, a few more to choose by, and the text side of CLIP.
+    """K labelled images a class, a few more for validation, and the text side of CLIP.
 
     A task has no test images: a method cannot select on what it is not given.
 
     Attributes:
         train_features: raw image features (before normalisation) of the evaluation view.
         train_labels: class numbers, 0 to c - 1.
-        val_features: raw image features that only choose hyper-parameters.
-        val_labels: their class numbers.
+        val_features: raw image features of validation images, which only choose hyper-parameters.
+        val_labels: class numbers of the validation images.
         prompt_features: raw text features, t prompts of each class in the same order.
         logit_scale: CLIP's inverse temperature.
-        class_names: one a class, in label order.
+        class_names: one name a class, in label order.
         shots: labelled images a class, 1 or more.
-        seed: fixes initialisation and visiting order.
+        seed: seed of initialisation and visiting order.
         train_views: raw features of v augmented views of the training images; none by default.
-        text_tower: the encoder's, for a method that learns prompts.
+        text_tower: text tower of the encoder, for a method that learns prompts.
 
     Raises:
-        TaskError: if the arrays disagree in width or length, hold a label without a class, NaN
-            or infinity, or leave a class without a training image; if there is a single class, a
-            class has no prompt, the scale is not above 0 or there are less than 1 shots.
+        DataError: the arrays disagree in width or length, hold a label without a class, NaN or
+            infinity, or leave a class without a training image; there is a single class, a class
+            has no prompt, the scale is not above 0 or there are less than 1 shots.
     """
 
     train_features: Float[np.ndarray, "n d"]
@@ -122,7 +117,7 @@ class FewShotTask:
                 f"{len(absent)} of {len(self.class_names)} classes have no training image "
                 f"({names}): label at least one image of each, or drop the class"
             )
-            raise TaskError(message)
+            raise DataError(message)
 
     @cached_property
     def class_prototypes(self) -> Float[np.ndarray, "c d"]:
@@ -131,16 +126,16 @@ class FewShotTask:
 
     @property
     def n_views(self) -> int:
-        """Augmented views of each training image."""
+        """Number of augmented views of each training image."""
         return 0 if self.train_views is None else len(self.train_views)
 
     def training_rows(self, views: int) -> Float[np.ndarray, "rows d"]:
-        """What a training visits: the evaluation view, or that many augmented ones instead.
+        """The rows that a training visits: the evaluation view, or that many augmented views.
 
-        View after view, each in the order of `train_labels`.
+        They follow view after view, each in the order of `train_labels`.
 
         Raises:
-            TaskError: if the task has fewer views.
+            DataError: the task has fewer views.
         """
         if views == 0:
             return self.train_features
@@ -150,17 +145,17 @@ class FewShotTask:
                 f"{self.n_views}: set views to {self.n_views}, or train from images, of which "
                 "views can be encoded"
             )
-            raise TaskError(message)
+            raise DataError(message)
         chosen = self.train_views[:views]
         rows: Float[np.ndarray, "rows d"] = chosen.reshape(-1, chosen.shape[-1])
         return rows
 
 
 def require_validation(tasks: Iterable[FewShotTask]) -> None:
-    """Return if every task has images to choose a hyper-parameter by.
+    """Return if every task has validation images to choose a hyper-parameter by.
 
     Raises:
-        TaskError: naming the first that has none.
+        DataError: a task has none; the message names the first.
     """
     for task in tasks:
         if len(task.val_labels) == 0:
@@ -168,7 +163,7 @@ def require_validation(tasks: Iterable[FewShotTask]) -> None:
                 f"the task of {shots_in_words(task.shots)} and seed {task.seed} has no validation images to "
                 "choose a hyper-parameter by: label some, or give the setting a single value"
             )
-            raise TaskError(message)
+            raise DataError(message)
 
 
 def _check_prompts(task: FewShotTask) -> None:
@@ -177,19 +172,19 @@ def _check_prompts(task: FewShotTask) -> None:
             f"prompt features of {len(task.prompt_features)} classes for {len(task.class_names)} "
             "class names: expected those of one class a name, in the order of the names"
         )
-        raise TaskError(message)
+        raise DataError(message)
     if len(task.class_names) < 2:
         message = (
             f"the task has {len(task.class_names)} class: with fewer than two there is nothing to "
             "tell apart, so add one, images and prompt included"
         )
-        raise TaskError(message)
+        raise DataError(message)
     if task.prompt_features.ndim != 3 or task.prompt_features.shape[1] == 0:
         message = (
             f"prompt features have the shape {task.prompt_features.shape}: expected classes, "
             "one or more prompts a class, width"
         )
-        raise TaskError(message)
+        raise DataError(message)
     _check_finite("prompt features", task.prompt_features)
     if not np.isfinite(task.class_prototypes).all():
         (without, *_) = np.flatnonzero(~np.isfinite(task.class_prototypes).all(axis=1))
@@ -197,7 +192,7 @@ def _check_prompts(task: FewShotTask) -> None:
             f"the prompts of class {task.class_names[without]!r} have no direction: a feature is "
             "all zero, or they cancel one another; encode them again"
         )
-        raise TaskError(message)
+        raise DataError(message)
 
 
 def _check_views(task: FewShotTask) -> None:
@@ -209,40 +204,40 @@ def _check_views(task: FewShotTask) -> None:
             f"{task.train_features.shape[0]} training images of width "
             f"{task.train_features.shape[1]}"
         )
-        raise TaskError(message)
+        raise DataError(message)
     _check_finite("augmented views", task.train_views)
 
 
 def _check_numbers(task: FewShotTask) -> None:
     if not 0 < task.logit_scale < math.inf:
         message = f"logit_scale is {task.logit_scale}; expected a finite number above 0"
-        raise TaskError(message)
+        raise DataError(message)
     if task.shots < 1:
         message = f"shots is {task.shots}; expected 1 or more"
-        raise TaskError(message)
+        raise DataError(message)
 
 
 def _check_split(split: str, features: np.ndarray, labels: np.ndarray, task: FewShotTask) -> None:
     if len(features) != len(labels):
         message = f"{len(features)} {split} features but {len(labels)} {split} labels"
-        raise TaskError(message)
+        raise DataError(message)
     width = task.prompt_features.shape[2]
     if features.shape[1] != width:
         message = (
             f"{split} features are {features.shape[1]} wide but prompt features {width}: "
             "both must come from the same encoder"
         )
-        raise TaskError(message)
+        raise DataError(message)
     outside = [int(label) for label in labels if not 0 <= label < len(task.class_names)]
     if outside:
         message = (
             f"{split} label {outside[0]} has no class: expected 0 to {len(task.class_names) - 1}"
         )
-        raise TaskError(message)
+        raise DataError(message)
     _check_finite(f"{split} features", features)
 
 
 def _check_finite(what: str, values: np.ndarray) -> None:
     if not np.isfinite(values).all():
         message = f"the {what} hold NaN or infinity: encode the images again, or drop those rows"
-        raise TaskError(message)
+        raise DataError(message)

@@ -1,4 +1,4 @@
-"""From the arrays of a task to tensors."""
+"""Tensors from the arrays of a task."""
 
 import numpy as np
 import torch
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def float_tensor(values: Float[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
-    """A float32 copy that torch may own.
+    """Copy an array to a float32 tensor.
 
-    Features come in half or double precision, read-only or as a view with a negative stride;
-    torch would refuse, warn, or share them.
+    Features may have half or double precision, be read-only or a view with a negative stride, which
+    torch refuses, warns of, or shares.
     """
     return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))

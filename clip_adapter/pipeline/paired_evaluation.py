@@ -68,7 +68,7 @@ def current_baseline(
 
     Raises:
         PromotionError: the images that the champion was trained on are no longer recorded.
-        ClassifierFileError: the file of the champion has a newer format.
+        DataError: the file of the champion has a newer format.
     """
     if champion is None:
         zero_shot = create_method("zero-shot")

@@ -172,7 +172,7 @@ def _plan(
             encoder=encoded.encoder,
             settings=settings_fingerprint,
             split=split_fingerprint,
-            code=digest_code(),
+            code=digest_code(type(method)),
             study=study,
             views=encoded.views_for(n_views(method)),
         ),

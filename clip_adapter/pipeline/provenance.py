@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import clip_adapter
-from clip_adapter.methods import Method
+from clip_adapter.methods import Method, foreign_sources
 from clip_adapter.runs import Versions
 
 ROOMS_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
@@ -36,16 +36,18 @@ def digest_settings(method: Method, **prompts: Any) -> str:
 
 
 @cache
-def digest_code() -> str:
-    """SHA-256 over the syntax trees of the packages that decide the numbers of a run.
+def digest_code(method: type[Method]) -> str:
+    """SHA-256 over the syntax trees of the code that decides the numbers of a method's runs.
 
-    Comments, docstrings, layout and names of files are left out, so that nothing is trained again
-    after an edit of prose or a move of files.
+    That is the code of the packages that train and, for a method that is not built in, the code
+    of the method. Comments, docstrings, layout and names of files are left out, so that nothing is
+    trained again after an edit of prose or a move of files.
     """
     package = Path(clip_adapter.__file__).parent
     rooms = [file for room in ROOMS_THAT_TRAIN for file in (package / room).rglob("*.py")]
     files = [*rooms, *(package / file for file in TOWER)]
-    return digest_syntax(file.read_text(encoding="utf-8") for file in files)
+    ours = [file.read_text(encoding="utf-8") for file in files]
+    return digest_syntax([*ours, *foreign_sources(method)])
 
 
 def digest_syntax(sources: Iterable[str]) -> str:
@@ -60,7 +62,10 @@ def digest_syntax(sources: Iterable[str]) -> str:
 
 def _syntax(source: str) -> str:
     """The syntax tree of a module as text; empty for a module without statements."""
-    tree = ast.parse(source)
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # a package may hold files that are no modules, such as templates
+        return source
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [each for each in node.body if not _is_text(each)]

@@ -1,14 +1,14 @@
 """Makes the rows of the run store from a fitted classifier."""
 
 import uuid
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from clip_adapter.methods import Fitted, Method
+from clip_adapter.methods import Fitted, Method, settings_of
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.plan import RunSpec
 from clip_adapter.pipeline.provenance import git_commit, peak_memory_bytes, versions
@@ -57,7 +57,7 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     them, and "test" also has `temperature`, `nll_calibrated` and `ece_calibrated`.
 
     Raises:
-        ScoresError: the classifier's logits are not finite.
+        DataError: the classifier's logits are not finite.
     """
     rows = sweep.features.test_rows()
     labels = sweep.features.index.labels[rows]
@@ -116,6 +116,7 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
     encoded = sweep.features.encoded
     dataset = encoded.dataset
     learns = spec.method.learns
+    settings = {**settings_of(spec.method), **fitted.settings} if fitted else {}
     return RunRecord(
         run_id=uuid.uuid4().hex,
         fingerprint=spec.fingerprint,
@@ -132,7 +133,8 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
         method=spec.method.name,
         shots=spec.shots,
         seed=spec.seed,
-        settings=_settings(spec.method, fitted),
+        settings=RunSettings.of(settings),
+        hyperparameters=settings,
         settings_fingerprint=spec.settings_fingerprint,
         tried=_candidates(fitted),
         study=sweep.study,
@@ -151,15 +153,6 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
         git_commit=git_commit(),
         **outcome,
     )
-
-
-def _settings(method: Method, fitted: Fitted | None) -> RunSettings:
-    """The settings that were used, and requested ones that have a column."""
-    if fitted is None:
-        return RunSettings()
-    columns = {column.name for column in fields(RunSettings)}
-    asked = {name: value for name, value in vars(method).items() if name in columns}
-    return RunSettings(**{**asked, **fitted.settings})
 
 
 def _candidates(fitted: Fitted | None) -> tuple[Candidate, ...] | None:

@@ -1,41 +1,44 @@
-"""The parts of a run's record that are structs at rest."""
+"""The parts of a run's record that are stored as structs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+_LARGEST_COUNT = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """Hyper-parameters as finally used; None where the method has no such setting.
+    """Hyper-parameters as finally used that have a column; None where a method has no such setting.
 
     Attributes:
-        residual_ratio: Weight of the adapted feature in the blend, 0 to 1.
-        reduction: Feature width over the adapter's hidden width.
-        output_activation: Whether the adapter ends in a ReLU.
-        epochs: Passes over the training images.
-        learning_rate: At the first step.
-        batch_size: Images a step.
-        weight_decay: Of the optimizer.
-        optimizer: Its name.
+        residual_ratio: weight of the adapted feature in the blend, 0 to 1.
+        reduction: feature width divided by the adapter's hidden width.
+        output_activation: whether the adapter ends in a ReLU.
+        epochs: passes over the training images.
+        learning_rate: learning rate of the first step.
+        batch_size: images in a step.
+        weight_decay: weight decay of the optimizer.
+        optimizer: name of the optimizer.
         inverse_regularization: C of a linear probe.
-        recipe: Whose training it is: the paper's, or our fast one.
-        momentum: Of SGD.
-        views: Augmented views of each training image; 0 for the image itself.
-        branch: What CLIP-Adapter adapts: visual, text or both.
-        text_residual_ratio: Weight of the adapted prototype in the blend, 0 to 1.
-        ratio_mode: What sets the residual ratios.
-        prompts: Whether a class has one prompt or the ensemble.
-        alpha: Weight of what the few shots add to zero-shot.
-        beta: Sharpness of a cache model.
-        n_context: Context tokens that are learned.
-        class_position: Where the class name stands among them.
-        class_specific: Whether each class has contexts of its own.
-        context_init: Words the contexts start from; empty for noise.
-        alpha_every: Steps of LP++'s prototypes for each of its alphas.
-        initial_alpha: Weight of the cache while Tip-Adapter-F's keys are trained.
-        initial_beta: Its sharpness then.
-        max_iterations: Of L-BFGS, where a linear probe stops at the latest.
-        refinements: Rounds of its search for C after the first, coarse one.
+        recipe: "paper" for the training of the method's authors, "fast" for ours.
+        momentum: momentum of SGD.
+        views: augmented views of each training image; 0 for the image itself.
+        branch: what CLIP-Adapter adapts: visual, text or both.
+        text_residual_ratio: weight of the adapted prototype in the blend, 0 to 1.
+        ratio_mode: what sets the residual ratios.
+        prompts: whether a class has a single prompt or the ensemble.
+        alpha: weight of what the few shots add to zero-shot.
+        beta: sharpness of a cache model.
+        n_context: learned context tokens.
+        class_position: position of the class name among the context tokens.
+        class_specific: whether each class has a context.
+        context_init: words from which the context starts; empty for noise.
+        alpha_every: steps of LP++'s prototypes for each of its alphas.
+        initial_alpha: weight of the cache while Tip-Adapter-F's keys are trained.
+        initial_beta: sharpness of the cache while Tip-Adapter-F's keys are trained.
+        max_iterations: iterations after which L-BFGS stops in a linear probe.
+        refinements: rounds of a linear probe's search for C after the first, coarse one.
     """
 
     residual_ratio: float | None = None
@@ -66,15 +69,35 @@ class RunSettings:
     max_iterations: int | None = None
     refinements: int | None = None
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "RunSettings":
+        """Those settings that have a column of their type; others are in `hyperparameters` only."""
+        columns = {field.name: get_args(field.type)[0] for field in fields(cls)}
+        return cls(
+            **{
+                name: value
+                for name, value in values.items()
+                if name in columns and _fits(value, columns[name])
+            }
+        )
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if kind is float:
+        return type(value) in {int, float}
+    if kind is int:
+        return type(value) is int and abs(value) <= _LARGEST_COUNT
+    return type(value) is kind
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One point of a grid of hyper-parameters that was tried, and how it did.
+    """One point of a grid of hyper-parameters, and its result on the images that choose.
 
     Attributes:
-        settings: What was tried, by the names in `RunSettings`.
-        validation_accuracy: On the images that chose, a fraction.
-        validation_nll: On the same images.
+        settings: hyper-parameters of the point, by name.
+        validation_accuracy: accuracy on the images that choose, a fraction.
+        validation_nll: negative log-likelihood on the images that choose, in nats.
     """
 
     settings: Mapping[str, float]
@@ -87,8 +110,8 @@ class EvaluatedOn:
     """The images that a run was tested on.
 
     Attributes:
-        dataset: Whose test split.
-        class_subset: Which of its classes; None for all of them.
+        dataset: name of the dataset with the test split.
+        class_subset: name of a part of its classes; None for all of them.
     """
 
     dataset: str
@@ -97,7 +120,7 @@ class EvaluatedOn:
 
 @dataclass(frozen=True, kw_only=True)
 class Versions:
-    """The software a run was made with."""
+    """Versions of the software that made a run."""
 
     clip_adapter: str
     python: str

@@ -253,7 +253,8 @@ summary AS (
         avg(seconds_train) AS seconds_train_mean,
         settings_fingerprint,
         max(started_at) AS last_run,
-        encoder
+        encoder,
+        arg_max(hyperparameters, (started_at, run_id)) AS hyperparameters
     FROM current_runs JOIN scores USING (run_id)
     WHERE accuracy IS NOT NULL
     GROUP BY dataset, encoder, method, settings_fingerprint, shots, selected_on
@@ -262,7 +263,7 @@ SELECT
     dataset, model, method, shots, seeds, accuracy_mean,
     coalesce(quantile, {_many_degrees("seeds - 1")}) * deviation / sqrt(seeds) AS accuracy_ci95,
     accuracy_min, accuracy_max, nll_mean, selected_on, residual_ratio_median,
-    seconds_train_mean, settings_fingerprint, last_run, encoder
+    seconds_train_mean, settings_fingerprint, last_run, encoder, hyperparameters
 FROM summary LEFT JOIN student_t ON degrees = seeds - 1
 ORDER BY dataset, model, shots, accuracy_mean DESC, method, settings_fingerprint
 """
@@ -374,7 +375,7 @@ VIEWS = {
   was requested last; `asked` is the number of the last request that a run answers.
 - `study_runs`: the current runs of studies, which are in no other view but `runs`.
 - `leaderboard`: mean accuracy over seeds, a fraction, with the half-width of its 95 % interval
-  (null for a single seed).
+  (null for a single seed); `hyperparameters` are those of the last run.
 - `confusion`: counts of each class and predicted class, over all seeds.
 - `per_class`: recall, precision (null where a class is never predicted) and F1 of each class; `n`
   counts its test images once for each seed.

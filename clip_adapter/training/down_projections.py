@@ -7,19 +7,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_adapter.training.momentum import ScaledStep
-from clip_adapter.training.rules import WeightRule
+from clip_adapter.training.weight_updates import ScaledStep, WeightUpdate
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatheredBatch:
-    """The images that G adapters look at in one step, adapter after adapter.
+    """The images of one step of G adapters, adapter after adapter.
 
     Attributes:
-        rows: numbers of their rows among those of all training sets.
-        own_rows: the same, had each adapter a copy of its set.
-        features: raw.
-        labels: class numbers.
+        rows: row numbers of the images among the rows of all training sets.
+        own_rows: row numbers of the images if each adapter had a copy of its set.
+        features: raw image features.
+        labels: class numbers of the images.
     """
 
     rows: Int[Tensor, " gb"]
@@ -30,7 +29,7 @@ class GatheredBatch:
 
 @runtime_checkable
 class DownProjection(Protocol):
-    """The weights `D [g d h]` of G adapters, in training."""
+    """The weights `D [g d h]` of G adapters, which a training updates."""
 
     def hidden(self, batch: GatheredBatch, out: Float[Tensor, "g b h"]) -> None:
         """Write `features @ D` before its activation, divided by the step's `weight`."""
@@ -38,63 +37,63 @@ class DownProjection(Protocol):
     def accumulate(
         self, batch: GatheredBatch, gradients: Float[Tensor, "g b h"], *, gain: float
     ) -> None:
-        """Take in the gradient `features.T @ gradients`, times `gain`."""
+        """Add the gradient `features.T @ gradients`, times `gain`."""
 
     def rescale(self, step: ScaledStep) -> None:
-        """Shrink weights and fade momentum as the step says."""
+        """Multiply weights by `step.shrink` and momentum by `step.fade`."""
 
     def advance(self, step: ScaledStep) -> None:
-        """Move the weights as the step says."""
+        """Change the weights by `step.advance` times the momentum."""
 
     def finish(self, weight: float) -> None:
-        """Leave the trained weights where the untrained ones were."""
+        """Write the trained weights in place of the untrained ones."""
 
 
-class DirectDown:
-    """Keeps the weights themselves: two products as wide as the features a step.
+class DenseDownProjection:
+    """Stores the weights themselves; a step takes two products as wide as the features.
 
     Args:
-        rule: moves them.
+        update: the weights and how they are updated.
     """
 
-    def __init__(self, rule: WeightRule) -> None:
-        self.rule = rule
+    def __init__(self, update: WeightUpdate) -> None:
+        self.update = update
 
     def hidden(self, batch: GatheredBatch, out: Float[Tensor, "g b h"]) -> None:
         """See `DownProjection`."""
-        torch.bmm(batch.features, self.rule.weights, out=out)
+        torch.bmm(batch.features, self.update.weights, out=out)
 
     def accumulate(
         self, batch: GatheredBatch, gradients: Float[Tensor, "g b h"], *, gain: float
     ) -> None:
         """See `DownProjection`."""
-        self.rule.accumulate(batch.features.transpose(1, 2), gradients, gain=gain)
+        self.update.accumulate(batch.features.transpose(1, 2), gradients, gain=gain)
 
     def rescale(self, step: ScaledStep) -> None:
         """See `DownProjection`."""
-        self.rule.rescale(step)
+        self.update.rescale(step)
 
     def advance(self, step: ScaledStep) -> None:
         """See `DownProjection`."""
-        self.rule.advance(step)
+        self.update.advance(step)
 
     def finish(self, weight: float) -> None:
         """See `DownProjection`."""
-        self.rule.weights.mul_(weight)
+        self.update.weights.mul_(weight)
 
 
-class SpannedDown:
-    """Under SGD, keeps how the weights are combined from the training rows, of which there are few.
+class GramDownProjection:
+    """Under SGD, stores the weights as a combination of the training rows, of which there are few.
 
-    Every gradient of D is a combination of the rows X `[r d]` it was taken on. So
-    `D = D0 + X.T @ C` (up to decay) with `C [r h]`, and what an adapter makes of a row is
-    `X @ D = X @ D0 + (X @ X.T) @ C`: both X products are made once, a step multiplies by r instead
-    of d numbers, and momentum and weights are as small as C.
+    Every gradient of D is a combination of the rows X `[r d]` of its batch. So `D = D0 + X.T @ C`
+    (up to decay) with `C [r h]`, and the hidden units of all rows are
+    `X @ D = X @ D0 + (X @ X.T) @ C`: `X @ D0` and the Gram matrix `X @ X.T` are computed once, a step
+    multiplies by r instead of d numbers, and momentum and weights are as small as C.
 
     Args:
-        weights: D0, and D in the end.
+        weights: D0, overwritten with D by `finish`.
         features: the rows of each training set.
-        set_of_adapter: for each adapter the number of its set.
+        set_of_adapter: number of the training set of each adapter.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a classifier got right, how sure it was, and how much that can be believed."""
+"""Metrics of a classifier's logits, and temperature scaling."""
 
 import math
 from dataclasses import dataclass
@@ -8,25 +8,25 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import DataError
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
-"""A handful of images that are all classified right would be fitted best by temperature 0."""
+"""Bounds of a temperature: temperature 0 would fit a few images best that are all classified right."""
 
 
 def fit_temperature(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
     """The temperature T at which `scores / T` has the lowest negative log-likelihood.
 
     Temperature scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2): it
-    changes how sure a classifier is and none of its answers. The likelihood has one peak in T; it
-    is looked for in log T, between 0.05 and 20. Where nothing is gained T is 1.
+    changes the confidence of a classifier and none of its predictions. The likelihood has one peak in
+    T; it is searched in log T, between 0.05 and 20. Where no T is better than 1, T is 1.
 
     Args:
         scores: logits of images that did not train the classifier, and that are not test images.
-        labels: their classes.
+        labels: class numbers of the images.
 
     Raises:
-        ScoresError: there are no images, a logit is not finite, or a label is no column.
+        DataError: there are no images, a logit is not finite, or a label is no column.
     """
     check_scores(scores, labels)
     wide = scores.astype(np.float64)
@@ -41,18 +41,14 @@ def fit_temperature(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
 ECE_BINS = 15
 
 
-class ScoresError(ClipAdapterError, ValueError):
-    """Logits or labels that no number may be made of."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """One row an image.
+    """Predictions, one row an image.
 
     Attributes:
-        predicted: the class with the highest logit, the first of equals.
-        confidence: its softmax probability.
-        margin: how far that probability lies above the runner-up's; 1 when there is one class.
+        predicted: number of the class with the highest logit, the first of equals.
+        confidence: softmax probability of the predicted class.
+        margin: confidence minus the probability of the runner-up; 1 when there is one class.
     """
 
     predicted: Int[np.ndarray, " n"]
@@ -73,7 +69,7 @@ def predict(scores: Float[np.ndarray, "n c"]) -> Predictions:
 
 
 def evaluate(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Judge logits against labels.
+    """Compute the metrics of logits.
 
     Returns:
         - `accuracy`, and `top5_accuracy`: the true class is among the five highest logits (of
@@ -88,7 +84,7 @@ def evaluate(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) ->
         Each is a fraction or a mean, none a percentage.
 
     Raises:
-        ScoresError: there are no images, a logit is not finite, or a label is no column.
+        DataError: there are no images, a logit is not finite, or a label is no column.
     """
     check_scores(scores, labels)
     predictions = predict(scores)
@@ -109,24 +105,24 @@ def nll(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> floa
 
 
 def check_scores(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> None:
-    """Return if the logits can be judged; raises as `evaluate` does."""
+    """Return if metrics can be computed; raises as `evaluate` does."""
     if not len(labels):
-        raise ScoresError("there are no images to judge logits on; expected one or more")
+        raise DataError("there are no images to judge logits on; expected one or more")
     if not np.isfinite(scores).all():
         broken = int((~np.isfinite(scores).all(axis=1)).sum())
-        raise ScoresError(
+        raise DataError(
             f"{broken} of {len(scores)} images have a logit that is NaN or infinite: the "
             "classifier or the features are broken, train again at a lower learning rate"
         )
     if labels.min() < 0 or labels.max() >= scores.shape[1]:
-        raise ScoresError(
+        raise DataError(
             f"labels run from {labels.min()} to {labels.max()}; expected 0 to "
             f"{scores.shape[1] - 1}, one of the {scores.shape[1]} classes of the logits"
         )
 
 
 def _ranks(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> np.ndarray:
-    """How many classes come before the true one."""
+    """Number of classes that rank before the true one."""
     true = scores[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(scores.shape[1]) < labels[:, None]
     ranks: np.ndarray = ((scores > true) | ((scores == true) & earlier)).sum(axis=1)
@@ -137,12 +133,12 @@ def _class_means(
     labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], *, n_classes: int
 ) -> dict[str, float]:
     images = np.bincount(labels, minlength=n_classes)
-    answers = np.bincount(predicted, minlength=n_classes)
+    predictions = np.bincount(predicted, minlength=n_classes)
     hits = np.bincount(labels[labels == predicted], minlength=n_classes)
-    occurs, counts = images > 0, images + answers > 0
+    occurs, counts = images > 0, images + predictions > 0
     return {
         "mean_class_recall": float((hits[occurs] / images[occurs]).mean()),
-        "macro_f1": float((2 * hits[counts] / (images + answers)[counts]).mean()),
+        "macro_f1": float((2 * hits[counts] / (images + predictions)[counts]).mean()),
     }
 
 

@@ -1,4 +1,4 @@
-"""Groups of adapters that train side by side, one a thread, each in its part of the cache."""
+"""Groups of adapters that train in parallel threads, each in its part of the processor's cache."""
 
 import math
 import threading
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 CACHE_BYTES = 12 * 2**20
-"""Of one thread's group; two of them fit into the last cache of a small server."""
+"""Largest size of a thread's group; two groups fit into the last-level cache of a small server."""
 
 Report = Callable[[], None]
 
 
 def groups_of(n_adapters: int, *, adapter_bytes: int, device: torch.device) -> list[slice]:
-    """Equal shares of the adapters, small enough for the cache and as many as keep threads busy.
+    """Equal shares of the adapters, small enough for the cache and enough to keep threads busy.
 
-    On an accelerator all of them: it has no cache worth splitting for, and its queue is one.
+    On an accelerator all adapters are one group: its kernels run in one queue.
     """
     if device.type != "cpu":
         return [slice(0, n_adapters)]
@@ -38,36 +38,36 @@ def train_groups(
     *,
     progress: Callable[[int], None] | None,
 ) -> Tensor:
-    """Train every group and put the columns of their answers side by side.
+    """Train every group and concatenate the columns of their results.
 
-    Of several groups each runs in a thread of its own, in which torch keeps to that thread:
-    handing every small operation to all threads would cost more than the operation.
+    Several groups run in a thread each, with torch limited to one thread: to split every small
+    operation among threads would cost more than the operation.
 
     Args:
-        groups: of adapters, in order.
-        train: trains one; to be told the end of each epoch.
-        progress: called, in the caller's thread, with the size of a group after its epoch.
+        groups: groups of adapters, in order.
+        train: trains a group, and calls its second argument after each epoch.
+        progress: called in the caller's thread with the size of a group after each of its epochs.
     """
-    tell = progress or (lambda _: None)
+    report_progress = progress or (lambda _: None)
     if len(groups) == 1:
-        return train(groups[0], lambda: tell(groups[0].stop))
+        return train(groups[0], lambda: report_progress(groups[0].stop))
     threads = torch.get_num_threads()
     with _limit.active():
-        return torch.cat(_in_threads(groups, train, tell, threads=threads), dim=1)
+        return torch.cat(_in_threads(groups, train, report_progress, threads=threads), dim=1)
 
 
 def _in_threads(
     groups: list[slice],
     train: Callable[[slice, Report], Tensor],
-    tell: Callable[[int], None],
+    report_progress: Callable[[int], None],
     *,
     threads: int,
 ) -> list[Tensor]:
-    told: SimpleQueue[int] = SimpleQueue()
+    finished: SimpleQueue[int] = SimpleQueue()
     stopped = threading.Event()
 
     def report(adapters: int) -> None:
-        told.put(adapters)
+        finished.put(adapters)
         if stopped.is_set():
             raise CancelledError
 
@@ -75,30 +75,32 @@ def _in_threads(
         try:
             return train(group, lambda: report(group.stop - group.start))
         finally:
-            told.put(0)  # done
+            finished.put(0)  # the group is done
 
     with ThreadPoolExecutor(threads) as pool:
         running = [pool.submit(run, group) for group in groups]
         try:
-            _pass_on(told, tell, until=len(groups))
+            _forward(finished, report_progress, n_groups=len(groups))
         finally:
             stopped.set()
         return [group.result() for group in running]
 
 
-def _pass_on(told: "SimpleQueue[int]", tell: Callable[[int], None], *, until: int) -> None:
-    """Tell what is told until so many groups are done."""
+def _forward(
+    finished: "SimpleQueue[int]", report_progress: Callable[[int], None], *, n_groups: int
+) -> None:
+    """Report epochs of groups in this thread until all groups are done."""
     done = 0
-    while done < until:
-        adapters = told.get()
+    while done < n_groups:
+        adapters = finished.get()
         if adapters:
-            tell(adapters)
+            report_progress(adapters)
         else:
             done += 1
 
 
 class _ThreadLimit:
-    """Takes torch's threads away as long as anybody wants it so, and gives them back."""
+    """Limits torch to one thread while any caller is active, then restores the number of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

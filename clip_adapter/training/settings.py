@@ -1,38 +1,38 @@
-"""How long and how fast a model trains."""
+"""Settings of a training by gradient descent: recipes, and what is set of them."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import SettingsError
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 RecipeName = Literal["paper", "fast"]
 Number = TypeVar("Number", int, float)
 
 LARGEST = 1e15
-"""Far beyond sense; the product of two still fits into float32, as torch demands."""
+"""Largest number of a setting; the product of two still fits into float32."""
 LARGEST_COUNT = 2**31 - 1
-"""What a column of the run store holds."""
+"""Largest number that a column of the run store holds."""
 WARMUP_LEARNING_RATE = 1e-5
-"""Of CoOp's warm-up epoch (https://arxiv.org/abs/2109.01134, section 4.1)."""
-
-
-class SettingsError(ClipAdapterError, ValueError):
-    """A setting outside the range it is defined for."""
+"""Learning rate of CoOp's warm-up epoch (https://arxiv.org/abs/2109.01134, section 4.1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a paper trains its method, or how we do it faster.
+    """The training of a method as its paper describes it, or a faster one.
 
     Attributes:
-        epochs: by the largest number of shots it is meant for, in rising order; the last beyond.
-        momentum: of SGD.
-        warmup_epochs: at a constant 1e-5.
-        schedule: the learning rate falls to zero along half a cosine, epoch by epoch or at
-            every step.
+        optimizer: sgd, adam, or adamw.
+        learning_rate: learning rate of the first step after the warm-up.
+        weight_decay: weight decay of the optimizer.
+        epochs: pairs of a number of shots and the epochs up to it, in ascending order; the last
+            also counts for more shots.
+        batch_size: images in a step.
+        momentum: momentum of SGD.
+        warmup_epochs: epochs at a constant learning rate of 1e-5 before the schedule.
+        schedule: "epochs" or "steps", after which the learning rate falls along half a cosine.
     """
 
     optimizer: Optimizer
@@ -45,13 +45,13 @@ class Recipe:
     schedule: Literal["epochs", "steps"] = "steps"
 
     def epochs_for(self, shots: int) -> int:
-        """Passes over the images at so many labelled images a class."""
+        """Passes over the images at some number of labelled images a class."""
         return next((epochs for most, epochs in self.epochs if shots <= most), self.epochs[-1][1])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One training, every number of it settled."""
+    """One training with the value of every setting."""
 
     recipe: RecipeName
     optimizer: Optimizer
@@ -64,7 +64,7 @@ class Training:
     schedule: Literal["epochs", "steps"]
 
     def learning_rate_at(self, epoch: int, progress: float = 0.0) -> float:
-        """The learning rate in an epoch, of which that fraction is done.
+        """The learning rate in an epoch of which the fraction `progress` is done.
 
         With `warmup_epochs` w it is 1e-5 before epoch w, then
         `learning_rate * (1 + cos(pi * (epoch - w) / epochs)) / 2`.
@@ -75,7 +75,7 @@ class Training:
         return self.learning_rate * (1 + math.cos(math.pi * done / self.epochs)) / 2
 
     def settings(self) -> dict[str, float | int | str | bool]:
-        """What a run records of it."""
+        """The settings that a run records, by name."""
         return {
             "recipe": self.recipe,
             "optimizer": self.optimizer,
@@ -89,17 +89,17 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """A recipe, and what of it is to be otherwise; None is what the recipe says.
+    """A recipe and settings that override it; None stands for the recipe's value.
 
     Attributes:
-        recipe: "paper", as the method's authors train, or "fast", in a tenth of the time; what
-            that costs, if anything, each method's documentation says.
+        recipe: "paper", as the method's authors train, or "fast", in a fraction of the time; the
+            documentation of a method says at what loss of accuracy, if any.
         optimizer: sgd, adam, or adamw, whose weight decay is decoupled.
         epochs: passes over the few-shot images.
-        batch_size: images a step.
-        learning_rate: at the first step after the warm-up.
-        weight_decay: of the weights.
-        momentum: of SGD, below 1.
+        batch_size: images in a step.
+        learning_rate: learning rate of the first step after the warm-up.
+        weight_decay: weight decay of the optimizer.
+        momentum: momentum of SGD, below 1.
 
     Raises:
         SettingsError: for a number outside its range, NaN and infinity included.
@@ -134,7 +134,7 @@ class TrainingSettings:
             raise SettingsError(message)
 
     def resolve(self, recipes: Mapping[str, Recipe], *, shots: int) -> Training:
-        """Every number settled, given a method's recipes by their names."""
+        """The training that follows from a method's recipes by name and a number of shots."""
         recipe = recipes[self.recipe]
         return Training(
             recipe=self.recipe,
@@ -163,5 +163,5 @@ COOP_TRAINER = Recipe(
     warmup_epochs=1,
     schedule="epochs",
 )
-"""CoOp's (Zhou et al. 2022, https://arxiv.org/abs/2109.01134, section 4.1), on which CLIP-Adapter's
-authors built theirs."""
+"""The recipe of CoOp (Zhou et al. 2022, https://arxiv.org/abs/2109.01134, section 4.1), on which
+CLIP-Adapter's authors built theirs."""

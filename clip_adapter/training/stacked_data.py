@@ -1,4 +1,4 @@
-"""The few-shot training sets that many models learn from at once."""
+"""Few-shot training sets that many models learn from at once."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,16 +12,16 @@ from torch import Tensor
 def visiting_orders(
     seeds: Sequence[int], *, n_images: int, views: int, epochs: int
 ) -> Iterator[Int[Tensor, "t n"]]:
-    """For each epoch one order of the images a seed, on the word of the CPU's generator.
+    """For each epoch one order of the images a seed, drawn by the CPU's generator.
 
     Args:
         seeds: one a training set.
-        n_images: of each set.
+        n_images: images of each set.
         views: augmented views an image; of several, each epoch draws one for every image.
-        epochs: how many orders.
+        epochs: number of orders.
 
     Yields:
-        Numbers of rows, where view v of image i is row `v * n_images + i`.
+        Row numbers, where view v of image i is row `v * n_images + i`.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     for _ in range(epochs):
@@ -36,21 +36,21 @@ def _order(generator: torch.Generator, n_images: int, views: int) -> Int[Tensor,
 
 
 def steps_of(n_images: int, batch_size: int) -> int:
-    """How many steps an epoch takes."""
+    """Number of steps of an epoch."""
     return math.ceil(n_images / batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackedData:
-    """T few-shot training sets of equal size, and which of them each of G adapters learns from.
+    """T few-shot training sets of equal size, and the set of each of G adapters.
 
     Attributes:
         features: raw image features, view after view where there are several.
         labels: class numbers of the images, in the order of each view.
         prototypes: one text feature a class, shared by all adapters.
         logit_scale: CLIP's inverse temperature.
-        set_of_adapter: for each adapter the number of its training set.
-        seeds: one a training set; it fixes the order in which the images are visited.
+        set_of_adapter: number of the training set of each adapter.
+        seeds: one a training set; the seed determines the order in which images are visited.
     """
 
     features: Float[Tensor, "t rows d"]
@@ -71,14 +71,14 @@ class StackedData:
         return self.features.shape[1] // self.n_images
 
     def batch(self, rows: Int[Tensor, "t b"]) -> tuple[Float[Tensor, "g b d"], Int[Tensor, "g b"]]:
-        """The features and labels of some rows, for each adapter those of its set."""
+        """Features and labels of some rows of each adapter's set."""
         rows = rows.to(self.features.device)
         sets = torch.arange(len(self.seeds), device=rows.device)[:, None]
         features = self.features[sets, rows][self.set_of_adapter]
         return features, self.labels[sets, rows % self.n_images][self.set_of_adapter]
 
     def part(self, members: slice) -> "StackedData":
-        """What some of the adapters learn from, and no set that none of them does."""
+        """The training sets of some of the adapters."""
         used, numbers = torch.unique(self.set_of_adapter[members], return_inverse=True)
         return StackedData(
             features=self.features[used],

@@ -6,11 +6,11 @@ import sys
 import pytest
 
 from clip_adapter import training
-from clip_adapter.training.descent import descend
+from clip_adapter.training.gradient_descent import train_stacked
 
 
 def test_a_name_is_what_its_module_calls_so() -> None:
-    assert training.descend is descend
+    assert training.train_stacked is train_stacked
 
 
 def test_a_name_that_no_module_has_is_refused() -> None:
@@ -21,6 +21,6 @@ def test_a_name_that_no_module_has_is_refused() -> None:
 def test_nothing_is_imported_before_it_is_asked_for() -> None:
     code = (
         "import sys; from clip_adapter import training; before = 'torch' in sys.modules; "
-        "training.descend; sys.exit(before or 'torch' not in sys.modules)"
+        "training.train_stacked; sys.exit(before or 'torch' not in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,1 +1,1 @@
-"""What computes behind the methods, imported when something is fitted: it takes torch."""
+"""Fitting of the methods by gradient descent; imports torch, which their settings do without."""

@@ -1,80 +1,138 @@
-"""CoOp: prompts learned by gradient descent through the frozen text tower."""
+"""Fitting of CoOp: prompts with context tokens, and the training of these."""
 
-import time
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clip_adapter.errors import DataError
 from clip_adapter.methods.classifiers import PrototypeClassifier
-from clip_adapter.methods.coop import CoOp
-from clip_adapter.methods.fitting.contexts import (
-    Contexts,
-    context_of_noise,
-    context_of_words,
-)
-from clip_adapter.methods.fitting.groups import Report, StackedTasks, fit_in_groups, shape_of
-from clip_adapter.methods.method import Fitted, Progress
-from clip_adapter.methods.task import FewShotTask, TaskError, TextTower
-from clip_adapter.training import (
-    COOP_TRAINER,
-    Recipe,
-    Training,
-    descend,
-    mean_losses,
-)
-
-# Found on validation images of digits and EuroSAT; docs/notebook.md has the figures. A step costs the
-# same whatever the batch of images: so batches are large, and few steps have to do.
-FAST = Recipe(
-    optimizer="adamw",
-    learning_rate=1e-2,
-    weight_decay=10.0,
-    epochs=((1, 10), (2, 15), (4, 20), (8, 60), (16, 90)),
-    batch_size=160,
-)
-FAST_FEW = replace(FAST, learning_rate=5e-3)
-MOST_OF_FEW = 4
-PROMPTS_AT_ONCE = 256
-"""Prompts of all models in one step; more only cost memory."""
+from clip_adapter.methods.coop import ClassPosition, CoOp
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
+from clip_adapter.methods.method import Fitted, Report
+from clip_adapter.methods.task import FewShotTask, TextTower
+from clip_adapter.training import Training, mean_losses, train_stacked
 
 
-def fit(method: CoOp, tasks: Sequence[FewShotTask], *, progress: Progress | None) -> list[Fitted]:
-    """What `CoOp.fit` promises."""
-    return fit_in_groups(
-        partial(_fit_group, method),
-        tasks,
-        progress,
-        work=lambda task: _training(method, task).epochs,
-        at_once=lambda task: PROMPTS_AT_ONCE // len(task.class_names),
-        kind=_kind,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Contexts:
+    """Prompts with places for the context tokens `[V]1 ... [V]M` of each class.
+
+    Attributes:
+        tower: text tower that encodes the prompts.
+        embeddings: token embeddings of the prompts; those at the places of the context are unused.
+        tokens: tokens of the prompts, from which the tower finds their ends.
+        places: positions of each class's M context tokens.
+    """
+
+    tower: TextTower
+    embeddings: Float[Tensor, "c length w"]
+    tokens: Int[Tensor, "c length"]
+    places: Int[Tensor, "c m"]
+
+    @classmethod
+    def around(
+        cls,
+        class_names: Sequence[str],
+        tower: TextTower,
+        *,
+        n_context: int,
+        class_position: ClassPosition,
+    ) -> "Contexts":
+        """Prompts with the context before the class name, or half of it on each side.
+
+        Raises:
+            DataError: a prompt is longer than the tower takes; the message names the class.
+        """
+        embeddings, tokens = tower.embed([f"{name}." for name in class_names])
+        ends = tower.ends(tokens)
+        _check_room(class_names, ends, tower.context_length, n_context)
+        _, bare = tower.embed(list(class_names))
+        n_before = n_context if class_position == "end" else n_context // 2
+        # Where a row of the widened prompt comes from; context places repeat the class name's
+        # first token, which ends no prompt.
+        sources, places = [], []
+        for name_end in tower.ends(bare).tolist():
+            behind = list(range(name_end, tokens.shape[1]))
+            before, after = [1] * n_before, [1] * (n_context - n_before)
+            row = [0, *before, *range(1, name_end), *after, *behind][: tokens.shape[1]]
+            after_from = n_before + name_end
+            sources.append(row)
+            places.append([*range(1, 1 + n_before), *range(after_from, after_from + len(after))])
+        rows = torch.tensor(sources, device=tokens.device)
+        wide = rows[..., None].expand(-1, -1, embeddings.shape[2])
+        return cls(
+            tower=tower,
+            embeddings=embeddings.gather(1, wide),
+            tokens=tokens.gather(1, rows),
+            places=torch.tensor(places, device=tokens.device),
+        )
+
+    def prototypes(self, contexts: Float[Tensor, "g k m w"]) -> Float[Tensor, "g c d"]:
+        """Raw text features of all classes under each model's contexts.
+
+        Args:
+            contexts: one context a model that all classes share (k = 1), or one a class (k = c).
+        """
+        n_models = len(contexts)
+        n_classes, length, width = self.embeddings.shape
+        shared = contexts.expand(n_models, n_classes, -1, -1)
+        where = self.places[None, :, :, None].expand(n_models, -1, -1, width)
+        prompts = self.embeddings.expand(n_models, -1, -1, -1).scatter(2, where, shared)
+        tokens = self.tokens.repeat(n_models, 1)
+        features = self.tower.encode(prompts.reshape(-1, length, width), tokens)
+        return features.view(n_models, n_classes, -1)
 
 
-def _training(method: CoOp, task: FewShotTask) -> Training:
-    return method.training.resolve(_recipes_for(task.shots), shots=task.shots)
+def context_of_words(words: str, tower: TextTower) -> Float[Tensor, "m w"]:
+    """The token embeddings of some words, as an initial context."""
+    embeddings, tokens = tower.embed([words])
+    return embeddings[0, 1 : int(tower.ends(tokens)[0])].clone()
 
 
-def _fit_group(method: CoOp, tasks: list[FewShotTask], report: Report) -> list[Fitted]:
-    start = time.perf_counter()
-    tower = _tower(tasks[0])
-    initial = _initial(method, tasks, tower)
-    room = Contexts.around(
+def context_of_noise(seed: int, owner: str, shape: tuple[int, int]) -> Float[Tensor, "m w"]:
+    """An initial context of noise, drawn for the class's name and so independent of their order."""
+    digest = hashlib.sha256(f"{seed}\0{owner}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return 0.02 * torch.randn(shape, generator=generator)
+
+
+def _check_room(
+    class_names: Sequence[str], ends: Int[Tensor, " c"], limit: int, n_context: int
+) -> None:
+    longest = int(ends.argmax())
+    needed = int(ends[longest]) + 1 + n_context
+    if needed > limit:
+        fitting = n_context - (needed - limit)
+        advice = f"set n_context to {fitting} or less, or shorten" if fitting > 0 else "shorten"
+        message = (
+            f"{n_context} context tokens and the class name {class_names[longest]!r} make a prompt "
+            f"of {needed} tokens, the text tower reads {limit}: "
+            f"{advice} the name"
+        )
+        raise DataError(message)
+
+
+def fit_together(
+    method: CoOp, tasks: list[FewShotTask], tower: TextTower, *, report: Report
+) -> list[Fitted]:
+    """Learn the contexts of all tasks, which share the batches of the tower."""
+    contexts = _initial(method, tasks, tower)
+    prompts = Contexts.around(
         tasks[0].class_names,
         tower,
-        n_context=initial.shape[2],
+        n_context=contexts.shape[2],
         class_position=method.class_position,
     )
-    training = _training(method, tasks[0])
-    data = StackedTasks.of(tasks, views=method.views, device=str(initial.device))
-    curves = _learn(initial, room, data, training, report)
+    training = method.training_of(tasks[0])
+    data = StackedTasks.of(tasks, views=method.views, device=str(contexts.device))
+    curves = _learn(contexts, prompts, data, training, report)
     with torch.no_grad():
-        learned = room.prototypes(initial).cpu().numpy()
-    seconds = (time.perf_counter() - start) / len(tasks)
-    settings = _settings(method, initial.shape[2]) | training.settings()
+        learned = prompts.prototypes(contexts).cpu().numpy()
+    settings = _settings(method, contexts.shape[2]) | training.settings()
     return [
         Fitted(
             classifier=PrototypeClassifier(
@@ -84,7 +142,6 @@ def _fit_group(method: CoOp, tasks: list[FewShotTask], report: Report) -> list[F
             ),
             settings=settings,
             loss_curve=tuple(curve),
-            seconds=seconds,
         )
         for task, prototypes, curve in zip(tasks, learned, curves.cpu().T.tolist(), strict=True)
     ]
@@ -111,39 +168,20 @@ def _settings(method: CoOp, n_context: int) -> dict[str, float | int | str | boo
     }
 
 
-def _recipes_for(shots: int) -> Mapping[str, Recipe]:
-    return {"paper": COOP_TRAINER, "fast": FAST_FEW if shots <= MOST_OF_FEW else FAST}
-
-
 def _learn(
     contexts: Float[Tensor, "g k m w"],
-    room: Contexts,
+    prompts: Contexts,
     data: StackedTasks,
     training: Training,
     report: Report,
 ) -> Float[Tensor, "e g"]:
-    """Train the contexts in place; the losses of each epoch."""
+    """Train the contexts in place; returns the losses of each epoch."""
     contexts.requires_grad_()
 
     def losses(rows: Int[Tensor, "g b"]) -> Float[Tensor, " g"]:
         directions, labels = data.batch(rows)
-        prototypes = torch.nn.functional.normalize(room.prototypes(contexts), dim=-1)
+        prototypes = torch.nn.functional.normalize(prompts.prototypes(contexts), dim=-1)
         scores = data.logit_scale * directions @ prototypes.transpose(1, 2)
         return mean_losses(scores, labels)
 
-    return descend([contexts], losses, training, sets=data, progress=report)
-
-
-def _tower(task: FewShotTask) -> TextTower:
-    if task.text_tower is None:
-        message = (
-            "coop learns prompts through a text tower, and this task has none, as it is with "
-            "features that were imported: train on images, with --model, or leave coop out"
-        )
-        raise TaskError(message)
-    return task.text_tower
-
-
-def _kind(task: FewShotTask) -> Hashable:
-    """Equal for tasks whose models fit into one batch of the tower."""
-    return shape_of(task), task.class_names, id(task.text_tower)
+    return train_stacked([contexts], losses, training, sets=data, progress=report)

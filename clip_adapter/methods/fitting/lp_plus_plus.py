@@ -1,7 +1,5 @@
-"""LP++: a linear probe that adds text at a weight learned for each class."""
+"""Fitting of LP++."""
 
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,37 +7,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import LinearClassifier
-from clip_adapter.methods.fitting.groups import Report, StackedTasks, fit_in_groups, models_at_once
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
 from clip_adapter.methods.lp_plus_plus import LpPlusPlus
-from clip_adapter.methods.method import Fitted, Progress
+from clip_adapter.methods.method import Fitted, Report
 from clip_adapter.methods.task import FewShotTask
-from clip_adapter.training.descent import check_finite
+from clip_adapter.training import check_finite
 
 INITIAL_ALPHA = 2.5
-"""Times the logit scale and the mean cosine: the authors' 250 at CLIP's scale of 100."""
+"""Factor of the logit scale and the mean cosine: the authors' 250 at CLIP's scale of 100."""
 
 
-def fit(
-    method: LpPlusPlus, tasks: Sequence[FewShotTask], *, device: str, progress: Progress | None
+def fit_together(
+    method: LpPlusPlus, tasks: list[FewShotTask], *, device: str, report: Report
 ) -> list[Fitted]:
-    """What `LpPlusPlus.fit` promises."""
-    return fit_in_groups(
-        lambda group, report: _fit_group(method, group, device, report),
-        tasks,
-        progress,
-        work=lambda _: method.iterations,
-        at_once=lambda task: models_at_once(task.class_prototypes.size),
-    )
-
-
-def _fit_group(
-    method: LpPlusPlus, tasks: list[FewShotTask], device: str, report: Report
-) -> list[Fitted]:
-    start = time.perf_counter()
+    """Learn the two blocks of all tasks."""
     blocks = _Blocks.of(StackedTasks.of(tasks, device=device))
     curves = _learn(method, blocks, report).cpu().T.tolist()
-    learned = blocks.blended().cpu()
-    seconds = (time.perf_counter() - start) / len(tasks)
     return [
         Fitted(
             classifier=LinearClassifier(
@@ -50,14 +33,13 @@ def _fit_group(
             settings={"epochs": method.iterations, "momentum": method.momentum},
             selected_on="training",
             loss_curve=tuple(curve),
-            seconds=seconds,
         )
-        for task, weight, curve in zip(tasks, learned, curves, strict=True)
+        for task, weight, curve in zip(tasks, blocks.blended().cpu(), curves, strict=True)
     ]
 
 
 def _learn(method: LpPlusPlus, blocks: "_Blocks", report: Report) -> Float[Tensor, "e g"]:
-    """Step the blocks in turns; the loss before each step of w."""
+    """Train the blocks in turns; returns the loss before each step of w."""
     steps_of_w, steps_of_alpha = blocks.steps()
     velocity = torch.zeros_like(blocks.w)
     curves = []
@@ -74,7 +56,7 @@ def _learn(method: LpPlusPlus, blocks: "_Blocks", report: Report) -> Float[Tenso
 
 @dataclass(kw_only=True)
 class _Blocks:
-    """The two blocks of every task, and what their gradients need; they change in place."""
+    """The two blocks of every task, which change in place, and constants of their gradients."""
 
     images: Float[Tensor, "g n d"]
     targets: Float[Tensor, "g n c"]
@@ -107,7 +89,7 @@ class _Blocks:
     def steps(self) -> tuple[Float[Tensor, " g"], Float[Tensor, " g"]]:
         """The reciprocals of the Lipschitz constants of w and alpha."""
         n = self.images.shape[1]
-        # The eigenvalues of F'F and FF' are the same; the smaller of the two is quicker.
+        # The eigenvalues of F'F and FF' are the same; the smaller of the two is faster.
         tall = n > self.images.shape[2]
         gram = (
             self.images.transpose(1, 2) @ self.images

@@ -1,32 +1,108 @@
-"""Tip-Adapter: the few shots as a cache, taken as they are."""
+"""Fitting of Tip-Adapter and Tip-Adapter-F: caches, their search, and the training of their keys."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby, product
 
-from clip_adapter.methods.fitting.caches import (
-    best_cache,
-    cache_keys,
-    filled_cache,
-)
-from clip_adapter.methods.method import Fitted, Progress
-from clip_adapter.methods.task import FewShotTask, require_validation
-from clip_adapter.methods.tip_adapter import TipAdapter
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip_adapter.methods.classifiers import CacheClassifier, class_affinities
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
+from clip_adapter.methods.method import Candidate, Fitted, Report
+from clip_adapter.methods.selection import ONLY, Choice, validate_logits
+from clip_adapter.methods.task import FewShotTask
+from clip_adapter.methods.tensors import float_tensor
+from clip_adapter.methods.tip_adapter import TipAdapterF
+from clip_adapter.training import Training, mean_losses, train_stacked
 
 
-def fit(
-    method: TipAdapter, tasks: Sequence[FewShotTask], *, progress: Progress | None
+def cache_keys(task: FewShotTask, views: int) -> Float[np.ndarray, "n d"]:
+    """The direction of each image, or the mean direction of its views, of length 1."""
+    rows = torch.nn.functional.normalize(float_tensor(task.training_rows(views)), dim=-1)
+    means = rows.view(-1, *task.train_features.shape).mean(dim=0)
+    return torch.nn.functional.normalize(means, dim=-1).numpy()
+
+
+def filled_cache(task: FewShotTask, keys: Float[np.ndarray, "n d"]) -> CacheClassifier:
+    """A cache of the task's labels with those keys, of weight 0."""
+    return CacheClassifier(
+        keys=keys,
+        labels=task.train_labels.astype(np.int64),
+        alpha=0.0,
+        beta=0.0,
+        class_prototypes=task.class_prototypes,
+        logit_scale=task.logit_scale,
+        class_names=task.class_names,
+    )
+
+
+def best_cache(
+    cache: CacheClassifier, task: FewShotTask, *, alphas: Sequence[float], betas: Sequence[float]
+) -> Fitted:
+    """The cache with the alpha and beta that are best on validation; a single pair is not evaluated."""
+    # At alpha 0 every beta gives the same classifier: one of them is tried.
+    pairs = [(a, b) for b, a in product(betas, alphas) if a > 0 or b == betas[0]]
+    choice = ONLY if len(pairs) == 1 else Choice.among(_evaluated(cache, task, pairs))
+    alpha, beta = pairs[choice.number]
+    return Fitted(
+        classifier=replace(cache, alpha=alpha, beta=beta),
+        settings={"alpha": alpha, "beta": beta},
+        selected_on=choice.selected_on,
+        candidates=choice.candidates,
+    )
+
+
+def _evaluated(
+    cache: CacheClassifier, task: FewShotTask, pairs: Sequence[tuple[float, float]]
+) -> Iterator[Candidate]:
+    """Evaluate each pair on validation, with one product of images and keys for all."""
+    of_text, cosines = cache.parts(task.val_features)
+    labels = torch.from_numpy(cache.labels)
+    for beta, group in groupby(pairs, key=lambda pair: pair[1]):
+        of_cache = class_affinities(cosines, labels, beta=beta, n_classes=of_text.shape[1])
+        for alpha, _ in group:
+            scores = (of_text + alpha * of_cache).numpy()
+            yield validate_logits(scores, task, alpha=alpha, beta=beta)
+
+
+def fit_together(
+    method: TipAdapterF, tasks: list[FewShotTask], *, device: str, report: Report
 ) -> list[Fitted]:
-    """What `TipAdapter.fit` promises."""
-    if len(method.alphas) * len(method.betas) > 1:
-        require_validation(tasks)
-    fitted = []
-    for task in tasks:
-        start = time.perf_counter()
-        filled = filled_cache(task, cache_keys(task, method.views))
-        found = best_cache(filled, task, alphas=method.alphas, betas=method.betas)
-        used = replace(found, settings={**found.settings, "views": method.views})
-        fitted.append(replace(used, seconds=time.perf_counter() - start))
-        if progress is not None:
-            progress(1 / len(tasks))
-    return fitted
+    """Train the keys of all tasks, then choose alpha and beta of each."""
+    training = method.training_of(tasks[0])
+    data = StackedTasks.of(tasks, views=method.views, device=device)
+    keys = float_tensor(np.stack([cache_keys(task, method.views) for task in tasks])).to(device)
+    curves = _train(method, keys, data, training, report).cpu().T.tolist()
+    found = [
+        best_cache(filled_cache(task, trained), task, alphas=method.alphas, betas=method.betas)
+        for task, trained in zip(tasks, keys.detach().cpu().numpy(), strict=True)
+    ]
+    used = {"views": method.views, **training.settings()}
+    return [
+        replace(one, settings={**one.settings, **used}, loss_curve=tuple(curve))
+        for one, curve in zip(found, curves, strict=True)
+    ]
+
+
+def _train(
+    method: TipAdapterF,
+    keys: Float[Tensor, "t n d"],
+    data: StackedTasks,
+    training: Training,
+    report: Report,
+) -> Float[Tensor, "e t"]:
+    """Train the keys in place; returns the losses of each epoch."""
+    values = torch.nn.functional.one_hot(data.labels, data.prototypes.shape[1]).to(keys.dtype)
+    keys.requires_grad_()
+
+    def losses(rows: Int[Tensor, "t b"]) -> Float[Tensor, " t"]:
+        images, labels = data.batch(rows)
+        cosines = images @ keys.transpose(1, 2)
+        of_cache = torch.exp(-method.initial_beta * (1 - cosines)) @ values
+        of_text = data.logit_scale * images @ data.prototypes.transpose(1, 2)
+        return mean_losses(of_text + method.initial_alpha * of_cache, labels)
+
+    return train_stacked([keys], losses, training, sets=data, progress=report)

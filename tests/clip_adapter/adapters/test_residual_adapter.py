@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clip_adapter.adapters import ResidualAdapter, logits, residual_blend
-from clip_adapter.adapters.residual import AdapterShapeError, bottleneck_width
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.adapters.residual import bottleneck_width
+from clip_adapter.errors import ClipAdapterError, SettingsError
 
 DIM, SCALE = 16, 100.0
 
@@ -120,16 +120,16 @@ def test_every_reduction_up_to_the_width_leaves_a_hidden_unit(
 
 @pytest.mark.parametrize("reduction", [0, -1, DIM + 1])
 def test_a_reduction_that_leaves_no_hidden_unit_is_refused(reduction: int) -> None:
-    with pytest.raises(AdapterShapeError, match=f"choose a reduction from 1 to {DIM}"):
+    with pytest.raises(SettingsError, match=f"choose a reduction from 1 to {DIM}"):
         ResidualAdapter(DIM, reduction=reduction)
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.1, math.nan, math.inf])
 def test_a_ratio_outside_zero_to_one_is_refused(ratio: float) -> None:
-    with pytest.raises(AdapterShapeError, match="from 0 to 1"):
+    with pytest.raises(SettingsError, match="from 0 to 1"):
         ResidualAdapter(DIM, residual_ratio=ratio)
 
 
 def test_a_refusal_belongs_to_the_family_and_is_a_value_error() -> None:
-    assert issubclass(AdapterShapeError, ClipAdapterError)
-    assert issubclass(AdapterShapeError, ValueError)
+    assert issubclass(SettingsError, ClipAdapterError)
+    assert issubclass(SettingsError, ValueError)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from clip_adapter.adapters import FixedRatios, LearnedRatios, PredictedRatios
-from clip_adapter.adapters.ratios import Ratios
+from clip_adapter.adapters.stacked import Ratios
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

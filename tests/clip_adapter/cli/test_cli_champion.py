@@ -164,7 +164,7 @@ def test_a_deep_verification_finds_a_damaged_champion_and_repair_sets_it_aside(
     damage(root, promote(1))
     found = command("cache", "verify", "--root", root, "--deep")
     assert found.code == 1
-    assert "the previous champion is current" in found.out
+    assert "the previous champion is current again" in found.out
     assert command("cache", "verify", "--root", root, "--deep", "--repair").code == 0
     assert command("cache", "gc", "--root", root).code == 0
     assert list((root / "champions" / "digits").iterdir()) == []

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_adapter.methods import Candidate
-from clip_adapter.methods.method import best_candidate
+from clip_adapter.methods.selection import best_candidate
 
 
 def candidate(accuracy: float, nll: float) -> Candidate:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from clip_adapter.methods import CoOp, FewShotTask, TaskError, TextTower
-from clip_adapter.methods.fitting.contexts import Contexts, context_of_words
+from clip_adapter.methods import CoOp, DataError, FewShotTask, TextTower
+from clip_adapter.methods.fitting.coop import Contexts, context_of_words
 from clip_adapter.training import SettingsError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
@@ -28,8 +28,8 @@ def encoded(tower: TextTower, *prompts: str) -> torch.Tensor:
 def test_words_as_context_read_as_the_words(make_task: MakeTask) -> None:
     tower = tower_of(make_task())
     words = context_of_words("a photo of a", tower)
-    room = Contexts.around(["cat", "red dog"], tower, n_context=4, class_position="end")
-    found = room.prototypes(words[None, None])[0]
+    prompts = Contexts.around(["cat", "red dog"], tower, n_context=4, class_position="end")
+    found = prompts.prototypes(words[None, None])[0]
     expected = encoded(tower, "a photo of a cat.", "a photo of a red dog.")
     torch.testing.assert_close(found, expected)  # the same sums, perhaps in another order
 
@@ -37,8 +37,8 @@ def test_words_as_context_read_as_the_words(make_task: MakeTask) -> None:
 def test_in_the_middle_half_of_the_words_follow_the_class(make_task: MakeTask) -> None:
     tower = tower_of(make_task())
     words = context_of_words("a photo looks good", tower)
-    room = Contexts.around(["cat", "red dog"], tower, n_context=4, class_position="middle")
-    found = room.prototypes(words[None, None])[0]
+    prompts = Contexts.around(["cat", "red dog"], tower, n_context=4, class_position="middle")
+    found = prompts.prototypes(words[None, None])[0]
     expected = encoded(tower, "a photo cat looks good.", "a photo red dog looks good.")
     torch.testing.assert_close(found, expected)
 
@@ -46,8 +46,8 @@ def test_in_the_middle_half_of_the_words_follow_the_class(make_task: MakeTask) -
 def test_each_class_may_have_words_of_its_own(make_task: MakeTask) -> None:
     tower = tower_of(make_task())
     contexts = torch.stack([context_of_words(words, tower) for words in ("a big", "my old")])
-    room = Contexts.around(["cat", "dog"], tower, n_context=2, class_position="end")
-    found = room.prototypes(contexts[None])[0]
+    prompts = Contexts.around(["cat", "dog"], tower, n_context=2, class_position="end")
+    found = prompts.prototypes(contexts[None])[0]
     torch.testing.assert_close(found, encoded(tower, "a big cat.", "my old dog."))
 
 
@@ -55,7 +55,7 @@ def plain_loop(task: FewShotTask, words: str, training: TrainingSettings) -> np.
     """CoOp for one task as one would write it in an afternoon; the prototypes it ends in."""
     tower = tower_of(task)
     context = context_of_words(words, tower)[None, None].clone().requires_grad_()
-    room = Contexts.around(
+    prompts = Contexts.around(
         task.class_names, tower, n_context=len(words.split()), class_position="end"
     )
     optimizer = torch.optim.SGD([context], lr=1.0, momentum=0.9, weight_decay=5e-4)
@@ -70,14 +70,14 @@ def plain_loop(task: FewShotTask, words: str, training: TrainingSettings) -> np.
         rate = 1e-5 if epoch == 0 else 0.1 * float(cosine)
         for batch in torch.randperm(len(images), generator=visits).split(training.batch_size):
             optimizer.param_groups[0]["lr"] = rate
-            prototypes = room.prototypes(context)[0]
+            prototypes = prompts.prototypes(context)[0]
             prototypes = prototypes / prototypes.norm(dim=1, keepdim=True)
             scores = task.logit_scale * images[batch] @ prototypes.T
             optimizer.zero_grad()
             torch.autograd.backward(torch.nn.functional.cross_entropy(scores, labels[batch]))
             optimizer.step()
     with torch.no_grad():
-        return room.prototypes(context)[0].numpy()
+        return prompts.prototypes(context)[0].numpy()
 
 
 def test_it_ends_where_a_plain_loop_ends(make_task: MakeTask) -> None:
@@ -111,24 +111,24 @@ def test_many_tasks_are_split_into_batches_the_memory_holds(
     tasks = [make_task(seed=seed) for seed in range(3)]
     method = CoOp(n_context=2, training=TrainingSettings(epochs=5))
     together = method.fit(tasks)
-    monkeypatch.setattr("clip_adapter.methods.fitting.coop.PROMPTS_AT_ONCE", 1)
-    told: list[float] = []
-    for one, other in zip(together, method.fit(tasks, progress=told.append), strict=True):
+    monkeypatch.setattr("clip_adapter.methods.coop.PROMPTS_AT_ONCE", 1)
+    reported: list[float] = []
+    for one, other in zip(together, method.fit(tasks, progress=reported.append), strict=True):
         np.testing.assert_allclose(
             one.classifier.logits(pictures), other.classifier.logits(pictures), atol=1e-4
         )
-    assert sum(told) == pytest.approx(1.0)
+    assert sum(reported) == pytest.approx(1.0)
 
 
 def test_a_task_without_a_text_tower_says_what_to_do(make_task: MakeTask) -> None:
-    with pytest.raises(TaskError, match="through a text tower, and this task has none"):
+    with pytest.raises(DataError, match="through a text tower, and this task has none"):
         CoOp().fit([replace(make_task(), text_tower=None)])
 
 
 def test_a_prompt_too_long_names_the_class_and_what_would_fit(make_task: MakeTask) -> None:
     task = replace(make_task(), class_names=("cat", "big red dog", "cow"))
     with pytest.raises(
-        TaskError, match=r"'big red dog' .* of 22 tokens, .* 12: set n_context to 6"
+        DataError, match=r"'big red dog' .* of 22 tokens, .* 12: set n_context to 6"
     ):
         CoOp().fit([task])
     CoOp(n_context=6, training=TrainingSettings(epochs=1)).fit([task])

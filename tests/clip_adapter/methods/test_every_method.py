@@ -176,11 +176,11 @@ def test_the_global_generators_are_left_alone(method: Method, make_task: MakeTas
 
 
 def test_progress_adds_up_to_one(method: Method, make_task: MakeTask) -> None:
-    told: list[float] = []
+    reported: list[float] = []
     tasks = [make_task(seed=seed, shots=shots) for shots in (1, 2, 4) for seed in (1, 2)]
-    method.fit(tasks, progress=told.append)
-    assert all(fraction > 0 for fraction in told)
-    assert sum(told) == pytest.approx(1.0)
+    method.fit(tasks, progress=reported.append)
+    assert all(fraction > 0 for fraction in reported)
+    assert sum(reported) == pytest.approx(1.0)
 
 
 def test_the_candidates_tell_what_was_tried_and_why_one_was_chosen(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.methods import FewShotTask, TaskError
+from clip_adapter.methods import DataError, FewShotTask
 from clip_adapter.methods.task import require_validation
 
 MakeTask = Callable[..., FewShotTask]
@@ -89,14 +89,14 @@ def test_a_malformed_task_is_refused_with_its_reason(
     make_task: MakeTask, changes: Callable[[FewShotTask], dict[str, Any]], message: str
 ) -> None:
     task = make_task()
-    with pytest.raises(TaskError) as refusal:
+    with pytest.raises(DataError) as refusal:
         replace(task, **changes(task))
     assert message in str(refusal.value)
 
 
 def test_of_many_absent_classes_five_are_named(make_task: MakeTask) -> None:
     task = make_task(n_classes=9)
-    with pytest.raises(TaskError) as refusal:
+    with pytest.raises(DataError) as refusal:
         replace(task, train_labels=np.zeros_like(task.train_labels))
     assert "8 of 9 classes" in str(refusal.value)
     assert str(refusal.value).count("'class") == 5
@@ -104,7 +104,7 @@ def test_of_many_absent_classes_five_are_named(make_task: MakeTask) -> None:
 
 def test_a_task_needs_no_validation_images_until_something_is_chosen(make_task: MakeTask) -> None:
     task = make_task(n_val=0, seed=7)
-    with pytest.raises(TaskError, match="2 shots and seed 7 has no validation images"):
+    with pytest.raises(DataError, match="2 shots and seed 7 has no validation images"):
         require_validation([make_task(), task])
 
 
@@ -113,12 +113,12 @@ def test_a_task_has_no_place_for_test_images(make_task: MakeTask) -> None:
 
 
 def test_a_refusal_belongs_to_the_family_and_is_a_value_error() -> None:
-    assert issubclass(TaskError, ClipAdapterError)
-    assert issubclass(TaskError, ValueError)
+    assert issubclass(DataError, ClipAdapterError)
+    assert issubclass(DataError, ValueError)
 
 
 def test_a_single_class_is_nothing_to_tell_apart(make_task: MakeTask) -> None:
-    with pytest.raises(TaskError, match=r"the task has 1 class: .* so add one"):
+    with pytest.raises(DataError, match=r"the task has 1 class: .* so add one"):
         make_task(n_classes=1)
 
 
@@ -131,5 +131,5 @@ def test_a_training_visits_the_image_itself_or_its_views(make_task: MakeTask) ->
 
 
 def test_more_views_than_there_are_is_an_error_that_says_how_many(make_task: MakeTask) -> None:
-    with pytest.raises(TaskError, match=r"4 augmented views .* the task has 0: set views to 0"):
+    with pytest.raises(DataError, match=r"4 augmented views .* the task has 0: set views to 0"):
         make_task().training_rows(4)

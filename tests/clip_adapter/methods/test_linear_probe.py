@@ -8,8 +8,8 @@ import pytest
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
-from clip_adapter.methods import FewShotTask, Fitted, LinearProbe, TaskError
-from clip_adapter.methods.fitting.linear_probe import COARSE_GRID
+from clip_adapter.methods import DataError, FewShotTask, Fitted, LinearProbe
+from clip_adapter.methods.linear_probe import COARSE_GRID
 
 MakeTask = Callable[..., FewShotTask]
 
@@ -48,7 +48,7 @@ def test_two_classes_get_a_logit_each(make_task: MakeTask, pictures: np.ndarray)
 
 
 def test_without_validation_images_nothing_is_searched(make_task: MakeTask) -> None:
-    with pytest.raises(TaskError, match="no validation images to choose"):
+    with pytest.raises(DataError, match="no validation images to choose"):
         fit_one(LinearProbe(), make_task(n_val=0))
 
 

@@ -1,4 +1,4 @@
-"""CLIP-Adapter and its rivals on real CLIP ViT-B/32 features of flowers, where they are at hand."""
+"""CLIP-Adapter and other methods on real CLIP ViT-B/32 features of flowers, where these are available."""
 
 import numpy as np
 import pytest

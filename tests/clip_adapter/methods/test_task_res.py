@@ -9,10 +9,10 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from clip_adapter.methods import (
+    DataError,
     FewShotTask,
     Fitted,
     PrototypeClassifier,
-    TaskError,
     TaskRes,
     ZeroShot,
     create_method,
@@ -83,7 +83,7 @@ def test_only_validation_chooses(make_task: MakeTask) -> None:
     wrong = replace(task, val_labels=(task.val_labels + 1) % 3)
     # What is learned is right, so validation labels that are wrong want none of it.
     assert [fit_one(method, each).settings["alpha"] for each in (task, wrong)] == [1.0, 0.0]
-    with pytest.raises(TaskError, match="no validation images to choose"):
+    with pytest.raises(DataError, match="no validation images to choose"):
         fit_one(method, make_task(n_val=0))
 
 

@@ -10,10 +10,10 @@ import torch
 
 from clip_adapter.methods import (
     CacheClassifier,
+    DataError,
     FewShotTask,
     Fitted,
     Method,
-    TaskError,
     TipAdapter,
     TipAdapterF,
     ZeroShot,
@@ -93,7 +93,7 @@ def test_a_single_pair_needs_no_validation(
     task = make_task(n_val=0)
     fitted = fit_one(method(alphas=(1.0,), betas=(5.5,)), task)
     assert (fitted.selected_on, fitted.candidates) == ("nothing", ())
-    with pytest.raises(TaskError, match="no validation images to choose"):
+    with pytest.raises(DataError, match="no validation images to choose"):
         fit_one(method(alphas=(1.0, 2.0), betas=(5.5,)), task)
 
 
@@ -113,7 +113,7 @@ def test_a_key_is_the_mean_direction_of_its_views(make_task: MakeTask) -> None:
 
 @pytest.mark.parametrize("method", [TipAdapter(views=4), TipAdapterF(views=4)])
 def test_views_that_a_task_lacks_are_asked_for(make_task: MakeTask, method: Method) -> None:
-    with pytest.raises(TaskError, match=r"4 augmented views .* has 3"):
+    with pytest.raises(DataError, match=r"4 augmented views .* has 3"):
         fit_one(method, with_views(make_task()))
 
 

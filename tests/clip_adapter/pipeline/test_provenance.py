@@ -6,7 +6,7 @@ import pytest
 
 from clip_adapter.encoders.prompts import tokenize_whole
 from clip_adapter.encoders.text_transformer import OpenClipTextTower
-from clip_adapter.methods import create_method
+from clip_adapter.methods import ClipAdapter, ZeroShot, create_method
 from clip_adapter.pipeline.provenance import (
     TOWER,
     digest_code,
@@ -42,8 +42,8 @@ def test_any_change_of_settings_or_prompts_changes_the_digest(changed: dict[str,
 
 
 def test_the_digest_of_the_code_is_one_of_the_whole_process() -> None:
-    assert len(digest_code()) == 64
-    assert digest_code() == digest_code()
+    assert len(digest_code(ZeroShot)) == 64
+    assert digest_code(ZeroShot) == digest_code(ClipAdapter)
 
 
 CODE = """

@@ -78,3 +78,16 @@ def test_optional_fields_are_exactly_the_columns_that_may_be_null() -> None:
     of_schema_2 = set(RUNS.names[RUNS.names.index("git_commit") + 1 :])
     assert nullable == {"seed", "tried", "study", "error", "git_commit"} | of_schema_2
     assert all(field.type != pa.null() for field in RUNS)
+
+
+def test_a_setting_has_a_column_only_with_the_type_of_the_column() -> None:
+    fits = {"alpha": 1, "epochs": 5, "branch": "both", "class_specific": True}
+    others = {
+        "alpha_every": 2.5,
+        "views": True,
+        "batch_size": 2**31,
+        "beta": "sharp",
+        "prompts": None,
+        "text_weight": 0.3,
+    }
+    assert RunSettings.of(fits | others) == RunSettings(**fits)

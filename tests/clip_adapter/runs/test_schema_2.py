@@ -24,6 +24,7 @@ from clip_adapter.runs import (
 )
 from feature_cache import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
 
+USED = {"ranks": [1, "a"], "n": np.int64(3), "means": np.array([0.5, 1]), "place": Path("a/b")}
 COLUMNS = "hyperparameters, image_choice, selection, logit_bias, protocol, tested_on"
 
 
@@ -54,8 +55,13 @@ def test_a_run_records_what_it_is_told(root: Path, run_of: Callable[..., RunReco
         "protocol": "base-to-new",
         "tested_on": EvaluatedOn(dataset="eurosat", class_subset="new"),
     }
-    row = recorded(root, run_of(1, hyperparameters={"ranks": [1, "a"], "n": np.int64(3)}, **told))
-    assert row.pop("hyperparameters") == [("ranks", '[1, "a"]'), ("n", "3")]
+    row = recorded(root, run_of(1, hyperparameters=USED, **told))
+    assert row.pop("hyperparameters") == [
+        ("ranks", '[1, "a"]'),
+        ("n", "3"),
+        ("means", "[0.5, 1.0]"),
+        ("place", '"a/b"'),
+    ]
     assert row == {**told, "tested_on": {"dataset": "eurosat", "class_subset": "new"}}
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from jaxtyping import Float, Int
 from scipy.special import softmax
 
-from clip_adapter.training import ScoresError, evaluate, fit_temperature, nll
+from clip_adapter.errors import DataError
+from clip_adapter.training import evaluate, fit_temperature, nll
 
 Scores = Float[np.ndarray, "n c"]
 Labels = Int[np.ndarray, " n"]
@@ -79,5 +80,5 @@ def test_where_nothing_is_gained_the_temperature_is_one() -> None:
 
 
 def test_logits_that_are_not_finite_have_no_temperature() -> None:
-    with pytest.raises(ScoresError, match="NaN"):
+    with pytest.raises(DataError, match="NaN"):
         fit_temperature(np.array([[np.nan, 1.0]]), np.array([0]))

@@ -5,13 +5,12 @@ import torch
 from torch import Tensor
 
 from clip_adapter.training.down_projections import (
-    DirectDown,
+    DenseDownProjection,
     DownProjection,
     GatheredBatch,
-    SpannedDown,
+    GramDownProjection,
 )
-from clip_adapter.training.momentum import ScaledStep
-from clip_adapter.training.rules import MomentumRule
+from clip_adapter.training.weight_updates import MomentumUpdate, ScaledStep
 
 N_ADAPTERS, N_ROWS, DIM, HIDDEN, BATCH = 3, 6, 10, 4, 2
 SETS = torch.tensor([0, 1, 0])
@@ -58,8 +57,8 @@ def test_both_ways_to_keep_it_give_the_same(rescaled: float) -> None:
     )
     start = normal(N_ADAPTERS, DIM, HIDDEN, seed=1)
     direct, spanned = start.clone(), start.clone()
-    expected = walk(DirectDown(MomentumRule(direct)), [step] * 7)
-    found = walk(SpannedDown(spanned, FEATURES, SETS), [step] * 7)
+    expected = walk(DenseDownProjection(MomentumUpdate(direct)), [step] * 7)
+    found = walk(GramDownProjection(spanned, FEATURES, SETS), [step] * 7)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(spanned, direct)
     assert not torch.allclose(direct, start)
@@ -68,5 +67,5 @@ def test_both_ways_to_keep_it_give_the_same(rescaled: float) -> None:
 def test_the_first_answer_is_the_projection_of_the_features() -> None:
     weights = normal(N_ADAPTERS, DIM, HIDDEN, seed=1)
     hidden = torch.empty(N_ADAPTERS, BATCH, HIDDEN, dtype=torch.float64)
-    SpannedDown(weights, FEATURES, SETS).hidden(batch(0), hidden)
+    GramDownProjection(weights, FEATURES, SETS).hidden(batch(0), hidden)
     torch.testing.assert_close(hidden, batch(0).features @ weights)

@@ -15,7 +15,8 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from clip_adapter.training import ScoresError, evaluate, predict
+from clip_adapter.errors import DataError
+from clip_adapter.training import evaluate, predict
 
 Scores = Float[np.ndarray, "n c"]
 Labels = Int[np.ndarray, " n"]
@@ -51,8 +52,8 @@ def calibration_error_by_hand(scores: Scores, labels: Labels) -> float:
 
 
 @given(judged_scores())
-def test_the_numbers_are_those_of_scikit_learn(judged: tuple[Scores, Labels]) -> None:
-    scores, labels = judged
+def test_the_numbers_are_those_of_scikit_learn(logits_and_labels: tuple[Scores, Labels]) -> None:
+    scores, labels = logits_and_labels
     probabilities = softmax(scores.astype(np.float64), axis=1)
     predicted = scores.argmax(axis=1)
     found = evaluate(scores, labels)
@@ -70,8 +71,10 @@ def test_the_numbers_are_those_of_scikit_learn(judged: tuple[Scores, Labels]) ->
 
 
 @given(judged_scores())
-def test_of_equal_logits_the_first_class_ranks_higher(judged: tuple[Scores, Labels]) -> None:
-    scores, labels = judged
+def test_of_equal_logits_the_first_class_ranks_higher(
+    logits_and_labels: tuple[Scores, Labels],
+) -> None:
+    scores, labels = logits_and_labels
     ranked = np.argsort(-scores, axis=1, kind="stable")[:, :5]
     within = float(np.mean([label in row for label, row in zip(labels, ranked, strict=True)]))
     assert evaluate(scores, labels)["top5_accuracy"] == pytest.approx(within, abs=1e-12)
@@ -86,8 +89,10 @@ def test_top_five_is_that_of_scikit_learn_where_no_logits_are_equal() -> None:
 
 
 @given(judged_scores())
-def test_the_calibration_error_is_that_of_a_slow_loop(judged: tuple[Scores, Labels]) -> None:
-    scores, labels = judged
+def test_the_calibration_error_is_that_of_a_slow_loop(
+    logits_and_labels: tuple[Scores, Labels],
+) -> None:
+    scores, labels = logits_and_labels
     by_hand = calibration_error_by_hand(scores, labels)
     assert evaluate(scores, labels)["ece"] == pytest.approx(by_hand, abs=1e-9)
 
@@ -126,9 +131,9 @@ def test_a_sure_and_wrong_classifier_is_as_far_off_as_can_be() -> None:
 
 @given(judged_scores())
 def test_confidence_and_margin_are_the_two_highest_probabilities(
-    judged: tuple[Scores, Labels],
+    logits_and_labels: tuple[Scores, Labels],
 ) -> None:
-    scores, _ = judged
+    scores, _ = logits_and_labels
     found = predict(scores)
     ranked = np.sort(softmax(scores.astype(np.float64), axis=1), axis=1)
     np.testing.assert_array_equal(found.predicted, scores.argmax(axis=1))
@@ -138,9 +143,9 @@ def test_confidence_and_margin_are_the_two_highest_probabilities(
 
 @given(judged_scores(), st.floats(-1000.0, 1000.0))
 def test_adding_a_number_to_all_logits_changes_nothing(
-    judged: tuple[Scores, Labels], offset: float
+    logits_and_labels: tuple[Scores, Labels], offset: float
 ) -> None:
-    scores, labels = judged
+    scores, labels = logits_and_labels
     wide = scores.astype(np.float64)
     # Adding 1000 costs a double precision logit its last 1e-13.
     shifted, found = evaluate(wide + offset, labels), evaluate(wide, labels)
@@ -170,5 +175,5 @@ def test_of_equal_logits_the_first_class_is_predicted() -> None:
 def test_no_number_is_made_of_what_cannot_be_judged(
     scores: Scores, labels: list[int], complaint: str
 ) -> None:
-    with pytest.raises(ScoresError, match=complaint):
+    with pytest.raises(DataError, match=complaint):
         evaluate(scores, np.array(labels, dtype=np.int64))

@@ -43,12 +43,12 @@ def test_answers_stand_in_the_order_of_the_adapters(groups: list[slice]) -> None
 
 @pytest.mark.parametrize("groups", [[slice(0, 5)], HALVES], ids=["one group", "two groups"])
 def test_progress_is_told_in_the_thread_of_the_caller(groups: list[slice]) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     train_groups(
-        groups, numbers_of, progress=lambda size: told.append((size, threading.get_ident()))
+        groups, numbers_of, progress=lambda size: reported.append((size, threading.get_ident()))
     )
-    assert sum(size for size, _ in told) == 5
-    assert {thread for _, thread in told} == {threading.get_ident()}
+    assert sum(size for size, _ in reported) == 5
+    assert {thread for _, thread in reported} == {threading.get_ident()}
 
 
 def test_an_operation_keeps_to_the_thread_of_its_group_and_torch_gets_its_threads_back() -> None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip_adapter.training.momentum import SMALLEST, is_scalable, scaled_steps
+from clip_adapter.training.weight_updates import SMALLEST, is_scalable, scaled_steps
 
 LENGTH = 5
 RATES = st.lists(st.floats(1e-6, 0.3), min_size=1, max_size=30)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clip_adapter.adapters import ResidualAdapter, StackedAdapters, logits
-from clip_adapter.training import DivergedError, StackedData, Training, train_stack
+from clip_adapter.training import DivergedError, StackedData, Training, train_adapters
 
 DIM, N_CLASSES, N_IMAGES = 16, 3, 11
 # 11 images in batches of 4: the last one is smaller.
@@ -105,7 +105,7 @@ def loop(adapter: ResidualAdapter, data: StackedData, training: Training) -> lis
 @pytest.mark.parametrize("training", [SETTINGS, PAPER], ids=["adamw", "sgd"])
 def test_every_adapter_of_a_stack_ends_where_a_plain_loop_ends(training: Training) -> None:
     data, stack = three_sets(), StackedAdapters.stack(untrained())
-    curves = train_stack(stack, data, training)
+    curves = train_adapters(stack, data, training)
     for number, (found, expected) in enumerate(zip(stack.unstack(), untrained(), strict=True)):
         curve = loop(expected, only(data, SET_OF_ADAPTER[number]), training)
         # 15 steps of double precision rounding; the unstacked copies and the curve are float32.
@@ -118,7 +118,7 @@ def test_every_adapter_of_a_stack_ends_where_a_plain_loop_ends(training: Trainin
 
 def test_training_lowers_the_loss_of_every_adapter_that_can_move() -> None:
     stack = StackedAdapters.stack(untrained())
-    curves = train_stack(stack, three_sets(), replace(SETTINGS, epochs=30))
+    curves = train_adapters(stack, three_sets(), replace(SETTINGS, epochs=30))
     assert curves.shape == (30, len(RATIOS))
     moves = torch.tensor([ratio > 0 for ratio in RATIOS])
     assert (curves[-1, moves] < curves[0, moves]).all()
@@ -126,7 +126,7 @@ def test_training_lowers_the_loss_of_every_adapter_that_can_move() -> None:
 
 def test_an_adapter_of_ratio_zero_keeps_its_loss() -> None:
     stack = StackedAdapters.stack(untrained())
-    curves = train_stack(stack, three_sets(), replace(SETTINGS, epochs=3))
+    curves = train_adapters(stack, three_sets(), replace(SETTINGS, epochs=3))
     still = curves[:, RATIOS.index(0.0)].tolist()
     assert still == pytest.approx([still[0]] * 3, rel=1e-5)  # a mean of float32, reordered
 
@@ -134,7 +134,7 @@ def test_an_adapter_of_ratio_zero_keeps_its_loss() -> None:
 def test_the_first_loss_is_that_of_the_untrained_adapter() -> None:
     data = three_sets()
     one_batch = replace(SETTINGS, batch_size=N_IMAGES, epochs=1)
-    curves = train_stack(StackedAdapters.stack(untrained()), data, one_batch)
+    curves = train_adapters(StackedAdapters.stack(untrained()), data, one_batch)
     for number, adapter in enumerate(untrained()):
         own = SET_OF_ADAPTER[number]
         scores = logits(adapter(data.features[own]), data.prototypes, data.logit_scale)
@@ -145,14 +145,14 @@ def test_the_first_loss_is_that_of_the_untrained_adapter() -> None:
 def test_progress_names_the_adapters_that_went_through_each_epoch() -> None:
     told: list[int] = []
     stack = StackedAdapters.stack(untrained())
-    train_stack(stack, three_sets(), replace(SETTINGS, epochs=4), progress=told.append)
+    train_adapters(stack, three_sets(), replace(SETTINGS, epochs=4), progress=told.append)
     assert told == [len(RATIOS)] * 4
 
 
 def test_training_leaves_the_global_generator_alone() -> None:
     stack = StackedAdapters.stack(untrained())
     before = torch.random.get_rng_state()
-    train_stack(stack, three_sets(), replace(SETTINGS, epochs=1))
+    train_adapters(stack, three_sets(), replace(SETTINGS, epochs=1))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -160,7 +160,7 @@ def test_an_absurd_learning_rate_is_said_to_diverge() -> None:
     absurd = replace(SETTINGS, learning_rate=1e8, epochs=10)
     stack = StackedAdapters.stack([adapter.float() for adapter in untrained()])
     with pytest.raises(DivergedError, match=r"models .* lower the learning rate"):
-        train_stack(stack, three_sets(torch.float32), absurd)
+        train_adapters(stack, three_sets(torch.float32), absurd)
 
 
 def test_weights_lost_in_the_very_last_step_are_seen() -> None:
@@ -170,7 +170,7 @@ def test_weights_lost_in_the_very_last_step_are_seen() -> None:
     with torch.no_grad():
         stack.down[2] = 1e10
     with pytest.raises(DivergedError, match=r"1 of 5 models \(first: number 2\)"):
-        train_stack(stack, three_sets(torch.float32), absurd)
+        train_adapters(stack, three_sets(torch.float32), absurd)
 
 
 def test_one_diverging_adapter_is_named_by_its_number() -> None:
@@ -179,4 +179,4 @@ def test_one_diverging_adapter_is_named_by_its_number() -> None:
         adapters[3].down.weight.fill_(math.nan)
     stack = StackedAdapters.stack(adapters)
     with pytest.raises(DivergedError, match=r"1 of 5 models \(first: number 3\)"):
-        train_stack(stack, three_sets(), replace(SETTINGS, epochs=1))
+        train_adapters(stack, three_sets(), replace(SETTINGS, epochs=1))

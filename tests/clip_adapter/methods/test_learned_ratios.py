@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from clip_adapter.methods import AdapterClassifier, ClipAdapter, FewShotTask, Fitted
-from clip_adapter.methods.clip_adapter.form import Branch
-from clip_adapter.methods.clip_adapter.method import RatioMode
+from clip_adapter.methods.clip_adapter import Branch, RatioMode
 from clip_adapter.training import TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]

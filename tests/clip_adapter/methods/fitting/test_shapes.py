@@ -5,7 +5,8 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from clip_adapter.methods.fitting import gda, task_res
+from clip_adapter.methods import gda
+from clip_adapter.methods.fitting import task_res
 from clip_adapter.methods.tensors import float_tensor
 
 

@@ -20,8 +20,7 @@ from clip_adapter.methods import (
     load_classifier,
     save_classifier,
 )
-from clip_adapter.methods.clip_adapter.form import Branch
-from clip_adapter.methods.clip_adapter.method import RatioMode
+from clip_adapter.methods.clip_adapter import Branch, RatioMode
 from clip_adapter.runs import RunSettings
 from clip_adapter.training import SettingsError, TrainingSettings
 
@@ -147,11 +146,11 @@ def test_what_chose_is_told(method: ClipAdapter, make_task: MakeTask) -> None:
 
 
 def test_progress_adds_up_to_one(method: ClipAdapter, make_task: MakeTask) -> None:
-    told: list[float] = []
+    reported: list[float] = []
     tasks = [make_task(seed=seed, shots=shots) for shots in (2, 5) for seed in (1, 2)]
-    method.fit(tasks, progress=told.append)
-    assert all(fraction > 0 for fraction in told)
-    assert sum(told) == pytest.approx(1.0)
+    method.fit(tasks, progress=reported.append)
+    assert all(fraction > 0 for fraction in reported)
+    assert sum(reported) == pytest.approx(1.0)
 
 
 def test_every_form_follows_the_training_images(method: ClipAdapter, make_task: MakeTask) -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from clip_adapter.adapters.residual import AdapterShapeError
-from clip_adapter.methods import ClipAdapter, FewShotTask, Fitted, TaskError, ZeroShot
+from clip_adapter.errors import SettingsError
+from clip_adapter.methods import ClipAdapter, DataError, FewShotTask, Fitted, ZeroShot
 from clip_adapter.methods.clip_adapter import recipes_for
-from clip_adapter.methods.clip_adapter.form import Form
+from clip_adapter.methods.fitting.clip_adapter import candidates_of, untrained
 from clip_adapter.training import DivergedError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
@@ -135,9 +135,8 @@ def test_another_seed_gives_another_adapter(make_task: MakeTask, pictures: np.nd
 
 
 def test_every_ratio_starts_from_the_same_weights(make_task: MakeTask) -> None:
-    grid = ClipAdapter()._grid(make_task())
-    form = Form(branch="visual", ratios="given", reduction=4, output_activation=True, views=0)
-    branch = form.untrained(grid).visual
+    method = ClipAdapter()
+    branch = untrained(method, candidates_of(method, make_task())).visual
     assert branch is not None
     assert len(branch.down) == 6
     assert all(torch.equal(branch.down[0], other) for other in branch.down)
@@ -207,12 +206,12 @@ def test_without_validation_images_a_single_ratio_is_fitted(make_task: MakeTask)
 
 
 def test_without_validation_images_no_ratio_is_chosen(make_task: MakeTask) -> None:
-    with pytest.raises(TaskError, match="no validation images to choose"):
+    with pytest.raises(DataError, match="no validation images to choose"):
         fit_one(ClipAdapter(), make_task(n_val=0))
 
 
 def test_a_reduction_wider_than_the_features_is_refused(make_task: MakeTask) -> None:
-    with pytest.raises(AdapterShapeError, match="choose a reduction from 1 to 16"):
+    with pytest.raises(SettingsError, match="choose a reduction from 1 to 16"):
         fit_one(ClipAdapter(reduction=17), make_task())
 
 
@@ -223,8 +222,8 @@ def test_an_absurd_learning_rate_is_said_to_diverge(make_task: MakeTask) -> None
 
 
 def test_the_share_of_progress_follows_the_work(make_task: MakeTask) -> None:
-    told: list[float] = []
+    reported: list[float] = []
     training = TrainingSettings(epochs=1)
     tasks = [make_task(shots=1), make_task(shots=9)]
-    ClipAdapter(residual_ratios=(0.2, 0.6), training=training).fit(tasks, progress=told.append)
-    assert told == pytest.approx([0.1, 0.9])  # 3 images, then 27
+    ClipAdapter(residual_ratios=(0.2, 0.6), training=training).fit(tasks, progress=reported.append)
+    assert reported == pytest.approx([0.1, 0.9])  # 3 images, then 27

@@ -9,11 +9,11 @@ from clip_adapter.adapters import (
     FixedRatios,
     LearnedRatios,
     PredictedRatios,
+    StackedAdapterModel,
     StackedBranch,
-    StackedForms,
     logits,
 )
-from clip_adapter.adapters.ratios import Ratios
+from clip_adapter.adapters.stacked import Ratios
 
 MODELS, IMAGES, DIM, HIDDEN, CLASSES, SCALE = 3, 6, 16, 4, 5, 100.0
 BRANCHES = ["visual", "text", "both"]
@@ -48,18 +48,18 @@ def branch(kind: str, *, seed: int, output_activation: bool = True) -> StackedBr
     )
 
 
-def forms(adapted: str, kind: str) -> StackedForms:
-    return StackedForms(
+def forms(adapted: str, kind: str) -> StackedAdapterModel:
+    return StackedAdapterModel(
         visual=None if adapted == "text" else branch(kind, seed=10),
         text=None if adapted == "visual" else branch(kind, seed=20),
     )
 
 
-def scores_of(models: StackedForms, features: Tensor, prototypes: Tensor) -> Tensor:
+def scores_of(models: StackedAdapterModel, features: Tensor, prototypes: Tensor) -> Tensor:
     return logits(*models(features, prototypes), SCALE)
 
 
-def gradients(models: StackedForms, features: Tensor, prototypes: Tensor) -> list[Tensor]:
+def gradients(models: StackedAdapterModel, features: Tensor, prototypes: Tensor) -> list[Tensor]:
     scores = scores_of(models, features, prototypes)
     labels = (torch.arange(MODELS * IMAGES) % CLASSES).view(MODELS, IMAGES)
     loss = torch.nn.functional.cross_entropy(scores.flatten(0, 1), labels.flatten())
@@ -110,7 +110,7 @@ def test_one_of_the_models_does_what_it_does_in_the_stack(kind: str) -> None:
 def test_the_text_branch_is_the_formula_of_the_paper(*, output_activation: bool) -> None:
     text = branch("fixed", seed=3, output_activation=output_activation)
     prototypes = normal(CLASSES, DIM)
-    adapted = StackedForms(visual=None, text=text).adapted_prototypes(prototypes)
+    adapted = StackedAdapterModel(visual=None, text=text).adapted_prototypes(prototypes)
     w = prototypes.numpy()
     for number, ratio in enumerate([0.25, 0.5, 0.75]):
         down, up = text.down[number].detach().numpy(), text.up[number].detach().numpy()

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from clip_adapter.adapters import ResidualAdapter, StackedAdapters, logits
-from clip_adapter.training import StackedData, Training, train_stack
-from clip_adapter.training.by_hand import AdapterGroup
+from clip_adapter.training import StackedData, Training, train_adapters
+from clip_adapter.training.manual_grad import AdapterGroup
 from clip_adapter.training.settings import Optimizer
 
 N_CLASSES, N_IMAGES = 3, 11
@@ -102,7 +102,7 @@ def test_it_ends_where_a_textbook_loop_ends(
 ) -> None:
     data = three_sets(dim, views=views)
     stack = StackedAdapters.stack(untrained(dim, output_activation=output_activation))
-    curves = train_stack(stack, data, PAPER)
+    curves = train_adapters(stack, data, PAPER)
     expected = untrained(dim, output_activation=output_activation)
     for index, adapter in enumerate(expected):
         curve = textbook(adapter, data, PAPER, number=SET_OF_ADAPTER[index])
@@ -121,7 +121,7 @@ def test_adam_ends_where_a_textbook_loop_ends(
     training = replace(PAPER, optimizer=optimizer, momentum=0.0)
     data = three_sets(dim, views=views)
     stack = StackedAdapters.stack(untrained(dim, output_activation=output_activation))
-    curves = train_stack(stack, data, training)
+    curves = train_adapters(stack, data, training)
     for index, adapter in enumerate(untrained(dim, output_activation=output_activation)):
         curve = textbook(adapter, data, training, number=SET_OF_ADAPTER[index])
         assert curves[:, index].tolist() == pytest.approx(curve, rel=1e-8)
@@ -135,7 +135,7 @@ def test_adam_ends_where_a_textbook_loop_ends(
 def test_another_momentum_ends_where_a_textbook_loop_ends(momentum: float) -> None:
     data, training = three_sets(WIDE), replace(PAPER, momentum=momentum)
     stack = StackedAdapters.stack(untrained(WIDE))
-    train_stack(stack, data, training)
+    train_adapters(stack, data, training)
     (adapter,) = untrained(WIDE, ratios=RATIOS[:1])
     textbook(adapter, data, training, number=0)
     torch.testing.assert_close(stack.up[0], adapter.up.weight.T, atol=1e-11, rtol=1e-9)
@@ -144,7 +144,7 @@ def test_another_momentum_ends_where_a_textbook_loop_ends(momentum: float) -> No
 def test_in_single_precision_it_ends_where_a_textbook_loop_ends() -> None:
     data = three_sets(WIDE, dtype=torch.float32)
     stack = StackedAdapters.stack([adapter.float() for adapter in untrained(WIDE)])
-    train_stack(stack, data, PAPER)
+    train_adapters(stack, data, PAPER)
     for index, adapter in enumerate(untrained(WIDE)):
         textbook(adapter.float(), data, PAPER, number=SET_OF_ADAPTER[index])
         # Rounding of 1e-7, 36 steps, weights of 0.1 to 1.
@@ -154,7 +154,7 @@ def test_in_single_precision_it_ends_where_a_textbook_loop_ends() -> None:
 def test_a_decay_that_flips_weights_is_left_to_torch_and_still_right() -> None:
     data, training = three_sets(WIDE), replace(PAPER, learning_rate=0.3, weight_decay=2.0)
     stack = StackedAdapters.stack(untrained(WIDE))
-    train_stack(stack, data, training)
+    train_adapters(stack, data, training)
     (adapter,) = untrained(WIDE, ratios=RATIOS[:1])
     textbook(adapter, data, training, number=0)
     torch.testing.assert_close(stack.up[0], adapter.up.weight.T, atol=1e-9, rtol=1e-6)
@@ -164,7 +164,7 @@ def test_a_decay_that_flips_weights_is_left_to_torch_and_still_right() -> None:
 def test_an_adapter_does_not_notice_with_whom_it_trains(dim: int) -> None:
     data, together = three_sets(dim), StackedAdapters.stack(untrained(dim))
     parted = StackedAdapters.stack(untrained(dim))
-    curves = train_stack(together, data, PAPER)
+    curves = train_adapters(together, data, PAPER)
     for first, last in ((0, 1), (1, 4), (4, 5)):
         group = AdapterGroup(parted, data, members=slice(first, last), training=PAPER)
         found = group.train(after_epoch=lambda: None)
@@ -178,8 +178,10 @@ def test_another_order_of_adapters_is_another_order_of_results() -> None:
     stack = StackedAdapters.stack(untrained(WIDE))
     adapters = untrained(WIDE)
     permuted = StackedAdapters.stack([adapters[number] for number in order])
-    curves = train_stack(stack, data, PAPER)
-    found = train_stack(permuted, replace(data, set_of_adapter=data.set_of_adapter[order]), PAPER)
+    curves = train_adapters(stack, data, PAPER)
+    found = train_adapters(
+        permuted, replace(data, set_of_adapter=data.set_of_adapter[order]), PAPER
+    )
     torch.testing.assert_close(found, curves[:, order])
     torch.testing.assert_close(permuted.up, stack.up[order])
 
@@ -187,9 +189,9 @@ def test_another_order_of_adapters_is_another_order_of_results() -> None:
 def test_another_order_of_classes_changes_no_weight() -> None:
     data, order = three_sets(WIDE), torch.tensor([2, 0, 1])
     stack, permuted = (StackedAdapters.stack(untrained(WIDE)) for _ in range(2))
-    train_stack(stack, data, PAPER)
+    train_adapters(stack, data, PAPER)
     renamed = replace(data, labels=order.argsort()[data.labels], prototypes=data.prototypes[order])
-    train_stack(permuted, renamed, PAPER)
+    train_adapters(permuted, renamed, PAPER)
     torch.testing.assert_close(permuted.up, stack.up)
 
 
@@ -197,8 +199,8 @@ def test_the_norm_of_a_feature_changes_nothing() -> None:
     data = three_sets(WIDE)
     norms = torch.rand(3, N_IMAGES, 1, dtype=torch.float64) + 0.5
     stack, scaled = (StackedAdapters.stack(untrained(WIDE)) for _ in range(2))
-    curves = train_stack(stack, data, PAPER)
-    found = train_stack(scaled, replace(data, features=data.features * norms), PAPER)
+    curves = train_adapters(stack, data, PAPER)
+    found = train_adapters(scaled, replace(data, features=data.features * norms), PAPER)
     torch.testing.assert_close(found, curves)
     torch.testing.assert_close(scaled.down, stack.down)
 
@@ -206,7 +208,7 @@ def test_the_norm_of_a_feature_changes_nothing() -> None:
 def test_ratio_zero_leaves_logits_bit_for_bit_at_zero_shot() -> None:
     data = three_sets(WIDE, dtype=torch.float32)
     stack = StackedAdapters.stack([adapter.float() for adapter in untrained(WIDE)])
-    train_stack(stack, data, PAPER)
+    train_adapters(stack, data, PAPER)
     frozen = stack.unstack()[RATIOS.index(0.0)]
     zero_shot = logits(data.features[1], data.prototypes, data.logit_scale)
     assert torch.equal(logits(frozen(data.features[1]), data.prototypes, 10.0), zero_shot)
@@ -218,5 +220,5 @@ def test_an_adapter_that_says_nothing_stays_silent_and_finite() -> None:
     stack = StackedAdapters.stack(untrained(WIDE, ratios=[1.0] * len(RATIOS)))
     with torch.no_grad():
         stack.up[2] = -stack.up[2].abs()
-    curves = train_stack(stack, data, PAPER)
+    curves = train_adapters(stack, data, PAPER)
     assert curves[:, 2].tolist() == pytest.approx([math.log(N_CLASSES)] * PAPER.epochs)

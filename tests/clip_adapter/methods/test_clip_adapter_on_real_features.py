@@ -1,4 +1,4 @@
-"""Every branch and both recipes on real CLIP ViT-B/32 features of flowers, where they are at hand."""
+"""Every branch and both recipes on real CLIP ViT-B/32 features of flowers, where these are available."""
 
 from typing import Literal
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from clip_adapter.methods import ClipAdapter, FewShotTask
-from clip_adapter.methods.clip_adapter.form import Branch
-from clip_adapter.methods.clip_adapter.method import RatioMode
+from clip_adapter.methods.clip_adapter import Branch, RatioMode
 from clip_adapter.training import TrainingSettings, evaluate
 
 

@@ -9,12 +9,12 @@ from safetensors.numpy import load, save
 
 from clip_adapter.methods import (
     CacheClassifier,
+    DataError,
     SavedClassifier,
     load_classifier,
     save_classifier,
 )
-from clip_adapter.methods.classifiers import ClassifierFileError
-from clip_adapter.methods.classifiers.saving import KEY
+from clip_adapter.methods.saved_classifier import KEY
 
 
 @pytest.fixture(name="path")
@@ -46,9 +46,9 @@ def _path(tmp_path: Path) -> Path:
 def test_labels_that_fit_no_class_or_key_are_refused(path: Path, labels: np.ndarray) -> None:
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
-    told = json.loads(content[8 : 8 + length])["__metadata__"][KEY]
-    path.write_bytes(save(load(content) | {"labels": labels}, metadata={KEY: told}))
-    with pytest.raises(ClassifierFileError, match=r"do not fit together|holds no classifier"):
+    metadata = json.loads(content[8 : 8 + length])["__metadata__"][KEY]
+    path.write_bytes(save(load(content) | {"labels": labels}, metadata={KEY: metadata}))
+    with pytest.raises(DataError, match=r"do not fit together|holds no classifier"):
         load_classifier(path)
 
 

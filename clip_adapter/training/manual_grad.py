@@ -1,4 +1,4 @@
-"""Training of some adapters, its gradients written out: nothing is recorded, hardly anything stored."""
+"""Training of many adapters with gradients that are written out, instead of autograd."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,21 +6,89 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_adapter.adapters import StackedAdapters
+from clip_adapter.adapters import StackedAdapters, logits
 from clip_adapter.training.down_projections import (
-    DirectDown,
+    DenseDownProjection,
     DownProjection,
     GatheredBatch,
-    SpannedDown,
+    GramDownProjection,
 )
-from clip_adapter.training.momentum import ScaledStep
-from clip_adapter.training.rules import rule_of, steps_for
+from clip_adapter.training.gradient_descent import check_finite, mean_losses, train_stacked
+from clip_adapter.training.groups import Report, groups_of, train_groups
 from clip_adapter.training.settings import Training
 from clip_adapter.training.stacked_data import StackedData, visiting_orders
+from clip_adapter.training.weight_updates import (
+    ScaledStep,
+    is_scalable,
+    learning_rates,
+    scaled_steps_of,
+    weight_update_for,
+)
 
 SMALLEST_NORM = 1e-12
-"""As in `torch.nn.functional.normalize`."""
-_mask = torch.ops.aten.threshold_backward.grad_input  # gradients where the activation was above 0
+"""The least norm that `torch.nn.functional.normalize` divides by."""
+_mask = torch.ops.aten.threshold_backward.grad_input  # zeroes gradients where a ReLU gave 0
+
+
+def train_adapters(
+    adapters: StackedAdapters,
+    data: StackedData,
+    training: Training,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Float[Tensor, "e g"]:
+    """Train every adapter of the stack in place and return its mean loss in each epoch.
+
+    Each adapter visits its images in the order its set's seed gives and minimises its own mean
+    cross-entropy, so that it ends where it would have ended alone (up to the rounding of a
+    batched matrix product). Gradients are written out, in groups that fit into the cache
+    (`AdapterGroup`); only an SGD that decays a weight by more than half in a step runs on
+    autograd.
+
+    Args:
+        adapters: the stack, on the device of `data`; its weights change.
+        data: the training sets.
+        training: optimiser and schedule.
+        progress: called after each epoch with the number of adapters that went through it.
+
+    Raises:
+        DivergedError: if a loss or weight is NaN or infinite after the last epoch, naming the
+            adapter.
+    """
+    if training.optimizer != "sgd" or is_scalable(
+        learning_rates(training, data.n_images),
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    ):
+        return _train_in_groups(adapters, data, training, progress=progress)
+
+    def losses(rows: Int[Tensor, "t b"]) -> Float[Tensor, " g"]:
+        features, labels = data.batch(rows)
+        return mean_losses(logits(adapters(features), data.prototypes, data.logit_scale), labels)
+
+    return train_stacked(
+        list(adapters.parameters()), losses, training, sets=data, progress=progress
+    )
+
+
+def _train_in_groups(
+    adapters: StackedAdapters,
+    data: StackedData,
+    training: Training,
+    *,
+    progress: Callable[[int], None] | None,
+) -> Float[Tensor, "e g"]:
+    def train(members: slice, after_epoch: Report) -> Float[Tensor, "e g"]:
+        group = AdapterGroup(adapters, data, members=members, training=training)
+        return group.train(after_epoch=after_epoch)
+
+    groups = groups_of(
+        len(data.set_of_adapter),
+        adapter_bytes=bytes_of_an_adapter(adapters, data, training),
+        device=data.features.device,
+    )
+    curves = train_groups(groups, train, progress=progress)
+    return check_finite(curves, list(adapters.parameters()))
 
 
 class AdapterGroup:
@@ -37,9 +105,9 @@ class AdapterGroup:
     fit into the cache; the rest is elementwise.
 
     Args:
-        adapters: whose weights are trained.
-        data: the training sets of the members.
-        members: which of the adapters this is about, in a row.
+        adapters: the stack that the group is a part of; its weights change in place.
+        data: the training sets of all adapters of the stack.
+        members: the adapters of the group.
         training: optimiser and schedule.
     """
 
@@ -50,7 +118,7 @@ class AdapterGroup:
         self.training = training
         self.up = adapters.up.detach()[members]
         self.up_t = self.up.transpose(1, 2)
-        self.up_rule = rule_of(self.up, training)
+        self.up_update = weight_update_for(self.up, training)
         self.ratios = self.up.new_tensor(adapters.residual_ratios[members]).view(-1, 1, 1)
         self.kept_ratios = 1.0 - self.ratios
         self.output_activation = adapters.output_activation
@@ -66,7 +134,7 @@ class AdapterGroup:
         orders = visiting_orders(
             data.seeds, n_images=data.n_images, views=data.views, epochs=epochs
         )
-        steps = steps_for(self.training, data.n_images)
+        steps = scaled_steps_of(self.training, data.n_images)
         curves, weight = [], 1.0
         for order in orders:
             losses = []
@@ -101,22 +169,22 @@ class AdapterGroup:
             )
 
     def _step(self, batch: GatheredBatch, step: ScaledStep) -> Float[Tensor, "1 gb"]:
-        """One step of every member; before it, the log-likelihood of each image's class."""
+        """Make one step of every member; returns the log-likelihood of each image before it."""
         buffers = self._buffers_for(batch.features.shape[1])
-        self.up_rule.rescale(step)
+        self.up_update.rescale(step)
         self.down.rescale(step)
         self._forward(batch, step, buffers)
         likelihoods = self._classify(batch, buffers)
         self._backward(buffers)
         gain = step.gain * step.weight
-        self.up_rule.accumulate(buffers.hidden_t, buffers.blended, gain=gain)
-        self.up_rule.advance(step)
+        self.up_update.accumulate(buffers.hidden_t, buffers.blended, gain=gain)
+        self.up_update.advance(step)
         self.down.accumulate(batch, buffers.hidden_gradient, gain=gain)
         self.down.advance(step)
         return likelihoods
 
     def _forward(self, batch: GatheredBatch, step: ScaledStep, buffers: "_Buffers") -> None:
-        """Blended features; `hidden` and `adapted` stay divided by the weights' scale."""
+        """Compute blended features; `hidden` and `adapted` stay divided by the weights' scale."""
         self.down.hidden(batch, buffers.hidden)
         buffers.hidden.relu_()
         torch.bmm(buffers.hidden, self.up, out=buffers.adapted)
@@ -126,7 +194,7 @@ class AdapterGroup:
         buffers.blended.addcmul_(buffers.adapted, self.ratios, value=step.weight**2)
 
     def _classify(self, batch: GatheredBatch, buffers: "_Buffers") -> Float[Tensor, "1 gb"]:
-        """Log-likelihoods, and in place of the blended features their gradient times the ratio."""
+        """Compute log-likelihoods; the blended features become their gradient times the ratio."""
         blended, errors, logs = buffers.blended_rows, buffers.errors, buffers.logs
         norms = torch.linalg.vector_norm(blended, dim=1, out=buffers.norms)
         norms.clamp_min_(SMALLEST_NORM)
@@ -141,7 +209,7 @@ class AdapterGroup:
         return likelihoods
 
     def _backward(self, buffers: "_Buffers") -> None:
-        """Carry the gradient on to what the up- and the down-projection put out."""
+        """Propagate the gradient to the outputs of the up- and the down-projection."""
         up_gradient, down_gradient = buffers.blended, buffers.hidden_gradient
         if self.output_activation:
             _mask(up_gradient, buffers.adapted, 0, grad_input=up_gradient)
@@ -155,7 +223,7 @@ class AdapterGroup:
 
 
 class _Buffers:
-    """What a step of so many images writes into, and views of it: making one takes time, too."""
+    """Memory that a step on some number of images writes into, and views of it."""
 
     def __init__(self, up: Tensor, prototypes: Tensor, ratios: Tensor, *, images: int) -> None:
         n_adapters, hidden, dim = up.shape
@@ -178,7 +246,7 @@ class _Buffers:
 
 
 def bytes_of_an_adapter(adapters: StackedAdapters, data: StackedData, training: Training) -> int:
-    """What training one touches in every step: weights and what the optimiser keeps of them."""
+    """Bytes that a step touches for each adapter: weights and the optimiser's state."""
     _, dim, hidden = adapters.down.shape
     rows, matrix = data.features.shape[1], dim * hidden
     if training.optimizer != "sgd":
@@ -191,10 +259,10 @@ def bytes_of_an_adapter(adapters: StackedAdapters, data: StackedData, training: 
 def _down_projection(
     weights: Float[Tensor, "g d h"], data: StackedData, training: Training
 ) -> DownProjection:
-    """The cheaper one: a step multiplies by as many numbers as there are rows, or twice the width.
+    """Choose the cheaper one: by Gram matrix if there are fewer rows than features are wide.
 
-    What Adam does to a gradient leaves the span of the rows.
+    Adam's steps leave the span of the rows, so that it needs the dense one.
     """
     if training.optimizer == "sgd" and data.features.shape[1] <= data.features.shape[2]:
-        return SpannedDown(weights, data.features, data.set_of_adapter)
-    return DirectDown(rule_of(weights, training))
+        return GramDownProjection(weights, data.features, data.set_of_adapter)
+    return DenseDownProjection(weight_update_for(weights, training))

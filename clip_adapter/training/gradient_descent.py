@@ -1,4 +1,4 @@
-"""Gradient descent on many independent models at once, whatever they are made of."""
+"""Gradient descent on many independent models at once, by autograd."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.training.optimizers import optimizer_of
 from clip_adapter.training.settings import Training
 from clip_adapter.training.stacked_data import steps_of, visiting_orders
 
@@ -19,22 +18,22 @@ class DivergedError(ClipAdapterError, ArithmeticError):
 
 @runtime_checkable
 class TrainingSets(Protocol):
-    """Training sets of equal size, as far as their images are put in order."""
+    """Training sets of equal size, whose images are visited in an order that depends on a seed."""
 
     @property
     def seeds(self) -> Sequence[int]:
-        """One a set; it fixes the order in which the images are visited."""
+        """One seed a set."""
 
     @property
     def n_images(self) -> int:
-        """Of each set."""
+        """Number of images in each set."""
 
     @property
     def views(self) -> int:
-        """Of each image, whose rows follow view after view; 0 for the image itself."""
+        """Augmented views of each image, whose rows follow view after view; 0 for the image itself."""
 
 
-def descend(
+def train_stacked(
     parameters: Sequence[Tensor],
     losses: Callable[[Int[Tensor, "t b"]], Float[Tensor, " g"]],
     training: Training,
@@ -49,10 +48,10 @@ def descend(
     products.
 
     Args:
-        parameters: of all models, the first dimension of each counting models.
-        losses: from the rows of a step, one line a training set, to each model's mean loss.
+        parameters: parameters whose first dimension counts models.
+        losses: function from the rows of a step, one line a training set, to each model's mean loss.
         training: optimiser and schedule.
-        sets: what the rows count.
+        sets: training sets that the rows belong to.
         progress: called after each epoch with the number of models that went through it.
 
     Raises:
@@ -84,13 +83,13 @@ def descend(
 def check_finite(
     curves: Float[Tensor, "e g"], parameters: Sequence[Tensor]
 ) -> Float[Tensor, "e g"]:
-    """The loss curves, if every loss and weight is a finite number.
+    """Return the loss curves if every loss and weight is a finite number.
 
     Raises:
-        DivergedError: naming the first model of which that is not so.
+        DivergedError: a loss or weight is not; the message names the first such model.
     """
     finite = torch.isfinite(curves).all(dim=0)
-    for weights in parameters:  # the last step's are seen by no loss
+    for weights in parameters:  # no loss sees the weights of the last step
         finite &= torch.isfinite(weights.detach()).flatten(1).all(dim=1)
     bad = torch.nonzero(~finite).flatten().tolist()
     if bad:
@@ -101,3 +100,23 @@ def check_finite(
         )
         raise DivergedError(message)
     return curves
+
+
+def mean_losses(scores: Float[Tensor, "g b c"], labels: Int[Tensor, "g b"]) -> Float[Tensor, " g"]:
+    """Each model's mean cross-entropy over its batch."""
+    losses = torch.nn.functional.cross_entropy(
+        scores.flatten(0, 1), labels.flatten(), reduction="none"
+    )
+    return losses.view(labels.shape).mean(dim=1)
+
+
+def optimizer_of(weights: Sequence[Tensor], training: Training) -> torch.optim.Optimizer:
+    """The optimiser of a training, over these weights."""
+    rate, decay, weights = training.learning_rate, training.weight_decay, list(weights)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(
+            weights, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True
+        )
+    if training.optimizer == "adam":
+        return torch.optim.Adam(weights, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)

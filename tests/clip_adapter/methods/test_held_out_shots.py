@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clip_adapter.methods import ClipAdapter, FewShotTask, Fitted, TaskError
-from clip_adapter.methods.clip_adapter.choose import rotations
-from clip_adapter.methods.clip_adapter.form import Branch
+from clip_adapter.methods import ClipAdapter, DataError, FewShotTask, Fitted
+from clip_adapter.methods.clip_adapter import Branch
+from clip_adapter.methods.fitting.grid_search import folds
 from clip_adapter.training import TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
@@ -25,20 +25,20 @@ def fit_one(method: ClipAdapter, task: FewShotTask) -> Fitted:
     return fitted
 
 
-@pytest.mark.parametrize(("shots", "turns"), [(2, 2), (3, 3), (4, 4), (9, 4)])
-def test_each_turn_leaves_one_other_image_of_each_class_out(
-    make_task: MakeTask, shots: int, turns: int
+@pytest.mark.parametrize(("shots", "n_folds"), [(2, 2), (3, 3), (4, 4), (9, 4)])
+def test_each_fold_leaves_one_other_image_of_each_class_out(
+    make_task: MakeTask, shots: int, n_folds: int
 ) -> None:
     task = make_task(shots=shots)
-    found = rotations(task)
-    assert len(found) == turns
-    left_out = np.concatenate([turn.val_features for turn in found])
-    assert len(np.unique(left_out, axis=0)) == turns * 3
-    for turn in found:
-        assert sorted(turn.val_labels) == [0, 1, 2]
-        assert len(turn.train_labels) == (shots - 1) * 3
-        both = np.concatenate([turn.train_features, turn.val_features])
-        labels = np.concatenate([turn.train_labels, turn.val_labels])
+    found = folds(task)
+    assert len(found) == n_folds
+    left_out = np.concatenate([fold.val_features for fold in found])
+    assert len(np.unique(left_out, axis=0)) == n_folds * 3
+    for fold in found:
+        assert sorted(fold.val_labels) == [0, 1, 2]
+        assert len(fold.train_labels) == (shots - 1) * 3
+        both = np.concatenate([fold.train_features, fold.val_features])
+        labels = np.concatenate([fold.train_labels, fold.val_labels])
         label_of = {row.tobytes(): label for row, label in zip(both, labels, strict=True)}
         for row, label in zip(task.train_features, task.train_labels, strict=True):
             assert label_of[row.tobytes()] == label
@@ -47,20 +47,20 @@ def test_each_turn_leaves_one_other_image_of_each_class_out(
 def test_the_views_of_an_image_go_with_it(make_task: MakeTask) -> None:
     task = make_task(shots=3)
     viewed = replace(task, train_views=np.stack([task.train_features, -task.train_features]))
-    for turn in rotations(viewed):
-        assert turn.train_views is not None
-        np.testing.assert_array_equal(turn.train_views[0], turn.train_features)
-        np.testing.assert_array_equal(turn.train_views[1], -turn.train_features)
+    for fold in folds(viewed):
+        assert fold.train_views is not None
+        np.testing.assert_array_equal(fold.train_views[0], fold.train_features)
+        np.testing.assert_array_equal(fold.train_views[1], -fold.train_features)
 
 
-def test_classes_of_unequal_size_turn_as_often_as_the_smallest_can(make_task: MakeTask) -> None:
+def test_there_are_as_many_folds_as_the_smallest_class_has_images(make_task: MakeTask) -> None:
     task = make_task(shots=5)
     keep = np.ones(len(task.train_labels), dtype=bool)
     keep[np.flatnonzero(task.train_labels == 1)[:3]] = False
     few = replace(
         task, train_features=task.train_features[keep], train_labels=task.train_labels[keep]
     )
-    assert len(rotations(few)) == 2
+    assert len(folds(few)) == 2
 
 
 def test_validation_is_never_read(make_task: MakeTask, pictures: np.ndarray) -> None:
@@ -108,23 +108,23 @@ def test_the_chosen_ratio_is_trained_again_on_all_shots(
     )
 
 
-def test_the_candidates_are_those_of_each_turn_pooled(make_task: MakeTask) -> None:
+def test_the_candidates_are_the_means_over_all_folds(make_task: MakeTask) -> None:
     task = make_task(shots=3)
     on_validation = replace(HELD_OUT, ratio_mode="validation")
-    alone = on_validation.fit(rotations(task))
-    for number, pooled in enumerate(fit_one(HELD_OUT, task).candidates):
-        turns = [fitted.candidates[number] for fitted in alone]
-        assert pooled.settings == turns[0].settings
-        accuracy = np.mean([turn.validation_accuracy for turn in turns])
-        assert pooled.validation_accuracy == pytest.approx(accuracy)
-        assert pooled.validation_nll == pytest.approx(
-            np.mean([turn.validation_nll for turn in turns])
+    alone = on_validation.fit(folds(task))
+    for number, merged in enumerate(fit_one(HELD_OUT, task).candidates):
+        results = [fitted.candidates[number] for fitted in alone]
+        assert merged.settings == results[0].settings
+        accuracy = np.mean([fold.validation_accuracy for fold in results])
+        assert merged.validation_accuracy == pytest.approx(accuracy)
+        assert merged.validation_nll == pytest.approx(
+            np.mean([fold.validation_nll for fold in results])
         )
 
 
 @pytest.mark.parametrize("branch", ["visual", "text", "both"])
 def test_a_single_shot_cannot_be_held_out(make_task: MakeTask, branch: Branch) -> None:
-    with pytest.raises(TaskError, match=r"single training image.*learn the ratio"):
+    with pytest.raises(DataError, match=r"single training image.*learn the ratio"):
         fit_one(replace(HELD_OUT, branch=branch), make_task(shots=1))
 
 

@@ -11,8 +11,9 @@ from safetensors.numpy import load, save
 
 from clip_adapter.methods import (
     METHODS,
-    FeatureWidthError,
+    DataError,
     FewShotTask,
+    LinearClassifier,
     SavedClassifier,
     create_method,
     decode_classifier,
@@ -20,8 +21,7 @@ from clip_adapter.methods import (
     load_classifier,
     save_classifier,
 )
-from clip_adapter.methods.classifiers import ClassifierFileError
-from clip_adapter.methods.classifiers.saving import KEY
+from clip_adapter.methods.saved_classifier import KEY
 
 MakeTask = Callable[..., FewShotTask]
 QUICK = {
@@ -71,28 +71,30 @@ def test_its_bytes_are_those_of_the_file(saved: SavedClassifier, tmp_path: Path)
 
 
 def test_bytes_that_are_none_are_refused_by_the_name_of_their_source() -> None:
-    with pytest.raises(ClassifierFileError, match="the champion holds no classifier"):
+    with pytest.raises(DataError, match="the champion holds no classifier"):
         decode_classifier(b"", source="the champion")
 
 
 def test_features_of_another_width_are_refused(
     saved: SavedClassifier, pictures: np.ndarray
 ) -> None:
-    with pytest.raises(FeatureWidthError, match=r"15 wide, .* fitted to features 16 wide"):
+    with pytest.raises(DataError, match=r"15 wide, .* fitted to features 16 wide"):
         saved.classifier.logits(pictures[:, :15])
 
 
 def test_features_of_another_encoder_are_refused(saved: SavedClassifier) -> None:
     saved.check_encoder("an encoder")
     replace(saved, encoder="").check_encoder("another")
-    with pytest.raises(ClassifierFileError, match=r"fitted to features of .* fit it again"):
+    with pytest.raises(DataError, match=r"fitted to features of .* fit it again"):
         saved.check_encoder("another")
 
 
-def told_of(content: bytes) -> dict[str, object]:
+def metadata_of(content: bytes) -> dict[str, object]:
     length = int.from_bytes(content[:8], "little")
-    told: dict[str, object] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KEY])
-    return told
+    metadata: dict[str, object] = json.loads(
+        json.loads(content[8 : 8 + length])["__metadata__"][KEY]
+    )
+    return metadata
 
 
 Change = Callable[[dict[str, np.ndarray], dict[str, object]], object]
@@ -101,17 +103,17 @@ Change = Callable[[dict[str, np.ndarray], dict[str, object]], object]
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda _, told: told.update(format=2), "format 2, this version reads 1: upgrade"),
-        (lambda _, told: told.update(kind="Pickle"), "holds no classifier"),
-        (lambda _, told: told.pop("method"), "holds no classifier"),
+        (lambda _, metadata: metadata.update(format=2), "format 2, this version reads 1: upgrade"),
+        (lambda _, metadata: metadata.update(kind="Pickle"), "holds no classifier"),
+        (lambda _, metadata: metadata.pop("method"), "holds no classifier"),
         (lambda arrays, _: arrays.pop("bias"), "arrays"),
         (lambda arrays, _: arrays.update(stray=arrays["bias"]), "arrays"),
         (lambda arrays, _: arrays.update(bias=arrays["bias"][:2].copy()), "fit together"),
         (lambda arrays, _: arrays.update(bias=arrays["bias"] * np.nan), "NaN or infinity"),
         (lambda arrays, _: arrays.update(bias=arrays["bias"].astype(np.float64)), "float64"),
-        (lambda _, told: told.update(values={"class_names": ["a"]}), "for 1 class names"),
-        (lambda _, told: told.update(values={"class_names": 3}), "3 is no"),
-        (lambda _, told: told.update(values={}), "arrays"),
+        (lambda _, metadata: metadata.update(values={"class_names": ["a"]}), "for 1 class names"),
+        (lambda _, metadata: metadata.update(values={"class_names": 3}), "3 is no"),
+        (lambda _, metadata: metadata.update(values={}), "arrays"),
     ],
 )
 def test_a_file_that_says_otherwise_is_refused(
@@ -122,10 +124,10 @@ def test_a_file_that_says_otherwise_is_refused(
     save_classifier(
         SavedClassifier(classifier=fitted.classifier, method="linear-probe", settings={}), path
     )
-    arrays, told = load(path.read_bytes()), told_of(path.read_bytes())
-    change(arrays, told)
-    path.write_bytes(save(arrays, metadata={KEY: json.dumps(told)}))
-    with pytest.raises(ClassifierFileError, match=reason):
+    arrays, metadata = load(path.read_bytes()), metadata_of(path.read_bytes())
+    change(arrays, metadata)
+    path.write_bytes(save(arrays, metadata={KEY: json.dumps(metadata)}))
+    with pytest.raises(DataError, match=reason):
         load_classifier(path)
 
 
@@ -133,5 +135,15 @@ def test_a_file_that_says_otherwise_is_refused(
 def test_a_file_of_something_else_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ClassifierFileError, match="holds no classifier"):
+    with pytest.raises(DataError, match="holds no classifier"):
         load_classifier(path)
+
+
+def test_a_classifier_of_another_kind_is_not_saved(make_task: MakeTask) -> None:
+    class Other(LinearClassifier):
+        """A kind that no reader knows."""
+
+    (fitted,) = create_method("linear-probe").fit([make_task()])
+    other = Other(**vars(fitted.classifier))
+    with pytest.raises(DataError, match="a Other, as mine makes it, cannot be saved: exp"):
+        encode_classifier(SavedClassifier(classifier=other, method="mine", settings={}))

@@ -1,0 +1,205 @@
+"""Classifiers as safetensors files: arrays as tensors, everything else as one line of JSON."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, get_args
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from clip_adapter.errors import DataError
+from clip_adapter.methods.method import Classifier
+
+FORMAT = 1
+KEY = "clip-adapter.classifier"
+"""The one entry of the file's metadata: safetensors shuffles several."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedClassifier:
+    """A classifier with the method and the encoder that it comes from.
+
+    Attributes:
+        classifier: the fitted classifier.
+        method: name of the method that made it.
+        settings: hyper-parameters as finally used, by name.
+        encoder: fingerprint of the encoder whose features it classifies; empty when unknown.
+    """
+
+    classifier: Classifier
+    method: str
+    settings: Mapping[str, float | int | str | bool]
+    encoder: str = ""
+
+    def check_encoder(self, encoder: str) -> None:
+        """Return if the classifier was fitted to features of that encoder.
+
+        Raises:
+            DataError: it was fitted to features of another encoder.
+        """
+        if self.encoder and encoder != self.encoder:
+            message = (
+                f"the classifier was fitted to features of encoder {self.encoder[:12]}, not of "
+                f"{encoder[:12]}: encode the images with its own, or fit it again"
+            )
+            raise DataError(message)
+
+
+def save_classifier(saved: SavedClassifier, path: Path) -> None:
+    """Write a classifier; equal classifiers give equal bytes, and the file is whole or absent.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    content = encode_classifier(saved)
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def load_classifier(path: Path) -> SavedClassifier:
+    """Read a file of `save_classifier`. Nothing is unpickled.
+
+    Raises:
+        DataError: the file holds no classifier that can be read, see `decode_classifier`.
+        OSError: the file cannot be read.
+    """
+    return decode_classifier(path.read_bytes(), source=str(path))
+
+
+def encode_classifier(saved: SavedClassifier) -> bytes:
+    """Encode a classifier as a safetensors file; equal classifiers give equal bytes.
+
+    Raises:
+        DataError: the classifier is of a kind that `decode_classifier` does not know.
+    """
+    classifier: Any = saved.classifier
+    kinds = _kinds()
+    if kinds.get(type(classifier).__name__) is not type(classifier):
+        raise DataError(
+            f"a {type(classifier).__name__}, as {saved.method} makes it, cannot be saved: "
+            f"expected {', '.join(kinds)}; let the method return one of these"
+        )
+    values = {field.name: getattr(classifier, field.name) for field in fields(classifier)}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    metadata = {
+        "format": FORMAT,
+        "kind": type(classifier).__name__,
+        "method": saved.method,
+        "settings": dict(saved.settings),
+        "encoder": saved.encoder,
+        "values": {name: value for name, value in values.items() if name not in arrays},
+    }
+    ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    content: bytes = save(ordered, metadata={KEY: json.dumps(metadata, sort_keys=True)})
+    return content
+
+
+def decode_classifier(content: bytes, *, source: str) -> SavedClassifier:
+    """Decode the bytes of `encode_classifier`. Nothing is unpickled.
+
+    Args:
+        content: content of a safetensors file.
+        source: name of the file in an error.
+
+    Raises:
+        DataError: it is no safetensors file, holds no classifier, one of a newer
+            format, or one whose arrays do not fit together.
+    """
+    try:
+        tensors = load(content)
+        metadata = _metadata(content)
+        kind = _kinds()[metadata["kind"]]
+        if metadata["format"] > FORMAT:
+            raise DataError(
+                f"{source} is of format {metadata['format']}, this version reads {FORMAT}: upgrade"
+            )
+        return SavedClassifier(
+            classifier=_build(kind, tensors, metadata["values"]),
+            method=metadata["method"],
+            settings=metadata["settings"],
+            encoder=metadata["encoder"],
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        message = f"{source} holds no classifier that can be read ({error}): fit and save it again"
+        raise DataError(message) from error
+
+
+@cache
+def _kinds() -> Mapping[str, type[Any]]:
+    from clip_adapter.methods import classifiers as known
+
+    kinds = (
+        known.PrototypeClassifier,
+        known.LinearClassifier,
+        known.AdapterClassifier,
+        known.CacheClassifier,
+    )
+    return {kind.__name__: kind for kind in kinds}
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    """The metadata of the header, which safetensors reads from paths only."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    metadata: dict[str, Any] = json.loads(header["__metadata__"][KEY])
+    return metadata
+
+
+def _build(kind: type[Any], tensors: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Any:
+    arrays = {field.name for field in fields(kind)} - set(values)
+    if arrays != set(tensors):
+        message = f"it holds the arrays {sorted(tensors)}, expected {sorted(arrays)}"
+        raise DataError(message)
+    plain = {
+        field.name: _plain(field.type, values[field.name])
+        for field in fields(kind)
+        if field.name in values
+    }
+    classifier = kind(**tensors, **plain)
+    _check_shapes(classifier, tensors)
+    return classifier
+
+
+def _plain(annotation: Any, value: Any) -> Any:
+    if value is None and type(None) in get_args(annotation):
+        return None  # pydantic knows no arrays, and an optional one that is absent needs none
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise DataError(f"{value!r} is no {annotation}") from error
+
+
+def _check_shapes(classifier: Any, tensors: Mapping[str, np.ndarray]) -> None:
+    """Classify a feature of zeros, which fails if the arrays do not fit together."""
+    for name, values in tensors.items():
+        if values.dtype != np.float32 and name != "labels":
+            raise DataError(f"{name} is {values.dtype}, expected float32")
+        if not np.isfinite(values).all():
+            raise DataError(f"{name} holds NaN or infinity")
+    width = classifier.width
+    try:
+        scores = classifier.logits(np.zeros((1, width), dtype=np.float32))
+    except (RuntimeError, IndexError) as error:
+        raise DataError(f"its arrays do not fit together: {error}") from error
+    if not np.isfinite(scores).all():
+        raise DataError("its logits are not finite numbers")
+    if scores.shape[1] != len(classifier.class_names):
+        raise DataError(
+            f"it gives {scores.shape[1]} logits for {len(classifier.class_names)} class names"
+        )
