@@ -121,3 +121,21 @@ def test_old_features_never_remain_beside_new_labels(
     with pytest.raises(OSError, match="No space left"):
         write_npy(path, sample(9), overwrite=True)
     assert [each.name for each in tmp_path.iterdir()] == ["x_labels.csv"]
+
+
+def test_an_old_folder_returns_when_the_new_one_cannot_take_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_clip_retrieval(tmp_path / "x", sample())
+    before, rename = read_clip_retrieval(path), os.rename
+
+    def refuse_the_new_folder(source: Path, target: Path) -> None:
+        if source.suffix == ".tmp":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse_the_new_folder)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_clip_retrieval(path, sample(9), overwrite=True)
+    assert_same(read_clip_retrieval(path), before)
+    assert list(tmp_path.iterdir()) == [path]
