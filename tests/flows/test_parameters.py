@@ -99,8 +99,7 @@ def _asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         found.append(request)
         raise ClipAdapterError("noted")
 
-    for module in ("pipeline", "reproduce"):
-        monkeypatch.setattr(f"clip_adapter.cli.{module}.run", run)
+    monkeypatch.setattr("clip_adapter.cli.pipeline.run", run)
     return found
 
 

@@ -86,7 +86,7 @@ def test_a_server_that_refuses_costs_one_warning(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_server_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporter, "LAST_WORD_SECONDS", 0.1)
+    monkeypatch.setattr(reporter, "LAST_UPDATE_SECONDS", 0.1)
     monkeypatch.setattr(reporter, "create_progress_artifact", lambda *_, **__: time.sleep(5))
     start = time.monotonic()
     with progress_artifact("work", total=1, unit="images", warn=pytest.fail) as advance:
