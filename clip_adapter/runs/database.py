@@ -186,7 +186,7 @@ def connect(root: Location | str | None = None) -> RunDatabase:
 
     Raises:
         RunStoreError: there is no such folder. An empty folder is a store without rows.
-        InvalidSettingError: an environment variable has an invalid value.
+        ParameterError: an environment variable has an invalid value.
         InvalidInputError: the URL cannot be the root of a store.
     """
     location = Settings.of().location if root is None else locate(root)

@@ -25,10 +25,6 @@ from feature_cache.exchange import (
 )
 
 
-class EncoderChoiceError(DatasetError):
-    """No encoder, or more than one, has what was asked for."""
-
-
 @dataclass(frozen=True)
 class KnownEncoder:
     """An encoder with stored features.
@@ -66,7 +62,7 @@ def choose_encoder(
 
     Raises:
         UnknownNameError: no encoder in the store has that name.
-        EncoderChoiceError: none has all images, or several have.
+        DatasetError: no encoder has all images, or several have.
     """
     every = [KnownEncoder(store, store.descriptions()) for store in stores(root)]
     if model is not None and not any(model in each.models for each in every):
@@ -83,11 +79,11 @@ def choose_encoder(
         return fitting[0]
     if fitting:
         listed = "; ".join(map(str, fitting))
-        raise EncoderChoiceError(
+        raise DatasetError(
             f"{len(fitting)} encoders have the features of {index.name!r}: {listed}; choose one "
             "with --encoder and the first digits"
         )
-    raise EncoderChoiceError(
+    raise DatasetError(
         f"no such encoder has all {len(index.image_sha256):,} images of {index.name!r}: "
         "`clip-adapter extract` encodes them, `clip-adapter cache stats` lists the encoders"
     )

@@ -12,7 +12,7 @@ from rich.console import Console
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.datasets import check_free_name, split_by_content
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import ParameterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings, check_writable
 from feature_cache.exchange import (
@@ -27,10 +27,6 @@ from feature_cache.exchange import (
 
 _USUAL_TEMPLATE = "a photo of a {}."
 _PROMPTS_AT_ONCE = 64
-
-
-class TextWidthError(ClipAdapterError, ValueError):
-    """A text tower whose features are not as wide as the image features."""
 
 
 Source = Annotated[
@@ -251,7 +247,7 @@ def _encode_texts(
         for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
             part = encoder.encode_prompts(prompts[start : start + _PROMPTS_AT_ONCE])
             if part.shape[1] != features.dim:
-                raise TextWidthError(
+                raise ParameterError(
                     f"text features of {model!r} are {part.shape[1]} wide, the image features "
                     f"{features.dim}: --text-model must be the very model that made the image "
                     "features"
