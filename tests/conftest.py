@@ -1,10 +1,12 @@
 """What every room's tests lean on: a quiet machine of their own, a tiny encoder, small photos."""
 
+import fcntl
 import json
 import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import uuid
@@ -50,6 +52,12 @@ TINY_PREPROCESSING = {
     "resize_mode": "shortest",
 }
 
+LONGEST = {
+    *("test_up_and_down.py", "test_nightly_retraining.py", "test_faults.py"),
+    *("test_killed_extraction.py", "test_failing_disk.py"),
+}
+"""Test files of several minutes."""
+
 PutPhotos = Callable[..., Path]
 
 
@@ -87,6 +95,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # A failure that nobody can repeat teaches nothing: where a gate is run, the seed is fixed.
     hypothesis.settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
     hypothesis.settings.load_profile("house")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first: two workers that take whole files then end at the same time."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture
@@ -130,12 +143,36 @@ def photos(tmp_path: Path, put_photos: PutPhotos) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server for the flows of the whole session; it takes some ten seconds to start."""
-    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415  # costs seconds
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new Prefect database: creating its tables takes 12 s of CPU, copying them nothing.
 
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+    All processes of pytest-xdist share one.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    home, database = base / "prefect-template", base / "prefect.db"
+    command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+    with (base / "prefect.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            environment = os.environ | {"PREFECT_HOME": str(home)}
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+            (home / "prefect.db").rename(database)
+    return database
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_database: Path) -> Iterator[None]:
+    """A Prefect server for the flows of the whole session."""
+    from prefect.testing import utilities  # noqa: PLC0415  # costs seconds
+
+    folder = tempfile.mkdtemp(prefix="clip-adapter-prefect-")
+    shutil.copy(prefect_database, Path(folder) / "prefect-test.db")
+    with pytest.MonkeyPatch.context() as patch:
+        # The harness makes a folder for its database, and removes it; this one has it already.
+        patch.setattr(utilities, "mkdtemp", lambda: folder)
+        with utilities.prefect_test_harness(server_startup_timeout=120):
+            yield
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from benchmarks.imagenet_size import train_imagenet_size
 WIDTH, SHARE = 32, 0.02
 
 
+@pytest.mark.slow
 def test_both_sides_end_with_the_same_logits() -> None:
     threads = torch.get_num_threads()
     stacked = train_stacked(WIDTH, share=SHARE)

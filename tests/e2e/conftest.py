@@ -8,7 +8,7 @@ from servers import Prefect
 
 
 @pytest.fixture(scope="module")
-def make_prefect() -> Iterator[Callable[[Path, Path], Prefect]]:
+def make_prefect(prefect_database: Path) -> Iterator[Callable[[Path, Path], Prefect]]:
     """Servers, each with a folder and a store of its own; nothing runs yet.
 
     Whatever is started ends with the module.
@@ -16,7 +16,7 @@ def make_prefect() -> Iterator[Callable[[Path, Path], Prefect]]:
     made: list[Prefect] = []
 
     def make(folder: Path, root: Path) -> Prefect:
-        made.append(Prefect(folder, root))
+        made.append(Prefect(folder, root, prefect_database))
         return made[-1]
 
     yield make

@@ -1,6 +1,7 @@
 """A real Prefect server and real workers of a test's own, to be used, killed and started again."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -56,20 +57,24 @@ class Prefect:
     """One server, its workers, and what a test does with them.
 
     Attributes:
-        folder: Of its home and its logs; nothing is there yet.
-        root: Of the store.
-        environment: Of every process; to be changed before they start.
+        folder: folder for its home and its logs; nothing is there yet.
+        root: root of the store.
+        database: a new Prefect database to copy, so that the server need not create its tables.
+        environment: environment of every process; to be changed before they start.
     """
 
     folder: Path
     root: Path
+    database: Path
     environment: dict[str, str] = field(default_factory=dict)
+    _has_pool: bool = False
     _started: "dict[str, subprocess.Popen[bytes]]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True)
-        port = free_port()
-        ours = prefect_environment(self.folder / "home", self.root, port=port)
+        home = self.folder / "home"
+        home.mkdir(parents=True)
+        shutil.copy(self.database, home / "prefect.db")
+        ours = prefect_environment(home, self.root, port=free_port())
         self.environment = ours | self.environment
         self.api = httpx.Client(base_url=self.environment["PREFECT_API_URL"], timeout=30)
 
@@ -97,8 +102,14 @@ class Prefect:
 
     def start_worker(self, name: str = "worker") -> None:
         """Start a worker of the pool `local`, which is made if it is missing."""
-        self.run(sys.executable, "-m", "tasks.server_objects", "local")
+        self.make_pool()
         self.start(name, "prefect", "worker", "start", "--pool", "local", "--name", name)
+
+    def make_pool(self) -> None:
+        """Put the pool `local` and the automations on the server, once."""
+        if not self._has_pool:
+            self.run(sys.executable, "-m", "tasks.server_objects", "local")
+            self._has_pool = True
 
     def is_healthy(self) -> bool:
         """Whether the server answers."""
@@ -181,7 +192,7 @@ class Prefect:
 
     def deploy(self, *names: str) -> None:
         """Put the deployments of these names, or all, on the server; the pool as well."""
-        self.run(sys.executable, "-m", "tasks.server_objects", "local")
+        self.make_pool()
         chosen = [part for name in names for part in ("--name", name)] or ["--all"]
         self.run("prefect", "--no-prompt", "deploy", *chosen, seconds=300)
 

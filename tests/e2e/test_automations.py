@@ -106,7 +106,7 @@ def test_a_run_that_nobody_starts_any_more_is_called_crashed(
 ) -> None:
     automate("crash-stuck-runs", within=10)
     (tmp_path / "sleep.py").write_text(SLEEPING)
-    server.run("python", "-m", "tasks.server_objects", "local")
+    server.make_pool()
     name = deploy_script(server, tmp_path / "sleep.py", "stuck")
     run = server.run_deployment(name)
     pending: dict[str, Any] = {"state": {"type": "PENDING", "name": "Pending"}}

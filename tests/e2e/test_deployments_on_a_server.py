@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -13,6 +15,7 @@ import clip_adapter
 from clip_adapter.pipeline.ablations import STUDIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+MakePrefect = Callable[[Path, Path], Prefect]
 DATASETS = ("digits", "eurosat", "photos")
 EXPECTED = {
     *(
@@ -26,15 +29,12 @@ EXPECTED = {
 
 
 @pytest.fixture(scope="module", name="server")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def _server(make_prefect: MakePrefect, tmp_path_factory: pytest.TempPathFactory) -> Prefect:
     folder = tmp_path_factory.mktemp("deployments")
-    prefect = Prefect(folder / "prefect", folder / "store")
-    try:
-        prefect.start_server()
-        prefect.deploy()
-        yield prefect
-    finally:
-        prefect.close()
+    prefect = make_prefect(folder / "prefect", folder / "store")
+    prefect.start_server()
+    prefect.deploy()
+    return prefect
 
 
 @pytest.fixture(scope="module", name="deployed")

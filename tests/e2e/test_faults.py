@@ -1,15 +1,17 @@
 """Whatever is cancelled or killed in the middle: the data are safe and the next run goes on."""
 
-import json
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from servers import Prefect, wait_until
+from states import damaged_files
+
+from feature_cache import stores
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EXTRACT = "extract-features/digits"
@@ -18,16 +20,15 @@ N_FEATURES = N_IMAGES * (1 + VIEWS)
 
 
 @pytest.fixture(scope="module", name="prefect")
-def _prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+def _prefect(
+    make_prefect: Callable[[Path, Path], Prefect], tmp_path_factory: pytest.TempPathFactory
+) -> Prefect:
     """One server for all tests: starting one takes longer than killing one."""
     folder = tmp_path_factory.mktemp("faults")
-    prefect = Prefect(folder / "prefect", folder / "store")
-    try:
-        prefect.start_server()
-        prefect.deploy("digits")
-        yield prefect
-    finally:
-        prefect.close()
+    prefect = make_prefect(folder / "prefect", folder / "store")
+    prefect.start_server()
+    prefect.deploy("digits")
+    return prefect
 
 
 @pytest.fixture(name="up")
@@ -50,11 +51,9 @@ class Extractions:
         return self.prefect.run_deployment(EXTRACT, views=VIEWS, root=str(self.root))
 
     def stored(self) -> int:
-        """Features of images at rest, every byte of them sound."""
-        place = ("--root", self.root)
-        self.prefect.run("clip-adapter", "cache", "verify", "--deep", *place)
-        told = json.loads(self.prefect.run("clip-adapter", "cache", "stats", "--json", *place))
-        return sum(int(each["views"]) for each in told["encoders"])
+        """The number of stored features of images, after every byte was verified."""
+        assert damaged_files(self.root) == []
+        return sum(store.statistics().n_views for store in stores(self.root))
 
     def start_and_wait_until_some_is_stored(self) -> str:
         run = self.start()

@@ -170,7 +170,6 @@ def test_a_deep_verification_finds_a_damaged_champion_and_repair_sets_it_aside(
     assert list((root / "champions" / "digits").iterdir()) == []
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_training_says_what_was_decided_and_what_there_was_to_do(train: Command) -> None:
     trained = train("--promote")
     assert trained.code == 0

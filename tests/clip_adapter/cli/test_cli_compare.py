@@ -19,7 +19,6 @@ def _compare(train: Command, command: Command, root: Path) -> Command:
     return partial(command, "compare", "clip-adapter", "linear-probe", "--root", root)
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_a_comparison_agrees_with_the_leaderboard(compare: Command, root: Path) -> None:
     (name,) = query(root, "SELECT DISTINCT dataset FROM runs")["dataset"].to_pylist()
     found = json.loads(compare("--dataset", name, "--shots", "1", "--json").out)

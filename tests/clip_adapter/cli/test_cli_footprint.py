@@ -36,7 +36,7 @@ def files_below(folder: Path) -> list[str]:
 def test_training_writes_below_the_root_only_and_a_refusal_is_one_line(
     tmp_path: Path, root: Path, photos: Path, tiny_model: str
 ) -> None:
-    """One test for both: the second start of a private server on the same root is cheap."""
+    """One test for both: the second command finds the features of the first."""
     train = ("train", f"imagefolder:{photos}", "--root", root, "--model", tiny_model)
     trained = run(tmp_path, *train, "--shots", "1", "--seeds", "1")
     assert trained.returncode == 0, trained.stdout + trained.stderr

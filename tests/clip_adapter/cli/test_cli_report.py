@@ -5,12 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 Command = Callable[..., Any]
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_a_report_tells_of_runs_that_really_happened(
     train: Command, command: Command, root: Path, tmp_path: Path
 ) -> None:

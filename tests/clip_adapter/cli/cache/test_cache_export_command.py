@@ -136,7 +136,6 @@ def test_competing_encoders_are_listed_and_chosen_by_their_digits(
     assert (found.text_features, found.features.min()) == (None, 1)
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_features_that_went_out_and_came_back_train_to_the_same_accuracies(
     command: Command, train: Command, cache: Command, root: Path, tmp_path: Path
 ) -> None:
