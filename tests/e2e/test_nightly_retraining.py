@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from nights import DEPLOYMENT, Gallery, Saboteur, tell
 from servers import Prefect, wait_until
+from simulated_nights import DEPLOYMENT, PictureFolder, Saboteur, simulate
 
 from clip_adapter.datasets import open_dataset
 from clip_adapter.runs import PromotionStore, query
@@ -25,8 +25,8 @@ MakePrefect = Callable[[Path, Path], Prefect]
 
 
 @dataclass(frozen=True)
-class Told:
-    """The story as it came out: each night's run, the server and the store."""
+class SimulatedNights:
+    """The run of each night, the server and the store."""
 
     nights: dict[str, Any]
     prefect: Prefect
@@ -43,14 +43,14 @@ def _digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", name="calm")
 def _calm(
     digits: Path, tmp_path_factory: pytest.TempPathFactory, make_prefect: MakePrefect
-) -> Told:
-    """Undisturbed; of the folder nothing stays, so that another story may be told of it."""
+) -> SimulatedNights:
+    """Nights without a kill; the folder is removed afterwards, for others to fill it."""
     place = tmp_path_factory.mktemp("calm")
     prefect = make_prefect(place / "prefect", place / "store")
-    gallery = Gallery(digits.parent / "gallery", digits)
-    nights = dict(tell(prefect, gallery))
-    shutil.rmtree(gallery.folder)
-    return Told(nights, prefect, place / "store")
+    pictures = PictureFolder(digits.parent / "pictures", digits)
+    nights = dict(simulate(prefect, pictures))
+    shutil.rmtree(pictures.folder)
+    return SimulatedNights(nights, prefect, place / "store")
 
 
 def final_state(root: Path) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def final_state(root: Path) -> dict[str, Any]:
     }
 
 
-def test_nights_of_retraining(calm: Told) -> None:
+def test_nights_of_retraining(calm: SimulatedNights) -> None:
     assert {night: run["state_name"] for night, run in calm.nights.items()} == {
         "a few pictures": "Completed",
         "many more": "Completed",
@@ -101,11 +101,11 @@ def test_nights_of_retraining(calm: Told) -> None:
 
 
 def test_ten_kills_change_nothing_that_stays(
-    calm: Told, digits: Path, tmp_path: Path, make_prefect: MakePrefect
+    calm: SimulatedNights, digits: Path, tmp_path: Path, make_prefect: MakePrefect
 ) -> None:
-    gallery = Gallery(digits.parent / "gallery", digits)
+    pictures = PictureFolder(digits.parent / "pictures", digits)
     saboteur = Saboteur(Random(SEED), kills=list(KILLS))  # noqa: S311  # moments, not secrets
-    for _ in tell(make_prefect(tmp_path / "wild", tmp_path / "wild-store"), gallery, saboteur):
+    for _ in simulate(make_prefect(tmp_path / "wild", tmp_path / "wild-store"), pictures, saboteur):
         pass
     assert {kind for kind, _ in saboteur.done} == {"worker", "server"}
     assert [state for _, state in saboteur.done].count("RUNNING") > 1, saboteur.done

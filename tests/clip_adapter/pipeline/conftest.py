@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from extractions import Undisturbed, Zygote
-from galleries import Gallery
+from extractions import ForkServer, Undisturbed
+from fork_server import BATCH_SIZE
 from steps import encode_dataset, index_dataset
-from zygote import BATCH_SIZE
+from synthetic_datasets import SyntheticDatasets
 
-from clip_adapter.encoders import load_encoder
 from clip_adapter.pipeline import feature_writer
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
@@ -60,24 +59,26 @@ def few_photos(tmp_path_factory: pytest.TempPathFactory, put_photos: PutPhotos) 
 
 
 @pytest.fixture(scope="session")
-def zygote(
+def fork_server(
     few_photos: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Zygote]:
+) -> Iterator[ForkServer]:
     """Starts extractions of the few photos, as processes that can be killed."""
-    started = Zygote(few_photos, tiny_model, tmp_path_factory.mktemp("diaries"))
+    started = ForkServer(few_photos, tiny_model, tmp_path_factory.mktemp("event-logs"))
     yield started
     started.close()
 
 
 @pytest.fixture(scope="session")
-def undisturbed(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """What an extraction of the few photos comes to that nobody disturbs."""
-    return Undisturbed.of(zygote, tmp_path_factory.mktemp("undisturbed") / "store")
+def undisturbed(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """The result of an extraction of the few photos that is not interrupted."""
+    return Undisturbed.of(fork_server, tmp_path_factory.mktemp("undisturbed") / "store")
 
 
 @pytest.fixture(scope="module")
 def extract_in_steps(few_photos: Path, tiny_model: str) -> Extract:
     """Extract the few photos in small batches and files, by a model that is loaded once."""
+    from clip_adapter.encoders import load_encoder  # noqa: PLC0415  # imports torch and open_clip
+
     encoder = cache(partial(load_encoder, batch_size=BATCH_SIZE))
 
     def run(
@@ -100,13 +101,13 @@ def events() -> list[PromotionRecord]:
 
 
 @pytest.fixture
-def gallery(root: Path, events: list[PromotionRecord]) -> Gallery:
-    """Datasets of features, in the store at `root`."""
-    return Gallery(root, events)
+def datasets(root: Path, events: list[PromotionRecord]) -> SyntheticDatasets:
+    """Makes datasets of features in the store at `root`."""
+    return SyntheticDatasets(root, events)
 
 
 @pytest.fixture
 def current_champion(root: Path) -> Callable[[], Champion | None]:
-    """The current champion of the gallery."""
+    """The current champion of the dataset."""
     store = PromotionStore(root)
     return lambda: store.champion("gallery", on_corruption=lambda _: None)

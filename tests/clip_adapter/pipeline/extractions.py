@@ -13,30 +13,30 @@ from typing import Any
 
 from states import Row, features_in, rows_in
 
-__all__ = ["Extraction", "Undisturbed", "Zygote"]
+__all__ = ["Extraction", "ForkServer", "Undisturbed"]
 
 CHECKOUT = Path(__file__).parents[3]
 PATIENCE_SECONDS = 60.0
 
 
 @dataclass
-class Zygote:
+class ForkServer:
     """Starts extractions of one folder of photos with one model.
 
     Attributes:
-        photos: The folder.
-        model: Its name.
-        diaries: A folder for what extractions write about themselves.
+        photos: folder of photos.
+        model: name of the model.
+        event_logs: folder for the event logs of the extractions.
     """
 
     photos: Path
     model: str
-    diaries: Path
+    event_logs: Path
     _numbers: "count[int]" = field(default_factory=count)
 
     def __post_init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("zygote.py")), self.model],
+            [sys.executable, str(Path(__file__).with_name("fork_server.py")), self.model],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -47,32 +47,32 @@ class Zygote:
             raise AssertionError(found)
 
     def start(self, root: Path, **differences: Any) -> "Extraction":
-        """An extraction into `root` under way; see `zygote.take_small_steps` for the settings."""
-        diary = self.diaries / f"{next(self._numbers)}"
+        """Start an extraction into `root`; `fork_server.take_small_steps` uses the settings."""
+        event_log = self.event_logs / f"{next(self._numbers)}"
         order = {
             "root": str(root),
             "photos": str(self.photos),
             "model": self.model,
-            "diary": str(diary),
+            "event_log": str(event_log),
             "views": 1,
             "write_every_seconds": 0.0,
             "files_worth_merging": 4,
             "pause": 0.0,
             "processes": 0,
             "die_at": 0,
-            "loaded": True,  # with the model that the zygote has loaded already
+            "loaded": True,  # use the model that the fork server has loaded
         }
-        return Extraction(self, self.ask(order | differences), diary)
+        return Extraction(self, self.ask(order | differences), event_log)
 
     def ask(self, order: dict[str, Any]) -> Any:
-        """The answer to one order."""
+        """Send an order and return the answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return self._line()
 
     def close(self) -> None:
-        """End it; what it has forked runs on."""
+        """End the server; its children go on running."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(PATIENCE_SECONDS)
@@ -86,30 +86,30 @@ class Zygote:
 
 @dataclass
 class Extraction:
-    """One process; `code` is how it ended, a negative number for a signal."""
+    """One process; `code` is its exit code, negative for a signal."""
 
-    zygote: Zygote
+    fork_server: ForkServer
     pid: int
-    diary: Path
+    event_log: Path
     code: int | None = None
 
     def notes(self) -> list[list[Any]]:
-        """What it has written into its diary: moment, word, numbers."""
-        lines = self.diary.read_text().splitlines() if self.diary.exists() else []
+        """Lines of the event log: time, word, numbers."""
+        lines = self.event_log.read_text().splitlines() if self.event_log.exists() else []
         return [json.loads(line) for line in lines]
 
     def times_of(self, word: str) -> int:
-        """How often it has written a word."""
+        """Number of lines with this word."""
         return sum(note[1] == word for note in self.notes())
 
     def has_ended(self) -> bool:
-        """Whether it has; then `code` is set."""
+        """Whether the process has ended; if so, `code` is set."""
         if self.code is None:
-            self.code = self.zygote.ask({"poll": self.pid})
+            self.code = self.fork_server.ask({"poll": self.pid})
         return self.code is not None
 
     def wait_for(self, word: str, *, times: int = 1) -> bool:
-        """Wait until it has written a word so often; False when it ends without."""
+        """Wait until a word is logged that many times; False if the process ends before."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.times_of(word) < times:
             if self.has_ended():
@@ -119,36 +119,36 @@ class Extraction:
         return True
 
     def send(self, number: signal.Signals, *, to_group: bool = False) -> None:
-        """Send a signal, unless it has ended already."""
+        """Send a signal, unless the process has ended."""
         if not self.has_ended():
             (os.killpg if to_group else os.kill)(self.pid, number)
 
     def wait(self) -> int:
-        """How it ended."""
+        """Wait for the exit code."""
         if self.code is None:
-            self.code = self.zygote.ask({"wait": self.pid})
+            self.code = self.fork_server.ask({"wait": self.pid})
         return self.code
 
     def n_encoded(self, *, before: float = float("inf")) -> int:
-        """How many rows it said, before a moment, that it had encoded."""
+        """Number of rows that were encoded before a time."""
         return sum(self.encoded_batches(before=before))
 
     def encoded_batches(self, *, before: float = float("inf")) -> list[int]:
-        """The sizes of the batches that it said, before a moment, it had encoded."""
+        """Sizes of the batches that were encoded before a time."""
         return [note[2] for note in self.notes() if note[1] == "encoded" and note[0] < before]
 
     def processes(self) -> list[int]:
-        """Every living process of its group, itself the first while it lives."""
+        """Living processes of the group, in ascending order; the extraction itself is the first."""
         found = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
         return sorted(pid for pid in found if _is_alive_in(pid, group=self.pid))
 
     def kill(self) -> bool:
-        """`kill -9`; whether that is how it ended."""
+        """Send SIGKILL; True if it ended the process."""
         self.send(signal.SIGKILL)
         return self.wait() == -signal.SIGKILL
 
     def finish(self) -> tuple[int, int]:
-        """How many images it encoded, and how many it found there."""
+        """Wait for success; the numbers of images encoded and reused."""
         assert self.wait() == 0, self.errors
         *_, (_, word, n_encoded, n_reused, _) = self.notes()
         assert word == "done"
@@ -156,8 +156,8 @@ class Extraction:
 
     @property
     def errors(self) -> str:
-        """What it wrote to its standard error."""
-        return Path(f"{self.diary}.stderr").read_text()
+        """Text on standard error."""
+        return Path(f"{self.event_log}.stderr").read_text()
 
 
 def _is_alive_in(pid: int, *, group: int) -> bool:
@@ -171,12 +171,12 @@ def _is_alive_in(pid: int, *, group: int) -> bool:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What an extraction comes to that nobody disturbs.
+    """The result of an extraction that is not interrupted.
 
     Attributes:
-        rows: Everything at rest afterwards.
-        started: By phase, the seconds after its beginning at which it began.
-        n_calls: Of the system, by which the store changed.
+        rows: all rows of the store afterwards.
+        started: for each phase, the seconds from the start of the extraction to that of the phase.
+        n_calls: number of system calls that changed the store.
     """
 
     rows: frozenset[Row]
@@ -184,21 +184,21 @@ class Undisturbed:
     n_calls: int
 
     @classmethod
-    def of(cls, zygote: Zygote, root: Path) -> "Undisturbed":
-        """One extraction into an empty store."""
-        extraction = zygote.start(root)
+    def of(cls, fork_server: ForkServer, root: Path) -> "Undisturbed":
+        """Run one extraction into an empty store."""
+        extraction = fork_server.start(root)
         extraction.finish()
         notes = extraction.notes()
-        # Of two moments with one word the first counts.
+        # The first of several lines with one word counts.
         started = {word: moment - notes[0][0] for moment, word, *_ in reversed(notes)}
         return cls(rows_in(root), started, notes[-1][-1])
 
     @property
     def n_features(self) -> int:
-        """Of images, all their views."""
+        """Number of features of images, one for each view."""
         return len(features_in(self.rows))
 
     def seconds_in(self, phase: str) -> float:
-        """How long it lasted, until the next one began."""
+        """Seconds from the start of a phase to that of the next."""
         following = [begin for begin in self.started.values() if begin > self.started[phase]]
         return min(following, default=0.0) - self.started[phase]

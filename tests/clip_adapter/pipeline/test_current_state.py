@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from galleries import CLASSES, GOOD, Gallery, Sweep
+from synthetic_datasets import CLASSES, GOOD, Sweep, SyntheticDatasets
 
 from clip_adapter.cli.cache.indexed import latest_index
 from clip_adapter.pipeline import run_records
@@ -86,7 +86,7 @@ def test_a_run_that_is_trained_again_counts_in_place_of_the_earlier_one(
 
 
 def test_a_champion_of_fewer_classes_meets_the_class_that_comes_back(
-    gallery: Gallery, current_champion: Callable[[], Champion | None]
+    datasets: SyntheticDatasets, current_champion: Callable[[], Champion | None]
 ) -> None:
     five = (*CLASSES, "owl", "fox")
     # Stopped early, so that the next one is proven better.
@@ -96,12 +96,12 @@ def test_a_champion_of_fewer_classes_meets_the_class_that_comes_back(
         "seeds": (1,),
         "settings": {"linear-probe": {"max_iterations": 3}},
     }
-    whole = gallery.hang(five)
-    first = gallery.retrain(whole, weak).record
-    second = gallery.retrain(gallery.hang(five[:-1]), GOOD).record
+    whole = datasets.make_dataset(five)
+    first = datasets.retrain(whole, weak).record
+    second = datasets.retrain(datasets.make_dataset(five[:-1]), GOOD).record
     assert (first.decision, second.decision) == ("promoted", "promoted")
 
-    back = gallery.retrain(whole, weak)
+    back = datasets.retrain(whole, weak)
     assert back.is_new
     assert back.record.champion_before == second.promotion_id
     assert "it does not know 'fox'" in back.record.reason
@@ -109,21 +109,21 @@ def test_a_champion_of_fewer_classes_meets_the_class_that_comes_back(
     found = current_champion()
     assert found is not None
     assert found.record.promotion_id == back.record.promotion_id
-    assert not gallery.retrain(whole, weak).is_new
+    assert not datasets.retrain(whole, weak).is_new
 
 
 def test_a_rollback_between_two_others_does_not_revive_an_earlier_promotion(
-    gallery: Gallery, root: Path
+    datasets: SyntheticDatasets, root: Path
 ) -> None:
     """Only the promotion that was rolled back is not made again."""
-    narrow, wide = gallery.hang(), gallery.hang((*CLASSES, "owl"))
-    assert gallery.retrain(narrow, GOOD).record.decision == "promoted"
-    second = gallery.retrain(wide, GOOD).record
-    third = gallery.retrain(gallery.hang((*CLASSES, "owl", "fox")), GOOD).record
+    narrow, wide = datasets.make_dataset(), datasets.make_dataset((*CLASSES, "owl"))
+    assert datasets.retrain(narrow, GOOD).record.decision == "promoted"
+    second = datasets.retrain(wide, GOOD).record
+    third = datasets.retrain(datasets.make_dataset((*CLASSES, "owl", "fox")), GOOD).record
     assert (second.decision, third.decision) == ("promoted", "promoted")
     roll_back(PromotionStore(root), "gallery")
 
-    back = gallery.retrain(narrow, GOOD)
+    back = datasets.retrain(narrow, GOOD)
     assert back.is_new
     assert back.record.champion_before == second.promotion_id
 

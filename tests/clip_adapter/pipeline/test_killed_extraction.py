@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from extractions import Extraction, Undisturbed, Zygote
+from extractions import Extraction, ForkServer, Undisturbed
+from fork_server import BATCH_SIZE
 from states import features_in, refuse_unsound, rows_in
-from zygote import BATCH_SIZE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -17,7 +17,7 @@ PHASES = ("indexing", "loading", "encoded", "prompts", "merging")
 
 
 def test_killed_at_fifty_random_moments_it_ends_as_if_undisturbed(
-    tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
+    tmp_path: Path, fork_server: ForkServer, undisturbed: Undisturbed
 ) -> None:
     dice = random.Random(0)  # noqa: S311  # no secret
     kills: Counter[str] = Counter()
@@ -25,13 +25,13 @@ def test_killed_at_fifty_random_moments_it_ends_as_if_undisturbed(
         root = tmp_path / f"{number}"
         for phase in sorted(dice.choices(PHASES, k=5), key=PHASES.index):
             held = refuse_unsound(root, undisturbed.rows)
-            extraction = zygote.start(root, loaded=False, pause=0.005)
+            extraction = fork_server.start(root, loaded=False, pause=0.005)
             kills[phase] += killed_within(phase, extraction, dice.random(), undisturbed)
             rows = refuse_unsound(root, undisturbed.rows)
             assert rows >= held
             gained = len(features_in(rows - held))
             assert extraction.n_encoded() - BATCH_SIZE <= gained
-        refuse_unequal_end(root, zygote, undisturbed)
+        refuse_unequal_end(root, fork_server, undisturbed)
         if kills.total() >= N_KILLS:
             break
     assert kills.total() >= N_KILLS
@@ -39,25 +39,25 @@ def test_killed_at_fifty_random_moments_it_ends_as_if_undisturbed(
 
 
 def test_killed_at_any_call_that_changes_the_store_it_ends_as_if_undisturbed(
-    tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
+    tmp_path: Path, fork_server: ForkServer, undisturbed: Undisturbed
 ) -> None:
     assert undisturbed.n_calls > 50
     for number in range(1, undisturbed.n_calls + 1):
         root = tmp_path / f"{number}"
-        extraction = zygote.start(root, die_at=number)
+        extraction = fork_server.start(root, die_at=number)
         assert extraction.wait() == -9, extraction.errors
         refuse_unsound(root, undisturbed.rows)
-        refuse_unequal_end(root, zygote, undisturbed)
+        refuse_unequal_end(root, fork_server, undisturbed)
 
 
 def test_what_was_encoded_longer_ago_than_the_writer_waits_is_at_rest(
-    tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
+    tmp_path: Path, fork_server: ForkServer, undisturbed: Undisturbed
 ) -> None:
     """A batch takes half a second here, and so long the writer waits."""
     due = []
     for n_batches in (2, 4, 6):
         root = tmp_path / f"{n_batches}"
-        extraction = zygote.start(root, pause=0.5, write_every_seconds=0.5)
+        extraction = fork_server.start(root, pause=0.5, write_every_seconds=0.5)
         assert extraction.wait_for("encoded", times=n_batches)
         killed = time.monotonic()
         assert extraction.kill()
@@ -78,8 +78,8 @@ def killed_within(
     return extraction.kill()
 
 
-def refuse_unequal_end(root: Path, zygote: Zygote, undisturbed: Undisturbed) -> None:
+def refuse_unequal_end(root: Path, fork_server: ForkServer, undisturbed: Undisturbed) -> None:
     """Run to completion: what is at rest is not encoded again, and all is there in the end."""
     n_held = len(features_in(rows_in(root)))
-    assert zygote.start(root).finish() == (undisturbed.n_features - n_held, n_held)
+    assert fork_server.start(root).finish() == (undisturbed.n_features - n_held, n_held)
     assert rows_in(root) == undisturbed.rows

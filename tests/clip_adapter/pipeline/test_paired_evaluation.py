@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import Gallery
+from synthetic_datasets import SyntheticDatasets
 
 from clip_adapter.datasets import DatasetIndex, Split
 from clip_adapter.pipeline.index import read_index
@@ -14,7 +14,9 @@ from clip_adapter.pipeline.paired_evaluation import held_out_rows
 
 @pytest.fixture(name="index")
 def _index(root: Path) -> DatasetIndex:
-    return read_index(Gallery(root).hang(sizes={"train": 3, "val": 4, "test": 2}).dataset)
+    return read_index(
+        SyntheticDatasets(root).make_dataset(sizes={"train": 3, "val": 4, "test": 2}).dataset
+    )
 
 
 def splits_of(index: DatasetIndex, seen: frozenset[bytes] = frozenset()) -> list[Split]:

@@ -1,10 +1,86 @@
+"""Which runs a sweep consists of, and what makes one run another."""
+
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from steps import index_dataset
+from steps import index_dataset, plan
+from synthetic_datasets import SyntheticDatasets
 
 from clip_adapter.datasets import DatasetError
+from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.plan import SplitSpec
+
+PROBE: dict[str, Any] = {"methods": ["linear-probe"], "shots": [1], "seeds": [1]}
+Change = Callable[[EncodedDataset], tuple[EncodedDataset, dict[str, Any]]]
+
+
+def of_dataset(**fields: Any) -> Change:
+    """The dataset with other properties, and the rows it had."""
+
+    def change(encoded: EncodedDataset) -> tuple[EncodedDataset, dict[str, Any]]:
+        rows = encoded.dataset.index
+        return replace(encoded, dataset=replace(encoded.dataset, **fields).with_index(rows)), {}
+
+    return change
+
+
+def of_encoder(encoded: EncodedDataset) -> tuple[EncodedDataset, dict[str, Any]]:
+    return replace(encoded, encoder="ef" * 32), {}
+
+
+def of_sweep(**fields: Any) -> Change:
+    return lambda encoded: (encoded, fields)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        of_dataset(index_fingerprint="other"),
+        of_dataset(class_names=("cat", "dog", "owl")),
+        of_dataset(templates=("one {}.",)),
+        of_encoder,
+        of_sweep(settings={"linear-probe": {"refinements": 1}}),
+        of_sweep(shots=[2]),
+        of_sweep(seeds=[2]),
+        of_sweep(study="prompt-style"),
+    ],
+)
+def test_whatever_decides_a_result_makes_another_run(
+    datasets: SyntheticDatasets, change: Change
+) -> None:
+    encoded = datasets.make_dataset()
+    (before,), (again,) = (plan(encoded, **PROBE) for _ in range(2))
+    other, fields = change(encoded)
+    (after,) = plan(other, **{**PROBE, **fields})
+    assert again.fingerprint == before.fingerprint
+    assert after.fingerprint != before.fingerprint
+
+
+def test_other_code_makes_another_run(
+    datasets: SyntheticDatasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = datasets.make_dataset()
+    sweep = {**PROBE, "methods": ["zero-shot", "linear-probe"]}
+    before = {spec.fingerprint for spec in plan(encoded, **sweep)}
+    monkeypatch.setattr("clip_adapter.pipeline.plan.digest_code", lambda _: "other code")
+    after = {spec.fingerprint for spec in plan(encoded, **sweep)}
+    assert len(before | after) == 4
+
+
+def test_other_views_make_another_run_of_a_method_that_trains_on_them(
+    datasets: SyntheticDatasets,
+) -> None:
+    encoded = datasets.make_dataset()
+    methods = ["linear-probe", "clip-adapter"]
+    sweep = {**PROBE, "methods": methods, "settings": {"clip-adapter": {"views": 2}}}
+    (probe, adapter), (other_probe, other_adapter) = (
+        plan(replace(encoded, augmented_views=views), **sweep) for views in ((1, 2), (1001, 1002))
+    )
+    assert probe.fingerprint == other_probe.fingerprint
+    assert adapter.fingerprint != other_adapter.fingerprint
 
 
 def test_a_class_without_a_test_image_is_refused(photos: Path, root: Path) -> None:

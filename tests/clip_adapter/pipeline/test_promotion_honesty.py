@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from galleries import GOOD, WORTHLESS, Gallery
+from synthetic_datasets import GOOD, WORTHLESS, SyntheticDatasets
 
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.index import read_index
@@ -16,11 +16,13 @@ Event = PromotionRecord
 CurrentChampion = Callable[[], Champion | None]
 
 
-def relabelled(gallery: Gallery, encoded: EncodedDataset, change: Callable[..., Any]) -> Any:
+def relabelled(
+    datasets: SyntheticDatasets, encoded: EncodedDataset, change: Callable[..., Any]
+) -> Any:
     index = read_index(encoded.dataset)
     labels = index.labels.copy()
     change(labels, np.asarray(index.splits))
-    return gallery.relabel(encoded, labels)
+    return datasets.relabel(encoded, labels)
 
 
 def shuffle(labels: np.ndarray, splits: np.ndarray) -> None:
@@ -39,15 +41,15 @@ def shuffle_test(labels: np.ndarray, splits: np.ndarray) -> None:
 
 @pytest.mark.parametrize("spoil", [shuffle, swap_two])
 def test_spoiled_labels_are_refused_and_told_and_the_champion_stays(
-    gallery: Gallery,
+    datasets: SyntheticDatasets,
     current_champion: CurrentChampion,
     events: list[Event],
     spoil: Callable[..., None],
 ) -> None:
     """Two folders swapped: the candidate would win on labels as wrong as those it learned."""
-    encoded = gallery.hang()
-    champion = gallery.retrain(encoded, GOOD).record
-    record = gallery.retrain(relabelled(gallery, encoded, spoil), GOOD).record
+    encoded = datasets.make_dataset()
+    champion = datasets.retrain(encoded, GOOD).record
+    record = datasets.retrain(relabelled(datasets, encoded, spoil), GOOD).record
     assert record.decision == "refused"
     assert record.reason.startswith("labels changed: ")
     assert record.n_relabelled > 0
@@ -57,22 +59,22 @@ def test_spoiled_labels_are_refused_and_told_and_the_champion_stays(
     assert found.record == champion
 
 
-def test_changed_labels_can_be_accepted_on_purpose(gallery: Gallery) -> None:
-    encoded = gallery.hang()
-    gallery.retrain(encoded, GOOD)
-    swapped = relabelled(gallery, encoded, swap_two)
-    assert gallery.retrain(swapped, GOOD).record.decision == "refused"
-    accepted = gallery.retrain(swapped, GOOD, max_relabelled_fraction=1.0)
+def test_changed_labels_can_be_accepted_on_purpose(datasets: SyntheticDatasets) -> None:
+    encoded = datasets.make_dataset()
+    datasets.retrain(encoded, GOOD)
+    swapped = relabelled(datasets, encoded, swap_two)
+    assert datasets.retrain(swapped, GOOD).record.decision == "refused"
+    accepted = datasets.retrain(swapped, GOOD, max_relabelled_fraction=1.0)
     assert (accepted.record.decision, accepted.is_new) == ("promoted", True)
 
 
-def test_an_index_that_is_lost_is_no_licence(gallery: Gallery, root: Path) -> None:
-    encoded = gallery.hang()
-    gallery.retrain(encoded, GOOD)
+def test_an_index_that_is_lost_is_no_licence(datasets: SyntheticDatasets, root: Path) -> None:
+    encoded = datasets.make_dataset()
+    datasets.retrain(encoded, GOOD)
     for path in (root / "datasets").rglob("*.parquet"):
         path.unlink()
-    swapped = gallery.hang(sizes={"train": 12, "val": 41, "test": 10})
-    record = gallery.retrain(swapped, GOOD).record
+    swapped = datasets.make_dataset(sizes={"train": 12, "val": 41, "test": 10})
+    record = datasets.retrain(swapped, GOOD).record
     assert record.decision == "refused"
     assert "cannot be determined" in record.reason
 
@@ -82,19 +84,19 @@ def test_permuted_test_labels_change_no_decision(tmp_path: Path) -> None:
     """Neither who is chosen, nor what is promoted, nor by which numbers."""
     decisions = []
     for name, change in (("as they are", None), ("permuted", shuffle_test)):
-        gallery = Gallery(tmp_path / name)
-        encoded = gallery.hang()
-        encoded = relabelled(gallery, encoded, change) if change else encoded
-        made = [gallery.retrain(encoded, sweep).record for sweep in (GOOD, WORTHLESS)]
+        datasets = SyntheticDatasets(tmp_path / name)
+        encoded = datasets.make_dataset()
+        encoded = relabelled(datasets, encoded, change) if change else encoded
+        made = [datasets.retrain(encoded, sweep).record for sweep in (GOOD, WORTHLESS)]
         decisions.append(
             [(each.decision, each.reason[:30], each.classifier_sha256, each.low) for each in made]
         )
     assert decisions[0] == decisions[1]
 
 
-def test_permuted_test_labels_are_no_changed_labels(gallery: Gallery) -> None:
-    encoded = gallery.hang()
-    gallery.retrain(encoded, GOOD)
-    record = gallery.retrain(relabelled(gallery, encoded, shuffle_test), GOOD).record
+def test_permuted_test_labels_are_no_changed_labels(datasets: SyntheticDatasets) -> None:
+    encoded = datasets.make_dataset()
+    datasets.retrain(encoded, GOOD)
+    record = datasets.retrain(relabelled(datasets, encoded, shuffle_test), GOOD).record
     assert record.n_relabelled == 0
     assert record.reason.startswith("not proven better: ")

@@ -1,9 +1,12 @@
 import ast
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import clip_adapter
 from clip_adapter.encoders.prompts import tokenize_whole
 from clip_adapter.encoders.text_transformer import OpenClipTextTower
 from clip_adapter.methods import ClipAdapter, ZeroShot, create_method
@@ -44,6 +47,44 @@ def test_any_change_of_settings_or_prompts_changes_the_digest(changed: dict[str,
 def test_the_digest_of_the_code_is_one_of_the_whole_process() -> None:
     assert len(digest_code(ZeroShot)) == 64
     assert digest_code(ZeroShot) == digest_code(ClipAdapter)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "adapters/residual.py",
+        "datasets/fewshot.py",
+        "encoders/prompts.py",
+        "methods/gda.py",
+        "training/evaluation.py",
+    ],
+)
+def test_a_statement_in_what_trains_changes_the_digest_of_the_code(
+    code_with: Callable[[str], str], file: str
+) -> None:
+    assert code_with(file) != digest_code(ZeroShot)
+
+
+@pytest.mark.parametrize("file", ["encoders/loading.py", "pipeline/train.py"])
+def test_a_statement_elsewhere_leaves_the_digest_of_the_code(
+    code_with: Callable[[str], str], file: str
+) -> None:
+    assert code_with(file) == digest_code(ZeroShot)
+
+
+@pytest.fixture(name="code_with")
+def _code_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """The digest of the code with one more statement in a file of the package."""
+    package = Path(clip_adapter.__file__).parent
+
+    def digest(file: str) -> str:
+        copy = shutil.copytree(package, tmp_path / "copy", ignore=shutil.ignore_patterns("*.pyc"))
+        with (copy / file).open("a") as changed:
+            changed.write("\nx = 1\n")
+        monkeypatch.setattr(clip_adapter, "__file__", str(copy / "__init__.py"))
+        return digest_code.__wrapped__(ZeroShot)
+
+    return digest
 
 
 CODE = """

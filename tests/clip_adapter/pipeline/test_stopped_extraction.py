@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from extractions import Undisturbed, Zygote
+from extractions import ForkServer, Undisturbed
 from states import features_in, refuse_unsound, rows_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -19,7 +19,7 @@ SOON_SECONDS = 10.0
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_what_was_encoded_before_it_was_stopped_is_stored(
     tmp_path: Path,
-    zygote: Zygote,
+    fork_server: ForkServer,
     undisturbed: Undisturbed,
     *,
     number: signal.Signals,
@@ -28,7 +28,7 @@ def test_what_was_encoded_before_it_was_stopped_is_stored(
 ) -> None:
     """Ctrl-C reaches every process of the terminal, so here the signal does, too."""
     root = tmp_path / "store"
-    extraction = zygote.start(root, processes=processes, pause=0.1, write_every_seconds=1000.0)
+    extraction = fork_server.start(root, processes=processes, pause=0.1, write_every_seconds=1000.0)
     assert extraction.wait_for("encoded", times=3)
     stopped = time.monotonic()
     extraction.send(number, to_group=True)
@@ -40,15 +40,15 @@ def test_what_was_encoded_before_it_was_stopped_is_stored(
     assert earlier
     assert n_stored in {sum(earlier), sum(earlier) + last}
     assert n_stored < undisturbed.n_features
-    zygote.start(root).finish()
+    fork_server.start(root).finish()
     assert rows_in(root) == undisturbed.rows
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_loading_process_outlives_the_extraction(
-    tmp_path: Path, zygote: Zygote, number: signal.Signals
+    tmp_path: Path, fork_server: ForkServer, number: signal.Signals
 ) -> None:
-    extraction = zygote.start(tmp_path / "store", processes=2, pause=0.2)
+    extraction = fork_server.start(tmp_path / "store", processes=2, pause=0.2)
     assert extraction.wait_for("encoded")
     assert len(extraction.processes()) >= 3  # itself and two that load
     extraction.send(number)
@@ -61,10 +61,10 @@ def test_no_loading_process_outlives_the_extraction(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_loading_processes_stopped_while_they_start_do_not_outlive_it(
-    tmp_path: Path, zygote: Zygote, number: signal.Signals
+    tmp_path: Path, fork_server: ForkServer, number: signal.Signals
 ) -> None:
     for delay in (0.0, 0.05, 0.2, 0.5):
-        extraction = zygote.start(tmp_path / f"{delay}", processes=2, pause=0.2)
+        extraction = fork_server.start(tmp_path / f"{delay}", processes=2, pause=0.2)
         while len(extraction.processes()) < 2:
             time.sleep(0.001)
         time.sleep(delay)
@@ -77,11 +77,11 @@ def test_loading_processes_stopped_while_they_start_do_not_outlive_it(
 
 
 def test_a_loading_process_that_is_killed_ends_the_extraction_with_an_error(
-    tmp_path: Path, zygote: Zygote, undisturbed: Undisturbed
+    tmp_path: Path, fork_server: ForkServer, undisturbed: Undisturbed
 ) -> None:
     """The system kills the largest process when memory runs out: that must not hang."""
     root = tmp_path / "store"
-    extraction = zygote.start(root, processes=2, pause=0.2, write_every_seconds=1000.0)
+    extraction = fork_server.start(root, processes=2, pause=0.2, write_every_seconds=1000.0)
     assert extraction.wait_for("encoded")
     os.kill(extraction.processes()[-1], signal.SIGKILL)
     assert extraction.wait() == 1

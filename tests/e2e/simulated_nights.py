@@ -1,4 +1,4 @@
-"""The story of a folder that is retrained on every night, told to a real server and a real worker."""
+"""Nights in which a growing folder is retrained on, by a real server and a real worker."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 
 from servers import FINAL, Json, Prefect, wait_until
 
-__all__ = ["DEPLOYMENT", "Gallery", "Saboteur", "tell"]
+__all__ = ["DEPLOYMENT", "PictureFolder", "Saboteur", "simulate"]
 
 DEPLOYMENT = "train-adapters/photos"
 MOST_FAILURES = 5
@@ -21,19 +21,19 @@ TEMPLATE = "a picture of the digit {}."
 
 
 @dataclass(frozen=True)
-class Gallery:
+class PictureFolder:
     """Pictures of digits in `train|val|test/class`, of which more arrive.
 
     Attributes:
-        folder: That somebody keeps filling.
-        digits: Where all pictures lie, by class.
+        folder: folder that pictures are added to.
+        digits: folder of all pictures, by class.
     """
 
     folder: Path
     digits: Path
 
     def add(self, split: str, first: int, last: int, *, shifted: int = 0) -> None:
-        """Pictures first..last of every class, each filed so many classes further on."""
+        """Add pictures first..last of every class, under the name of the class `shifted` places on."""
         for place, name in enumerate(DIGITS):
             target = self.folder / split / DIGITS[(place + shifted) % len(DIGITS)]
             target.mkdir(parents=True, exist_ok=True)
@@ -43,15 +43,14 @@ class Gallery:
 
 @dataclass
 class Saboteur:
-    """Kills the worker with all it runs, or the server, at moments that a seed decides.
+    """Kills the worker with all it runs, or the server, at states of the run that are drawn.
 
-    A moment is a state that was seen, never a time: on a quick machine a run is over before a
-    fixed number of seconds has passed.
+    A state, never a time: on a fast machine a run is over before a fixed number of seconds.
 
     Attributes:
-        random: Of what is killed and when.
-        kills: How many are left in each night.
-        done: What was killed, and in which state the run was.
+        random: generator that draws what is killed and when.
+        kills: number of kills that remain in each night.
+        done: what was killed, and the state of the run at that moment.
     """
 
     random: Random
@@ -59,7 +58,7 @@ class Saboteur:
     done: list[tuple[str, str]] = field(default_factory=list)
 
     def strike(self, prefect: Prefect, run_id: str) -> bool:
-        """Kill, and start again what was killed; whether that was the end of the run."""
+        """Kill, and start again what was killed; True if the run ended with it."""
         kind, moment = self.random.choice(["worker", "server"]), self.random.choice(MOMENTS)
         before = _stored(prefect)
 
@@ -83,22 +82,22 @@ class Saboteur:
 
 
 def _stored(prefect: Prefect) -> set[Path]:
-    """The complete files of its store: a new one shows that the run is at work."""
+    """The complete files of the store; a new one shows that the run makes progress."""
     return set(Path(prefect.environment["CLIP_ADAPTER_ROOT"]).rglob("*.parquet"))
 
 
-def tell(
-    prefect: Prefect, gallery: Gallery, saboteur: Saboteur | None = None
+def simulate(
+    prefect: Prefect, pictures: PictureFolder, saboteur: Saboteur | None = None
 ) -> Iterator[tuple[str, Json]]:
-    """Night after night: what had happened to the pictures, and the run that looked at them.
+    """Yield, for each night, the change of the folder and the run that trained on it.
 
-    However often a run is killed, the night is over when one has come to its end.
+    A night ends with the first run that is not killed.
     """
     prefect.environment["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"] = "1"
     prefect.start_server()
     prefect.deploy("photos")
     parameters = {
-        "dataset": f"imagefolder:{gallery.folder}",
+        "dataset": f"imagefolder:{pictures.folder}",
         "model": "glyphs",
         "methods": ["zero-shot", "clip-adapter", "gda"],
         "shots": [1, "all"],
@@ -110,20 +109,20 @@ def tell(
     id_ = prefect.deployment(DEPLOYMENT)["id"]
     prefect.call("PATCH", f"/deployments/{id_}", {"parameters": parameters})
     prefect.start_worker()
-    gallery.add("val", 60, 90)
-    gallery.add("test", 90, 100)
-    gallery.add("train", 0, 2)
+    pictures.add("val", 60, 90)
+    pictures.add("test", 90, 100)
+    pictures.add("train", 0, 2)
     yield "a few pictures", night(prefect, saboteur)
-    gallery.add("train", 2, 30)
+    pictures.add("train", 2, 30)
     yield "many more", night(prefect, saboteur)
     yield "nothing new", night(prefect, saboteur)
-    gallery.add("train", 30, 60, shifted=1)
-    gallery.add("train", 100, 130, shifted=1)
+    pictures.add("train", 30, 60, shifted=1)
+    pictures.add("train", 100, 130, shifted=1)
     yield "more under wrong names", night(prefect, saboteur)
 
 
 def night(prefect: Prefect, saboteur: Saboteur | None) -> Json:
-    """Scheduled runs until nothing more is killed and one has ended as it should."""
+    """Start scheduled runs until no kill remains and one has completed."""
     kills = saboteur.kills.pop(0) if saboteur else 0
     for _ in range(kills + MOST_FAILURES):
         run_id = scheduled_run(prefect)
@@ -141,7 +140,7 @@ def night(prefect: Prefect, saboteur: Saboteur | None) -> Json:
 
 
 def scheduled_run(prefect: Prefect) -> str:
-    """A run that the scheduler made of a schedule with one date, in a few seconds."""
+    """The id of a run that the scheduler creates from a schedule with one date."""
     known = {run["id"] for run in prefect.runs_of(DEPLOYMENT)}
     id_ = prefect.deployment(DEPLOYMENT)["id"]
     if prefect.deployment(DEPLOYMENT)["paused"]:  # by a regression, whose run was then killed

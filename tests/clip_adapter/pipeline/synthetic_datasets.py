@@ -1,4 +1,4 @@
-"""Datasets that are features alone: as easy or as hard to tell apart as a test wants them."""
+"""Datasets of features without images, whose classes are as separable as a test wants."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from clip_adapter.pipeline.promote import Promotion
 from clip_adapter.runs import PromotionRecord
 from feature_cache import FeatureStore, IndexStore
 
-__all__ = ["CLASSES", "GOOD", "OTHER_ENCODER", "SIZES", "WORTHLESS", "Gallery", "Sweep"]
+__all__ = ["CLASSES", "GOOD", "OTHER_ENCODER", "SIZES", "WORTHLESS", "Sweep", "SyntheticDatasets"]
 
 CLASSES = ("cat", "dog", "hen")
 SIZES: dict[Split, int] = {"train": 12, "val": 40, "test": 10}
@@ -36,13 +36,13 @@ WORTHLESS: Sweep = {
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """A dataset `gallery` in the store at `root`, whose images are features of their class."""
+class SyntheticDatasets:
+    """Makes a dataset `gallery` in the store at `root`, of features near the mean of their class."""
 
     root: Path
     regressions: list[PromotionRecord] = field(default_factory=list)
 
-    def hang(
+    def make_dataset(
         self,
         class_names: Sequence[str] = CLASSES,
         *,
@@ -50,7 +50,7 @@ class Gallery:
         sizes: dict[Split, int] | None = None,
         telling_prompts: bool = False,
     ) -> EncodedDataset:
-        """Index the images and put features of them and of the prompts at rest."""
+        """Index the images, and store features of them and of the prompts."""
         rows = [
             (name, split, number)
             for name in class_names
@@ -87,7 +87,7 @@ class Gallery:
         )
 
     def retrain(self, encoded: EncodedDataset, sweep: Sweep, **options: Any) -> Promotion:
-        """Train what is not on record, then decide."""
+        """Train the runs that are not recorded, then decide on the champion."""
         train_methods(encoded, **sweep)
         return decide_promotion(
             plan(encoded, **sweep),
@@ -113,7 +113,7 @@ def _direction(word: str) -> np.ndarray:
 
 
 def _prompts(class_names: Sequence[str], prompts: list[str], *, telling: bool) -> np.ndarray:
-    """Features of prompts that point where their class's images lie, or all the same way."""
+    """Features of prompts in the direction of their class, or nearly equal ones."""
     by_prompt = {f"a {name}.": _direction(name) for name in class_names}
     same = _direction("a.")
     chosen = [

@@ -1,7 +1,7 @@
-"""A process that has imported everything and forks a real extraction for each order it reads.
+"""A process that has imported everything and forks an extraction for each order it reads.
 
-Importing torch and Prefect takes seconds, a fork milliseconds: so a test can afford to kill fifty
-extractions. Orders and answers are lines of JSON; an extraction says in its diary what it is at.
+Importing torch takes seconds, a fork milliseconds: so a test can afford to kill fifty extractions.
+Orders and answers are lines of JSON; an extraction writes each step into an event log.
 """
 
 import json
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def threads() -> list[str]:
-    """Threads whose locks a fork would inherit; Arrow's allocator looks after its own."""
+    """Names of threads whose locks a fork would inherit, without those of Arrow's allocator."""
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")][1:]
     return [name for name in names if name != "jemalloc_bg_thd"]
 
@@ -54,7 +54,7 @@ def answer(value: object) -> None:
 
 
 def status_of(pid: int, *, block: bool) -> int | None:
-    """How a process ended, a negative number for a signal; None while it runs."""
+    """Exit code of a process, negative for a signal; None while it runs."""
     ended, status = os.waitpid(pid, 0 if block else os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if ended else None
 
@@ -66,7 +66,7 @@ def fork(order: Order, encoder: Any) -> int:
     code = 1
     try:
         os.setsid()  # so that a test can reach it together with what it starts
-        redirect(order["diary"])
+        redirect(order["event_log"])
         code = run(order, encoder)
     except BaseException:  # noqa: BLE001  # it must not get into the loop of the parent
         traceback.print_exc()
@@ -75,25 +75,25 @@ def fork(order: Order, encoder: Any) -> int:
         os._exit(code)
 
 
-def redirect(diary: str) -> None:
+def redirect(event_log: str) -> None:
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(0, 1)
-    os.dup2(os.open(f"{diary}.stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    os.dup2(os.open(f"{event_log}.stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 
 
 def run(order: Order, encoder: Any) -> int:
-    """The extraction as the command runs it, in small steps; returns what it would exit with."""
+    """Run the extraction in small steps and return the exit code of the command."""
     from steps import encode_dataset, index_dataset  # noqa: PLC0415  # see main
 
     from clip_adapter.pipeline.encoding import Encoding  # noqa: PLC0415  # see main
 
-    diary, root = Diary(Path(order["diary"])), Path(order["root"])
-    take_small_steps(order, diary, encoder)
+    event_log, root = EventLog(Path(order["event_log"])), Path(order["root"])
+    take_small_steps(order, event_log, encoder)
     calls = SystemCalls(lambda number: number == order["die_at"], kill_this_process)
     vars(os).update(calls.replacements)
     # As clip_adapter.cli.app does; a deployed run gets such a handler from Prefect.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    diary.note("indexing")
+    event_log.note("indexing")
     try:
         indexed = index_dataset(f"imagefolder:{order['photos']}", root=root, data=root)
         encoding = Encoding(
@@ -104,16 +104,16 @@ def run(order: Order, encoder: Any) -> int:
         return 130
     except SystemExit as stop:
         return int(stop.code or 0)
-    diary.note("done", encoded.n_encoded, encoded.n_reused, calls.n_calls)
+    event_log.note("done", encoded.n_encoded, encoded.n_reused, calls.n_calls)
     return 0
 
 
-class Diary:
-    """Lines in a file, each with the moment it was written; they outlive their writer."""
+class EventLog:
+    """Lines with a time in a file that outlives the process that writes them."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._write = os.write  # the real one, whatever comes in its place
+        self._write = os.write  # the original, also where a test replaces it
 
     def note(self, *words: object) -> None:
         self._write(self._file, f"{json.dumps([time.monotonic(), *words])}\n".encode())
@@ -137,8 +137,8 @@ class Diary:
         return noted
 
 
-def take_small_steps(order: Order, diary: Diary, encoder: Any) -> None:
-    """Small batches and files, and a note at each turn; this process runs one extraction only."""
+def take_small_steps(order: Order, event_log: EventLog, encoder: Any) -> None:
+    """Use small batches and files, and log every step; this process runs one extraction only."""
 
     from clip_adapter import encoders  # noqa: PLC0415  # see main
     from clip_adapter.encoders import Encoder  # noqa: PLC0415  # see main
@@ -150,14 +150,16 @@ def take_small_steps(order: Order, diary: Diary, encoder: Any) -> None:
     load = partial(loading_module.load_encoder, batch_size=BATCH_SIZE)
     if order["loaded"]:
         load = lambda *_, **__: encoder  # noqa: E731
-    loading_module.load_encoder = diary.before("loading", load)
-    module.compact_folder = diary.before("merging", module.compact_folder)
+    loading_module.load_encoder = event_log.before("loading", load)
+    module.compact_folder = event_log.before("merging", module.compact_folder)
     module.FILES_WORTH_MERGING = order["files_worth_merging"]
     loading.PICTURES_A_PIECE = 1
     feature_writer.WRITE_EVERY_SECONDS = order["write_every_seconds"]
     towers: Any = Encoder
-    towers.encode_images = diary.after_rows("encoded", towers.encode_images, pause=order["pause"])
-    towers.encode_prompts = diary.before("prompts", towers.encode_prompts)
+    towers.encode_images = event_log.after_rows(
+        "encoded", towers.encode_images, pause=order["pause"]
+    )
+    towers.encode_prompts = event_log.before("prompts", towers.encode_prompts)
 
 
 if __name__ == "__main__":

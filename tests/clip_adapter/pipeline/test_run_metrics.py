@@ -1,0 +1,83 @@
+"""The numbers of a run, from logits that are known."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from steps import plan
+from synthetic_datasets import CLASSES, SyntheticDatasets
+
+from clip_adapter.methods import Fitted
+from clip_adapter.methods.classifiers import LinearClassifier
+from clip_adapter.pipeline.dataset_features import DatasetFeatures
+from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.run_records import Sweep, completed_run
+from clip_adapter.training import evaluate
+
+Metrics = dict[tuple[str, str], float]
+
+
+def first_numbers(scale: float) -> LinearClassifier:
+    """A classifier whose logits are the first numbers of the normalised feature, times `scale`."""
+    n_classes = len(CLASSES)
+    weight = scale * np.eye(n_classes, 8, dtype=np.float32)
+    return LinearClassifier(
+        weight=weight, bias=np.zeros(n_classes, dtype=np.float32), class_names=CLASSES
+    )
+
+
+@pytest.fixture(name="encoded")
+def _encoded(datasets: SyntheticDatasets) -> EncodedDataset:
+    return datasets.make_dataset()
+
+
+def metrics_of(encoded: EncodedDataset, *, scale: float) -> Metrics:
+    (spec,) = plan(encoded, methods=["linear-probe"], shots=[4], seeds=[1])
+    sweep = Sweep(DatasetFeatures(encoded), device="cpu", sweep_id="sweep")
+    fitted = Fitted(classifier=first_numbers(scale), settings={})
+    return completed_run(sweep, spec, fitted).metrics
+
+
+def scores_of(encoded: EncodedDataset, rows: Any, *, scale: float) -> tuple[Any, Any]:
+    features = DatasetFeatures(encoded).image_features(rows)
+    return first_numbers(scale).logits(features), encoded.dataset.index.labels[rows]
+
+
+def nll(scores: np.ndarray, labels: np.ndarray) -> float:
+    wide = scores.astype(np.float64)
+    return float(-log_softmax(wide, axis=1)[np.arange(len(labels)), labels].mean())
+
+
+@pytest.mark.parametrize("scale", [0.5, 50.0])
+def test_test_logits_are_calibrated_by_the_temperature_of_the_validation_images(
+    encoded: EncodedDataset, scale: float
+) -> None:
+    (spec,) = plan(encoded, methods=["linear-probe"], shots=[4], seeds=[1])
+    val_scores, val_labels = scores_of(encoded, spec.split.val_rows, scale=scale)
+    scores, labels = scores_of(encoded, encoded.dataset.index.rows("test"), scale=scale)
+    fitted = minimize_scalar(
+        lambda log_t: nll(val_scores / np.exp(log_t), val_labels),
+        bounds=(np.log(0.05), np.log(20.0)),
+        method="bounded",
+    )
+    found, temperature = metrics_of(encoded, scale=scale), np.exp(fitted.x)
+    assert abs(np.log(temperature)) > 0.1  # far from a temperature that changes nothing
+    assert found["test", "temperature"] == pytest.approx(temperature, rel=1e-3)
+    calibrated = scores / found["test", "temperature"]
+    assert found["test", "nll_calibrated"] == pytest.approx(nll(calibrated, labels), rel=1e-9)
+    assert found["test", "ece_calibrated"] == evaluate(calibrated, labels)["ece"]
+    assert found["test", "nll"] == pytest.approx(nll(scores, labels), rel=1e-9)
+    assert found["validation", "nll"] == pytest.approx(nll(val_scores, val_labels), rel=1e-9)
+
+
+def test_calibrated_numbers_do_not_depend_on_the_scale_of_the_logits(
+    encoded: EncodedDataset,
+) -> None:
+    small, large = (metrics_of(encoded, scale=scale) for scale in (5.0, 15.0))
+    # Both searches for a temperature end within 1e-5 in its logarithm.
+    assert large["test", "temperature"] == pytest.approx(3 * small["test", "temperature"], rel=1e-4)
+    for name in ("nll_calibrated", "ece_calibrated"):
+        assert large["test", name] == pytest.approx(small["test", name], rel=1e-3)
+    assert large["test", "nll"] != pytest.approx(small["test", "nll"], rel=0.1)
