@@ -165,3 +165,25 @@ def test_an_image_in_both_train_and_test_is_a_leak(tmp_path: Path, put: Put) -> 
     index = build_index(add(source, LabelledFile("dog/copy.png", 0, split="test")))
 
     assert index.leaks() == [hashlib.sha256(copy.read_bytes()).digest()]
+
+
+def test_an_image_in_both_val_and_test_is_no_leak(tmp_path: Path, put: Put) -> None:
+    source = make_source(tmp_path, put)
+    put(tmp_path / "dog" / "val.png", 50)
+    put(tmp_path / "dog" / "test.png", 50)
+    files = (LabelledFile(f"dog/{split}.png", 0, split=split) for split in ("val", "test"))
+    assert build_index(add(source, *files)).leaks() == []
+
+
+@pytest.mark.parametrize(("limit", "is_refused"), [(2 / 8, False), (2 / 8 - 1e-9, True)])
+def test_a_fraction_of_broken_files_at_the_limit_is_accepted(
+    tmp_path: Path, put: Put, *, limit: float, is_refused: bool
+) -> None:
+    broken = (LabelledFile(f"absent-{number}.png", 0, split=None) for number in range(2))
+    source = add(make_source(tmp_path, put), *broken)
+    assert len(source.files) == 8
+    if is_refused:
+        with pytest.raises(DatasetError, match="2 of the 8"):
+            build_index(source, max_bad_fraction=limit)
+    else:
+        assert len(build_index(source, max_bad_fraction=limit).quarantined) == 2

@@ -134,29 +134,52 @@ def test_without_a_val_split_validation_comes_from_the_rest_of_train(
     assert not set(split.val_rows) & set(split.train_rows)
 
 
+@given(
+    shots=SHOTS,
+    seed=SEEDS,
+    place=st.integers(0, 10**6),
+    as_given=st.tuples(st.integers(0, 2), st.sampled_from(["train", "val", "test"])),
+)
+def test_a_copy_in_test_or_of_another_class_makes_a_chosen_image_no_candidate(
+    make_index: MakeIndex, shots: int, seed: int, place: int, as_given: tuple[int, Split]
+) -> None:
+    rows, (label, split) = TRAIN + VAL + TEST, as_given
+    index = make_index(rows)
+    before = chosen(index, sample_few_shot(index, shots=shots, seed=seed))
+    image = [*before[0], *before[1]][place % (6 * min(shots, 4))]
+    (own_label,) = {each[1] for each in rows if each[0] == image}
+
+    larger = make_index([*rows, (image, label, split)])
+    train, val = chosen(larger, sample_few_shot(larger, shots=shots, seed=seed))
+
+    if split == "test" or label != own_label:
+        assert image not in {*train, *val}
+    elif split == "val":
+        assert image not in train
+    else:
+        assert (train, val) == before
+
+
 copies = st.lists(
     st.tuples(
-        st.integers(0, 40).map(digest),
-        st.integers(0, 1),
+        st.sampled_from([image for image, *_ in TRAIN + VAL]),
+        st.integers(0, 2),
         st.sampled_from(["train", "train", "val", "test"]),
     ),
-    min_size=1,
-    max_size=80,
+    max_size=5,  # that many cannot leave a class with too few images
 )
 
 
-@given(rows=copies, shots=st.integers(1, 3), seed=SEEDS)
+@given(copied=copies, shots=st.integers(1, 3), seed=SEEDS)
 def test_copies_never_come_twice_nor_from_test_nor_with_two_labels(
-    make_index: MakeIndex, rows: list[Row], shots: int, seed: int
+    make_index: MakeIndex, copied: list[Row], shots: int, seed: int
 ) -> None:
+    rows = [*TRAIN, *VAL, *TEST, *copied]
     index = make_index(rows)
-    try:
-        train, val = chosen(index, sample_few_shot(index, shots=shots, seed=seed))
-    except DatasetError:
-        return
+    train, val = chosen(index, sample_few_shot(index, shots=shots, seed=seed))
     picks = [*train, *val]
     labels = {image: {label for other, label, _ in rows if other == image} for image in picks}
-    assert len(set(picks)) == len(picks)
+    assert len(set(picks)) == len(picks) == 2 * 3 * shots
     assert not set(picks) & {image for image, _, split in rows if split == "test"}
     assert all(len(names) == 1 for names in labels.values())
 

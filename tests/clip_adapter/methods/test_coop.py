@@ -138,3 +138,12 @@ def test_a_prompt_too_long_names_the_class_and_what_would_fit(make_task: MakeTas
 def test_numbers_below_their_range_are_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="or more"):
         CoOp(**setting)
+
+
+@pytest.mark.parametrize(("shots", "rate"), [(4, 5e-3), (5, 1e-2)])
+def test_the_fast_recipe_takes_smaller_steps_with_four_shots_or_fewer(
+    make_task: MakeTask, shots: int, rate: float
+) -> None:
+    training = TrainingSettings(recipe="fast", epochs=1)
+    (fitted,) = CoOp(n_context=2, training=training).fit([make_task(shots=shots)])
+    assert fitted.settings["learning_rate"] == rate

@@ -146,3 +146,12 @@ def test_a_rate_beyond_sense_is_told(make_task: MakeTask) -> None:
 def test_a_setting_out_of_range_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         create_method("cross-modal-probe", settings)
+
+
+def test_steps_that_no_number_of_epochs_makes_exactly_are_made_and_not_missed(
+    make_task: MakeTask,
+) -> None:
+    # 72 images are three batches of 32: 1,280 steps lie between 426 and 427 epochs.
+    training = TrainingSettings(recipe="fast")
+    method = CrossModalProbe(learning_rates=(1e-3,), weight_decays=(0.0,), training=training)
+    assert fit_one(method, make_task(shots=24)).settings["epochs"] == 427

@@ -113,3 +113,20 @@ def test_a_rate_beyond_sense_is_told(make_task: MakeTask) -> None:
 def test_a_setting_out_of_range_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         create_method("task-res", settings)
+
+
+@pytest.mark.parametrize("alphas", [(0.01, 5.0), (5.0, 0.01)])
+def test_the_loss_curve_is_that_of_the_chosen_alpha(
+    make_task: MakeTask, alphas: tuple[float, ...]
+) -> None:
+    task = make_task()
+    fitted = fit_one(TaskRes(alphas=alphas, training=SHORT), task)
+    curve_of = {
+        alpha: fit_one(TaskRes(alphas=(alpha,), training=SHORT), task).loss_curve
+        for alpha in alphas
+    }
+    alpha = fitted.settings["alpha"]
+    (other,) = set(alphas) - {alpha}
+    # Trained together, a model ends where it ends alone up to rounding.
+    assert fitted.loss_curve == pytest.approx(curve_of[alpha], rel=1e-4)
+    assert fitted.loss_curve != pytest.approx(curve_of[other], rel=1e-3)

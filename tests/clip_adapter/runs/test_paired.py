@@ -117,6 +117,14 @@ def test_a_verdict_needs_every_seed_to_agree() -> None:
     assert paired_difference(even, even[:, ::-1]).verdict == "no difference shown"
 
 
+def test_a_seed_at_which_both_are_equally_good_is_not_ahead() -> None:
+    better, worse = np.ones((1, 100), dtype=np.bool_), np.zeros((1, 100), dtype=np.bool_)
+    found = paired_difference(np.vstack([better, worse]), np.vstack([worse, worse]))
+    assert found.low > 0
+    assert found.n_seeds_ahead == 1
+    assert found.verdict == "seeds disagree"
+
+
 def test_the_same_answers_always_give_the_same_interval() -> None:
     a, b = right(0.7), right(0.6, seed=1)
     assert paired_difference(a, b) == paired_difference(a, b)

@@ -1,5 +1,7 @@
 """The promotion policy, on numbers alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,17 @@ def test_labels_that_cannot_be_compared_are_refused_with_the_reason() -> None:
     found = decision_on(pair(wins=20, losses=2), LabelDrift(unknown="no index 'abc'"))
     assert (found.outcome, found.is_regression) == ("refused", False)
     assert "no index 'abc'" in found.reason
+
+
+def test_an_interval_that_touches_zero_proves_nothing() -> None:
+    better = replace(pair(wins=20, losses=2), low=0.0)
+    worse = replace(pair(wins=2, losses=20), high=0.0)
+    assert decision_on(better).reason.startswith("not proven better: ")
+    assert decision_on(worse).reason.startswith("not proven better: ")
+
+
+def test_an_interval_below_zero_alone_is_no_regression() -> None:
+    paired = pair(wins=0, losses=5)
+    assert paired.high < 0
+    assert paired.p_value > 0.05
+    assert not decision_on(paired).is_regression

@@ -136,6 +136,14 @@ def test_the_same_retraining_is_found_again(root: Path, promote: Decision) -> No
     assert store.decided("eurosat", "retraining-2") is None
 
 
+def test_of_several_decisions_on_one_retraining_the_last_counts(
+    root: Path, promote: Decision
+) -> None:
+    promote(1, retraining_fingerprint="the same")
+    last = promote(2, decision="refused", retraining_fingerprint="the same")
+    assert PromotionStore(root).decided("digits", "the same") == last
+
+
 def test_the_views_show_decisions_in_order_and_the_last_champion(
     root: Path, promote: Decision
 ) -> None:

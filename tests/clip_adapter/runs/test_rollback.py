@@ -13,6 +13,7 @@ from clip_adapter.runs import (
     PromotionStore,
     RunStoreError,
     roll_back,
+    rolled_back,
 )
 
 Decision = Callable[..., PromotionRecord]
@@ -114,3 +115,13 @@ def test_a_dataset_that_nothing_was_promoted_on_has_no_champion(
     for dataset in ("digits", "eurosat"):
         with pytest.raises(RunStoreError, match=f"'{dataset}' has no champion"):
             roll_back(PromotionStore(root), dataset)
+
+
+def test_a_rollback_undoes_what_came_after_the_promotion_that_it_restores(
+    root: Path, promote: Decision
+) -> None:
+    for number in (1, 2, 3):
+        promote(number)
+    store = PromotionStore(root)
+    record = roll_back(store, "digits", to=id_of(1))
+    assert rolled_back(store.history("digits"), record) == {id_of(2), id_of(3)}

@@ -70,3 +70,11 @@ def test_steps_that_flip_the_sign_of_a_weight_are_left_to_torch() -> None:
     assert is_scalable([0.1], momentum=0.9, weight_decay=4.9)
     assert not is_scalable([0.1], momentum=0.9, weight_decay=5.1)
     assert not is_scalable([1e15], momentum=0.0, weight_decay=1e15)
+
+
+def test_a_decay_that_grows_beyond_half_only_by_momentum_is_left_to_torch() -> None:
+    # 0.3 in the first step; 0.9 * 3 / (1 - 0.3) + 3 = 6.86 in the buffer of the second.
+    assert is_scalable([0.1], momentum=0.9, weight_decay=3.0)
+    assert not is_scalable([0.1, 0.1], momentum=0.9, weight_decay=3.0)
+    assert is_scalable([0.1, 0.1], momentum=0.5, weight_decay=2.0)
+    assert not is_scalable([0.1, 0.1], momentum=0.9, weight_decay=2.5)
