@@ -75,7 +75,7 @@ class _Contest:
         return bare_forward(batches, encoder)
 
     def _warm_up(self, folder: Path) -> None:
-        """So that prompts are at rest, and nothing is done for the first time later."""
+        """So that prompts are stored, and nothing is done for the first time later."""
         for precision in self.encoders:
             self._extract([folder], precision, 0)
 

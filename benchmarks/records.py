@@ -1,4 +1,4 @@
-"""What was measured, at rest in one JSON file and on the screen."""
+"""What was measured, stored in one JSON file and on the screen."""
 
 import json
 from collections.abc import Mapping

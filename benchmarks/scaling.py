@@ -27,7 +27,7 @@ ABOUT = (
     "that nothing is missing (every file read and verified), before and after they are merged; to "
     "read a dataset's index, with the peak of a process that does nothing else; to ask for the "
     "leaderboard and for what is on record, over so many runs at 15 or 1,000 runs a file, without "
-    "predictions; and bytes at rest a prediction"
+    "predictions; and stored bytes a prediction"
 )
 
 

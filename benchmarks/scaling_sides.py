@@ -91,7 +91,7 @@ def put_index(root: Path, *, images: int) -> float:
     """Write the index of a dataset of so many images; seconds."""
     names = tuple(f"class {number}" for number in range(1000))
     paths = tuple(f"class-{number % 1000}/{number:08d}.jpg" for number in range(images))
-    # The source's own list of files is not at rest, and not needed to write an index.
+    # The source's own list of files is not stored, and not needed to write an index.
     source = ImageSource("synthetic", root, names, ("a {}.",), files=())
     train: Split = "train"
     sizes = np.full(images, 224, np.int32)
@@ -148,7 +148,7 @@ def look_into_runs(root: Path) -> tuple[float, float]:
 
 
 def size_of_predictions(root: Path, *, images: int) -> float:
-    """Bytes at rest a prediction, of ten runs over the same test images."""
+    """Stored bytes per prediction, of ten runs over the same test images."""
     keys = digests(range(images))
     dice = np.random.default_rng(0)
     results = [

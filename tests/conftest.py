@@ -1,4 +1,4 @@
-"""What every room's tests lean on: a quiet machine of their own, a tiny encoder, small photos."""
+"""What every package's tests use: an isolated machine, a tiny encoder, small photos."""
 
 import fcntl
 import json
@@ -85,7 +85,7 @@ def set_the_scene() -> str:
     return home
 
 
-# At import: where one room is tested alone, its conftest comes before pytest_configure.
+# At import: where one package is tested alone, its conftest comes before pytest_configure.
 HOME = set_the_scene()
 
 

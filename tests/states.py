@@ -14,7 +14,7 @@ Row = tuple[str, tuple[object, ...]]
 
 
 def rows_in(root: Path, *, below: str = "") -> frozenset[Row]:
-    """Every row at rest (below a folder), bit for bit; a row that two files hold counts once."""
+    """Every stored row (below a folder), bit for bit; a row that two files hold counts once."""
     return frozenset(
         (folder.path.relative_to(root).as_posix(), tuple(map(_plain, row.values())))
         for folder in stored_folders(root)

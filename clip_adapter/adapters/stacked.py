@@ -106,7 +106,7 @@ class PredictedRatios(nn.Module):
 
 
 Ratios = FixedRatios | LearnedRatios | PredictedRatios
-"""Maps features of G models to one ratio a model, or one a row; `one` does so for a single model."""
+"""Ratios of G models, one per model or one per feature; `one` computes those of a single model."""
 
 
 def predicted_ratio(

@@ -1,3 +1,3 @@
-"""The `clip-adapter` command: talks to a person, leaves the work to the flows and libraries."""
+"""The `clip-adapter` command: parses options, calls `clip_adapter.pipeline`, prints results."""
 
 from clip_adapter.cli.app import main as main

@@ -25,7 +25,7 @@ app = typer.Typer(
 cache = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Look after stored features: what is there, is it sound, will it be reused; in and out.",
+    help="Inspect, verify, compact, import and export stored features.",
     epilog=f"Every command takes --json. {EXIT_CODES}",
 )
 COMMANDS = {
@@ -35,8 +35,8 @@ COMMANDS = {
     "champion:champion": "Show the current champion of a dataset, its numbers and its file.",
     "champion:rollback": "Make an earlier promotion current again. Nothing is removed: one more "
     "decision is recorded.",
-    "pipeline:reproduce": "Vary one thing about CLIP-Adapter and hold the rest still, as the paper's "
-    "ablations do.",
+    "pipeline:reproduce": "Run one of the paper's ablations: vary one setting of CLIP-Adapter and hold the "
+    "others fixed.",
     "sql:sql": "Ask DuckDB about runs, metrics and predictions; nothing is locked or written.",
     "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",
     "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "
@@ -52,11 +52,11 @@ CACHE_COMMANDS = {
     "why:why": "Show how many images of a dataset will be reused, and field by field why not the "
     "others.",
     "verify:verify": "Check the files and name those that are damaged, with the reason and what to do.",
-    "gc:gc": "Remove what dead writers left behind and what was set aside as damaged.",
+    "gc:gc": "Remove unfinished files of killed processes and damaged files that were set aside.",
     "compact:compact": "Merge the small files of features and runs; nothing is lost if it is "
     "interrupted.",
     "exporting:export": "Write a dataset's features, labels, splits, digests and class texts to a file.",
-    "importing:import_": "Take in features that were made elsewhere, to train on them as features:NAME.",
+    "importing:import_": "Import features that another program made, to train on them as features:NAME.",
 }
 """Commands of the group `cache`: module in `cache` and command in it, with the first line of help."""
 

@@ -44,8 +44,8 @@ Resize = Annotated[
     Literal["shortest", "longest", "squash"] | None,
     typer.Option(
         "--resize",
-        help="shortest (CLIP: short side, then the middle), squash (CoOp: both sides) or longest "
-        "(filled up); else the model's own.",
+        help="shortest (CLIP: resize the short side, crop the centre), squash (CoOp: resize both "
+        "sides) or longest (resize the long side, pad); else the model's own.",
         show_default=False,
     ),
 ]

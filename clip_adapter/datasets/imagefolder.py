@@ -10,6 +10,7 @@ from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split
 from clip_adapter.errors import DatasetError
 
+# The formats that are decoded are ACCEPTED_FORMATS of clip_adapter.images.decoding.
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 TEMPLATES = ("a photo of a {}.",)

@@ -61,11 +61,11 @@ _NOTHING_KNOWN: KnownSizes = MappingProxyType({})
 
 @dataclass(frozen=True)
 class QuarantinedFile:
-    """A file that is not used.
+    """A file of a dataset that could not be read as an image.
 
     Attributes:
         path: POSIX path relative to the folder of the dataset.
-        reason: reason why the file is not used.
+        reason: why it could not be read.
         n_bytes: size of the file; None if it could not be read.
     """
 

@@ -36,7 +36,7 @@ def load_encoder(
 
     Args:
         name: in one of the forms of `parse_model_name`.
-        device: in torch's spelling.
+        device: torch device, such as "cuda:0".
         batch_size: number of images or prompts in a forward pass; not a part of the identity,
             though another size may change the last bits.
         precision: `fp32`, `bf16` or `fp16`; docs/adr/0009-precision.md.

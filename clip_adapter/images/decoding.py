@@ -49,6 +49,7 @@ class SharedWarningFilter:
 silence_decoder_warnings = SharedWarningFilter(r"PIL\.")
 """Entered by every thread that decodes: what Pillow only warns about is decided by our own checks."""
 
+# clip_adapter.datasets.imagefolder lists files by IMAGE_SUFFIXES before their content is read.
 ACCEPTED_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 64_000_000  # above today's cameras; 192 MB once decoded
 MAX_SIDES_RATIO = 1_000  # resizing the short side to 224 makes the long one 224,000 pixels

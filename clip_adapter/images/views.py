@@ -38,7 +38,7 @@ _TRIES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """The way from an image to the pixels a model reads, with the names of open_clip's configuration.
+    """How an image is resized and cropped, with the names of open_clip's configuration.
 
     Attributes:
         size: height and width in pixels.

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from clip_adapter.methods.task import FewShotTask, require_validation
 
 SelectedOn = Literal["nothing", "validation", "held-out shots", "training"]
-"""The data that chose among candidates: "training" where a hyper-parameter is learned like a weight,
+"""The data of model selection: "training" where a hyper-parameter is learned like a weight,
 "held-out shots" where training images were left out for the purpose."""
 Progress = Callable[[float], None]
 """Called with the fraction of the whole `fit` that was done since the last call."""
@@ -46,12 +46,12 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One point of a grid of hyper-parameters, and its result on the images that choose.
+    """One point of a grid of hyper-parameters, and its scores on the images of model selection.
 
     Attributes:
         settings: hyper-parameters of the point, by their names in `Fitted.settings`.
-        validation_accuracy: accuracy on the images that choose, a fraction.
-        validation_nll: negative log-likelihood on the images that choose, in nats.
+        validation_accuracy: accuracy on the images of model selection, a fraction.
+        validation_nll: negative log-likelihood on the images of model selection, in nats.
     """
 
     settings: Mapping[str, float]
@@ -114,7 +114,7 @@ class Method(ABC):
 
         Args:
             tasks: arrays to fit to.
-            device: where to train, in torch's spelling; the classifiers end up on the CPU.
+            device: torch device that trains, such as "cuda:0"; the classifiers end up on the CPU.
             progress: called with the fraction of the work that was just done.
 
         Raises:
@@ -162,7 +162,7 @@ class StackedMethod(Method):
 
         Args:
             tasks: tasks with equal `kind`, at most `most_together` of them.
-            device: where to train, in torch's spelling.
+            device: torch device that trains, such as "cuda:0".
             report: called with the units of `work` that were just done.
         """
 

@@ -353,7 +353,7 @@ def _imported(
 def _imported_views(
     dataset: IndexedDataset, encoder: str, views: int, view_rows: Sequence[int] | None
 ) -> tuple[int, ...]:
-    """The longest run of wanted views, from the first, that every image which needs them has."""
+    """The leading augmented views that are stored for every image, up to the first gap."""
     rows = range(len(dataset.index)) if view_rows is None else view_rows
     digests = [dataset.index.image_sha256[row] for row in rows]
     store = FeatureStore(dataset.root, encoder)

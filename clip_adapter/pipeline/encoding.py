@@ -48,7 +48,7 @@ class Encoding:
 
     Attributes:
         model: a name `load_encoder` knows; the built-in model when None.
-        device: where to encode, in torch's spelling, or "auto".
+        device: torch device that encodes, such as "cuda:0", or "auto".
         precision: numeric format of the forward pass; part of the fingerprint.
         resize: shortest (CLIP), squash (CoOp) or longest; that of the model when None.
         views: number of augmented views of an image, beside the evaluation view.

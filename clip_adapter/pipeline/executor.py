@@ -15,9 +15,9 @@ def is_retried(step: Callable[..., Any]) -> bool:
 
 
 def not_retried(step: Callable[P, Result]) -> Callable[P, Result]:
-    """Decorate a step that only reads or writes what an earlier step has just read or written.
+    """Mark a step that a scheduler must not call again after an error.
 
-    An error of such a step is not transient: storage answered a moment ago.
+    An earlier step has just read the same storage, so that an error is not a transient one.
     """
     vars(step)[_IS_RETRIED] = False
     return step

@@ -35,7 +35,7 @@ def train_methods(
         specs: the runs, grouped by method.
         encoded: a dataset with all its features stored.
         encoding: the encoder, for methods that need its text tower.
-        device: where to train, in torch's spelling, or "auto".
+        device: torch device that trains, such as "cuda:0", or "auto".
         sweep_id: identifier of the sweep in the run store.
         study: name of the study that the runs belong to.
         variant: name of the variant of that study, for the progress report.

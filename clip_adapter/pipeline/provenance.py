@@ -18,7 +18,7 @@ import clip_adapter
 from clip_adapter.methods import Method, foreign_sources
 from clip_adapter.runs import Versions
 
-ROOMS_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
+PACKAGES_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
 TOWER = ("encoders/text_transformer.py", "encoders/prompts.py")
 """Modules through which prompts are learned; all other features depend on the encoder alone."""
 
@@ -44,8 +44,8 @@ def digest_code(method: type[Method]) -> str:
     trained again after an edit of prose or a move of files.
     """
     package = Path(clip_adapter.__file__).parent
-    rooms = [file for room in ROOMS_THAT_TRAIN for file in (package / room).rglob("*.py")]
-    files = [*rooms, *(package / file for file in TOWER)]
+    code = [file for part in PACKAGES_THAT_TRAIN for file in (package / part).rglob("*.py")]
+    files = [*code, *(package / file for file in TOWER)]
     ours = [file.read_text(encoding="utf-8") for file in files]
     return digest_syntax([*ours, *foreign_sources(method)])
 

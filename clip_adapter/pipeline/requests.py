@@ -70,11 +70,15 @@ Shot = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "all"}]}),
 ]
 Shots = Annotated[
-    list[Shot], Field(min_length=1, description="Labelled images a class; all for every one.")
+    list[Shot],
+    Field(min_length=1, description="Labelled training images per class; all uses every one."),
 ]
 Seeds = Annotated[
     list[Annotated[int, Field(ge=0, lt=2**31)]],
-    Field(min_length=1, description="One few-shot choice, initialisation and visiting order each."),
+    Field(
+        min_length=1,
+        description="Seeds of the sampled images, of the initial weights and of shuffling.",
+    ),
 ]
 Indices = Annotated[
     Place,
@@ -204,8 +208,8 @@ class DatasetRequest(Request):
     resize: Annotated[
         ResizeMode | None,
         Field(
-            description="shortest (CLIP: short side, then the middle), squash (CoOp: both sides) "
-            "or longest (filled up); else the model's own."
+            description="shortest (CLIP: resize the short side, crop the centre), squash (CoOp: resize "
+            "both sides) or longest (resize the long side, pad); else the model's own."
         ),
     ] = None
     augmentation: Drawn = "tip-adapter"
@@ -240,8 +244,8 @@ class ExtractRequest(DatasetRequest):
         Field(
             ge=0,
             le=1024,
-            description="Decode in so many processes, for many cores beside a fast GPU; 0 decodes "
-            "in threads.",
+            description="Number of processes that decode, for many cores beside a fast GPU; 0 "
+            "decodes in threads.",
         ),
     ] = 0
 
@@ -272,10 +276,7 @@ class SweepRequest(DatasetRequest):
     few_shot_indices: Indices = None
     study: Annotated[
         str | None,
-        Field(
-            description="A name for runs that vary what a leaderboard holds still; they appear on "
-            "none."
-        ),
+        Field(description="Name of an ablation study; its runs are not shown on the leaderboard."),
     ] = None
     max_relabelled_fraction: Annotated[
         Fraction, Field(description="Promote nothing if more images than this changed their class.")

@@ -30,7 +30,7 @@ class Sweep:
 
     Attributes:
         features: features of the dataset.
-        device: where to train, in torch's spelling.
+        device: torch device that trains, such as "cuda:0".
         sweep_id: identifier of the sweep in the run store.
         study: name of the study that the runs belong to.
         variant: name of the variant of that study.

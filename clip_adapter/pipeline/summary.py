@@ -51,7 +51,7 @@ def summarize(
 
     Args:
         training: result of the training.
-        device: device that encodes images, in torch's spelling.
+        device: torch device that encodes images.
         report_path: path or URL of the whole report, to copy; not mentioned when empty.
         report_url: URL of the whole report that a browser opens; empty where there is none.
 

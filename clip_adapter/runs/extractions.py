@@ -31,7 +31,7 @@ class ExtractionRecord:
         index_fingerprint: fingerprint of the dataset's index.
         encoder: fingerprint of the encoder.
         model: name by which the encoder was requested.
-        device: device of the encoder, in torch's spelling.
+        device: torch device of the encoder.
         n_encoded: number of views of images that were encoded.
         n_reused: number of views whose feature was stored before.
         seconds: time spent decoding and encoding.
@@ -80,7 +80,7 @@ def encoding_rate(database: RunDatabase, *, encoder: str, device: str) -> float 
     Args:
         database: database of the store.
         encoder: fingerprint of the encoder.
-        device: device of the encoder, in torch's spelling.
+        device: torch device of the encoder.
     """
     (row,) = database.query(_RATE, {"encoder": encoder, "device": device}).to_pylist()
     rate: float | None = row["rate"]

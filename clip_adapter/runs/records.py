@@ -66,7 +66,7 @@ class RunRecord:
         n_validation: number of images to select on.
         n_test: number of test images.
         n_leaked: test images that also occur, bit for bit, among the training images.
-        device: device that trained, in torch's spelling.
+        device: torch device that trained.
         precision: numeric format of the encoder's forward pass.
         versions: versions of the software.
         git_commit: commit of the code; None outside a checkout.

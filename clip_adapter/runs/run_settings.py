@@ -92,12 +92,12 @@ def _fits(value: Any, kind: type) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One point of a grid of hyper-parameters, and its result on the images that choose.
+    """One point of a grid of hyper-parameters, and its scores on the images of model selection.
 
     Attributes:
         settings: hyper-parameters of the point, by name.
-        validation_accuracy: accuracy on the images that choose, a fraction.
-        validation_nll: negative log-likelihood on the images that choose, in nats.
+        validation_accuracy: accuracy on the images of model selection, a fraction.
+        validation_nll: negative log-likelihood on the images of model selection, in nats.
     """
 
     settings: Mapping[str, float]

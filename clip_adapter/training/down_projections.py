@@ -60,25 +60,25 @@ class DenseDownProjection:
         self.update = update
 
     def hidden(self, batch: GatheredBatch, out: Float[Tensor, "g b h"]) -> None:
-        """See `DownProjection`."""
+        """Compute the hidden units of the rows of a batch."""
         torch.bmm(batch.features, self.update.weights, out=out)
 
     def accumulate(
         self, batch: GatheredBatch, gradients: Float[Tensor, "g b h"], *, gain: float
     ) -> None:
-        """See `DownProjection`."""
+        """Add the gradient of the weights, times `gain`, to the momentum."""
         self.update.accumulate(batch.features.transpose(1, 2), gradients, gain=gain)
 
     def rescale(self, step: ScaledStep) -> None:
-        """See `DownProjection`."""
+        """Multiply the weights by `step.shrink` and the momentum by `step.fade`."""
         self.update.rescale(step)
 
     def advance(self, step: ScaledStep) -> None:
-        """See `DownProjection`."""
+        """Add the momentum, times `step.advance`, to the weights."""
         self.update.advance(step)
 
     def finish(self, weight: float) -> None:
-        """See `DownProjection`."""
+        """Multiply the weights by `weight`, after the last step."""
         self.update.weights.mul_(weight)
 
 
@@ -113,7 +113,7 @@ class GramDownProjection:
         self.kept = 1.0
 
     def hidden(self, batch: GatheredBatch, out: Float[Tensor, "g b h"]) -> None:
-        """See `DownProjection`."""
+        """Compute the hidden units of the rows of a batch."""
         gram = self.gram.index_select(0, batch.rows).view(*out.shape[:2], -1)
         torch.index_select(self.untrained, 0, batch.own_rows, out=out.view(-1, out.shape[2]))
         out.baddbmm_(gram, self.combination)
@@ -121,11 +121,11 @@ class GramDownProjection:
     def accumulate(
         self, batch: GatheredBatch, gradients: Float[Tensor, "g b h"], *, gain: float
     ) -> None:
-        """See `DownProjection`."""
+        """Add the gradient of the weights, times `gain`, to the momentum."""
         self.momentum.index_add_(0, batch.own_rows, gradients.flatten(0, 1), alpha=gain)
 
     def rescale(self, step: ScaledStep) -> None:
-        """See `DownProjection`."""
+        """Multiply the weights by `step.shrink` and the momentum by `step.fade`."""
         if step.shrink != 1:
             self.combination.mul_(step.shrink)
             self.untrained.mul_(step.shrink)
@@ -134,10 +134,10 @@ class GramDownProjection:
             self.momentum.mul_(step.fade)
 
     def advance(self, step: ScaledStep) -> None:
-        """See `DownProjection`."""
+        """Add the momentum, times `step.advance`, to the weights."""
         self.combination.add_(self.momentum.view(self.shape), alpha=step.advance)
 
     def finish(self, weight: float) -> None:
-        """See `DownProjection`."""
+        """Multiply the weights by `weight`, after the last step."""
         self.weights.mul_(self.kept * weight)
         self.weights.baddbmm_(self.features.transpose(1, 2), self.combination, alpha=weight)

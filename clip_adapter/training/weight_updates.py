@@ -30,7 +30,8 @@ class ScaledStep:
         fade: factor of the stored momentum, 1 in most steps.
         weight: scale of the weights before the step, above 0.
         gain: factor of the gradient, above 0.
-        advance: factor of the momentum in the weights' change, 0 or below.
+        advance: factor of the momentum in the weights' change, 0 or below; minus the learning rate
+            for Adam.
         weight_after: scale of the weights after the step.
     """
 
@@ -128,7 +129,7 @@ class MomentumUpdate:
         self.momentum = torch.zeros_like(weights)
 
     def rescale(self, step: ScaledStep) -> None:
-        """See `WeightUpdate`."""
+        """Multiply the weights by `step.shrink` and the momentum by `step.fade`."""
         if step.shrink != 1:
             self.weights.mul_(step.shrink)
         if step.fade != 1:
@@ -137,11 +138,11 @@ class MomentumUpdate:
     def accumulate(
         self, inputs: Float[Tensor, "g m b"], gradients: Float[Tensor, "g b n"], *, gain: float
     ) -> None:
-        """See `WeightUpdate`."""
+        """Add the gradient `inputs @ gradients`, times `gain`, to the momentum."""
         self.momentum.baddbmm_(inputs, gradients, alpha=gain)
 
     def advance(self, step: ScaledStep) -> None:
-        """See `WeightUpdate`."""
+        """Add the momentum, times `step.advance`, to the weights."""
         self.weights.add_(self.momentum, alpha=step.advance)
 
 
@@ -164,12 +165,12 @@ class AdamUpdate:
     def accumulate(
         self, inputs: Float[Tensor, "g m b"], gradients: Float[Tensor, "g b n"], *, gain: float
     ) -> None:
-        """See `WeightUpdate`."""
+        """Set the gradient to `inputs @ gradients`, times `gain`."""
         product = self.gradient  # overwritten, as beta is 0
         torch.baddbmm(product, inputs, gradients, beta=0, alpha=gain, out=product)
 
     def advance(self, step: ScaledStep) -> None:
-        """See `WeightUpdate`; the learning rate is minus `step.advance`."""
+        """Take a step of the optimiser; the learning rate is minus `step.advance`."""
         self.optimizer.param_groups[0]["lr"] = -step.advance
         self.optimizer.step()
 

@@ -1,4 +1,4 @@
-"""Nothing at rest can run code: no pickle, no eval, no shell, no `torch.load`."""
+"""Nothing stored can run code: no pickle, no eval, no shell, no `torch.load`."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What importing a room loads: the command answers before torch could have been imported."""
+"""What importing a package loads: the command answers before torch could have been imported."""
 
 import ast
 import importlib
@@ -31,9 +31,9 @@ LIGHT = {
 }
 
 
-@pytest.mark.parametrize("room", LIGHT)
-def test_importing_a_room_loads_nothing_it_can_do_without(room: str, tmp_path: Path) -> None:
-    assert _loaded_by(room, cwd=tmp_path) & LIGHT[room] == set()
+@pytest.mark.parametrize("package", LIGHT)
+def test_importing_a_package_loads_nothing_it_can_do_without(package: str, tmp_path: Path) -> None:
+    assert _loaded_by(package, cwd=tmp_path) & LIGHT[package] == set()
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,4 +1,4 @@
-"""The layers of DESIGN hold: which room may import which."""
+"""The layers of DESIGN hold: which package may import which."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 
-def test_no_room_imports_what_it_must_not_know(
+def test_no_package_imports_what_it_must_not_know(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(checkout)

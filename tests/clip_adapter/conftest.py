@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:  # most rooms need nothing of it
+if TYPE_CHECKING:  # most packages need nothing of it
     from clip_adapter.runs import PromotionRecord
 
 Decision = Callable[..., "PromotionRecord"]

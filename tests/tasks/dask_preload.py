@@ -14,7 +14,7 @@ BATCHES_BEFORE_DEATH = 3
 
 
 def die_once(encode: Any, marker: Path) -> Any:
-    """The first worker to make its third batch is killed; its batches before that are at rest."""
+    """The first worker to make its third batch is killed; its batches before that are stored."""
     made = 0
 
     def encode_images(encoder: Any, pixels: Any) -> Any:

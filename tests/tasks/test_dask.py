@@ -110,7 +110,7 @@ def test_what_a_killed_worker_left_undone_the_next_run_does(
     assert marker.exists()
     n_encoded, n_reused, _ = counts(train(root, CLIP_ADAPTER_DASK="local:2"))
     assert n_encoded + n_reused == 90
-    # What the victim had at rest before it died is not made again.
+    # What the victim had stored before it died is not made again.
     assert n_reused >= 12
     assert rows_in(root, below="features") == rows_in(alone, below="features")
     assert runs(root) == runs(alone)

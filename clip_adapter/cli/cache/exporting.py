@@ -103,7 +103,10 @@ To = Annotated[
 ]
 ByModel = Annotated[
     str | None,
-    typer.Option("--model", help="As `cache stats` lists it; needed where encoders compete."),
+    typer.Option(
+        "--model",
+        help="Model as `cache stats` lists it; needed if several encoders have the dataset.",
+    ),
 ]
 ByFingerprint = Annotated[
     str | None,

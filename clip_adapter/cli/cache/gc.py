@@ -41,9 +41,9 @@ def gc(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what dead writers left behind and what was set aside as damaged.
+    """Remove unfinished files of killed processes and damaged files that were set aside.
 
-    Unfinished files of the last 24 hours stay: their writers may live.
+    Unfinished files of the last 24 hours stay: a process may still be writing them.
 
     Prompts always stay.
     """

@@ -75,7 +75,9 @@ Labels = Annotated[
 ClassNames = Annotated[
     Path | None,
     typer.Option(
-        "--class-names", help="Text file, a class a line, as labels count.", show_default=False
+        "--class-names",
+        help="Text file with one class name per line, in the order of the labels.",
+        show_default=False,
     ),
 ]
 FromFolder = Annotated[

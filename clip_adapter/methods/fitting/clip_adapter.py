@@ -86,7 +86,7 @@ class AdapterTrainer:
 
     Args:
         method: settings that all candidates share.
-        device: where to train, in torch's spelling.
+        device: torch device that trains, such as "cuda:0".
         progress: called with the fraction of the whole fit that was just done.
     """
 

@@ -1,6 +1,6 @@
 """Real files, and the pixels or the reason they have always given: docs/decoding.md as bytes.
 
-When a change of the rules makes a test here fail, features and sizes at rest are of the old rules:
+When a change of the rules makes a test here fail, stored features and sizes are of the old rules:
 ADR 11 says what else must change.
 """
 

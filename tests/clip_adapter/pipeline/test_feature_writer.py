@@ -1,4 +1,4 @@
-"""Views become full batches, and features are at rest soon after they exist."""
+"""Views become full batches, and features are stored soon after they exist."""
 
 import hashlib
 import sys

@@ -79,7 +79,7 @@ def killed_within(
 
 
 def refuse_unequal_end(root: Path, fork_server: ForkServer, undisturbed: Undisturbed) -> None:
-    """Run to completion: what is at rest is not encoded again, and all is there in the end."""
+    """Run to completion: what is stored is not encoded again, and all is there in the end."""
     n_held = len(features_in(rows_in(root)))
     assert fork_server.start(root).finish() == (undisturbed.n_features - n_held, n_held)
     assert rows_in(root) == undisturbed.rows
