@@ -4,12 +4,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from clip_adapter.cli.cache.indexed import latest_index
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.datasets import DATASETS, description_of
 from clip_adapter.errors import ClipAdapterError
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings
 from feature_cache import storage
 from feature_cache.exchange import imported_names
@@ -27,7 +29,8 @@ def methods(as_json: Json = False) -> None:
     for heading in ("name", "what it is", "settings"):
         table.add_column(heading, overflow="fold")
     for name, about in listed.items():
-        table.add_row(name, str(about["what_it_is"]), ", ".join(about["settings"]))
+        cells = (name, str(about["what_it_is"]), ", ".join(about["settings"]))
+        table.add_row(*(Text(escape_control_characters(cell)) for cell in cells))
     Console(highlight=False).print(table)
 
 

@@ -63,7 +63,6 @@ AugmentationOption = Annotated[
         "(coop), mirrored half of the time.",
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 

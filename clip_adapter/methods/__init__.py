@@ -22,6 +22,7 @@ from clip_adapter.methods.method import PerTaskMethod as PerTaskMethod
 from clip_adapter.methods.method import StackedMethod as StackedMethod
 from clip_adapter.methods.registry import METHODS as METHODS
 from clip_adapter.methods.registry import create_method as create_method
+from clip_adapter.methods.registry import fit_method as fit_method
 from clip_adapter.methods.registry import foreign_sources as foreign_sources
 from clip_adapter.methods.registry import register as register
 from clip_adapter.methods.registry import setting_names as setting_names

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -66,7 +66,7 @@ class Fitted:
     Attributes:
         classifier: the fitted classifier.
         settings: hyper-parameters that were chosen or that follow from a recipe, by name; what else
-            was set of the method is recorded anyway.
+            was set of the method is recorded anyway. Values that JSON can write.
         selected_on: the data that chose among the candidates.
         candidates: every point that was tried.
         loss_curve: mean training loss in each epoch; empty where there are no epochs.
@@ -74,7 +74,7 @@ class Fitted:
     """
 
     classifier: Classifier
-    settings: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     selected_on: SelectedOn = "nothing"
     candidates: tuple[Candidate, ...] = ()
     loss_curve: tuple[float, ...] = field(default=(), repr=False)

@@ -3,25 +3,29 @@
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+import tokenize
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import MISSING, fields, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from clip_adapter.errors import SettingsError, UnknownNameError
+from clip_adapter.errors import ClipAdapterError, DataError, SettingsError, UnknownNameError
 from clip_adapter.methods.clip_adapter import ClipAdapter
 from clip_adapter.methods.coop import CoOp
 from clip_adapter.methods.cross_modal import CrossModalProbe
 from clip_adapter.methods.gda import Gda
 from clip_adapter.methods.linear_probe import LinearProbe
 from clip_adapter.methods.lp_plus_plus import LpPlusPlus
-from clip_adapter.methods.method import Method
+from clip_adapter.methods.method import Fitted, Method, Progress
+from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.task_res import TaskRes
 from clip_adapter.methods.tip_adapter import TipAdapter, TipAdapterF
 from clip_adapter.methods.zero_shot import ZeroShot
@@ -87,10 +91,10 @@ class _Methods(Mapping[str, type[Method]]):
             raise KeyError(name)
         points = [point for point in _entry_points() if point.name == name]
         if (name in _BUILT_IN and points) or len(points) > 1:
-            rivals = ", ".join(_package_of(point) for point in points)
+            packages = ", ".join(_package_of(point) for point in points)
             raise SettingsError(
                 f"several methods are called {name!r}: "
-                f"{'a built-in one and one of ' if name in _BUILT_IN else 'those of '}{rivals}; "
+                f"{'a built-in one and one of ' if name in _BUILT_IN else 'those of '}{packages}; "
                 "uninstall a package, or rename the method in it"
             )
         loaded = [register(_load(point)) for point in points]
@@ -100,7 +104,7 @@ class _Methods(Mapping[str, type[Method]]):
         return name in set(self)
 
     def __iter__(self) -> Iterator[str]:
-        installed = (point.name for point in _entry_points())
+        installed = (point.name for point in _entry_points() if _NAME.fullmatch(point.name))
         return iter(dict.fromkeys([*_BUILT_IN, *_registered, *installed]))
 
     def __len__(self) -> int:
@@ -127,9 +131,11 @@ def create_method(name: str, settings: Mapping[str, Any] | None = None) -> Metho
         raise UnknownNameError("method", name, METHODS)
     method = METHODS[name]
     own, training = _setting_names(method)
-    for setting in settings or {}:
+    for setting, value in (settings or {}).items():
         if setting not in {*own, *training}:
             raise UnknownNameError(f"setting of {name}", setting, [*own, *training])
+        if isinstance(value, float) and not isfinite(value):
+            raise SettingsError(f"{name}: {setting} is {value}: expected a finite number")
     values = {key: value for key, value in (settings or {}).items() if key in own}
     if nested := {key: value for key, value in (settings or {}).items() if key in training}:
         values["training"] = nested
@@ -143,9 +149,75 @@ def setting_names(method: type[Any]) -> list[str]:
 
 
 def settings_of(method: Method) -> dict[str, Any]:
-    """The settings of a method by name, without those of its training and those that are None."""
-    values = {name: getattr(method, name) for name in _setting_names(type(method))[0]}
+    """The settings of a method by name, without those that are None.
+
+    The training of a built-in method is left out: which of its settings count follows from a recipe.
+    """
+    own, training = _setting_names(type(method))
+    values = {name: getattr(method, name) for name in own}
+    if foreign_sources(type(method)):
+        values |= {name: getattr(vars(method)["training"], name) for name in training}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def fit_method(
+    method: Method,
+    tasks: Sequence[FewShotTask],
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> list[Fitted]:
+    """Fit one classifier a task, and check what a method that is not built in returns.
+
+    Args:
+        method: a method with its settings.
+        tasks: arrays to fit to.
+        device: torch device that trains, such as "cuda:0".
+        progress: called with the fraction of the work that was just done.
+
+    Returns:
+        The fitted classifiers, whose settings can be written as JSON.
+
+    Raises:
+        ClipAdapterError: the method cannot be fitted to a task, raises an error of any kind, or returns
+            something else than one classifier for each task.
+    """
+    try:
+        fitted = method.fit(tasks, device=device, progress=progress)
+        if foreign_sources(type(method)):
+            _check_fitted(method, fitted, n_tasks=len(tasks))
+    except ClipAdapterError:
+        raise
+    except Exception as error:
+        if not foreign_sources(type(method)):
+            raise
+        raise DataError(f"{method.name} raised {type(error).__name__}: {error}") from error
+    plain = [{name: _plain(value) for name, value in each.settings.items()} for each in fitted]
+    return [replace(each, settings=some) for each, some in zip(fitted, plain, strict=True)]
+
+
+def _check_fitted(method: Method, fitted: Any, *, n_tasks: int) -> None:
+    kinds = sorted({type(each).__name__ for each in fitted} - {"Fitted"})
+    if kinds or len(fitted) != n_tasks:
+        raise DataError(
+            f"{method.name} returned {len(fitted)} of {', '.join(kinds) or 'Fitted'} for {n_tasks} "
+            "tasks: expected one Fitted for each"
+        )
+    for each in fitted:
+        for candidate in each.candidates:
+            for name, value in candidate.settings.items():
+                if isinstance(value, str) or not isinstance(value, int | float | np.number):
+                    raise DataError(
+                        f"{method.name} tried {name} = {value!r}: the settings of a candidate are "
+                        "recorded as numbers; name each choice by its number"
+                    )
+
+
+def _plain(value: Any) -> Any:
+    """A number or list in place of a numpy value, text in place of other objects."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def foreign_sources(method: type[Any]) -> list[str]:
@@ -172,6 +244,8 @@ def _check_is_method(method: Any) -> None:
         "has no `name` of lower-case letters, digits and hyphens, other than all": not named,
         f"does not define {', '.join(lacks)}": bool(lacks),
     }
+    if not any(wrong.values()):
+        wrong |= _wrong_fields(method)
     what = _path_of(method) if isinstance(method, type) else repr(method)
     if problems := [problem for problem, is_so in wrong.items() if is_so]:
         raise SettingsError(
@@ -183,6 +257,25 @@ def _check_is_method(method: Any) -> None:
             f"the source code of {what} cannot be read, so that its runs could not be told from "
             "those of changed code: define the method in a file"
         )
+
+
+def _wrong_fields(method: type[Any]) -> dict[str, bool]:
+    """What may be wrong with the fields of a dataclass, as a sentence about the class."""
+    own = {field.name for field in fields(method)}
+    constants = sorted(own & {"name", "learns", "needs_text_tower"})
+    repeated = sorted(own & {field.name for field in fields(TrainingSettings)})
+    required = sorted(
+        field.name
+        for field in fields(method)
+        if field.init and field.default is MISSING and field.default_factory is MISSING
+    )
+    return {
+        f"has {', '.join(constants)} as a setting, annotate it as ClassVar": bool(constants),
+        f"has {', '.join(repeated)} as its own setting and as one of its training": bool(
+            "training" in own and repeated
+        ),
+        f"has no default for {', '.join(required)}": bool(required),
+    }
 
 
 @cache
@@ -228,14 +321,22 @@ def _sources(method: type[Any]) -> Iterator[str]:
                 with suppress(OSError):
                     yield "".join(inspect.findsource(each)[0])
     elif Path(file).name == "__init__.py":
-        yield from (each.read_text(encoding="utf-8") for each in Path(file).parent.rglob("*.py"))
-    else:
-        yield Path(file).read_text(encoding="utf-8")
+        yield from map(_source, Path(file).parent.rglob("*.py"))
+    elif Path(file).suffix == ".py":
+        yield _source(Path(file))
+
+
+def _source(file: Path) -> str:
+    try:
+        with tokenize.open(file) as stream:
+            return stream.read()
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read as Python source: {error}") from error
 
 
 def _setting_names(method: type[Any]) -> tuple[list[str], list[str]]:
     """The method's own settings, and those of its training if it has one."""
-    own = [field.name for field in fields(method)]
+    own = [field.name for field in fields(method) if field.init]
     if "training" not in own:
         return own, []
     own.remove("training")
@@ -246,11 +347,14 @@ def _validated(method: type[Method], values: dict[str, Any]) -> Method:
     try:
         return TypeAdapter(method).validate_python(values)
     except PydanticUserError as error:
-        raise SettingsError(f"{method.name}: its settings cannot be checked: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise SettingsError(f"{method.name}: its settings cannot be checked: {reason}") from error
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "value_error":  # raised by the dataclass itself
             raise SettingsError(f"{method.name}: {first['ctx']['error']}") from error
         where = ".".join(str(part) for part in first["loc"])
-        message = f"{method.name}: {where} is {first['input']!r}: {first['msg']}"
-        raise SettingsError(message) from error
+        found = f"{where} is {first['input']!r}: " if where else ""
+        raise SettingsError(f"{method.name}: {found}{first['msg']}") from error
+    except Exception as error:  # of the method's own __post_init__
+        raise SettingsError(f"{method.name}: {type(error).__name__}: {error}") from error

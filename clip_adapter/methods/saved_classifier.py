@@ -104,7 +104,8 @@ def encode_classifier(saved: SavedClassifier) -> bytes:
         "values": {name: value for name, value in values.items() if name not in arrays},
     }
     ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
-    content: bytes = save(ordered, metadata={KEY: json.dumps(metadata, sort_keys=True)})
+    text = json.dumps(metadata, sort_keys=True, default=lambda number: number.item())  # of numpy
+    content: bytes = save(ordered, metadata={KEY: text})
     return content
 
 

@@ -5,7 +5,7 @@ from statistics import mean
 from typing import Any
 
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.methods import Method, SavedClassifier
+from clip_adapter.methods import Method, SavedClassifier, fit_method
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.plan import RunSpec
 from clip_adapter.runs import query
@@ -76,7 +76,7 @@ def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> tuple[RunSpec,
 
 def fit_candidate(features: DatasetFeatures, spec: RunSpec, *, device: str) -> SavedClassifier:
     """Fit a run again; equal images, settings and seed give an equal classifier."""
-    (fitted,) = spec.method.fit([features.task(spec.split, spec.method)], device=device)
+    (fitted,) = fit_method(spec.method, [features.task(spec.split, spec.method)], device=device)
     return SavedClassifier(
         classifier=fitted.classifier,
         method=spec.method.name,

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from clip_adapter.devices import choose_device
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.methods import Method
+from clip_adapter.methods import Method, fit_method
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
@@ -78,8 +78,8 @@ def _fit(sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter)
     with reporter.progress(
         f"training {sweep.called(method)}", total=len(specs), unit="runs"
     ) as advance:
-        fitted = method.fit(
-            tasks, device=sweep.device, progress=lambda part: advance(part * len(specs))
+        fitted = fit_method(
+            method, tasks, device=sweep.device, progress=lambda part: advance(part * len(specs))
         )
     return [completed_run(sweep, *each) for each in zip(specs, fitted, strict=True)]
 

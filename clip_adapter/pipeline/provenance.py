@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import clip_adapter
+from clip_adapter.errors import SettingsError
 from clip_adapter.methods import Method, foreign_sources
 from clip_adapter.runs import Versions
 
@@ -24,9 +25,24 @@ TOWER = ("encoders/text_transformer.py", "encoders/prompts.py")
 
 
 def digest_values(**values: Any) -> str:
-    """SHA-256 of named values that JSON can write; equal values give equal digests."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
+    """SHA-256 of named values; equal values give equal digests, in every process.
+
+    Raises:
+        SettingsError: a value is an object whose text is its address in memory.
+    """
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=_in_json)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _in_json(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))  # their order differs between processes
+    if f" object at {hex(id(value))}" in str(value):
+        raise SettingsError(
+            f"a setting is a {type(value).__name__}, by which runs cannot be told apart: expected "
+            "numbers, text, or lists of them"
+        )
+    return str(value)
 
 
 def digest_settings(method: Method, **prompts: Any) -> str:

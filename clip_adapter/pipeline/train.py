@@ -18,6 +18,7 @@ from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_requested
 from clip_adapter.pipeline.plan import RunSpec, SplitSpec, SweepError, plan_runs, training_rows
 from clip_adapter.pipeline.promote import Promotion, decide_promotion
+from clip_adapter.pipeline.provenance import digest_settings
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import PromoteRequest, SweepRequest, TrainRequest, accepts
@@ -123,7 +124,7 @@ def train(
         SweepError: some runs failed; they are recorded as failed, the others as completed.
         FeatureCacheError: the store cannot be read or written.
     """
-    methods = requested_methods(request)
+    methods = requested_methods(request, reporter=reporter)
     if request.promote:
         check_can_promote(methods)
     encoding = encoding_of(request, reporter=reporter).with_views(methods)
@@ -203,8 +204,16 @@ def promote(
     return cast("Promotion", training.promotion)  # it was asked for
 
 
-def requested_methods(request: SweepRequest) -> list[Method]:
+def requested_methods(
+    request: SweepRequest,
+    *,
+    reporter: Reporter = Reporter(),  # noqa: B008  # has no state
+) -> list[Method]:
     """The methods of a request with their settings, each once.
+
+    Args:
+        request: names the methods; "all" is every method that can be loaded and used.
+        reporter: where to report methods that cannot be loaded.
 
     Raises:
         UnknownNameError: there is no such method or setting.
@@ -214,7 +223,7 @@ def requested_methods(request: SweepRequest) -> list[Method]:
     names = list(dict.fromkeys(request.methods))
     if names == ["all"]:
         has_tower = not request.dataset.startswith(IMPORTED)
-        names = [name for name, each in METHODS.items() if has_tower or not each.needs_text_tower]
+        names = [name for name in METHODS if _is_usable(name, reporter, has_tower=has_tower)]
     methods = [create_method(name, settings.get(name)) for name in names]
     for name in settings.keys() - set(names):
         create_method(name, settings[name])
@@ -223,7 +232,18 @@ def requested_methods(request: SweepRequest) -> list[Method]:
             f"settings were given for {', '.join(unused)}, which is not trained: "
             f"expected settings for {', '.join(names)}; add it to --methods"
         )
+    for method in methods:
+        digest_settings(method)  # refuses a setting by which runs cannot be told apart
     return methods
+
+
+def _is_usable(name: str, reporter: Reporter, *, has_tower: bool) -> bool:
+    try:
+        needs_tower = METHODS[name].needs_text_tower
+    except SettingsError as error:
+        reporter.warn(f"{error}; the other methods are trained")
+        return False
+    return has_tower or not needs_tower
 
 
 def train_runs(

@@ -1,27 +1,38 @@
 """Methods that are not built in: registered by a call, or found in installed packages."""
 
+import inspect
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
-from clip_adapter.errors import UnknownNameError
+from clip_adapter.errors import DataError, UnknownNameError
 from clip_adapter.methods import (
     METHODS,
+    Candidate,
     FewShotTask,
     Fitted,
     Method,
     PerTaskMethod,
+    PrototypeClassifier,
     create_method,
+    fit_method,
     foreign_sources,
     register,
     registry,
+    settings_of,
 )
+from clip_adapter.pipeline.provenance import digest_values
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import TrainRequest
+from clip_adapter.pipeline.train import requested_methods
 from clip_adapter.training import SettingsError, TrainingSettings
 
 Install = Callable[..., None]
@@ -257,3 +268,123 @@ def test_the_command_lists_a_broken_package_beside_the_other_methods(
         "cannot be used: the method 'plugin' of broken"
     )
     assert "max_iterations" in listed["linear-probe"]["settings"]
+
+
+unchecked_fit: Any = inspect.unwrap(fit_method)
+
+
+def failing(*, returns: list[Any] | None = None) -> Any:
+    """A method whose `fit` raises, or returns something."""
+
+    @dataclass(frozen=True)
+    class Failing(Method):
+        name: ClassVar[str] = "failing"
+
+        def fit(self, *_: Any, **__: Any) -> list[Fitted]:
+            if returns is None:
+                message = "singular matrix"
+                raise KeyError(message)
+            return returns
+
+    return Failing()
+
+
+CLASSIFIER = PrototypeClassifier(
+    class_prototypes=np.eye(2, dtype=np.float32), logit_scale=100.0, class_names=("a", "b")
+)
+WORDS = Candidate(settings={"kind": 1.0}, validation_accuracy=1.0, validation_nll=1.0)
+vars(WORDS)["settings"] = {"kind": "a"}  # whose type only the tests check
+
+
+@pytest.mark.parametrize(
+    ("returns", "message"),
+    [
+        (None, "failing raised KeyError: 'singular matrix'"),
+        ([], "failing returned 0 of Fitted for 1 tasks: expected one Fitted for each"),
+        ([3], "failing returned 1 of int for 1 tasks"),
+        ([Fitted(classifier=CLASSIFIER, candidates=(WORDS,))], "failing tried kind = 'a'"),
+    ],
+)
+def test_what_a_method_does_wrong_is_an_error_of_that_method(
+    returns: list[Any] | None, message: str
+) -> None:
+    task: Any = None
+    with pytest.raises(DataError, match=message):
+        unchecked_fit(failing(returns=returns), [task])
+
+
+def test_settings_that_a_method_returns_are_plain() -> None:
+    chosen: Any = {"rate": np.float32(0.5), "place": Path("a"), "grid": np.arange(2)}
+    task: Any = None
+    (fitted,) = unchecked_fit(
+        failing(returns=[Fitted(classifier=CLASSIFIER, settings=chosen)]), [task]
+    )
+    assert fitted.settings == {"rate": 0.5, "place": "a", "grid": [0, 1]}
+
+
+def test_the_training_of_a_registered_method_is_recorded() -> None:
+    register(Mine)
+    assert settings_of(create_method("mine", {"epochs": 7})) == {
+        "width": 3,
+        "recipe": "paper",
+        "epochs": 7,
+    }
+
+
+def test_a_setting_that_is_no_number_is_refused() -> None:
+    with pytest.raises(
+        SettingsError, match="clip-adapter: learning_rate is nan: expected a finite"
+    ):
+        create_method("clip-adapter", {"learning_rate": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": (str, "odd")}, "has name as a setting, annotate it as ClassVar"),
+        ({"rate": (float, MISSING)}, "has no default for rate"),
+        (
+            {"epochs": (int, 3), "training": (TrainingSettings, TrainingSettings())},
+            "has epochs as its own setting and as one of its training",
+        ),
+    ],
+)
+def test_fields_that_are_no_settings_are_refused(
+    fields: dict[str, tuple[type, Any]], message: str
+) -> None:
+    space = {name: default for name, (_, default) in fields.items() if default is not MISSING}
+    space |= {"name": "odd", "fit_task": Mine.fit_task, "__module__": __name__}
+    space["__annotations__"] = {name: kind for name, (kind, _) in fields.items()}
+    with pytest.raises(SettingsError, match=message):
+        register(dataclass(frozen=True)(type("Odd", (PerTaskMethod,), space)))
+
+
+def test_one_package_that_cannot_be_loaded_does_not_hinder_all_methods(install: Install) -> None:
+    install("odd-package", "raise RuntimeError('no licence')")
+    warned: list[str] = []
+    reporter = Reporter()
+    reporter.warn = warned.append  # type: ignore[method-assign]  # noted instead
+    request = TrainRequest.of(dataset="digits", methods=["all"])
+    methods = requested_methods(request, reporter=reporter)
+    assert "plugin" not in {method.name for method in methods}
+    assert len(methods) == len(list(METHODS)) - 1
+    assert "no licence" in warned[0]
+
+
+def test_equal_settings_have_one_digest_in_every_process() -> None:
+    program = (
+        "from clip_adapter.pipeline.provenance import digest_values;"
+        "print(digest_values(kinds={'a', 'b', 'c', 'd', 'e'}, place=__import__('pathlib').Path('x')))"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+    with pytest.raises(SettingsError, match="a setting is a object, by which runs cannot be told"):
+        digest_values(odd=object())
