@@ -117,7 +117,7 @@ def _checked_metadata(path: Path, metadata: dict[str, str]) -> dict[str, str]:
         )
     if int(version) > _VERSION:
         raise NewerFormatError(
-            f"{path} has format version {version}, this program reads up to {_VERSION}: "
+            f"{path} is written in format {version}, this program reads up to format {_VERSION}: "
             "upgrade clip-adapter to read it"
         )
     missing = sorted(_OWN_KEYS - set(metadata))
