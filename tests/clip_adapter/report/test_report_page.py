@@ -226,7 +226,7 @@ def test_a_disk_that_refuses_leaves_the_page_as_it_was(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pages.storage, "place", full)
+    monkeypatch.setattr(pages.storage, "write_atomic", full)
     with pytest.raises(OSError, match="No space"):
         write_report(digits, page)
     assert page.read_bytes() == before
