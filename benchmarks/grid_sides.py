@@ -108,7 +108,7 @@ def sizes_of_grid(width: int, *, share: float) -> list[TrainingSize]:
 
 @contextmanager
 def torch_as_it_comes() -> Iterator[None]:
-    """Let processes started meanwhile wait for their threads as torch does where nobody asks."""
+    """Let processes started meanwhile wait for their threads as torch does by default."""
     policy = os.environ.pop("OMP_WAIT_POLICY", None)
     try:
         yield

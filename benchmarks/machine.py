@@ -19,16 +19,16 @@ class Machine:
     """What a reader needs to know before believing a figure.
 
     Attributes:
-        cpu: The processor's name.
-        vectors: Its widest vector instructions and those for bfloat16, in the words of Linux.
-        cores: That this process may use.
-        memory_gib: Installed.
-        load_average: Of the last minute, before anything was measured; above 0 somebody else was
-            computing, too.
-        system: Operating system.
-        versions: Of Python and of the packages that do the work.
-        date: UTC.
-        git_commit: Of the checkout; with `+` when it was changed since.
+        cpu: name of the processor.
+        vectors: flags of Linux for the widest vector instructions and those for bfloat16.
+        cores: number of cores that this process may use.
+        memory_gib: installed memory.
+        load_average: load average of the last minute before the benchmark; above 0 other processes
+            were running.
+        system: operating system.
+        versions: versions of Python and of the packages that compute.
+        date: date in UTC.
+        git_commit: commit of the checkout; with `+` if files were changed since.
     """
 
     cpu: str
@@ -69,7 +69,7 @@ def describe_machine() -> Machine:
 
 
 def free_memory_bytes() -> int:
-    """What new programs can use without swapping, or all there is where nobody says."""
+    """Memory that is available without swapping; the installed memory where that is unknown."""
     available = _first_line("/proc/meminfo", "MemAvailable")
     return int(available.split()[0]) * 1024 if available else _total_memory_bytes()
 

@@ -14,11 +14,11 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True)
 class Measured(Generic[_Answer]):
-    """What a function returned, and what its process needed.
+    """The result of a function, and the memory of its process.
 
     Attributes:
-        answer: Of the function.
-        peak_bytes: The most memory that was resident at any time, imports included.
+        answer: what the function returned.
+        peak_bytes: peak of the resident memory, imports included.
     """
 
     answer: _Answer

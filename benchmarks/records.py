@@ -18,11 +18,11 @@ class Figures:
     """The outcome of one benchmark.
 
     Attributes:
-        name: Of the benchmark.
-        about: What was compared with what, and how.
-        headlines: The ratios people quote, by a name of their own.
-        details: Everything else, units in the names.
-        lines: The same for a person to read.
+        name: name of the benchmark.
+        about: what was compared with what, and how.
+        headlines: the main ratios, by name.
+        details: all other results, with units in their names.
+        lines: all results as text.
     """
 
     name: str

@@ -26,7 +26,7 @@ ABOUT = (
     "a store written by our own writers: seconds to list so many feature files of 16 rows and to find "
     "that nothing is missing (every file read and verified), before and after they are merged; to "
     "read a dataset's index, with the peak of a process that does nothing else; to ask for the "
-    "leaderboard and for what is on record, over so many runs at 15 or 1,000 runs a file, without "
+    "leaderboard and for which runs are recorded, over so many runs at 15 or 1,000 runs a file, without "
     "predictions; and stored bytes a prediction"
 )
 

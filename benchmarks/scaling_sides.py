@@ -139,7 +139,7 @@ def put_runs(root: Path, *, runs: int, a_file: int) -> None:
 
 
 def look_into_runs(root: Path) -> tuple[float, float]:
-    """Seconds of the leaderboard, and of asking which of a thousand runs are on record."""
+    """Seconds of the leaderboard, and of asking which of a thousand runs are recorded."""
     start = time.perf_counter()
     query(root, "SELECT * FROM leaderboard")
     answered = time.perf_counter()

@@ -14,6 +14,6 @@ def reproduce_paper(request: ReproduceRequest) -> Reproduction:
     """Train CLIP-Adapter once for every variant of a study, shot and seed."""
     done = reproduce(request, executor=PrefectExecutor(), reporter=PrefectReporter())
     get_run_logger().info(
-        f"{done.study}: {done.n_trained} runs trained, {done.n_reused} on record already"
+        f"{done.study}: {done.n_trained} runs trained, {done.n_reused} recorded already"
     )
     return done

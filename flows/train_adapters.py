@@ -49,7 +49,7 @@ def train_adapters(request: TrainRequest) -> Training | State[Any]:
 
 def _up_to_date(done: Training) -> State[Training]:
     """The final state; a caller of the flow gets the result as from any other run."""
-    message = f"{done.encoded.n_reused} features and {done.runs.n_reused} runs on record"
+    message = f"{done.encoded.n_reused} features and {done.runs.n_reused} runs recorded"
     if done.promotion:
         message += f"; {done.promotion.summary}"
     return Completed(name="UpToDate", message=message, data=done)

@@ -83,7 +83,7 @@ def publishing(what: str) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  # of a server, a disk or a renderer
         reason = str(error).partition("\n")[0]  # some messages contain a backtrace
         PrefectReporter().warn(
-            f"{what} could not be published, the runs are on record all the same: {reason}"
+            f"{what} could not be published, the runs are recorded all the same: {reason}"
         )
 
 

@@ -98,7 +98,7 @@ def _show_training(trained: "Training", root: Location, *, as_json: bool) -> Non
     summaries.show_extraction(console, summary)
     console.print(
         f"[bold]{summary['runs_trained']} runs trained[/bold] in {summary['seconds_train']:.1f} s, "
-        f"{summary['runs_on_record']} on record already"
+        f"{summary['runs_on_record']} recorded already"
     )
     summaries.show_leaderboard(console, rows)
     summaries.show_promotion(console, summary["promotion"])
@@ -145,7 +145,7 @@ def _study_rows(study: "Study") -> list[dict[str, Any]]:
 
 def _show_study(console: Console, summary: dict[str, Any], outcome: list["Study"]) -> None:
     trained, known = summary["runs_trained"], summary["runs_on_record"]
-    console.print(f"[bold]{trained} runs trained[/bold], {known} on record already")
+    console.print(f"[bold]{trained} runs trained[/bold], {known} recorded already")
     for study in outcome:
         scores = {
             variant.name: {
@@ -158,7 +158,7 @@ def _show_study(console: Console, summary: dict[str, Any], outcome: list["Study"
             scores,
             heading=study.varied,
             title=f"{who}, {study.recipe} recipe: test accuracy, %",
-            caption="mean ± 95 % interval over seeds, of all runs of this study on record",
+            caption="mean ± 95 % interval over seeds, of all recorded runs of this study",
         )
         console.print()
         console.print(table)

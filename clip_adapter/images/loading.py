@@ -135,7 +135,7 @@ def _read_and_load(
 def _read(folder: Path, wanted: WantedViews, reader: FolderReader) -> bytes:
     changed = (
         f"{wanted.path!r} in {folder} is not the file that was indexed a moment ago: "
-        "run again when nobody changes the folder"
+        "run again when no program changes the folder"
     )
     try:
         data = reader.read(wanted.path)

@@ -150,7 +150,9 @@ def _read_regular(descriptor: int) -> bytes:
         parts.append(part)
         wanted -= len(part)
     if wanted != 1:
-        raise UnreadableImageError("it changed while it was read; try again when nobody writes it")
+        raise UnreadableImageError(
+            "it changed while it was read; try again when no program writes it"
+        )
     return b"".join(parts)
 
 

@@ -108,7 +108,7 @@ class Reproduction(TabularResult):
     @property
     def summary(self) -> list[str]:
         """Lines for a log: features and runs."""
-        runs = f"{self.n_trained} runs trained, {self.n_reused} on record already"
+        runs = f"{self.n_trained} runs trained, {self.n_reused} recorded already"
         return [self.encoded.summary, f"{self.study}: {runs}"]
 
     def to_arrow(self) -> pa.Table:

@@ -145,7 +145,7 @@ def _saved(database: RunDatabase, training: Training, device: str) -> str:
         return reused
     return (
         f"{reused}, {duration(n_reused / speed)} of encoding saved (at {rate(speed, 'images')}, "
-        f"on record for this encoder on {device})"
+        f"recorded for this encoder on {device})"
     )
 
 

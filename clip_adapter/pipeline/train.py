@@ -56,7 +56,7 @@ class TrainedRuns:
         """One line for a log."""
         return (
             f"{self.n_trained} runs trained in {self.seconds:.1f} s, "
-            f"{self.n_reused} on record already"
+            f"{self.n_reused} recorded already"
         )
 
 

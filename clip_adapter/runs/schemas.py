@@ -152,9 +152,9 @@ PREDICTIONS = pa.schema(
         pa.field("label_probability", pa.float32()),
     ]
 )
-"""One row an image that a run judged, `position` counting those of a split and fold from 0.
+"""One row per image that a run classified, `position` counting those of a split and fold from 0.
 
-Earlier runs judged test images alone and have no `split`.
+Earlier versions recorded test images alone and have no `split`.
 """
 
 SPLITS = pa.schema(

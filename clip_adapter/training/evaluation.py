@@ -107,7 +107,7 @@ def nll(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> floa
 def check_scores(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> None:
     """Return if metrics can be computed; raises as `evaluate` does."""
     if not len(labels):
-        raise DataError("there are no images to judge logits on; expected one or more")
+        raise DataError("there are no images to evaluate logits on; expected one or more")
     if not np.isfinite(scores).all():
         broken = int((~np.isfinite(scores).all(axis=1)).sum())
         raise DataError(

@@ -81,9 +81,9 @@ def test_a_command_finds_the_installed_method_and_its_code_is_part_of_a_run(
     line = ["train", f"imagefolder:{photos}", "--model", tiny_model, "--methods", "nearest-mean"]
     asked = [*line, "--shots", "1", "--seeds", "1", "--set", "nearest-mean.text_weight=0.3"]
     assert command(*asked).code == 0
-    assert "1 on record already" in command(*asked).out
+    assert "1 recorded already" in command(*asked).out
     _change_the_code(tmp_path / "nearest_mean.py", "# A comment changes no number.\n")
-    assert "1 on record already" in command(*asked).out
+    assert "1 recorded already" in command(*asked).out
     _change_the_code(tmp_path / "nearest_mean.py", "CONSTANT = 1\n")
     assert "1 runs trained" in command(*asked).out
     rows = query(root, "SELECT hyperparameters['text_weight'] AS weight FROM runs").to_pylist()

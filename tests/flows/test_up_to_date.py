@@ -35,7 +35,7 @@ def test_a_second_run_is_up_to_date_and_tells_the_caller_what_there_is(train: Tr
     first, second = (train(return_state=True) for _ in range(2))
     assert (first.name, second.name) == ("Completed", "UpToDate")
     assert second.is_completed()
-    assert second.message == "90 features and 2 runs on record"
+    assert second.message == "90 features and 2 runs recorded"
     trained = train()
     assert isinstance(trained, Training)
     assert (trained.runs.n_reused, trained.is_up_to_date) == (2, True)

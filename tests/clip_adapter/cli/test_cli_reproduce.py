@@ -34,7 +34,7 @@ def test_the_outcome_stands_at_the_end_with_the_way_to_the_figure(
 ) -> None:
     outcome = reproduce()
     assert outcome.code == 0
-    assert "8 runs trained, 0 on record already" in outcome.out
+    assert "8 runs trained, 0 recorded already" in outcome.out
     assert "fast recipe: test accuracy, %" in outcome.out
     rows = [line for line in outcome.out.splitlines() if line.startswith(("one", "two"))]
     assert [(row.split()[:2], row.count("±")) for row in rows] == [
@@ -62,5 +62,5 @@ def test_the_outcome_in_json_is_what_a_report_draws(reproduce: Command, root: Pa
 
 def test_what_was_on_record_is_in_the_outcome_as_well(reproduce: Command) -> None:
     first, again = reproduce(), reproduce()
-    assert "0 runs trained, 8 on record already" in again.out
+    assert "0 runs trained, 8 recorded already" in again.out
     assert again.out.splitlines()[1:] == first.out.splitlines()[1:]

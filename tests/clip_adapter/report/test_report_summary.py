@@ -62,8 +62,8 @@ def cells(text: str, title: str) -> list[list[str]]:
 def test_it_shows_what_was_trained_and_what_was_saved(digits: Path) -> None:
     measured(digits, n_encoded=1100, seconds=100.0)
     text = summary(digits)
-    assert "13 runs trained in 28 s, 2 on record already. 0 images encoded; 27,000 features" in text
-    assert "reused, 40 min 55 s of encoding saved (at 11 images/s, on record" in text.replace(
+    assert "13 runs trained in 28 s, 2 recorded already. 0 images encoded; 27,000 features" in text
+    assert "reused, 40 min 55 s of encoding saved (at 11 images/s, recorded" in text.replace(
         "\n", " "
     )
 
