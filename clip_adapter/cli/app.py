@@ -23,6 +23,7 @@ app = typer.Typer(
     help="Few-shot adaptation of CLIP: encode images once, train adapters in seconds, ask in SQL.",
 )
 cache = typer.Typer(
+    name="cache",
     add_completion=False,
     no_args_is_help=True,
     help="Inspect, verify, compact, import and export stored features.",

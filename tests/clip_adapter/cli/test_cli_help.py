@@ -34,6 +34,13 @@ def test_these_are_all_the_commands() -> None:
     assert sorted(_names(_all_commands())) == sorted(COMMANDS)
 
 
+def test_the_help_lists_every_command_by_its_name(command: Callable[..., Any]) -> None:
+    first_words = {
+        line.strip("│ ").partition(" ")[0] for line in command("--help").out.splitlines()
+    }
+    assert first_words >= {name for name in COMMANDS if " " not in name}
+
+
 def test_every_command_takes_a_root() -> None:
     without_a_store = {"cache", "methods"}
     root = _all_commands()
