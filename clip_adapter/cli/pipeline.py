@@ -66,7 +66,7 @@ def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> 
 
 @from_options(ReproduceRequest)
 def reproduce(request: ReproduceRequest, prefect: Prefect = False, as_json: Json = False) -> None:
-    """Vary one thing about CLIP-Adapter and hold the rest still, as the paper's ablations do.
+    """Run one of the paper's ablations: vary one setting of CLIP-Adapter and hold the others fixed.
 
     The result of every variant is shown at the end; `clip-adapter report` draws the figure.
     """

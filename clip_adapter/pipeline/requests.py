@@ -301,7 +301,7 @@ class TrainRequest(SweepRequest):
 
 
 class ReproduceRequest(DatasetRequest):
-    """Vary one thing about CLIP-Adapter and hold the rest still, as the paper's ablations do."""
+    """Run one of the paper's ablations: vary one setting of CLIP-Adapter and hold the others fixed."""
 
     positional: ClassVar[tuple[str, ...]] = ("study", "dataset", "model")
 

@@ -103,7 +103,7 @@ def import_(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Take in features that were made elsewhere, to train on them as features:NAME.
+    """Import features that another program made, to train on them as features:NAME.
 
     Nothing is unpickled. The same content again writes nothing.
 
