@@ -23,12 +23,17 @@ Order = dict[str, Any]
 
 def main() -> None:
     # Not at the top: a spawned process that loads images imports this file, too.
+    import pyarrow as pa  # noqa: PLC0415
+    import steps  # noqa: F401, PLC0415  # else every fork imports it
     import torch  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
 
     import clip_adapter.pipeline.encode  # noqa: PLC0415
     import clip_adapter.pipeline.index  # noqa: F401, PLC0415
     from clip_adapter.encoders import load_encoder  # noqa: PLC0415
 
+    pa.array([""])  # imports pandas where it is installed
+    Image.init()
     torch.set_num_threads(1)
     encoder = load_encoder(sys.argv[1], batch_size=BATCH_SIZE)
     answer("ready" if not threads() else threads())
