@@ -155,7 +155,7 @@ def settings_of(method: Method) -> dict[str, Any]:
     """
     own, training = _setting_names(type(method))
     values = {name: getattr(method, name) for name in own}
-    if foreign_sources(type(method)):
+    if _foreign_classes(type(method)):
         values |= {name: getattr(vars(method)["training"], name) for name in training}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -184,12 +184,12 @@ def fit_method(
     """
     try:
         fitted = method.fit(tasks, device=device, progress=progress)
-        if foreign_sources(type(method)):
+        if _foreign_classes(type(method)):
             _check_fitted(method, fitted, n_tasks=len(tasks))
     except ClipAdapterError:
         raise
     except Exception as error:
-        if not foreign_sources(type(method)):
+        if not _foreign_classes(type(method)):
             raise
         raise DataError(f"{method.name} raised {type(error).__name__}: {error}") from error
     plain = [{name: _plain(value) for name, value in each.settings.items()} for each in fitted]
@@ -226,9 +226,14 @@ def foreign_sources(method: type[Any]) -> list[str]:
     A class in a package has the code of all modules of the package, as any of them may decide what
     the method computes; else it is the code of the module, or of the cell of a notebook.
     """
-    classes = [each for each in method.__mro__ if _top_package(each) not in _OTHERS_BASES]
-    foreign = [each for each in classes if _top_package(each) != _top_package(Method)]
-    return list(dict.fromkeys(text for each in foreign for text in _sources(each)))
+    classes = _foreign_classes(method)
+    return list(dict.fromkeys(text for each in classes for text in _sources(each)))
+
+
+def _foreign_classes(method: type[Any]) -> list[type[Any]]:
+    """The classes of a method that are not part of this package; none of a built-in one."""
+    known = {*_OTHERS_BASES, _top_package(Method)}
+    return [each for each in method.__mro__ if _top_package(each) not in known]
 
 
 def _check_is_method(method: Any) -> None:
