@@ -33,7 +33,7 @@ def test_a_function_of_a_request_takes_its_parameters() -> None:
     assert request.shots == [ALL_SHOTS]
     assert echo(request, executor=executor) == (request, executor)
     assert echo("eurosat", "glyphs", shots=["all"], executor=executor) == (request, executor)
-    assert "    shots: Labelled images a class" in (echo.__doc__ or "")
+    assert "    shots: Labelled training images per class" in (echo.__doc__ or "")
 
 
 @pytest.mark.parametrize(
