@@ -20,6 +20,7 @@ CHECKOUT = Path(__file__).parents[2]
 START_SECONDS = 120
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(400),
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
 ]

@@ -38,6 +38,7 @@ def run(script: str, *arguments: str, cwd: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_one_trains_on_photos_of_ones_own(desk: Path) -> None:
     summary, *runs = run("train_on_photos.py", "photos", cwd=desk)
     assert summary == "0 images encoded, 200 reused, 0 quarantined"
@@ -46,6 +47,7 @@ def test_one_trains_on_photos_of_ones_own(desk: Path) -> None:
     assert all(line.endswith("%") for line in runs)
 
 
+@pytest.mark.slow
 def test_one_asks_about_the_runs(desk: Path) -> None:
     best, *confused = run("ask_about_runs.py", "clip-adapter-store", cwd=desk)
     assert best.startswith("imagefolder-photos-")
@@ -54,6 +56,7 @@ def test_one_asks_about_the_runs(desk: Path) -> None:
     assert run("ask_about_runs.py", cwd=desk) == [best, *confused]
 
 
+@pytest.mark.slow
 def test_one_classifies_new_photos_with_the_champion(desk: Path) -> None:
     decision, *classified = run("use_champion.py", "photos", "new", cwd=desk)
     assert decision.startswith("gda at 4 shots, seed 1: promoted")

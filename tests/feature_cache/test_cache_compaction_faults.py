@@ -71,6 +71,7 @@ def n_files(store: FeatureStore) -> int:
     return len(list_files(store.folder / "image"))
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_the_union_is_what_it_was(tmp_path: Path) -> None:
     original = fill(tmp_path / "original", n_files=4)
     for call in range(40):
@@ -128,6 +129,7 @@ def compact_and_read(root: Path) -> int:
     return lacking
 
 
+@pytest.mark.slow
 def test_compactions_and_readers_in_several_processes_lose_nothing(tmp_path: Path) -> None:
     store = fill(tmp_path, n_files=40)
     with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
@@ -140,6 +142,7 @@ def test_compactions_and_readers_in_several_processes_lose_nothing(tmp_path: Pat
     np.testing.assert_array_equal(store.read_images(KEYS), encode(KEYS))
 
 
+@pytest.mark.slow
 def test_readers_meanwhile_get_every_row(tmp_path: Path) -> None:
     store = fill(tmp_path, n_files=40)
 

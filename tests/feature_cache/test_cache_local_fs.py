@@ -35,6 +35,7 @@ write_table(Path(sys.argv[1]), pa.table({"name": ["a", "b", "c"]}), kind="k")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 def test_a_killed_writer_leaves_no_readable_file(tmp_path: Path, step: str) -> None:
     arguments = [sys.executable, "-c", DYING_WRITER, str(tmp_path), step]
@@ -45,6 +46,7 @@ def test_a_killed_writer_leaves_no_readable_file(tmp_path: Path, step: str) -> N
     assert read_tables(tmp_path, kind="k", schema=ROWS.schema).num_rows == 0
 
 
+@pytest.mark.slow
 def test_the_next_writer_does_the_work_of_the_killed_one(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", DYING_WRITER, str(tmp_path), "replace"]
     subprocess.run(arguments, check=False, timeout=60)

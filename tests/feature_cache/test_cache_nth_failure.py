@@ -93,6 +93,7 @@ def readable(root: Path) -> State:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EIO])
 def test_whichever_call_fails_only_whole_steps_are_seen_and_the_work_can_be_repeated(
     tmp_path: Path, reason: int

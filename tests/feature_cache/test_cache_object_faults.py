@@ -85,6 +85,7 @@ def test_a_missing_bucket_reads_as_empty_and_refuses_to_be_written(
         store.append_images([bytes(32)], ROW)
 
 
+@pytest.mark.slow
 def test_a_script_that_used_an_object_store_ends_quietly_and_soon(object_root: ObjectPath) -> None:
     began = time.monotonic()
     ended = run_writer(object_root.url, "live")
@@ -92,6 +93,7 @@ def test_a_script_that_used_an_object_store_ends_quietly_and_soon(object_root: O
     assert time.monotonic() - began < SLOW_SECONDS
 
 
+@pytest.mark.slow
 def test_a_writer_killed_in_the_middle_of_an_upload_leaves_nothing_visible(
     object_root: ObjectPath,
 ) -> None:
@@ -120,6 +122,7 @@ class InterruptedStream:
         self._stream.write(content)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_an_upload_lets_it_end_whole(
     object_root: ObjectPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +186,7 @@ def test_refused_credentials_are_told_without_repeating_them(refusing_store: str
         assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_died_is_told_within_seconds_and_is_no_damage(
     object_store: Callable[[str], str],
 ) -> None:
@@ -199,6 +203,7 @@ def test_a_server_that_died_is_told_within_seconds_and_is_no_damage(
     assert time.monotonic() - began < SLOW_SECONDS
 
 
+@pytest.mark.slow
 def test_a_store_that_stops_answering_costs_no_sound_file(
     object_root: ObjectPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:

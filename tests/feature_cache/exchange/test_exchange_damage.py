@@ -154,6 +154,7 @@ print(refused)
 """
 
 
+@pytest.mark.slow
 def test_no_damaged_footer_ends_the_process(tmp_path: Path) -> None:
     """As pyarrow does where it is asked for a column whose statistics contradict themselves."""
     write_clip_retrieval(tmp_path / "x", sample())
