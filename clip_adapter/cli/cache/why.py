@@ -12,11 +12,14 @@ from rich.text import Text
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import LatestIndex, existing_root, latest_index, sizes_of_files
-from clip_adapter.cli.options import AugmentationOption, Json, Model, Precision, Resize, Root, Views
+from clip_adapter.cli.options import AugmentationOption, Json, Precision, Resize, Root, Views
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import augmented_views
+from clip_adapter.pipeline.default_model import choose_model
 from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import DatasetRequest
 from feature_cache import FeatureStore, Location, stored_folders, stores
 
 if TYPE_CHECKING:
@@ -209,9 +212,17 @@ IndexedDataset = Annotated[
 ]
 
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help=DatasetRequest.model_fields["model"].description, show_default=False
+    ),
+]
+
+
 def why(
     dataset: IndexedDataset,
-    model: Model = "glyphs",
+    model: Model = None,
     precision: Precision = "fp32",
     resize: Resize = None,
     views: Views = 0,
@@ -230,6 +241,7 @@ def why(
     place = existing_root(root)
     index = latest_index(place, dataset)
     numbers = [0, *augmented_views(views, augmentation)]
+    model = choose_model(model, dataset=index.name, root=place, reporter=Reporter())
     identity = _identify(model, precision=precision, resize=resize, quiet=as_json)
     damage = Damage(place)
     ours = FeatureStore(place, identity.fingerprint, on_corruption=damage.note)
