@@ -146,6 +146,7 @@ def test_a_store_without_requests_takes_the_default_if_some_runs_are_of_another_
             f"imagefolder:{photos}",
             model,
             methods=["zero-shot"],
+            shots=[1],
             root=root,
             reporter=Warnings(),
         ).encoded.dataset.name
