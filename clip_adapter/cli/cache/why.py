@@ -14,6 +14,8 @@ from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import LatestIndex, existing_root, latest_index, sizes_of_files
 from clip_adapter.cli.options import AugmentationOption, Json, Precision, Resize, Root, Views
 from clip_adapter.cli.summaries import print_json, watch
+from clip_adapter.datasets import IMPORTED
+from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import augmented_views
 from clip_adapter.pipeline.default_model import choose_model
@@ -21,6 +23,7 @@ from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest
 from feature_cache import FeatureStore, Location, stored_folders, stores
+from feature_cache.exchange import imported_names
 
 if TYPE_CHECKING:
     from clip_adapter.encoders import EncoderIdentity
@@ -241,7 +244,7 @@ def why(
     place = existing_root(root)
     index = latest_index(place, dataset)
     numbers = [0, *augmented_views(views, augmentation)]
-    model = choose_model(model, dataset=index.name, root=place, reporter=Reporter())
+    model = model or _default_model(place, index.name)
     identity = _identify(model, precision=precision, resize=resize, quiet=as_json)
     damage = Damage(place)
     ours = FeatureStore(place, identity.fingerprint, on_corruption=damage.note)
@@ -265,6 +268,15 @@ def why(
         show_explanation(Console(highlight=False), explanation, damage)
     if damage.problems:
         raise typer.Exit(1)
+
+
+def _default_model(root: Location, dataset: str) -> str:
+    if dataset in imported_names(root):
+        raise DatasetError(
+            f"{IMPORTED}{dataset} was encoded elsewhere, so that no model is its default: name the "
+            "one to compare it with, as --model glyphs"
+        )
+    return choose_model(None, dataset=dataset, root=root, reporter=Reporter())
 
 
 def _explain(

@@ -9,8 +9,10 @@ import pytest
 from clip_adapter.encoders import BUILT_IN, DEFAULT_MODEL
 from clip_adapter.errors import NoNetworkError
 from clip_adapter.pipeline.default_model import choose_model
+from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.extract import extract
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import ExtractRequest
 from clip_adapter.pipeline.train import train
 from clip_adapter.runs import RequestStore
 
@@ -47,11 +49,18 @@ def _by_default(root: Path, warnings: Warnings) -> Callable[..., str]:
     return choose
 
 
+def encode(
+    dataset: str, root: Path, *, model: str | None = None, reporter: Reporter
+) -> EncodedDataset:
+    request = ExtractRequest.of(dataset=dataset, model=model, root=root)
+    return extract(request, reporter=reporter)
+
+
 def extract_as_before(dataset: str, root: Path) -> str:
     """Extract as a version did that took `glyphs` by default; returns the name in the store."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clip_adapter.pipeline.default_model.DEFAULT_MODEL", BUILT_IN)
-        return extract(dataset, root=root, reporter=Warnings()).dataset.name
+        return encode(dataset, root, reporter=Warnings()).dataset.name
 
 
 @pytest.mark.parametrize(
@@ -79,7 +88,7 @@ def test_photos_of_fifteen_kinds_are_not_encoded_with_glyphs_without_a_word(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("clip_adapter.encoders.availability._answers", lambda *_, **__: False)
     with pytest.raises(NoNetworkError) as refusal:
-        extract(f"imagefolder:{tmp_path / 'kinds'}", root=root, reporter=Warnings())
+        encode(f"imagefolder:{tmp_path / 'kinds'}", root, reporter=Warnings())
     for words in (
         DEFAULT_MODEL,
         "local-dir:",
@@ -93,7 +102,7 @@ def test_photos_of_fifteen_kinds_are_not_encoded_with_glyphs_without_a_word(
 def test_glyphs_warns_once_about_photos_and_never_about_digits(
     photos: Path, root: Path, warnings: Warnings
 ) -> None:
-    name = extract(f"imagefolder:{photos}", "glyphs", root=root, reporter=warnings).dataset.name
+    name = encode(f"imagefolder:{photos}", root, model="glyphs", reporter=warnings).dataset.name
     (line,) = warnings.lines
     for words in (name, "printed characters only", f"--model {DEFAULT_MODEL}"):
         assert words in line
@@ -110,7 +119,7 @@ def test_a_dataset_keeps_the_glyphs_that_it_took_by_default(
     photos: Path, root: Path, warnings: Warnings
 ) -> None:
     name = extract_as_before(f"imagefolder:{photos}", root)
-    again = extract(f"imagefolder:{photos}", root=root, reporter=warnings)
+    again = encode(f"imagefolder:{photos}", root, reporter=warnings)
     assert (again.model, again.n_encoded, again.n_reused) == ("glyphs", 0, 90)
     (line,) = warnings.lines
     for words in (name, "next release", f"--model {DEFAULT_MODEL}", "--model glyphs"):
@@ -123,7 +132,7 @@ def test_a_model_that_is_named_ends_that(
 ) -> None:
     name = extract_as_before(f"imagefolder:{photos}", root)
     model = "glyphs" if named == "glyphs" else tiny_model
-    extract(f"imagefolder:{photos}", model, root=root, reporter=Warnings())
+    encode(f"imagefolder:{photos}", root, model=model, reporter=Warnings())
     assert len(RequestStore(root).history(name)) == 2
     assert choose_model(None, dataset=name, root=root, reporter=warnings) == DEFAULT_MODEL
     assert warnings.lines == []
@@ -148,7 +157,6 @@ def test_a_store_without_requests_takes_the_default_if_some_runs_are_of_another_
             methods=["zero-shot"],
             shots=[1],
             root=root,
-            reporter=Warnings(),
         ).encoded.dataset.name
     shutil.rmtree(root / "runs" / "requests")
     assert by_default(name) == DEFAULT_MODEL
