@@ -86,7 +86,7 @@ def test_all_names_are_checked_before_the_first_image_is_encoded(
 ) -> None:
     outcome = both("train", *FEW, *wrong)
     assert (outcome.code, outcome.out) == (1, "")
-    assert "did you mean" in outcome.err
+    assert outcome.err.count("did you mean") == 1
     assert not root.exists()
 
 
