@@ -1,4 +1,4 @@
-"""Ask SQL which method does best on each dataset, and which classes it confuses.
+"""Ask SQL which method does best on each dataset with each model, and which classes it confuses.
 
     python examples/ask_about_runs.py [ROOT]
 
@@ -10,8 +10,8 @@ import sys
 from clip_adapter import connect
 
 BEST = """
-SELECT dataset, arg_max(method, accuracy_mean) AS method, max(accuracy_mean) AS accuracy
-FROM leaderboard GROUP BY dataset ORDER BY dataset
+SELECT dataset, model, arg_max(method, accuracy_mean) AS method, max(accuracy_mean) AS accuracy
+FROM leaderboard GROUP BY dataset, model, encoder ORDER BY dataset, model, encoder
 """
 CONFUSED = """
 SELECT class_name, predicted_name, sum(n) AS images FROM confusion
@@ -23,7 +23,7 @@ def main(root: str | None = None) -> None:
     """Ask two questions and print the answers."""
     with connect(root) as database:
         for row in database.query(BEST).to_pylist():
-            print(f"{row['dataset']}: {row['method']} with {row['accuracy']:.1%}")
+            print(f"{row['dataset']} with {row['model']}: {row['method']}, {row['accuracy']:.1%}")
         for row in database.query(CONFUSED).to_pylist():
             print(f"{row['images']} images of {row['class_name']} as {row['predicted_name']}")
 

@@ -1,9 +1,10 @@
 """Promote the best classifier of a folder of photos, and classify new photos with it.
 
-    python examples/use_champion.py FOLDER NEW
+    python examples/use_champion.py FOLDER NEW [MODEL]
 
 FOLDER holds class/picture.jpg with some hundred photos of each class: a classifier is promoted only
 if it is proven better than zero-shot. NEW holds folders of photos whose names do not matter.
+MODEL encodes both: OpenAI's CLIP (ViT-B-32), which is downloaded once, unless another is named.
 """
 
 import sys
@@ -13,12 +14,12 @@ from clip_adapter.methods import decode_classifier
 from clip_adapter.runs import PromotionStore
 
 
-def main(folder: str, new: str) -> None:
+def main(folder: str, new: str, model: str | None = None) -> None:
     """Promote, encode the new photos, print their classes."""
-    promotion = promote(f"imagefolder:{folder}", methods=["gda"], shots=[4], seeds=[1])
+    promotion = promote(f"imagefolder:{folder}", model, methods=["gda"], shots=[4], seeds=[1])
     print(promotion.summary)
 
-    photos = extract(f"imagefolder:{new}")
+    photos = extract(f"imagefolder:{new}", model)
     champion = PromotionStore(photos.dataset.root).champion(
         promotion.record.dataset, on_corruption=print
     )

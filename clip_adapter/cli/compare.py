@@ -112,8 +112,9 @@ def _verdict(compared: Comparison, a: str, b: str) -> str:
 
 def _title(compared: Comparison) -> str:
     seeds = [str(seed) for seed in compared.seeds if seed is not None]
+    run = compared.a.last
     parts = [
-        f"{escape_control_characters(compared.a.last.dataset)} with {escape_control_characters(compared.a.last.model)}",
+        escape_control_characters(f"{run.dataset} with {run.model} ({run.encoder[:8]})"),
         shots_in_words(compared.shots) if compared.shots else "no shots",
         *([f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []),
         f"{compared.paired.n_images:,} test images: accuracy, %",

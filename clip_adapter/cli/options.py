@@ -28,11 +28,6 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-_MODELS = (
-    "glyphs, ARCHITECTURE:TAG (ViT-B-32-quickgelu:openai), ARCHITECTURE:CHECKPOINT, "
-    "hf-hub:ORG/REPO or local-dir:FOLDER."
-)
-Model = Annotated[str, typer.Option("--model", help=_MODELS)]
 Precision = Annotated[
     Literal["fp32", "bf16", "fp16"],
     typer.Option(

@@ -1,51 +1,61 @@
 """Commands that run the pipeline: extract, train, demo, reproduce."""
 
 import shlex
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 
 from clip_adapter.cli import summaries
 from clip_adapter.cli.options import Json, Root
-from clip_adapter.cli.requests import Prefect, from_options, run
+from clip_adapter.cli.requests import Prefect, check, from_options, run
 from clip_adapter.datasets import IMPORTED
+from clip_adapter.errors import ClipAdapterError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.pipeline.requests import ExtractRequest, ReproduceRequest, TrainRequest
+from clip_adapter.pipeline.requests import (
+    DatasetRequest,
+    ExtractRequest,
+    ReproduceRequest,
+    TrainRequest,
+)
 from clip_adapter.settings import Settings
-from feature_cache import Location
+from feature_cache import FeatureCacheError, Location
 
 if TYPE_CHECKING:
     from clip_adapter.pipeline.ablations import Reproduction
-    from clip_adapter.pipeline.encode import EncodedDataset
     from clip_adapter.pipeline.train import Training
     from clip_adapter.report import Study
 
 
-@from_options(ExtractRequest, required=("dataset",))
-def extract(request: ExtractRequest, prefect: Prefect = False, as_json: Json = False) -> None:
+@from_options(ExtractRequest, required=("dataset",), repeatable=("dataset", "model"))
+def extract(
+    requests: list[ExtractRequest], prefect: Prefect = False, as_json: Json = False
+) -> None:
     """Encode a dataset's images and prompts once into the feature cache."""
-    encoded: EncodedDataset = run("extract_features", request, prefect=prefect)
-    summary = summaries.extraction_summary(encoded)
-    if as_json:
-        summaries.print_json(summary)
-    elif request.dataset.startswith(IMPORTED):
-        Console(highlight=False).print(
-            f"nothing to encode: all {encoded.n_reused:,} features of {request.dataset} were "
-            f"imported, made by {escape_control_characters(encoded.model)}",
-            markup=False,
-            soft_wrap=True,
-        )
-    else:
-        summaries.show_extraction(Console(highlight=False), summary)
+    _show_each(
+        "extract_features",
+        requests,
+        summarise=summaries.extraction_summary,
+        show=_show_extraction,
+        prefect=prefect,
+        as_json=as_json,
+    )
 
 
-@from_options(TrainRequest, required=("dataset",))
-def train(request: TrainRequest, prefect: Prefect = False, as_json: Json = False) -> None:
+@from_options(TrainRequest, required=("dataset",), repeatable=("dataset", "model"))
+def train(requests: list[TrainRequest], prefect: Prefect = False, as_json: Json = False) -> None:
     """Train and evaluate few-shot methods on cached features, and record every run."""
-    training: Training = run("train_adapters", request, prefect=prefect)
-    _show_training(training, request.location, as_json=as_json)
+    _show_each(
+        "train_adapters",
+        requests,
+        summarise=_training_summary,
+        show=_show_training,
+        prefect=prefect,
+        as_json=as_json,
+    )
 
 
 def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> None:
@@ -58,8 +68,14 @@ def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> 
         soft_wrap=True,
     )
     request = TrainRequest(dataset="digits", model="glyphs", root=root)
-    training: Training = run("train_adapters", request, prefect=prefect)
-    _show_training(training, places.location, as_json=as_json)
+    _show_each(
+        "train_adapters",
+        [request],
+        summarise=_training_summary,
+        show=_show_training,
+        prefect=prefect,
+        as_json=as_json,
+    )
     if not as_json:
         _show_files_and_next_steps(console, places.workspace)
 
@@ -87,20 +103,86 @@ def reproduce(request: ReproduceRequest, prefect: Prefect = False, as_json: Json
     _say_how_to_draw(console, summary["dataset"], root=request.root)
 
 
-def _show_training(trained: "Training", root: Location, *, as_json: bool) -> None:
-    encoded = trained.encoded
-    rows = summaries.leaderboard_rows(root, dataset=encoded.dataset.name, encoder=encoded.encoder)
-    summary = summaries.training_summary(trained)
-    if as_json:
-        summaries.print_json({**summary, "leaderboard": rows})
+def _show_each(
+    flow: str,
+    requests: Sequence[DatasetRequest],
+    *,
+    summarise: Callable[[Any], dict[str, Any]],
+    show: Callable[[Console, Any, dict[str, Any]], None],
+    prefect: bool,
+    as_json: bool,
+) -> None:
+    """Run requests one after the other and show the summary of each; as JSON, in a list if several.
+
+    Of several requests all names are checked before the first is run, and after one that fails the
+    others are run.
+
+    Raises:
+        Exit: some of several requests failed; exit code 1.
+    """
+    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    if len(requests) == 1:
+        summary = summarise(run(flow, requests[0], prefect=prefect))
+        if as_json:
+            summaries.print_json(summary)
+        else:
+            show(console, requests[0], summary)
         return
-    console = Console(highlight=False)
+    check(requests)
+    answers, failed = [], []
+    for request in requests:
+        pair = request.dataset + (f" with {request.model}" if request.model else "")
+        try:
+            answers.append(summarise(run(flow, request, prefect=prefect)))
+        except (ClipAdapterError, FeatureCacheError, OSError) as error:
+            failed.append(pair)
+            answers.append(
+                {"dataset": request.dataset, "model": request.model, "error": str(error)}
+            )
+            _say(errors, f"error: {pair}: {error}")
+            continue
+        if not as_json:
+            _say(console, f"\n{answers[-1]['dataset']} with {answers[-1]['model']}", style="bold")
+            show(console, request, answers[-1])
+    if as_json:
+        summaries.print_json(answers)
+    if failed:
+        _say(errors, f"{len(failed)} of {len(requests)} failed: {'; '.join(failed)}")
+        raise typer.Exit(1)
+
+
+def _say(console: Console, text: str, *, style: str = "red") -> None:
+    shown = escape_control_characters(text, keep="\n")
+    console.print(shown, markup=False, soft_wrap=True, style=style)
+
+
+def _show_extraction(console: Console, request: ExtractRequest, summary: dict[str, Any]) -> None:
+    if request.dataset.startswith(IMPORTED):
+        console.print(
+            f"nothing to encode: all {summary['reused']:,} features of {request.dataset} were "
+            f"imported, made by {escape_control_characters(summary['model'])}",
+            markup=False,
+            soft_wrap=True,
+        )
+    else:
+        summaries.show_extraction(console, summary)
+
+
+def _training_summary(trained: "Training") -> dict[str, Any]:
+    encoded = trained.encoded
+    rows = summaries.leaderboard_rows(
+        encoded.dataset.root, dataset=encoded.dataset.name, encoder=encoded.encoder
+    )
+    return {**summaries.training_summary(trained), "leaderboard": rows}
+
+
+def _show_training(console: Console, _request: TrainRequest, summary: dict[str, Any]) -> None:
     summaries.show_extraction(console, summary)
     console.print(
         f"[bold]{summary['runs_trained']} runs trained[/bold] in {summary['seconds_train']:.1f} s, "
         f"{summary['runs_on_record']} recorded already"
     )
-    summaries.show_leaderboard(console, rows)
+    summaries.show_leaderboard(console, summary["leaderboard"])
     summaries.show_promotion(console, summary["promotion"])
 
 
@@ -112,7 +194,7 @@ def _show_files_and_next_steps(console: Console, root: Path) -> None:
         lines.append(f"  {short:<36} {len(sizes):>4} files {sum(sizes) / 1e6:8.2f} MB")
     lines += [
         "\nWhere to go next:",
-        '  clip-adapter sql "SELECT method, shots, accuracy_mean FROM leaderboard"',
+        '  clip-adapter sql "SELECT model, method, shots, accuracy_mean FROM leaderboard"',
         "  clip-adapter train imagefolder:PATH    your own images, as class/picture.jpg",
         "  clip-adapter --help                    and README.md for nightly runs",
         "(clip-adapter lives in .venv/bin; `. .venv/bin/activate` puts it on the PATH.)",

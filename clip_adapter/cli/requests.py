@@ -1,10 +1,11 @@
 """Generates the options of commands from the requests of the pipeline."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -13,7 +14,8 @@ from pydantic.fields import FieldInfo
 
 from clip_adapter.cli.extensions import prefect_runner
 from clip_adapter.cli.options import parse_names, parse_numbers, parse_settings, parse_shots
-from clip_adapter.pipeline.requests import Request
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import DatasetRequest, Request, SweepRequest
 from clip_adapter.shots import ALL_SHOTS
 
 Prefect = Annotated[
@@ -48,6 +50,28 @@ def run(flow: str, request: Request, *, prefect: bool) -> Any:
     module, function = _PLACES[flow]
     # Imports what computes, when the options have been read.
     return getattr(import_module(f"clip_adapter.pipeline.{module}"), function)(request)
+
+
+class _Silent(Reporter):
+    def log(self, message: str) -> None:
+        """Write nothing: the request says it again when it is run."""
+
+
+def check(requests: Sequence[DatasetRequest]) -> None:
+    """Check methods, datasets and models of several requests before the first is run.
+
+    Raises:
+        ClipAdapterError: a method, dataset or model cannot be used; the message says why.
+    """
+    # These import what computes, as above.
+    from clip_adapter.pipeline.extract import encoding_of  # noqa: PLC0415
+    from clip_adapter.pipeline.train import requested_methods  # noqa: PLC0415
+
+    Reporter().log(f"checking {len(requests)} pairs of a dataset and a model")
+    for request in requests:
+        if isinstance(request, SweepRequest):
+            requested_methods(request, reporter=_Silent())
+        encoding_of(request, reporter=_Silent())
 
 
 @dataclass(frozen=True)
@@ -102,13 +126,15 @@ _ARGUMENTS = {"dataset", "study"}
 
 
 def from_options(
-    kind: type[Request], *, required: tuple[str, ...] = ()
+    kind: type[Request], *, required: tuple[str, ...] = (), repeatable: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a command that takes a request so that it takes the request's parameters as options.
 
     Args:
         kind: class of the request.
         required: parameters with a default that the command line must have.
+        repeatable: parameters that may have several values; the command then takes a list of
+            requests, one for each combination of the values in the order in which they were typed.
     """
     hints = get_type_hints(kind, include_extras=True)
     fields = kind.model_fields
@@ -122,14 +148,26 @@ def from_options(
         @wraps(command)
         def called(**options: Any) -> None:
             further = {each.name: options.pop(each.name) for each in own}
+            choices = [dict.fromkeys(options.pop(name) or [None]) for name in repeatable]
             parameters = {
                 name: _FORMS[name].parse(value) if name in _FORMS else value
                 for name, value in options.items()
             }
-            command(kind.of(**parameters), **further)
+            requests = [
+                kind.of(**parameters, **dict(zip(repeatable, each, strict=True)))
+                for each in product(*choices)
+            ]
+            command(requests if repeatable else requests[0], **further)
 
         generated = [
-            _parameter(name, fields[name], hints[name], kind=kind, is_required=name in required)
+            _parameter(
+                name,
+                fields[name],
+                hints[name],
+                kind=kind,
+                is_required=name in required,
+                is_repeatable=name in repeatable,
+            )
             for name in kind.signature().parameters
         ]
         signature = inspect.Signature([*generated, *own])
@@ -151,9 +189,17 @@ def option_names(kind: type[Request]) -> dict[str, str]:
 
 
 def _parameter(
-    name: str, field: FieldInfo, hint: Any, *, kind: type[Request], is_required: bool
+    name: str,
+    field: FieldInfo,
+    hint: Any,
+    *,
+    kind: type[Request],
+    is_required: bool,
+    is_repeatable: bool,
 ) -> inspect.Parameter:
     form = _FORMS.get(name) or _Form(_plain(hint))
+    if is_repeatable:
+        form = _Form(list[str] | None, more="several may be given")
     words = (field.description or "").removesuffix(".")
     text = f"{words}; {form.more}." if form.more else f"{words}."
     default = form.write(field.default)
@@ -161,14 +207,14 @@ def _parameter(
     if _is_argument(name, kind):
         shown: Any = typer.Argument(help=text)
         # A study is checked by the request, which suggests the nearest.
-        annotation = Annotated[str, shown]
+        annotation = Annotated[list[str] if is_repeatable else str, shown]
         is_required = is_required or field.is_required()
     else:
         shown = typer.Option(
             _option(name),
             help=text,
             metavar=form.metavar,
-            show_default=_shown_default(name, default),
+            show_default=default is not None and default is not False,
             **({} if name in _FORMS else _range(field)),
         )
         annotation = Annotated[form.kind, shown]
@@ -197,12 +243,6 @@ def _plain(hint: Any) -> Any:
     if type(None) in members and len(members) == 2:
         return _plain(members[0]) | None
     return hint
-
-
-def _shown_default(name: str, default: Any) -> bool | str:
-    if name == "model":
-        return "glyphs"
-    return default is not None and default is not False
 
 
 def _range(field: FieldInfo) -> dict[str, Any]:

@@ -75,10 +75,13 @@ def description_of(slug: str) -> str:
     return DATASETS.get(slug, "")
 
 
-def check_dataset(name: str, *, data: Path, images: Path | None = None) -> None:
-    """Raise the errors of `open_dataset` without writing generated images."""
-    if name not in GENERATED:
-        open_dataset(name, data=data, images=images)
+def check_dataset(name: str, *, data: Path, images: Path | None = None) -> str:
+    """Raise the errors of `open_dataset` without writing generated images.
+
+    Returns:
+        The name of the dataset in the store.
+    """
+    return name if name in GENERATED else open_dataset(name, data=data, images=images).name
 
 
 def check_free_name(name: str) -> None:

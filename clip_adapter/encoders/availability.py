@@ -86,7 +86,8 @@ def check_available(model: ModelName, *, check: "ReachabilityCheck | None" = Non
         message = (
             f"model {model.name!r} is not on this machine and {host} does not answer: connect to "
             "the network, give a local folder (local-dir:FOLDER) or checkpoint "
-            "(ARCHITECTURE:PATH), or use the built-in model 'glyphs'"
+            "(ARCHITECTURE:PATH), or use the built-in model 'glyphs', a small encoder that has seen "
+            "printed characters only"
         )
         raise NoNetworkError(message)
 

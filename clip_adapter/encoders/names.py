@@ -10,6 +10,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 BUILT_IN = "glyphs"
+"""A small encoder in this package that has seen printed characters only."""
+DEFAULT_MODEL = "ViT-B-32-quickgelu:openai"
+"""The model of a dataset of images other than `digits`, if a request names none."""
 GLYPHS_FOLDER = Path(__file__).parent / "glyphs"
 CONFIG_FILE = "open_clip_config.json"
 LOCAL_DIR, HF_HUB = "local-dir:", "hf-hub:"

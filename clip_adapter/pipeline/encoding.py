@@ -47,7 +47,7 @@ class Encoding:
     """An encoder by its name and options, and the views of every image that it encodes.
 
     Attributes:
-        model: a name `load_encoder` knows; the built-in model when None.
+        model: a name `load_encoder` knows; None for imported features, which no model encodes.
         device: torch device that encodes, such as "cuda:0", or "auto".
         precision: numeric format of the forward pass; part of the fingerprint.
         resize: shortest (CLIP), squash (CoOp) or longest; that of the model when None.
@@ -79,7 +79,7 @@ class Encoding:
 
     @property
     def model_name(self) -> str:
-        """Name of the model; the built-in one when none was given."""
+        """Name of the model; that of the built-in one for imported features."""
         return self.model or BUILT_IN
 
     @property

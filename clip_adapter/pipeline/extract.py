@@ -9,6 +9,7 @@ from typing import Any
 
 from clip_adapter.datasets import IMPORTED, check_dataset
 from clip_adapter.devices import choose_device
+from clip_adapter.pipeline.default_model import choose_model
 from clip_adapter.pipeline.encode import EncodedDataset, Part, encode_dataset, encode_images
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor, not_retried
@@ -58,7 +59,7 @@ def encoding_of(
         request: names the dataset and the model.
         views: number of augmented views of an image.
         processes: number of processes that load images; 0 for threads.
-        reporter: where to report what takes seconds.
+        reporter: where to report what takes seconds, and an encoder that does not suit the images.
 
     Raises:
         UnknownNameError: there is no dataset, architecture or tag of that name.
@@ -68,12 +69,14 @@ def encoding_of(
         UnavailableError: this machine has no such device.
     """
     places, images = request.places, Settings.folder(request.images)
+    model = request.model
     if request.dataset.startswith(IMPORTED):
         find_imported(places.location, request.dataset.removeprefix(IMPORTED))
     else:
-        check_dataset(request.dataset, data=places.data_folder, images=images)
+        name = check_dataset(request.dataset, data=places.data_folder, images=images)
+        model = choose_model(model, dataset=name, root=places.location, reporter=reporter)
     encoding = Encoding(
-        model=request.model,
+        model=model,
         device=request.device,
         precision=request.precision,
         resize=request.resize,

@@ -32,7 +32,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from clip_adapter.encoders import Precision
+from clip_adapter.encoders import BUILT_IN, DEFAULT_MODEL, Precision
 from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.images import Augmentation, ResizeMode
 from clip_adapter.pipeline.executor import Executor
@@ -186,9 +186,9 @@ class DatasetRequest(Request):
     model: Annotated[
         str | None,
         Field(
-            description="glyphs, ARCHITECTURE:TAG (ViT-B-32-quickgelu:openai), "
-            "ARCHITECTURE:CHECKPOINT, hf-hub:ORG/REPO or local-dir:FOLDER; glyphs by default, and "
-            "none for features:NAME."
+            description="glyphs, ARCHITECTURE:TAG, ARCHITECTURE:CHECKPOINT, hf-hub:ORG/REPO or "
+            f"local-dir:FOLDER; by default {BUILT_IN} for digits, {DEFAULT_MODEL} for other images, "
+            "and none for features:NAME."
         ),
     ] = None
     images: Annotated[

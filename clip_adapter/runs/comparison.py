@@ -225,8 +225,8 @@ def _of_model(runs: Sequence[RunRecord], model: str | None) -> list[RunRecord]:
     if len(chosen) > 1:
         listed = ", ".join(f"{names[encoder]} ({encoder[:8]})" for encoder in sorted(chosen))
         raise RunStoreError(
-            f"there are runs of {len(chosen)} encoders: name one by its name or fingerprint, "
-            f"of {listed}"
+            f"there are runs of {len(chosen)} encoders: name one with --model, by its name or "
+            f"fingerprint, of {listed}"
         )
     return [run for run in runs if run.encoder in chosen]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clip_adapter.encoders import BUILT_IN
+
 Command = Callable[..., "object"]
 DATASET = "imagefolder-colours-87987479"
 """The dataset of the golden store, which has a champion and runs of 1 and 4 shots."""
@@ -69,6 +71,8 @@ def _desk(
         text_features=generator.normal(size=(3, 8)).astype(np.float32),
     )
     shutil.copytree(checkout / "tests/golden/store-2", desk / "clip-adapter-store")
+    # The default for photos has to be downloaded.
+    monkeypatch.setattr("clip_adapter.pipeline.default_model.DEFAULT_MODEL", BUILT_IN)
     monkeypatch.chdir(desk)
     return desk
 

@@ -12,6 +12,8 @@ pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).parents[2]
 FEW = ("--shots", 1, "--seeds", 1)
+PHOTOS = ("imagefolder:photos", "--model", "glyphs")
+"""The default for photos would have to be downloaded."""
 OF_THE_CHECKOUT = ("prefect", "flows", "tasks", "service", "pandas", "pytest")
 
 
@@ -32,7 +34,7 @@ def _desk(
     for class_name in ("red", "blue"):
         put_photos(folder / "photos", class_name, range(100))  # type: ignore[operator]  # a fixture
     done = installed.command(
-        "train", "imagefolder:photos", *FEW, "--methods", "zero-shot,gda", "--promote", cwd=folder
+        "train", *PHOTOS, *FEW, "--methods", "zero-shot,gda", "--promote", cwd=folder
     )
     assert "2 runs trained" in done.stdout
     assert "promoted" in done.stdout
@@ -69,13 +71,13 @@ def test_the_demo_trains_and_then_has_nothing_to_do(installed: Environment, tmp_
 
 
 def test_features_are_encoded_once(installed: Environment, desk: Path) -> None:
-    done = installed.command("extract", "imagefolder:photos", "--json", cwd=desk)
+    done = installed.command("extract", *PHOTOS, "--json", cwd=desk)
     summary = json.loads(done.stdout)
     assert (summary["encoded"], summary["reused"]) == (0, 200)
 
 
 def test_an_ablation_is_reproduced(installed: Environment, desk: Path) -> None:
-    arguments = ("output-activation", "imagefolder:photos", *FEW, "--recipe", "fast")
+    arguments = ("output-activation", *PHOTOS, *FEW, "--recipe", "fast")
     done = installed.command("reproduce", *arguments, cwd=desk)
     assert "2 runs trained" in done.stdout
 
@@ -135,14 +137,14 @@ def test_what_needs_a_checkout_says_so(
 def test_the_functions_do_what_the_commands_do(installed: Environment, desk: Path) -> None:
     code = """
 from clip_adapter import connect, extract, promote, train
-photos, few = "imagefolder:photos", {"shots": [1], "seeds": [1], "methods": ["zero-shot", "gda"]}
-print(extract(photos).to_arrow().num_rows)
-print(train(photos, **few).to_arrow().column("method").to_pylist())
-print(promote(photos, **few).is_new)
+photos, few = ("imagefolder:photos", "glyphs"), {"shots": [1], "seeds": [1], "methods": ["zero-shot", "gda"]}
+print(extract(*photos).to_arrow().num_rows)
+print(train(*photos, **few).to_arrow().column("method").to_pylist())
+print(promote(*photos, **few).is_new)
 with connect() as database:
     print(database.query("SELECT count(*) AS n FROM promotions").to_pylist())
 try:
-    train(photos, **few).to_pandas()
+    train(*photos, **few).to_pandas()
 except ImportError as error:
     print(error)
 """

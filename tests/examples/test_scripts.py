@@ -20,7 +20,7 @@ def _desk(put_photos: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
         put_photos(folder / "photos", class_name, range(100))
         put_photos(folder / "new", "unsorted", range(200, 203), colour=class_name)
         (folder / "new" / "unsorted").rename(folder / "new" / f"from-{class_name}-camera")
-    run("train_on_photos.py", "photos", cwd=folder)
+    run("train_on_photos.py", "photos", "glyphs", cwd=folder)
     return folder
 
 
@@ -40,7 +40,7 @@ def run(script: str, *arguments: str, cwd: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_one_trains_on_photos_of_ones_own(desk: Path) -> None:
-    summary, *runs = run("train_on_photos.py", "photos", cwd=desk)
+    summary, *runs = run("train_on_photos.py", "photos", "glyphs", cwd=desk)
     assert summary == "0 images encoded, 200 reused, 0 quarantined"
     assert len(runs) == 1 + 2 * 2 * 3
     assert {line.split()[0] for line in runs} == {"zero-shot", "gda", "clip-adapter"}
@@ -51,6 +51,7 @@ def test_one_trains_on_photos_of_ones_own(desk: Path) -> None:
 def test_one_asks_about_the_runs(desk: Path) -> None:
     best, *confused = run("ask_about_runs.py", "clip-adapter-store", cwd=desk)
     assert best.startswith("imagefolder-photos-")
+    assert " with glyphs: " in best
     assert best.endswith("%")
     assert confused[0].partition(" images of ")[2] in {"red as blue", "blue as red"}
     assert run("ask_about_runs.py", cwd=desk) == [best, *confused]
@@ -58,7 +59,7 @@ def test_one_asks_about_the_runs(desk: Path) -> None:
 
 @pytest.mark.slow
 def test_one_classifies_new_photos_with_the_champion(desk: Path) -> None:
-    decision, *classified = run("use_champion.py", "photos", "new", cwd=desk)
+    decision, *classified = run("use_champion.py", "photos", "new", "glyphs", cwd=desk)
     assert decision.startswith("gda at 4 shots, seed 1: promoted")
     assert len(classified) == 6
     right = [line for line in classified if line.rpartition(": ")[2] in line.partition("/")[0]]

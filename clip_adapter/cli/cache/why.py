@@ -12,12 +12,18 @@ from rich.text import Text
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import LatestIndex, existing_root, latest_index, sizes_of_files
-from clip_adapter.cli.options import AugmentationOption, Json, Model, Precision, Resize, Root, Views
+from clip_adapter.cli.options import AugmentationOption, Json, Precision, Resize, Root, Views
 from clip_adapter.cli.summaries import print_json, watch
+from clip_adapter.datasets import IMPORTED
+from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import augmented_views
+from clip_adapter.pipeline.default_model import choose_model
 from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import DatasetRequest
 from feature_cache import FeatureStore, Location, stored_folders, stores
+from feature_cache.exchange import imported_names
 
 if TYPE_CHECKING:
     from clip_adapter.encoders import EncoderIdentity
@@ -209,9 +215,17 @@ IndexedDataset = Annotated[
 ]
 
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help=DatasetRequest.model_fields["model"].description, show_default=False
+    ),
+]
+
+
 def why(
     dataset: IndexedDataset,
-    model: Model = "glyphs",
+    model: Model = None,
     precision: Precision = "fp32",
     resize: Resize = None,
     views: Views = 0,
@@ -230,6 +244,7 @@ def why(
     place = existing_root(root)
     index = latest_index(place, dataset)
     numbers = [0, *augmented_views(views, augmentation)]
+    model = model or _default_model(place, index.name)
     identity = _identify(model, precision=precision, resize=resize, quiet=as_json)
     damage = Damage(place)
     ours = FeatureStore(place, identity.fingerprint, on_corruption=damage.note)
@@ -253,6 +268,15 @@ def why(
         show_explanation(Console(highlight=False), explanation, damage)
     if damage.problems:
         raise typer.Exit(1)
+
+
+def _default_model(root: Location, dataset: str) -> str:
+    if dataset in imported_names(root):
+        raise DatasetError(
+            f"{IMPORTED}{dataset} was encoded elsewhere, so that no model is its default: name the "
+            "one to compare it with, as --model glyphs"
+        )
+    return choose_model(None, dataset=dataset, root=root, reporter=Reporter())
 
 
 def _explain(

@@ -72,6 +72,14 @@ def test_there_is_nothing_to_extract(command: Command, root: Path) -> None:
 
 
 @pytest.mark.usefixtures("colours")
+def test_no_model_is_the_default_of_features_made_elsewhere(command: Command, root: Path) -> None:
+    outcome = command("cache", "why", "--dataset", "features:colours", "--root", root)
+    assert outcome.code == 1
+    assert "features:colours was encoded elsewhere" in outcome.err
+    assert "--model" in outcome.err
+
+
+@pytest.mark.usefixtures("colours")
 def test_extracting_notices_features_that_are_lost(command: Command, root: Path) -> None:
     for path in root.glob("features/*/image/*.parquet"):
         path.unlink()

@@ -63,6 +63,8 @@ def test_a_misspelt_parameter_names_the_nearest() -> None:
         (TrainRequest, {"seeds": []}, r"seeds is \[\]: .* at least 1 item"),
         (TrainRequest, {"precision": "fp8"}, "precision is 'fp8': .*'fp32', 'bf16' or 'fp16'"),
         (ExtractRequest, {"views": 10_000}, "views is 10000: .*less than 10000"),
+        (TrainRequest, {"dataset": ["digits", "eurosat"]}, "dataset is .*valid string"),
+        (TrainRequest, {"model": ["glyphs"]}, "model is .*valid string"),
         (ReproduceRequest, {}, "study is .*: Field required"),
     ],
 )

@@ -185,6 +185,15 @@ def test_a_name_is_no_way_out_of_the_store(why: Command, name: str) -> None:
     assert why("--dataset", name).code == 1
 
 
+def test_without_a_model_the_default_of_the_dataset_is_meant(
+    cache: Command, root: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_index(root, "cats", IMAGES)
+    monkeypatch.setattr("clip_adapter.pipeline.default_model.DEFAULT_MODEL", tiny_model)
+    found = json.loads(cache("why", "--dataset", "cats", "--json").out)
+    assert found["model"] == tiny_model
+
+
 def test_a_model_that_does_not_exist_is_an_error(why: Command) -> None:
     outcome = why("--model", "glyph")
     assert (outcome.code, outcome.out) == (1, "")
