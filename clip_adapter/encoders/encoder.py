@@ -35,6 +35,7 @@ class Encoder:
         batches: size of the batches, which shrinks when the memory runs out.
         model: open_clip's model.
         tokenizer: open_clip's tokenizer of the model.
+        notes: sentences for the user about what was assumed, or taken from elsewhere.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Encoder:
     batches: Batches
     model: Any  # CLIP, CustomTextCLIP or CoCa: open_clip gives them no common base
     tokenizer: Callable[..., Tensor]
+    notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:

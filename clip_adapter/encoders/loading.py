@@ -18,6 +18,7 @@ from clip_adapter.encoders.fingerprint import (
     digest_weights,
 )
 from clip_adapter.encoders.forward_pass import Batches, PrecisionPolicy
+from clip_adapter.encoders.model_settings import find_settings
 from clip_adapter.encoders.names import BUILT_IN, ModelName, parse_model_name
 from clip_adapter.encoders.preprocessing import preprocessing_of
 from clip_adapter.errors import EncoderError, UnknownNameError
@@ -31,6 +32,7 @@ def load_encoder(
     batch_size: int = 64,
     precision: str = "fp32",
     resize: str | None = None,
+    preprocessing: str | None = None,
 ) -> Encoder:
     """Load an open_clip model, frozen.
 
@@ -41,12 +43,14 @@ def load_encoder(
             though another size may change the last bits.
         precision: `fp32`, `bf16` or `fp16`; docs/adr/0009-precision.md.
         resize: `shortest` (CLIP), `squash` (CoOp) or `longest`; None for the model's own.
+        preprocessing: for weights whose preprocessing is not known, TAG of their architecture or
+            ARCHITECTURE:TAG of open_clip's whose preprocessing to use.
 
     Raises:
-        UnknownNameError: a model, precision or resize mode does not exist.
+        UnknownNameError: a model, precision, resize mode or tag does not exist.
         NoNetworkError: the weights have to be downloaded, and their host does not answer.
-        EncoderError: weights are missing, damaged or do not fit their configuration, or the batch
-            size is below 1.
+        EncoderError: weights are missing, damaged or do not fit their configuration, their
+            preprocessing is not known, or the batch size is below 1.
     """
     if batch_size < 1:
         raise EncoderError(f"batch_size is {batch_size}; expected 1 or more")
@@ -55,12 +59,13 @@ def load_encoder(
         raise UnknownNameError("resize mode", resize, get_args(ResizeMode))
     model_name = parse_model_name(name)
     check_available(model_name)
-    model, tokenizer, config = _create(model_name, torch.device(device))
-    preprocessing = preprocessing_of(model, resize=resize)
+    settings = find_settings(model_name, preprocessing=preprocessing)
+    model, tokenizer, config = _create(settings.model, torch.device(device))
+    transform = preprocessing_of(model, found=settings.preprocessing, resize=resize)
     identity = EncoderIdentity(
         model_config=canonical_json(config),
         weights_sha256=digest_weights(model.state_dict()),
-        preprocessing=preprocessing.canonical(),
+        preprocessing=transform.canonical(),
         tokenizer=digest_tokenizer(tokenizer),
         precision=policy.precision,
         format_version=policy.format_version,
@@ -73,11 +78,12 @@ def load_encoder(
         logit_scale=float(model.logit_scale.detach().exp()),
         context_length=int(model.context_length),
         device=torch.device(device),
-        preprocessing=preprocessing,
+        preprocessing=transform,
         precision=policy,
         batches=Batches(batch_size),
         model=model,
         tokenizer=tokenizer,
+        notes=settings.notes,
     )
 
 
@@ -85,7 +91,11 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, 
     try:
         with warnings.catch_warnings(), _quiet_root_logger():
             # The wrong activation function changes every feature: not a matter for a warning.
-            warnings.filterwarnings("error", message="QuickGELU mismatch")
+            # Of roberta-ViT-B-32 the configuration is right, and open_clip's table of tags is not.
+            warnings.filterwarnings("ignore", message="QuickGELU mismatch")
+            warnings.filterwarnings(
+                "error", message=r"QuickGELU mismatch .*config \(quick_gelu=False"
+            )
             model, _, _ = open_clip.create_model_and_transforms(
                 name.architecture,
                 pretrained=name.pretrained,

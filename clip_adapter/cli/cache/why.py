@@ -12,7 +12,16 @@ from rich.text import Text
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import LatestIndex, existing_root, latest_index, sizes_of_files
-from clip_adapter.cli.options import AugmentationOption, Json, Model, Precision, Resize, Root, Views
+from clip_adapter.cli.options import (
+    AugmentationOption,
+    Json,
+    Model,
+    Precision,
+    Preprocessing,
+    Resize,
+    Root,
+    Views,
+)
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import augmented_views
@@ -144,6 +153,7 @@ def _heading(explanation: dict[str, Any]) -> str:
         f"images   {explanation['images']:,}{views}\n"
         f"encoder  {explanation['encoder'][:12]}: {escape_control_characters(explanation['model'])}, "
         f"{escape_control_characters(fields['precision'])}"
+        + "".join(f"\n         {escape_control_characters(note)}" for note in explanation["notes"])
     )
 
 
@@ -214,6 +224,7 @@ def why(
     model: Model = "glyphs",
     precision: Precision = "fp32",
     resize: Resize = None,
+    preprocessing: Preprocessing = None,
     views: Views = 0,
     augmentation: AugmentationOption = "tip-adapter",
     root: Root = None,
@@ -230,7 +241,10 @@ def why(
     place = existing_root(root)
     index = latest_index(place, dataset)
     numbers = [0, *augmented_views(views, augmentation)]
-    identity = _identify(model, precision=precision, resize=resize, quiet=as_json)
+    asked = Encoding(model=model, precision=precision, resize=resize, preprocessing=preprocessing)
+    with Console(stderr=True, quiet=as_json).status("loading the model"):
+        encoder = asked.encoder
+    identity = encoder.identity
     damage = Damage(place)
     ours = FeatureStore(place, identity.fingerprint, on_corruption=damage.note)
     folders = [each for each in stored_folders(place) if each.kind == "image-features"]
@@ -246,6 +260,7 @@ def why(
             looked_at=lambda store: advance(sizes.get(store.encoder, 0)),
         )
     request = {"root": str(place), "model": model, "views": numbers, "fields": identity.fields()}
+    request["notes"] = list(encoder.notes)
     explanation = request | _explain(index, ours, reuse, damage=damage) | {"others": others}
     if as_json:
         print_json(explanation)
@@ -270,9 +285,3 @@ def _explain(
         "reasons": reasons_for(reuse, damage),
         "damaged": damage.rows(),
     }
-
-
-def _identify(model: str, *, precision: Any, resize: Any, quiet: bool) -> "EncoderIdentity":
-    console = Console(stderr=True, quiet=quiet)
-    with console.status("loading the model"):
-        return Encoding(model=model, precision=precision, resize=resize).encoder.identity
