@@ -25,7 +25,7 @@ from clip_adapter.errors import EncoderError, UnknownNameError
 from clip_adapter.images import ResizeMode
 
 
-def load_encoder(
+def load_encoder(  # noqa: PLR0913  # each changes the encoder or the machine it runs on
     name: str = BUILT_IN,
     *,
     device: str | torch.device = "cpu",

@@ -16,7 +16,7 @@ import numpy as np
 from clip_adapter.encoders.fingerprint import canonical_json
 from clip_adapter.encoders.names import CONFIG_FILE, HF_HUB, LOCAL_DIR, ModelName
 from clip_adapter.encoders.published import digest_file, published_as, uses_quick_gelu
-from clip_adapter.errors import EncoderError, UnknownNameError
+from clip_adapter.errors import ClipAdapterError, EncoderError, UnknownNameError
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Files of transformers that describe a preprocessing; the second is newer and holds it nested."""
@@ -69,11 +69,18 @@ def find_settings(model: ModelName, *, preprocessing: str | None = None) -> Mode
         if model.where == "checkpoint":
             return _of_checkpoint(model, preprocessing)
         return _of_folder(model, preprocessing)
-    except (AttributeError, KeyError, TypeError) as error:  # of a configuration of another form
-        raise EncoderError(
-            f"model {model.name!r}: a configuration beside the weights is malformed: "
-            f"{type(error).__name__} {error}"
-        ) from error
+    except ClipAdapterError:
+        raise
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # of another form than expected
+        message = (
+            f"model {model.name!r} could not be loaded: a configuration is malformed: {error!r}"
+        )
+        raise EncoderError(message) from error
 
 
 def _of_tag(model: ModelName, preprocessing: str | None) -> ModelSettings:
@@ -171,8 +178,8 @@ def _with_activation(
     return replace(model, architecture=other), (note,)
 
 
-def _name_of(quick: bool) -> str:
-    return "QuickGELU" if quick else "GELU"
+def _name_of(quick_gelu: object) -> str:
+    return "QuickGELU" if quick_gelu else "GELU"
 
 
 def _quick_gelu_beside(
@@ -352,8 +359,8 @@ def _from_transformers(
         "rescale_factor": not math.isclose(config.get("rescale_factor") or 1 / 255, 1 / 255),
         "resample": config.get("resample") not in _INTERPOLATIONS,
     }
-    for name in wrong:
-        if wrong[name]:
+    for name, is_wrong in wrong.items():
+        if is_wrong:
             raise _unusable(file, f"{name} is {config.get(name)!r}")
     if config.get("do_normalize", True):
         mean, std = config.get("image_mean"), config.get("image_std")
@@ -418,13 +425,17 @@ def _open_clip_config(model: ModelName) -> dict[str, Any]:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    """An object in a JSON file; empty if there is no such file."""
+    """The object in a JSON file; empty if there is no such file.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"{file} is not a JSON file: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
     if not isinstance(value, dict):
-        raise EncoderError(f"{file} holds {type(value).__name__}; expected a JSON object")
+        raise ValueError(f"{file} holds a {type(value).__name__}; expected a JSON object")  # noqa: TRY004  # as above
     return value

@@ -24,9 +24,9 @@ def published_as(sha256: str) -> tuple[str, str] | None:
     for architecture, tag in open_clip.list_pretrained():
         config = open_clip.get_pretrained_cfg(architecture, tag)
         digest = _digest_in(config.get("url", ""))
-        fits = bool(config.get("quick_gelu")) == uses_quick_gelu(architecture)
-        if digest and sha256.startswith(digest) and fits:
-            return architecture, tag
+        if digest and sha256.startswith(digest):
+            if bool(config.get("quick_gelu")) == uses_quick_gelu(architecture):
+                return architecture, tag
     return None
 
 

@@ -118,7 +118,7 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(
 
 def test_a_configuration_that_is_no_json_is_refused(tiny_folder: Path) -> None:
     (tiny_folder / "open_clip_config.json").write_text("{")
-    assert "Could not load valid config" in refusal(f"local-dir:{tiny_folder}")
+    assert "a configuration is malformed" in refusal(f"local-dir:{tiny_folder}")
 
 
 @pytest.mark.parametrize("size_bytes", [0, 5, 1000, 100_000])
