@@ -24,9 +24,10 @@ def published_as(sha256: str) -> tuple[str, str] | None:
     for architecture, tag in open_clip.list_pretrained():
         config = open_clip.get_pretrained_cfg(architecture, tag)
         digest = _digest_in(config.get("url", ""))
-        if digest and sha256.startswith(digest):
-            if bool(config.get("quick_gelu")) == uses_quick_gelu(architecture):
-                return architecture, tag
+        if not digest or not sha256.startswith(digest):
+            continue
+        if bool(config.get("quick_gelu")) == uses_quick_gelu(architecture):
+            return architecture, tag
     return None
 
 

@@ -19,8 +19,14 @@ from clip_adapter.encoders import (
     model_settings,
     parse_model_name,
 )
+from clip_adapter.encoders.published import digest_file
 from clip_adapter.errors import EncoderError, UnknownNameError
 
+TINY_CLIP: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
+}
 ChangeConfig = Callable[[Path, Callable[[dict[str, Any]], object]], None]
 TAGS = open_clip.list_pretrained()
 AMBIGUOUS = {"ViT-L-14": 12, "ViT-H-14": 4, "ViT-H-14-quickgelu": 2}
@@ -347,6 +353,29 @@ def test_a_published_file_of_an_ambiguous_architecture_needs_no_choice(
     assert found_for(f"ViT-L-14:{weights}") == of_tag("ViT-L-14", "openai")
 
 
+def test_a_published_file_makes_the_features_of_its_own_name(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_folder / "open_clip_model.safetensors"
+    (tiny_folder / "open_clip_config.json").unlink()
+    configs = dict(open_clip.factory._MODEL_CONFIGS)
+    for name, quick in (("tiny", False), ("tiny-quickgelu", True)):
+        configs[name] = {**TINY_CLIP, "quick_gelu": quick}
+        monkeypatch.setitem(open_clip.pretrained._PRETRAINED, name, {})
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", configs)
+    with pytest.raises(EncoderError, match="no tag of this architecture"):
+        load_encoder(f"tiny:{path}")
+    gelu = load_encoder(f"tiny:{path}", preprocessing="ViT-B-32:openai")
+    url = f"https://openaipublic.azureedge.net/clip/models/{digest_file(path)}/tiny.pt"
+    tags = {"openai": open_clip.pretrained._pcfg(url=url, quick_gelu=True)}
+    for name in ("tiny", "tiny-quickgelu"):
+        monkeypatch.setitem(open_clip.pretrained._PRETRAINED, name, tags)
+    one, other = (load_encoder(f"{each}:{path}") for each in ("tiny", "tiny-quickgelu"))
+    assert one.fingerprint == other.fingerprint != gelu.fingerprint
+    assert "loaded as tiny-quickgelu, not tiny" in one.notes[0]
+    assert (one.encode_prompts(["a"]) != gelu.encode_prompts(["a"])).any()
+
+
 @pytest.mark.parametrize(
     ("typed", "assumed", "other"),
     [("ViT-B-32", "GELU", "ViT-B-32-quickgelu"), ("ViT-B-32-quickgelu", "QuickGELU", "ViT-B-32")],
@@ -398,7 +427,7 @@ def small(architecture: str) -> dict[str, Any]:
     if architecture == "RN50-quickgelu":
         config["vision_cfg"] |= {"layers": [1, 1, 1, 1], "width": 8}
     elif "timm_model_name" not in config["vision_cfg"]:
-        config["vision_cfg"] |= {"layers": 1, "width": 64}
+        config["vision_cfg"] |= {"layers": 1, "width": 64, "head_width": 32}
     return config
 
 
@@ -432,7 +461,7 @@ def _both(no_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     [
         "PE-Core-T-16-384:meta",
         "MobileCLIP2-S0:dfndr2b",
-        "ViTamin-S:datacomp1b",
+        "ViT-H-14-378-quickgelu:dfn5b",
         "RN50-quickgelu:cc12m",
         "ViT-L-14-CLIPA:datacomp1b",
         pytest.param("ViT-B-16-SigLIP:webli", marks=pytest.mark.slow),  # 90 million weights
