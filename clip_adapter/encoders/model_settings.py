@@ -333,8 +333,8 @@ def _image_size(model_config: Mapping[str, Any]) -> tuple[int, int]:
 def _beside(folder: Path, model_config: Mapping[str, Any]) -> Taken | None:
     """The preprocessing that a file of transformers in the folder describes."""
     for name in PROCESSOR_FILES:
-        config = _read_json(folder / name)
-        config = config.get("image_processor", config if name == PROCESSOR_FILES[0] else None)
+        read = _read_json(folder / name)
+        config = read if name == PROCESSOR_FILES[0] else read.get("image_processor")
         if config:
             found = _from_transformers(config, folder / name, size=_image_size(model_config))
             return found, f"that of {name} beside the weights"
