@@ -132,7 +132,8 @@ def _of_folder(model: ModelName, preprocessing: str | None) -> ModelSettings:
     ]
     taken = _chosen(model, equal, preprocessing)
     if taken is None and model.where == "folder":
-        taken = _beside(Path(model.architecture.removeprefix(LOCAL_DIR)), described)
+        folder = Path(model.architecture.removeprefix(LOCAL_DIR))
+        taken = _beside(folder, described or _read_json(folder / TRANSFORMERS_CONFIG))
     found, source = taken or _shared(model, equal)
     return ModelSettings(model=model, preprocessing=found, notes=(f"preprocessing: {source}",))
 
@@ -322,21 +323,25 @@ def _check_described(model: ModelName, described: Mapping[str, Any], file: Path)
         )
 
 
-def _image_size(model_config: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width that the image tower reads; open_clip's default where none is given."""
-    height, width = np.broadcast_to(
-        model_config.get("vision_cfg", {}).get("image_size", 224), 2
-    ).tolist()
+def _image_size(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width that the image tower reads; 224 unless said, in open_clip and transformers."""
+    tower = config.get("vision_cfg") or config.get("vision_config") or {}
+    height, width = np.broadcast_to(tower.get("image_size", 224), 2).tolist()
     return height, width
 
 
-def _beside(folder: Path, model_config: Mapping[str, Any]) -> Taken | None:
-    """The preprocessing that a file of transformers in the folder describes."""
+def _beside(folder: Path, config: Mapping[str, Any]) -> Taken | None:
+    """The preprocessing that a file of transformers in the folder describes.
+
+    Args:
+        folder: folder of the weights.
+        config: configuration of their model, open_clip's or transformers'.
+    """
     for name in PROCESSOR_FILES:
         read = _read_json(folder / name)
-        config = read if name == PROCESSOR_FILES[0] else read.get("image_processor")
-        if config:
-            found = _from_transformers(config, folder / name, size=_image_size(model_config))
+        processor = read if name == PROCESSOR_FILES[0] else read.get("image_processor")
+        if processor:
+            found = _from_transformers(processor, folder / name, size=_image_size(config))
             return found, f"that of {name} beside the weights"
     return None
 

@@ -305,6 +305,22 @@ def test_a_folder_without_preprocessing_of_an_unknown_architecture_needs_a_choic
     assert load_encoder(name).geometry.interpolation == "bicubic"
 
 
+def test_a_folder_of_transformers_has_the_preprocessing_of_its_processor(
+    tiny_folder: Path,
+) -> None:
+    model = parse_model_name(f"local-dir:{tiny_folder}")
+    (tiny_folder / "open_clip_config.json").unlink()
+    config = {"model_type": "siglip", "vision_config": {"image_size": 384}}
+    (tiny_folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EncoderError, match="--preprocessing TAG"):
+        find_settings(model)
+    chosen = find_settings(model, preprocessing="PE-Core-B-16:meta")
+    assert chosen.preprocessing == of_tag("PE-Core-B-16", "meta")
+    processor = {**SIGLIP_PROCESSOR, "size": {"height": 384, "width": 384}}
+    (tiny_folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    assert find_settings(model).preprocessing == of_tag("ViT-B-16-SigLIP", "webli")
+
+
 def test_a_repository_without_preprocessing_needs_a_choice(
     tiny_folder: Path,
     change_config: ChangeConfig,
