@@ -77,6 +77,17 @@ def test_the_wrong_activation_function_is_an_error_that_names_the_right_model(
     assert message.endswith("use tiny-quickgelu:away")
 
 
+@pytest.mark.usefixtures("no_cache")
+def test_a_tag_that_does_not_mention_the_function_of_its_architecture_is_loaded(
+    tiny_folder: Path, register: Register, weights_host: str, change_config: ChangeConfig
+) -> None:
+    """As open_clip's roberta-ViT-B-32, of which there is no other form."""
+    change_config(tiny_folder, lambda config: config["model_cfg"].update(quick_gelu=True))
+    register(tag="away", url=f"{weights_host}/{WEIGHTS}")
+    loaded = load_encoder("tiny:away")
+    assert '"quick_gelu":true' in loaded.identity.model_config
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_a_local_checkpoint_is_loaded(
     tiny_model: str, tiny_folder: Path, register: Register, suffix: str

@@ -185,6 +185,21 @@ def test_the_file_of_transformers_beside_the_weights_decides(
 
 
 @pytest.mark.parametrize(
+    ("processor", "architecture", "equal"),
+    [
+        ("CLIPImageProcessor", "ViT-L-14", "ViT-L-14:openai"),
+        ("SiglipImageProcessor", "ViT-B-32", "ViT-B-16-SigLIP:webli"),
+    ],
+)
+def test_what_transformers_saves_is_understood(
+    weights: Path, processor: str, architecture: str, equal: str
+) -> None:
+    transformers = pytest.importorskip("transformers", reason="it writes the files to read")
+    getattr(transformers, processor)().save_pretrained(weights.parent)
+    assert found_for(f"{architecture}:{weights}") == of_tag(*equal.split(":"))
+
+
+@pytest.mark.parametrize(
     ("change", "found"),
     [
         ({"size": {"shortest_edge": 256}}, "shortest_edge"),
