@@ -9,7 +9,14 @@ from pathlib import Path
 
 from clip_adapter import images
 from clip_adapter.encoders.fingerprint import canonical_json, format_version_of
-from clip_adapter.encoders.names import BUILT_IN, CONFIG_FILE, HF_HUB, LOCAL_DIR, parse_model_name
+from clip_adapter.encoders.names import (
+    BUILT_IN,
+    CONFIG_FILE,
+    HF_HUB,
+    LOCAL_DIR,
+    TRANSFORMERS_CONFIG,
+    parse_model_name,
+)
 from clip_adapter.errors import EncoderError
 
 PACKAGES = (
@@ -26,6 +33,14 @@ PACKAGES = (
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pth"}
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of weight files, in the order in which open_clip looks for them."""
+BESIDE_WEIGHTS = (
+    CONFIG_FILE,
+    TRANSFORMERS_CONFIG,
+    "preprocessor_config.json",
+    "vocab.json",
+    "tokenizer.json",
+)
+"""Names of files beside a checkpoint that decide how it is loaded."""
 ELSEWHERE = ('"hf_', "hf-hub:", "siglip", "trust_remote_code")
 """Words in a configuration or name that let open_clip read files from elsewhere."""
 
@@ -107,7 +122,11 @@ def _files_of(model: str, source: str | None) -> dict[str, Path] | None:
 def _in_folder(folder: Path) -> dict[str, Path]:
     """All files that open_clip may choose the weights from, which it does by their names."""
     weights = [file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES]
-    return {file.name: file for file in [folder / CONFIG_FILE, *sorted(weights)]}
+    if (folder / CONFIG_FILE).is_file():
+        return {file.name: file for file in [folder / CONFIG_FILE, *sorted(weights)]}
+    # transformers has its vocabulary and preprocessing in files of their own.
+    found = {file.name: file for file in [*sorted(folder.glob("*.json")), *sorted(weights)]}
+    return {CONFIG_FILE: folder / TRANSFORMERS_CONFIG, **found}
 
 
 def _of_tag(model: str, source: str) -> dict[str, Path] | None:
@@ -146,7 +165,12 @@ def _beside_architecture(model: str) -> dict[str, Path] | None:
     # No tag contains a slash, so open_clip cannot take this for one.
     if "/" in architecture or "/" not in str(weights) or not weights.is_file():
         return None
-    return {CONFIG_FILE: config, f"weights{weights.suffix}": weights}
+    beside = [weights.with_name(name) for name in BESIDE_WEIGHTS]
+    return {
+        CONFIG_FILE: config,
+        f"weights{weights.suffix}": weights,
+        **{f"beside {file.name}": file for file in beside if file.is_file()},
+    }
 
 
 def _reads_more(model: str, files: dict[str, Path]) -> bool:
