@@ -172,9 +172,10 @@ def _foreign(path: Path, reason: str) -> str:
             "  weights = {key: each.contiguous() for key, each in model.state_dict().items()}\n"
             f"  save_file(weights, {target!r})"
         )
-    allowed = [f"({each}, {each!r})" for each in found]
+    # numpy before 2 named its core otherwise.
+    allowed = [f"({each}, {each!r})" if "numpy.core." in each else each for each in found]
     if any(each.startswith("numpy.") for each in found):
-        allowed.append("*{type(numpy.dtype(each)) for each in numpy.sctypeDict.values()}")
+        allowed.append("*map(type, map(numpy.dtype, '?bhilqBHILQefdg'))")
     wrapper = _wrapper_of(path)
     return (
         f"{message}; where you trust the file, save its weights alone and give that file instead:\n"
