@@ -338,7 +338,7 @@ def _described(
     lines = [
         f"{len(missing)} of {len(expected)} keys are missing{_first(missing)}",
         f"{len(unexpected)} of the file's {len(state)} keys are unexpected{_first(unexpected)}",
-        f"{len(differing)} keys have another shape or type",
+        f"keys of another shape or type: {len(differing)}",
     ]
     if unexpected:
         prefix = commonprefix(unexpected)

@@ -1,6 +1,7 @@
 """CLIP and SigLIP as Hugging Face's transformers saves them, in open_clip's terms."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -199,7 +200,7 @@ def clip_config(config: Mapping[str, Any]) -> dict[str, Any]:
             "width": vision["hidden_size"],
             "head_width": vision["hidden_size"] // vision["num_attention_heads"],
             "patch_size": vision["patch_size"],
-            "mlp_ratio": vision["intermediate_size"] / vision["hidden_size"],
+            "mlp_ratio": _mlp_ratio(vision),
             **_epsilon(vision),
         },
         "text_cfg": {
@@ -208,7 +209,7 @@ def clip_config(config: Mapping[str, Any]) -> dict[str, Any]:
             "width": text["hidden_size"],
             "heads": text["num_attention_heads"],
             "layers": text["num_hidden_layers"],
-            "mlp_ratio": text["intermediate_size"] / text["hidden_size"],
+            "mlp_ratio": _mlp_ratio(text),
             **_epsilon(text),
         },
     }
@@ -243,6 +244,13 @@ def _tower(config: Mapping[str, Any], tower: str) -> dict[str, Any]:
     return {name: value for part in parts for name, value in (part or {}).items()}
 
 
+def _mlp_ratio(tower: Mapping[str, Any]) -> float:
+    """The ratio from which open_clip computes the width by `int(width * ratio)`."""
+    ratio: float = tower["intermediate_size"] / tower["hidden_size"]
+    rounded_down = int(tower["hidden_size"] * ratio) < tower["intermediate_size"]
+    return math.nextafter(ratio, math.inf) if rounded_down else ratio
+
+
 def _epsilon(tower: Mapping[str, Any]) -> dict[str, Any]:
     epsilon = tower["layer_norm_eps"]
     return {} if epsilon == 1e-5 else {"norm_kwargs": {"eps": epsilon}}
@@ -258,13 +266,21 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
-    vision, text = CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
+    towers = {
+        "vision_cfg": asdict(CLIPVisionCfg(**config["vision_cfg"])),
+        "text_cfg": asdict(CLIPTextCfg(**config["text_cfg"])),
+    }
+    for tower in towers.values():  # ratios that make the same width are equal
+        tower["mlp_ratio"] = int(tower["width"] * tower["mlp_ratio"])
     return {
         "embed_dim": config["embed_dim"],
         "quick_gelu": config.get("quick_gelu", False),
         "custom_text": config.get("custom_text", False),
-        **{f"vision_cfg.{name}": value for name, value in asdict(vision).items()},
-        **{f"text_cfg.{name}": value for name, value in asdict(text).items()},
+        **{
+            f"{part}.{name}": value
+            for part, tower in towers.items()
+            for name, value in tower.items()
+        },
     }
 
 

@@ -93,7 +93,7 @@ def test_a_local_checkpoint_is_loaded(
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
-        (lambda config: config["model_cfg"]["vision_cfg"].update(width=32), "shape or type, as"),
+        (lambda config: config["model_cfg"]["vision_cfg"].update(width=32), "shape or type: 11, as"),
         (lambda config: config["model_cfg"]["vision_cfg"].update(layers=2), "are missing, as"),
         (lambda config: config.pop("model_cfg"), "missing 'model_cfg'"),
         (lambda config: config["model_cfg"].pop("text_cfg"), "KeyError 'text_cfg'"),
