@@ -44,7 +44,9 @@ _BIG_VISION = re.compile(r"(params/)?(img/.*|txt/.*|b|t)")
 _POSITIONS = ("positional_embedding", "pos_embed")
 _ADAPTER = re.compile(r"lora_|\bbase_layer\b|\bbase_model\b|adapter", re.IGNORECASE)
 # Classes whose making runs no code of the file, so that torch may be told to unpickle them.
-_HARMLESS = re.compile(r"argparse\.Namespace|numpy\.dtype|numpy\.ndarray|numpy\._?core\.multiarray\.\w+")
+_HARMLESS = re.compile(
+    r"argparse\.Namespace|numpy\.dtype|numpy\.ndarray|numpy\._?core\.multiarray\.\w+"
+)
 _LINE_LENGTH = 200
 
 
@@ -155,7 +157,7 @@ def _read_torchscript(path: Path) -> tuple[str, Any]:
         )
         raise EncoderError(message)
     with warnings.catch_warnings(action="ignore"):
-        return sha256, torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict()
+        return sha256, torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
 
 
 def _foreign(path: Path, reason: str) -> str:
@@ -229,9 +231,7 @@ def _is_dict(value: Any) -> bool:
 
 
 def _is_dense(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
-    )
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
 
 
 def _kind(value: Any) -> str:
@@ -341,12 +341,16 @@ def _described(
         f"keys of another shape or type: {len(differing)}",
     ]
     if unexpected:
-        prefix = commonprefix(unexpected)
+        prefix = _common_prefix(unexpected)
         lines[1] += f"; their common prefix is {prefix!r}" if prefix else "; no prefix is common"
     if differing:
         key = differing[0]
         lines[2] += f", as {key!r}: {_shape(state[key])}, expected {_shape(expected[key])}"
     return lines
+
+
+def _common_prefix(keys: list[str]) -> str:
+    return commonprefix(keys)  # noqa: RUF071  # strings, not paths
 
 
 def _first(keys: list[str]) -> str:
@@ -370,7 +374,7 @@ def _likeliest_reason(
             "these are LoRA or other adapter weights: merge them into the model before saving it "
             "(merge_and_unload() in peft)"
         )
-    for prefix in [*PREFIXES, commonprefix(list(state)).rpartition(".")[0] + "."]:
+    for prefix in [*PREFIXES, _common_prefix(list(state)).rpartition(".")[0] + "."]:
         carried = [key for key in state if key.startswith(prefix) and key not in expected]
         if carried and any(key.removeprefix(prefix) in expected for key in carried):
             return (

@@ -5,6 +5,7 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.factory import _find_checkpoint_in_dir
 
 from clip_adapter.encoders import transformers_weights
 from clip_adapter.encoders.checkpoints import (
@@ -38,7 +39,7 @@ def build_local(name: ModelName, device: torch.device) -> Parts:
     if not (folder / CONFIG_FILE).is_file():
         return _of_transformers(folder, device)
     model = _untrained(name.architecture, device)
-    checkpoint = read_checkpoint(Path(str(open_clip.factory._find_checkpoint_in_dir(folder))))
+    checkpoint = read_checkpoint(Path(str(_find_checkpoint_in_dir(folder))))
     load_weights(model, checkpoint, architecture=f"its {CONFIG_FILE}")
     return _with_tokenizer(model, name.architecture, checkpoint.notes)
 
@@ -80,10 +81,8 @@ def _of_checkpoint(typed: str, path: Path, device: torch.device) -> Parts:
         architecture = transformers_weights.activation_form(typed, beside)
         transformers_weights.check_vocabulary(path.parent)
     if architecture != typed:
-        notes += (
-            f"loaded as {architecture}, not as {typed}: the {TRANSFORMERS_CONFIG} beside the weights "
-            "says so by its hidden_act",
-        )
+        reason = f"hidden_act in the {TRANSFORMERS_CONFIG} beside the weights says so"
+        notes += (f"loaded as {architecture}, not as {typed}: {reason}",)
     model = _untrained(architecture, device)
     load_weights(model, checkpoint, architecture=architecture)
     if beside and kind == "siglip":

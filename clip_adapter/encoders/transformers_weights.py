@@ -97,7 +97,10 @@ def _joined(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         stem, found, kind = key.partition(".self_attn.q_proj.")
         parts = [state.get(f"{stem}.self_attn.{part}_proj.{kind}") for part in "qkv"]
         if found and all(part is not None for part in parts):
-            yield f"{stem}.self_attn.qkv.{kind}", torch.cat([part for part in parts if part is not None])
+            yield (
+                f"{stem}.self_attn.qkv.{kind}",
+                torch.cat([part for part in parts if part is not None]),
+            )
         elif not _is_joined(key, state) and not key.endswith(".position_ids"):
             yield key, tensor
 
@@ -111,9 +114,7 @@ def _is_joined(key: str, state: Mapping[str, Tensor]) -> bool:
     return False
 
 
-def _renamed(
-    state: Iterator[tuple[str, Tensor]], *, siglip: bool
-) -> Iterator[tuple[str, Tensor]]:
+def _renamed(state: Iterator[tuple[str, Tensor]], *, siglip: bool) -> Iterator[tuple[str, Tensor]]:
     for key, tensor in state:
         name = _name(key, siglip=siglip)
         if siglip and key.startswith("vision_model.head.attention.in_proj_"):
@@ -141,7 +142,7 @@ def _name(key: str, *, siglip: bool) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """transformers' configuration of a CLIP or SigLIP in a folder; None if there is none.
+    """Transformers' configuration of a CLIP or SigLIP in a folder; None if there is none.
 
     Raises:
         EncoderError: the configuration is no JSON object.
@@ -286,10 +287,10 @@ def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def known_clip(config: Mapping[str, Any]) -> str | None:
     """The first of open_clip's architectures with this configuration, if there is one."""
-    for name in open_clip.list_models():
-        if not differences(open_clip.get_model_config(name), config):
-            return name
-    return None
+    names: list[str] = open_clip.list_models()
+    return next(
+        (name for name in names if not differences(open_clip.get_model_config(name), config)), None
+    )
 
 
 def activation_form(architecture: str, config: Mapping[str, Any]) -> str:

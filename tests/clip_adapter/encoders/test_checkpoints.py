@@ -158,8 +158,10 @@ def test_a_prefix_of_some_keys_is_refused_and_named(form: str, tmp_path: Path) -
         f"w{suffix} does not fit vit",
         "37 of 38 keys are missing, as 'positional_embedding'",
         "keys of another shape or type: 0",
-        "likeliest reason: 37 of the 38 keys carry the prefix 'model.': save the model inside, its "
-        "keys without the prefix",
+        (
+            "likeliest reason: 37 of the 38 keys carry the prefix 'model.': save the model inside, its "
+            "keys without the prefix"
+        ),
     ]
 
 
@@ -172,11 +174,15 @@ def test_half_of_the_keys_and_adapters_are_five_lines(tmp_path: Path) -> None:
     assert refusal(path).splitlines() == [
         "w.safetensors does not fit vit",
         "19 of 38 keys are missing, as 'text_projection'",
-        f"500 of the file's 519 keys are unexpected, as {key.format(0)!r}; their common prefix is "
-        "'base_model.model.visual.transformer.resblocks.'",
+        (
+            f"500 of the file's 519 keys are unexpected, as {key.format(0)!r}; their common prefix is "
+            "'base_model.model.visual.transformer.resblocks.'"
+        ),
         "keys of another shape or type: 0",
-        "likeliest reason: these are LoRA or other adapter weights: merge them into the model before "
-        "saving it (merge_and_unload() in peft)",
+        (
+            "likeliest reason: these are LoRA or other adapter weights: merge them into the model before "
+            "saving it (merge_and_unload() in peft)"
+        ),
     ]
 
 
@@ -418,7 +424,9 @@ def test_another_archive_is_refused_with_lines_that_work(
     archive: Path, tmp_path: Path, follow: Callable[[str], None]
 ) -> None:
     message = refusal(archive)
-    assert message.startswith("ViT.pt is a TorchScript archive, which is code, and none that OpenAI")
+    assert message.startswith(
+        "ViT.pt is a TorchScript archive, which is code, and none that OpenAI"
+    )
     follow(message)
     found = loaded(tmp_path / "ViT.safetensors", "vit")
     assert torch.equal(found["visual.proj"], weights_of("vit")["visual.proj"].half().float())

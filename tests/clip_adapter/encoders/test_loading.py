@@ -93,7 +93,10 @@ def test_a_local_checkpoint_is_loaded(
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
-        (lambda config: config["model_cfg"]["vision_cfg"].update(width=32), "shape or type: 11, as"),
+        (
+            lambda config: config["model_cfg"]["vision_cfg"].update(width=32),
+            "shape or type: 11, as",
+        ),
         (lambda config: config["model_cfg"]["vision_cfg"].update(layers=2), "are missing, as"),
         (lambda config: config.pop("model_cfg"), "missing 'model_cfg'"),
         (lambda config: config["model_cfg"].pop("text_cfg"), "KeyError 'text_cfg'"),
@@ -147,7 +150,9 @@ def test_a_hostile_checkpoint_is_refused_and_not_run(tmp_path: Path, register: R
     # torch's message tells how to run it all the same.
     assert "weights_only" not in message
     assert "torch.load" not in message
-    assert message.split("could not be loaded: ")[1].startswith("checkpoint.pt holds builtins.getattr, pathlib")
+    assert message.split("could not be loaded: ")[1].startswith(
+        "checkpoint.pt holds builtins.getattr, pathlib"
+    )
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])

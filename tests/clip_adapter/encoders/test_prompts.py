@@ -118,6 +118,4 @@ def test_a_token_that_the_tower_does_not_have_is_refused_with_its_prompt() -> No
         "the prompt 'a river' has token 15, and the text tower of some-model has 15: its weights "
         "belong to another tokenizer than HFTokenizer"
     )
-    tokenize_whole(
-        wrapped(), ["a river"], context_length=8, vocabulary_size=16, model="some-model"
-    )
+    tokenize_whole(wrapped(), ["a river"], context_length=8, vocabulary_size=16, model="some-model")

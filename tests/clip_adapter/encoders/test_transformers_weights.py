@@ -118,8 +118,14 @@ def _architectures(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]
     """Architectures as open_clip has them: both forms of `CLIP` and two SigLIPs."""
     plain = {**clip_config(edited(CLIP, hidden_act="gelu")), "quick_gelu": False}
     text = {
-        **{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
-        **{"no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
+        "context_length": 16,
+        "vocab_size": 49408,
+        "width": 16,
+        "heads": 2,
+        "layers": 2,
+        "no_causal_mask": True,
+        "proj_bias": True,
+        "pool_type": "last",
         "norm_kwargs": {"eps": 1e-6},
     }
     vision = {"image_size": 16, "timm_pool": "map", "timm_proj": "none"}
@@ -258,7 +264,10 @@ def test_a_width_of_bigg_is_its_architecture() -> None:
         # Older files hold a tower twice, and the second one counts.
         "vision_config": {"hidden_size": 1},
         "vision_config_dict": {
-            **{**vision, "num_attention_heads": 16, "patch_size": 14, "hidden_act": "gelu"}
+            **vision,
+            "num_attention_heads": 16,
+            "patch_size": 14,
+            "hidden_act": "gelu",
         },
     }
     assert known_clip(clip_config(config)) == "ViT-bigG-14"
