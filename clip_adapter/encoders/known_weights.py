@@ -9,8 +9,15 @@ from pathlib import Path
 
 from clip_adapter import images
 from clip_adapter.encoders.fingerprint import canonical_json, format_version_of
-from clip_adapter.encoders.model_settings import PROCESSOR_FILES, TRANSFORMERS_CONFIG
-from clip_adapter.encoders.names import BUILT_IN, CONFIG_FILE, HF_HUB, LOCAL_DIR, parse_model_name
+from clip_adapter.encoders.model_settings import PROCESSOR_FILES
+from clip_adapter.encoders.names import (
+    BUILT_IN,
+    CONFIG_FILE,
+    HF_HUB,
+    LOCAL_DIR,
+    TRANSFORMERS_CONFIG,
+    parse_model_name,
+)
 from clip_adapter.errors import EncoderError
 
 PACKAGES = (
@@ -27,6 +34,14 @@ PACKAGES = (
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pth"}
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of weight files, in the order in which open_clip looks for them."""
+BESIDE_WEIGHTS = (
+    CONFIG_FILE,
+    TRANSFORMERS_CONFIG,
+    *PROCESSOR_FILES,
+    "vocab.json",
+    "tokenizer.json",
+)
+"""Names of files beside a checkpoint that decide how it is loaded."""
 ELSEWHERE = ('"hf_', "hf-hub:", "siglip", "trust_remote_code")
 """Words in a configuration or name that let open_clip read files from elsewhere."""
 
@@ -111,17 +126,13 @@ def _files_of(model: str, source: str | None) -> dict[str, Path] | None:
 def _in_folder(folder: Path) -> dict[str, Path]:
     """All files that open_clip may choose the weights from, which it does by their names."""
     weights = [file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES]
-    files = [folder / CONFIG_FILE, *_processors(folder), *sorted(weights)]
-    return {file.name: file for file in files}
-
-
-def _processors(folder: Path) -> list[Path]:
-    """The files beside weights that may describe their preprocessing or activation function."""
-    return [
-        folder / name
-        for name in (*PROCESSOR_FILES, TRANSFORMERS_CONFIG)
-        if (folder / name).is_file()
-    ]
+    if (folder / CONFIG_FILE).is_file():
+        named = [folder / name for name in (CONFIG_FILE, *PROCESSOR_FILES)]
+        described = [file for file in named if file.is_file()]
+        return {file.name: file for file in [*described, *sorted(weights)]}
+    # transformers has its vocabulary and preprocessing in files of their own.
+    found = {file.name: file for file in [*sorted(folder.glob("*.json")), *sorted(weights)]}
+    return {CONFIG_FILE: folder / TRANSFORMERS_CONFIG, **found}
 
 
 def _of_tag(model: str, source: str) -> dict[str, Path] | None:
@@ -160,9 +171,12 @@ def _beside_architecture(model: str) -> dict[str, Path] | None:
     # No tag contains a slash, so open_clip cannot take this for one.
     if "/" in architecture or "/" not in str(weights) or not weights.is_file():
         return None
-    described = [weights.parent / CONFIG_FILE, *_processors(weights.parent)]
-    beside = {f"beside/{file.name}": file for file in described if file.is_file()}
-    return {CONFIG_FILE: config, f"weights{weights.suffix}": weights, **beside}
+    beside = [weights.with_name(name) for name in BESIDE_WEIGHTS]
+    return {
+        CONFIG_FILE: config,
+        f"weights{weights.suffix}": weights,
+        **{f"beside {file.name}": file for file in beside if file.is_file()},
+    }
 
 
 def _reads_more(model: str, files: dict[str, Path]) -> bool:

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import get_args
 
 import open_clip
 import torch
@@ -18,10 +18,11 @@ from clip_adapter.encoders.fingerprint import (
     digest_weights,
 )
 from clip_adapter.encoders.forward_pass import Batches, PrecisionPolicy
+from clip_adapter.encoders.local_models import Parts, build_local, refuse_code
 from clip_adapter.encoders.model_settings import find_settings
 from clip_adapter.encoders.names import BUILT_IN, ModelName, parse_model_name
 from clip_adapter.encoders.preprocessing import preprocessing_of
-from clip_adapter.errors import EncoderError, UnknownNameError
+from clip_adapter.errors import EncoderError, NoNetworkError, UnknownNameError
 from clip_adapter.images import ResizeMode
 
 
@@ -60,7 +61,7 @@ def load_encoder(  # noqa: PLR0913  # each changes the encoder or the machine it
     model_name = parse_model_name(name)
     check_available(model_name)
     settings = find_settings(model_name, preprocessing=preprocessing)
-    model, tokenizer, config = _create(settings.model, torch.device(device))
+    model, tokenizer, config, notes = _create(settings.model, torch.device(device))
     transform = preprocessing_of(model, found=settings.preprocessing, resize=resize)
     identity = EncoderIdentity(
         model_config=canonical_json(config),
@@ -83,11 +84,11 @@ def load_encoder(  # noqa: PLR0913  # each changes the encoder or the machine it
         batches=Batches(batch_size),
         model=model,
         tokenizer=tokenizer,
-        notes=settings.notes,
+        notes=(*settings.notes, *notes),
     )
 
 
-def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, Any]]:
+def _create(name: ModelName, device: torch.device) -> Parts:
     try:
         with warnings.catch_warnings(), _quiet_root_logger():
             # The wrong activation function changes every feature: not a matter for a warning.
@@ -96,18 +97,11 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, 
             warnings.filterwarnings(
                 "error", message=r"QuickGELU mismatch .*config \(quick_gelu=False"
             )
-            model, _, _ = open_clip.create_model_and_transforms(
-                name.architecture,
-                pretrained=name.pretrained,
-                device=device,
-                require_pretrained=True,
-                weights_only=True,
-            )
-            config = open_clip.get_model_config(name.architecture)
-            _refuse_code(name, config)
-            tokenizer = open_clip.get_tokenizer(name.architecture)
-    except EncoderError:
+            model, tokenizer, config, notes = _parts(name, device)
+    except NoNetworkError:
         raise
+    except EncoderError as error:
+        raise EncoderError(f"model {name.name!r} could not be loaded: {error}") from error
     except Exception as error:  # a damaged file or configuration fails in any way it likes
         advice = (
             f"; use {name.architecture}-quickgelu:{name.pretrained}"
@@ -118,14 +112,22 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, 
         raise EncoderError(message) from error
     # Convolutional towers run up to twice as fast with the channels innermost.
     model.to(memory_format=torch.channels_last)
-    return model.eval().requires_grad_(requires_grad=False), tokenizer, config
+    return model.eval().requires_grad_(requires_grad=False), tokenizer, config, notes
 
 
-def _refuse_code(name: ModelName, config: dict[str, Any]) -> None:
-    """Refuse a configuration that lets transformers run Python code of the model."""
-    if "trust_remote_code" in canonical_json(config):
-        message = f"model {name.name!r} asks for trust_remote_code: no code of a model is run here"
-        raise EncoderError(message)
+def _parts(name: ModelName, device: torch.device) -> Parts:
+    if name.where in {"checkpoint", "folder"}:
+        return build_local(name, device)
+    model = open_clip.create_model(
+        name.architecture,
+        pretrained=name.pretrained,
+        device=device,
+        require_pretrained=True,
+        weights_only=True,
+    )
+    config = open_clip.get_model_config(name.architecture)
+    refuse_code(config)
+    return model, open_clip.get_tokenizer(name.architecture), config, ()
 
 
 def _reason(error: Exception) -> str:

@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 
 from clip_adapter.encoders.fingerprint import canonical_json
-from clip_adapter.encoders.names import CONFIG_FILE, HF_HUB, LOCAL_DIR, ModelName
+from clip_adapter.encoders.names import (
+    CONFIG_FILE,
+    HF_HUB,
+    LOCAL_DIR,
+    TRANSFORMERS_CONFIG,
+    ModelName,
+)
 from clip_adapter.encoders.published import digest_file, published_as, uses_quick_gelu
 from clip_adapter.errors import ClipAdapterError, EncoderError, UnknownNameError
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Files of transformers that describe a preprocessing; the second is newer and holds it nested."""
-TRANSFORMERS_CONFIG = "config.json"
-"""File of transformers that describes an architecture."""
 
 _QUICK = "-quickgelu"
 _FIELDS = ("resize_mode", "interpolation", "mean", "std", "fill_color")

@@ -30,7 +30,7 @@ def refusal(name: str) -> str:
         load_encoder(name)
     message = str(refused.value)
     assert message.startswith(f"model {name!r} could not be loaded: ")
-    assert "\n" not in message
+    assert all(len(line) <= 200 for line in message.splitlines()[1:])
     return message
 
 
@@ -104,8 +104,11 @@ def test_a_local_checkpoint_is_loaded(
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
-        (lambda config: config["model_cfg"]["vision_cfg"].update(width=32), "size mismatch"),
-        (lambda config: config["model_cfg"]["vision_cfg"].update(layers=2), "Missing key"),
+        (
+            lambda config: config["model_cfg"]["vision_cfg"].update(width=32),
+            "shape or type: 11, as",
+        ),
+        (lambda config: config["model_cfg"]["vision_cfg"].update(layers=2), "are missing, as"),
         (lambda config: config.pop("model_cfg"), "missing 'model_cfg'"),
         (lambda config: config["model_cfg"].pop("text_cfg"), "KeyError 'text_cfg'"),
         (lambda config: config["model_cfg"]["text_cfg"].update(colour=1), "'colour'"),
@@ -157,7 +160,10 @@ def test_a_hostile_checkpoint_is_refused_and_not_run(tmp_path: Path, register: R
     assert not mark.exists()
     # torch's message tells how to run it all the same.
     assert "weights_only" not in message
-    assert message.endswith("damaged, or holds other things than tensors")
+    assert "torch.load" not in message
+    assert message.split("could not be loaded: ")[1].startswith(
+        "checkpoint.pt holds builtins.getattr, pathlib"
+    )
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])

@@ -185,3 +185,20 @@ def test_the_key_of_the_built_in_model_takes_neither_torch_nor_time() -> None:
     assert key == weights_key()
     assert {"torch", "open_clip", "huggingface_hub"}.isdisjoint(modules)
     assert seconds < 0.5  # 0.03 on a quiet machine
+
+
+@pytest.mark.parametrize("beside", ["config.json", "preprocessor_config.json", "vocab.json"])
+def test_what_lies_beside_a_checkpoint_is_in_its_key(tmp_path: Path, beside: str) -> None:
+    (tmp_path / "own.pt").touch()
+    before = weights_key(f"ViT-B-32:{tmp_path}/own.pt")
+    (tmp_path / beside).write_text("{}")
+    assert weights_key(f"ViT-B-32:{tmp_path}/own.pt") not in {before, None}
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.json"])
+def test_a_folder_of_transformers_has_the_key_of_its_files(tmp_path: Path, name: str) -> None:
+    for each in ("config.json", "model.safetensors", "vocab.json"):
+        (tmp_path / each).write_text("{}")
+    before = weights_key(f"local-dir:{tmp_path}")
+    (tmp_path / name).write_text("{ }")
+    assert weights_key(f"local-dir:{tmp_path}") not in {before, None}
