@@ -75,16 +75,11 @@ def find_settings(model: ModelName, *, preprocessing: str | None = None) -> Mode
         return _of_folder(model, preprocessing)
     except ClipAdapterError:
         raise
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # of another form than expected
-        message = (
+    # A configuration of another form than expected fails in one of these ways.
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise EncoderError(
             f"model {model.name!r} could not be loaded: a configuration is malformed: {error!r}"
-        )
-        raise EncoderError(message) from error
+        ) from error
 
 
 def _of_tag(model: ModelName, preprocessing: str | None) -> ModelSettings:
@@ -107,10 +102,8 @@ def _of_checkpoint(model: ModelName, preprocessing: str | None) -> ModelSettings
     model, notes = _with_activation(model, published, described.get("model_cfg"))
     taken = _chosen(model, [model.architecture], preprocessing)
     if taken is None and described.get("preprocess_cfg"):
-        taken = (
-            _checked(described["preprocess_cfg"], file),
-            f"that of {CONFIG_FILE} beside the file",
-        )
+        own = _checked(described["preprocess_cfg"], file)
+        taken = own, f"that of {CONFIG_FILE} beside the weights"
     taken = taken or _beside(path.parent, open_clip.get_model_config(model.architecture))
     if taken is None and published:
         own = _own(open_clip.get_pretrained_cfg(*published))
@@ -222,17 +215,12 @@ def _chosen(model: ModelName, architectures: list[str], asked: str | None) -> Ta
     if asked is None:
         return None
     everywhere = open_clip.list_pretrained()
-    by_name = {f"{architecture}:{tag}": (architecture, tag) for architecture, tag in everywhere}
-    own = {
-        tag: (architecture, tag)
-        for architecture, tag in everywhere
-        if architecture in architectures
-    }
-    by_name |= own
-    if asked not in by_name:
-        raise UnknownNameError(f"preprocessing for {model.name}", asked, [*own, *by_name])
-    named = by_name[asked]
-    return _own(open_clip.get_pretrained_cfg(*named)), f"that of {':'.join(named)}, as asked for"
+    named = {tag: (name, tag) for name, tag in everywhere if name in architectures}
+    named |= {f"{name}:{tag}": (name, tag) for name, tag in everywhere}
+    if asked not in named:
+        raise UnknownNameError(f"preprocessing for {model.name}", asked, named)
+    name, tag = named[asked]
+    return _own(open_clip.get_pretrained_cfg(name, tag)), f"that of {name}:{tag}, as asked for"
 
 
 def _shared(model: ModelName, architectures: list[str]) -> Taken:

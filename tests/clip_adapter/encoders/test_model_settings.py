@@ -265,7 +265,7 @@ def test_open_clips_own_configuration_comes_before_that_of_transformers(weights:
     (weights.parent / "open_clip_config.json").write_text(json.dumps(config))
     (weights.parent / "preprocessor_config.json").write_text(json.dumps(CLIP_PROCESSOR))
     assert found_for(f"ViT-L-14:{weights}") == of_tag("MobileCLIP-B", "datacompdr")
-    assert "preprocessing: that of open_clip_config.json beside the file" in notes_for(
+    assert "preprocessing: that of open_clip_config.json beside the weights" in notes_for(
         f"ViT-L-14:{weights}"
     )
 
