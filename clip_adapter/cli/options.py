@@ -44,6 +44,15 @@ Resize = Annotated[
         show_default=False,
     ),
 ]
+Preprocessing = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocessing",
+        help="TAG of the architecture, or ARCHITECTURE:TAG, whose preprocessing a checkpoint has; "
+        "needed where it is not known.",
+        show_default=False,
+    ),
+]
 Views = Annotated[
     int,
     typer.Option(

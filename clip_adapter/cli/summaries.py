@@ -115,6 +115,7 @@ def extraction_summary(encoded: Any) -> dict[str, Any]:
         "leaked": dataset.n_leaked,
         "seconds": round(encoded.seconds, 3),
         "images_per_second": round(encoded.images_per_second, 1),
+        "notes": list(encoded.notes),
     }
 
 

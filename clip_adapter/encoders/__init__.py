@@ -10,6 +10,7 @@ from clip_adapter.encoders.fingerprint import EncoderIdentity as EncoderIdentity
 from clip_adapter.encoders.fingerprint import FieldDifference as FieldDifference
 from clip_adapter.encoders.known_weights import weights_key as weights_key
 from clip_adapter.encoders.known_weights import weights_source as weights_source
+from clip_adapter.encoders.model_settings import find_settings as find_settings
 from clip_adapter.encoders.names import BUILT_IN as BUILT_IN
 from clip_adapter.encoders.names import DEFAULT_MODEL as DEFAULT_MODEL
 from clip_adapter.encoders.names import ModelName as ModelName

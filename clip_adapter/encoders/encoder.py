@@ -35,6 +35,7 @@ class Encoder:
         batches: size of the batches, which shrinks when the memory runs out.
         model: open_clip's model.
         tokenizer: open_clip's tokenizer of the model.
+        notes: sentences for the user about what was assumed, changed or taken from elsewhere.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Encoder:
     batches: Batches
     model: Any  # CLIP, CustomTextCLIP or CoCa: open_clip gives them no common base
     tokenizer: Callable[..., Tensor]
+    notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -57,6 +59,11 @@ class Encoder:
     def geometry(self) -> Geometry:
         """Geometry of the pixels that `encode_images` takes."""
         return self.preprocessing.geometry
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens that the text tower has an embedding of."""
+        return int(getattr(self.model, "text", self.model).vocab_size)
 
     @property
     def batch_size(self) -> int:
@@ -79,11 +86,15 @@ class Encoder:
         """Raw text features, before normalisation.
 
         Raises:
-            EncoderError: a prompt has too many tokens, a single one does not fit into memory, or
+            EncoderError: a prompt has too many tokens or an unknown one, a single one does not fit into memory, or
                 fp16 overflows in this model.
         """
         tokens = tokenize_whole(
-            self.tokenizer, prompts, context_length=self.context_length, model=self.name
+            self.tokenizer,
+            prompts,
+            context_length=self.context_length,
+            vocabulary_size=self.vocabulary_size,
+            model=self.name,
         )
         # CoCa normalises by default.
         return self._encode(partial(self.model.encode_text, normalize=False), tokens)

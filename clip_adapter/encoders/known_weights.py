@@ -9,7 +9,15 @@ from pathlib import Path
 
 from clip_adapter import images
 from clip_adapter.encoders.fingerprint import canonical_json, format_version_of
-from clip_adapter.encoders.names import BUILT_IN, CONFIG_FILE, HF_HUB, LOCAL_DIR, parse_model_name
+from clip_adapter.encoders.model_settings import PROCESSOR_FILES
+from clip_adapter.encoders.names import (
+    BUILT_IN,
+    CONFIG_FILE,
+    HF_HUB,
+    LOCAL_DIR,
+    TRANSFORMERS_CONFIG,
+    parse_model_name,
+)
 from clip_adapter.errors import EncoderError
 
 PACKAGES = (
@@ -26,6 +34,14 @@ PACKAGES = (
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pth"}
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of weight files, in the order in which open_clip looks for them."""
+BESIDE_WEIGHTS = (
+    CONFIG_FILE,
+    TRANSFORMERS_CONFIG,
+    *PROCESSOR_FILES,
+    "vocab.json",
+    "tokenizer.json",
+)
+"""Names of files beside a checkpoint that decide how it is loaded."""
 ELSEWHERE = ('"hf_', "hf-hub:", "siglip", "trust_remote_code")
 """Words in a configuration or name that let open_clip read files from elsewhere."""
 
@@ -35,19 +51,21 @@ def weights_key(
     *,
     precision: str = "fp32",
     resize: str | None = None,
+    preprocessing: str | None = None,
     source: str | None = None,
 ) -> str | None:
     """A key that two encoders share only if their fingerprints are equal; None if it is unknown.
 
-    It covers the files of weights and configuration, what open_clip reads beside them, precision,
-    resize mode, the versions of the packages that load, and the code of open_clip and of this
-    package. Equal encoders may have different keys. The key of a model of the hub describes the files
+    It covers the files of weights and configuration, what is read beside them, precision, resize
+    mode and preprocessing, the versions of the packages that load, and the code of open_clip, its
+    table of models, and of this package. Equal encoders may have different keys. The key of a model of the hub describes the files
     in the cache: loading may download newer ones, so compute the key to record after loading.
 
     Args:
         model: name in one of the forms of `parse_model_name`.
         precision: precision for `load_encoder`.
         resize: resize mode for `load_encoder`.
+        preprocessing: tag for `load_encoder`.
         source: for ARCHITECTURE:TAG, the result of `weights_source` when it was loaded.
     """
     try:
@@ -61,6 +79,7 @@ def weights_key(
             "packages": {name: _version_of(name) for name in PACKAGES},
             "precision": precision,
             "resize": resize,
+            "preprocessing": preprocessing,
             "format_version": format_version_of(precision),
         }
     except (EncoderError, OSError):
@@ -107,7 +126,13 @@ def _files_of(model: str, source: str | None) -> dict[str, Path] | None:
 def _in_folder(folder: Path) -> dict[str, Path]:
     """All files that open_clip may choose the weights from, which it does by their names."""
     weights = [file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES]
-    return {file.name: file for file in [folder / CONFIG_FILE, *sorted(weights)]}
+    if (folder / CONFIG_FILE).is_file():
+        named = [folder / name for name in (CONFIG_FILE, *PROCESSOR_FILES)]
+        described = [file for file in named if file.is_file()]
+        return {file.name: file for file in [*described, *sorted(weights)]}
+    # transformers has its vocabulary and preprocessing in files of their own.
+    found = {file.name: file for file in [*sorted(folder.glob("*.json")), *sorted(weights)]}
+    return {CONFIG_FILE: folder / TRANSFORMERS_CONFIG, **found}
 
 
 def _of_tag(model: str, source: str) -> dict[str, Path] | None:
@@ -146,7 +171,12 @@ def _beside_architecture(model: str) -> dict[str, Path] | None:
     # No tag contains a slash, so open_clip cannot take this for one.
     if "/" in architecture or "/" not in str(weights) or not weights.is_file():
         return None
-    return {CONFIG_FILE: config, f"weights{weights.suffix}": weights}
+    beside = [weights.with_name(name) for name in BESIDE_WEIGHTS]
+    return {
+        CONFIG_FILE: config,
+        f"weights{weights.suffix}": weights,
+        **{f"beside {file.name}": file for file in beside if file.is_file()},
+    }
 
 
 def _reads_more(model: str, files: dict[str, Path]) -> bool:
@@ -170,10 +200,11 @@ def _digest_all(files: Iterable[Path]) -> str:
 
 
 def _code() -> Iterator[Path]:
-    """Files of the code that decides a fingerprint, and the vocabulary of open_clip."""
+    """Files of the code that decides a fingerprint, and open_clip's vocabulary and models."""
     for folder in (_open_clip(), Path(__file__).parent, Path(images.__file__).parent):
         yield from sorted(folder.glob("*.py"))
     yield from sorted(_open_clip().glob("*.txt.gz"))
+    yield from sorted(_open_clip().glob("model_configs/*.json"))
 
 
 def _open_clip() -> Path:

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import get_args
 
 import open_clip
 import torch
@@ -18,19 +18,22 @@ from clip_adapter.encoders.fingerprint import (
     digest_weights,
 )
 from clip_adapter.encoders.forward_pass import Batches, PrecisionPolicy
+from clip_adapter.encoders.local_models import Parts, build_local, refuse_code
+from clip_adapter.encoders.model_settings import find_settings
 from clip_adapter.encoders.names import BUILT_IN, ModelName, parse_model_name
 from clip_adapter.encoders.preprocessing import preprocessing_of
-from clip_adapter.errors import EncoderError, UnknownNameError
+from clip_adapter.errors import EncoderError, NoNetworkError, UnknownNameError
 from clip_adapter.images import ResizeMode
 
 
-def load_encoder(
+def load_encoder(  # noqa: PLR0913  # each changes the encoder or the machine it runs on
     name: str = BUILT_IN,
     *,
     device: str | torch.device = "cpu",
     batch_size: int = 64,
     precision: str = "fp32",
     resize: str | None = None,
+    preprocessing: str | None = None,
 ) -> Encoder:
     """Load an open_clip model, frozen.
 
@@ -41,12 +44,14 @@ def load_encoder(
             though another size may change the last bits.
         precision: `fp32`, `bf16` or `fp16`; docs/adr/0009-precision.md.
         resize: `shortest` (CLIP), `squash` (CoOp) or `longest`; None for the model's own.
+        preprocessing: for weights whose preprocessing is not known, TAG of their architecture or
+            ARCHITECTURE:TAG of open_clip's whose preprocessing to use.
 
     Raises:
-        UnknownNameError: a model, precision or resize mode does not exist.
+        UnknownNameError: a model, precision, resize mode or tag does not exist.
         NoNetworkError: the weights have to be downloaded, and their host does not answer.
-        EncoderError: weights are missing, damaged or do not fit their configuration, or the batch
-            size is below 1.
+        EncoderError: weights are missing, damaged or do not fit their configuration, their
+            preprocessing is not known, or the batch size is below 1.
     """
     if batch_size < 1:
         raise EncoderError(f"batch_size is {batch_size}; expected 1 or more")
@@ -55,12 +60,13 @@ def load_encoder(
         raise UnknownNameError("resize mode", resize, get_args(ResizeMode))
     model_name = parse_model_name(name)
     check_available(model_name)
-    model, tokenizer, config = _create(model_name, torch.device(device))
-    preprocessing = preprocessing_of(model, resize=resize)
+    settings = find_settings(model_name, preprocessing=preprocessing)
+    model, tokenizer, config, notes = _create(settings.model, torch.device(device))
+    transform = preprocessing_of(model, found=settings.preprocessing, resize=resize)
     identity = EncoderIdentity(
         model_config=canonical_json(config),
         weights_sha256=digest_weights(model.state_dict()),
-        preprocessing=preprocessing.canonical(),
+        preprocessing=transform.canonical(),
         tokenizer=digest_tokenizer(tokenizer),
         precision=policy.precision,
         format_version=policy.format_version,
@@ -73,31 +79,29 @@ def load_encoder(
         logit_scale=float(model.logit_scale.detach().exp()),
         context_length=int(model.context_length),
         device=torch.device(device),
-        preprocessing=preprocessing,
+        preprocessing=transform,
         precision=policy,
         batches=Batches(batch_size),
         model=model,
         tokenizer=tokenizer,
+        notes=(*settings.notes, *notes),
     )
 
 
-def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, Any]]:
+def _create(name: ModelName, device: torch.device) -> Parts:
     try:
         with warnings.catch_warnings(), _quiet_root_logger():
             # The wrong activation function changes every feature: not a matter for a warning.
-            warnings.filterwarnings("error", message="QuickGELU mismatch")
-            model, _, _ = open_clip.create_model_and_transforms(
-                name.architecture,
-                pretrained=name.pretrained,
-                device=device,
-                require_pretrained=True,
-                weights_only=True,
+            # Of roberta-ViT-B-32 the configuration is right, and open_clip's table of tags is not.
+            warnings.filterwarnings("ignore", message="QuickGELU mismatch")
+            warnings.filterwarnings(
+                "error", message=r"QuickGELU mismatch .*config \(quick_gelu=False"
             )
-            config = open_clip.get_model_config(name.architecture)
-            _refuse_code(name, config)
-            tokenizer = open_clip.get_tokenizer(name.architecture)
-    except EncoderError:
+            model, tokenizer, config, notes = _parts(name, device)
+    except NoNetworkError:
         raise
+    except EncoderError as error:
+        raise EncoderError(f"model {name.name!r} could not be loaded: {error}") from error
     except Exception as error:  # a damaged file or configuration fails in any way it likes
         advice = (
             f"; use {name.architecture}-quickgelu:{name.pretrained}"
@@ -108,14 +112,22 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, 
         raise EncoderError(message) from error
     # Convolutional towers run up to twice as fast with the channels innermost.
     model.to(memory_format=torch.channels_last)
-    return model.eval().requires_grad_(requires_grad=False), tokenizer, config
+    return model.eval().requires_grad_(requires_grad=False), tokenizer, config, notes
 
 
-def _refuse_code(name: ModelName, config: dict[str, Any]) -> None:
-    """Refuse a configuration that lets transformers run Python code of the model."""
-    if "trust_remote_code" in canonical_json(config):
-        message = f"model {name.name!r} asks for trust_remote_code: no code of a model is run here"
-        raise EncoderError(message)
+def _parts(name: ModelName, device: torch.device) -> Parts:
+    if name.where in {"checkpoint", "folder"}:
+        return build_local(name, device)
+    model = open_clip.create_model(
+        name.architecture,
+        pretrained=name.pretrained,
+        device=device,
+        require_pretrained=True,
+        weights_only=True,
+    )
+    config = open_clip.get_model_config(name.architecture)
+    refuse_code(config)
+    return model, open_clip.get_tokenizer(name.architecture), config, ()
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ DEFAULT_MODEL = "ViT-B-32-quickgelu:openai"
 """The model of a dataset of images other than `digits`, if a request names none."""
 GLYPHS_FOLDER = Path(__file__).parent / "glyphs"
 CONFIG_FILE = "open_clip_config.json"
+TRANSFORMERS_CONFIG = "config.json"
 LOCAL_DIR, HF_HUB = "local-dir:", "hf-hub:"
 
 Where = Literal["folder", "hub", "tag", "checkpoint"]
@@ -41,7 +42,8 @@ def parse_model_name(name: str) -> ModelName:
     """Parse the name of a model and check that the model is known.
 
     The forms: `glyphs` (built in), `ARCHITECTURE:TAG` (as `ViT-B-32:openai`),
-    `ARCHITECTURE:PATH` of a local checkpoint, `hf-hub:ORG/REPO`, `local-dir:FOLDER`.
+    `ARCHITECTURE:PATH` of a local checkpoint, `hf-hub:ORG/REPO`, `local-dir:FOLDER` as open_clip
+    saves it, or transformers a CLIP or SigLIP.
 
     Raises:
         UnknownNameError: open_clip has no such architecture or tag; the message suggests the nearest.
@@ -63,13 +65,15 @@ def parse_model_name(name: str) -> ModelName:
 
 
 def _local_folder(name: str, folder: Path) -> ModelName:
-    if not (folder / CONFIG_FILE).is_file():
+    by_open_clip = (folder / CONFIG_FILE).is_file()
+    if not by_open_clip and not (folder / TRANSFORMERS_CONFIG).is_file():
         message = (
             f"model {name!r}: no {CONFIG_FILE} in {folder}; expected a folder with that file and "
-            "one .safetensors file of weights, as open_clip saves them"
+            "one .safetensors file of weights, as open_clip saves them, or with transformers' "
+            f"{TRANSFORMERS_CONFIG} and weights"
         )
         raise EncoderError(message)
-    if not any(folder.glob("*.safetensors")):
+    if by_open_clip and not any(folder.glob("*.safetensors")):
         message = f"model {name!r}: no .safetensors file of weights in {folder}"
         raise EncoderError(message)
     return ModelName(

@@ -1,5 +1,6 @@
 """The preprocessing of a model: the geometry of its pixels and their normalisation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -57,25 +58,32 @@ class Preprocessing:
         return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
-def preprocessing_of(model: Any, *, resize: str | None = None) -> Preprocessing:
-    """The preprocessing of a loaded open_clip model, optionally with another resize mode.
+def preprocessing_of(
+    model: Any, *, found: Mapping[str, Any] | None = None, resize: str | None = None
+) -> Preprocessing:
+    """The preprocessing of a loaded open_clip model.
+
+    Args:
+        model: the model, which knows its size.
+        found: fields that are known better than the model knows them, as `find_settings` finds them.
+        resize: another resize mode.
 
     Raises:
-        UnknownNameError: open_clip has no such resize mode.
+        UnknownNameError: open_clip has no such resize mode or interpolation.
     """
-    asked: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
-    found = PreprocessCfg(**{name: value for name, value in asked.items() if value is not None})
-    height, width = np.broadcast_to(found.size, 2).tolist()
+    asked: dict[str, Any] = {**open_clip.get_model_preprocess_cfg(model), **(found or {})}
+    config = PreprocessCfg(**{name: value for name, value in asked.items() if value is not None})
+    height, width = np.broadcast_to(config.size, 2).tolist()
     return Preprocessing(
         geometry=Geometry(
             size=(height, width),
             # Geometry refuses an unknown mode.
-            resize_mode=cast("ResizeMode", resize or found.resize_mode),
-            interpolation=cast("Interpolation", found.interpolation),
-            fill_color=found.fill_color,
+            resize_mode=cast("ResizeMode", resize or config.resize_mode),
+            interpolation=cast("Interpolation", config.interpolation),
+            fill_color=config.fill_color,
         ),
-        mean=_channels(found.mean),
-        std=_channels(found.std),
+        mean=_channels(config.mean),
+        std=_channels(config.std),
     )
 
 

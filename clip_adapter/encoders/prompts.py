@@ -12,7 +12,12 @@ from clip_adapter.errors import EncoderError
 
 
 def tokenize_whole(
-    tokenizer: Any, prompts: Sequence[str], *, context_length: int, model: str
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    context_length: int,
+    vocabulary_size: int,
+    model: str,
 ) -> Int[Tensor, "n context"]:
     """The tokens of each prompt.
 
@@ -20,10 +25,12 @@ def tokenize_whole(
         tokenizer: open_clip's own, or one it wraps.
         prompts: the whole prompts.
         context_length: number of tokens the tower reads, start and end included.
+        vocabulary_size: number of tokens that the tower has an embedding of.
         model: name of the model, for the error.
 
     Raises:
-        EncoderError: a prompt has too many tokens; the message names the first.
+        EncoderError: a prompt has too many tokens, the tokenizer knows tokens that the tower does
+            not; the message names the first such prompt.
     """
     for prompt, cut in zip(prompts, _are_cut(tokenizer, prompts, context_length), strict=True):
         if cut:
@@ -33,6 +40,14 @@ def tokenize_whole(
             )
             raise EncoderError(message)
     tokens: Tensor = tokenizer(list(prompts), context_length=context_length)
+    for prompt, row in zip(prompts, tokens, strict=True):
+        if int(row.max()) >= vocabulary_size:
+            message = (
+                f"the prompt {prompt!r} has token {int(row.max())}, and the text tower of {model} has "
+                f"{vocabulary_size}: its weights belong to another tokenizer than "
+                f"{type(tokenizer).__name__}"
+            )
+            raise EncoderError(message)
     return tokens
 
 

@@ -52,6 +52,7 @@ class OpenClipTextTower:
             self.encoder.tokenizer,
             prompts,
             context_length=self.context_length,
+            vocabulary_size=self.encoder.vocabulary_size,
             model=self.encoder.name,
         ).to(self.encoder.device)
         embeddings: Tensor = self.parts.token_embedding(tokens).float()

@@ -81,6 +81,7 @@ class EncodedDataset(TabularResult):
         n_prompts_encoded: prompts that were encoded now.
         seconds: time spent encoding images, decoding included.
         augmented_views: numbers of the views that training images have beside the image itself.
+        notes: what was assumed of the encoder, or taken from elsewhere; empty if it was not loaded.
     """
 
     dataset: IndexedDataset
@@ -93,6 +94,7 @@ class EncodedDataset(TabularResult):
     n_prompts_encoded: int
     seconds: float
     augmented_views: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def views_for(self, n_views: int) -> tuple[int, ...]:
         """The numbers of the first `n_views` augmented views; fewer where there are fewer."""
@@ -186,6 +188,7 @@ def encode_dataset(
         n_prompts_encoded=n_prompts,
         seconds=made.seconds,
         augmented_views=tuple(encoding.view_numbers[1:]),
+        notes=encoding.encoder.notes if encoding.is_loaded else (),
     )
 
 
@@ -231,6 +234,9 @@ def _find_store(
         is_complete = not _missing(store, wanted) and not store.missing_prompts(dataset.prompts)
         if is_complete:
             return store, known
+    if not encoding.is_loaded:
+        for note in encoding.encoder.notes:
+            reporter.log(f"{encoding.model_name}: {note}")
     store = FeatureStore(
         dataset.root, encoding.encoder.fingerprint, on_corruption=reporter.quarantine_file
     )

@@ -13,6 +13,7 @@ from clip_adapter.encoders import (
     Precision,
     ReachabilityCheck,
     check_available,
+    find_settings,
     parse_model_name,
     weights_key,
     weights_source,
@@ -51,6 +52,7 @@ class Encoding:
         device: torch device that encodes, such as "cuda:0", or "auto".
         precision: numeric format of the forward pass; part of the fingerprint.
         resize: shortest (CLIP), squash (CoOp) or longest; that of the model when None.
+        preprocessing: tag whose preprocessing weights have that come without; None for the known one.
         views: number of augmented views of an image, beside the evaluation view.
         augmentation: how augmented views are drawn: tip-adapter or coop.
         processes: number of processes that load images; 0 for threads.
@@ -64,6 +66,7 @@ class Encoding:
     device: str = "auto"
     precision: Precision = "fp32"
     resize: ResizeMode | None = None
+    preprocessing: str | None = None
     views: int = 0
     augmentation: Augmentation = "tip-adapter"
     processes: int = 0
@@ -113,6 +116,7 @@ class Encoding:
             device=choose_device(self.device),
             precision=self.precision,
             resize=self.resize,
+            preprocessing=self.preprocessing,
         )
         # Loading may fetch a newer file from the hub. Files there are named by their content; a
         # local file may be replaced while it is read, and then the record would name other weights.
@@ -158,7 +162,11 @@ class Encoding:
 
     def _key(self, source: str | None) -> str | None:
         return weights_key(
-            self.model_name, precision=self.precision, resize=self.resize, source=source
+            self.model_name,
+            precision=self.precision,
+            resize=self.resize,
+            preprocessing=self.preprocessing,
+            source=source,
         )
 
     def check(
@@ -179,7 +187,8 @@ class Encoding:
 
         Raises:
             UnknownNameError: there is no such architecture or tag.
-            EncoderError: the weights are neither on this machine nor can they be downloaded.
+            EncoderError: the weights are neither on this machine nor can they be downloaded, or it is
+                not known how images are preprocessed for them.
             DatasetError: a model, a precision or another parameter was given with features:NAME.
             UnavailableError: this machine has no such device.
         """
@@ -189,6 +198,7 @@ class Encoding:
             images=images,
             precision=self.precision != "fp32",
             resize=self.resize,
+            preprocessing=self.preprocessing,
             views=self.views,
         )
         if dataset.startswith(IMPORTED):
@@ -204,6 +214,8 @@ class Encoding:
             reporter.log(f"checking {name}")
             check = ReachabilityCheck.of_hub()
         parsed = parse_model_name(name)
+        if parsed.where != "hub":  # there it stands in a file that is yet to be downloaded
+            find_settings(parsed, preprocessing=self.preprocessing)
         if parsed.where in {"hub", "tag"}:
             check_available(parsed, check=check)
 

@@ -80,6 +80,7 @@ def encoding_of(
         device=request.device,
         precision=request.precision,
         resize=request.resize,
+        preprocessing=request.preprocessing,
         views=views,
         augmentation=request.augmentation,
         processes=processes,

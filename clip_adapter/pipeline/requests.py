@@ -212,6 +212,13 @@ class DatasetRequest(Request):
             "both sides) or longest (resize the long side, pad); else the model's own."
         ),
     ] = None
+    preprocessing: Annotated[
+        str | None,
+        Field(
+            description="TAG of the architecture, or ARCHITECTURE:TAG, whose preprocessing a checkpoint "
+            "has; needed where it is not known."
+        ),
+    ] = None
     augmentation: Drawn = "tip-adapter"
     max_bad_fraction: Annotated[
         Fraction, Field(description="Fail if more of the files than this are unreadable.")

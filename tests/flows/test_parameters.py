@@ -42,6 +42,7 @@ SHARED = {
     "--device": ("cuda:1", {"device": "cuda:1"}),
     "--precision": ("bf16", {"precision": "bf16"}),
     "--resize": ("squash", {"resize": "squash"}),
+    "--preprocessing": ("openai", {"preprocessing": "openai"}),
     "--augmentation": ("coop", {"augmentation": "coop"}),
     "--max-bad-fraction": ("0.5", {"max_bad_fraction": 0.5}),
     "--parts": ("3", {"parts": 3}),

@@ -12,7 +12,15 @@ from rich.text import Text
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import LatestIndex, existing_root, latest_index, sizes_of_files
-from clip_adapter.cli.options import AugmentationOption, Json, Precision, Resize, Root, Views
+from clip_adapter.cli.options import (
+    AugmentationOption,
+    Json,
+    Precision,
+    Preprocessing,
+    Resize,
+    Root,
+    Views,
+)
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.datasets import IMPORTED
 from clip_adapter.errors import DatasetError
@@ -150,6 +158,7 @@ def _heading(explanation: dict[str, Any]) -> str:
         f"images   {explanation['images']:,}{views}\n"
         f"encoder  {explanation['encoder'][:12]}: {escape_control_characters(explanation['model'])}, "
         f"{escape_control_characters(fields['precision'])}"
+        + "".join(f"\n         {escape_control_characters(note)}" for note in explanation["notes"])
     )
 
 
@@ -228,6 +237,7 @@ def why(
     model: Model = None,
     precision: Precision = "fp32",
     resize: Resize = None,
+    preprocessing: Preprocessing = None,
     views: Views = 0,
     augmentation: AugmentationOption = "tip-adapter",
     root: Root = None,
@@ -245,7 +255,10 @@ def why(
     index = latest_index(place, dataset)
     numbers = [0, *augmented_views(views, augmentation)]
     model = model or _default_model(place, index.name)
-    identity = _identify(model, precision=precision, resize=resize, quiet=as_json)
+    asked = Encoding(model=model, precision=precision, resize=resize, preprocessing=preprocessing)
+    with Console(stderr=True, quiet=as_json).status("loading the model"):
+        encoder = asked.encoder
+    identity = encoder.identity
     damage = Damage(place)
     ours = FeatureStore(place, identity.fingerprint, on_corruption=damage.note)
     folders = [each for each in stored_folders(place) if each.kind == "image-features"]
@@ -261,6 +274,7 @@ def why(
             looked_at=lambda store: advance(sizes.get(store.encoder, 0)),
         )
     request = {"root": str(place), "model": model, "views": numbers, "fields": identity.fields()}
+    request["notes"] = list(encoder.notes)
     explanation = request | _explain(index, ours, reuse, damage=damage) | {"others": others}
     if as_json:
         print_json(explanation)
@@ -294,9 +308,3 @@ def _explain(
         "reasons": reasons_for(reuse, damage),
         "damaged": damage.rows(),
     }
-
-
-def _identify(model: str, *, precision: Any, resize: Any, quiet: bool) -> "EncoderIdentity":
-    console = Console(stderr=True, quiet=quiet)
-    with console.status("loading the model"):
-        return Encoding(model=model, precision=precision, resize=resize).encoder.identity

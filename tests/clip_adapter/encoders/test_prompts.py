@@ -71,6 +71,7 @@ def test_the_first_prompt_that_would_be_cut_is_named(
             tokenizer,
             ["a river", too_long, too_long + " c"],
             context_length=context_length,
+            vocabulary_size=49408,
             model="some-model",
         )
     assert str(refusal.value) == (
@@ -87,7 +88,13 @@ def test_a_prompt_that_just_fits_is_tokenized(
     tokenizer: Any, taken: int, context_length: int
 ) -> None:
     prompts = [words(context_length - taken), "a river", ""]
-    tokens = tokenize_whole(tokenizer, prompts, context_length=context_length, model="some-model")
+    tokens = tokenize_whole(
+        tokenizer,
+        prompts,
+        context_length=context_length,
+        vocabulary_size=49408,
+        model="some-model",
+    )
     assert tokens.shape == (3, context_length)
 
 
@@ -100,3 +107,15 @@ def test_a_prompt_that_just_fits_is_read_whole(encoder: Encoder) -> None:
 def test_an_encoder_names_itself_and_its_own_length(encoder: Encoder) -> None:
     with pytest.raises(EncoderError, match="more than the 16 tokens that local-dir:"):
         encoder.encode_prompts([words(15)])
+
+
+def test_a_token_that_the_tower_does_not_have_is_refused_with_its_prompt() -> None:
+    with pytest.raises(EncoderError) as refusal:
+        tokenize_whole(
+            wrapped(), ["a", "a river"], context_length=8, vocabulary_size=15, model="some-model"
+        )
+    assert str(refusal.value) == (
+        "the prompt 'a river' has token 15, and the text tower of some-model has 15: its weights "
+        "belong to another tokenizer than HFTokenizer"
+    )
+    tokenize_whole(wrapped(), ["a river"], context_length=8, vocabulary_size=16, model="some-model")

@@ -9,7 +9,7 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from clip_adapter.encoders import weights_key, weights_source
+from clip_adapter.encoders import known_weights, weights_key, weights_source
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -57,6 +57,33 @@ def test_precision_and_resize_mode_change_the_key() -> None:
         for resize in (None, "squash", "longest")
     ]
     assert len({*keys, None}) == 10
+
+
+def test_the_preprocessing_changes_the_key_whether_chosen_or_beside_the_weights(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own.pt").touch()
+    model = f"ViT-B-32:{tmp_path}/own.pt"
+    keys = [weights_key(model), weights_key(model, preprocessing="openai")]
+    for name in (CONFIG, "preprocessor_config.json", "processor_config.json", "config.json"):
+        (tmp_path / name).write_text("{}")
+        keys.append(weights_key(model))
+    assert len({*keys, None}) == 7
+
+
+def test_another_preprocessing_of_a_tag_changes_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features that an earlier version made with the wrong preprocessing are not found again."""
+    (tmp_path / "own.pt").touch()
+    model = f"PE-Core-T-16-384:{tmp_path}/own.pt"
+    before, digest = weights_key(model), known_weights._digest_of
+
+    def changed(file: Path) -> str:
+        return "0" if file.name in {"pretrained.py", "model_settings.py"} else digest(file)
+
+    monkeypatch.setattr(known_weights, "_digest_of", changed)
+    assert weights_key(model) not in {before, None}
 
 
 def test_another_version_of_a_package_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,3 +185,20 @@ def test_the_key_of_the_built_in_model_takes_neither_torch_nor_time() -> None:
     assert key == weights_key()
     assert {"torch", "open_clip", "huggingface_hub"}.isdisjoint(modules)
     assert seconds < 0.5  # 0.03 on a quiet machine
+
+
+@pytest.mark.parametrize("beside", ["config.json", "preprocessor_config.json", "vocab.json"])
+def test_what_lies_beside_a_checkpoint_is_in_its_key(tmp_path: Path, beside: str) -> None:
+    (tmp_path / "own.pt").touch()
+    before = weights_key(f"ViT-B-32:{tmp_path}/own.pt")
+    (tmp_path / beside).write_text("{}")
+    assert weights_key(f"ViT-B-32:{tmp_path}/own.pt") not in {before, None}
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.json"])
+def test_a_folder_of_transformers_has_the_key_of_its_files(tmp_path: Path, name: str) -> None:
+    for each in ("config.json", "model.safetensors", "vocab.json"):
+        (tmp_path / each).write_text("{}")
+    before = weights_key(f"local-dir:{tmp_path}")
+    (tmp_path / name).write_text("{ }")
+    assert weights_key(f"local-dir:{tmp_path}") not in {before, None}

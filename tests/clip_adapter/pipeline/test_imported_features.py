@@ -100,6 +100,11 @@ def test_how_to_encode_cannot_be_chosen(choice: dict[str, Any], option: str) -> 
         Encoding(**choice).check("features:abc")
 
 
+def test_no_preprocessing_can_be_chosen() -> None:
+    with pytest.raises(DatasetError, match="--preprocessing"):
+        Encoding(preprocessing="ViT-B-32:openai").check("features:abc")
+
+
 def test_a_model_that_does_not_exist_is_refused_for_images() -> None:
     with pytest.raises(UnknownNameError, match="'glyphs'"):
         Encoding(model="glyph").check("digits")
