@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from clip_adapter.encoders.availability import ReachabilityCheck as ReachabilityCheck
     from clip_adapter.encoders.availability import check_available as check_available
     from clip_adapter.encoders.encoder import Encoder as Encoder
+    from clip_adapter.encoders.encoder import can_be_normalised as can_be_normalised
     from clip_adapter.encoders.loading import load_encoder as load_encoder
     from clip_adapter.encoders.text_transformer import text_tower as text_tower
 else:
     __getattr__ = when_asked(
         __name__,
         availability=("ReachabilityCheck", "check_available"),
-        encoder=("Encoder",),
+        encoder=("Encoder", "can_be_normalised"),
         loading=("load_encoder",),
         text_transformer=("text_tower",),
     )

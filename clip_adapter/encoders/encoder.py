@@ -7,14 +7,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from clip_adapter.encoders.fingerprint import EncoderIdentity
 from clip_adapter.encoders.forward_pass import Batches, PrecisionPolicy
 from clip_adapter.encoders.preprocessing import Preprocessing
 from clip_adapter.encoders.prompts import tokenize_whole
+from clip_adapter.errors import EncoderError
 from clip_adapter.images import Geometry
+
+LEAST_NORM = 1e-12
+"""The least norm that `torch.nn.functional.normalize` divides by."""
+
+
+def can_be_normalised(features: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, " n"]:
+    """Whether each feature is finite and longer than 1e-12, so that it has a direction."""
+    norms = np.linalg.norm(features.astype(np.float64), axis=1)
+    directed: Bool[np.ndarray, " n"] = (norms > LEAST_NORM) & (norms < np.inf)
+    return directed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +90,21 @@ class Encoder:
         """Raw text features, before normalisation.
 
         Raises:
-            EncoderError: a prompt has too many tokens, a single one does not fit into memory, or
-                fp16 overflows in this model.
+            EncoderError: a prompt has too many tokens, a single one does not fit into memory, fp16
+                overflows in this model, or a feature is zero or not finite.
         """
         tokens = tokenize_whole(
             self.tokenizer, prompts, context_length=self.context_length, model=self.name
         )
         # CoCa normalises by default.
-        return self._encode(partial(self.model.encode_text, normalize=False), tokens)
+        features = self._encode(partial(self.model.encode_text, normalize=False), tokens)
+        useless = np.flatnonzero(~can_be_normalised(features))
+        if len(useless):
+            raise EncoderError(
+                f"{self.name} makes zero, infinity or NaN of {len(useless)} of {len(prompts)} prompts, "
+                f"the first is {prompts[useless[0]]!r}: take another precision, or other weights"
+            )
+        return features
 
     @torch.inference_mode()
     def _encode(

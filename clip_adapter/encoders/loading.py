@@ -9,7 +9,7 @@ from typing import Any, get_args
 import open_clip
 import torch
 
-from clip_adapter.encoders.availability import check_available
+from clip_adapter.encoders.availability import check_available, hub_offline
 from clip_adapter.encoders.encoder import Encoder
 from clip_adapter.encoders.fingerprint import (
     EncoderIdentity,
@@ -45,8 +45,8 @@ def load_encoder(
     Raises:
         UnknownNameError: a model, precision or resize mode does not exist.
         NoNetworkError: the weights have to be downloaded, and their host does not answer.
-        EncoderError: weights are missing, damaged or do not fit their configuration, or the batch
-            size is below 1.
+        EncoderError: weights are missing, damaged, zero or not finite, or do not fit their
+            configuration; a package or memory is missing; or the batch size is below 1.
     """
     if batch_size < 1:
         raise EncoderError(f"batch_size is {batch_size}; expected 1 or more")
@@ -54,8 +54,9 @@ def load_encoder(
     if resize is not None and resize not in get_args(ResizeMode):
         raise UnknownNameError("resize mode", resize, get_args(ResizeMode))
     model_name = parse_model_name(name)
-    check_available(model_name)
-    model, tokenizer, config = _create(model_name, torch.device(device))
+    with hub_offline(offline=not check_available(model_name)):
+        model, tokenizer, config = _create(model_name, torch.device(device))
+    _check_weights(name, model.state_dict())
     preprocessing = preprocessing_of(model, resize=resize)
     identity = EncoderIdentity(
         model_config=canonical_json(config),
@@ -109,6 +110,24 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, 
     # Convolutional towers run up to twice as fast with the channels innermost.
     model.to(memory_format=torch.channels_last)
     return model.eval().requires_grad_(requires_grad=False), tokenizer, config
+
+
+def _check_weights(name: str, state: dict[str, Any]) -> None:
+    """Refuse weights that are no numbers, and matrices of zeros, as a download leaves that stopped.
+
+    A zero vector may be meant, and so may the one row of token types of a RoBERTa.
+    """
+    floating = {key: value for key, value in state.items() if value.is_floating_point()}
+    wrong = {key: "not finite" for key, value in floating.items() if not value.isfinite().all()}
+    matrices = {key: value for key, value in floating.items() if value.ndim > 1 and len(value) > 1}
+    wrong |= {key: "all zero" for key, value in matrices.items() if not value.any()}
+    if wrong:
+        named = ", ".join(f"{key} ({what})" for key, what in [*wrong.items()][:3])
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise EncoderError(
+            f"model {name!r} could not be loaded: {len(wrong)} of {len(state)} tensors hold no "
+            f"weights: {named}{more}; download or save the file again"
+        )
 
 
 def _refuse_code(name: ModelName, config: dict[str, Any]) -> None:

@@ -179,7 +179,8 @@ class Encoding:
 
         Raises:
             UnknownNameError: there is no such architecture or tag.
-            EncoderError: the weights are neither on this machine nor can they be downloaded.
+            EncoderError: the weights are neither on this machine nor can they be downloaded, or a
+                package or the memory that the model needs is missing.
             DatasetError: a model, a precision or another parameter was given with features:NAME.
             UnavailableError: this machine has no such device.
         """
@@ -203,9 +204,7 @@ class Encoding:
         if ":" in name and not name.startswith(LOCAL_DIR):
             reporter.log(f"checking {name}")
             check = ReachabilityCheck.of_hub()
-        parsed = parse_model_name(name)
-        if parsed.where in {"hub", "tag"}:
-            check_available(parsed, check=check)
+        check_available(parse_model_name(name), check=check)
 
     def with_views(self, methods: Iterable[Method]) -> "Encoding":
         """A copy with as many augmented views as the most demanding method trains on."""
