@@ -6,6 +6,7 @@ first used.
 
 from typing import TYPE_CHECKING
 
+from clip_adapter.encoders.features import can_be_normalised as can_be_normalised
 from clip_adapter.encoders.fingerprint import EncoderIdentity as EncoderIdentity
 from clip_adapter.encoders.fingerprint import FieldDifference as FieldDifference
 from clip_adapter.encoders.known_weights import weights_key as weights_key
@@ -22,14 +23,13 @@ if TYPE_CHECKING:
     from clip_adapter.encoders.availability import ReachabilityCheck as ReachabilityCheck
     from clip_adapter.encoders.availability import check_available as check_available
     from clip_adapter.encoders.encoder import Encoder as Encoder
-    from clip_adapter.encoders.encoder import can_be_normalised as can_be_normalised
     from clip_adapter.encoders.loading import load_encoder as load_encoder
     from clip_adapter.encoders.text_transformer import text_tower as text_tower
 else:
     __getattr__ = when_asked(
         __name__,
         availability=("ReachabilityCheck", "check_available"),
-        encoder=("Encoder", "can_be_normalised"),
+        encoder=("Encoder",),
         loading=("load_encoder",),
         text_transformer=("text_tower",),
     )

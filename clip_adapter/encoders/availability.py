@@ -341,7 +341,10 @@ def _section(config: Any, name: str) -> dict[str, Any]:
 
 
 def _check_packages(model: ModelName, config: Any) -> None:
-    text, trunk = _section(config, "text_cfg"), _section(config, "vision_cfg").get("timm_model_name")
+    text, trunk = (
+        _section(config, "text_cfg"),
+        _section(config, "vision_cfg").get("timm_model_name"),
+    )
     needed = text.get("hf_model_name") or text.get("hf_tokenizer_name")
     if needed and find_spec("transformers") is None:
         part = "text tower" if text.get("hf_model_name") else "tokenizer"
@@ -390,7 +393,9 @@ def _impossible(config: Any, towers: Mapping[str, dict[str, Any]]) -> Iterator[s
     for name, value in sized:
         kind = name.rpartition(".")[2]
         most = {"layers": MOST_LAYERS, "image_size": LARGEST_IMAGE}.get(kind)
-        for each in value if kind in _SIZES_IN_PAIRS and isinstance(value, list) and value else [value]:
+        for each in (
+            value if kind in _SIZES_IN_PAIRS and isinstance(value, list) and value else [value]
+        ):
             if each is not None and (type(each) is not int or each < 1):
                 yield f"{name} is {_shown(each)}; expected a whole number of 1 or more"
             elif each is not None and most is not None and each > most:
@@ -429,9 +434,14 @@ def _least_parameters(config: dict[str, Any], towers: Mapping[str, dict[str, Any
 def _of_image_tower(vision: dict[str, Any], embed_dim: int) -> int:
     width, layers = vision.get("width") or 768, vision.get("layers") or 12
     if isinstance(layers, list):  # a ResNet: 17 w^2 in a bottleneck, w twice as large in each stage
-        stages = sum(17 * (n_blocks or 0) * (width << 2 * at) * width for at, n_blocks in enumerate(layers[:8]))
+        stages = sum(
+            17 * (n_blocks or 0) * (width << 2 * at) * width
+            for at, n_blocks in enumerate(layers[:8])
+        )
         return stages + 3 * (32 * width) ** 2
-    patch, image = (_least(vision.get(name), usual) for name, usual in (("patch_size", 16), ("image_size", 224)))
+    patch, image = (
+        _least(vision.get(name), usual) for name, usual in (("patch_size", 16), ("image_size", 224))
+    )
     n_parameters = _of_layers(vision, width) + width * (3 * patch**2 + (image // patch) ** 2)
     if vision.get("attentional_pool"):
         return n_parameters + embed_dim * (vision.get("attn_pooler_queries") or 256)
@@ -456,7 +466,9 @@ def _weights_bytes(model: ModelName) -> int | None:
         return Path(str(model.pretrained)).stat().st_size
     if model.where == "folder":
         folder = Path(model.architecture.removeprefix(LOCAL_DIR))
-        files = [file for file in folder.iterdir() if file.suffix in {".safetensors", ".bin", ".pth"}]
+        files = [
+            file for file in folder.iterdir() if file.suffix in {".safetensors", ".bin", ".pth"}
+        ]
         return max((file.stat().st_size for file in files), default=None)
     return None
 

@@ -7,25 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from clip_adapter.encoders.features import can_be_normalised
 from clip_adapter.encoders.fingerprint import EncoderIdentity
 from clip_adapter.encoders.forward_pass import Batches, PrecisionPolicy
 from clip_adapter.encoders.preprocessing import Preprocessing
 from clip_adapter.encoders.prompts import tokenize_whole
 from clip_adapter.errors import EncoderError
 from clip_adapter.images import Geometry
-
-LEAST_NORM = 1e-12
-"""The least norm that `torch.nn.functional.normalize` divides by."""
-
-
-def can_be_normalised(features: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, " n"]:
-    """Whether each feature is finite and longer than 1e-12, so that it has a direction."""
-    norms = np.linalg.norm(features.astype(np.float64), axis=1)
-    directed: Bool[np.ndarray, " n"] = (norms > LEAST_NORM) & (norms < np.inf)
-    return directed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from clip_adapter.encoders import can_be_normalised
 from clip_adapter.errors import EncoderError
 from clip_adapter.images import LoadedViews
 from feature_cache import FeatureStore
@@ -72,8 +73,6 @@ class FeatureWriter:
                 self._write()
 
     def _encode(self, size: int) -> None:
-        from clip_adapter.encoders import can_be_normalised  # noqa: PLC0415  # imports torch
-
         features = self._encoder.encode_images(np.stack(self._pixels[:size]))
         keys = self._keys[:size]
         usable = can_be_normalised(features)
