@@ -461,16 +461,12 @@ def _least(size: Any, usual: int) -> int:
 
 
 def _weights_bytes(model: ModelName) -> int | None:
-    """Size of the weights on this machine; None where they are not at a place of the user's."""
-    if model.where == "checkpoint":
-        return Path(str(model.pretrained)).stat().st_size
-    if model.where == "folder":
-        folder = Path(model.architecture.removeprefix(LOCAL_DIR))
-        files = [
-            file for file in folder.iterdir() if file.suffix in {".safetensors", ".bin", ".pth"}
-        ]
-        return max((file.stat().st_size for file in files), default=None)
-    return None
+    """Size of the weights beside a configuration in a folder, the largest of several."""
+    if model.where != "folder":
+        return None
+    folder = Path(model.architecture.removeprefix(LOCAL_DIR))
+    files = [file for file in folder.iterdir() if file.suffix in {".safetensors", ".bin", ".pth"}]
+    return max((file.stat().st_size for file in files), default=None)
 
 
 def _memory_bytes() -> int:

@@ -1,5 +1,6 @@
 """A Hugging Face hub on loopback, and its cache on this machine."""
 
+import hashlib
 import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,11 +49,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> bytes:
         file = self.path.strip("/").replace("resolve/main/", "")
         content = self.hub.files.get(file)
-        if file:
+        if "/resolve/" in self.path:  # the client asks for other things, too
             self.hub.asked.append(file)
         self.send_response(200 if content is not None else 404)
         self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", '"0123"')
+        self.send_header("ETag", f'"{hashlib.sha256(content or b"").hexdigest()}"')
         if content is None:
             self.send_header("X-Error-Code", "EntryNotFound")
         self.send_header("Content-Length", str(len(content or b"")))
