@@ -235,6 +235,7 @@ def test_a_tokenizer_of_the_cache_needs_no_network(  # noqa: PLR0917
     no_cache: Path,
     closed_host: str,
     use_hub: UseHub,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Else transformers would ask for its optional files, with retries of half a minute each."""
     use_hub(closed_host)
@@ -244,9 +245,8 @@ def test_a_tokenizer_of_the_cache_needs_no_network(  # noqa: PLR0917
     cache_on_hub("org/model", no_cache, file=CONFIG, content=(tiny_folder / CONFIG).read_text())
     cache_on_hub("org/model", no_cache, file=WEIGHTS)
     shutil.copy(tiny_folder / WEIGHTS, no_cache / "hub/models--org--model/snapshots/0123" / WEIGHTS)
-    start = time.monotonic()
     assert load_encoder("hf-hub:org/model").encode_prompts(["a"]).shape == (1, 16)
-    assert time.monotonic() - start < 20.0  # transformers is imported meanwhile
+    assert "Connection refused" not in caplog.text
 
 
 def test_a_folder_with_the_files_of_its_tokenizer_is_loaded(
