@@ -5,11 +5,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from clip_adapter.encoders.availability import explain_proxies, unusable_proxies
 from clip_adapter.pipeline.requests import Request
 from clip_adapter.settings import Settings, check_writable
-from service.environment import no_proxy_env
-from service.folder import ServiceError
+from service.environment import no_proxy_env, set_aside_proxies
+from service.folder import HOST, ServiceError
 
 
 def run_as_flow(flow: str, request: Request) -> Any:
@@ -23,7 +25,8 @@ def run_as_flow(flow: str, request: Request) -> Any:
         request: the parameters.
 
     Raises:
-        ServiceError: Prefect is not installed, or its server does not answer.
+        ServiceError: Prefect is not installed, or its server does not answer or has a proxy between
+            that cannot be used.
     """
     if find_spec("prefect") is None:
         raise ServiceError(
@@ -66,6 +69,13 @@ def check_database_path(workspace: Path) -> None:
 
 def _configure_prefect(workspace: Path) -> None:
     """Set the variables that Prefect reads when it is imported; those of the user take precedence."""
+    if unusable := unusable_proxies(os.environ):
+        server = urlsplit(os.environ.get("PREFECT_API_URL") or f"http://{HOST}").hostname
+        if server not in {HOST, "localhost", "::1"}:
+            raise ServiceError(f"Prefect's server is at {server}, and {explain_proxies(unusable)}")
+        os.environ.update(set_aside_proxies(os.environ))
+        for name in unusable:
+            del os.environ[name]
     os.environ.update(no_proxy_env(os.environ))  # the private server is on this machine
     ours = {
         "PREFECT_HOME": str(workspace / "prefect"),

@@ -6,6 +6,7 @@ first used.
 
 from typing import TYPE_CHECKING
 
+from clip_adapter.encoders.features import can_be_normalised as can_be_normalised
 from clip_adapter.encoders.fingerprint import EncoderIdentity as EncoderIdentity
 from clip_adapter.encoders.fingerprint import FieldDifference as FieldDifference
 from clip_adapter.encoders.known_weights import weights_key as weights_key

@@ -1,16 +1,26 @@
-"""Checks within seconds whether a model's weights are on this machine or can be downloaded."""
+"""Everything a model needs, known before anything is downloaded or allocated.
+
+These are packages, files that are on this machine or can be downloaded within seconds, and memory.
+"""
 
 import http.client
+import json
+import math
 import os
+import socket
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from clip_adapter.encoders.names import ModelName
-from clip_adapter.errors import NoNetworkError
+from clip_adapter.encoders.names import CONFIG_FILE, HF_HUB, LOCAL_DIR, ModelName
+from clip_adapter.errors import EncoderError, NoNetworkError
 
 HUB = "https://huggingface.co"
 WEIGHT_FILES = (
@@ -18,13 +28,36 @@ WEIGHT_FILES = (
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "vocab.txt",
+    "vocab.json",
+)
+"""Files of which transformers needs one, with the vocabulary of a tokenizer."""
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+SET_ASIDE = "UNUSED_"
+"""Prefix of a proxy's variable while it is hidden from clients that speak to this machine alone."""
+
+MOST_LAYERS, LARGEST_IMAGE = 1_000, 8_192
+ALWAYS_ALLOWED = 100_000_000
+"""Number of parameters up to which weights that are too few are left to the reader of the file."""
+UNKNOWN_MEMORY = 64 * 2**30
+"""Bytes of memory that are assumed where the system does not tell."""
+_SIZES_IN_PAIRS = {"layers", "patch_size", "image_size"}
+_SIZES = (
+    "width", "layers", "heads", "head_width", "patch_size", "image_size", "context_length",
+    "vocab_size", "attn_pooler_queries", "attn_pooler_heads",
+)  # fmt: skip
 
 
 class ReachabilityCheck:
     """A request to a host that runs in the background from the moment the check is made.
 
     A name server that is out of reach blocks for longer than any timeout of urllib, so a daemon
-    thread sends the request.
+    thread sends the request. It takes the proxy of the environment, ALL_PROXY included.
 
     Args:
         url: address of the host.
@@ -55,8 +88,14 @@ class ReachabilityCheck:
 
 def _answers(url: str, *, seconds: float) -> bool:
     try:
+        proxy = _proxy_of(url)
+        if proxy.startswith("socks"):  # urllib cannot speak to it: its own answer has to do
+            parts = urlsplit(proxy)
+            socket.create_connection((parts.hostname, parts.port or 1080), timeout=seconds).close()
+            return True
+        handler = urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else {})
         request = urllib.request.Request(url, method="HEAD")  # noqa: S310  # http(s), from open_clip's table or the user's setting
-        urllib.request.urlopen(request, timeout=seconds).close()  # noqa: S310  # as above
+        urllib.request.build_opener(handler).open(request, timeout=seconds).close()
     except urllib.error.HTTPError:
         return True  # an error is an answer, too
     except (OSError, ValueError, http.client.HTTPException):
@@ -64,64 +103,375 @@ def _answers(url: str, *, seconds: float) -> bool:
     return True
 
 
-def check_available(model: ModelName, *, check: "ReachabilityCheck | None" = None) -> None:
-    """Raise if the weights are neither on this machine nor on a host that answers.
+def _proxy_of(url: str) -> str:
+    """The proxy through which httpx, the hub's client, asks this host; empty if there is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    proxies = urllib.request.getproxies()
+    if urllib.request.proxy_bypass(parts.netloc):
+        return ""
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return proxy if "://" in proxy or not proxy else f"http://{proxy}"
 
-    Without a network open_clip retries for most of a minute; this asks the host once, for at
-    most four seconds.
+
+def unusable_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that name a proxy with which httpx cannot even be started, and their values.
+
+    httpx and its fork httpx2 are the clients of Prefect and of the Hugging Face hub. They refuse a
+    SOCKS proxy without the package socksio, and other schemes altogether, for any host.
+    """
+    usable = {"http", "https", *(("socks5", "socks5h") if find_spec("socksio") else ())}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.lower() in PROXY_VARIABLES
+        and "://" in value
+        and value.partition("://")[0].lower() not in usable
+    }
+
+
+def explain_proxies(unusable: Mapping[str, str]) -> str:
+    """What is wrong with these proxies and what to do, without the passwords in their addresses."""
+    named = ", ".join(
+        f"{name}={value.partition('://')[0]}://{value.rpartition('@')[2].rpartition('://')[2]}"
+        for name, value in unusable.items()
+    )
+    return (
+        f"the proxy {named} cannot be used here: for socks5:// and socks5h:// `pip install socksio`, "
+        "else take an http:// proxy or unset the variable"
+    )
+
+
+def check_available(model: ModelName, *, check: ReachabilityCheck | None = None) -> bool:
+    """Raise if a model lacks a package, files that cannot be downloaded, or the memory it takes.
+
+    Without a network open_clip and transformers retry for most of a minute; this asks the host once,
+    for at most four seconds. Of a model of the hub the configuration is downloaded, a small file.
 
     Args:
         model: the model to load.
         check: a check of the host that was started earlier.
 
+    Returns:
+        Whether the hub is to be asked for files; if False, all that loading needs is on this
+        machine or at an address outside the hub, and `hub_offline` spares it the retries.
+
     Raises:
         NoNetworkError: the host does not answer; the message names it and the alternatives.
+        EncoderError: a package is missing, the configuration cannot be read or describes a model
+            that fits neither its weights nor this machine.
     """
-    if model.where not in {"hub", "tag"} or _is_cached(model):
-        return
-    host = _host(model)
-    if check is None or check.url != host:
-        check = ReachabilityCheck(host)
-    if not check.is_reachable():
-        message = (
-            f"model {model.name!r} is not on this machine and {host} does not answer: connect to "
-            "the network, give a local folder (local-dir:FOLDER) or checkpoint "
+    hub = _Hub(check)
+    config = _model_config(model, hub)
+    _check_packages(model, config)
+    _check_sizes(model, config)
+    needs = [*_weights(model), *_text_files(model, config)]
+    for need in needs:
+        if not need.is_here():
+            hub.require(model, need)
+    return any(need.repository for need in needs) and hub.is_reachable()
+
+
+@contextmanager
+def hub_offline(*, offline: bool) -> Iterator[None]:
+    """Let huggingface_hub and transformers read their cache only, without asking file by file."""
+    import huggingface_hub
+
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    huggingface_hub.constants.HF_HUB_OFFLINE = before or offline
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
+
+
+class _Need(NamedTuple):
+    """Files of a model, one of which suffices: in a repository of the hub, or at a URL."""
+
+    what: str
+    repository: str
+    files: tuple[str, ...]
+    url: str = ""
+
+    def is_here(self) -> bool:
+        import huggingface_hub
+
+        if self.url:
+            file = Path("~/.cache/clip").expanduser() / self.url.rpartition("/")[2]
+            return file.is_file()
+        try:
+            return any(
+                isinstance(huggingface_hub.try_to_load_from_cache(self.repository, file), str)
+                for file in self.files
+            )
+        except ValueError as error:
+            raise EncoderError(f"{self.what}: {' '.join(str(error).split())}") from error
+
+
+class _Hub:
+    """The Hugging Face hub, asked at most once whether it answers."""
+
+    def __init__(self, check: ReachabilityCheck | None) -> None:
+        import huggingface_hub
+
+        self.url = str(huggingface_hub.constants.ENDPOINT)
+        self.is_offline: bool = huggingface_hub.constants.HF_HUB_OFFLINE
+        self._check = check if check is not None and check.url == self.url else None
+
+    def is_reachable(self) -> bool:
+        if self.is_offline or _hidden_or_unusable():
+            return False
+        self._check = self._check or ReachabilityCheck(self.url)
+        return self._check.is_reachable()
+
+    def require(self, model: ModelName, need: _Need) -> None:
+        """Raise if the host of these files does not answer."""
+        parts = urlsplit(need.url)
+        host = f"{parts.scheme}://{parts.netloc}" if need.url else self.url
+        if ReachabilityCheck(host).is_reachable() if need.url else self.is_reachable():
+            return
+        raise NoNetworkError(
+            f"model {model.name!r}: {need.what} not on this machine and {self._reason(host)}: "
+            f"{_alternatives(need)}"
+        )
+
+    def _reason(self, host: str) -> str:
+        if host == self.url and self.is_offline:
+            return "HF_HUB_OFFLINE forbids to download"
+        if host == self.url and (unusable := _hidden_or_unusable()):
+            return explain_proxies(unusable)
+        proxy = _proxy_of(host).rpartition("@")[2].rpartition("://")[2]
+        return f"{host} does not answer{f' through the proxy {proxy}' if proxy else ''}"
+
+
+def _hidden_or_unusable() -> dict[str, str]:
+    """Proxies that no client can use, also those that were set aside for Prefect."""
+    return unusable_proxies(
+        {name.removeprefix(SET_ASIDE): value for name, value in os.environ.items()}
+    )
+
+
+def _alternatives(need: _Need) -> str:
+    if need.what.startswith("its weights are"):
+        return (
+            "connect to the network, give a local folder (local-dir:FOLDER) or checkpoint "
             "(ARCHITECTURE:PATH), or use the built-in model 'glyphs', a small encoder that has seen "
             "printed characters only"
         )
-        raise NoNetworkError(message)
+    return (
+        f"connect to the network once, or give local-dir:FOLDER, a folder with {CONFIG_FILE}, the "
+        f"weights and the files of {need.repository}"
+    )
 
 
-def _is_cached(model: ModelName) -> bool:
-    import huggingface_hub
-    import open_clip
-
-    repository, files = _hub_location(model)
-    if repository:
-        return any(
-            isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str)
-            for file in files
-        )
-    url: str = open_clip.get_pretrained_url(model.architecture, model.pretrained)
-    return (Path("~/.cache/clip").expanduser() / url.rsplit("/", 1)[-1]).is_file()
-
-
-def _hub_location(model: ModelName) -> tuple[str, tuple[str, ...]]:
-    """Repository and acceptable weight files on the Hugging Face hub; empty if not there."""
-    import open_clip
-
+def _weights(model: ModelName) -> list[_Need]:
+    what = "its weights are"
     if model.where == "hub":
-        return model.architecture.removeprefix("hf-hub:"), WEIGHT_FILES
+        return [_Need(what, model.architecture.removeprefix(HF_HUB), WEIGHT_FILES)]
+    if model.where != "tag":
+        return []
+    import open_clip
+
     config = open_clip.get_pretrained_cfg(model.architecture, model.pretrained)
     repository, _, file = config.get("hf_hub", "").rpartition("/")
-    return repository, (file,) if file else WEIGHT_FILES
+    if repository:
+        return [_Need(what, repository, (file,) if file else WEIGHT_FILES)]
+    url: str = open_clip.get_pretrained_url(model.architecture, model.pretrained)
+    return [_Need(what, "", (), url)]
 
 
-def _host(model: ModelName) -> str:
+def _text_files(model: ModelName, config: Any) -> list[_Need]:
+    """The files of the text tower that transformers reads beside the weights."""
+    text = _section(config, "text_cfg")
+    tower, tokenizer = text.get("hf_model_name"), text.get("hf_tokenizer_name")
+    needs = []
+    if isinstance(tower, str) and tower and not Path(tower).is_dir():
+        needs.append(_Need(f"the configuration of {tower} is", tower, ("config.json",)))
+    if model.where == "folder":  # open_clip takes the tokenizer from the folder, whatever its name
+        folder = Path(model.architecture.removeprefix(LOCAL_DIR))
+        if tokenizer and not any((folder / file).is_file() for file in TOKENIZER_FILES):
+            raise EncoderError(
+                f"model {model.name!r}: no tokenizer in {folder}; expected the files of {tokenizer} "
+                f"there, of which one is {', '.join(TOKENIZER_FILES[:-1])} or {TOKENIZER_FILES[-1]}"
+            )
+    elif isinstance(tokenizer, str) and tokenizer and not Path(tokenizer).is_dir():
+        needs.append(_Need(f"its tokenizer {tokenizer} is", tokenizer, TOKENIZER_FILES))
+    return needs
+
+
+def _model_config(model: ModelName, hub: _Hub) -> Any:
+    """open_clip's configuration of the model; None where loading has to say what is wrong with it."""
+    if model.where in {"tag", "checkpoint"}:
+        import open_clip
+
+        return open_clip.get_model_config(model.architecture)
+    if model.where == "hub":
+        file = _config_of_hub(model, hub)
+    else:
+        file = Path(model.architecture.removeprefix(LOCAL_DIR)) / CONFIG_FILE
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return config.get("model_cfg") if isinstance(config, dict) else None
+
+
+def _config_of_hub(model: ModelName, hub: _Hub) -> Path:
     import huggingface_hub
-    import open_clip
 
-    if _hub_location(model)[0]:
-        return str(huggingface_hub.constants.ENDPOINT)
-    parts = urlsplit(open_clip.get_pretrained_url(model.architecture, model.pretrained))
-    return f"{parts.scheme}://{parts.netloc}"
+    repository = model.architecture.removeprefix(HF_HUB)
+    need = _Need("its weights are", repository, (CONFIG_FILE,))
+    if not need.is_here():
+        hub.require(model, need)
+    with hub_offline(offline=not hub.is_reachable()):
+        try:
+            return Path(huggingface_hub.hf_hub_download(repository, CONFIG_FILE))
+        except Exception as error:  # the hub's client has dozens of errors, of several bases
+            reason = next(iter(str(error).split("\n")), "") or type(error).__name__
+            raise EncoderError(
+                f"model {model.name!r}: no {CONFIG_FILE} could be read from {repository} at {hub.url}: "
+                f"{reason}"
+            ) from error
+
+
+def _section(config: Any, name: str) -> dict[str, Any]:
+    section = config.get(name) if isinstance(config, dict) else None
+    return section if isinstance(section, dict) else {}
+
+
+def _check_packages(model: ModelName, config: Any) -> None:
+    text, trunk = (
+        _section(config, "text_cfg"),
+        _section(config, "vision_cfg").get("timm_model_name"),
+    )
+    needed = text.get("hf_model_name") or text.get("hf_tokenizer_name")
+    if needed and find_spec("transformers") is None:
+        part = "text tower" if text.get("hf_model_name") else "tokenizer"
+        raise EncoderError(
+            f"model {model.name!r} needs the package transformers for its {part} {needed}: "
+            "pip install 'clip-adapter[hf]'"
+        )
+    if trunk:
+        import timm
+
+        if not (isinstance(trunk, str) and timm.is_model(trunk)):
+            raise EncoderError(
+                f"model {model.name!r} could not be loaded: timm {timm.__version__} has no image "
+                f"tower {trunk!r}: pip install --upgrade timm"
+            )
+
+
+def _check_sizes(model: ModelName, config: Any) -> None:
+    """Refuse sizes that are none, and towers that fit neither the weights nor the memory."""
+    towers = {name: _section(config, name) for name in ("vision_cfg", "text_cfg", "multimodal_cfg")}
+    problem = next(_impossible(config, towers), "")
+    if not problem and towers["vision_cfg"] and towers["text_cfg"]:
+        n_parameters, weights = _least_parameters(config, towers), _weights_bytes(model)
+        if 4 * n_parameters > (memory := _memory_bytes()):
+            problem = (
+                f"its configuration describes at least {n_parameters:.2g} parameters, which take "
+                f"{4 * n_parameters / 2**30:,.0f} GiB; this machine has {memory / 2**30:,.0f} GiB"
+            )
+        elif weights is not None and n_parameters > max(weights, ALWAYS_ALLOWED):
+            problem = (
+                f"its configuration describes at least {n_parameters:.2g} parameters; its weights "
+                f"have {weights:,} bytes: they are cut off or belong to another model"
+            )
+    if problem:
+        raise EncoderError(f"model {model.name!r} could not be loaded: {problem}")
+
+
+def _impossible(config: Any, towers: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """What is wrong with single numbers of a configuration."""
+    sized = [("embed_dim", config.get("embed_dim"))] if isinstance(config, dict) else []
+    for tower, section in towers.items():
+        sized += [(f"{tower}.{name}", section.get(name)) for name in _SIZES]
+        ratio = section.get("mlp_ratio", 4.0)
+        if type(ratio) not in {int, float} or not 0 < ratio < math.inf:
+            yield f"{tower}.mlp_ratio is {_shown(ratio)}; expected a number above 0"
+    for name, value in sized:
+        kind = name.rpartition(".")[2]
+        most = {"layers": MOST_LAYERS, "image_size": LARGEST_IMAGE}.get(kind)
+        for each in (
+            value if kind in _SIZES_IN_PAIRS and isinstance(value, list) and value else [value]
+        ):
+            if each is not None and (type(each) is not int or each < 1):
+                yield f"{name} is {_shown(each)}; expected a whole number of 1 or more"
+            elif each is not None and most is not None and each > most:
+                yield f"{name} is {_shown(each)}; expected at most {most:,}"
+    for tower, section in towers.items():
+        width, heads = section.get("width"), section.get("heads")
+        if tower == "vision_cfg":
+            head_width = section.get("head_width") or 64
+            resnet = isinstance(section.get("layers"), list)
+            heads = width // head_width if type(width) is int and not resnet else None
+        if width is not None and heads is not None and (not heads or width % heads):
+            yield f"{tower}.width is {_shown(width)}, which its {heads} heads do not divide"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _least_parameters(config: dict[str, Any], towers: Mapping[str, dict[str, Any]]) -> int:
+    """Number of parameters in matrices whose sizes the configuration names, and of text masks."""
+    vision, text, multimodal = towers.values()
+    n_parameters = 0
+    if not vision.get("timm_model_name"):
+        n_parameters += _of_image_tower(vision, config.get("embed_dim") or 1)
+    if not text.get("hf_model_name"):
+        width, context = text.get("width") or 512, text.get("context_length") or 77
+        n_parameters += _of_layers(text, width) + (text.get("vocab_size") or 49_408) * width
+        n_parameters += context * (width + context) + width * (config.get("embed_dim") or 1)
+    if multimodal:
+        width, context = multimodal.get("width") or 512, multimodal.get("context_length") or 77
+        n_parameters += _of_layers(multimodal, width) + context * context
+    return n_parameters
+
+
+def _of_image_tower(vision: dict[str, Any], embed_dim: int) -> int:
+    width, layers = vision.get("width") or 768, vision.get("layers") or 12
+    if isinstance(layers, list):  # a ResNet: 17 w^2 in a bottleneck, w twice as large in each stage
+        stages = sum(
+            17 * (n_blocks or 0) * (width << 2 * at) * width
+            for at, n_blocks in enumerate(layers[:8])
+        )
+        return stages + 3 * (32 * width) ** 2
+    patch, image = (
+        _least(vision.get(name), usual) for name, usual in (("patch_size", 16), ("image_size", 224))
+    )
+    n_parameters = _of_layers(vision, width) + width * (3 * patch**2 + (image // patch) ** 2)
+    if vision.get("attentional_pool"):
+        return n_parameters + embed_dim * (vision.get("attn_pooler_queries") or 256)
+    return n_parameters + width * embed_dim
+
+
+def _of_layers(tower: dict[str, Any], width: int) -> int:
+    layers = tower.get("layers") or 12
+    n_layers = sum(each or 0 for each in layers) if isinstance(layers, list) else layers
+    return int(n_layers * width * (4 * width + 2 * int(width * tower.get("mlp_ratio", 4.0))))
+
+
+def _least(size: Any, usual: int) -> int:
+    """The smaller side, where a size has two."""
+    sides = [side for side in (size if isinstance(size, list) else [size]) if side]
+    return min(sides, default=usual)
+
+
+def _weights_bytes(model: ModelName) -> int | None:
+    """Size of the weights beside a configuration in a folder, the largest of several."""
+    if model.where != "folder":
+        return None
+    folder = Path(model.architecture.removeprefix(LOCAL_DIR))
+    files = [file for file in folder.iterdir() if file.suffix in {".safetensors", ".bin", ".pth"}]
+    return max((file.stat().st_size for file in files), default=None)
+
+
+def _memory_bytes() -> int:
+    """Memory of this machine."""
+    with suppress(AttributeError, ValueError, OSError):  # Windows, or an exotic system
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return UNKNOWN_MEMORY

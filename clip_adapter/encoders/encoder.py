@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from clip_adapter.encoders.features import can_be_normalised
 from clip_adapter.encoders.fingerprint import EncoderIdentity
 from clip_adapter.encoders.forward_pass import Batches, PrecisionPolicy
 from clip_adapter.encoders.preprocessing import Preprocessing
 from clip_adapter.encoders.prompts import tokenize_whole
+from clip_adapter.errors import EncoderError
 from clip_adapter.images import Geometry
 
 
@@ -86,8 +88,8 @@ class Encoder:
         """Raw text features, before normalisation.
 
         Raises:
-            EncoderError: a prompt has too many tokens or an unknown one, a single one does not fit into memory, or
-                fp16 overflows in this model.
+            EncoderError: a prompt has too many tokens or an unknown one, a single one does not fit
+                into memory, fp16 overflows in this model, or a feature is zero or not finite.
         """
         tokens = tokenize_whole(
             self.tokenizer,
@@ -97,7 +99,14 @@ class Encoder:
             model=self.name,
         )
         # CoCa normalises by default.
-        return self._encode(partial(self.model.encode_text, normalize=False), tokens)
+        features = self._encode(partial(self.model.encode_text, normalize=False), tokens)
+        useless = np.flatnonzero(~can_be_normalised(features))
+        if len(useless):
+            raise EncoderError(
+                f"{self.name} makes zero, infinity or NaN of {len(useless)} of {len(prompts)} prompts, "
+                f"the first is {prompts[useless[0]]!r}: take another precision, or other weights"
+            )
+        return features
 
     @torch.inference_mode()
     def _encode(

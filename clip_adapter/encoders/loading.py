@@ -9,7 +9,7 @@ from typing import get_args
 import open_clip
 import torch
 
-from clip_adapter.encoders.availability import check_available
+from clip_adapter.encoders.availability import check_available, hub_offline
 from clip_adapter.encoders.encoder import Encoder
 from clip_adapter.encoders.fingerprint import (
     EncoderIdentity,
@@ -50,8 +50,9 @@ def load_encoder(  # noqa: PLR0913  # each changes the encoder or the machine it
     Raises:
         UnknownNameError: a model, precision, resize mode or tag does not exist.
         NoNetworkError: the weights have to be downloaded, and their host does not answer.
-        EncoderError: weights are missing, damaged or do not fit their configuration, their
-            preprocessing is not known, or the batch size is below 1.
+        EncoderError: weights are missing, damaged, zero or not finite, or do not fit their
+            configuration; their preprocessing is not known; a package or memory is missing; or the
+            batch size is below 1.
     """
     if batch_size < 1:
         raise EncoderError(f"batch_size is {batch_size}; expected 1 or more")
@@ -59,9 +60,10 @@ def load_encoder(  # noqa: PLR0913  # each changes the encoder or the machine it
     if resize is not None and resize not in get_args(ResizeMode):
         raise UnknownNameError("resize mode", resize, get_args(ResizeMode))
     model_name = parse_model_name(name)
-    check_available(model_name)
-    settings = find_settings(model_name, preprocessing=preprocessing)
-    model, tokenizer, config, notes = _create(settings.model, torch.device(device))
+    with hub_offline(offline=not check_available(model_name)):
+        settings = find_settings(model_name, preprocessing=preprocessing)
+        model, tokenizer, config, notes = _create(settings.model, torch.device(device))
+    _check_weights(name, model.state_dict())
     transform = preprocessing_of(model, found=settings.preprocessing, resize=resize)
     identity = EncoderIdentity(
         model_config=canonical_json(config),
@@ -128,6 +130,24 @@ def _parts(name: ModelName, device: torch.device) -> Parts:
     config = open_clip.get_model_config(name.architecture)
     refuse_code(config)
     return model, open_clip.get_tokenizer(name.architecture), config, ()
+
+
+def _check_weights(name: str, state: dict[str, Any]) -> None:
+    """Refuse weights that are no numbers, and matrices of zeros, as a download leaves that stopped.
+
+    A zero vector may be meant, and so may the one row of token types of a RoBERTa.
+    """
+    floating = {key: value for key, value in state.items() if value.is_floating_point()}
+    wrong = {key: "not finite" for key, value in floating.items() if not value.isfinite().all()}
+    matrices = {key: value for key, value in floating.items() if value.ndim > 1 and len(value) > 1}
+    wrong |= {key: "all zero" for key, value in matrices.items() if not value.any()}
+    if wrong:
+        named = ", ".join(f"{key} ({what})" for key, what in [*wrong.items()][:3])
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise EncoderError(
+            f"model {name!r} could not be loaded: {len(wrong)} of {len(state)} tensors hold no "
+            f"weights: {named}{more}; download or save the file again"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -187,8 +187,9 @@ class Encoding:
 
         Raises:
             UnknownNameError: there is no such architecture or tag.
-            EncoderError: the weights are neither on this machine nor can they be downloaded, or it is
-                not known how images are preprocessed for them.
+            EncoderError: the weights are neither on this machine nor can they be downloaded, a package
+                or the memory that the model needs is missing, or it is not known how images are
+                preprocessed for it.
             DatasetError: a model, a precision or another parameter was given with features:NAME.
             UnavailableError: this machine has no such device.
         """
@@ -216,8 +217,7 @@ class Encoding:
         parsed = parse_model_name(name)
         if parsed.where != "hub":  # there it stands in a file that is yet to be downloaded
             find_settings(parsed, preprocessing=self.preprocessing)
-        if parsed.where in {"hub", "tag"}:
-            check_available(parsed, check=check)
+        check_available(parsed, check=check)
 
     def with_views(self, methods: Iterable[Method]) -> "Encoding":
         """A copy with as many augmented views as the most demanding method trains on."""

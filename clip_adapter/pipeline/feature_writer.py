@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from clip_adapter.encoders import can_be_normalised
 from clip_adapter.errors import EncoderError
 from clip_adapter.images import LoadedViews
 from feature_cache import FeatureStore
@@ -74,13 +75,13 @@ class FeatureWriter:
     def _encode(self, size: int) -> None:
         features = self._encoder.encode_images(np.stack(self._pixels[:size]))
         keys = self._keys[:size]
-        finite = np.isfinite(features).all(axis=1)
-        # Finite features are kept even if others of the batch are not finite.
-        self._encoded.append((list(compress(keys, finite)), features[finite]))
+        usable = can_be_normalised(features)
+        # Good features are kept even if others of the batch are zero or not finite.
+        self._encoded.append((list(compress(keys, usable)), features[usable]))
         del self._keys[:size], self._pixels[:size]
         self._advance(size)
-        if not finite.all():
-            raise EncoderError(_explain(list(compress(keys, ~finite)), self._encoder.name))
+        if not usable.all():
+            raise EncoderError(_explain(list(compress(keys, ~usable)), self._encoder.name))
 
     def _is_due(self) -> bool:
         waited = time.monotonic() - self._last_write
@@ -105,6 +106,7 @@ class FeatureWriter:
 def _explain(broken: list[_Key], model: str) -> str:
     paths = list(dict.fromkeys(key.path for key in broken))
     return (
-        f"{model} makes infinity or NaN of {len(paths)} images, the first is {paths[0]!r}: take another "
-        "precision, or remove the images if the picture is to blame; all others before are stored"
+        f"{model} makes zero, infinity or NaN of {len(paths)} images, the first is {paths[0]!r}: take "
+        "another precision, or remove the images if the picture is to blame; all others before are "
+        "stored"
     )

@@ -52,6 +52,15 @@ def test_no_proxy_comes_between_the_processes_of_this_machine(folder: ServiceFol
         assert f"export {name}=intranet,127.0.0.1\n" in folder.shell_file.read_text()
 
 
+def test_a_proxy_that_no_client_can_use_is_hidden_from_clients_and_not_forgotten(
+    folder: ServiceFolder,
+) -> None:
+    made = environment(folder, ALL_PROXY="socks9://there:1", https_proxy="http://proxy:3128")
+    assert "ALL_PROXY" not in made
+    assert made["UNUSED_ALL_PROXY"] == "socks9://there:1"
+    assert made["https_proxy"] == "http://proxy:3128"
+
+
 def test_the_password_is_long_and_its_user_s_alone(folder: ServiceFolder) -> None:
     environment(folder)
     user, _, password = folder.password.read_text().strip().partition(":")

@@ -9,7 +9,8 @@ import pytest
 
 KEPT = ("PATH", "LANG", "TMPDIR", "OMP_NUM_THREADS", "SYSTEMROOT")
 # The proxy of a company, out of reach: nothing here needs it, the private server least of all.
-PROXY = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+PROXY = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+PROXY |= {"ALL_PROXY": "socks9://127.0.0.1:9"}  # of a kind that no client can use
 OURS = ("indexing ", "encoding ", "training ")
 
 

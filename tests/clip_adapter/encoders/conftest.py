@@ -13,10 +13,33 @@ from typing import Any
 import huggingface_hub
 import open_clip
 import pytest
+from fake_hub import FakeHub
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 ChangeConfig = Callable[[Path, Callable[[dict[str, Any]], object]], None]
+
+
+@pytest.fixture
+def use_hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make a host the hub, which may be asked."""
+
+    def use(url: str) -> None:
+        constants = huggingface_hub.constants
+        template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+    return use
+
+
+@pytest.fixture
+def hub(use_hub: Callable[[str], None], no_cache: Path) -> Iterator[FakeHub]:  # noqa: ARG001  # its cache is empty
+    """A hub on loopback, which holds nothing yet."""
+    with FakeHub() as hub:
+        use_hub(hub.url)
+        yield hub
 
 
 @pytest.fixture

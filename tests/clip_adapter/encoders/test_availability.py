@@ -4,36 +4,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import huggingface_hub
 import pytest
+from fake_hub import FakeHub, cache_on_hub
 
-from clip_adapter.encoders import ModelName, ReachabilityCheck, check_available, parse_model_name
+from clip_adapter.encoders import ReachabilityCheck, check_available, parse_model_name
+from clip_adapter.encoders.names import CONFIG_FILE
 from clip_adapter.errors import EncoderError, NoNetworkError
 
 HUB_MODELS = ("ViT-B-32:laion2b_s34b_b79k", "ViT-B-32:openai", "hf-hub:laion/CLIP-ViT-B-32")
 
+UseHub = Callable[[str], None]
+
 pytestmark = pytest.mark.usefixtures("no_cache")
-
-
-def use_hub(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
-
-
-def cache_on_hub(model: ModelName, home: Path, *, file: str) -> None:
-    """Lay a file down as the hub's own cache does."""
-    repository = model.architecture.removeprefix("hf-hub:").replace("/", "--")
-    folder = home / "hub" / f"models--{repository}"
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs" / "main").write_text("0123")
-    (folder / "snapshots" / "0123").mkdir(parents=True)
-    (folder / "snapshots" / "0123" / file).touch()
 
 
 @pytest.mark.parametrize("name", HUB_MODELS)
 def test_without_a_network_the_host_and_the_ways_around_it_are_named(
-    name: str, closed_host: str, monkeypatch: pytest.MonkeyPatch
+    name: str, closed_host: str, use_hub: UseHub
 ) -> None:
-    use_hub(closed_host, monkeypatch)
+    use_hub(closed_host)
     start = time.monotonic()
     with pytest.raises(NoNetworkError) as refusal:
         check_available(parse_model_name(name))
@@ -43,30 +32,28 @@ def test_without_a_network_the_host_and_the_ways_around_it_are_named(
 
 
 @pytest.mark.parametrize("name", HUB_MODELS)
-def test_a_hub_that_answers_is_enough(
-    name: str, weights_host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_hub(weights_host, monkeypatch)
-    check_available(parse_model_name(name))
+def test_a_hub_that_answers_is_enough(name: str, hub: FakeHub) -> None:
+    hub.files[f"laion/CLIP-ViT-B-32/{CONFIG_FILE}"] = b"{}"
+    assert check_available(parse_model_name(name))
 
 
 @pytest.mark.parametrize("file", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
 def test_what_the_hub_gave_before_needs_no_network(
-    file: str, no_cache: Path, closed_host: str, monkeypatch: pytest.MonkeyPatch
+    file: str, no_cache: Path, closed_host: str, use_hub: UseHub
 ) -> None:
-    use_hub(closed_host, monkeypatch)
-    model = parse_model_name("hf-hub:laion/CLIP-ViT-B-32")
-    cache_on_hub(model, no_cache, file=file)
-    check_available(model)
+    use_hub(closed_host)
+    for each in (CONFIG_FILE, file):
+        cache_on_hub("laion/CLIP-ViT-B-32", no_cache, file=each, content="{}")
+    assert not check_available(parse_model_name("hf-hub:laion/CLIP-ViT-B-32"))
 
 
 def test_weights_at_a_url_are_asked_of_their_own_host(
     register: Callable[..., None],
     weights_host: str,
     closed_host: str,
-    monkeypatch: pytest.MonkeyPatch,
+    use_hub: UseHub,
 ) -> None:
-    use_hub(closed_host, monkeypatch)
+    use_hub(closed_host)
     register(tag="away", url=f"{weights_host}/open_clip_model.safetensors")
     check_available(parse_model_name("tiny:away"))
 
@@ -87,17 +74,17 @@ def test_what_a_url_gave_before_needs_no_network(
 
 
 def test_local_weights_are_asked_of_nobody(
-    tiny_folder: Path, closed_host: str, monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, closed_host: str, use_hub: UseHub
 ) -> None:
-    use_hub(closed_host, monkeypatch)
+    use_hub(closed_host)
     check_available(parse_model_name(f"local-dir:{tiny_folder}"))
     check_available(parse_model_name(f"RN50:{tiny_folder}/open_clip_model.safetensors"))
 
 
 def test_a_question_that_is_under_way_is_not_asked_again(
-    weights_host: str, closed_host: str, monkeypatch: pytest.MonkeyPatch
+    weights_host: str, closed_host: str, use_hub: UseHub
 ) -> None:
-    use_hub(closed_host, monkeypatch)
+    use_hub(closed_host)
     answered = ReachabilityCheck(weights_host)
     assert answered.is_reachable()
     answered.url = closed_host  # as if the host had answered before it went away
@@ -105,9 +92,9 @@ def test_a_question_that_is_under_way_is_not_asked_again(
 
 
 def test_a_question_to_another_host_does_not_count(
-    weights_host: str, closed_host: str, monkeypatch: pytest.MonkeyPatch
+    weights_host: str, closed_host: str, use_hub: UseHub
 ) -> None:
-    use_hub(closed_host, monkeypatch)
+    use_hub(closed_host)
     with pytest.raises(NoNetworkError, match=closed_host):
         check_available(parse_model_name("ViT-B-32:openai"), check=ReachabilityCheck(weights_host))
 

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from clip_adapter.encoders import ReachabilityCheck
+from clip_adapter.encoders import ReachabilityCheck, availability
+from clip_adapter.encoders.availability import explain_proxies, unusable_proxies
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -78,3 +79,50 @@ def test_a_host_that_does_not_speak_http_does_not_answer(listener: socket.socket
 @pytest.mark.parametrize("text", ["huggingface.co", "", "http://[", "ftp-mirror:/models"])
 def test_what_is_no_url_does_not_answer(text: str) -> None:
     assert not ReachabilityCheck(text, seconds=0.5).is_reachable()
+
+
+@pytest.fixture(name="proxy")
+def _proxy() -> Iterator[str]:
+    """A proxy that knows every host, and answers 404 for it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "http_proxy"])
+def test_a_host_is_asked_through_the_proxy_that_a_download_takes(
+    variable: str, proxy: str, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, proxy)
+    assert ReachabilityCheck(url(listener)).is_reachable()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert not ReachabilityCheck(url(listener)).is_reachable()
+
+
+def test_behind_a_socks_proxy_the_proxy_is_asked(
+    proxy: str, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy.replace("http", "socks5"))
+    assert ReachabilityCheck(url(listener)).is_reachable()
+    monkeypatch.setenv("ALL_PROXY", url(listener).replace("http", "socks5"))
+    assert not ReachabilityCheck(proxy).is_reachable()
+
+
+@pytest.mark.parametrize(("installed", "unusable"), [("", ["ALL_PROXY"]), ("socksio", [])])
+def test_a_socks_proxy_can_be_used_with_the_package_socksio_only(
+    installed: str, unusable: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(availability, "find_spec", lambda name: name == installed or None)
+    proxies = {
+        "ALL_PROXY": "socks5://127.0.0.1:9",
+        "http_proxy": "proxy:3128",
+        "PROXY": "socks4://",
+    }
+    assert [*unusable_proxies(proxies)] == unusable
+
+
+def test_a_proxy_that_cannot_be_used_is_named_without_its_password() -> None:
+    message = explain_proxies(unusable_proxies({"all_proxy": "socks4://me:secret@there:1080"}))
+    assert "all_proxy=socks4://there:1080 cannot be used" in message
+    assert "secret" not in message

@@ -21,7 +21,7 @@ ENCODER = "ab" * 32
 
 
 class FakeEncoder:
-    """Says of a view its mean colour, and remembers how large its batches were."""
+    """Says of a view its mean colour and a one, and remembers how large its batches were."""
 
     def __init__(self, batch_size: int, *, fails_at: int | None = None) -> None:
         self.batch_size, self.fails_at = batch_size, fails_at
@@ -33,7 +33,8 @@ class FakeEncoder:
         if len(self.sizes) == self.fails_at:
             raise RuntimeError("the encoder broke down")
         self.sizes.append(len(pixels))
-        features = pixels.reshape(len(pixels), -1, 3).mean(axis=1).astype(np.float32)
+        colours = pixels.reshape(len(pixels), -1, 3).mean(axis=1)
+        features = np.pad(colours, ((0, 0), (0, 1)), constant_values=1).astype(np.float32)
         features[features == self.spoils] = np.nan
         return features
 
