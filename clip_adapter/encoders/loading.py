@@ -67,10 +67,12 @@ def load_encoder(
     )
     # Images are many and prompts few, and CoOp's gradients need the text tower in float32.
     policy.round_weights(model.visual)
+    bias = getattr(model, "logit_bias", None)
     return Encoder(
         name=name,
         identity=identity,
         logit_scale=float(model.logit_scale.detach().exp()),
+        logit_bias=None if bias is None else float(bias.detach()),
         context_length=int(model.context_length),
         device=torch.device(device),
         preprocessing=preprocessing,
