@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import open_clip
 import torch
+from open_clip.tokenizer import get_clean_fn
 
 from clip_adapter.encoders.availability import check_available
 from clip_adapter.encoders.encoder import Encoder
@@ -22,6 +23,9 @@ from clip_adapter.encoders.names import BUILT_IN, ModelName, parse_model_name
 from clip_adapter.encoders.preprocessing import preprocessing_of
 from clip_adapter.errors import EncoderError, UnknownNameError
 from clip_adapter.images import ResizeMode
+
+GEMMA_VOCABULARY = 256_000
+"""Number of tokens of Gemma's vocabulary, which among sigmoid models only SigLIP 2 has."""
 
 
 def load_encoder(
@@ -97,7 +101,7 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, 
             )
             config = open_clip.get_model_config(name.architecture)
             _refuse_code(name, config)
-            tokenizer = open_clip.get_tokenizer(name.architecture)
+            tokenizer = _tokenizer(name, config)
     except EncoderError:
         raise
     except Exception as error:  # a damaged file or configuration fails in any way it likes
@@ -111,6 +115,22 @@ def _create(name: ModelName, device: torch.device) -> tuple[Any, Any, dict[str, 
     # Convolutional towers run up to twice as fast with the channels innermost.
     model.to(memory_format=torch.channels_last)
     return model.eval().requires_grad_(requires_grad=False), tokenizer, config
+
+
+def _tokenizer(name: ModelName, config: dict[str, Any]) -> Any:
+    """open_clip's tokenizer of a model; prompts of SigLIP 2 are lower-cased.
+
+    SigLIP 2 was trained on lower-cased text, and its vocabulary, Gemma's, tells capitals apart:
+    https://github.com/google-research/big_vision, SigLIP2_demo.ipynb. open_clip's configurations of the
+    family say how text is cleaned; one in a folder or on the hub may leave it out.
+    """
+    tokenizer = open_clip.get_tokenizer(name.architecture)
+    text = config["text_cfg"]
+    is_siglip2 = "init_logit_bias" in config and text.get("vocab_size") == GEMMA_VOCABULARY
+    is_silent = "clean" not in (text.get("tokenizer_kwargs") or {})
+    if is_siglip2 and is_silent and not torch.equal(*tokenizer(["A", "a"])):
+        tokenizer.clean_fn = get_clean_fn("canonicalize")
+    return tokenizer
 
 
 def _refuse_code(name: ModelName, config: dict[str, Any]) -> None:

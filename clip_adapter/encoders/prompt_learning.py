@@ -22,9 +22,10 @@ def model_config(name: str) -> dict[str, Any]:
     """
     import open_clip
 
+    architecture = parse_model_name(name).architecture
     try:
-        config = open_clip.get_model_config(parse_model_name(name).architecture)
-    except (OSError, ValueError):
+        config = open_clip.get_model_config(architecture)
+    except (OSError, ValueError, AttributeError):  # of a file that is gone, or holds something else
         return {}  # loading the model raises the error that says what is wrong
     return config if isinstance(config, dict) else {}
 

@@ -74,7 +74,7 @@ def texts_of_file(features: LabelledFeatures) -> ClassTexts:
     """The text features that came with the image features, for prompts of the class name alone.
 
     Raises:
-        InvalidImportError: there are none.
+        InvalidImportError: there are none, or there is a logit bias without a logit scale.
     """
     texts = features.text_features
     if texts is None:
@@ -82,6 +82,10 @@ def texts_of_file(features: LabelledFeatures) -> ClassTexts:
             features.source,
             "nothing says what their classes look like to the encoder's text tower: add "
             "text_features [c, d], or name the model that made the features with --text-model",
+        )
+    if features.logit_bias is not None and features.logit_scale is None:
+        raise InvalidImportError(
+            features.source, "they have a logit_bias and no logit_scale: add it, as both belong together"
         )
     little = np.ascontiguousarray(texts, texts.dtype.newbyteorder("<"))
     names = json.dumps(features.class_names)
