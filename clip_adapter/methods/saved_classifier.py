@@ -45,9 +45,7 @@ class SavedClassifier:
     encoder: str = ""
     logit_bias: float | None = None
 
-    def sigmoid_probabilities(
-        self, features: Float[np.ndarray, "n d"]
-    ) -> Float[np.ndarray, "n c"]:
+    def sigmoid_probabilities(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
         """Probability of each class by itself, `sigmoid(logits + logit_bias)`; rows need not add to 1.
 
         A zero-shot classifier gives those that the encoder was trained for (Zhai et al. 2023,

@@ -85,7 +85,8 @@ def texts_of_file(features: LabelledFeatures) -> ClassTexts:
         )
     if features.logit_bias is not None and features.logit_scale is None:
         raise InvalidImportError(
-            features.source, "they have a logit_bias and no logit_scale: add it, as both belong together"
+            features.source,
+            "they have a logit_bias and no logit_scale: add it, as both belong together",
         )
     little = np.ascontiguousarray(texts, texts.dtype.newbyteorder("<"))
     names = json.dumps(features.class_names)

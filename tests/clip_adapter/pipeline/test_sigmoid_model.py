@@ -23,7 +23,8 @@ Command = Callable[..., Any]
 WEIGHTS = "open_clip_model.safetensors"
 QUICK: dict[str, Any] = {"shots": [1], "seeds": [1]}
 FEW_EPOCHS = {
-    name: {"epochs": 1} for name in ("clip-adapter", "tip-adapter-f", "task-res", "cross-modal-probe")
+    name: {"epochs": 1}
+    for name in ("clip-adapter", "tip-adapter-f", "task-res", "cross-modal-probe")
 }
 
 
