@@ -23,7 +23,7 @@ from clip_adapter.encoders import (
 from clip_adapter.images import Augmentation, ResizeMode, augmented_views
 from clip_adapter.methods import Method
 from clip_adapter.pipeline.reporter import Reporter
-from feature_cache import FeatureCacheError, FeatureStore, Location, stores
+from feature_cache import FeatureCacheError, FeatureStore, Location, ObjectStoreError, stores
 
 if TYPE_CHECKING:
     from clip_adapter.encoders import Encoder
@@ -262,6 +262,8 @@ def _description(store: FeatureStore) -> dict[str, list[str]]:
     """
     try:
         described = store.descriptions()
+    except ObjectStoreError:
+        raise  # what is asked of the store next would fail as well
     except FeatureCacheError:
         return {}
     return described if described.keys() >= {"model", "logit_scale"} else {}

@@ -48,14 +48,14 @@ def _save_siglip2(
     tokenizers = pytest.importorskip("tokenizers", reason="the tokenizer is one of Hugging Face")
     transformers = pytest.importorskip("transformers", reason="open_clip reads it by transformers")
     letters = sorted(set(LOWER + MIXED))
-    words = {word: number for number, word in enumerate(["<pad>", "<eos>", "<unk>", *letters])}
-    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=words, merges=[], unk_token="<unk>"))
+    special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
+    words = {word: number for number, word in enumerate([*special.values(), *letters])}
+    unknown = {"unk_token": special["unk_token"]}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=words, merges=[], **unknown))
     made.post_processor = tokenizers.processors.TemplateProcessing(
         single="$A <eos>", special_tokens=[("<eos>", 1)]
     )
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    )
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=made, **special)
 
     def save(name: str, *, clean: str | None = None, vocab_size: int = 256_000) -> str:
         original = tiny_sigmoid_model.removeprefix("local-dir:")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from exchange_samples import assert_same, sample
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from feature_cache import FeatureCacheError
 from feature_cache.exchange import (
+    InvalidImportError,
     LabelledFeatures,
     read_clip_retrieval,
     read_npy,
@@ -23,6 +25,7 @@ from feature_cache.exchange import (
     write_npz,
     write_safetensors,
 )
+from feature_cache.exchange.errors import errors_about
 
 Read = Callable[[], LabelledFeatures]
 Sound = dict[str, tuple[Path, Read]]
@@ -130,6 +133,19 @@ def test_a_file_of_noise_is_an_error(sound: Sound, kind: str, noise: bytes) -> N
         content[:] = noise
 
     assert isinstance(read_damaged(sound, kind, replace), FeatureCacheError)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (np._core._exceptions._ArrayMemoryError((2**40,), np.dtype("f4")), "close other programs"),
+        (PermissionError(13, "Permission denied"), "change its permissions"),
+        (ValueError("a header of nonsense"), "copy or write it anew"),
+    ],
+)
+def test_what_is_no_damage_is_not_called_so(tmp_path: Path, error: Exception, advice: str) -> None:
+    with pytest.raises(InvalidImportError, match=advice), errors_about(tmp_path / "x.npz"):
+        raise error
 
 
 READ_WITH_DAMAGED_FOOTERS = """
