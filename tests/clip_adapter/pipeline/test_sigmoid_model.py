@@ -15,6 +15,7 @@ from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.extract import extract
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import TrainRequest
 from clip_adapter.pipeline.train import train
 from clip_adapter.runs import query
 from feature_cache import FeatureStore, stores
@@ -134,16 +135,16 @@ def test_coop_is_refused_before_anything_is_loaded_or_written(
 def test_all_methods_are_those_that_the_text_tower_allows(
     photos: Path, root: Path, tiny_sigmoid_model: str
 ) -> None:
-    reporter = Noted()
-    train(
-        f"imagefolder:{photos}",
+    request = TrainRequest.of(
+        dataset=f"imagefolder:{photos}",
         model=tiny_sigmoid_model,
         root=root,
         methods=["all"],
         settings=FEW_EPOCHS | {"coop": {"n_context": 2}},
-        reporter=reporter,
         **QUICK,
     )
+    reporter = Noted()
+    train(request, reporter=reporter)
     (warning,) = reporter.warned
     assert warning.startswith("coop is left out: prompts cannot be learned for local-dir:")
     assert warning.endswith("the other methods are trained")
