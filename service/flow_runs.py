@@ -69,6 +69,9 @@ def recent_runs(folder: ServiceFolder, status: StatusFile) -> list[FlowRun]:
         raise ServiceError(f"the service runs on {status.host}: ask there")
     try:
         login = folder.password.read_text().strip()
+    except OSError as error:
+        raise ServiceError(f"{folder.password} cannot be read ({error.strerror})") from error
+    try:
         address = http.client.HTTPConnection(HOST, status.port, timeout=ANSWER_SECONDS)
         with closing(address) as connection:
             return _recent(_Server(connection, login))

@@ -39,11 +39,18 @@ S3_ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-TINY_CLIP = {
+TINY_CLIP: dict[str, Any] = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
 }
+TINY_SIGMOID_CLIP: dict[str, Any] = {
+    **TINY_CLIP,
+    "custom_text": True,
+    "init_logit_bias": -10,
+    "text_cfg": {**TINY_CLIP["text_cfg"], "no_causal_mask": True, "pool_type": "last"},
+}
+"""Towers as SigLIP's: a bias on every logit, and a text tower that is read off at its last token."""
 TINY_PREPROCESSING = {
     "size": 16,
     "mean": [0.5] * 3,
@@ -118,6 +125,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def other_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same towers with other weights."""
     return f"local-dir:{save_tiny_clip(tmp_path_factory.mktemp('other-tiny-clip'), seed=1)}"
+
+
+@pytest.fixture(scope="session")
+def tiny_sigmoid_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a random model as SigLIP's, with a logit bias of -10."""
+    folder = tmp_path_factory.mktemp("tiny-sigmoid")
+    return f"local-dir:{save_tiny_clip(folder, seed=0, config=TINY_SIGMOID_CLIP)}"
 
 
 @pytest.fixture(scope="session")
@@ -202,19 +216,22 @@ def photo(colour: str, number: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def save_tiny_clip(folder: Path, *, seed: int) -> Path:
+def save_tiny_clip(folder: Path, *, seed: int, config: dict[str, Any] | None = None) -> Path:
     """Random towers in open_clip's form, as `local-dir:` reads them."""
+    config = config or TINY_CLIP
     import open_clip  # noqa: PLC0415  # seconds, that most tests need not spend
     import torch  # noqa: PLC0415  # the same
     from safetensors.torch import save_file  # noqa: PLC0415  # the same
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model: Any = open_clip.model.CLIP(**TINY_CLIP)
+        towers = {name: value for name, value in config.items() if name != "custom_text"}
+        kind = open_clip.CustomTextCLIP if "custom_text" in config else open_clip.CLIP
+        model: Any = kind(**towers)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
-    config = {"model_cfg": TINY_CLIP, "preprocess_cfg": TINY_PREPROCESSING}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    described = {"model_cfg": config, "preprocess_cfg": TINY_PREPROCESSING}
+    (folder / "open_clip_config.json").write_text(json.dumps(described))
     return folder
 
 

@@ -140,12 +140,19 @@ def prefect_runner() -> Callable[..., Any]:
     """The function that runs a request as a flow.
 
     Raises:
-        UnavailableError: the checkout is not installed.
+        UnavailableError: the checkout is not installed, or lacks a package.
     """
     for entry_point in entry_points(group=GROUP, name=RUNNER):
-        with suppress(ModuleNotFoundError):
+        try:
             runner: Callable[..., Any] = entry_point.load()
-            return runner
+        except ModuleNotFoundError as error:
+            if entry_point.module.startswith(error.name or " "):
+                continue  # the checkout is gone, its entry point is left
+            raise UnavailableError(
+                f"`{RUNNER}` needs the package {error.name!r}, which is not installed: "
+                f"pip install {error.name}"
+            ) from error
+        return runner
     raise UnavailableError(
         f"`{RUNNER}` comes with a checkout of the project and is not installed here: leave it out, "
         f"or {INSTALL}"

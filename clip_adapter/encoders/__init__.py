@@ -17,6 +17,8 @@ from clip_adapter.encoders.names import DEFAULT_MODEL as DEFAULT_MODEL
 from clip_adapter.encoders.names import ModelName as ModelName
 from clip_adapter.encoders.names import Precision as Precision
 from clip_adapter.encoders.names import parse_model_name as parse_model_name
+from clip_adapter.encoders.prompt_learning import check_learns_prompts as check_learns_prompts
+from clip_adapter.encoders.prompt_learning import model_config as model_config
 from clip_adapter.errors import EncoderError as EncoderError
 from clip_adapter.errors import NoNetworkError as NoNetworkError
 from clip_adapter.lazy import when_asked

@@ -30,6 +30,8 @@ class Encoder:
         name: name of the model as requested.
         identity: fields that make two encoders equal.
         logit_scale: CLIP's learned inverse temperature, exponentiated.
+        logit_bias: constant that a sigmoid model (SigLIP) adds to every logit, so that
+            `sigmoid(logit_scale * cos + logit_bias)` is a probability; None where it has none.
         context_length: number of tokens a prompt may have, start and end included.
         device: device of the towers.
         preprocessing: geometry and normalisation of the pixels.
@@ -51,6 +53,7 @@ class Encoder:
     model: Any  # CLIP, CustomTextCLIP or CoCa: open_clip gives them no common base
     tokenizer: Callable[..., Tensor]
     notes: tuple[str, ...] = ()
+    logit_bias: float | None = None
 
     @property
     def fingerprint(self) -> str:

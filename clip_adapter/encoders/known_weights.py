@@ -82,7 +82,7 @@ def weights_key(
             "preprocessing": preprocessing,
             "format_version": format_version_of(precision),
         }
-    except (EncoderError, OSError):
+    except (EncoderError, OSError, UnicodeDecodeError):
         return None  # loading raises the error that says what is wrong
     return hashlib.sha256(canonical_json(described).encode()).hexdigest()
 

@@ -8,6 +8,7 @@ from typing import get_args
 
 import open_clip
 import torch
+from open_clip.tokenizer import get_clean_fn
 
 from clip_adapter.encoders.availability import check_available, hub_offline
 from clip_adapter.encoders.encoder import Encoder
@@ -24,6 +25,9 @@ from clip_adapter.encoders.names import BUILT_IN, ModelName, parse_model_name
 from clip_adapter.encoders.preprocessing import preprocessing_of
 from clip_adapter.errors import EncoderError, NoNetworkError, UnknownNameError
 from clip_adapter.images import ResizeMode
+
+GEMMA_VOCABULARY = 256_000
+"""Number of tokens of Gemma's vocabulary, which among sigmoid models only SigLIP 2 has."""
 
 
 def load_encoder(  # noqa: PLR0913  # each changes the encoder or the machine it runs on
@@ -75,10 +79,12 @@ def load_encoder(  # noqa: PLR0913  # each changes the encoder or the machine it
     )
     # Images are many and prompts few, and CoOp's gradients need the text tower in float32.
     policy.round_weights(model.visual)
+    bias = getattr(model, "logit_bias", None)
     return Encoder(
         name=name,
         identity=identity,
         logit_scale=float(model.logit_scale.detach().exp()),
+        logit_bias=None if bias is None else float(bias.detach()),
         context_length=int(model.context_length),
         device=torch.device(device),
         preprocessing=transform,
@@ -100,6 +106,7 @@ def _create(name: ModelName, device: torch.device) -> Parts:
                 "error", message=r"QuickGELU mismatch .*config \(quick_gelu=False"
             )
             model, tokenizer, config, notes = _parts(name, device)
+            _lower_case(tokenizer, config)
     except NoNetworkError:
         raise
     except EncoderError as error:
@@ -148,6 +155,20 @@ def _check_weights(name: str, state: dict[str, Any]) -> None:
             f"model {name!r} could not be loaded: {len(wrong)} of {len(state)} tensors hold no "
             f"weights: {named}{more}; download or save the file again"
         )
+
+
+def _lower_case(tokenizer: Any, config: dict[str, Any]) -> None:
+    """Make a tokenizer of SigLIP 2 lower-case its prompts, where it does not.
+
+    SigLIP 2 was trained on lower-cased text, and its vocabulary, Gemma's, tells capitals apart:
+    https://github.com/google-research/big_vision, SigLIP2_demo.ipynb. open_clip's configurations of the
+    family say how text is cleaned; one in a folder or on the hub may leave it out.
+    """
+    text = config["text_cfg"]
+    is_siglip2 = "init_logit_bias" in config and text.get("vocab_size") == GEMMA_VOCABULARY
+    is_silent = "clean" not in (text.get("tokenizer_kwargs") or {})
+    if is_siglip2 and is_silent and not torch.equal(*tokenizer(["A", "a"])):
+        tokenizer.clean_fn = get_clean_fn("canonicalize")
 
 
 def _reason(error: Exception) -> str:

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.encoders.encoder import Encoder
+from clip_adapter.encoders.prompt_learning import POOL_TYPES, tower_error
 from clip_adapter.encoders.prompts import tokenize_whole
-from clip_adapter.errors import EncoderError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,18 +96,13 @@ def text_tower(encoder: Encoder) -> OpenClipTextTower:
 
     Raises:
         EncoderError: the tower is not open_clip's causal or bidirectional transformer read off at
-            the end of the text, but that of Hugging Face, CoCa or SigLIP.
+            the end of the text, but that of Hugging Face, CoCa, CLIPA or SigLIP.
     """
     parts = getattr(encoder.model, "text", encoder.model)
     needed = ("token_embedding", "positional_embedding", "transformer", "ln_final")
     pool_type = getattr(parts, "pool_type", getattr(parts, "text_pool_type", None))
     plain = getattr(parts, "cls_emb", None) is None and not getattr(parts, "use_pad_mask", False)
-    if not (plain and pool_type in {"argmax", "eos"} and all(hasattr(parts, n) for n in needed)):
-        message = (
-            f"prompts cannot be learned for {encoder.name}: its text tower is a "
-            f"{type(parts).__name__} read off at {pool_type!r}; expected open_clip's text "
-            "transformer, read off at the end of the text (argmax or eos)"
-        )
-        raise EncoderError(message)
+    if not (plain and pool_type in POOL_TYPES and all(hasattr(parts, n) for n in needed)):
+        raise tower_error(encoder.name, f"a {type(parts).__name__} read off at {pool_type!r}")
     eos_id = getattr(parts, "eos_id", getattr(parts, "text_eos_id", None))
     return OpenClipTextTower(encoder=encoder, parts=parts, pool_type=pool_type, eos_id=eos_id)

@@ -133,17 +133,20 @@ def _read_and_load(
 
 
 def _read(folder: Path, wanted: WantedViews, reader: FolderReader) -> bytes:
-    changed = (
-        f"{wanted.path!r} in {folder} is not the file that was indexed a moment ago: "
-        "run again when no program changes the folder"
-    )
     try:
         data = reader.read(wanted.path)
     except UnreadableImageError as error:
-        raise ImageError(changed) from error
+        raise _changed(folder, wanted, error.reason) from error
     if hashlib.sha256(data).digest() != wanted.image_sha256:
-        raise ImageError(changed)
+        raise _changed(folder, wanted, "its content is another")
     return data
+
+
+def _changed(folder: Path, wanted: WantedViews, reason: str) -> ImageError:
+    return ImageError(
+        f"{wanted.path!r} in {folder} is not the file that was indexed a moment ago: {reason}; "
+        "run again when no program changes the folder"
+    )
 
 
 def _load(data: bytes, geometry: Geometry, wanted: WantedViews) -> LoadedViews:

@@ -104,7 +104,7 @@ def _tower(task: FewShotTask) -> TextTower:
     if task.text_tower is None:
         message = (
             "coop learns prompts through a text tower, and this task has none, as it is with "
-            "features that were imported: train on images, with --model, or leave coop out"
+            "features that were imported: train on images, or leave coop out"
         )
         raise DataError(message)
     return task.text_tower

@@ -1,6 +1,7 @@
 """Classifiers as safetensors files: arrays as tensors, everything else as one line of JSON."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,6 +11,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any, get_args
 
 import numpy as np
+from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -18,6 +20,8 @@ from clip_adapter.errors import DataError
 from clip_adapter.methods.method import Classifier
 
 FORMAT = 1
+SCALED_COSINES = ("PrototypeClassifier", "AdapterClassifier")
+"""Classifiers whose logits are `logit_scale` times a cosine with the text of the class."""
 KEY = "clip-adapter.classifier"
 """The one entry of the file's metadata: safetensors shuffles several."""
 
@@ -31,12 +35,40 @@ class SavedClassifier:
         method: name of the method that made it.
         settings: hyper-parameters as finally used, by name.
         encoder: fingerprint of the encoder whose features it classifies; empty when unknown.
+        logit_bias: constant that the encoder, a sigmoid model such as SigLIP, adds to every logit;
+            None where it has none. It is no part of the logits, whose order it does not change.
     """
 
     classifier: Classifier
     method: str
     settings: Mapping[str, float | int | str | bool]
     encoder: str = ""
+    logit_bias: float | None = None
+
+    def sigmoid_probabilities(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
+        """Probability of each class by itself, `sigmoid(logits + logit_bias)`; rows need not add to 1.
+
+        A zero-shot classifier gives those that the encoder was trained for (Zhai et al. 2023,
+        https://arxiv.org/abs/2303.15343, section 3.2). Methods that learn train the softmax over the
+        classes, which no constant on every logit changes: their values need not be calibrated.
+
+        Args:
+            features: raw features of the encoder, one row an image.
+
+        Raises:
+            DataError: the encoder has no `logit_bias`, the classifier's logits are no scaled cosines, or
+                the features have another width.
+        """
+        kind = type(self.classifier).__name__
+        if self.logit_bias is None or kind not in SCALED_COSINES:
+            found = "no bias" if self.logit_bias is None else f"logits of a {kind}"
+            raise DataError(
+                f"{self.method} has {found}: expected a logit_bias, as SigLIP has one, and logits that "
+                f"are scaled cosines ({', '.join(SCALED_COSINES)}); take the softmax of the logits"
+            )
+        logits = self.classifier.logits(features).astype(np.float64) + self.logit_bias
+        # Without overflow for any logit.
+        return np.exp(-np.logaddexp(0, -logits)).astype(np.float32)
 
     def check_encoder(self, encoder: str) -> None:
         """Return if the classifier was fitted to features of that encoder.
@@ -103,6 +135,8 @@ def encode_classifier(saved: SavedClassifier) -> bytes:
         "encoder": saved.encoder,
         "values": {name: value for name, value in values.items() if name not in arrays},
     }
+    if saved.logit_bias is not None:  # other files stay as they were, byte for byte
+        metadata["logit_bias"] = saved.logit_bias
     ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     text = json.dumps(metadata, sort_keys=True, default=lambda number: number.item())  # of numpy
     content: bytes = save(ordered, metadata={KEY: text})
@@ -133,6 +167,7 @@ def decode_classifier(content: bytes, *, source: str) -> SavedClassifier:
             method=metadata["method"],
             settings=metadata["settings"],
             encoder=metadata["encoder"],
+            logit_bias=_finite_or_none(metadata.get("logit_bias")),
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
@@ -175,6 +210,14 @@ def _build(kind: type[Any], tensors: Mapping[str, np.ndarray], values: Mapping[s
     classifier = kind(**tensors, **plain)
     _check_shapes(classifier, tensors)
     return classifier
+
+
+def _finite_or_none(bias: Any) -> float | None:
+    if bias is None:
+        return None
+    if not isinstance(bias, int | float) or not math.isfinite(bias):
+        raise DataError(f"logit_bias is {bias!r}, expected a finite number")
+    return bias
 
 
 def _plain(annotation: Any, value: Any) -> Any:

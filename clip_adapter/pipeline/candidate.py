@@ -82,6 +82,7 @@ def fit_candidate(features: DatasetFeatures, spec: RunSpec, *, device: str) -> S
         method=spec.method.name,
         settings=fitted.settings,
         encoder=features.encoded.encoder,
+        logit_bias=features.encoded.logit_bias,
     )
 
 

@@ -36,7 +36,8 @@ class DatasetFeatures:
         """The text tower that encoded the prompts; None for imported features.
 
         Raises:
-            EncoderError: the model changed since it encoded the dataset.
+            EncoderError: the model changed since it encoded the dataset, or its text tower cannot be
+                entered.
         """
         if self.encoding is None or self.encoded.dataset.is_imported:
             return None
@@ -62,6 +63,11 @@ class DatasetFeatures:
         Args:
             split: the images for training and for validation.
             method: determines which augmented views and whether the text tower belong to the task.
+
+        Raises:
+            DataError: the arrays do not make up a task.
+            EncoderError: the method needs a text tower, and that of the model cannot be used.
+            FeatureCacheError: some features are missing or damaged.
         """
         views = self.encoded.views_for(n_views(method))
         return FewShotTask(

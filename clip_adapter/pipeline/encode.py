@@ -76,6 +76,7 @@ class EncodedDataset(TabularResult):
         encoder: fingerprint of the encoder.
         precision: numeric format of the encoder's forward pass.
         logit_scale: inverse temperature of the encoder.
+        logit_bias: constant that a sigmoid model adds to every logit; None where it has none.
         n_reused: views of distinct images whose feature was stored already.
         n_encoded: views of distinct images that were encoded now.
         n_prompts_encoded: prompts that were encoded now.
@@ -95,6 +96,7 @@ class EncodedDataset(TabularResult):
     seconds: float
     augmented_views: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    logit_bias: float | None = None
 
     def views_for(self, n_views: int) -> tuple[int, ...]:
         """The numbers of the first `n_views` augmented views; fewer where there are fewer."""
@@ -183,6 +185,7 @@ def encode_dataset(
         encoder=facts.fingerprint,
         precision=encoding.precision,
         logit_scale=facts.logit_scale,
+        logit_bias=facts.logit_bias,
         n_reused=made.n_reused,
         n_encoded=made.n_encoded,
         n_prompts_encoded=n_prompts,
@@ -348,6 +351,7 @@ def _imported(
         encoder=found.encoder,
         precision=found.precision,
         logit_scale=found.logit_scale,
+        logit_bias=found.logit_bias,
         n_reused=found.n_images,
         n_encoded=0,
         n_prompts_encoded=0,

@@ -1,5 +1,6 @@
 """The encoder of a request and the views that it encodes, without loading the encoder."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -13,7 +14,9 @@ from clip_adapter.encoders import (
     Precision,
     ReachabilityCheck,
     check_available,
+    check_learns_prompts,
     find_settings,
+    model_config,
     parse_model_name,
     weights_key,
     weights_source,
@@ -21,7 +24,7 @@ from clip_adapter.encoders import (
 from clip_adapter.images import Augmentation, ResizeMode, augmented_views
 from clip_adapter.methods import Method
 from clip_adapter.pipeline.reporter import Reporter
-from feature_cache import FeatureCacheError, FeatureStore, Location, stores
+from feature_cache import FeatureCacheError, FeatureStore, Location, ObjectStoreError, stores
 
 if TYPE_CHECKING:
     from clip_adapter.encoders import Encoder
@@ -37,10 +40,14 @@ class EncoderFacts(NamedTuple):
     Attributes:
         fingerprint: fingerprint of the encoder.
         logit_scale: inverse temperature of the encoder.
+        logit_bias: constant that a sigmoid model adds to every logit; None where it has none.
+        model_config: open_clip's configuration of the model, as JSON.
     """
 
     fingerprint: str
     logit_scale: float
+    logit_bias: float | None = None
+    model_config: str = "{}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,17 +155,30 @@ class Encoding:
                 if source not in keys:
                     keys[source] = self._key(source)
                 if keys[source] in described.get(WEIGHTS_KEY, []):
-                    return EncoderFacts(store.encoder, float(described["logit_scale"][0]))
+                    return EncoderFacts(
+                        store.encoder,
+                        float(described["logit_scale"][0]),
+                        # Only a sigmoid model has one.
+                        float(described["logit_bias"][0]) if "logit_bias" in described else None,
+                        described.get("model_config", ["{}"])[0],
+                    )
         return None
 
     def describe(self, store: FeatureStore) -> EncoderFacts:
         """Record the identity of the loaded encoder in its store, so that `look_up` finds it."""
         encoder, weights = self._loaded
         about = {"model": self.model_name, "logit_scale": repr(encoder.logit_scale)}
+        if encoder.logit_bias is not None:
+            about["logit_bias"] = repr(encoder.logit_bias)
         store.describe({**encoder.identity.fields(), **about})
         if weights:
             store.describe(weights)
-        return EncoderFacts(encoder.fingerprint, encoder.logit_scale)
+        return EncoderFacts(
+            encoder.fingerprint,
+            encoder.logit_scale,
+            encoder.logit_bias,
+            encoder.identity.model_config,
+        )
 
     def _key(self, source: str | None) -> str | None:
         return weights_key(
@@ -219,6 +239,17 @@ class Encoding:
             find_settings(parsed, preprocessing=self.preprocessing)
         check_available(parsed, check=check)
 
+    def check_text_tower(self) -> None:
+        """Raise if prompts cannot be learned through the text tower; the model is not loaded.
+
+        Raises:
+            EncoderError: the text tower cannot be entered; the message says which towers can.
+        """
+        config = json.loads(self.known.model_config) if self.known else None
+        if config is None:
+            config = model_config(self.model_name)
+        check_learns_prompts(config, model=self.model_name)
+
     def with_views(self, methods: Iterable[Method]) -> "Encoding":
         """A copy with as many augmented views as the most demanding method trains on."""
         return replace(self, views=max(n_views(method) for method in methods))
@@ -243,6 +274,8 @@ def _description(store: FeatureStore) -> dict[str, list[str]]:
     """
     try:
         described = store.descriptions()
+    except ObjectStoreError:
+        raise  # what is asked of the store next would fail as well
     except FeatureCacheError:
         return {}
     return described if described.keys() >= {"model", "logit_scale"} else {}

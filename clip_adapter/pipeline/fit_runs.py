@@ -68,9 +68,14 @@ def _train(
     """Train the runs of one method; also returns why some of them failed."""
     try:
         return _fit(sweep, method, specs, reporter), []
-    except ClipAdapterError:
-        # All were trained in one call; one that fails must not fail the others.
-        return _fit_one_by_one(sweep, method, specs, reporter)
+    except ClipAdapterError as error:
+        if len(specs) > 1:
+            # All were trained in one call; one that fails must not fail the others.
+            return _train_one_by_one(sweep, method, specs, reporter)
+        (spec,) = specs
+        name, shots = sweep.called(method), shots_in_words(spec.shots)
+        reporter.log(f"{name} failed at {shots}, seed {spec.seed}: {error}")
+        return [failed_run(sweep, spec, str(error))], [f"{name}: {error}"]
 
 
 def _fit(sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter) -> list[RunResult]:
@@ -84,18 +89,13 @@ def _fit(sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter)
     return [completed_run(sweep, *each) for each in zip(specs, fitted, strict=True)]
 
 
-def _fit_one_by_one(
+def _train_one_by_one(
     sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter
 ) -> tuple[list[RunResult], list[str]]:
     results: list[RunResult] = []
     failures: list[str] = []
     for spec in specs:
-        try:
-            results += _fit(sweep, method, [spec], reporter)
-        except ClipAdapterError as error:
-            name = sweep.called(method)
-            shots = shots_in_words(spec.shots)
-            reporter.log(f"{name} failed at {shots}, seed {spec.seed}: {error}")
-            results.append(failed_run(sweep, spec, str(error)))
-            failures.append(f"{name}: {error}")
+        trained, reasons = _train(sweep, method, [spec], reporter)
+        results += trained
+        failures += reasons
     return results, failures

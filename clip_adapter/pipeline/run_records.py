@@ -130,6 +130,7 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
         model=encoded.model,
         encoder=encoded.encoder,
         logit_scale=encoded.logit_scale,
+        logit_bias=encoded.logit_bias,
         method=spec.method.name,
         shots=spec.shots,
         seed=spec.seed,

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from clip_adapter.datasets import IMPORTED
+from clip_adapter.encoders import EncoderError
 from clip_adapter.methods import METHODS, Method, create_method
 from clip_adapter.pipeline.candidate import check_can_promote
 from clip_adapter.pipeline.encode import EncodedDataset
@@ -127,7 +128,9 @@ def train(
     methods = requested_methods(request, reporter=reporter)
     if request.promote:
         check_can_promote(methods)
-    encoding = encoding_of(request, reporter=reporter).with_views(methods)
+    encoding = encoding_of(request, reporter=reporter)
+    methods = _with_text_tower(methods, request, encoding, reporter)
+    encoding = encoding.with_views(methods)
     dataset = index_requested(
         request, templates=request.templates, executor=executor, reporter=reporter
     )
@@ -244,6 +247,27 @@ def _is_usable(name: str, reporter: Reporter, *, has_tower: bool) -> bool:
         reporter.warn(f"{error}; the other methods are trained")
         return False
     return has_tower or not needs_tower
+
+
+def _with_text_tower(
+    methods: list[Method], request: SweepRequest, encoding: Encoding, reporter: Reporter
+) -> list[Method]:
+    """The methods that the encoder's text tower allows; of "all", the others are left out.
+
+    Raises:
+        EncoderError: a named method learns prompts, and the text tower cannot be entered.
+    """
+    learning = [method.name for method in methods if method.needs_text_tower]
+    if not learning or request.dataset.startswith(IMPORTED):  # whose tasks have no tower at all
+        return methods
+    try:
+        encoding.check_text_tower()
+    except EncoderError as error:
+        if request.methods != ["all"]:
+            raise
+        reporter.warn(f"{', '.join(learning)} is left out: {error}; the other methods are trained")
+        return [method for method in methods if not method.needs_text_tower]
+    return methods
 
 
 def train_runs(

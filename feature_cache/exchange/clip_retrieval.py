@@ -113,7 +113,8 @@ def write_clip_retrieval(
 
     Each image has its path, label and class name and, where known, its split and digest. Text
     features are written as clip-retrieval does it: `text_emb` has the row of its class for each
-    image, and `caption` the class name. The logit scale and classes without rows are left out.
+    image, and `caption` the class name. The logit scale and bias and classes without rows are
+    left out.
 
     Args:
         folder: the folder to make.

@@ -153,19 +153,33 @@ def as_labels(
     return np.ascontiguousarray(labels, np.int64), class_names
 
 
+def as_bias(value: npt.NDArray[Any] | float, source: str) -> float:
+    """A finite logit bias."""
+    bias = _as_number(value, "logit_bias", source)
+    if not np.isfinite(bias):
+        raise InvalidImportError(
+            source, f"logit_bias is {bias}, expected a finite number such as -10"
+        )
+    return bias
+
+
 def as_scale(value: npt.NDArray[Any] | float, source: str) -> float:
     """A positive, finite logit scale."""
-    array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "fiu":
-        raise InvalidImportError(
-            source, f"logit_scale is {array.dtype} of shape {list(array.shape)}, expected a number"
-        )
-    scale = float(array.reshape(()))
+    scale = _as_number(value, "logit_scale", source)
     if not 0 < scale < float("inf"):
         raise InvalidImportError(
             source, f"logit_scale is {scale}, expected a positive number such as 100"
         )
     return scale
+
+
+def _as_number(value: npt.NDArray[Any] | float, what: str, source: str) -> float:
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        raise InvalidImportError(
+            source, f"{what} is {array.dtype} of shape {list(array.shape)}, expected a number"
+        )
+    return float(array.reshape(()))
 
 
 def check_lengths(columns: Mapping[str, Sequence[Any] | None], n: int, source: str) -> None:

@@ -59,7 +59,12 @@ def errors_about(path: Path, name: str = "it") -> Iterator[None]:
         raise InvalidImportError(path, reason) from error
     except Exception as error:  # malformed bytes make libraries raise errors of any class
         reason = f"{name} cannot be read ({type(error).__name__}: {error!s:.300})"
-        raise InvalidImportError(path, f"{reason}: copy or write it anew") from error
+        advice = "copy or write it anew"
+        if isinstance(error, MemoryError):
+            advice = "close other programs, or divide it"
+        elif isinstance(error, PermissionError):
+            advice = "change its permissions"
+        raise InvalidImportError(path, f"{reason}: {advice}") from error
 
 
 def check_file(path: Path, *, max_bytes: int | None = None) -> None:

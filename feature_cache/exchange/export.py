@@ -16,6 +16,7 @@ def gather_features(
     *,
     text_features: Features | None = None,
     logit_scale: float | None = None,
+    logit_bias: float | None = None,
     with_views: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> LabelledFeatures:
@@ -26,6 +27,7 @@ def gather_features(
         index: an index as `IndexStore.read` returns it.
         text_features: `[c, d]`, one row a class; None without texts.
         logit_scale: factor of the cosines; None when unknown.
+        logit_bias: constant that a sigmoid model adds to every scaled cosine; None without.
         with_views: whether to read the training views 1, 2, ... that all images have.
         progress: called with the number of rows just read.
 
@@ -51,6 +53,7 @@ def gather_features(
         paths=columns["path"],
         text_features=text_features,
         logit_scale=logit_scale,
+        logit_bias=logit_bias,
         views=np.stack(matrices[1:]) if matrices[1:] else None,
         description={"dataset": dataset, "encoder": store.encoder},
     )

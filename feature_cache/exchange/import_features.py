@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_cache.errors import InvalidInputError
-from feature_cache.exchange.conversions import as_matrix, as_scale, close_rows
+from feature_cache.exchange.conversions import as_bias, as_matrix, as_scale, close_rows
 from feature_cache.exchange.errors import InvalidImportError
 from feature_cache.exchange.labelled_features import LabelledFeatures
 from feature_cache.feature_table import Features
@@ -36,12 +36,15 @@ class ClassTexts:
         features: `[c * t, d]`, raw, class by class and template by template.
         made_by: identifier of what made the features; others must have another.
         logit_scale: factor of the cosines.
+        logit_bias: constant that a sigmoid model adds to every scaled cosine; None without. It is
+            recorded, and no part of what identifies the encoder.
     """
 
     templates: tuple[str, ...]
     features: Features
     made_by: str
     logit_scale: float
+    logit_bias: float | None = None
 
     def prompts(self, class_names: tuple[str, ...]) -> list[str]:
         """The text of each row of the features."""
@@ -71,7 +74,7 @@ def texts_of_file(features: LabelledFeatures) -> ClassTexts:
     """The text features that came with the image features, for prompts of the class name alone.
 
     Raises:
-        InvalidImportError: there are none.
+        InvalidImportError: there are none, or there is a logit bias without a logit scale.
     """
     texts = features.text_features
     if texts is None:
@@ -79,6 +82,11 @@ def texts_of_file(features: LabelledFeatures) -> ClassTexts:
             features.source,
             "nothing says what their classes look like to the encoder's text tower: add "
             "text_features [c, d], or name the model that made the features with --text-model",
+        )
+    if features.logit_bias is not None and features.logit_scale is None:
+        raise InvalidImportError(
+            features.source,
+            "they have a logit_bias and no logit_scale: add it, as both belong together",
         )
     little = np.ascontiguousarray(texts, texts.dtype.newbyteorder("<"))
     names = json.dumps(features.class_names)
@@ -88,6 +96,7 @@ def texts_of_file(features: LabelledFeatures) -> ClassTexts:
         features=texts,
         made_by=f"file:{digest.hexdigest()}",
         logit_scale=features.logit_scale or CLIP_LOGIT_SCALE,
+        logit_bias=features.logit_bias,
     )
 
 
@@ -156,6 +165,8 @@ def import_features(
     n_new_prompts = _append_prompts(store, texts, features.class_names, encoder["precision"])
     # The description comes last, because a dataset that is described counts as complete.
     about = {"source": features.source, "dataset": name, "index": fingerprint}
+    if texts.logit_bias is not None:
+        about["logit_bias"] = repr(texts.logit_bias)
     store.describe(_as_text(encoder) | about)
     return Imported(
         encoder=store.encoder,
@@ -200,6 +211,8 @@ def _describe_encoder(features: LabelledFeatures, texts: ClassTexts, label: str)
 
 def _check_texts(features: LabelledFeatures, texts: ClassTexts) -> None:
     as_scale(texts.logit_scale, features.source)
+    if texts.logit_bias is not None:
+        as_bias(texts.logit_bias, features.source)
     matrix = as_matrix(texts.features, "text features", features.source)
     expected = (len(features.class_names) * len(texts.templates), features.dim)
     if matrix.shape != expected:

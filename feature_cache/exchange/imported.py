@@ -25,6 +25,7 @@ class ImportedDataset:
         precision: element type of the features, "float32" or "float16".
         logit_scale: factor of the cosines.
         n_images: number of distinct images.
+        logit_bias: constant that a sigmoid model adds to every scaled cosine; None without.
     """
 
     root: Location
@@ -37,6 +38,7 @@ class ImportedDataset:
     precision: str
     logit_scale: float
     n_images: int
+    logit_bias: float | None = None
 
     def check_complete(self) -> None:
         """Check that the feature of every image and prompt is stored.
@@ -104,6 +106,7 @@ def _dataset(
         precision=known["precision"][0],
         logit_scale=float(known["logit_scale"][0]),
         n_images=len(set(table.column("image_sha256").to_pylist())),
+        logit_bias=float(known["logit_bias"][0]) if "logit_bias" in known else None,
     )
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from feature_cache.exchange.conversions import (
     Column,
+    as_bias,
     as_class_names,
     as_digests,
     as_labels,
@@ -64,6 +65,7 @@ class LabelledFeatures:
         paths: n paths or keys of the images, to be shown and never opened; None when unknown.
         text_features: `[c, d]`, one row a class; their precision may differ from that of `features`.
         logit_scale: factor of the cosines, such as 100 (not its logarithm); None when unknown.
+        logit_bias: constant that a sigmoid model (SigLIP) adds to every scaled cosine; None without.
         views: `[v, n, d]`, features of the training views 1 to v; None without views.
         description: what made the features, e.g. `dataset`, `encoder`, `model`.
     """
@@ -77,6 +79,7 @@ class LabelledFeatures:
     paths: tuple[str, ...] | None
     text_features: Features | None
     logit_scale: float | None
+    logit_bias: float | None = None
     views: Features | None = None
     description: Mapping[str, str] = field(default_factory=dict)
 
@@ -94,6 +97,7 @@ class LabelledFeatures:
         paths: Column | None = None,
         text_features: npt.NDArray[Any] | None = None,
         logit_scale: npt.NDArray[Any] | float | None = None,
+        logit_bias: npt.NDArray[Any] | float | None = None,
         views: Features | None = None,
         description: Mapping[str, str] | None = None,
     ) -> "LabelledFeatures":
@@ -111,6 +115,7 @@ class LabelledFeatures:
             paths: `[n]` text.
             text_features: `[c, d]` floats.
             logit_scale: one number.
+            logit_bias: one number.
             views: `[v, n, d]` in the precision of the features.
             description: what made the features.
 
@@ -131,6 +136,7 @@ class LabelledFeatures:
             paths=None if paths is None else as_texts(paths, "paths", source),
             text_features=_as_texts_matrix(text_features, (len(names), matrix.shape[1]), source),
             logit_scale=None if logit_scale is None else as_scale(logit_scale, source),
+            logit_bias=None if logit_bias is None else as_bias(logit_bias, source),
             views=views,
             description=dict(description or {}),
         )

@@ -115,7 +115,7 @@ def read_npy(
 
 
 def write_npy(path: Path, features: LabelledFeatures, *, overwrite: bool = False) -> Path:
-    """Write `path` and, beside it, `<stem>_labels.csv`, without text features and logit scale.
+    """Write `path` and, beside it, `<stem>_labels.csv`, without text features, logit scale and bias.
 
     The features are written last: where they exist, their labels are complete.
 

@@ -26,6 +26,7 @@ ARRAY_NAMES: Names = MappingProxyType(
         "paths": "paths",
         "text_features": "text_features",
         "logit_scale": "logit_scale",
+        "logit_bias": "logit_bias",
         # prefixes of the arrays of one split
         "train": "train_",
         "val": "val_",

@@ -1,8 +1,8 @@
 """A dataset's features as one safetensors file: https://github.com/huggingface/safetensors.
 
 Tensors `image_features [n, d]`, `labels [n]` int64, `image_sha256 [n, 32]` uint8 and, where known,
-`text_features [c, d]`, `splits [n]` int8, `logit_scale [1]` float64, `views [v, n, d]`, and the
-paths as `paths_utf8 [bytes]` uint8 cut at `paths_ends [n]` int64. Metadata: `format`, `version`,
+`text_features [c, d]`, `splits [n]` int8, `logit_scale [1]` and `logit_bias [1]` float64,
+`views [v, n, d]`, and the paths as `paths_utf8 [bytes]` uint8 cut at `paths_ends [n]` int64. Metadata: `format`, `version`,
 `class_names` and `split_names` as JSON lists, `source`, and the entries of the description.
 """
 
@@ -82,8 +82,9 @@ def _tensors(features: LabelledFeatures) -> dict[str, npt.NDArray[Any]]:
     }
     if features.splits is not None:
         tensors["splits"] = np.array([SPLITS.index(each) for each in features.splits], np.int8)
-    if features.logit_scale is not None:
-        tensors["logit_scale"] = np.array([features.logit_scale])
+    for name in ("logit_scale", "logit_bias"):
+        if (number := getattr(features, name)) is not None:
+            tensors[name] = np.array([number])
     if features.paths is not None:
         encoded = [each.encode() for each in features.paths]
         tensors["paths_utf8"] = np.frombuffer(b"".join(encoded), np.uint8)
@@ -153,6 +154,7 @@ def _labelled_features(
         paths=_paths(path, tensors),
         text_features=tensors.get("text_features"),
         logit_scale=tensors.get("logit_scale"),
+        logit_bias=tensors.get("logit_bias"),
         views=tensors.get("views"),
         description={key: text for key, text in metadata.items() if key not in _OWN_KEYS},
     )

@@ -138,6 +138,14 @@ def test_a_server_that_is_away_is_an_error(folder: ServiceFolder) -> None:
             asked(folder, port)
 
 
+def test_a_password_that_cannot_be_read_is_not_a_server_that_does_not_answer(
+    folder: ServiceFolder, prefect_in_name: PrefectInName
+) -> None:
+    folder.password.unlink()
+    with pytest.raises(ServiceError, match=r"password cannot be read \(No such file"):
+        asked(folder, prefect_in_name.port)
+
+
 def test_a_server_that_hangs_is_an_error(
     folder: ServiceFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,10 @@ class KnownEncoder:
         """The names of the encoder in the requests that used it."""
         return self.known.get("model", [])
 
+    def number(self, field: str) -> float | None:
+        """The value of a numeric field; None if it is not recorded."""
+        return float(self.known[field][0]) if field in self.known else None
+
     def __str__(self) -> str:
         """Fingerprint, names and precision, for a list of encoders."""
         models = ", ".join(map(escape_control_characters, self.models)) or "never named"
@@ -147,14 +151,15 @@ def export(
     index = latest_index(place, dataset)
     chosen = choose_encoder(place, index, model=model, prefix=encoder)
     table = IndexStore(place, index.name).read(index.fingerprint)
-    text_features, logit_scale = _texts(chosen, index.name, _class_names(table))
+    text_features = _texts(chosen, index.name, _class_names(table))
     title, total = f"exporting {index.name}", table.num_rows
     with watch(title, total=total, unit="features", quiet=as_json) as advance:
         features = gather_features(
             chosen.store,
             table,
             text_features=text_features,
-            logit_scale=logit_scale,
+            logit_scale=chosen.number("logit_scale"),
+            logit_bias=chosen.number("logit_bias"),
             with_views=form == "safetensors",
             progress=advance,
         )
@@ -171,24 +176,21 @@ def _class_names(table: Any) -> list[str]:
     return [name for _, name in sorted(set(zip(labels, names, strict=True)))]
 
 
-def _texts(
-    chosen: KnownEncoder, dataset: str, class_names: list[str]
-) -> tuple[Any | None, float | None]:
-    """The text features `[c, d]` and the logit scale, as far as they are stored."""
+def _texts(chosen: KnownEncoder, dataset: str, class_names: list[str]) -> Any | None:
+    """The text features `[c, d]`, if they are stored."""
     known = chosen.known
     recorded = known.get("templates")
     templates = json.loads(recorded[0]) if recorded else templates_of(dataset)
-    scale = float(known["logit_scale"][0]) if "logit_scale" in known else None
     prompts = [each.replace("{}", name) for name in class_names for each in templates]
     if chosen.store.missing_prompts(prompts):
-        return None, scale
+        return None
     features = chosen.store.read_prompts(prompts)
     if len(templates) == 1:
-        return features, scale
+        return features
     from clip_adapter.methods import class_prototypes  # noqa: PLC0415  # imports torch
 
     by_class = features.astype(np.float32).reshape(len(class_names), len(templates), -1)
-    return class_prototypes(by_class), scale
+    return class_prototypes(by_class)
 
 
 def _counts(features: LabelledFeatures) -> dict[str, Any]:
@@ -200,13 +202,14 @@ def _counts(features: LabelledFeatures) -> dict[str, Any]:
         "views": features.n_views,
         "text_features": features.text_features is not None,
         "logit_scale": features.logit_scale,
+        "logit_bias": features.logit_bias,
     }
 
 
 def _show(console: Console, summary: dict[str, Any]) -> None:
     lossy = {
-        "npy": "; .npy has no room for texts and logit scale",
-        "clip-retrieval": "; clip-retrieval's folder has no room for the logit scale",
+        "npy": "; .npy has no room for texts, logit scale and bias",
+        "clip-retrieval": "; clip-retrieval's folder has no room for the logit scale and bias",
     }.get(summary["format"], "" if summary["text_features"] else "; the store has no texts of it")
     models = (
         ", ".join(map(escape_control_characters, summary["models"]))

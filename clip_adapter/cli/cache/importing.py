@@ -178,6 +178,7 @@ def _origins(
         "unit_norms": features.have_unit_norms,
         "text_from": text_model or "the file",
         "logit_scale": texts.logit_scale,
+        "logit_bias": texts.logit_bias,
         "logit_scale_from": text_model or scale_from,
     }
 
@@ -185,12 +186,14 @@ def _origins(
 def _show(console: Console, summary: dict[str, Any]) -> None:
     splits = ", ".join(f"{number:,} {split}" for split, number in sorted(summary["splits"].items()))
     by = "as the file says" if summary["splits_from"] == "the file" else "by content"
+    bias = summary["logit_bias"]
+    biased = "" if bias is None else f", logit bias {bias:g}"
     norms = "all of norm 1" if summary["unit_norms"] else "not normalised"
     console.print(
         f"{summary['imported']:,} features imported as features:{summary['dataset']}: "
         f"{summary['rows']:,} rows of {summary['classes']:,} classes, width {summary['width']:,}, "
         f"{norms}; {splits} {by}; texts of {escape_control_characters(summary['text_from'])}; logit scale "
-        f"{summary['logit_scale']:g} ({escape_control_characters(summary['logit_scale_from'])})",
+        f"{summary['logit_scale']:g} ({escape_control_characters(summary['logit_scale_from'])}){biased}",
         markup=False,
         soft_wrap=True,
     )
@@ -261,4 +264,5 @@ def _encode_texts(
         features=np.concatenate(parts),
         made_by=f"model:{encoder.fingerprint}",
         logit_scale=encoder.logit_scale,
+        logit_bias=encoder.logit_bias,
     )

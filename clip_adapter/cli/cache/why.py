@@ -94,6 +94,7 @@ def others_with_images(
             models = known.pop("model", [])
             for name in (
                 "logit_scale",
+                "logit_bias",
                 "weights_key",
                 "weights_source",
             ):  # they follow from the weights

@@ -1,5 +1,6 @@
 """Commands that entry points add, and what is said where the checkout's are not installed."""
 
+import importlib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from clip_adapter.cli import extensions
+from clip_adapter.errors import UnavailableError
 
 Command = Callable[..., Any]
 Install = Callable[..., list[str]]
@@ -19,10 +21,12 @@ def greet(name: str = "you") -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Notes that an entry point to this module was loaded."""
+    """Notes that an entry point to this module was loaded; one lacks a package."""
     if name == "noted":
         LOADED.append(name)
         return greet
+    if name == "needy":
+        importlib.import_module("nowhere_to_be_found")
     raise AttributeError(name)
 
 
@@ -32,7 +36,9 @@ def _install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
     def install(**values: str) -> None:
         found = [EntryPoint(name, value, extensions.GROUP) for name, value in values.items()]
-        monkeypatch.setattr(extensions, "entry_points", lambda *, group: found if group else [])
+        monkeypatch.setattr(
+            extensions, "entry_points", lambda *, group, **_: found if group else []
+        )
         LOADED.clear()
 
     return install  # type: ignore[return-value]
@@ -93,3 +99,12 @@ def test_an_entry_point_that_cannot_be_loaded_is_listed_with_the_reason(
     assert refused.code == 1
     assert f"{__name__}:nothing_of_that_name cannot be loaded: nothing_of_that_name" in refused.err
     assert "repair or uninstall" in refused.err
+
+
+def test_a_runner_of_flows_that_lacks_a_package_names_the_package(install: Install) -> None:
+    install(**{extensions.RUNNER: f"{__name__}:needy"})
+    with pytest.raises(UnavailableError, match="needs the package 'nowhere_to_be_found'"):
+        extensions.prefect_runner()
+    install(**{extensions.RUNNER: "nowhere_to_be_found.runs:run"})
+    with pytest.raises(UnavailableError, match="comes with a checkout"):
+        extensions.prefect_runner()

@@ -128,6 +128,11 @@ def test_what_is_not_there_or_not_known_has_no_key(model: str) -> None:
     assert weights_key(model) is None
 
 
+def test_a_configuration_that_is_no_text_has_no_key(tiny_folder: Path) -> None:
+    (tiny_folder / "open_clip_config.json").write_bytes(b"\xff{}")
+    assert weights_key(f"local-dir:{tiny_folder}") is None
+
+
 def test_a_model_with_a_tokenizer_from_elsewhere_has_no_key(
     tiny_folder: Path, change_config: Callable[..., None]
 ) -> None:

@@ -52,13 +52,20 @@ def test_nothing_wanted_is_nothing_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", [0, 1])
-@pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"other"), Path.unlink])
-def test_a_file_that_is_not_the_digested_one_is_named(
-    photos: Path, change: Callable[[Path], object], processes: int
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda path: path.write_bytes(b"other"), "its content is another"),
+        (Path.unlink, "the file does not exist"),
+    ],
+)
+def test_a_file_that_is_not_the_digested_one_is_named_with_the_reason(
+    photos: Path, change: Callable[[Path], object], reason: str, processes: int
 ) -> None:
     wanted = wanted_from(photos)
     change(photos / "red" / "003.jpg")
-    with pytest.raises(ImageError, match=r"red/003\.jpg.* is not the file that was indexed"):
+    named = rf"red/003\.jpg.* is not the file that was indexed a moment ago: {reason}; run again"
+    with pytest.raises(ImageError, match=named):
         list(prefetch(photos, wanted, geometry=GEOMETRY, processes=processes))
 
 

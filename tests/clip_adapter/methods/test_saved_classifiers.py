@@ -1,6 +1,7 @@
 """A classifier comes back from its file as it was, or not at all."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from clip_adapter.methods import (
     DataError,
     FewShotTask,
     LinearClassifier,
+    PrototypeClassifier,
     SavedClassifier,
     create_method,
     decode_classifier,
@@ -89,6 +91,49 @@ def test_features_of_another_encoder_are_refused(saved: SavedClassifier) -> None
         saved.check_encoder("another")
 
 
+SIGMOID = ("zero-shot", "clip-adapter", "task-res", "coop")
+"""Methods whose classifiers score by scaled cosines."""
+
+
+@pytest.mark.parametrize("bias", [-10.0, 0.0])
+def test_the_bias_of_a_sigmoid_model_comes_back_and_changes_no_logit(
+    saved: SavedClassifier, pictures: np.ndarray, bias: float
+) -> None:
+    found = decode_classifier(encode_classifier(replace(saved, logit_bias=bias)), source="it")
+    assert found.logit_bias == bias
+    np.testing.assert_array_equal(
+        found.classifier.logits(pictures), saved.classifier.logits(pictures)
+    )
+    if saved.method in SIGMOID:
+        logits = found.classifier.logits(pictures).astype(np.float64)
+        np.testing.assert_allclose(
+            found.sigmoid_probabilities(pictures),
+            1 / (1 + np.exp(-logits - bias)),
+            rtol=1e-6,  # of float32
+        )
+    else:
+        with pytest.raises(DataError, match=f"{re.escape(saved.method)} has logits of a "):
+            found.sigmoid_probabilities(pictures)
+
+
+def test_a_file_of_before_has_no_bias(saved: SavedClassifier, pictures: np.ndarray) -> None:
+    assert "logit_bias" not in metadata_of(encode_classifier(saved))
+    found = decode_classifier(encode_classifier(saved), source="it")
+    assert found.logit_bias is None
+    with pytest.raises(DataError, match=r"has no bias: .* take the softmax of the logits"):
+        found.sigmoid_probabilities(pictures)
+
+
+def test_probabilities_of_extreme_logits_do_not_overflow(pictures: np.ndarray) -> None:
+    classifier = PrototypeClassifier(
+        class_prototypes=np.stack([pictures[0], -pictures[0]]),
+        logit_scale=1e6,
+        class_names=("this", "other"),
+    )
+    saved = SavedClassifier(classifier=classifier, method="it", settings={}, logit_bias=-10.0)
+    assert saved.sigmoid_probabilities(pictures[:1]).tolist() == [[1.0, 0.0]]
+
+
 def metadata_of(content: bytes) -> dict[str, object]:
     length = int.from_bytes(content[:8], "little")
     metadata: dict[str, object] = json.loads(
@@ -114,6 +159,8 @@ Change = Callable[[dict[str, np.ndarray], dict[str, object]], object]
         (lambda _, metadata: metadata.update(values={"class_names": ["a"]}), "for 1 class names"),
         (lambda _, metadata: metadata.update(values={"class_names": 3}), "3 is no"),
         (lambda _, metadata: metadata.update(values={}), "arrays"),
+        (lambda _, metadata: metadata.update(logit_bias="-10"), "logit_bias is '-10', expected a"),
+        (lambda _, metadata: metadata.update(logit_bias=float("nan")), "logit_bias is nan, expect"),
     ],
 )
 def test_a_file_that_says_otherwise_is_refused(

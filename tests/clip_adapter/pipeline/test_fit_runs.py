@@ -10,6 +10,8 @@ from steps import train_methods
 
 from clip_adapter.datasets import DatasetError
 from clip_adapter.methods import METHODS as METHODS_BY_NAME
+from clip_adapter.methods import fit_method
+from clip_adapter.pipeline import fit_runs
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.index import read_index, write_index
 from clip_adapter.pipeline.plan import SweepError
@@ -207,6 +209,27 @@ def test_a_method_that_fails_is_recorded_as_failed_and_the_others_stand(
     assert ask(
         root, "SELECT DISTINCT error LIKE '%learning rate%' FROM runs WHERE error <> ''"
     ) == [(True,)]
+
+
+@pytest.mark.parametrize(("seeds", "fits"), [([1], 1), ([1, 2], 3)])
+def test_a_run_that_fails_alone_is_not_trained_again_alone(
+    train: Train,
+    encoded: EncodedDataset,
+    seeds: list[int],
+    fits: int,
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fitted: list[int] = []
+
+    def fit(method: Any, tasks: list[Any], **options: Any) -> Any:
+        fitted.append(len(tasks))
+        return fit_method(method, tasks, **options)
+
+    monkeypatch.setattr(fit_runs, "fit_method", fit)
+    with pytest.raises(SweepError, match="diverged"):
+        train(encoded, methods=["clip-adapter"], shots=[1], seeds=seeds, settings=DIVERGING)
+    assert len(fitted) == fits
 
 
 def test_what_failed_is_tried_again(train: Train, encoded: EncodedDataset) -> None:

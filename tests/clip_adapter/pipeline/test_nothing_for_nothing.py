@@ -16,7 +16,7 @@ from clip_adapter.pipeline.ablations import reproduce
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.extract import extract
 from clip_adapter.pipeline.train import train
-from feature_cache import stores
+from feature_cache import FeatureStore, ObjectStoreError, stores
 
 COMPUTING = {"torch", "open_clip", "sklearn", "scipy", "altair"}
 PutPhotos = Callable[..., Path]
@@ -138,6 +138,19 @@ def test_an_encoder_whose_description_is_damaged_is_loaded_and_described_again(
     assert extract(f"imagefolder:{photos}", model=tiny_model, root=root).n_encoded == 0
     assert model_loads == [tiny_model] * 2
     assert Encoding(model=tiny_model).look_up(root).known is not None
+
+
+def test_a_store_that_does_not_answer_is_not_an_encoder_to_load(
+    photos: Path, root: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(f"imagefolder:{photos}", model=tiny_model, root=root)
+
+    def silent(_: FeatureStore) -> None:
+        raise ObjectStoreError("the store cannot be reached")
+
+    monkeypatch.setattr(FeatureStore, "descriptions", silent)
+    with pytest.raises(ObjectStoreError, match="cannot be reached"):
+        Encoding(model=tiny_model).look_up(root)
 
 
 def test_weights_that_are_replaced_while_they_are_loaded_are_not_recorded(

@@ -22,6 +22,7 @@ def sample(n: int = 6, d: int = 4, **changes: Any) -> LabelledFeatures:
         "paths": [f"Forest/Forest_{row}.jpg" for row in range(n)],
         "text_features": random.normal(size=(3, d)).astype(np.float32),
         "logit_scale": 100.0,
+        "logit_bias": -10.0,
     }
     return LabelledFeatures.from_arrays(source="sample", **arrays | changes)
 
@@ -43,6 +44,7 @@ def labelled_features(draw: Any, *, every_class: bool = False) -> LabelledFeatur
         "paths": draw(st.lists(_TEXT, min_size=n, max_size=n)),
         "text_features": random.normal(size=(len(names), d)).astype(kind),
         "logit_scale": draw(st.floats(min_value=0, exclude_min=True, allow_infinity=False)),
+        "logit_bias": draw(st.floats(allow_nan=False, allow_infinity=False)),
     }
     kept = draw(st.sets(st.sampled_from(sorted(optional))))
     return LabelledFeatures.from_arrays(

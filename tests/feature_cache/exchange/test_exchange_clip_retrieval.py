@@ -188,7 +188,7 @@ def test_text_features_of_classes_are_read_on_request(tmp_path: Path) -> None:
     folder = write_clip_retrieval(tmp_path / "out", sample(), keep_precision=True, rows_per_shard=4)
     assert read_clip_retrieval(folder).text_features is None
     found = read_clip_retrieval(folder, text_by_class=True)
-    assert_same(found, sample(), but="source logit_scale")
+    assert_same(found, sample(), but="source logit_scale logit_bias")
 
 
 def test_captions_of_images_are_not_taken_for_text_of_classes(tmp_path: Path) -> None:

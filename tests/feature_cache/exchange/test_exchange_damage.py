@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from feature_cache import FeatureCacheError
 from feature_cache.exchange import (
+    InvalidImportError,
     LabelledFeatures,
     read_clip_retrieval,
     read_npy,
@@ -23,6 +24,7 @@ from feature_cache.exchange import (
     write_npz,
     write_safetensors,
 )
+from feature_cache.exchange.errors import errors_about
 
 Read = Callable[[], LabelledFeatures]
 Sound = dict[str, tuple[Path, Read]]
@@ -130,6 +132,19 @@ def test_a_file_of_noise_is_an_error(sound: Sound, kind: str, noise: bytes) -> N
         content[:] = noise
 
     assert isinstance(read_damaged(sound, kind, replace), FeatureCacheError)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (MemoryError("Unable to allocate 4 TiB"), "close other programs"),
+        (PermissionError(13, "Permission denied"), "change its permissions"),
+        (ValueError("a header of nonsense"), "copy or write it anew"),
+    ],
+)
+def test_what_is_no_damage_is_not_called_so(tmp_path: Path, error: Exception, advice: str) -> None:
+    with pytest.raises(InvalidImportError, match=advice), errors_about(tmp_path / "x.npz"):
+        raise error
 
 
 READ_WITH_DAMAGED_FOOTERS = """

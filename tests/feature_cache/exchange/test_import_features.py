@@ -38,7 +38,8 @@ def test_what_was_imported_is_found_by_its_name(root: Path) -> None:
     assert imported_names(root) == ["cover"]
     assert (found.encoder, found.index_fingerprint) == (done.encoder, done.index_fingerprint)
     assert (found.class_names, found.templates) == (features.class_names, ("{}",))
-    assert (found.label, found.precision, found.logit_scale) == ("theirs", "float32", 100.0)
+    assert (found.label, found.precision) == ("theirs", "float32")
+    assert (found.logit_scale, found.logit_bias) == (100.0, -10.0)
     store = FeatureStore(root, found.encoder)
     np.testing.assert_array_equal(store.read_images(features.image_sha256), features.features)
     np.testing.assert_array_equal(store.read_prompts(features.class_names), features.text_features)
@@ -108,6 +109,24 @@ def test_other_content_under_the_same_name_is_refused_and_writes_nothing(
     with pytest.raises(InvalidImportError, match=r"choose another --name|another --label"):
         put(root, replace(sample(), **changes))
     assert files(root) == before
+
+
+def test_the_bias_is_recorded_and_identifies_nothing(root: Path) -> None:
+    without = put(root, sample(logit_bias=None))
+    assert find_imported(root, "cover").logit_bias is None
+    again = put(root, sample())  # as it is imported again from a file of a later version
+    assert (again.encoder, again.index_fingerprint, again.n_new) == (
+        without.encoder,
+        without.index_fingerprint,
+        0,
+    )
+    assert find_imported(root, "cover").logit_bias == -10.0
+
+
+def test_a_bias_without_its_scale_is_refused(root: Path) -> None:
+    with pytest.raises(InvalidImportError, match="a logit_bias and no logit_scale"):
+        put(root, sample(logit_scale=None))
+    assert not root.exists()
 
 
 def test_another_label_is_another_encoder(root: Path) -> None:

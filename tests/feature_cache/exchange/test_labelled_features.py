@@ -56,6 +56,9 @@ ROWS = np.ones((6, 4), np.float32)
         ({"logit_scale": 0.0}, "positive number"),
         ({"logit_scale": np.nan}, "positive number"),
         ({"logit_scale": np.ones(2)}, "expected a number"),
+        ({"logit_bias": np.nan}, "logit_bias is nan, expected a finite number"),
+        ({"logit_bias": np.ones(2)}, "logit_bias is float64 .* expected a number"),
+        ({"logit_bias": True}, "logit_bias is bool .* expected a number"),
     ],
 )
 def test_what_makes_no_labelled_features_is_refused_and_says_why(

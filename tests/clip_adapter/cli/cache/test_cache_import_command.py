@@ -98,6 +98,17 @@ def test_a_text_model_encodes_the_classes_in_every_template(
     )
 
 
+def test_the_bias_of_a_sigmoid_model_is_kept(
+    take: Command, archive: Callable[..., Path], root: Path, tiny_sigmoid_model: str
+) -> None:
+    told = take(archive(logit_scale=7.5, logit_bias=-2.5))
+    assert "logit scale 7.5 (the file), logit bias -2.5" in told.out
+    assert find_imported(root, "colours").logit_bias == -2.5
+    named = ("--name", "sigmoid", "--text-model", tiny_sigmoid_model, "--json")
+    assert json.loads(take(archive(text_features=None), *named).out)["logit_bias"] == -10.0
+    assert find_imported(root, "sigmoid").logit_bias == -10.0
+
+
 def test_a_text_model_of_another_width_is_refused(
     take: Command, archive: Callable[..., Path], root: Path, tiny_model: str
 ) -> None:
