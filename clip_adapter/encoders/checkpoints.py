@@ -81,9 +81,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
             TorchScript archive that OpenAI did not publish.
     """
     _refuse_size(path.stat().st_size, path)
+    entries = _entries(path)
     if path.suffix == ".npz":
         return Checkpoint(path=path, sha256=_digest(path), state={})
-    sha256, content = _read(path)
+    # torch itself tells its own archives from TorchScript's by this entry.
+    is_torchscript = any(entry.rpartition("/")[2] == "constants.pkl" for entry in entries)
+    sha256, content = _read_torchscript(path) if is_torchscript else _read(path)
     state, notes = _without_prefixes(_tensors(content, path), path)
     from_transformers = is_transformers(state)
     return Checkpoint(
@@ -116,8 +119,6 @@ def _read(path: Path) -> tuple[str, Any]:
             return _digest(path), load_file(path)
         except SafetensorError as error:
             raise EncoderError(f"{path.name}: SafetensorError {error}") from error
-    if _is_torchscript(path):
-        return _read_torchscript(path)
     with warnings.catch_warnings(action="ignore"):
         try:
             return _digest(path), torch.load(path, map_location="cpu", weights_only=True)
@@ -128,18 +129,17 @@ def _read(path: Path) -> tuple[str, Any]:
             raise EncoderError(message) from error
 
 
-def _is_torchscript(path: Path) -> bool:
-    """Whether this is a zip archive with code; its unpacked size is bounded on the way."""
+def _entries(path: Path) -> list[str]:
+    """Names in a zip archive, whose unpacked size is bounded; empty for another file."""
     if not zipfile.is_zipfile(path):
-        return False
+        return []
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise EncoderError(f"{path.name} is damaged: {error}") from error
     _refuse_size(sum(entry.file_size for entry in entries), path)
-    # torch itself tells the two formats apart by this entry.
-    return any(entry.filename.rpartition("/")[2] == "constants.pkl" for entry in entries)
+    return [entry.filename for entry in entries]
 
 
 def _read_torchscript(path: Path) -> tuple[str, Any]:
@@ -450,8 +450,12 @@ def _sizes(config: Mapping[str, Any]) -> set[int]:
 
 def _load_big_vision(model: Any, checkpoint: Checkpoint) -> None:
     """Load big_vision's arrays with open_clip's reader, which does not see what it leaves out."""
-    with np.load(checkpoint.path, allow_pickle=False) as arrays:
-        found = sum(arrays[key].size for key in arrays if _BIG_VISION.fullmatch(key))
+    try:
+        with np.load(checkpoint.path, allow_pickle=False) as arrays:
+            found = sum(arrays[key].size for key in arrays if _BIG_VISION.fullmatch(key))
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        message = f"{checkpoint.path.name} is damaged, or holds other things than arrays of numbers"
+        raise EncoderError(message) from error
     expected = sum(each.numel() for each in model.parameters())
     if found != expected:
         message = (

@@ -1,5 +1,6 @@
 """A frozen image and text tower behind two functions."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -68,7 +69,8 @@ class Encoder:
     @property
     def vocabulary_size(self) -> int:
         """Number of tokens that the text tower has an embedding of."""
-        return int(getattr(self.model, "text", self.model).vocab_size)
+        size = int(getattr(self.model, "text", self.model).vocab_size)
+        return size or sys.maxsize  # open_clip's 0 says that it is not known
 
     @property
     def batch_size(self) -> int:

@@ -49,6 +49,11 @@ def _architectures(monkeypatch: pytest.MonkeyPatch) -> None:
         **ARCHITECTURES,
         "vit-quickgelu": {**ARCHITECTURES["vit"], "quick_gelu": True},
         "vit-24": {**ARCHITECTURES["vit"], "vision_cfg": larger},
+        "siglip": {
+            **ARCHITECTURES["sigmoid"],
+            "embed_dim": 64,  # test_vit's width, of which SigLIP has no projection
+            "vision_cfg": {**TIMM, "timm_pool": "map", "timm_proj": "none"},
+        },
         "vit-custom": {**ARCHITECTURES["vit"], "custom_text": True},
     }
     monkeypatch.setattr(
@@ -367,6 +372,15 @@ def test_a_file_above_the_bound_is_not_opened(
     assert "expected at most" in refusal(path)
 
 
+def test_an_archive_that_unpacks_to_more_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "w.npz", b=np.zeros(10**6))
+    monkeypatch.setattr("clip_adapter.encoders.checkpoints.LIMIT_BYTES", 10**6)
+    assert (tmp_path / "w.npz").stat().st_size < 10**5
+    assert "expected at most" in refusal(tmp_path / "w.npz", "siglip")
+
+
 def test_a_tensor_that_repeats_one_number_counts_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,3 +465,107 @@ def test_the_bytes_that_were_digested_are_those_loaded(
     read_checkpoint(archive)
     assert isinstance(given[0], io.BytesIO)
     assert given[0].getvalue() == archive.read_bytes()
+
+
+# big_vision.
+
+Arrays = dict[str, np.ndarray]
+
+
+def as_big_vision(model: Any) -> Arrays:
+    """The arrays of a SigLIP of big_vision: what open_clip's reader does, backwards."""
+    state = {key: each.numpy() for key, each in model.state_dict().items()}
+    trunk, text = "visual.trunk", "text"
+    arrays: Arrays = {"b": state["logit_bias"][None], "t": state["logit_scale"][None]}
+    embedding = state[f"{trunk}.patch_embed.proj.weight"].transpose(2, 3, 1, 0)
+    arrays |= {
+        "img/embedding/kernel": embedding,
+        "img/embedding/bias": state[f"{trunk}.patch_embed.proj.bias"],
+        "img/cls": state[f"{trunk}.cls_token"],
+        "img/pos_embedding": state[f"{trunk}.pos_embed"],
+        "txt/Embed_0/embedding": state[f"{text}.token_embedding.weight"],
+        "txt/pos_embedding": state[f"{text}.positional_embedding"][None],
+        "img/MAPHead_0/probe": state[f"{trunk}.attn_pool.latent"],
+    }
+
+    def norm(ours: str, theirs: str) -> None:
+        arrays[f"{theirs}/scale"], arrays[f"{theirs}/bias"] = (
+            state[f"{ours}.weight"],
+            state[f"{ours}.bias"],
+        )
+
+    def dense(ours: str, theirs: str) -> None:
+        arrays[f"{theirs}/kernel"] = state[f"{ours}.weight"].T
+        arrays[f"{theirs}/bias"] = state[f"{ours}.bias"]
+
+    def attention(weight: np.ndarray, bias: np.ndarray, ours: str, theirs: str) -> None:
+        for part, matrix, row in zip(
+            ("query", "key", "value"), np.split(weight, 3), np.split(bias, 3), strict=True
+        ):
+            arrays[f"{theirs}/{part}/kernel"] = matrix.T.reshape(len(row), 2, -1)
+            arrays[f"{theirs}/{part}/bias"] = row.reshape(2, -1)
+        projection = state[f"{ours}.weight"]
+        heads = projection.reshape(len(projection), 2, -1)
+        arrays[f"{theirs}/out/kernel"] = heads.transpose(1, 2, 0)
+        arrays[f"{theirs}/out/bias"] = state[f"{ours}.bias"]
+
+    for n in range(len(model.visual.trunk.blocks)):
+        ours, theirs = f"{trunk}.blocks.{n}", f"img/Transformer/encoderblock_{n}"
+        heads = f"{theirs}/MultiHeadDotProductAttention_0"
+        qkv = f"{ours}.attn.qkv"
+        attention(state[f"{qkv}.weight"], state[f"{qkv}.bias"], f"{ours}.attn.proj", heads)
+        for part in (0, 1):
+            norm(f"{ours}.norm{part + 1}", f"{theirs}/LayerNorm_{part}")
+            dense(f"{ours}.mlp.fc{part + 1}", f"{theirs}/MlpBlock_0/Dense_{part}")
+    for n in range(len(model.text.transformer.resblocks)):
+        ours, theirs = f"{text}.transformer.resblocks.{n}", f"txt/Encoder_0/encoderblock_{n}"
+        heads = f"{theirs}/MultiHeadDotProductAttention_0"
+        qkv = f"{ours}.attn.in_proj"
+        attention(state[f"{qkv}_weight"], state[f"{qkv}_bias"], f"{ours}.attn.out_proj", heads)
+        for part, layer in enumerate(("c_fc", "c_proj")):
+            norm(f"{ours}.ln_{part + 1}", f"{theirs}/LayerNorm_{part}")
+            dense(f"{ours}.mlp.{layer}", f"{theirs}/MlpBlock_0/Dense_{part}")
+    pool, theirs = f"{trunk}.attn_pool", "img/MAPHead_0"
+    weight, bias = (
+        np.concatenate([state[f"{pool}.q.{kind}"], state[f"{pool}.kv.{kind}"]])
+        for kind in ("weight", "bias")
+    )
+    attention(weight, bias, f"{pool}.proj", f"{theirs}/MultiHeadDotProductAttention_0")
+    norm(f"{pool}.norm", f"{theirs}/LayerNorm_0")
+    for part in (0, 1):
+        dense(f"{pool}.mlp.fc{part + 1}", f"{theirs}/MlpBlock_0/Dense_{part}")
+    norm(f"{trunk}.norm", "img/Transformer/encoder_norm")
+    norm(f"{text}.ln_final", "txt/Encoder_0/encoder_norm")
+    dense(f"{text}.text_projection", "txt/head")
+    return arrays
+
+
+@pytest.mark.parametrize("root", ["", "params/"])
+def test_arrays_of_big_vision_load_the_same_weights(root: str, tmp_path: Path) -> None:
+    arrays = {root + key: each for key, each in as_big_vision(random_model("siglip")).items()}
+    np.savez(tmp_path / "w.npz", **arrays, step=np.ones(3))
+    found, state = loaded(tmp_path / "w.npz", "siglip"), weights_of("siglip")
+    assert [key for key in state if not torch.equal(found[key], state[key])] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [
+        # open_clip's reader takes the first blocks of more, and stretches one number over many.
+        ("txt/Encoder_0/encoderblock_1/LayerNorm_0/scale", (16,)),
+        ("img/Transformer/encoder_norm/bias", (1,)),
+    ],
+)
+def test_arrays_of_another_size_are_refused(
+    key: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    arrays = as_big_vision(random_model("siglip"))
+    np.savez(tmp_path / "w.npz", **{**arrays, key: np.ones(shape, np.float32)})
+    message = refusal(tmp_path / "w.npz", "siglip")
+    assert "numbers of a SigLIP of big_vision, and this architecture has" in message
+
+
+def test_an_array_of_objects_is_not_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", b=np.array([object()], dtype=object))
+    message = refusal(tmp_path / "w.npz", "siglip")
+    assert message == "w.npz is damaged, or holds other things than arrays of numbers"
