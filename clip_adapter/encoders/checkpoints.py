@@ -144,7 +144,8 @@ def _entries(path: Path) -> list[str]:
 
 def _read_torchscript(path: Path) -> tuple[str, Any]:
     """The weights of one of OpenAI's archives: the bytes that were digested are those loaded."""
-    content = path.read_bytes()
+    # Only what may be OpenAI's is held in memory, and only what was digested there is loaded.
+    content = path.read_bytes() if published.is_openai(_digest(path)) else b""
     sha256 = hashlib.sha256(content).hexdigest()
     if not published.is_openai(sha256):
         target = path.with_suffix(".safetensors").name
