@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from os.path import commonprefix
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ PREFIXES = ("module.", "model.", "_orig_mod.")
 
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # of OpenAI's archives
 _TEXT_BLOCK = re.compile(r"(?:text\.)?transformer\.resblocks\.(\d+)\.")
-_BIG_VISION = re.compile(r"(params/)?(img/.*|txt/.*|b|t)")
+_BIG_VISION = re.compile(r"(params/)?(img/.*|txt/.*|b|t)\.npy")
 _POSITIONS = ("positional_embedding", "pos_embed")
 _ADAPTER = re.compile(r"lora_|\bbase_layer\b|\bbase_model\b|adapter", re.IGNORECASE)
 # Classes whose making runs no code of the file, so that torch may be told to unpickle them.
@@ -122,11 +121,11 @@ def _read(path: Path) -> tuple[str, Any]:
     with warnings.catch_warnings(action="ignore"):
         try:
             return _digest(path), torch.load(path, map_location="cpu", weights_only=True)
-        except UnpicklingError as error:
-            raise EncoderError(_foreign(path, str(error))) from error
-        except Exception as error:
-            message = f"{path.name} is damaged, or no checkpoint of torch ({type(error).__name__})"
-            raise EncoderError(message) from error
+        except Exception as error:  # a damaged file fails in any way it likes
+            kind = type(error).__name__
+            message = f"{path.name} is damaged, or no checkpoint of torch ({kind})"
+            found = _foreign_classes(path, str(error)) if kind == "UnpicklingError" else []
+            raise EncoderError(_foreign(path, found) if found else message) from error
 
 
 def _entries(path: Path) -> list[str]:
@@ -144,7 +143,8 @@ def _entries(path: Path) -> list[str]:
 
 def _read_torchscript(path: Path) -> tuple[str, Any]:
     """The weights of one of OpenAI's archives: the bytes that were digested are those loaded."""
-    content = path.read_bytes()
+    # Only what may be OpenAI's is held in memory, and only what was digested there is loaded.
+    content = path.read_bytes() if published.is_openai(_digest(path)) else b""
     sha256 = hashlib.sha256(content).hexdigest()
     if not published.is_openai(sha256):
         target = path.with_suffix(".safetensors").name
@@ -160,11 +160,8 @@ def _read_torchscript(path: Path) -> tuple[str, Any]:
         return sha256, torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
 
 
-def _foreign(path: Path, reason: str) -> str:
+def _foreign(path: Path, found: list[str]) -> str:
     """What a checkpoint holds beside tensors, and how to save its weights alone."""
-    found = _foreign_classes(path, reason)
-    if not found:
-        return f"{path.name} is damaged, or no checkpoint of torch"
     target = path.with_suffix(".safetensors").name
     message = f"{path.name} holds {', '.join(found[:4])}, and only tensors are unpickled here"
     if not all(_HARMLESS.fullmatch(each) for each in found):
@@ -451,8 +448,7 @@ def _sizes(config: Mapping[str, Any]) -> set[int]:
 def _load_big_vision(model: Any, checkpoint: Checkpoint) -> None:
     """Load big_vision's arrays with open_clip's reader, which does not see what it leaves out."""
     try:
-        with np.load(checkpoint.path, allow_pickle=False) as arrays:
-            found = sum(arrays[key].size for key in arrays if _BIG_VISION.fullmatch(key))
+        found = _n_numbers(checkpoint.path)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         message = f"{checkpoint.path.name} is damaged, or holds other things than arrays of numbers"
         raise EncoderError(message) from error
@@ -464,3 +460,13 @@ def _load_big_vision(model: Any, checkpoint: Checkpoint) -> None:
         )
         raise EncoderError(message)
     load_big_vision_weights(model, checkpoint.path)
+
+
+def _n_numbers(path: Path) -> int:
+    """Number of numbers in the arrays of a SigLIP of big_vision."""
+    found = 0
+    with zipfile.ZipFile(path) as archive:
+        for entry in filter(_BIG_VISION.fullmatch, archive.namelist()):
+            with archive.open(entry) as stream:
+                found += np.lib.format.read_array(stream, allow_pickle=False).size
+    return found

@@ -1,4 +1,4 @@
-"""Nothing stored can run code: no pickle, no eval, no shell, no `torch.load`."""
+"""Nothing stored can run code: no pickle, no eval, no shell, and one `torch.load`, of weights only."""
 
 import ast
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ FORBIDDEN_CALLS = {
     "os.system",
     "os.popen",
     "torch.load",
+    "torch.jit.load",
     "torch.save",
     "np.load",
     "np.save",
@@ -30,6 +31,8 @@ MUST_SAY_NO_PICKLE = ("format.read_array", "format.write_array")
         ("import pickle", ["pickle"]),
         ("from joblib import load", ["joblib"]),
         ("x = torch.load('f')", ["torch.load"]),
+        ("torch.load('f', weights_only=True)", ["torch.load of weights only"]),
+        ("torch.load('f', weights_only=strict)", ["torch.load"]),
         ("subprocess.run(command, shell=True)", ["shell=True"]),
         ("np.load('f', allow_pickle=True)", ["np.load", "allow_pickle=True"]),
         ("np.savez('f', x)", ["np.savez"]),
@@ -46,7 +49,11 @@ def test_the_search_finds_what_it_is_meant_to_find(text: str, found: list[str]) 
 
 def test_no_module_pickles_evaluates_or_calls_a_shell(sources: dict[str, str]) -> None:
     found = [f"{path}: {danger}" for path, text in sources.items() for danger in _dangers(text)]
-    assert found == []
+    # The exceptions of SECURITY.md: checkpoints of torch, and OpenAI's archives by their digest.
+    assert sorted(found) == [
+        "clip_adapter/encoders/checkpoints.py: torch.jit.load",
+        "clip_adapter/encoders/checkpoints.py: torch.load of weights only",
+    ]
 
 
 def test_no_module_prints_but_the_command(sources: dict[str, str]) -> None:
@@ -70,9 +77,10 @@ def _dangers(text: str) -> Iterator[str]:
 
 def _dangers_of_call(call: ast.Call) -> Iterator[str]:
     name = ast.unparse(call.func)
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
     if name in FORBIDDEN_CALLS:
-        yield name
-    given = {keyword.arg for keyword in call.keywords}
+        of_weights = name == "torch.load" and given.get("weights_only") == "True"
+        yield f"{name} of weights only" if of_weights else name
     if name.endswith(MUST_SAY_NO_PICKLE) and "allow_pickle" not in given:
         yield f"{name.rpartition('.')[2]} without allow_pickle=False"
     for keyword in call.keywords:

@@ -106,7 +106,7 @@ def test_a_local_checkpoint_is_loaded(
     [
         (
             lambda config: config["model_cfg"]["vision_cfg"].update(width=32),
-            "shape or type: 11, as",
+            "as 'visual.class_embedding': 16 float32, expected 32 float32",
         ),
         (lambda config: config["model_cfg"]["vision_cfg"].update(layers=2), "are missing, as"),
         (lambda config: config.pop("model_cfg"), "missing 'model_cfg'"),

@@ -241,14 +241,18 @@ def test_a_folder_of_siglip_is_an_architecture_of_open_clips(tmp_path: Path) -> 
 @pytest.mark.usefixtures("architectures")
 def test_a_tokenizer_in_the_folder_is_taken(tmp_path: Path) -> None:
     model = make_model(SIGLIP)
-    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
-    words = tokenizers.models.WordLevel({"[PAD]": 0, "[UNK]": 1, "river": 2}, unk_token="[UNK]")
+    transformers, tokenizers = (
+        pytest.importorskip("transformers"),
+        pytest.importorskip("tokenizers"),
+    )
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    numbers = {"[PAD]": 0, "[UNK]": 1, "river": 2}
+    words = tokenizers.models.WordLevel(numbers, unk_token=special["unk_token"])
     tokenizer = tokenizers.Tokenizer(words)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     folder = save(model, tmp_path / "siglip")
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(folder)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    fast.save_pretrained(folder)
     encoder = load_encoder(f"local-dir:{folder}")
     assert encoder.tokenizer(["a river"]).tolist() == [[1, 2, *[0] * 14]]
     assert encoder.encode_prompts(["a river"]).shape == (1, 16)
