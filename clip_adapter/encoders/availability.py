@@ -177,14 +177,14 @@ def check_available(model: ModelName, *, check: ReachabilityCheck | None = None)
 @contextmanager
 def hub_offline(*, offline: bool) -> Iterator[None]:
     """Let huggingface_hub and transformers read their cache only, without asking file by file."""
-    import huggingface_hub
+    from huggingface_hub import constants
 
-    before = huggingface_hub.constants.HF_HUB_OFFLINE
-    huggingface_hub.constants.HF_HUB_OFFLINE = before or offline
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or offline
     try:
         yield
     finally:
-        huggingface_hub.constants.HF_HUB_OFFLINE = before
+        constants.HF_HUB_OFFLINE = before
 
 
 class _Need(NamedTuple):
@@ -196,14 +196,14 @@ class _Need(NamedTuple):
     url: str = ""
 
     def is_here(self) -> bool:
-        import huggingface_hub
+        from huggingface_hub import try_to_load_from_cache
 
         if self.url:
             file = Path("~/.cache/clip").expanduser() / self.url.rpartition("/")[2]
             return file.is_file()
         try:
             return any(
-                isinstance(huggingface_hub.try_to_load_from_cache(self.repository, file), str)
+                isinstance(try_to_load_from_cache(self.repository, file), str)
                 for file in self.files
             )
         except ValueError as error:
@@ -214,10 +214,10 @@ class _Hub:
     """The Hugging Face hub, asked at most once whether it answers."""
 
     def __init__(self, check: ReachabilityCheck | None) -> None:
-        import huggingface_hub
+        from huggingface_hub import constants
 
-        self.url = str(huggingface_hub.constants.ENDPOINT)
-        self.is_offline: bool = huggingface_hub.constants.HF_HUB_OFFLINE
+        self.url = str(constants.ENDPOINT)
+        self.is_offline: bool = constants.HF_HUB_OFFLINE
         self._check = check if check is not None and check.url == self.url else None
 
     def is_reachable(self) -> bool:
@@ -319,7 +319,7 @@ def _model_config(model: ModelName, hub: _Hub) -> Any:
 
 
 def _config_of_hub(model: ModelName, hub: _Hub) -> Path:
-    import huggingface_hub
+    from huggingface_hub import hf_hub_download
 
     repository = model.architecture.removeprefix(HF_HUB)
     need = _Need("its weights are", repository, (CONFIG_FILE,))
@@ -327,7 +327,7 @@ def _config_of_hub(model: ModelName, hub: _Hub) -> Path:
         hub.require(model, need)
     with hub_offline(offline=not hub.is_reachable()):
         try:
-            return Path(huggingface_hub.hf_hub_download(repository, CONFIG_FILE))
+            return Path(hf_hub_download(repository, CONFIG_FILE))
         except Exception as error:  # the hub's client has dozens of errors, of several bases
             reason = next(iter(str(error).split("\n")), "") or type(error).__name__
             raise EncoderError(
