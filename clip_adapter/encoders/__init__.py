@@ -26,13 +26,14 @@ from clip_adapter.lazy import when_asked
 if TYPE_CHECKING:
     from clip_adapter.encoders.availability import ReachabilityCheck as ReachabilityCheck
     from clip_adapter.encoders.availability import check_available as check_available
+    from clip_adapter.encoders.availability import hub_offline as hub_offline
     from clip_adapter.encoders.encoder import Encoder as Encoder
     from clip_adapter.encoders.loading import load_encoder as load_encoder
     from clip_adapter.encoders.text_transformer import text_tower as text_tower
 else:
     __getattr__ = when_asked(
         __name__,
-        availability=("ReachabilityCheck", "check_available"),
+        availability=("ReachabilityCheck", "check_available", "hub_offline"),
         encoder=("Encoder",),
         loading=("load_encoder",),
         text_transformer=("text_tower",),

@@ -310,12 +310,25 @@ def _model_config(model: ModelName, hub: _Hub) -> Any:
     if model.where == "hub":
         file = _config_of_hub(model, hub)
     else:
-        file = Path(model.architecture.removeprefix(LOCAL_DIR)) / CONFIG_FILE
+        folder = Path(model.architecture.removeprefix(LOCAL_DIR))
+        file = folder / CONFIG_FILE
+        if not file.is_file():
+            return _config_of_transformers(folder)
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return config.get("model_cfg") if isinstance(config, dict) else None
+
+
+def _config_of_transformers(folder: Path) -> Any:
+    """open_clip's configuration of transformers' CLIP; a SigLIP's sizes are those of its weights."""
+    from clip_adapter.encoders.transformers_weights import clip_config, read_config
+
+    with suppress(EncoderError, ArithmeticError, AttributeError, TypeError, ValueError):
+        config = read_config(folder)
+        return clip_config(config) if config and config["model_type"] == "clip" else None
+    return None
 
 
 def _config_of_hub(model: ModelName, hub: _Hub) -> Path:

@@ -176,7 +176,8 @@ def _reason(error: Exception) -> str:
     if type(error).__name__ == "UnpicklingError":  # torch's own words advise to run its code
         return "the checkpoint is damaged, or holds other things than tensors"
     if isinstance(error, ModuleNotFoundError):
-        return f"its text tower needs the package {error.name!r}: pip install {error.name}"
+        extra = "'clip-adapter[hf]'" if error.name == "transformers" else error.name
+        return f"it needs the package {error.name!r}: pip install {extra}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
     if isinstance(error, (RuntimeError, ValueError, OSError, UserWarning)) and lines:
         return " ".join(lines)

@@ -31,6 +31,9 @@ _QUICK = "-quickgelu"
 _FIELDS = ("resize_mode", "interpolation", "mean", "std", "fill_color")
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers of its filters
 
+_DEFAULTS_OF_TYPES = {"clip": ("ViT-B-32", "openai"), "siglip": ("ViT-B-16-SigLIP", "webli")}
+"""Tags with the preprocessing of transformers' CLIPImageProcessor and SiglipImageProcessor."""
+
 Preprocess = dict[str, Any]
 
 
@@ -115,6 +118,8 @@ def _of_checkpoint(model: ModelName, preprocessing: str | None) -> ModelSettings
 
 def _of_folder(model: ModelName, preprocessing: str | None) -> ModelSettings:
     config = _open_clip_config(model)
+    if model.where == "folder" and not config:
+        return _of_transformers(model, preprocessing)
     if config.get("preprocess_cfg"):
         _refuse_choice(model, preprocessing)
         return ModelSettings(model=model, preprocessing={})  # open_clip reads it as it is
@@ -129,9 +134,35 @@ def _of_folder(model: ModelName, preprocessing: str | None) -> ModelSettings:
     ]
     taken = _chosen(model, equal, preprocessing)
     if taken is None and model.where == "folder":
-        folder = Path(model.architecture.removeprefix(LOCAL_DIR))
-        taken = _beside(folder, described or _read_json(folder / TRANSFORMERS_CONFIG))
+        taken = _beside(Path(model.architecture.removeprefix(LOCAL_DIR)), described)
     found, source = taken or _shared(model, equal)
+    return ModelSettings(model=model, preprocessing=found, notes=(f"preprocessing: {source}",))
+
+
+def _of_transformers(model: ModelName, preprocessing: str | None) -> ModelSettings:
+    """The settings of a folder as transformers saves a model.
+
+    Without a file that describes its image processor, the model has the one that transformers makes for
+    its type.
+    """
+    import open_clip
+
+    folder = Path(model.architecture.removeprefix(LOCAL_DIR))
+    config = _read_json(folder / TRANSFORMERS_CONFIG)
+    kind = config.get("model_type")
+    if kind not in _DEFAULTS_OF_TYPES:
+        raise EncoderError(
+            f"model {model.name!r} could not be loaded: the {TRANSFORMERS_CONFIG} in {folder} is not "
+            "that of a CLIP or SigLIP"
+        )
+    taken = _chosen(model, [], preprocessing) or _beside(folder, config)
+    if taken is None:
+        own = _own(open_clip.get_pretrained_cfg(*_DEFAULTS_OF_TYPES[kind]))
+        source = (
+            f"transformers' default for {kind}, since no {PROCESSOR_FILES[0]} is beside the weights"
+        )
+        taken = own, source
+    found, source = taken
     return ModelSettings(model=model, preprocessing=found, notes=(f"preprocessing: {source}",))
 
 

@@ -16,6 +16,7 @@ from clip_adapter.encoders import (
     check_available,
     check_learns_prompts,
     find_settings,
+    hub_offline,
     model_config,
     parse_model_name,
     weights_key,
@@ -235,9 +236,8 @@ class Encoding:
             reporter.log(f"checking {name}")
             check = ReachabilityCheck.of_hub()
         parsed = parse_model_name(name)
-        if parsed.where != "hub":  # there it stands in a file that is yet to be downloaded
+        with hub_offline(offline=not check_available(parsed, check=check)):
             find_settings(parsed, preprocessing=self.preprocessing)
-        check_available(parsed, check=check)
 
     def check_text_tower(self) -> None:
         """Raise if prompts cannot be learned through the text tower; the model is not loaded.

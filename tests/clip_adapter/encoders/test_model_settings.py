@@ -327,13 +327,38 @@ def test_a_folder_of_transformers_has_the_preprocessing_of_its_processor(
     (tiny_folder / "open_clip_config.json").unlink()
     config = {"model_type": "siglip", "vision_config": {"image_size": 384}}
     (tiny_folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(EncoderError, match="--preprocessing TAG"):
-        find_settings(model)
+    default = find_settings(model)
+    assert default.preprocessing == of_tag("ViT-B-16-SigLIP", "webli")
+    assert "transformers' default for siglip" in default.notes[0]
     chosen = find_settings(model, preprocessing="PE-Core-B-16:meta")
     assert chosen.preprocessing == of_tag("PE-Core-B-16", "meta")
-    processor = {**SIGLIP_PROCESSOR, "size": {"height": 384, "width": 384}}
+    processor = {
+        **SIGLIP_PROCESSOR,
+        "size": {"height": 384, "width": 384},
+        "image_mean": [0.25] * 3,
+    }
     (tiny_folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    assert find_settings(model).preprocessing == of_tag("ViT-B-16-SigLIP", "webli")
+    assert find_settings(model).preprocessing["mean"] == (0.25, 0.25, 0.25)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_the_default_of_a_type_is_that_of_transformers(kind: str) -> None:
+    transformers = pytest.importorskip("transformers", reason="compares with transformers")
+    processor = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}[kind]
+    described = getattr(transformers, processor)().to_dict()
+    architecture, tag = model_settings._DEFAULTS_OF_TYPES[kind]
+    size = (224, 224)
+    found = model_settings._from_transformers(described, Path("a file"), size=size)
+    expected = of_tag(architecture, tag)
+    assert {name: expected[name] for name in found} == found
+
+
+def test_a_folder_of_another_type_is_refused(tiny_folder: Path) -> None:
+    model = parse_model_name(f"local-dir:{tiny_folder}")
+    (tiny_folder / "open_clip_config.json").unlink()
+    (tiny_folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(EncoderError, match="is not that of a CLIP or SigLIP"):
+        find_settings(model)
 
 
 def test_a_repository_without_preprocessing_needs_a_choice(
@@ -470,7 +495,8 @@ def _both(no_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         architecture, tag = model.split(":")
         configs = {**open_clip.factory._MODEL_CONFIGS, architecture: small(architecture)}
         monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", configs)
-        # A tokenizer from the hub makes no difference to pixels.
+        # A tokenizer from the hub makes no difference to pixels, nor does what it needs.
+        monkeypatch.setattr("clip_adapter.encoders.loading.check_available", lambda _: False)
         monkeypatch.setattr(open_clip, "get_tokenizer", lambda _: open_clip.SimpleTokenizer())
         path = tmp_path / f"{architecture}.safetensors"
         torch.manual_seed(0)

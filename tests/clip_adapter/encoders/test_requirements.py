@@ -344,7 +344,7 @@ VALUES = st.one_of(
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_whatever_numbers_a_configuration_holds_it_loads_or_is_refused_in_one_line(
+def test_whatever_numbers_a_configuration_holds_it_loads_or_is_refused_in_a_few_lines(
     changes: dict[tuple[str, str], Any], embed_dim: Any, tiny_model: str, tmp_path: Path
 ) -> None:
     original, folder = Path(tiny_model.removeprefix("local-dir:")), tmp_path / "fuzzed"
@@ -357,7 +357,7 @@ def test_whatever_numbers_a_configuration_holds_it_loads_or_is_refused_in_one_li
     try:
         assert isinstance(load_encoder(f"local-dir:{folder}"), Encoder)
     except EncoderError as error:
-        assert "\n" not in str(error)  # noqa: PT017  # loading is as good
+        assert str(error).count("\n") <= 4  # noqa: PT017  # loading is as good
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
