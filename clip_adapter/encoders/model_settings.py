@@ -35,6 +35,8 @@ _DEFAULTS_OF_TYPES = {"clip": ("ViT-B-32", "openai"), "siglip": ("ViT-B-16-SigLI
 """Tags with the preprocessing of transformers' CLIPImageProcessor and SiglipImageProcessor."""
 
 Preprocess = dict[str, Any]
+Taken = tuple[Preprocess, str]
+"""A preprocessing, and where it was taken from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,8 @@ def _of_checkpoint(model: ModelName, preprocessing: str | None) -> ModelSettings
     if taken is None and published:
         own = _own(open_clip.get_pretrained_cfg(*published))
         taken = own, f"that of {':'.join(published)}, whose published file this is"
+    if taken is None and not open_clip.list_pretrained_tags_by_model(model.architecture):
+        taken = _default_of_type(_read_json(path.parent / TRANSFORMERS_CONFIG))
     config, source = taken or _shared(model, [model.architecture])
     notes += (f"preprocessing: {source}",)
     return ModelSettings(model=model, preprocessing=config, notes=notes)
@@ -140,30 +144,31 @@ def _of_folder(model: ModelName, preprocessing: str | None) -> ModelSettings:
 
 
 def _of_transformers(model: ModelName, preprocessing: str | None) -> ModelSettings:
-    """The settings of a folder as transformers saves a model.
-
-    Without a file that describes its image processor, the model has the one that transformers makes for
-    its type.
-    """
-    import open_clip
-
+    """The settings of a folder as transformers saves a model."""
     folder = Path(model.architecture.removeprefix(LOCAL_DIR))
     config = _read_json(folder / TRANSFORMERS_CONFIG)
-    kind = config.get("model_type")
-    if kind not in _DEFAULTS_OF_TYPES:
+    taken = _chosen(model, [], preprocessing) or _beside(folder, config) or _default_of_type(config)
+    if taken is None:
         raise EncoderError(
             f"model {model.name!r} could not be loaded: the {TRANSFORMERS_CONFIG} in {folder} is not "
             "that of a CLIP or SigLIP"
         )
-    taken = _chosen(model, [], preprocessing) or _beside(folder, config)
-    if taken is None:
-        own = _own(open_clip.get_pretrained_cfg(*_DEFAULTS_OF_TYPES[kind]))
-        source = (
-            f"transformers' default for {kind}, since no {PROCESSOR_FILES[0]} is beside the weights"
-        )
-        taken = own, source
     found, source = taken
     return ModelSettings(model=model, preprocessing=found, notes=(f"preprocessing: {source}",))
+
+
+def _default_of_type(config: Mapping[str, Any]) -> Taken | None:
+    """The preprocessing that transformers itself makes for a type of model, without a file of it."""
+    import open_clip
+
+    kind = str(config.get("model_type"))
+    if kind not in _DEFAULTS_OF_TYPES:
+        return None
+    own = _own(open_clip.get_pretrained_cfg(*_DEFAULTS_OF_TYPES[kind]))
+    return (
+        own,
+        f"transformers' default for {kind}, since no {PROCESSOR_FILES[0]} is beside the weights",
+    )
 
 
 # The activation function.
@@ -234,9 +239,6 @@ def _quick_gelu_beside(
 
 
 # The preprocessing.
-
-Taken = tuple[Preprocess, str]
-"""A preprocessing, and where it was taken from."""
 
 
 def _chosen(model: ModelName, architectures: list[str], asked: str | None) -> Taken | None:
