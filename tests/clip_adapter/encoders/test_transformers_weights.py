@@ -58,6 +58,19 @@ SIGLIP: dict[str, Any] = {
 }
 
 
+PROCESSOR = {
+    "image_processor_type": "CLIPImageProcessor",
+    "do_resize": True,
+    "size": {"shortest_edge": 16},
+    "resample": 3,
+    "do_center_crop": True,
+    "crop_size": {"height": 16, "width": 16},
+    "do_normalize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+
+
 def edited(config: dict[str, Any], **towers: Any) -> dict[str, Any]:
     """A configuration with other values in both towers."""
     return {
@@ -84,6 +97,7 @@ def make_model(config: dict[str, Any]) -> Any:
 def save(model: Any, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(model.config.to_dict(), default=str))
+    (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     save_file(model.state_dict(), folder / "model.safetensors")
     return folder
 
@@ -206,6 +220,7 @@ def test_a_folder_a_file_and_open_clips_own_file_have_one_fingerprint(tmp_path: 
     folder = save(make_model(CLIP), tmp_path / "clip")
     own = to_open_clip(load_file(folder / "model.safetensors"))
     save_file({key: each.contiguous() for key, each in own.items()}, tmp_path / "own.safetensors")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     names = (
         f"local-dir:{folder}",
         f"small-quickgelu:{folder}/model.safetensors",
@@ -334,6 +349,7 @@ def test_naflex_is_refused() -> None:
 def folder_with(config: Any, tmp_path: Path) -> Path:
     """A folder with this configuration and the weights of a CLIP of transformers, in part."""
     (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     save_file(clip_state(), tmp_path / "model.safetensors")
     return tmp_path
 
