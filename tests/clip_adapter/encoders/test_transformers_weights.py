@@ -359,7 +359,7 @@ def folder_with(config: Any, tmp_path: Path) -> Path:
     ("config", "reason"),
     [
         ({"model_type": "bert"}, "is not that of a CLIP or SigLIP"),
-        ([], "holds a list; expected a JSON object"),
+        ([], "is not that of a CLIP or SigLIP"),
         (edited(CLIP, hidden_act="relu"), "says hidden_act relu; expected quick_gelu or gelu"),
         (CLIP, "does not fit its config.json"),
         (SIGLIP, "open_clip has no SigLIP with the sizes"),
