@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from clip_adapter.encoders.availability import SET_ASIDE, unusable_proxies
+from clip_adapter.proxies import SET_ASIDE, unusable_proxies
 from service.folder import HOST, ServiceFolder
 
 USER = "admin"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from clip_adapter.encoders.availability import explain_proxies, unusable_proxies
 from clip_adapter.pipeline.requests import Request
+from clip_adapter.proxies import explain_proxies, unusable_proxies
 from clip_adapter.settings import Settings, check_writable
 from service.environment import no_proxy_env, set_aside_proxies
 from service.folder import HOST, ServiceError

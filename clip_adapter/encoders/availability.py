@@ -5,22 +5,23 @@ These are packages, files that are on this machine or can be downloaded within s
 
 import http.client
 import json
-import math
 import os
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from clip_adapter.encoders.model_sizes import check_sizes, section_of
 from clip_adapter.encoders.names import CONFIG_FILE, HF_HUB, LOCAL_DIR, ModelName
 from clip_adapter.errors import EncoderError, NoNetworkError
+from clip_adapter.proxies import explain_proxies, proxies_without_client, proxy_of
 
 HUB = "https://huggingface.co"
 WEIGHT_FILES = (
@@ -37,20 +38,6 @@ TOKENIZER_FILES = (
     "vocab.json",
 )
 """Files of which transformers needs one, with the vocabulary of a tokenizer."""
-PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
-SET_ASIDE = "UNUSED_"
-"""Prefix of a proxy's variable while it is hidden from clients that speak to this machine alone."""
-
-MOST_LAYERS, LARGEST_IMAGE = 1_000, 8_192
-ALWAYS_ALLOWED = 100_000_000
-"""Number of parameters up to which weights that are too few are left to the reader of the file."""
-UNKNOWN_MEMORY = 64 * 2**30
-"""Bytes of memory that are assumed where the system does not tell."""
-_SIZES_IN_PAIRS = {"layers", "patch_size", "image_size"}
-_SIZES = (
-    "width", "layers", "heads", "head_width", "patch_size", "image_size", "context_length",
-    "vocab_size", "attn_pooler_queries", "attn_pooler_heads",
-)  # fmt: skip
 
 
 class ReachabilityCheck:
@@ -88,7 +75,7 @@ class ReachabilityCheck:
 
 def _answers(url: str, *, seconds: float) -> bool:
     try:
-        proxy = _proxy_of(url)
+        proxy = proxy_of(url)
         if proxy.startswith("socks"):  # urllib cannot speak to it: its own answer has to do
             parts = urlsplit(proxy)
             socket.create_connection((parts.hostname, parts.port or 1080), timeout=seconds).close()
@@ -101,47 +88,6 @@ def _answers(url: str, *, seconds: float) -> bool:
     except (OSError, ValueError, http.client.HTTPException):
         return False  # no host, no URL, or no HTTP
     return True
-
-
-def _proxy_of(url: str) -> str:
-    """The proxy through which httpx, the hub's client, asks this host; empty if there is none."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    proxies = urllib.request.getproxies()
-    if urllib.request.proxy_bypass(parts.netloc):
-        return ""
-    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
-    return proxy if "://" in proxy or not proxy else f"http://{proxy}"
-
-
-def unusable_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that name a proxy with which httpx cannot even be started, and their values.
-
-    httpx and its fork httpx2 are the clients of Prefect and of the Hugging Face hub. They refuse a
-    SOCKS proxy without the package socksio, and other schemes altogether, for any host.
-    """
-    usable = {"http", "https", *(("socks5", "socks5h") if find_spec("socksio") else ())}
-    return {
-        name: value
-        for name, value in environment.items()
-        if name.lower() in PROXY_VARIABLES
-        and "://" in value
-        and value.partition("://")[0].lower() not in usable
-    }
-
-
-def explain_proxies(unusable: Mapping[str, str]) -> str:
-    """What is wrong with these proxies and what to do, without the passwords in their addresses."""
-    named = ", ".join(
-        f"{name}={value.partition('://')[0]}://{value.rpartition('@')[2].rpartition('://')[2]}"
-        for name, value in unusable.items()
-    )
-    return (
-        f"the proxy {named} cannot be used here: for socks5:// and socks5h:// `pip install socksio`, "
-        "else take an http:// proxy or unset the variable"
-    )
 
 
 def check_available(model: ModelName, *, check: ReachabilityCheck | None = None) -> bool:
@@ -166,7 +112,7 @@ def check_available(model: ModelName, *, check: ReachabilityCheck | None = None)
     hub = _Hub(check)
     config = _model_config(model, hub)
     _check_packages(model, config)
-    _check_sizes(model, config)
+    check_sizes(model, config)
     needs = [*_weights(model), *_text_files(model, config)]
     for need in needs:
         if not need.is_here():
@@ -221,7 +167,7 @@ class _Hub:
         self._check = check if check is not None and check.url == self.url else None
 
     def is_reachable(self) -> bool:
-        if self.is_offline or _hidden_or_unusable():
+        if self.is_offline or proxies_without_client():
             return False
         self._check = self._check or ReachabilityCheck(self.url)
         return self._check.is_reachable()
@@ -240,17 +186,10 @@ class _Hub:
     def _reason(self, host: str) -> str:
         if host == self.url and self.is_offline:
             return "HF_HUB_OFFLINE forbids to download"
-        if host == self.url and (unusable := _hidden_or_unusable()):
+        if host == self.url and (unusable := proxies_without_client()):
             return explain_proxies(unusable)
-        proxy = _proxy_of(host).rpartition("@")[2].rpartition("://")[2]
+        proxy = proxy_of(host).rpartition("@")[2].rpartition("://")[2]
         return f"{host} does not answer{f' through the proxy {proxy}' if proxy else ''}"
-
-
-def _hidden_or_unusable() -> dict[str, str]:
-    """Proxies that no client can use, also those that were set aside for Prefect."""
-    return unusable_proxies(
-        {name.removeprefix(SET_ASIDE): value for name, value in os.environ.items()}
-    )
 
 
 def _alternatives(need: _Need) -> str:
@@ -284,7 +223,7 @@ def _weights(model: ModelName) -> list[_Need]:
 
 def _text_files(model: ModelName, config: Any) -> list[_Need]:
     """The files of the text tower that transformers reads beside the weights."""
-    text = _section(config, "text_cfg")
+    text = section_of(config, "text_cfg")
     tower, tokenizer = text.get("hf_model_name"), text.get("hf_tokenizer_name")
     needs = []
     if isinstance(tower, str) and tower and not Path(tower).is_dir():
@@ -349,15 +288,10 @@ def _config_of_hub(model: ModelName, hub: _Hub) -> Path:
             ) from error
 
 
-def _section(config: Any, name: str) -> dict[str, Any]:
-    section = config.get(name) if isinstance(config, dict) else None
-    return section if isinstance(section, dict) else {}
-
-
 def _check_packages(model: ModelName, config: Any) -> None:
     text, trunk = (
-        _section(config, "text_cfg"),
-        _section(config, "vision_cfg").get("timm_model_name"),
+        section_of(config, "text_cfg"),
+        section_of(config, "vision_cfg").get("timm_model_name"),
     )
     needed = text.get("hf_model_name") or text.get("hf_tokenizer_name")
     if needed and find_spec("transformers") is None:
@@ -374,117 +308,3 @@ def _check_packages(model: ModelName, config: Any) -> None:
                 f"model {model.name!r} could not be loaded: timm {timm.__version__} has no image "
                 f"tower {trunk!r}: pip install --upgrade timm"
             )
-
-
-def _check_sizes(model: ModelName, config: Any) -> None:
-    """Refuse sizes that are none, and towers that fit neither the weights nor the memory."""
-    towers = {name: _section(config, name) for name in ("vision_cfg", "text_cfg", "multimodal_cfg")}
-    problem = next(_impossible(config, towers), "")
-    if not problem and towers["vision_cfg"] and towers["text_cfg"]:
-        n_parameters, weights = _least_parameters(config, towers), _weights_bytes(model)
-        if 4 * n_parameters > (memory := _memory_bytes()):
-            problem = (
-                f"its configuration describes at least {n_parameters:.2g} parameters, which take "
-                f"{4 * n_parameters / 2**30:,.0f} GiB; this machine has {memory / 2**30:,.0f} GiB"
-            )
-        elif weights is not None and n_parameters > max(weights, ALWAYS_ALLOWED):
-            problem = (
-                f"its configuration describes at least {n_parameters:.2g} parameters; its weights "
-                f"have {weights:,} bytes: they are cut off or belong to another model"
-            )
-    if problem:
-        raise EncoderError(f"model {model.name!r} could not be loaded: {problem}")
-
-
-def _impossible(config: Any, towers: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    """What is wrong with single numbers of a configuration."""
-    sized = [("embed_dim", config.get("embed_dim"))] if isinstance(config, dict) else []
-    for tower, section in towers.items():
-        sized += [(f"{tower}.{name}", section.get(name)) for name in _SIZES]
-        ratio = section.get("mlp_ratio", 4.0)
-        if type(ratio) not in {int, float} or not 0 < ratio < math.inf:
-            yield f"{tower}.mlp_ratio is {_shown(ratio)}; expected a number above 0"
-    for name, value in sized:
-        kind = name.rpartition(".")[2]
-        most = {"layers": MOST_LAYERS, "image_size": LARGEST_IMAGE}.get(kind)
-        for each in (
-            value if kind in _SIZES_IN_PAIRS and isinstance(value, list) and value else [value]
-        ):
-            if each is not None and (type(each) is not int or each < 1):
-                yield f"{name} is {_shown(each)}; expected a whole number of 1 or more"
-            elif each is not None and most is not None and each > most:
-                yield f"{name} is {_shown(each)}; expected at most {most:,}"
-    for tower, section in towers.items():
-        width, heads = section.get("width"), section.get("heads")
-        if tower == "vision_cfg":
-            head_width = section.get("head_width") or 64
-            resnet = isinstance(section.get("layers"), list)
-            heads = width // head_width if type(width) is int and not resnet else None
-        if width is not None and heads is not None and (not heads or width % heads):
-            yield f"{tower}.width is {_shown(width)}, which its {heads} heads do not divide"
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _least_parameters(config: dict[str, Any], towers: Mapping[str, dict[str, Any]]) -> int:
-    """Number of parameters in matrices whose sizes the configuration names, and of text masks."""
-    vision, text, multimodal = towers.values()
-    n_parameters = 0
-    if not vision.get("timm_model_name"):
-        n_parameters += _of_image_tower(vision, config.get("embed_dim") or 1)
-    if not text.get("hf_model_name"):
-        width, context = text.get("width") or 512, text.get("context_length") or 77
-        n_parameters += _of_layers(text, width) + (text.get("vocab_size") or 49_408) * width
-        n_parameters += context * (width + context) + width * (config.get("embed_dim") or 1)
-    if multimodal:
-        width, context = multimodal.get("width") or 512, multimodal.get("context_length") or 77
-        n_parameters += _of_layers(multimodal, width) + context * context
-    return n_parameters
-
-
-def _of_image_tower(vision: dict[str, Any], embed_dim: int) -> int:
-    width, layers = vision.get("width") or 768, vision.get("layers") or 12
-    if isinstance(layers, list):  # a ResNet: 17 w^2 in a bottleneck, w twice as large in each stage
-        stages = sum(
-            17 * (n_blocks or 0) * (width << 2 * at) * width
-            for at, n_blocks in enumerate(layers[:8])
-        )
-        return stages + 3 * (32 * width) ** 2
-    patch, image = (
-        _least(vision.get(name), usual) for name, usual in (("patch_size", 16), ("image_size", 224))
-    )
-    n_parameters = _of_layers(vision, width) + width * (3 * patch**2 + (image // patch) ** 2)
-    if vision.get("attentional_pool"):
-        return n_parameters + embed_dim * (vision.get("attn_pooler_queries") or 256)
-    return n_parameters + width * embed_dim
-
-
-def _of_layers(tower: dict[str, Any], width: int) -> int:
-    layers = tower.get("layers") or 12
-    n_layers = sum(each or 0 for each in layers) if isinstance(layers, list) else layers
-    return int(n_layers * width * (4 * width + 2 * int(width * tower.get("mlp_ratio", 4.0))))
-
-
-def _least(size: Any, usual: int) -> int:
-    """The smaller side, where a size has two."""
-    sides = [side for side in (size if isinstance(size, list) else [size]) if side]
-    return min(sides, default=usual)
-
-
-def _weights_bytes(model: ModelName) -> int | None:
-    """Size of the weights beside a configuration in a folder, the largest of several."""
-    if model.where != "folder":
-        return None
-    folder = Path(model.architecture.removeprefix(LOCAL_DIR))
-    files = [file for file in folder.iterdir() if file.suffix in {".safetensors", ".bin", ".pth"}]
-    return max((file.stat().st_size for file in files), default=None)
-
-
-def _memory_bytes() -> int:
-    """Memory of this machine."""
-    with suppress(AttributeError, ValueError, OSError):  # Windows, or an exotic system
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return UNKNOWN_MEMORY

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from clip_adapter.encoders import ReachabilityCheck, availability
-from clip_adapter.encoders.availability import explain_proxies, unusable_proxies
+from clip_adapter.proxies import explain_proxies, unusable_proxies
 
 
 class Refusing(BaseHTTPRequestHandler):
