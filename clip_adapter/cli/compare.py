@@ -90,14 +90,9 @@ def _show(console: Console, compared: Comparison) -> None:
         escape_control_characters(compared.a.last.method),
         escape_control_characters(compared.b.last.method),
     )
-    table = Table(
-        title=Text(_title(compared)),
-        title_justify="left",
-        show_header=False,
-        box=None,
-        padding=(0, 2, 0, 0),
-        pad_edge=False,
-    )
+    # Above the table and not its title, which would be as narrow as the table is.
+    console.print(_title(compared), markup=False, soft_wrap=True)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name, value in _lines(compared, a, b).items():
         table.add_row(Text(name), Text(value))
     console.print(table)

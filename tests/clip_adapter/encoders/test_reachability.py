@@ -8,8 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from clip_adapter.encoders import ReachabilityCheck, availability
-from clip_adapter.proxies import explain_proxies, unusable_proxies
+from clip_adapter.encoders import ReachabilityCheck
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -107,22 +106,3 @@ def test_behind_a_socks_proxy_the_proxy_is_asked(
     assert ReachabilityCheck(url(listener)).is_reachable()
     monkeypatch.setenv("ALL_PROXY", url(listener).replace("http", "socks5"))
     assert not ReachabilityCheck(proxy).is_reachable()
-
-
-@pytest.mark.parametrize(("installed", "unusable"), [("", ["ALL_PROXY"]), ("socksio", [])])
-def test_a_socks_proxy_can_be_used_with_the_package_socksio_only(
-    installed: str, unusable: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(availability, "find_spec", lambda name: name == installed or None)
-    proxies = {
-        "ALL_PROXY": "socks5://127.0.0.1:9",
-        "http_proxy": "proxy:3128",
-        "PROXY": "socks4://",
-    }
-    assert [*unusable_proxies(proxies)] == unusable
-
-
-def test_a_proxy_that_cannot_be_used_is_named_without_its_password() -> None:
-    message = explain_proxies(unusable_proxies({"all_proxy": "socks4://me:secret@there:1080"}))
-    assert "all_proxy=socks4://there:1080 cannot be used" in message
-    assert "secret" not in message

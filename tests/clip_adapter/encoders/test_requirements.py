@@ -24,6 +24,7 @@ from clip_adapter.encoders import (
     can_be_normalised,
     check_available,
     load_encoder,
+    model_sizes,
     parse_model_name,
 )
 from clip_adapter.errors import EncoderError, NoNetworkError
@@ -315,7 +316,7 @@ def test_sizes_that_cannot_be_are_refused_before_anything_is_built(  # noqa: PLR
 def test_a_model_larger_than_this_machine_is_told_the_memory(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(availability, "_memory_bytes", lambda: 2**20)
+    monkeypatch.setattr(model_sizes, "_memory_bytes", lambda: 2**20)
     assert "this machine has 0 GiB" in refusal(f"local-dir:{tiny_folder}")
 
 
