@@ -20,6 +20,10 @@ Extract = Callable[..., EncodedDataset]
 PutPhotos = Callable[..., Path]
 
 
+# A model is loaded once for all tests of a process; its folder is never changed.
+once = cache(Encoding)
+
+
 @pytest.fixture
 def extract(root: Path, tiny_model: str) -> Extract:
     """Index a folder of photos and encode what the store at `root` lacks."""
@@ -37,7 +41,7 @@ def extract(root: Path, tiny_model: str) -> Extract:
             data=root / "images",
             max_bad_fraction=max_bad_fraction,
         )
-        return encode_dataset(indexed, Encoding(model=model, **encoding))
+        return encode_dataset(indexed, once(model=model, **encoding))
 
     return run
 

@@ -1,6 +1,7 @@
 """Verifying, merging and clearing up: what is found, what is done, and that no row is lost."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 from states import rows_in
-from steps import compact_store, verify_store
+from steps import compact_store, encode_dataset, index_dataset, verify_store
 
 from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.maintain import DamagedStoreError, VerifiedStore, collect_garbage
 from feature_cache import list_files
 
@@ -20,13 +22,25 @@ PutPhotos = Callable[..., Path]
 TEMPORARY = f".{'0' * 64}.{'0' * 16}.tmp"
 
 
-@pytest.fixture(name="many_files")
-def _many_files(extract: Extract, photos: Path, root: Path, put_photos: PutPhotos) -> Path:
-    """A store whose features came six times; what it lies in."""
+@pytest.fixture(name="six_nights", scope="module")
+def _six_nights(
+    tiny_model: str, put_photos: PutPhotos, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A store whose features came six times."""
+    photos, root = (tmp_path_factory.mktemp("six nights") / name for name in ("photos", "store"))
+    for class_name in ("red", "green", "blue"):
+        put_photos(photos, class_name, range(30))
+    encoding = Encoding(model=tiny_model)
     for night in range(6):
         put_photos(photos, "red", [100 + night])
-        extract(photos)
+        encode_dataset(index_dataset(f"imagefolder:{photos}", root=root), encoding)
     return root
+
+
+@pytest.fixture(name="many_files")
+def _many_files(six_nights: Path, root: Path) -> Path:
+    """A copy of the store, to change."""
+    return Path(shutil.copytree(six_nights, root, dirs_exist_ok=True))
 
 
 def verify(root: Path, *, repair: bool = False) -> VerifiedStore:
