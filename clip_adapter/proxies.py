@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
-SET_ASIDE = "UNUSED_"
+HIDDEN_PREFIX = "UNUSED_"
 """Prefix of a proxy's variable while it is hidden from clients that speak to this machine alone."""
 
 
@@ -53,7 +53,7 @@ def explain_proxies(unusable: Mapping[str, str]) -> str:
 
 
 def proxies_without_client() -> dict[str, str]:
-    """Proxies that no client can use, also those that were set aside for Prefect."""
+    """Proxies that no client can use, also those that were hidden from Prefect."""
     return unusable_proxies(
-        {name.removeprefix(SET_ASIDE): value for name, value in os.environ.items()}
+        {name.removeprefix(HIDDEN_PREFIX): value for name, value in os.environ.items()}
     )

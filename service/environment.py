@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from clip_adapter.proxies import SET_ASIDE, unusable_proxies
+from clip_adapter.proxies import HIDDEN_PREFIX, unusable_proxies
 from service.folder import HOST, ServiceFolder
 
 USER = "admin"
@@ -61,7 +61,7 @@ def service_environment(
     }
     # A key or a profile of another server would be sent to this one.
     kept = {name: value for name, value in inherited.items() if name not in _FOREIGN}
-    return {**TUNING, **set_aside_proxies(kept), **forced, **no_proxy_env(inherited), **places}
+    return {**TUNING, **hide_proxies(kept), **forced, **no_proxy_env(inherited), **places}
 
 
 _FOREIGN = {"PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_DEBUG_MODE"}
@@ -78,7 +78,7 @@ def no_proxy_env(environment: Mapping[str, str]) -> dict[str, str]:
     return {"NO_PROXY": value, "no_proxy": value}
 
 
-def set_aside_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+def hide_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment with proxies that httpx cannot use under names that no client reads.
 
     For such a proxy httpx raises an error even if only `HOST` is spoken to. What is downloaded does
@@ -86,7 +86,7 @@ def set_aside_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     """
     unusable = unusable_proxies(environment)
     return {
-        f"{SET_ASIDE}{name}" if name in unusable else name: value
+        f"{HIDDEN_PREFIX}{name}" if name in unusable else name: value
         for name, value in environment.items()
     }
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from clip_adapter.pipeline.requests import Request
 from clip_adapter.proxies import explain_proxies, unusable_proxies
 from clip_adapter.settings import Settings, check_writable
-from service.environment import no_proxy_env, set_aside_proxies
+from service.environment import hide_proxies, no_proxy_env
 from service.folder import HOST, ServiceError
 
 
@@ -73,7 +73,7 @@ def _configure_prefect(workspace: Path) -> None:
         server = urlsplit(os.environ.get("PREFECT_API_URL") or f"http://{HOST}").hostname
         if server not in {HOST, "localhost", "::1"}:
             raise ServiceError(f"Prefect's server is at {server}, and {explain_proxies(unusable)}")
-        os.environ.update(set_aside_proxies(os.environ))
+        os.environ.update(hide_proxies(os.environ))
         for name in unusable:
             del os.environ[name]
     os.environ.update(no_proxy_env(os.environ))  # the private server is on this machine

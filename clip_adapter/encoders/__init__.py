@@ -14,6 +14,8 @@ from clip_adapter.encoders.known_weights import weights_source as weights_source
 from clip_adapter.encoders.model_settings import find_settings as find_settings
 from clip_adapter.encoders.names import BUILT_IN as BUILT_IN
 from clip_adapter.encoders.names import DEFAULT_MODEL as DEFAULT_MODEL
+from clip_adapter.encoders.names import HF_HUB as HF_HUB
+from clip_adapter.encoders.names import LOCAL_DIR as LOCAL_DIR
 from clip_adapter.encoders.names import ModelName as ModelName
 from clip_adapter.encoders.names import Precision as Precision
 from clip_adapter.encoders.names import parse_model_name as parse_model_name

@@ -21,7 +21,12 @@ from urllib.parse import urlsplit
 from clip_adapter.encoders.model_sizes import check_sizes, section_of
 from clip_adapter.encoders.names import CONFIG_FILE, HF_HUB, LOCAL_DIR, ModelName
 from clip_adapter.errors import EncoderError, NoNetworkError
-from clip_adapter.proxies import explain_proxies, proxies_without_client, proxy_of
+from clip_adapter.proxies import (
+    explain_proxies,
+    proxies_without_client,
+    proxy_of,
+    unusable_proxies,
+)
 
 HUB = "https://huggingface.co"
 WEIGHT_FILES = (
@@ -122,15 +127,21 @@ def check_available(model: ModelName, *, check: ReachabilityCheck | None = None)
 
 @contextmanager
 def hub_offline(*, offline: bool) -> Iterator[None]:
-    """Let huggingface_hub and transformers read their cache only, without asking file by file."""
+    """Let huggingface_hub and transformers read their cache only, without asking file by file.
+
+    Offline, a proxy with which their client cannot even be made is hidden from it.
+    """
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_OFFLINE
+    before, hidden = constants.HF_HUB_OFFLINE, unusable_proxies(os.environ) if offline else {}
     constants.HF_HUB_OFFLINE = before or offline
+    for name in hidden:
+        del os.environ[name]
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+        os.environ.update(hidden)
 
 
 class _Need(NamedTuple):
@@ -264,7 +275,9 @@ def _config_of_transformers(folder: Path) -> Any:
     """open_clip's configuration of transformers' CLIP; a SigLIP's sizes are those of its weights."""
     from clip_adapter.encoders.transformers_weights import clip_config, read_config
 
-    with suppress(EncoderError, ArithmeticError, AttributeError, TypeError, ValueError):
+    with suppress(
+        EncoderError, ArithmeticError, AttributeError, RecursionError, TypeError, ValueError
+    ):
         config = read_config(folder)
         return clip_config(config) if config and config["model_type"] == "clip" else None
     return None

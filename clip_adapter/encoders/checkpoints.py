@@ -44,7 +44,7 @@ _POSITIONS = ("positional_embedding", "pos_embed")
 _ADAPTER = re.compile(r"lora_|\bbase_layer\b|\bbase_model\b|adapter", re.IGNORECASE)
 # Classes whose making runs no code of the file, so that torch may be told to unpickle them.
 _HARMLESS = re.compile(
-    r"argparse\.Namespace|numpy\.dtype|numpy\.ndarray|numpy\._?core\.multiarray\.\w+"
+    r"argparse\.Namespace|numpy\.dtype|numpy\.ndarray|numpy\._?core\.multiarray\.(_reconstruct|scalar)"
 )
 _LINE_LENGTH = 200
 
@@ -55,7 +55,6 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        sha256: SHA-256 of the file.
         state: tensors by open_clip's keys, where those of the file are known; empty for `.npz`,
             which open_clip reads into a model of its own.
         notes: sentences for the user about what was changed.
@@ -63,7 +62,6 @@ class Checkpoint:
     """
 
     path: Path
-    sha256: str
     state: dict[str, Tensor]
     notes: tuple[str, ...] = ()
     from_transformers: bool = False
@@ -82,15 +80,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     _refuse_size(path.stat().st_size, path)
     entries = _entries(path)
     if path.suffix == ".npz":
-        return Checkpoint(path=path, sha256=_digest(path), state={})
+        return Checkpoint(path=path, state={})
     # torch itself tells its own archives from TorchScript's by this entry.
     is_torchscript = any(entry.rpartition("/")[2] == "constants.pkl" for entry in entries)
-    sha256, content = _read_torchscript(path) if is_torchscript else _read(path)
+    content = _read_torchscript(path) if is_torchscript else _read(path)
     state, notes = _without_prefixes(_tensors(content, path), path)
     from_transformers = is_transformers(state)
     return Checkpoint(
         path=path,
-        sha256=sha256,
         state=to_open_clip(state) if from_transformers else state,
         notes=notes,
         from_transformers=from_transformers,
@@ -106,21 +103,16 @@ def _refuse_size(size_bytes: int, path: Path) -> None:
         raise EncoderError(message)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _read(path: Path) -> tuple[str, Any]:
-    """SHA-256 and content of a file in one of torch's formats or safetensors."""
+def _read(path: Path) -> Any:
+    """Content of a file in one of torch's formats or safetensors."""
     if path.suffix == ".safetensors":
         try:
-            return _digest(path), load_file(path)
+            return load_file(path)
         except SafetensorError as error:
             raise EncoderError(f"{path.name}: SafetensorError {error}") from error
     with warnings.catch_warnings(action="ignore"):
         try:
-            return _digest(path), torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file fails in any way it likes
             kind = type(error).__name__
             message = f"{path.name} is damaged, or no checkpoint of torch ({kind})"
@@ -141,12 +133,11 @@ def _entries(path: Path) -> list[str]:
     return [entry.filename for entry in entries]
 
 
-def _read_torchscript(path: Path) -> tuple[str, Any]:
+def _read_torchscript(path: Path) -> Any:
     """The weights of one of OpenAI's archives: the bytes that were digested are those loaded."""
     # Only what may be OpenAI's is held in memory, and only what was digested there is loaded.
-    content = path.read_bytes() if published.is_openai(_digest(path)) else b""
-    sha256 = hashlib.sha256(content).hexdigest()
-    if not published.is_openai(sha256):
+    content = path.read_bytes() if published.is_openai(published.digest_file(path)) else b""
+    if not published.is_openai(hashlib.sha256(content).hexdigest()):
         target = path.with_suffix(".safetensors").name
         message = (
             f"{path.name} is a TorchScript archive, which is code, and none that OpenAI published; "
@@ -157,7 +148,7 @@ def _read_torchscript(path: Path) -> tuple[str, Any]:
         )
         raise EncoderError(message)
     with warnings.catch_warnings(action="ignore"):
-        return sha256, torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+        return torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
 
 
 def _foreign(path: Path, found: list[str]) -> str:
@@ -255,7 +246,7 @@ def _shared_prefix(state: Iterable[str]) -> str | None:
     return next((each for each in PREFIXES if all(key.startswith(each) for key in state)), None)
 
 
-def load_weights(model: Any, checkpoint: Checkpoint, *, architecture: str) -> None:
+def load_weights(model: Any, checkpoint: Checkpoint, *, architecture: str) -> tuple[str, ...]:
     """Copy a checkpoint's weights into a model of open_clip, all of them or none.
 
     Weights in half precision are widened. Unlike in open_clip, positional embeddings of another image
@@ -266,12 +257,15 @@ def load_weights(model: Any, checkpoint: Checkpoint, *, architecture: str) -> No
         checkpoint: the weights.
         architecture: name of its architecture, for the error.
 
+    Returns:
+        Sentences for the user: those of the checkpoint, and one if a sigmoid model's bias is missing.
+
     Raises:
         EncoderError: keys are missing or unexpected, or shapes differ; the message has five lines.
     """
-    if not checkpoint.state:
+    if checkpoint.path.suffix == ".npz":
         _load_big_vision(model, checkpoint)
-        return
+        return checkpoint.notes
     state = _for_model(model, checkpoint.state)
     misfit = _misfit(model.state_dict(), state)
     if any(misfit):
@@ -283,9 +277,15 @@ def load_weights(model: Any, checkpoint: Checkpoint, *, architecture: str) -> No
             or _other_positions(misfit)
             or "an architecture or a version of the code that open_clip does not have"
         )
-        told = [*lines, f"likeliest reason: {hint}"]
-        raise EncoderError("\n".join(map(_shortened, [heading, *told])))
+        message = [heading, *lines, f"likeliest reason: {hint}"]
+        raise EncoderError("\n".join(map(_shortened, message)))
     model.load_state_dict(state)
+    if model.logit_bias is not None and "logit_bias" not in checkpoint.state:
+        without = (
+            f"{checkpoint.path.name} holds no logit_bias: it is 0, and sigmoids are not calibrated"
+        )
+        return (*checkpoint.notes, without)
+    return checkpoint.notes
 
 
 Misfit = tuple[list[str], list[str], list[str]]

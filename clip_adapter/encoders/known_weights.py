@@ -74,6 +74,9 @@ def weights_key(
             return None
         described = {
             "tag": model if source else "",
+            "architecture": ""
+            if model.startswith((LOCAL_DIR, HF_HUB))
+            else model.partition(":")[0],
             "files": {name: _digest_of(file) for name, file in files.items()},
             "code": _digest_all(_code()),
             "packages": {name: _version_of(name) for name in PACKAGES},

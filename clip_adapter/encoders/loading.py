@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, get_args
 
 import open_clip
@@ -98,7 +99,7 @@ def load_encoder(  # noqa: PLR0913  # each changes the encoder or the machine it
 
 def _create(name: ModelName, device: torch.device) -> Parts:
     try:
-        with warnings.catch_warnings(), _quiet_root_logger():
+        with warnings.catch_warnings(), _quiet_root_logger(), _no_code_of_models():
             # The wrong activation function changes every feature: not a matter for a warning.
             # Of roberta-ViT-B-32 the configuration is right, and open_clip's table of tags is not.
             warnings.filterwarnings("ignore", message="QuickGELU mismatch")
@@ -127,6 +128,8 @@ def _create(name: ModelName, device: torch.device) -> Parts:
 def _parts(name: ModelName, device: torch.device) -> Parts:
     if name.where in {"checkpoint", "folder"}:
         return build_local(name, device)
+    config = open_clip.get_model_config(name.architecture)
+    refuse_code(config)
     model = open_clip.create_model(
         name.architecture,
         pretrained=name.pretrained,
@@ -134,8 +137,6 @@ def _parts(name: ModelName, device: torch.device) -> Parts:
         require_pretrained=True,
         weights_only=True,
     )
-    config = open_clip.get_model_config(name.architecture)
-    refuse_code(config)
     return model, open_clip.get_tokenizer(name.architecture), config, ()
 
 
@@ -175,6 +176,8 @@ def _reason(error: Exception) -> str:
     """The message of open_clip, torch or safetensors in one line."""
     if type(error).__name__ == "UnpicklingError":  # torch's own words advise to run its code
         return "the checkpoint is damaged, or holds other things than tensors"
+    if "trust_remote_code" in str(error):
+        return "it asks for trust_remote_code, and no code of a model is run here"
     if isinstance(error, ModuleNotFoundError):
         extra = "'clip-adapter[hf]'" if error.name == "transformers" else error.name
         return f"it needs the package {error.name!r}: pip install {extra}"
@@ -182,6 +185,22 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (RuntimeError, ValueError, OSError, UserWarning)) and lines:
         return " ".join(lines)
     return " ".join([type(error).__name__, *lines])
+
+
+@contextmanager
+def _no_code_of_models() -> Iterator[None]:
+    """Let transformers refuse a model that comes with code, where it would ask the user to run it."""
+    if find_spec("transformers") is None:
+        yield
+        return
+    from transformers import dynamic_module_utils
+
+    before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
 
 
 @contextmanager

@@ -38,10 +38,11 @@ def build_local(name: ModelName, device: torch.device) -> Parts:
     folder = Path(name.architecture.removeprefix(LOCAL_DIR))
     if not (folder / CONFIG_FILE).is_file():
         return _of_transformers(folder, device)
+    refuse_code(open_clip.get_model_config(name.architecture))
     model = _untrained(name.architecture, device)
     checkpoint = read_checkpoint(Path(str(_find_checkpoint_in_dir(folder))))
-    load_weights(model, checkpoint, architecture=f"its {CONFIG_FILE}")
-    return _with_tokenizer(model, name.architecture, checkpoint.notes)
+    notes = load_weights(model, checkpoint, architecture=f"its {CONFIG_FILE}")
+    return _with_tokenizer(model, name.architecture, notes)
 
 
 def refuse_code(config: dict[str, Any]) -> None:
@@ -76,7 +77,7 @@ def _of_checkpoint(typed: str, path: Path, device: torch.device) -> Parts:
     checkpoint = read_checkpoint(path)
     beside = transformers_weights.read_config(path.parent) if checkpoint.from_transformers else None
     kind = beside["model_type"] if beside else ""
-    architecture, notes = typed, checkpoint.notes
+    architecture, notes = typed, ()
     if beside and kind == "clip":
         architecture = transformers_weights.activation_form(typed, beside)
         transformers_weights.check_vocabulary(path.parent)
@@ -84,7 +85,7 @@ def _of_checkpoint(typed: str, path: Path, device: torch.device) -> Parts:
         reason = f"hidden_act in the {TRANSFORMERS_CONFIG} beside the weights says so"
         notes += (f"loaded as {architecture}, not as {typed}: {reason}",)
     model = _untrained(architecture, device)
-    load_weights(model, checkpoint, architecture=architecture)
+    notes = (*notes, *load_weights(model, checkpoint, architecture=architecture))
     if beside and kind == "siglip":
         sizes = transformers_weights.siglip_sizes(beside)
         if not transformers_weights.fits_siglip(model, sizes):
@@ -110,12 +111,12 @@ def _of_transformers(folder: Path, device: torch.device) -> Parts:
     wanted = transformers_weights.clip_config(config)
     known = transformers_weights.known_clip(wanted)
     model = _untrained(known, device) if known else open_clip.CLIP(**wanted).to(device)
-    load_weights(model, checkpoint, architecture=known or f"its {TRANSFORMERS_CONFIG}")
+    notes = load_weights(model, checkpoint, architecture=known or f"its {TRANSFORMERS_CONFIG}")
     if known:
-        return _with_tokenizer(model, known, checkpoint.notes)
+        return _with_tokenizer(model, known, notes)
     context_length = wanted["text_cfg"]["context_length"]
     tokenizer = open_clip.SimpleTokenizer(context_length=context_length)
-    return model, tokenizer, wanted, checkpoint.notes
+    return model, tokenizer, wanted, notes
 
 
 def _of_siglip(
@@ -134,21 +135,26 @@ def _of_siglip(
         )
         raise EncoderError(message)
     model = _untrained(architecture, device)
-    load_weights(model, checkpoint, architecture=architecture)
     notes = (
-        *checkpoint.notes,
+        *load_weights(model, checkpoint, architecture=architecture),
         f"the weights are those of open_clip's {architecture}",
         *transformers_weights.gelu_notes(model),
     )
-    if not (folder / "tokenizer_config.json").is_file():
-        return _with_tokenizer(model, architecture, notes)
     described = open_clip.get_model_config(architecture)
     text = described["text_cfg"]
+    if not (folder / "tokenizer_config.json").is_file():
+        if text.get("hf_tokenizer_name"):
+            raise EncoderError(
+                f"there is no tokenizer in {folder}: save that of the model there, by "
+                "AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER)"
+            )
+        return _with_tokenizer(model, architecture, notes)
     # As open_clip's get_tokenizer does for a folder of its own.
     tokenizer = open_clip.tokenizer.HFTokenizer(
         str(folder),
         context_length=text["context_length"],
         tokenizer_mode=text.get("tokenizer_mode"),
+        trust_remote_code=False,
         **text.get("tokenizer_kwargs", {}),
     )
     return model, tokenizer, described, notes

@@ -27,7 +27,11 @@ from clip_adapter.errors import ClipAdapterError, EncoderError, UnknownNameError
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Files of transformers that describe a preprocessing; the second is newer and holds it nested."""
 
+WEIGHTS_OF_TRANSFORMERS = ("model.safetensors", "pytorch_model.bin")
+"""Files that transformers saves beside its configuration."""
+
 _QUICK = "-quickgelu"
+_MAY_DIFFER = {"quick_gelu", "vision_cfg.timm_model_pretrained", "text_cfg.hf_model_pretrained"}
 _FIELDS = ("resize_mode", "interpolation", "mean", "std", "fill_color")
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers of its filters
 
@@ -81,7 +85,14 @@ def find_settings(model: ModelName, *, preprocessing: str | None = None) -> Mode
     except ClipAdapterError:
         raise
     # A configuration of another form than expected fails in one of these ways.
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise EncoderError(
             f"model {model.name!r} could not be loaded: a configuration is malformed: {error!r}"
         ) from error
@@ -189,8 +200,7 @@ def _with_activation(
         )
         return replace(model, architecture=published[0]), (note,)
     other = typed.removesuffix(_QUICK) if typed.endswith(_QUICK) else typed + _QUICK
-    folder = Path(str(model.pretrained)).parent
-    quick, source = _quick_gelu_beside(folder, model_config)
+    quick, source = _quick_gelu_beside(Path(str(model.pretrained)), model_config)
     if quick is None:
         if other not in open_clip.list_models():
             return model, ()
@@ -217,11 +227,17 @@ def _name_of(quick_gelu: object) -> str:
 
 
 def _quick_gelu_beside(
-    folder: Path, model_config: Mapping[str, Any] | None
+    path: Path, model_config: Mapping[str, Any] | None
 ) -> tuple[bool | None, str]:
-    """Whether a configuration beside the weights says QuickGELU, and its name; None if there is none."""
+    """Whether a configuration beside the weights says QuickGELU, and its name; None if there is none.
+
+    That of transformers is about the file that has transformers' name, not about others beside it.
+    """
     if model_config:
         return bool(model_config.get("quick_gelu")), CONFIG_FILE
+    folder = path.parent
+    if path.name not in WEIGHTS_OF_TRANSFORMERS:
+        return None, ""
     config = _read_json(folder / TRANSFORMERS_CONFIG)
     if config.get("model_type") != "clip":
         return None, ""
@@ -328,23 +344,29 @@ def _checked(config: Mapping[str, Any], file: Path) -> Preprocess:
 
 def _channels(values: Any, name: str, file: Path) -> tuple[float, ...]:
     """Three numbers; equal values of other types become the same, as in a tag's configuration."""
+    least = 0.0 if name.endswith("std") else -np.inf
     try:
-        return tuple(np.broadcast_to(np.asarray(values, np.float64), 3).tolist())
-    except (TypeError, ValueError):
-        raise _unusable(file, f"{name} is {values!r}; expected three numbers") from None
+        numbers = np.broadcast_to(np.asarray(values, np.float64), 3)
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.full(3, np.nan)
+    if not (np.isfinite(numbers).all() and (numbers > least).all()):
+        what = "three numbers above 0" if least == 0 else "three numbers"
+        raise _unusable(file, f"{name} is {values!r:.80}; expected {what}")
+    return tuple(numbers.tolist())
 
 
 def _check_described(model: ModelName, described: Mapping[str, Any], file: Path) -> None:
     """Refuse a configuration beside the weights that is of another model."""
     import open_clip
 
+    from clip_adapter.encoders.transformers_weights import differences
+
     ours = open_clip.get_model_config(model.architecture)
-    found, expected = ((each.get("embed_dim"), _image_size(each)) for each in (described, ours))
-    if found != expected:
+    fields = [name for name in differences(ours, described) if name not in _MAY_DIFFER]
+    if fields:
         raise EncoderError(
-            f"model {model.name!r}: {file} is of another model than {model.architecture}: embed_dim "
-            f"and image_size are {found[0]} and {found[1]}; expected {expected[0]} and {expected[1]}. "
-            "Name its architecture, or take the file away"
+            f"model {model.name!r}: {file} is of another model than {model.architecture}: "
+            f"{', '.join(fields[:6])} differ. Name its architecture, or take the file away"
         )
 
 

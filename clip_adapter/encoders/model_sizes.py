@@ -1,6 +1,5 @@
 """The sizes that the configuration of a model names, bounded before anything is allocated."""
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,7 +9,7 @@ from typing import Any
 from clip_adapter.encoders.names import LOCAL_DIR, ModelName
 from clip_adapter.errors import EncoderError
 
-MOST_LAYERS, LARGEST_IMAGE = 1_000, 8_192
+MOST_LAYERS, LARGEST_IMAGE, LARGEST_SIZE, LARGEST_RATIO = 1_000, 8_192, 100_000_000, 1_000
 ALWAYS_ALLOWED = 100_000_000
 """Number of parameters up to which weights that are too few are left to the reader of the file."""
 UNKNOWN_MEMORY = 64 * 2**30
@@ -64,17 +63,17 @@ def _impossible(config: Any, towers: Mapping[str, dict[str, Any]]) -> Iterator[s
     for tower, section in towers.items():
         sized += [(f"{tower}.{name}", section.get(name)) for name in _SIZES]
         ratio = section.get("mlp_ratio", 4.0)
-        if type(ratio) not in {int, float} or not 0 < ratio < math.inf:
-            yield f"{tower}.mlp_ratio is {_shown(ratio)}; expected a number above 0"
+        if type(ratio) not in {int, float} or not 0 < ratio <= LARGEST_RATIO:
+            yield f"{tower}.mlp_ratio is {_shown(ratio)}; expected a number above 0, at most {LARGEST_RATIO:,}"
     for name, value in sized:
         kind = name.rpartition(".")[2]
-        most = {"layers": MOST_LAYERS, "image_size": LARGEST_IMAGE}.get(kind)
+        most = {"layers": MOST_LAYERS, "image_size": LARGEST_IMAGE}.get(kind, LARGEST_SIZE)
         for each in (
             value if kind in _SIZES_IN_PAIRS and isinstance(value, list) and value else [value]
         ):
             if each is not None and (type(each) is not int or each < 1):
                 yield f"{name} is {_shown(each)}; expected a whole number of 1 or more"
-            elif each is not None and most is not None and each > most:
+            elif each is not None and each > most:
                 yield f"{name} is {_shown(each)}; expected at most {most:,}"
     for tower, section in towers.items():
         width, heads = section.get("width"), section.get("heads")

@@ -1,9 +1,17 @@
 """Whether prompts can be learned through the text tower of a model, by its configuration alone."""
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from clip_adapter.encoders.names import parse_model_name
+from clip_adapter.encoders.names import (
+    CONFIG_FILE,
+    LOCAL_DIR,
+    TRANSFORMERS_CONFIG,
+    parse_model_name,
+)
 from clip_adapter.errors import EncoderError
 
 POOL_TYPES = ("argmax", "eos")
@@ -23,11 +31,23 @@ def model_config(name: str) -> dict[str, Any]:
     import open_clip
 
     architecture = parse_model_name(name).architecture
+    folder = Path(architecture.removeprefix(LOCAL_DIR))
+    if architecture.startswith(LOCAL_DIR) and not (folder / CONFIG_FILE).is_file():
+        return _of_transformers(folder)
     try:
         config = open_clip.get_model_config(architecture)
     except (OSError, ValueError, AttributeError):  # of a file that is gone, or holds something else
         return {}  # loading the model raises the error that says what is wrong
     return config if isinstance(config, dict) else {}
+
+
+def _of_transformers(folder: Path) -> dict[str, Any]:
+    """What matters of a folder of transformers: whether it is a SigLIP, read off at the last token."""
+    with suppress(OSError, ValueError, RecursionError, AttributeError):
+        config = json.loads((folder / TRANSFORMERS_CONFIG).read_text(encoding="utf-8"))
+        if config.get("model_type") == "siglip":
+            return {"text_cfg": {"pool_type": "last"}}
+    return {}
 
 
 def check_learns_prompts(config: Mapping[str, Any], *, model: str) -> None:

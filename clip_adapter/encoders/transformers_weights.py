@@ -347,12 +347,24 @@ def _vocabulary(folder: Path) -> dict[str, int] | None:
     return None
 
 
+_SIGLIP_DEFAULTS = {"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}
+
+
 def siglip_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
     """Sizes of transformers' SiglipConfig by the names of open_clip's `model_cfg`.
 
     Those that the shapes of the weights do not show are `image_size` and the numbers of heads.
+
+    Raises:
+        EncoderError: a tower has another activation function or epsilon than open_clip's SigLIPs.
     """
     text, vision = _tower(config, "text"), _tower(config, "vision")
+    for tower in (text, vision):
+        found = {name: tower.get(name, usual) for name, usual in _SIGLIP_DEFAULTS.items()}
+        if found != _SIGLIP_DEFAULTS:
+            raise EncoderError(
+                f"its {TRANSFORMERS_CONFIG} says {found}; open_clip's SigLIPs have {_SIGLIP_DEFAULTS}"
+            )
     return {
         "image_size": vision.get("image_size", 224),
         "vision_heads": vision.get("num_attention_heads", 12),

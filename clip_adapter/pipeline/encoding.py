@@ -10,6 +10,8 @@ from clip_adapter.datasets import IMPORTED, check_imported_alone
 from clip_adapter.devices import choose_device
 from clip_adapter.encoders import (
     BUILT_IN,
+    HF_HUB,
+    LOCAL_DIR,
     EncoderError,
     Precision,
     ReachabilityCheck,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 WEIGHTS_KEY, WEIGHTS_SOURCE = "weights_key", "weights_source"
 """Fields of a store's description of its encoder, beside those of its identity."""
-LOCAL_DIR, HF_HUB = "local-dir:", "hf-hub:"
 
 
 class EncoderFacts(NamedTuple):
@@ -247,7 +248,8 @@ class Encoding:
         """
         config = json.loads(self.known.model_config) if self.known else None
         if config is None:
-            config = model_config(self.model_name)
+            with hub_offline(offline=True):  # `check` has fetched it already
+                config = model_config(self.model_name)
         check_learns_prompts(config, model=self.model_name)
 
     def with_views(self, methods: Iterable[Method]) -> "Encoding":

@@ -547,3 +547,48 @@ def test_equal_weights_are_one_encoder_by_tag_and_as_a_file(
         is_train=False,
     )
     assert torch.equal(pixels[0], transform(picture))
+
+
+def test_a_configuration_of_other_heads_beside_a_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"not looked at")
+    config = open_clip.get_model_config("ViT-B-32")
+    config["text_cfg"]["heads"] = 16
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    with pytest.raises(EncoderError, match=r"text_cfg.heads differ. Name its architecture"):
+        load_settings(f"ViT-B-32:{path}")
+
+
+def test_a_configuration_of_transformers_is_about_the_file_of_transformers_name(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    for name, architecture in (
+        ("RemoteCLIP.pt", "ViT-B-32"),
+        ("model.safetensors", "ViT-B-32-quickgelu"),
+    ):
+        (tmp_path / name).write_bytes(b"not looked at")
+        assert load_settings(f"ViT-B-32:{tmp_path / name}").model.architecture == architecture
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("image_mean", None), ("image_mean", [1e400] * 3), ("image_std", 0), ("image_std", [1, 2])],
+)
+def test_a_processor_whose_numbers_are_none_is_refused(
+    name: str, value: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"not looked at")
+    processor = {**SIGLIP_PROCESSOR, "size": {"height": 224, "width": 224}, name: value}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    with pytest.raises(EncoderError, match=f"{name[6:]}|{name} is .*; expected three numbers"):
+        load_settings(f"ViT-B-32:{path}")
+
+
+def test_a_configuration_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"not looked at")
+    (tmp_path / "open_clip_config.json").write_text("[" * 100_000)
+    with pytest.raises(EncoderError, match="malformed"):
+        load_settings(f"ViT-B-32:{path}")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import socket
 import time
@@ -342,6 +343,9 @@ VALUES = st.one_of(
 )
 @example(changes={("vision_cfg", "mlp_ratio"): 10**6}, embed_dim=16)
 @example(changes={("text_cfg", "width"): [2, 2]}, embed_dim=16)
+@example(changes={("vision_cfg", "mlp_ratio"): 1e308}, embed_dim=16)
+@example(changes={("text_cfg", "width"): 10**400}, embed_dim=16)
+@example(changes={("text_cfg", "vocab_size"): 10**200}, embed_dim=16)
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -424,3 +428,18 @@ def test_prompts_without_a_feature_are_counted_and_the_first_is_named(
     )
     with pytest.raises(EncoderError, match=f"makes zero, infinity or NaN of {expected}"):
         encoder.encode_prompts(["a", "zebra"])
+
+
+def test_what_is_on_this_machine_loads_whatever_the_proxy(
+    tiny_folder: Path, no_cache: Path, use_hub: UseHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's client cannot even be made with such a proxy."""
+    use_hub("http://127.0.0.1:9")
+    repository = no_cache / "hub" / "models--org--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("1234")
+    (repository / "snapshots").mkdir()
+    tiny_folder.rename(repository / "snapshots" / "1234")
+    monkeypatch.setenv("ALL_PROXY", "socks4://127.0.0.1:9")
+    assert load_encoder("hf-hub:org/tiny").context_length == 16
+    assert os.environ["ALL_PROXY"] == "socks4://127.0.0.1:9"

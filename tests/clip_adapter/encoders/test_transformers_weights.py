@@ -14,9 +14,21 @@ from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import _create_vision_transformer
 from torch import Tensor
 
-from clip_adapter.encoders import Encoder, EncoderError, load_encoder, parse_model_name
+from clip_adapter.encoders import (
+    Encoder,
+    EncoderError,
+    check_learns_prompts,
+    load_encoder,
+    model_config,
+    parse_model_name,
+)
 from clip_adapter.encoders.local_models import build_local
-from clip_adapter.encoders.transformers_weights import clip_config, known_clip, to_open_clip
+from clip_adapter.encoders.transformers_weights import (
+    clip_config,
+    known_clip,
+    siglip_sizes,
+    to_open_clip,
+)
 
 PROMPTS = ["a", "a photo of a river"]
 CLIP: dict[str, Any] = {
@@ -410,3 +422,18 @@ def test_weights_in_several_files_or_none_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_transformers_is_a_folder(tmp_path: Path) -> None:
     assert parse_model_name(f"local-dir:{folder_with(CLIP, tmp_path)}").where == "folder"
+
+
+@pytest.mark.parametrize(("name", "value"), [("hidden_act", "gelu"), ("layer_norm_eps", 1e-5)])
+def test_a_siglip_of_another_activation_or_epsilon_is_refused(name: str, value: Any) -> None:
+    config = json.loads(json.dumps(SIGLIP))
+    config["vision_config"][name] = value
+    with pytest.raises(EncoderError, match=f"{name}.*open_clip's SigLIPs have"):
+        siglip_sizes(config)
+
+
+def test_prompts_of_a_siglip_folder_cannot_be_learned(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SIGLIP))
+    config = model_config(f"local-dir:{tmp_path}")
+    with pytest.raises(EncoderError, match="cannot be entered"):
+        check_learns_prompts(config, model="this one")
