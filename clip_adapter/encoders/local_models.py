@@ -77,7 +77,8 @@ def _of_checkpoint(typed: str, path: Path, device: torch.device) -> Parts:
     checkpoint = read_checkpoint(path)
     beside = transformers_weights.read_config(path.parent) if checkpoint.from_transformers else None
     kind = beside["model_type"] if beside else ""
-    architecture, notes = typed, ()
+    architecture = typed
+    notes: tuple[str, ...] = ()
     if beside and kind == "clip":
         architecture = transformers_weights.activation_form(typed, beside)
         transformers_weights.check_vocabulary(path.parent)

@@ -148,6 +148,7 @@ def test_features_of_the_same_drawings_in_order_lose_least() -> None:
     assert same_drawing_loss(features, features.roll(1, 0)) > 5
 
 
+@pytest.mark.slow
 def test_a_few_steps_of_training_lower_the_loss_and_repeat_exactly(bank: GlyphBank) -> None:
     short = Settings(steps=6, batch_size=64, warmup_steps=1)
     first, again = _losses(bank, short), _losses(bank, short)

@@ -12,7 +12,7 @@ from clip_adapter.pipeline.train import Training
 from flows.train_adapters import train_adapters
 from tasks.publishing import publish_leaderboard
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 Train = Callable[..., Any]
 PutPhotos = Callable[..., Path]
 

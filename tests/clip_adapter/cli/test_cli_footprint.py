@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 KEPT = ("PATH", "LANG", "TMPDIR", "OMP_NUM_THREADS", "SYSTEMROOT")
 # The proxy of a company, out of reach: nothing here needs it, the private server least of all.
 PROXY = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")

@@ -253,6 +253,8 @@ def test_a_malformed_configuration_is_an_error_and_no_crash(
     weights: Path, file: str, content: str
 ) -> None:
     (weights.parent / file).write_text(content)
+    if file == "config.json":  # read beside the file that transformers names so
+        weights = weights.rename(weights.parent / "model.safetensors")
     with pytest.raises(EncoderError):
         find_settings(parse_model_name(f"ViT-B-32:{weights}"))
 
@@ -273,7 +275,9 @@ def test_open_clips_own_configuration_comes_before_that_of_transformers(weights:
 def test_a_configuration_of_another_model_beside_the_weights_is_refused(weights: Path) -> None:
     config = {"model_cfg": open_clip.get_model_config("ViT-L-14-336")}
     (weights.parent / "open_clip_config.json").write_text(json.dumps(config))
-    with pytest.raises(EncoderError, match=r"of another model than ViT-L-14: .* 336"):
+    with pytest.raises(
+        EncoderError, match=r"of another model than ViT-L-14: vision_cfg.image_size"
+    ):
         find_settings(parse_model_name(f"ViT-L-14:{weights}"))
 
 
@@ -459,6 +463,7 @@ def test_a_configuration_beside_the_file_decides_on_the_function(
     if file == "config.json":
         tower = {} if quick else {"hidden_act": "gelu"}  # transformers may leave its default out
         config = {"model_type": "clip", "text_config": tower, "vision_config": tower}
+        weights = weights.rename(weights.parent / "model.safetensors")
     (weights.parent / file).write_text(json.dumps(config))
     settings = load_settings(f"{typed}:{weights}")
     assert settings.model.architecture == name

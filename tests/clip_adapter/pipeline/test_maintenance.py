@@ -33,7 +33,7 @@ def _six_nights(
     encoding = Encoding(model=tiny_model)
     for night in range(6):
         put_photos(photos, "red", [100 + night])
-        encode_dataset(index_dataset(f"imagefolder:{photos}", root=root), encoding)
+        encode_dataset(index_dataset(f"imagefolder:{photos}", root=root, data=root), encoding)
     return root
 
 

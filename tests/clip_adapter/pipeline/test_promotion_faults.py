@@ -11,6 +11,8 @@ from clip_adapter.pipeline.candidate import PromotionError, fit_candidate
 from clip_adapter.runs import Champion, PromotionStore, query, roll_back
 from feature_cache import write_table
 
+pytestmark = pytest.mark.slow
+
 CurrentChampion = Callable[[], Champion | None]
 
 
