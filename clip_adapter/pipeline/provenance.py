@@ -14,11 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import clip_adapter
 from clip_adapter.errors import SettingsError
 from clip_adapter.methods import Method, foreign_sources
 from clip_adapter.runs import Versions
 
+PACKAGE = Path(__file__).parents[1]
 PACKAGES_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
 TOWER = ("encoders/text_transformer.py", "encoders/prompts.py")
 """Modules through which prompts are learned; all other features depend on the encoder alone."""
@@ -59,9 +59,8 @@ def digest_code(method: type[Method]) -> str:
     of the method. Comments, docstrings, layout and names of files are left out, so that nothing is
     trained again after an edit of prose or a move of files.
     """
-    package = Path(clip_adapter.__file__).parent
-    code = [file for part in PACKAGES_THAT_TRAIN for file in (package / part).rglob("*.py")]
-    files = [*code, *(package / file for file in TOWER)]
+    code = [file for part in PACKAGES_THAT_TRAIN for file in (PACKAGE / part).rglob("*.py")]
+    files = [*code, *(PACKAGE / file for file in TOWER)]
     ours = [file.read_text(encoding="utf-8") for file in files]
     return digest_syntax([*ours, *foreign_sources(method)])
 
@@ -111,13 +110,13 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def _is_ours(module: str | None) -> bool:
-    return (module or "").partition(".")[0] == clip_adapter.__name__
+    return (module or "").partition(".")[0] == __name__.partition(".")[0]
 
 
 @cache
 def git_commit() -> str | None:
     """The commit of the checkout this code runs from; None outside a checkout."""
-    checkout = Path(clip_adapter.__file__).parents[1]
+    checkout = PACKAGE.parent
     if not (checkout / ".git").exists():
         return None
     command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
@@ -131,7 +130,7 @@ def git_commit() -> str | None:
 def versions() -> Versions:
     """Versions of the software of this process."""
     return Versions(
-        clip_adapter=clip_adapter.__version__,
+        clip_adapter=version("clip-adapter"),
         python=platform.python_version(),
         torch=version("torch"),
         open_clip=version("open_clip_torch"),

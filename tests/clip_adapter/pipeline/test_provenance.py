@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-import clip_adapter
 from clip_adapter.encoders.prompts import tokenize_whole
 from clip_adapter.encoders.text_transformer import OpenClipTextTower
 from clip_adapter.methods import ClipAdapter, ZeroShot, create_method
+from clip_adapter.pipeline import provenance
 from clip_adapter.pipeline.provenance import (
     TOWER,
     digest_code,
@@ -75,13 +75,13 @@ def test_a_statement_elsewhere_leaves_the_digest_of_the_code(
 @pytest.fixture(name="code_with")
 def _code_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """The digest of the code with one more statement in a file of the package."""
-    package = Path(clip_adapter.__file__).parent
+    package = provenance.PACKAGE
 
     def digest(file: str) -> str:
         copy = shutil.copytree(package, tmp_path / "copy", ignore=shutil.ignore_patterns("*.pyc"))
         with (copy / file).open("a") as changed:
             changed.write("\nx = 1\n")
-        monkeypatch.setattr(clip_adapter, "__file__", str(copy / "__init__.py"))
+        monkeypatch.setattr(provenance, "PACKAGE", copy)
         return digest_code.__wrapped__(ZeroShot)
 
     return digest
