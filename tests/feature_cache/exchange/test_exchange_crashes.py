@@ -23,6 +23,8 @@ from feature_cache.exchange import (
     write_safetensors,
 )
 
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 
 
@@ -44,8 +46,6 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_exchange_crashes import WRITERS
 from exchange_samples import sample
-
-pytestmark = pytest.mark.slow
 path, left = Path(sys.argv[1]), int(sys.argv[2])
 
 def dying(call):
