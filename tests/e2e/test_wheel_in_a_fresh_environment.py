@@ -137,6 +137,7 @@ def test_what_needs_a_checkout_says_so(
 def test_the_functions_do_what_the_commands_do(installed: Environment, desk: Path) -> None:
     code = """
 from clip_adapter import connect, extract, promote, train
+from clip_adapter.errors import UnavailableError
 photos, few = ("imagefolder:photos", "glyphs"), {"shots": [1], "seeds": [1], "methods": ["zero-shot", "gda"]}
 print(extract(*photos).to_arrow().num_rows)
 print(train(*photos, **few).to_arrow().column("method").to_pylist())
@@ -145,7 +146,7 @@ with connect() as database:
     print(database.query("SELECT count(*) AS n FROM promotions").to_pylist())
 try:
     train(*photos, **few).to_pandas()
-except ImportError as error:
+except UnavailableError as error:
     print(error)
 """
     lines = installed.python(code, cwd=desk).stdout.splitlines()
