@@ -19,6 +19,7 @@ from clip_adapter.encoders.names import (
     HF_HUB,
     LOCAL_DIR,
     TRANSFORMERS_CONFIG,
+    TRANSFORMERS_WEIGHTS,
     ModelName,
 )
 from clip_adapter.encoders.published import digest_file, published_as, uses_quick_gelu
@@ -26,9 +27,6 @@ from clip_adapter.errors import ClipAdapterError, EncoderError, UnknownNameError
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Files of transformers that describe a preprocessing; the second is newer and holds it nested."""
-
-WEIGHTS_OF_TRANSFORMERS = ("model.safetensors", "pytorch_model.bin")
-"""Files that transformers saves beside its configuration."""
 
 _QUICK = "-quickgelu"
 _MAY_DIFFER = {"quick_gelu", "vision_cfg.timm_model_pretrained", "text_cfg.hf_model_pretrained"}
@@ -236,7 +234,7 @@ def _quick_gelu_beside(
     if model_config:
         return bool(model_config.get("quick_gelu")), CONFIG_FILE
     folder = path.parent
-    if path.name not in WEIGHTS_OF_TRANSFORMERS:
+    if path.name not in TRANSFORMERS_WEIGHTS:
         return None, ""
     config = _read_json(folder / TRANSFORMERS_CONFIG)
     if config.get("model_type") != "clip":

@@ -16,6 +16,7 @@ DEFAULT_MODEL = "ViT-B-32-quickgelu:openai"
 GLYPHS_FOLDER = Path(__file__).parent / "glyphs"
 CONFIG_FILE = "open_clip_config.json"
 TRANSFORMERS_CONFIG = "config.json"
+TRANSFORMERS_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 LOCAL_DIR, HF_HUB = "local-dir:", "hf-hub:"
 
 Where = Literal["folder", "hub", "tag", "checkpoint"]

@@ -12,10 +12,9 @@ import torch
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
-from clip_adapter.encoders.names import TRANSFORMERS_CONFIG
+from clip_adapter.encoders.names import TRANSFORMERS_CONFIG, TRANSFORMERS_WEIGHTS
 from clip_adapter.errors import EncoderError
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names of transformers' weight files, in the order in which it looks for them."""
 
 # transformers' key, or its beginning, and open_clip's.
@@ -164,7 +163,7 @@ def weights_file(folder: Path) -> Path:
     Raises:
         EncoderError: there is none, or the weights are spread over several.
     """
-    for name in WEIGHT_FILES:
+    for name in TRANSFORMERS_WEIGHTS:
         if (folder / name).is_file():
             return folder / name
         if (folder / f"{name}.index.json").is_file():
@@ -172,7 +171,7 @@ def weights_file(folder: Path) -> Path:
                 f"the weights in {folder} are spread over several files: save them as one with "
                 "save_pretrained(FOLDER, max_shard_size='100GB')"
             )
-    raise EncoderError(f"no weights in {folder}; expected {' or '.join(WEIGHT_FILES)}")
+    raise EncoderError(f"no weights in {folder}; expected {' or '.join(TRANSFORMERS_WEIGHTS)}")
 
 
 def clip_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ SIGLIP_PROCESSOR = {
 
 @pytest.fixture(name="weights")
 def _weights(tmp_path: Path) -> Path:
-    """A file of weights that nobody published."""
+    """A file of weights that was never published."""
     path = tmp_path / "weights.safetensors"
     path.touch()
     return path
