@@ -112,6 +112,7 @@ def extraction_summary(encoded: Any) -> dict[str, Any]:
         "reused": encoded.n_reused,
         "prompts_encoded": encoded.n_prompts_encoded,
         "quarantined": dataset.n_quarantined,
+        "excluded": dict(dataset.excluded),
         "leaked": dataset.n_leaked,
         "seconds": round(encoded.seconds, 3),
         "images_per_second": round(encoded.images_per_second, 1),
@@ -158,6 +159,9 @@ def show_extraction(console: Console, summary: dict[str, Any]) -> None:
         f"{summary['prompts_encoded']} prompts encoded, {summary['quarantined']} quarantined",
         soft_wrap=True,
     )
+    if excluded := summary["excluded"]:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in excluded.items())
+        console.print(f"{sum(excluded.values()):,} files not used: {reasons}", soft_wrap=True)
     if summary["leaked"]:
         console.print(
             f"[yellow]leak:[/yellow] {summary['leaked']} images occur in both train and test"

@@ -18,6 +18,8 @@ from clip_adapter.datasets.registry import description_of as description_of
 from clip_adapter.datasets.registry import open_dataset as open_dataset
 from clip_adapter.datasets.registry import templates_of as templates_of
 from clip_adapter.datasets.sources import PROMPT_STYLES as PROMPT_STYLES
+from clip_adapter.datasets.sources import ExcludedFile as ExcludedFile
+from clip_adapter.datasets.sources import FolderOptions as FolderOptions
 from clip_adapter.datasets.sources import ImageSource as ImageSource
 from clip_adapter.datasets.sources import LabelledFile as LabelledFile
 from clip_adapter.datasets.sources import check_templates as check_templates

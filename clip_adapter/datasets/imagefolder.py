@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from clip_adapter.datasets.sources import ImageSource, LabelledFile
+from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split
 from clip_adapter.errors import DatasetError
 
@@ -25,7 +25,10 @@ _SPLIT_FOLDERS: Final[dict[str, Split]] = {
 _LAYOUTS = "expected class/image or split/class/image, with the splits train, val and test"
 
 
-def open_imagefolder(folder: Path) -> ImageSource:
+_AS_IT_IS = FolderOptions()
+
+
+def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageSource:
     """The dataset in `folder`, with the template "a photo of a {}.".
 
     Class names are the folder names, sorted, with `_` and `-` turned into spaces. When every
@@ -58,6 +61,7 @@ def open_imagefolder(folder: Path) -> ImageSource:
         class_names=_prompt_names(folder, classes),
         templates=TEMPLATES,
         files=files,
+        read=options.read,
     )
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from operator import attrgetter
-from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from clip_adapter.datasets.sources import ImageSource, LabelledFile
+from clip_adapter.datasets.sources import ExcludedFile, ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split, split_by_content
 from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
@@ -99,7 +99,8 @@ class DatasetIndex:
         widths: `[n]`, width of the upright image in pixels.
         heights: `[n]`, height of the upright image in pixels.
         n_bytes: `[n]`, size of the file in bytes.
-        quarantined: files that are not used, sorted by path.
+        quarantined: files that could not be read as an image, sorted by path.
+        excluded: other files that are not used, sorted by path.
     """
 
     source: ImageSource
@@ -112,6 +113,7 @@ class DatasetIndex:
     heights: NDArray[np.int32]
     n_bytes: NDArray[np.int64]
     quarantined: tuple[QuarantinedFile, ...]
+    excluded: tuple[ExcludedFile, ...] = ()
 
     def __len__(self) -> int:
         """The number of readable images."""
@@ -172,7 +174,7 @@ def build_index(
     bad: list[QuarantinedFile] = []
     files = sorted(source.files, key=attrgetter("path"))
     chunks = [files[first : first + _CHUNK] for first in range(0, len(files), _CHUNK)]
-    examine = partial(_examine_chunk, source.folder, known=known)
+    examine = partial(_examine_chunk, source, known=known)
     for outcomes in prefetch_map(examine, chunks, workers=workers):
         for outcome in outcomes:
             if isinstance(outcome, _Row):
@@ -187,21 +189,26 @@ def build_index(
 
 
 def _examine_chunk(
-    folder: Path, files: list[LabelledFile], *, known: KnownSizes
+    source: ImageSource, files: list[LabelledFile], *, known: KnownSizes
 ) -> list[_Row | QuarantinedFile]:
-    with FolderReader(folder) as reader:
-        return [_examine(reader, file, known=known) for file in files]
+    decode = partial(decode_image, max_pixels=source.read.max_pixels)
+    with FolderReader(source.folder, source.read) as reader:
+        return [_examine(reader, file, known=known, decode=decode) for file in files]
 
 
 def _examine(
-    reader: FolderReader, file: LabelledFile, *, known: KnownSizes
+    reader: FolderReader,
+    file: LabelledFile,
+    *,
+    known: KnownSizes,
+    decode: Callable[[bytes], Image.Image],
 ) -> _Row | QuarantinedFile:
     n_bytes = None
     try:
         data = reader.read(file.path)
         n_bytes = len(data)
         digest = hashlib.sha256(data).digest()
-        width, height = known.get(digest) or decode_image(data).size
+        width, height = known.get(digest) or decode(data).size
     except UnreadableImageError as error:
         # A name that is not UTF-8 could be neither stored nor printed.
         shown = file.path.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -224,6 +231,7 @@ def _assemble(
         heights=_frozen(np.array([row.height for row in rows], dtype=np.int32)),
         n_bytes=_frozen(np.array([row.n_bytes for row in rows], dtype=np.int64)),
         quarantined=tuple(bad),
+        excluded=tuple(sorted(source.excluded, key=attrgetter("path"))),
     )
 
 

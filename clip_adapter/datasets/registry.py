@@ -9,7 +9,7 @@ from clip_adapter.datasets import digits, eurosat, imagefolder
 from clip_adapter.datasets.digits import open_digits
 from clip_adapter.datasets.eurosat import open_eurosat
 from clip_adapter.datasets.imagefolder import open_imagefolder
-from clip_adapter.datasets.sources import ImageSource
+from clip_adapter.datasets.sources import FolderOptions, ImageSource
 from clip_adapter.errors import DatasetError, UnknownNameError
 
 IMPORTED = "features:"
@@ -34,7 +34,12 @@ _OPENERS: Mapping[str, Callable[[Path], ImageSource]] = MappingProxyType(
 )
 
 
-def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageSource:
+_AS_IT_IS = FolderOptions()
+
+
+def open_dataset(
+    name: str, *, data: Path, images: Path | None = None, options: FolderOptions = _AS_IT_IS
+) -> ImageSource:
     """Open the dataset called `name`: its files are listed, no image is decoded.
 
     Missing images of a dataset in `GENERATED` are written first.
@@ -43,6 +48,7 @@ def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageS
         name: `digits`, `eurosat`, or `imagefolder:PATH`.
         data: folder of dataset folders, in CoOp's layout (`eurosat/2750/...`).
         images: folder of this dataset, instead of `data/<name>`.
+        options: what the user says about the folder.
 
     Raises:
         UnknownNameError: there is no dataset of that name.
@@ -51,7 +57,7 @@ def open_dataset(name: str, *, data: Path, images: Path | None = None) -> ImageS
     kind, colon, path = name.partition(":")
     try:
         if kind == "imagefolder":
-            return open_imagefolder(_own_path(path, images=images))
+            return open_imagefolder(_own_path(path, images=images), options)
         if f"{kind}:" == IMPORTED:
             raise DatasetError(f"{name!r} has features made elsewhere, and no images to open")
         if colon or kind not in _OPENERS:
@@ -75,13 +81,17 @@ def description_of(slug: str) -> str:
     return DATASETS.get(slug, "")
 
 
-def check_dataset(name: str, *, data: Path, images: Path | None = None) -> str:
+def check_dataset(
+    name: str, *, data: Path, images: Path | None = None, options: FolderOptions = _AS_IT_IS
+) -> str:
     """Raise the errors of `open_dataset` without writing generated images.
 
     Returns:
         The name of the dataset in the store.
     """
-    return name if name in GENERATED else open_dataset(name, data=data, images=images).name
+    if name in GENERATED:
+        return name
+    return open_dataset(name, data=data, images=images, options=options).name
 
 
 def check_free_name(name: str) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from clip_adapter.datasets.splits import Split
 from clip_adapter.errors import DatasetError
+from clip_adapter.images import AS_IT_IS, ReadOptions
 
 # The name becomes a folder of the store and a Prefect artifact key.
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -31,6 +32,36 @@ class LabelledFile:
 
 
 @dataclass(frozen=True)
+class ExcludedFile:
+    """A file in the folder of a dataset that is not used, although it could be read.
+
+    Attributes:
+        path: POSIX path relative to the folder of the dataset.
+        reason: why it is not used, in few words that many files share, as "not an image".
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """What a user may say about a folder of images.
+
+    Attributes:
+        name: name of the dataset; that of the folder when None.
+        class_names: file with the names, and perhaps the prompts, of the classes.
+        ignore: glob patterns of paths, relative to the folder, that are left out.
+        read: how the image files may be read.
+    """
+
+    name: str | None = None
+    class_names: Path | None = None
+    ignore: tuple[str, ...] = ()
+    read: ReadOptions = AS_IT_IS
+
+
+@dataclass(frozen=True)
 class ImageSource:
     """A dataset on disk, whose images have not been read.
 
@@ -40,6 +71,9 @@ class ImageSource:
         class_names: class names as they appear in a prompt; a label is a position in this tuple.
         templates: prompts with one `{}` for the class name.
         files: image files with their labels, no path twice.
+        excluded: files in the folder that are not used.
+        notes: sentences about what was assumed of the folder or left out of it.
+        read: how the image files may be read.
 
     Raises:
         DatasetError: the name is not a slug, a label has no class, or a path occurs twice.
@@ -50,6 +84,9 @@ class ImageSource:
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
     files: tuple[LabelledFile, ...]
+    excluded: tuple[ExcludedFile, ...] = ()
+    notes: tuple[str, ...] = ()
+    read: ReadOptions = AS_IT_IS
 
     def __post_init__(self) -> None:
         if not _SLUG.fullmatch(self.name):

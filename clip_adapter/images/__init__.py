@@ -6,7 +6,10 @@ from clip_adapter.images.decoding import decode_image as decode_image
 from clip_adapter.images.loading import LoadedViews as LoadedViews
 from clip_adapter.images.loading import WantedViews as WantedViews
 from clip_adapter.images.loading import prefetch as prefetch
+from clip_adapter.images.reading import AS_IT_IS as AS_IT_IS
+from clip_adapter.images.reading import MAX_PIXELS as MAX_PIXELS
 from clip_adapter.images.reading import FolderReader as FolderReader
+from clip_adapter.images.reading import ReadOptions as ReadOptions
 from clip_adapter.images.reading import read_bytes as read_bytes
 from clip_adapter.images.views import Augmentation as Augmentation
 from clip_adapter.images.views import Geometry as Geometry

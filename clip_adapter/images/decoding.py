@@ -11,6 +11,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from clip_adapter.errors import UnreadableImageError
+from clip_adapter.images.reading import MAX_PIXELS
 
 
 class SharedWarningFilter:
@@ -51,7 +52,6 @@ silence_decoder_warnings = SharedWarningFilter(r"PIL\.")
 
 # clip_adapter.datasets.imagefolder lists files by IMAGE_SUFFIXES before their content is read.
 ACCEPTED_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-MAX_PIXELS = 64_000_000  # above today's cameras; 192 MB once decoded
 MAX_SIDES_RATIO = 1_000  # resizing the short side to 224 makes the long one 224,000 pixels
 # A progressive JPEG passes over its pixels once a scan, some ten times; a hostile one, thousands.
 MAX_SCANNED_PIXELS = 2_000_000_000
@@ -69,7 +69,7 @@ _UPRIGHT = {
 }
 
 
-def decode_image(data: bytes) -> Image.Image:
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The image in `data`, wholly decoded: mode RGB, 8 bits a channel, upright.
 
     Of an animation or a multi-page file the first frame counts. The EXIF orientation is
@@ -79,10 +79,11 @@ def decode_image(data: bytes) -> Image.Image:
 
     Args:
         data: whole file: JPEG, PNG, WEBP, BMP, GIF or TIFF, recognised by its content.
+        max_pixels: largest number of pixels that is decoded.
 
     Raises:
         UnreadableImageError: the data is empty, truncated, broken, of another format, has more than
-            `MAX_PIXELS` pixels, is more than `MAX_SIDES_RATIO` times as long as it is wide, takes
+            `max_pixels` pixels, is more than `MAX_SIDES_RATIO` times as long as it is wide, takes
             more than `MAX_SCANNED_PIXELS` to decode, or holds signed or 32-bit samples, whose
             range is unknown.
     """
@@ -90,12 +91,12 @@ def decode_image(data: bytes) -> Image.Image:
         raise UnreadableImageError("the file is empty")
     with silence_decoder_warnings:
         try:
-            return _decode(data)
+            return _decode(data, max_pixels)
         except (UnreadableImageError, MemoryError):
             raise
         except Image.DecompressionBombError:
             raise UnreadableImageError(
-                f"its header claims more pixels than the limit of {MAX_PIXELS:,}"
+                f"its header claims more pixels than the limit of {max_pixels:,}"
             ) from None
         except UnidentifiedImageError:
             raise UnreadableImageError(_unidentified(data)) from None
@@ -104,9 +105,9 @@ def decode_image(data: bytes) -> Image.Image:
             raise UnreadableImageError(f"it does not decode: {reason}") from error
 
 
-def _decode(data: bytes) -> Image.Image:
+def _decode(data: bytes, max_pixels: int) -> Image.Image:
     with Image.open(BytesIO(data), formats=ACCEPTED_FORMATS) as image:
-        _check_header(image, data)
+        _check_header(image, data, max_pixels)
         if any("16" in str(tile.args) for tile in image.tile):
             # Its 16-bit transparent colour would be compared with pixels cut down to 8 bits.
             image.info.pop("transparency", None)
@@ -116,11 +117,11 @@ def _decode(data: bytes) -> Image.Image:
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def _check_header(image: Image.Image, data: bytes) -> None:
+def _check_header(image: Image.Image, data: bytes, max_pixels: int) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise UnreadableImageError(
-            f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}"
+            f"{width} x {height} pixels are more than the limit of {max_pixels:,}"
         )
     if max(width, height) > MAX_SIDES_RATIO * min(width, height):
         raise UnreadableImageError(

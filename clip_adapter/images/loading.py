@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 
 from clip_adapter.errors import ImageError, UnreadableImageError
 from clip_adapter.images.decoding import decode_image
-from clip_adapter.images.reading import FolderReader
+from clip_adapter.images.reading import AS_IT_IS, FolderReader, ReadOptions
 from clip_adapter.images.views import Geometry
 
 IMAGES_PER_CHUNK = 8  # what a worker is given at once
@@ -58,6 +58,7 @@ def prefetch(
     *,
     geometry: Geometry,
     processes: int = 0,
+    options: ReadOptions = AS_IT_IS,
 ) -> Iterator[LoadedViews]:
     """Yield the views of every image in order, while the next images are being loaded.
 
@@ -70,13 +71,14 @@ def prefetch(
         processes: number of spawned processes; 0 loads in threads of this process, half as many as
             there are cores. Threads suffice while a core decodes faster than the encoder reads; many
             cores beside a fast GPU need processes.
+        options: how the files may be read.
 
     Raises:
         ImageError: a file is gone, or not the file that was digested before.
         UnreadableImageError: a file is unchanged but cannot be decoded here; the message names it.
     """
     workers = processes or max(1, (os.cpu_count() or 1) // 2)
-    load = partial(_load_chunk, folder, geometry)
+    load = partial(_load_chunk, folder, geometry, options)
     with _executor(workers, processes=processes > 0) as pool:
         coming: deque[Future[list[LoadedViews]]] = deque()
         try:
@@ -112,18 +114,19 @@ def _end_after(wait: Callable[[], None]) -> None:
 
 
 def _load_chunk(
-    folder: Path, geometry: Geometry, chunk: Sequence[WantedViews]
+    folder: Path, geometry: Geometry, options: ReadOptions, chunk: Sequence[WantedViews]
 ) -> list[LoadedViews]:
-    with FolderReader(folder) as reader:
-        return [_read_and_load(reader, folder, geometry, wanted) for wanted in chunk]
+    with FolderReader(folder, options) as reader:
+        load = partial(_load, geometry=geometry, max_pixels=options.max_pixels)
+        return [_read_and_load(reader, folder, wanted, load=load) for wanted in chunk]
 
 
 def _read_and_load(
-    reader: FolderReader, folder: Path, geometry: Geometry, wanted: WantedViews
+    reader: FolderReader, folder: Path, wanted: WantedViews, *, load: Callable[..., LoadedViews]
 ) -> LoadedViews:
     data = _read(folder, wanted, reader)
     try:
-        return _load(data, geometry, wanted)
+        return load(data, wanted)
     except UnreadableImageError as error:
         # Another Pillow indexed it, or another machine that shares the root.
         raise UnreadableImageError(
@@ -149,8 +152,8 @@ def _changed(folder: Path, wanted: WantedViews, reason: str) -> ImageError:
     )
 
 
-def _load(data: bytes, geometry: Geometry, wanted: WantedViews) -> LoadedViews:
-    picture = decode_image(data)
+def _load(data: bytes, wanted: WantedViews, *, geometry: Geometry, max_pixels: int) -> LoadedViews:
+    picture = decode_image(data, max_pixels=max_pixels)
     pixels = [
         geometry.pixels(picture, image_sha256=wanted.image_sha256, view=view)
         for view in wanted.views

@@ -3,12 +3,14 @@
 import errno
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from clip_adapter.errors import UnreadableImageError
 
 MAX_FILE_BYTES = 256 * 2**20
+MAX_PIXELS = 64_000_000  # above today's cameras; 192 MB once decoded
 
 # Windows has neither of the first two, POSIX not the third.
 _FILE = (
@@ -35,6 +37,24 @@ _KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """How the image files of a dataset may be read.
+
+    Attributes:
+        follow_links: folder below which a link may lead out of the folder of the dataset, to regular
+            files only; None if no link may leave it.
+        max_pixels: number of pixels above which an image is not decoded at full size.
+    """
+
+    follow_links: Path | None = None
+    max_pixels: int = MAX_PIXELS
+
+
+AS_IT_IS = ReadOptions()
+"""No link is followed out of the folder, and the usual limits hold."""
+
+
 def read_bytes(folder: Path, path: str) -> bytes:
     """The bytes of one regular file below `folder`, read by a `FolderReader`."""
     with FolderReader(folder) as reader:
@@ -49,8 +69,9 @@ class FolderReader:
     Close it after use, or use it in a `with` statement.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: ReadOptions = AS_IT_IS) -> None:
         self._folder = folder
+        self._options = options
         self._root: Path | None = None
         self._parent: tuple[str, int] | None = None
 

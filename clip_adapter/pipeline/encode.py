@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -267,7 +266,7 @@ def _encode_missing(
         n_missing = sum(len(each.views) for each in todo)
         start = time.perf_counter()
         if todo:
-            _encode_images(encoding, store, dataset.folder, todo, reporter=reporter)
+            _encode_images(encoding, store, dataset, todo, reporter=reporter)
     return EncodedPart(
         n_encoded=n_missing,
         n_reused=sum(map(len, wanted.values())) - n_missing,
@@ -302,14 +301,20 @@ def _missing(
 def _encode_images(
     encoding: Encoding,
     store: FeatureStore,
-    folder: Path,
+    dataset: IndexedDataset,
     wanted: list[WantedViews],
     *,
     reporter: Reporter,
 ) -> None:
     encoder, processes = encoding.encoder, encoding.processes
     total = sum(len(each.views) for each in wanted)
-    loaded = prefetch(folder, wanted, geometry=encoder.geometry, processes=processes)
+    loaded = prefetch(
+        dataset.folder,
+        wanted,
+        geometry=encoder.geometry,
+        processes=processes,
+        options=dataset.read,
+    )
     with (
         reporter.progress(f"encoding with {encoder.name}", total=total, unit="images") as advance,
         FeatureWriter(encoder, store, advance) as writer,

@@ -73,7 +73,12 @@ def encoding_of(
     if request.dataset.startswith(IMPORTED):
         find_imported(places.location, request.dataset.removeprefix(IMPORTED))
     else:
-        name = check_dataset(request.dataset, data=places.data_folder, images=images)
+        name = check_dataset(
+            request.dataset,
+            data=places.data_folder,
+            images=images,
+            options=request.folder_options,
+        )
         model = choose_model(model, dataset=name, root=places.location, reporter=reporter)
     encoding = Encoding(
         model=model,
@@ -122,6 +127,7 @@ def index_requested(
         root=places.location,
         data=places.data_folder,
         images=Settings.folder(request.images),
+        options=request.folder_options,
         max_bad_fraction=request.max_bad_fraction,
         templates=templates,
         reporter=reporter,

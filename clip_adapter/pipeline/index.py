@@ -1,8 +1,9 @@
 """Indexes a dataset: reads, digests and checks every image file, and stores the result as tables."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from clip_adapter.datasets import (
     IMPORTED,
     DatasetError,
     DatasetIndex,
+    FolderOptions,
     ImageSource,
     KnownSizes,
     build_index,
@@ -23,8 +25,9 @@ from clip_adapter.datasets import (
     open_dataset,
 )
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.images import AS_IT_IS, ReadOptions
 from clip_adapter.pipeline.reporter import Reporter
-from feature_cache import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore, Location
+from feature_cache import EXCLUDED_SCHEMA, INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore, Location
 from feature_cache.exchange import find_imported
 
 
@@ -40,9 +43,11 @@ class IndexedDataset:
         class_names: class names as they appear in a prompt.
         templates: prompts with one `{}`.
         n_images: number of readable images.
-        n_quarantined: number of files that are not used.
+        n_quarantined: number of files that could not be read as an image.
         n_leaked: number of distinct images that occur in both train and test.
         is_imported: whether the dataset consists of imported features; `folder` is unused then.
+        excluded: number of other files that are not used, by reason.
+        read: how the image files may be read.
     """
 
     root: Location
@@ -55,6 +60,8 @@ class IndexedDataset:
     n_quarantined: int
     n_leaked: int
     is_imported: bool = False
+    excluded: Mapping[str, int] = field(default_factory=dict)
+    read: ReadOptions = AS_IT_IS
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields without the index, which another process reads from the store."""
@@ -89,6 +96,7 @@ def index_dataset(
     root: Location,
     data: Path,
     images: Path | None = None,
+    options: FolderOptions = FolderOptions(),  # noqa: B008  # is immutable
     max_bad_fraction: float = 0.05,
     templates: Sequence[str] | None = None,
     reporter: Reporter,
@@ -102,6 +110,7 @@ def index_dataset(
         root: folder or URL of the store.
         data: folder of dataset folders.
         images: folder of this dataset, instead of one in `data`.
+        options: what the user says about the folder.
         max_bad_fraction: fraction of unreadable files above which indexing fails.
         templates: prompts with one {} for the class name, instead of those of the dataset.
         reporter: where to report progress and unreadable files.
@@ -121,13 +130,15 @@ def index_dataset(
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # Generated images belong below the root, not among a user's datasets.
     place = root / "images" if isinstance(root, Path) and dataset in GENERATED else data
-    source = open_dataset(dataset, data=place, images=images)
+    source = open_dataset(dataset, data=place, images=images, options=options)
     # Setting a damaged index aside loses nothing: this one replaces it.
     store = IndexStore(root, source.name, on_corruption=reporter.quarantine_file)
     known = known_sizes(store)
     index = _build(source, max_bad_fraction=max_bad_fraction, known=known, reporter=reporter)
     store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
     write_index(store, index)
+    for note in source.notes:
+        reporter.log(escape_control_characters(note))
     for file in index.quarantined[:5]:
         # A file name may contain line breaks, which `log` does not escape.
         reporter.log(f"quarantined {escape_control_characters(file.path)}: {file.reason}")
@@ -141,6 +152,8 @@ def index_dataset(
         n_images=len(index),
         n_quarantined=len(index.quarantined),
         n_leaked=len(index.leaks()),
+        excluded=dict(Counter(file.reason for file in index.excluded).most_common()),
+        read=source.read,
     ).with_index(index)
 
 
@@ -187,8 +200,8 @@ def _imported(name: str, *, root: Location) -> IndexedDataset:
 
 
 def write_index(store: IndexStore, index: DatasetIndex) -> None:
-    """Store an index and its quarantine."""
-    n_images, n_bad = len(index), len(index.quarantined)
+    """Store an index with the files that are not used."""
+    n_images, n_bad, n_excluded = len(index), len(index.quarantined), len(index.excluded)
     names = index.source.class_names
     images = pa.table(
         {
@@ -217,7 +230,16 @@ def write_index(store: IndexStore, index: DatasetIndex) -> None:
         },
         schema=QUARANTINE_SCHEMA,
     )
-    store.write(images, quarantine)
+    excluded = pa.table(
+        {
+            "index_fingerprint": [index.fingerprint] * n_excluded,
+            "dataset": [index.source.name] * n_excluded,
+            "path": [file.path for file in index.excluded],
+            "reason": [file.reason for file in index.excluded],
+        },
+        schema=EXCLUDED_SCHEMA,
+    )
+    store.write(images, quarantine, excluded=excluded, source=str(index.source.folder.absolute()))
 
 
 def known_sizes(store: IndexStore) -> KnownSizes:

@@ -32,9 +32,10 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from clip_adapter.datasets import FolderOptions
 from clip_adapter.encoders import BUILT_IN, DEFAULT_MODEL, Precision
 from clip_adapter.errors import ParameterError, UnknownNameError
-from clip_adapter.images import Augmentation, ResizeMode
+from clip_adapter.images import MAX_PIXELS, Augmentation, ReadOptions, ResizeMode
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
@@ -89,6 +90,13 @@ Drawn = Annotated[
     Field(
         description="What an augmented view shows: 50-100 % of the picture (tip-adapter) or 8-100 % "
         "(coop), mirrored half of the time."
+    ),
+]
+ShortClasses = Annotated[
+    Literal["error", "skip", "take-all"],
+    Field(
+        description="What to do with a class of too few images for the shots: refuse, leave the class "
+        "out, or take what it has."
     ),
 ]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -220,6 +228,41 @@ class DatasetRequest(Request):
         ),
     ] = None
     augmentation: Drawn = "tip-adapter"
+    name: Annotated[
+        str | None,
+        Field(
+            description="Name of an imagefolder's dataset, else that of the folder; the same name "
+            "goes on with its runs and champion wherever the folder lies."
+        ),
+    ] = None
+    class_names: Annotated[
+        Place,
+        Field(
+            description="Names of the classes of an imagefolder: .yaml, .csv or lines of folder, name "
+            "and perhaps prompts; else dataset.yaml in the folder, else from the folders' names."
+        ),
+    ] = None
+    ignore: Annotated[
+        list[str] | None,
+        Field(
+            description="Files and folders of an imagefolder to leave out, as models/* or *.tmp."
+        ),
+    ] = None
+    follow_links: Annotated[
+        Place,
+        Field(
+            description="Folder below which links may lead out of the folder of the images; by "
+            "default no link may."
+        ),
+    ] = None
+    max_pixels: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=2**31,
+            description="Images of more pixels are decoded at reduced size if JPEG, else quarantined.",
+        ),
+    ] = MAX_PIXELS
     max_bad_fraction: Annotated[
         Fraction, Field(description="Fail if more of the files than this are unreadable.")
     ] = 0.05
@@ -235,6 +278,18 @@ class DatasetRequest(Request):
     def places(self) -> Settings:
         """Settings with the folders of the store and of the datasets."""
         return Settings.of(root=self.root, data=self.data)
+
+    @property
+    def folder_options(self) -> FolderOptions:
+        """What the request says about a folder of images."""
+        return FolderOptions(
+            name=self.name,
+            class_names=Settings.folder(self.class_names),
+            ignore=tuple(self.ignore or ()),
+            read=ReadOptions(
+                follow_links=Settings.folder(self.follow_links), max_pixels=self.max_pixels
+            ),
+        )
 
 
 class ExtractRequest(DatasetRequest):
@@ -281,6 +336,7 @@ class SweepRequest(DatasetRequest):
         ),
     ] = None
     few_shot_indices: Indices = None
+    short_classes: ShortClasses = "error"
     study: Annotated[
         str | None,
         Field(description="Name of an ablation study; its runs are not shown on the leaderboard."),
@@ -322,6 +378,7 @@ class ReproduceRequest(DatasetRequest):
         Literal["paper", "fast"], Field(description="How CLIP-Adapter is trained.")
     ] = "paper"
     few_shot_indices: Indices = None
+    short_classes: ShortClasses = "error"
     augmentation: Drawn = "coop"
 
 

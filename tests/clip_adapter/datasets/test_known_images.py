@@ -31,9 +31,9 @@ def _decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The digests of everything that is decoded."""
     digests = []
 
-    def decode(data: bytes) -> Image.Image:
+    def decode(data: bytes, **limits: int) -> Image.Image:
         digests.append(hashlib.sha256(data).hexdigest())
-        return decode_image(data)
+        return decode_image(data, **limits)
 
     decode_image = index_module.decode_image
     monkeypatch.setattr(index_module, "decode_image", decode)
