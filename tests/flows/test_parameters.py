@@ -44,12 +44,18 @@ SHARED = {
     "--resize": ("squash", {"resize": "squash"}),
     "--preprocessing": ("openai", {"preprocessing": "openai"}),
     "--augmentation": ("coop", {"augmentation": "coop"}),
+    "--name": ("pets", {"name": "pets"}),
+    "--class-names": ("/names.csv", {"class_names": "/names.csv"}),
+    "--ignore": ("models/*", {"ignore": ["models/*"]}),
+    "--follow-links": ("/annex", {"follow_links": "/annex"}),
+    "--max-pixels": ("200000000", {"max_pixels": 200_000_000}),
     "--max-bad-fraction": ("0.5", {"max_bad_fraction": 0.5}),
     "--parts": ("3", {"parts": 3}),
 }
 SPLITS = {
     "--shots": ("1,all", {"shots": [1, ALL_SHOTS]}),
     "--seeds": ("7,8", {"seeds": [7, 8]}),
+    "--short-classes": ("skip", {"short_classes": "skip"}),
     "--few-shot-indices": ("/indices", {"few_shot_indices": "/indices"}),
 }
 OPTIONS: dict[str, dict[str, tuple[str | None, dict[str, Any]]]] = {

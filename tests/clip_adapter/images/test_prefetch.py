@@ -77,7 +77,7 @@ def test_a_digested_file_that_is_decoded_no_more_is_named(photos: Path) -> None:
 
 def test_what_is_loaded_ahead_is_bounded(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[WantedViews] = []
-    monkeypatch.setattr(loading, "_load", lambda _, __, wanted: noted(loaded, wanted))
+    monkeypatch.setattr(loading, "_load", lambda _, wanted, **__: noted(loaded, wanted))
     monkeypatch.setattr("os.cpu_count", lambda: 2)  # one thread
     coming = prefetch(photos, wanted_from(photos), geometry=GEOMETRY)
     next(coming)
