@@ -114,9 +114,9 @@ def arguments_of(name: str) -> list[str]:
     return ["reproduce", "branch", "digits"] if name == "reproduce" else [name, "digits"]
 
 
-def request_of(name: str, **parameters: Any) -> Request:
-    study = {"study": "branch"} if name == "reproduce" else {}
-    return COMMANDS[name].of(dataset="digits", **study, **parameters)
+def request_of(command: str, /, **parameters: Any) -> Request:
+    study = {"study": "branch"} if command == "reproduce" else {}
+    return COMMANDS[command].of(dataset="digits", **study, **parameters)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
