@@ -3,7 +3,9 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -99,11 +101,27 @@ class FolderReader:
             UnreadableImageError: `path` leaves the folder, is missing, is not a regular file,
                 cannot be read, changes its size, or is larger than `MAX_FILE_BYTES`.
         """
+        return self._read(path, _read_regular)
+
+    def read_head(self, path: str, size: int = 64) -> bytes:
+        """The first bytes of the file at `path`, opened as carefully as by `read`.
+
+        Args:
+            path: path relative to the folder, not trusted.
+            size: number of bytes to read; fewer are returned of a shorter file.
+
+        Raises:
+            UnreadableImageError: `path` leaves the folder, is missing, is not a regular file, or
+                cannot be read. A file may be larger than `MAX_FILE_BYTES`.
+        """
+        return self._read(path, partial(_read_head, size=size))
+
+    def _read(self, path: str, take: Callable[[int], bytes]) -> bytes:
         _check_name(path)
         try:
             descriptor = self._open(path)
             try:
-                return _read_regular(descriptor)
+                return take(descriptor)
             finally:
                 os.close(descriptor)
         except (OSError, RuntimeError) as error:
@@ -164,7 +182,9 @@ def _check_name(path: str) -> None:
 
 
 def _read_regular(descriptor: int) -> bytes:
-    size = _checked_size(os.fstat(descriptor))
+    size = _regular_size(os.fstat(descriptor))
+    if size > MAX_FILE_BYTES:
+        raise UnreadableImageError(f"{size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}")
     parts = []
     wanted = size + 1  # one more than there should be, to see whether it grew
     while wanted > 0 and (part := os.read(descriptor, wanted)):
@@ -177,14 +197,15 @@ def _read_regular(descriptor: int) -> bytes:
     return b"".join(parts)
 
 
-def _checked_size(status: os.stat_result) -> int:
+def _read_head(descriptor: int, size: int) -> bytes:
+    _regular_size(os.fstat(descriptor))
+    return os.read(descriptor, size)
+
+
+def _regular_size(status: os.stat_result) -> int:
     if not stat.S_ISREG(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         raise UnreadableImageError(f"it is {kind}, not a regular file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise UnreadableImageError(
-            f"{status.st_size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"
-        )
     return status.st_size
 
 

@@ -131,7 +131,7 @@ def test_a_file_that_changes_its_size_while_it_is_read_is_refused(
         os.truncate(tmp_path / "a.png", status.st_size + change)
         return status.st_size
 
-    monkeypatch.setattr(reading, "_checked_size", checked_then_changed)
+    monkeypatch.setattr(reading, "_regular_size", checked_then_changed)
     with pytest.raises(UnreadableImageError, match="changed while it was read"):
         read_bytes(tmp_path, "a.png")
 
@@ -203,3 +203,33 @@ def as_nobody() -> Iterator[None]:
     finally:
         if user == 0:
             os.seteuid(user)
+
+
+def test_the_head_of_a_file_is_read_and_no_more(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as big:
+        big.write(b"0123456789")
+        big.truncate(MAX_FILE_BYTES + 1)
+    (tmp_path / "short").write_bytes(b"12")
+
+    with FolderReader(tmp_path) as reader:
+        assert reader.read_head("a.png", size=10) == b"0123456789"
+        assert len(reader.read_head("a.png")) == 64
+        assert reader.read_head("short") == b"12"
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("path", ["../secret", "link", "pipe", "missing", "folder"])
+def test_a_head_is_refused_wherever_a_whole_file_is(tmp_path: Path, path: str) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    inside = tmp_path / "inside"
+    (inside / "folder").mkdir(parents=True)
+    (inside / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(inside / "pipe")
+
+    with FolderReader(inside) as reader:
+        with pytest.raises(UnreadableImageError) as whole:
+            reader.read(path)
+        with pytest.raises(UnreadableImageError) as head:
+            reader.read_head(path)
+
+    assert head.value.reason == whole.value.reason
