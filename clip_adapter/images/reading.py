@@ -2,8 +2,11 @@
 
 import errno
 import os
+import shlex
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -44,7 +47,8 @@ class ReadOptions:
     Attributes:
         follow_links: folder below which a link may lead out of the folder of the dataset, to regular
             files only; None if no link may leave it.
-        max_pixels: number of pixels above which an image is not decoded at full size.
+        max_pixels: number of pixels above which an image is refused, except a JPEG, which is decoded
+            at reduced size.
     """
 
     follow_links: Path | None = None
@@ -92,18 +96,36 @@ class FolderReader:
     def read(self, path: str) -> bytes:
         """The bytes of the file at `path`, which is relative to the folder and not trusted.
 
-        Never blocks on a pipe and never follows a link that leads out of the folder, not even one
-        that takes the place of a file or directory meanwhile.
+        Never blocks on a pipe. A link that leads out of the folder is followed only to a regular
+        file below `ReadOptions.follow_links`: all links are resolved first, and what is opened then
+        is opened part by part without following any, not even one that takes the place of a file or
+        directory meanwhile.
 
         Raises:
             UnreadableImageError: `path` leaves the folder, is missing, is not a regular file,
                 cannot be read, changes its size, or is larger than `MAX_FILE_BYTES`.
         """
+        return self._read(path, _read_regular)
+
+    def read_head(self, path: str, size: int = 64) -> bytes:
+        """The first bytes of the file at `path`, opened as carefully as by `read`.
+
+        Args:
+            path: path relative to the folder, not trusted.
+            size: number of bytes to read; fewer are returned of a shorter file.
+
+        Raises:
+            UnreadableImageError: `path` leaves the folder, is missing, is not a regular file, or
+                cannot be read. A file may be larger than `MAX_FILE_BYTES`.
+        """
+        return self._read(path, partial(_read_head, size=size))
+
+    def _read(self, path: str, take: Callable[[int], bytes]) -> bytes:
         _check_name(path)
         try:
             descriptor = self._open(path)
             try:
-                return _read_regular(descriptor)
+                return take(descriptor)
             finally:
                 os.close(descriptor)
         except (OSError, RuntimeError) as error:
@@ -115,6 +137,8 @@ class FolderReader:
             return self._open_resolved(path, _FILE)
         try:
             return os.open(name, _FILE, dir_fd=self._enter(parent))
+        except UnreadableImageError:
+            pass  # its folder is a link out; where the file itself is decides
         except OSError as error:
             if error.errno not in {errno.ELOOP, errno.EMLINK}:  # of O_NOFOLLOW for links
                 raise
@@ -131,12 +155,39 @@ class FolderReader:
 
     def _open_resolved(self, path: str, flags: int) -> int:
         root = self._root = self._root or self._folder.resolve()
-        inside = (root / path).resolve()
-        if not inside.is_relative_to(root):
-            raise UnreadableImageError(_OUTSIDE)
+        target = (root / path).resolve()
+        if not target.is_relative_to(root):
+            root = self._root_outside(path, target)
+            if flags == _FILE:
+                _regular_size(target.lstat())  # so that no device is opened at all
         if not _OPENS_BELOW_DESCRIPTORS:
-            return os.open(inside, flags)
-        return _open_below(root, inside.relative_to(root).parts, flags)
+            return os.open(target, flags)
+        return _open_below(root, target.relative_to(root).parts, flags)
+
+    def _root_outside(self, path: str, target: Path) -> Path:
+        """The folder outside ours below which `target` may be opened."""
+        if ".." in path.split("/") or Path(path).is_absolute():
+            raise UnreadableImageError(_OUTSIDE)
+        leads_out = "it is a link that leads out of the folder"
+        if self._options.follow_links is None:
+            raise UnreadableImageError(
+                f"{leads_out}; to follow links to regular files below a folder, name it: "
+                f"--follow-links {shlex.quote(str(_folder_to_name(target)))}"
+            )
+        root = self._options.follow_links.resolve()
+        if not target.is_relative_to(root):
+            raise UnreadableImageError(
+                f"{leads_out}, to {target.parent}, which is not below {root} (--follow-links)"
+            )
+        return root
+
+
+def _folder_to_name(target: Path) -> Path:
+    """The folder below which links have to be followed to reach `target` and others like it."""
+    # Hugging Face, git-annex and DVC keep files in many folders below one.
+    stores = ("/blobs", "/annex/objects", "/.dvc/cache")
+    below = (folder for folder in target.parents if folder.as_posix().endswith(stores))
+    return next(below, target.parent)
 
 
 def _open_below(root: Path, parts: tuple[str, ...], flags: int) -> int:
@@ -164,7 +215,9 @@ def _check_name(path: str) -> None:
 
 
 def _read_regular(descriptor: int) -> bytes:
-    size = _checked_size(os.fstat(descriptor))
+    size = _regular_size(os.fstat(descriptor))
+    if size > MAX_FILE_BYTES:
+        raise UnreadableImageError(f"{size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}")
     parts = []
     wanted = size + 1  # one more than there should be, to see whether it grew
     while wanted > 0 and (part := os.read(descriptor, wanted)):
@@ -177,14 +230,15 @@ def _read_regular(descriptor: int) -> bytes:
     return b"".join(parts)
 
 
-def _checked_size(status: os.stat_result) -> int:
+def _read_head(descriptor: int, size: int) -> bytes:
+    _regular_size(os.fstat(descriptor))
+    return os.read(descriptor, size)
+
+
+def _regular_size(status: os.stat_result) -> int:
     if not stat.S_ISREG(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         raise UnreadableImageError(f"it is {kind}, not a regular file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise UnreadableImageError(
-            f"{status.st_size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"
-        )
     return status.st_size
 
 
