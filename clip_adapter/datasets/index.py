@@ -14,14 +14,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, is_no_image
 from clip_adapter.datasets.sources import ExcludedFile, ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split, split_by_content
 from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.images import FolderReader, UnreadableImageError, decode_image
+from clip_adapter.images import FolderReader, UnreadableImageError, image_format, image_size
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -201,17 +200,24 @@ def build_index(
 def _examine_chunk(
     source: ImageSource, files: list[LabelledFile], *, known: KnownSizes
 ) -> list[_Row | QuarantinedFile | ExcludedFile]:
-    decode = partial(decode_image, max_pixels=source.read.max_pixels)
+    measure = partial(_measure, known=known, max_pixels=source.read.max_pixels)
     with FolderReader(source.folder, source.read) as reader:
-        return [_examine(reader, file, known=known, decode=decode) for file in files]
+        return [_examine(reader, file, measure=measure) for file in files]
+
+
+def _measure(data: bytes, digest: bytes, *, known: KnownSizes, max_pixels: int) -> tuple[int, int]:
+    size = known.get(digest)
+    # A file that was allowed before may have more pixels than are allowed now.
+    if size and (size[0] * size[1] <= max_pixels or image_format(data[:64]) == "JPEG"):
+        return size
+    return image_size(data, max_pixels=max_pixels)
 
 
 def _examine(
     reader: FolderReader,
     file: LabelledFile,
     *,
-    known: KnownSizes,
-    decode: Callable[[bytes], Image.Image],
+    measure: Callable[[bytes, bytes], tuple[int, int]],
 ) -> _Row | QuarantinedFile | ExcludedFile:
     n_bytes = None
     try:
@@ -220,7 +226,7 @@ def _examine(
         data = reader.read(file.path)
         n_bytes = len(data)
         digest = hashlib.sha256(data).digest()
-        width, height = known.get(digest) or decode(data).size
+        width, height = measure(data, digest)
     except UnreadableImageError as error:
         # A name that is not UTF-8 could be neither stored nor printed.
         shown = file.path.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,7 @@
-"""The format that a file claims to have, by its first bytes."""
+"""The format that a file claims to have, and what more its bytes tell before they are decoded."""
+
+from collections.abc import Iterator
+from typing import Literal
 
 _SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -7,6 +10,8 @@ _SIGNATURES = {
     b"GIF89a": "GIF",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
+    b"II\0*": "TIFF",  # misspelt, but read by Pillow
+    b"MM*\0": "TIFF",
     b"II+\0": "TIFF",  # BigTIFF, of more than 4 GB
     b"MM\0+": "TIFF",
 }
@@ -48,3 +53,44 @@ def _heif_format(head: bytes) -> str | None:
     if brands & _AVIF:
         return "AVIF"
     return "HEIC" if brands & (_HEIC | _HEIF) else None
+
+
+_SCAN = 0xDA
+_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2  # the frames that are decoded by cosines
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def jpeg_scans(data: bytes) -> Literal["one", "several"] | None:
+    """Whether a JPEG is decoded row by row from one scan, or held whole until its last scan.
+
+    Follows libjpeg, which reduces both kinds while it decodes them.
+
+    Args:
+        data: whole file.
+
+    Returns:
+        None for what is not certain to be either: a lossless JPEG, or a header with gaps.
+    """
+    frame, n_components = 0, 0
+    for marker, body in _jpeg_segments(data):
+        if marker in _FRAMES and len(body) > 5:
+            frame, n_components = marker, body[5]
+        elif marker == _SCAN and frame in {_BASELINE, _EXTENDED, _PROGRESSIVE}:
+            whole = frame != _PROGRESSIVE and body[:1] == bytes([n_components])
+            return "one" if whole else "several"
+    return None
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of every segment up to the first scan; fewer where the chain breaks."""
+    place, marker = 2, 0
+    while marker != _SCAN and data[place : place + 1] == b"\xff" and place + 4 <= len(data):
+        marker = data[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        length = int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker < 0xC0 or 0xD0 <= marker < _SCAN or length < 2:  # these have no length
+            return
+        yield marker, data[place + 4 : place + 2 + length]
+        place += 2 + length

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,8 +95,10 @@ class FolderReader:
     def read(self, path: str) -> bytes:
         """The bytes of the file at `path`, which is relative to the folder and not trusted.
 
-        Never blocks on a pipe and never follows a link that leads out of the folder, not even one
-        that takes the place of a file or directory meanwhile.
+        Never blocks on a pipe. A link that leads out of the folder is followed only to a regular
+        file below `ReadOptions.follow_links`: all links are resolved first, and what is opened then
+        is opened part by part without following any, not even one that takes the place of a file or
+        directory meanwhile.
 
         Raises:
             UnreadableImageError: `path` leaves the folder, is missing, is not a regular file,
@@ -133,6 +136,8 @@ class FolderReader:
             return self._open_resolved(path, _FILE)
         try:
             return os.open(name, _FILE, dir_fd=self._enter(parent))
+        except UnreadableImageError:
+            pass  # its folder is a link out; where the file itself is decides
         except OSError as error:
             if error.errno not in {errno.ELOOP, errno.EMLINK}:  # of O_NOFOLLOW for links
                 raise
@@ -149,12 +154,39 @@ class FolderReader:
 
     def _open_resolved(self, path: str, flags: int) -> int:
         root = self._root = self._root or self._folder.resolve()
-        inside = (root / path).resolve()
-        if not inside.is_relative_to(root):
-            raise UnreadableImageError(_OUTSIDE)
+        target = (root / path).resolve()
+        if not target.is_relative_to(root):
+            root = self._root_outside(path, target)
+            if flags == _FILE:
+                _regular_size(target.lstat())  # so that no device is opened at all
         if not _OPENS_BELOW_DESCRIPTORS:
-            return os.open(inside, flags)
-        return _open_below(root, inside.relative_to(root).parts, flags)
+            return os.open(target, flags)
+        return _open_below(root, target.relative_to(root).parts, flags)
+
+    def _root_outside(self, path: str, target: Path) -> Path:
+        """The folder outside ours below which `target` may be opened."""
+        if ".." in path.split("/") or Path(path).is_absolute():
+            raise UnreadableImageError(_OUTSIDE)
+        leads_out = "it is a link that leads out of the folder"
+        if self._options.follow_links is None:
+            raise UnreadableImageError(
+                f"{leads_out}; to follow links to regular files below a folder, name it: "
+                f"--follow-links {shlex.quote(str(_folder_to_name(target)))}"
+            )
+        root = self._options.follow_links.resolve()
+        if not target.is_relative_to(root):
+            raise UnreadableImageError(
+                f"{leads_out}, to {target.parent}, which is not below {root} (--follow-links)"
+            )
+        return root
+
+
+def _folder_to_name(target: Path) -> Path:
+    """The folder below which links have to be followed to reach `target` and others like it."""
+    # Hugging Face, git-annex and DVC keep files in many folders below one.
+    stores = ("/blobs", "/annex/objects", "/.dvc/cache")
+    below = (folder for folder in target.parents if folder.as_posix().endswith(stores))
+    return next(below, target.parent)
 
 
 def _open_below(root: Path, parts: tuple[str, ...], flags: int) -> int:

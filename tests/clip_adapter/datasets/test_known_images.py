@@ -1,15 +1,16 @@
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clip_adapter.datasets import DatasetIndex, ImageSource, LabelledFile, build_index
+from clip_adapter.datasets import DatasetError, DatasetIndex, ImageSource, LabelledFile, build_index
 from clip_adapter.datasets import index as index_module
-from clip_adapter.images import FolderReader
+from clip_adapter.images import FolderReader, ReadOptions
 
 Put = Callable[[Path, int], Path]
 N_IMAGES = 200  # some chunks
@@ -31,12 +32,12 @@ def _decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The digests of everything that is decoded."""
     digests = []
 
-    def decode(data: bytes, **limits: int) -> Image.Image:
+    def decode(data: bytes, **limits: int) -> tuple[int, int]:
         digests.append(hashlib.sha256(data).hexdigest())
-        return decode_image(data, **limits)
+        return image_size(data, **limits)
 
-    decode_image = index_module.decode_image
-    monkeypatch.setattr(index_module, "decode_image", decode)
+    image_size = index_module.image_size
+    monkeypatch.setattr(index_module, "image_size", decode)
     return digests
 
 
@@ -107,3 +108,29 @@ def test_the_bytes_digested_are_the_bytes_decoded(
 
     assert len(reads) == len(set(reads)) == N_IMAGES - 1
     assert {digest.hex() for digest in index.image_sha256} <= set(decoded)
+
+
+def test_a_known_image_that_is_larger_than_is_allowed_now_is_quarantined_again(
+    pets: ImageSource,
+) -> None:
+    known = sizes(build_index(pets))
+    n_pixels = max(width * height for width, height in known.values())
+    stricter = replace(pets, read=ReadOptions(max_pixels=n_pixels - 1))
+
+    with pytest.raises(DatasetError, match="are more than the limit of"):
+        build_index(stricter, known=known)
+
+
+def test_a_known_jpeg_is_not_decoded_again_whatever_is_allowed(
+    tmp_path: Path, decoded: list[str]
+) -> None:
+    for label in (0, 1):
+        Image.new("RGB", (20, 10), (label, 0, 0)).save(tmp_path / f"{label}.jpg")
+    files = tuple(LabelledFile(f"{label}.jpg", label, None) for label in (0, 1))
+    source = ImageSource("pets", tmp_path, class_names=("a", "b"), templates=("{}",), files=files)
+    known = sizes(build_index(source))
+    decoded.clear()
+
+    build_index(replace(source, read=ReadOptions(max_pixels=1)), known=known)
+
+    assert decoded == []

@@ -135,6 +135,14 @@ def palette(**options: Any) -> bytes:
     return encoded(scene().quantize(16), "PNG", **options)
 
 
+def heic() -> bytes:
+    import pillow_heif  # noqa: PLC0415  # an extra
+
+    buffer = BytesIO()
+    pillow_heif.from_pillow(scene()).save(buffer, quality=90, chroma=444)
+    return buffer.getvalue()
+
+
 FILES: dict[str, Callable[[], bytes]] = {
     "plain.png": lambda: encoded(scene(), "PNG"),
     "plain.bmp": lambda: encoded(scene(), "BMP"),
@@ -180,6 +188,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "cmyk.jpg": lambda: encoded(scene().convert("CMYK"), "JPEG", quality=90),
     "ycck.jpg": ycck,
     "photo.webp": lambda: encoded(scene(), "WEBP", quality=90),
+    "photo.avif": lambda: encoded(scene(), "AVIF", quality=90, subsampling="4:4:4"),
+    "turned-6.avif": lambda: turned(6, "AVIF", quality=90, subsampling="4:4:4"),
+    "photo.heic": heic,
     "empty.png": bytes,
     "page.jpg": lambda: b"<!DOCTYPE html><title>404</title>\n",
     "truncated.jpg": lambda: encoded(scene(), "JPEG", quality=90)[:-60],
@@ -201,6 +212,9 @@ LOSSY = (
     "cmyk.jpg",
     "ycck.jpg",
     "photo.webp",
+    "photo.avif",
+    "turned-6.avif",
+    "photo.heic",
 )
 """Whose pixels depend on the decoder; `decoded/` holds what ours made of them."""
 

@@ -1,16 +1,23 @@
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
-from clip_adapter.images import UnreadableImageError, decode_image
+from clip_adapter.images import MAX_PIXELS, UnreadableImageError, decode_image, image_size
+from clip_adapter.images.decoding import MAX_HELD_PIXELS
+from clip_adapter.images.formats import jpeg_scans
+
+HEIC = (Path(__file__).parent / "golden" / "photo.heic").read_bytes()
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -42,7 +49,9 @@ def png_claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body + png_chunk(b"IEND", b"")
 
 
-VALID = {kind: encode(gradient(), kind) for kind in ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")}
+VALID = {
+    kind: encode(gradient(), kind) for kind in ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+}
 
 
 @pytest.mark.parametrize("kind", VALID)
@@ -67,12 +76,36 @@ def test_an_empty_file_says_so() -> None:
         decode_image(b"")
 
 
+def test_heic_without_its_extra_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # so that importing it fails
+
+    assert outcome_of(HEIC) == "it is HEIC: pip install clip-adapter[heic]"
+
+
+def test_an_avif_says_so_where_pillow_cannot_decode_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(features.modules, "avif")
+
+    assert outcome_of(VALID["AVIF"]) == (
+        "it is AVIF, which the Pillow installed here cannot decode: pip install --upgrade pillow"
+    )
+
+
+def test_a_header_that_is_broken_after_its_first_bytes_names_the_format() -> None:
+    assert outcome_of(VALID["PNG"][:8]) == "it begins as PNG, but its header is broken"
+
+
+def test_the_thumbnail_of_a_raw_file_is_not_taken_for_the_photo() -> None:
+    raw = encode(gradient(), "TIFF", tiffinfo={254: 1})
+
+    assert "is a thumbnail, as in the raw file of a camera" in outcome_of(raw)
+
+
 def test_a_web_page_saved_as_a_picture_shows_how_it_begins() -> None:
     with pytest.raises(UnreadableImageError, match="begins with '<!DOCTYPE html>"):
         decode_image(b"<!DOCTYPE html><html>404</html>")
 
 
-@pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", VALID)
 def test_a_picture_cut_in_half_is_unreadable(kind: str) -> None:
     whole = encode(Image.effect_noise((64, 64), 90).convert("RGB"), kind)
 
@@ -137,7 +170,7 @@ def test_one_bit_and_grey_become_three_equal_channels() -> None:
         assert pixel == (255, 255, 255)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_is_turned_upright_once(kind: str, orientation: int) -> None:
     to_stored = {
@@ -192,3 +225,158 @@ def test_damaged_bytes_make_a_picture_or_the_one_error_and_no_warning(
         warnings.simplefilter("error")
         outcome = outcome_of(bytes(damaged))
     assert outcome == "RGB" or "object at 0x" not in outcome
+
+
+def claiming(data: bytes, *, width: int, height: int) -> bytes:
+    """A JPEG whose header names another size; what its data lacks becomes grey."""
+    place = next(data.index(sof) for sof in (b"\xff\xc0", b"\xff\xc2") if sof in data) + 5
+    return data[:place] + struct.pack(">HH", height, width) + data[place + 4 :]
+
+
+@pytest.fixture(name="photo", scope="module")
+def _photo() -> bytes:
+    """The JPEG of a camera of 100 megapixels: red grows to the right, green downwards."""
+    return encode(gradient(100, 50).resize((11_000, 9_100)), "JPEG")
+
+
+def test_a_jpeg_above_the_limit_is_decoded_at_half_its_size(photo: bytes) -> None:
+    picture = decode_image(photo)
+
+    assert picture.size == (5_500, 4_550)
+    expected = np.asarray(gradient(100, 50).resize((110, 91)), dtype=int)
+    found = np.asarray(picture.resize((110, 91)), dtype=int)
+    assert np.abs(found - expected).max() <= 8  # JPEG at quality 75, on a gradient
+
+
+def test_a_reduced_jpeg_has_one_picture_whatever_is_allowed(photo: bytes) -> None:
+    assert decode_image(photo).tobytes() == decode_image(photo, max_pixels=2**31).tobytes()
+
+
+def test_the_true_size_of_a_reduced_image_is_known(photo: bytes) -> None:
+    assert image_size(photo) == (11_000, 9_100)
+
+
+def test_the_true_size_is_that_of_the_upright_image() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small = encode(gradient(), "JPEG", exif=exif.tobytes())
+
+    assert image_size(small) == decode_image(small).size == (10, 20)
+    large = claiming(small, width=12_000, height=8_000)
+    assert (image_size(large), decode_image(large).size) == ((8_000, 12_000), (4_000, 6_000))
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "scale"),
+    [
+        ("CMYK", (8_001, 8_001), 2),
+        ("RGB", (17_001, 8_003), 2),
+        ("L", (16_001, 16_001), 4),
+        ("L", (44_001, 44_003), 8),
+    ],
+)
+def test_every_jpeg_of_one_scan_is_reduced_to_the_limit(
+    mode: str, size: tuple[int, int], scale: int
+) -> None:
+    data = claiming(encode(gradient().convert(mode), "JPEG"), width=size[0], height=size[1])
+
+    picture = decode_image(data)
+
+    assert picture.size == (-(-size[0] // scale), -(-size[1] // scale))
+    assert picture.width * picture.height <= MAX_PIXELS
+    assert image_size(data) == size
+
+
+def test_a_progressive_jpeg_is_reduced_until_its_coefficients_are_too_many() -> None:
+    small = encode(gradient(), "JPEG", progressive=True)
+
+    # Two scans are left of its ten: the limit of scans comes first otherwise.
+    two_scans = small[: small.index(b"\xff\xda", small.index(b"\xff\xda") + 1)] + b"\xff\xd9"
+    assert decode_image(claiming(two_scans, width=8_001, height=8_001)).size == (4_001, 4_001)
+    too_many = claiming(two_scans, width=12_000, height=11_000)
+    assert outcome_of(too_many) == (
+        f"12000 x 11000 pixels are more than the limit of {MAX_HELD_PIXELS:,}; "
+        "allow more with --max-pixels"
+    )
+    assert decode_image(too_many, max_pixels=132_000_000).size == (6_000, 5_500)
+
+
+def test_a_jpeg_whose_first_scan_lacks_a_component_counts_as_one_of_several_scans() -> None:
+    whole = encode(gradient(), "JPEG")
+    scan = whole.index(b"\xff\xda")
+    partial = whole[:scan] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + whole[scan + 14 :]
+
+    assert (jpeg_scans(whole), jpeg_scans(partial)) == ("one", "several")
+    assert "more than the limit of" in outcome_of(claiming(partial, width=20_000, height=20_000))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param((b"\xff\xc0", b"\xff\xc3"), id="lossless"),
+        pytest.param((b"\xff\xc0", b"\xff\xd0\xff\xc0"), id="marker without a length"),
+        pytest.param((b"\xff\xdb", b"junk\xff\xdb"), id="bytes between segments"),
+    ],
+)
+def test_a_jpeg_that_is_not_surely_reducible_is_limited_as_other_formats(
+    change: tuple[bytes, bytes],
+) -> None:
+    data = claiming(encode(gradient(), "JPEG"), width=9_000, height=9_000).replace(*change, 1)
+
+    assert jpeg_scans(data) is None
+    with pytest.raises(UnreadableImageError):
+        decode_image(data)
+
+
+def test_fill_bytes_before_a_marker_are_passed_over() -> None:
+    filled = encode(gradient(), "JPEG").replace(b"\xff\xc0", b"\xff\xff\xff\xc0")
+
+    assert jpeg_scans(filled) == "one"
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_have_scans_or_none(data: bytes) -> None:
+    assert jpeg_scans(b"\xff\xd8\xff" + data) in {"one", "several", None}
+
+
+def test_another_format_above_the_limit_names_the_option_that_allows_it() -> None:
+    large = encode(Image.new("1", (8_001, 8_000)), "PNG")
+
+    assert outcome_of(large) == (
+        "8001 x 8000 pixels are more than the limit of 64,000,000; allow more with --max-pixels"
+    )
+    assert decode_image(large, max_pixels=64_008_000).size == (4_001, 4_000)
+    assert image_size(large, max_pixels=64_008_000) == (8_001, 8_000)
+
+
+def test_a_limit_below_the_usual_one_holds_for_all_but_jpeg() -> None:
+    assert "more than the limit of 199;" in str(failure(VALID["PNG"], max_pixels=199))
+    assert decode_image(VALID["JPEG"], max_pixels=199).size == (20, 10)
+
+
+def failure(data: bytes, *, max_pixels: int) -> UnreadableImageError:
+    with pytest.raises(UnreadableImageError) as refused:
+        decode_image(data, max_pixels=max_pixels)
+    return refused.value
+
+
+_PEAK = """
+import resource, sys
+from pathlib import Path
+from clip_adapter.images import decode_image
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decode_image(Path(sys.argv[1]).read_bytes())
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux only")
+def test_a_large_jpeg_takes_the_memory_of_its_reduced_picture(tmp_path: Path) -> None:
+    # 1.6 gigapixels: 4.8 GB of RGB if they were decoded at full size.
+    data = claiming(encode(gradient(), "JPEG"), width=40_000, height=40_000)
+    (tmp_path / "a.jpg").write_bytes(data)
+
+    command = [sys.executable, "-c", _PEAK, str(tmp_path / "a.jpg")]
+    peak_mib = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert peak_mib < 300  # 75 MB of RGB, once or twice, and libjpeg's rows

@@ -57,7 +57,7 @@ DIGESTS = {
     "alpha.webp": "1c2147320a024808cf7ef8ad1d7bb866cb9863d404bbbe21102886d1204928ea",
 }
 """SHA-256 of the RGB pixels, row by row. All lossless: the formats define every bit of them."""
-FORMATS = "its header is broken or of another format than BMP, GIF, JPEG, PNG, TIFF, WEBP"
+FORMATS = "its header is broken or of another format than AVIF, BMP, GIF, JPEG, PNG, TIFF, WEBP"
 UNKNOWN_RANGE = "whose range nothing tells; convert it to 8 or 16 bits"
 REASONS = {
     "empty.png": "the file is empty",
@@ -68,7 +68,8 @@ REASONS = {
     "float32.tiff": f"its samples are signed or have 32 bits (mode F), {UNKNOWN_RANGE}",
     "integer32.tiff": f"its samples are signed or have 32 bits (mode I), {UNKNOWN_RANGE}",
     "signed16.tiff": f"its samples are signed or have 32 bits (mode I), {UNKNOWN_RANGE}",
-    "bomb.png": "its header claims more pixels than the limit of 64,000,000",
+    "bomb.png": "60000 x 60000 pixels are more than the limit of 64,000,000; "
+    "allow more with --max-pixels",
     "needle.png": "1001 x 1 pixels: one side is more than 1,000 times the other",
     "many-scans.jpg": "61 scans of 7000 x 7000 pixels are more work than the limit of "
     "2,000,000,000 pixels",
@@ -89,6 +90,8 @@ def test_a_lossless_file_gives_the_pixels_it_always_gave(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSY)
 def test_a_lossy_file_gives_the_pixels_it_always_gave(name: str) -> None:
+    if name.endswith(".heic"):
+        pytest.importorskip("pillow_heif")
     expected = Image.open(GOLDEN / "decoded" / f"{name}.png")
 
     image = decode_image((GOLDEN / name).read_bytes())

@@ -1,13 +1,23 @@
 import os
+import shlex
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from clip_adapter.images import FolderReader, UnreadableImageError, read_bytes, reading
+from clip_adapter.images import (
+    AS_IT_IS,
+    FolderReader,
+    ReadOptions,
+    UnreadableImageError,
+    read_bytes,
+    reading,
+)
 from clip_adapter.images.reading import MAX_FILE_BYTES
 
 NOBODY = 65_534
@@ -26,15 +36,15 @@ def test_the_bytes_of_a_file_come_back_whole(tmp_path: Path) -> None:
     assert read_bytes(tmp_path, "a/b.png") == b"12345"
 
 
-@pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/etc/passwd", "link"])
+@pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/etc/passwd"])
 def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     folder = tmp_path / "folder"
     (folder / "a").mkdir(parents=True)
-    (folder / "link").symlink_to(tmp_path / "secret")
 
-    with pytest.raises(UnreadableImageError, match="leaves the folder"):
-        read_bytes(folder, path)
+    for options in (AS_IT_IS, ReadOptions(follow_links=Path("/"))):
+        with FolderReader(folder, options) as reader:
+            assert outcome(reader, path) == "its path leaves the folder of the dataset"
 
 
 def test_a_link_that_stays_inside_is_followed(tmp_path: Path) -> None:
@@ -162,7 +172,7 @@ def test_a_folder_that_becomes_a_link_out_is_not_followed(tmp_path: Path) -> Non
         (folder / "a").symlink_to(outside)
         assert outcome(reader, "a/2") != b"outside"
         reader.close()
-        assert outcome(reader, "a/2") == "its path leaves the folder of the dataset"
+        assert "a link that leads out of the folder" in str(outcome(reader, "a/2"))
 
 
 def test_a_reader_leaves_no_descriptor_open(tmp_path: Path) -> None:
@@ -233,3 +243,176 @@ def test_a_head_is_refused_wherever_a_whole_file_is(tmp_path: Path, path: str) -
             reader.read_head(path)
 
     assert head.value.reason == whole.value.reason
+
+
+def following(folder: Path, root: Path) -> FolderReader:
+    return FolderReader(folder, ReadOptions(follow_links=root))
+
+
+def put(path: Path, data: bytes = b"1") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def link(path: Path, to: Path | str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(to)
+
+
+@pytest.mark.parametrize(
+    ("store", "named"),
+    [
+        ("hub/blobs/0a1b", "hub/blobs"),
+        (".git/annex/objects/Xx/Yy/SHA256E-s1/SHA256E-s1.jpg", ".git/annex/objects"),
+        (".dvc/cache/files/md5/0a/1b2c", ".dvc/cache"),
+        ("my originals/cat.jpg", "my originals"),
+    ],
+)
+def test_a_link_out_is_refused_with_the_folder_that_allows_it(
+    tmp_path: Path, store: str, named: str
+) -> None:
+    put(tmp_path / store)
+    link(
+        tmp_path / "photos" / "a" / "1.jpg",
+        os.path.relpath(tmp_path / store, tmp_path / "photos" / "a"),
+    )
+    with FolderReader(tmp_path / "photos") as reader:
+        reason = str(outcome(reader, "a/1.jpg"))
+
+    assert reason == (
+        "it is a link that leads out of the folder; to follow links to regular files below a folder, "
+        f"name it: --follow-links {shlex.quote(str(tmp_path / named))}"
+    )
+    root = shlex.split(reason)[-1]
+    with following(tmp_path / "photos", Path(root)) as reader:
+        assert reader.read("a/1.jpg") == reader.read_head("a/1.jpg") == b"1"
+
+
+def test_a_snapshot_of_the_hugging_face_hub_is_read(tmp_path: Path) -> None:
+    put(tmp_path / "blobs" / "0a1b", b"cat")
+    snapshot = tmp_path / "snapshots" / "rev"
+    link(snapshot / "train" / "cat" / "1.jpg", "../../../../blobs/0a1b")
+
+    with following(snapshot, tmp_path / "blobs") as reader:
+        assert reader.read("train/cat/1.jpg") == b"cat"
+
+
+def test_a_folder_that_is_a_link_out_is_followed_too(tmp_path: Path) -> None:
+    put(tmp_path / "originals" / "cats" / "1.jpg", b"cat")
+    put(tmp_path / "originals" / "cats" / "2.jpg", b"other")
+    link(tmp_path / "photos" / "cat", tmp_path / "originals" / "cats")
+
+    with following(tmp_path / "photos", tmp_path / "originals") as reader:
+        assert [reader.read(f"cat/{name}.jpg") for name in (1, 2)] == [b"cat", b"other"]
+
+
+def test_where_the_file_itself_is_decides_and_not_the_links_on_the_way(tmp_path: Path) -> None:
+    put(tmp_path / "blobs" / "1", b"cat")
+    link(tmp_path / "curated" / "1.jpg", tmp_path / "blobs" / "1")
+    link(tmp_path / "photos" / "cat", tmp_path / "curated")
+
+    with following(tmp_path / "photos", tmp_path / "blobs") as reader:
+        assert reader.read("cat/1.jpg") == b"cat"
+
+
+def test_a_root_may_be_a_link_itself(tmp_path: Path) -> None:
+    put(tmp_path / "blobs" / "1")
+    link(tmp_path / "photos" / "1.jpg", tmp_path / "blobs" / "1")
+    link(tmp_path / "store", tmp_path / "blobs")
+
+    with following(tmp_path / "photos", tmp_path / "store") as reader:
+        assert reader.read("1.jpg") == b"1"
+
+
+def test_a_link_to_elsewhere_than_below_the_root_says_where_it_leads(tmp_path: Path) -> None:
+    put(tmp_path / "other" / "1")
+    (tmp_path / "blobs").mkdir()
+    link(tmp_path / "blobs" / "1", tmp_path / "other" / "1")
+    link(tmp_path / "photos" / "1.jpg", tmp_path / "blobs" / "1")
+
+    with following(tmp_path / "photos", tmp_path / "blobs") as reader:
+        assert outcome(reader, "1.jpg") == (
+            f"it is a link that leads out of the folder, to {tmp_path / 'other'}, "
+            f"which is not below {tmp_path / 'blobs'} (--follow-links)"
+        )
+
+
+@pytest.mark.timeout(10)
+def test_nothing_but_a_regular_file_is_read_through_a_link_out(tmp_path: Path) -> None:
+    root, photos = tmp_path / "root", tmp_path / "photos"
+    root.mkdir()
+    os.mkfifo(root / "pipe")
+    (root / "folder").mkdir()
+    link(root / "circle", "circle")
+    for name in ("pipe", "folder", "circle", "nothing"):
+        link(photos / name, root / name)
+
+    with following(photos, root) as reader:
+        assert outcome(reader, "pipe") == "it is a pipe, not a regular file"
+        assert outcome(reader, "folder") == "it is a folder, not a regular file"
+        assert outcome(reader, "circle") == "it is a link that leads in a circle"
+        assert str(outcome(reader, "nothing")).endswith("does not exist")
+
+
+def test_what_takes_the_place_of_a_file_once_it_was_resolved_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = put(tmp_path / "secret", b"secret")
+    blob = put(tmp_path / "blobs" / "1")
+    link(tmp_path / "photos" / "1.jpg", blob)
+
+    def then_swapped(status: os.stat_result) -> int:
+        if blob.is_file() and not blob.is_symlink():
+            blob.unlink()
+            blob.symlink_to(secret)
+        return status.st_size
+
+    monkeypatch.setattr(reading, "_regular_size", then_swapped)
+    with following(tmp_path / "photos", tmp_path / "blobs") as reader:
+        assert outcome(reader, "1.jpg") == "it is a link that leads in a circle"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tells by /proc what a descriptor is of")
+@pytest.mark.parametrize("root", [None, "blobs", "absent"])
+def test_nothing_outside_the_folder_and_the_root_is_ever_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str | None
+) -> None:
+    photos, blobs = tmp_path / "photos", tmp_path / "blobs"
+    for place in (photos / "in" / "1", blobs / "in" / "1", tmp_path / "out" / "in" / "1"):
+        put(place)
+    for name, target in {
+        "file": photos / "in" / "1",
+        "blob": blobs / "in" / "1",
+        "outside": tmp_path / "out" / "in" / "1",
+        "device": Path("/dev/null"),
+    }.items():
+        link(photos / f"to-{name}", target)
+        link(photos / f"to-folder-of-{name}", target.parent)
+        link(blobs / f"to-{name}", target)
+        link(photos / f"by-blobs-to-{name}", blobs / f"to-{name}")
+    paths = [f"{entry.name}{end}" for entry in photos.iterdir() for end in ("", "/1", "/../in/1")]
+    opened = record_opened(monkeypatch)
+
+    options = ReadOptions(follow_links=tmp_path / root) if root else AS_IT_IS
+    with FolderReader(photos, options) as reader:
+        found = {path: outcome(reader, path) for path in [*paths, "../out/in/1", "/dev/null"]}
+
+    allowed = [photos, blobs] if root == "blobs" else [photos]
+    assert [place for place in opened if not any(map(place.is_relative_to, allowed))] == []
+    assert found["to-file"] == found["to-folder-of-file/1"] == b"1"
+    assert (found["to-blob"] == found["to-folder-of-blob/1"] == b"1") == (root == "blobs")
+
+
+def record_opened(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """The files and folders that are opened from now on, wherever links and descriptors led."""
+    opened: set[Path] = set()
+    really_open = os.open
+
+    def recording(*args: Any, **kwargs: Any) -> int:
+        descriptor = really_open(*args, **kwargs)
+        opened.add(Path(os.readlink(f"/proc/self/fd/{descriptor}")))  # noqa: PTH115 - of a descriptor
+        return descriptor
+
+    monkeypatch.setattr(os, "open", recording)
+    return opened

@@ -79,7 +79,7 @@ def test_an_unchanged_folder_is_read_again_but_not_decoded_again(
 ) -> None:
     first = index(photos)
     decoded: list[bytes] = []
-    monkeypatch.setattr(index_module, "decode_image", decoded.append)
+    monkeypatch.setattr(index_module, "image_size", decoded.append)
 
     assert index(photos) == first
     assert decoded == []
