@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clip_adapter.datasets.imagefolder import image_names
+from clip_adapter.datasets.folder_walk import FolderWalk, has_image_suffix
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import PublishedRow, read_published_split
 from clip_adapter.errors import DatasetError
@@ -33,8 +33,8 @@ def open_eurosat(folder: Path) -> ImageSource:
     """EuroSAT in `folder`, or in the folder its archive unpacks to inside it.
 
     With CoOp's `split_zhou_EuroSAT.json` beside or above the class folders, its file list and
-    splits are used and files it does not list are left out; without it every image counts and
-    its content decides the split.
+    splits are used and files it does not list are excluded; without it every image counts and
+    its content decides the split. Files beside the class folders are not looked at.
 
     Raises:
         DatasetError: the ten class folders are missing or hold no images, or the split file is
@@ -42,13 +42,21 @@ def open_eurosat(folder: Path) -> ImageSource:
     """
     root = _find_class_folders(folder)
     split_file = _find_split_file(folder, root)
-    files = _list_folder(root) if split_file is None else _list_published(split_file)
+    walk = FolderWalk(root)
+    found = [(label, walk.files_below(name)) for label, name in enumerate(_FOLDERS)]
+    files = _label(root, found) if split_file is None else _list_published(split_file)
+    listed = {file.path for file in files}
+    walk.exclude(
+        (path for _, paths in found for path in paths if path not in listed),
+        "not in the split file",
+    )
     return ImageSource(
         name="eurosat",
         folder=root,
         class_names=tuple(CLASS_NAMES.values()),
         templates=TEMPLATES,
         files=files,
+        excluded=tuple(walk.excluded),
     )
 
 
@@ -76,14 +84,15 @@ def _find_split_file(folder: Path, root: Path) -> Path | None:
     return next((p / SPLIT_FILE_NAME for p in places if (p / SPLIT_FILE_NAME).is_file()), None)
 
 
-def _list_folder(root: Path) -> tuple[LabelledFile, ...]:
-    files = []
-    for label, name in enumerate(_FOLDERS):
-        images = image_names(root / name)
-        if not images:
-            raise DatasetError(f"{root / name} holds no images; unpack the archive again")
-        files += [LabelledFile(f"{name}/{image}", label=label, split=None) for image in images]
-    return tuple(files)
+def _label(root: Path, found: list[tuple[int, list[str]]]) -> tuple[LabelledFile, ...]:
+    for label, paths in found:
+        if not any(map(has_image_suffix, paths)):
+            raise DatasetError(
+                f"{root / _FOLDERS[label]} holds no images; unpack the archive again"
+            )
+    return tuple(
+        LabelledFile(path, label=label, split=None) for label, paths in found for path in paths
+    )
 
 
 def _list_published(split_file: Path) -> tuple[LabelledFile, ...]:

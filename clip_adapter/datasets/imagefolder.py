@@ -1,136 +1,289 @@
 """Any folder of images as class/image or split/class/image, labelled by the folder names."""
 
+import glob
 import hashlib
 import os
 import re
+import shlex
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, FolderWalk, may_hold_image
 from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile
-from clip_adapter.datasets.splits import Split
+from clip_adapter.datasets.splits import SPLITS, Split
 from clip_adapter.errors import DatasetError
-
-# The formats that are decoded are ACCEPTED_FORMATS of clip_adapter.images.decoding.
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+from clip_adapter.images import FolderReader, ReadOptions
 
 TEMPLATES = ("a photo of a {}.",)
 
 _SPLIT_FOLDERS: Final[dict[str, Split]] = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "test": "test",
+    "testing": "test",
 }
 _LAYOUTS = "expected class/image or split/class/image, with the splits train, val and test"
-
+_OUTSIDE = "outside the class folders"
+_SHOWN = 5  # names in a message
 
 _AS_IT_IS = FolderOptions()
+
+
+class _ClassFolder(NamedTuple):
+    """A folder of images of one class: its composed name, its split, and the files below it."""
+
+    name: str
+    split: Split | None
+    files: list[str]
 
 
 def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageSource:
     """The dataset in `folder`, with the template "a photo of a {}.".
 
-    Class names are the folder names, sorted, with `_` and `-` turned into spaces. When every
-    folder is called train, val (valid, validation) or test and holds folders, they are splits;
-    otherwise each image's content decides its split. Hidden files and files without the suffix
-    of an image are ignored. The name of the dataset ends with eight digits of the digest of its path,
-    so two folders called `photos` are two datasets.
+    A class is a folder in `folder`, and all files in it and in the folders below it belong to it, as in
+    torchvision's ImageFolder. Class names are the folder names, sorted, with `_` and `-` turned into
+    spaces. A folder without images is no class.
+
+    When every folder has the name of a split, in any case, and one of them holds folders, the classes
+    are the folders in these: train or training; val, valid, validation or dev; test or testing. A class
+    is the same in all of them, also if one spells its name in another case or Unicode form. Otherwise
+    the images have no split, which is decided when they are indexed.
+
+    A val or test folder without class folders, or without one that train has, is not labelled: its
+    files are left for prediction. Without labelled test images a classifier would have no accuracy, so
+    the split of the images of train is decided when they are indexed; those of val stay there.
+
+    Every file is listed, whatever its suffix, or counted as excluded: hidden, ignored, outside the class
+    folders, without a label, or linked in a circle. The name of the dataset ends with eight digits of
+    the digest of its path, so two folders called `photos` are two datasets.
+
+    Args:
+        folder: folder of class folders, or of split folders.
+        options: `ignore` takes patterns of `fnmatch` for paths relative to `folder`, where `*` stands
+            for any characters, `/` included; a pattern that matches a folder leaves out all below it.
+            `read` says where links may lead.
 
     Raises:
-        DatasetError: the folder is missing or empty, a class is empty or its name cannot be
-            prompted, fewer than two classes, no train or no test split, or a linked folder
-            leads out of `folder`.
+        DatasetError: the folder is missing or empty, a class name cannot be prompted, there are
+            fewer than two classes, split folders have others beside them, there are no class folders
+            to train on, or a split has two classes that differ only in case and another has one.
     """
     if not folder.is_dir():
         raise DatasetError(
             f"there is no folder {folder}; write imagefolder:PATH with one, {_LAYOUTS}"
         )
-    tops = subfolders(folder)
-    if not tops:
-        raise DatasetError(f"{folder} holds no class folders; {_LAYOUTS}")
-    if _are_splits(folder, tops):
-        found = _list_splits(folder, tops)
-    else:
-        found = [(name, None, name) for name in tops]
-    classes = sorted({name for name, _, _ in found})
-    files = _list_files(folder, found, classes=classes)
+    walk = FolderWalk(folder, options)
+    folders, notes = _find_class_folders(folder, walk)
+    name_of, spelling_notes = _reconcile_names(folder, folders)
+    classes = _classes_with_images(folder, folders, name_of=name_of, read=options.read)
+    empty = [each for each in folders if name_of[each.name] not in classes]
+    walk.exclude((path for each in empty for path in each.files), NOT_AN_IMAGE)
+    if len(classes) < 2:
+        raise DatasetError(_too_few(folder, walk, folders, classes))
+    label_of = {name: label for label, name in enumerate(classes)}
     return ImageSource(
         name=_slug(folder),
         folder=folder,
         class_names=_prompt_names(folder, classes),
         templates=TEMPLATES,
-        files=files,
+        files=tuple(
+            LabelledFile(path, label=label_of[name_of[each.name]], split=each.split)
+            for each in folders
+            if name_of[each.name] in label_of
+            for path in each.files
+        ),
+        excluded=tuple(walk.excluded),
+        notes=(*notes, *spelling_notes, *_left_out_notes(folder, walk, empty)),
         read=options.read,
     )
 
 
-def subfolders(folder: Path) -> list[str]:
-    """The names of the folders in `folder`, sorted, hidden ones left out.
+def _find_class_folders(folder: Path, walk: FolderWalk) -> tuple[list[_ClassFolder], list[str]]:
+    """The class folders, and what was assumed to find them."""
+    top = walk.listing()
+    walk.excluded += top.left_out
+    walk.exclude(top.files, _OUTSIDE)
+    tops = sorted(top.folders + top.refused)
+    splits = {path: split for path in tops if (split := _SPLIT_FOLDERS.get(path.lower()))}
+    divided = [
+        path for path in splits if path in top.refused or walk.listing(path)[1:3] != ([], [])
+    ]
+    beside = [path for path in tops if path not in splits]
+    others = [path for path in beside if not _is_bare(walk, path)]
+    if divided and not others:
+        folders, notes = _list_splits(folder, walk, splits)
+        return folders + [_class_folder(walk, path, split=None) for path in beside], notes
+    if "train" in {splits[path] for path in divided} and len(set(splits.values())) > 1:
+        flags = " ".join(f"--ignore {shlex.quote(glob.escape(path))}" for path in others[:_SHOWN])
+        raise DatasetError(
+            f"{folder} has the splits {_listed(splits)} and beside them {_listed(others)}: leave "
+            f"these out ({flags}), or rename the split folders if all are classes; {_LAYOUTS}"
+        )
+    notes = [
+        f"{path}/ is read as a class, with the folders in it, since {_listed(others)} are no splits; "
+        "if it holds the classes, leave the others out (--ignore)"
+        for path in divided
+    ]
+    return [_class_folder(walk, path, split=None) for path in tops], notes
 
-    Raises:
-        DatasetError: a folder is a link that leads out of `folder`.
-    """
-    root = folder.resolve()
-    found = sorted(entry for entry in folder.iterdir() if _is_shown(entry) and entry.is_dir())
-    for entry in found:
-        if entry.is_symlink() and not entry.resolve().is_relative_to(root):
-            raise DatasetError(
-                f"{entry} is a link out of {folder}, which is not followed; "
-                "put the folder itself there, or open the folder it leads to"
-            )
-    return [entry.name for entry in found]
+
+def _is_bare(walk: FolderWalk, path: str) -> bool:
+    """Whether a folder holds neither files nor folders."""
+    return path not in walk.listing().refused and walk.listing(path)[:3] == ([], [], [])
 
 
-def image_names(folder: Path) -> list[str]:
-    """The names in `folder` with the suffix of an image, sorted; they may be folders."""
-    return sorted(
-        name
-        for name in os.listdir(folder)  # noqa: PTH208 - a Path for each name takes most of the time
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - as above
+def _class_folder(walk: FolderWalk, path: str, *, split: Split | None) -> _ClassFolder:
+    parent, _, name = path.rpartition("/")
+    # A link that may not be followed is itself the one file of its class, which cannot be read.
+    files = [path] if path in walk.listing(parent).refused else walk.files_below(path)
+    return _ClassFolder(unicodedata.normalize("NFC", name), split, files)
+
+
+def _list_splits(
+    folder: Path, walk: FolderWalk, splits: Mapping[str, Split]
+) -> tuple[list[_ClassFolder], list[str]]:
+    inside = {path: _names_in_split(folder, walk, path) for path in splits}
+    train = set[str]().union(*(inside[path] for path in splits if splits[path] == "train"))
+    if not train:
+        raise DatasetError(
+            f"{folder} has the splits {_listed(splits)} but no 'train' with class folders, which "
+            "label the images; rename or add a folder, or use class/image without splits"
+        )
+    folders, notes = [], []
+    for path, split in splits.items():
+        if split == "train" or inside[path].keys() & train:
+            found = _list_split(walk, path, split=split)
+            folders += found
+            lacking = [name for key, name in inside[path].items() if key not in train]
+            if lacking:
+                notes.append(f"train has no images of {_listed(lacking)}, which {path}/ has")
+        else:
+            notes.append(_leave_unlabelled(walk, path))
+    if not any(each.files for each in folders if each.split == "test"):
+        parts = (
+            "train and test"
+            if any(each.split == "val" and each.files for each in folders)
+            else "train, val and test"
+        )
+        notes.append(
+            f"{folder} has no labelled test images: those of train are divided into {parts}"
+        )
+        folders = [each._replace(split=None) if each.split == "train" else each for each in folders]
+    return folders, notes
+
+
+def _names_in_split(folder: Path, walk: FolderWalk, path: str) -> dict[str, str]:
+    """The names of the class folders in a split folder, by their form without case."""
+    if path in walk.listing().refused:
+        raise DatasetError(
+            f"{folder / path} is a link to {os.path.realpath(folder / path)}, out of {folder}; say "
+            "below which folder links may lead (--follow-links ROOT), or put the folder itself there"
+        )
+    listing = walk.listing(path)
+    names = [inner.rpartition("/")[2] for inner in sorted(listing.folders + listing.refused)]
+    return {_caseless(name): name for name in names}
+
+
+def _list_split(walk: FolderWalk, path: str, *, split: Split) -> list[_ClassFolder]:
+    listing = walk.listing(path)
+    walk.excluded += listing.left_out
+    walk.exclude(listing.files, _OUTSIDE)
+    inner = sorted(listing.folders + listing.refused)
+    return [_class_folder(walk, each, split=split) for each in inner]
+
+
+def _leave_unlabelled(walk: FolderWalk, path: str) -> str:
+    files = walk.files_below(path)
+    walk.exclude(files, "no label")
+    if not files:
+        return f"{path}/ is empty and left out"
+    found = "class folders that train has" if walk.listing(path).folders else "class folders"
+    return (
+        f"{path}/ has {len(files):,} files without {found}: they have no label and are left for "
+        "prediction"
     )
 
 
-def _is_shown(entry: Path) -> bool:
-    return not entry.name.startswith(".")
+def _caseless(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _are_splits(folder: Path, tops: list[str]) -> bool:
-    named_so = all(name.lower() in _SPLIT_FOLDERS for name in tops)
-    return named_so and all(subfolders(folder / name) for name in tops)
-
-
-def _list_splits(folder: Path, tops: list[str]) -> list[tuple[str, Split | None, str]]:
-    splits = {_SPLIT_FOLDERS[top.lower()] for top in tops}
-    for needed in ("train", "test"):
-        if needed not in splits:
+def _reconcile_names(
+    folder: Path, folders: Sequence[_ClassFolder]
+) -> tuple[dict[str, str], list[str]]:
+    """The class of each folder name, where splits may spell a name in different cases."""
+    spellings: dict[str, dict[str, set[Split | None]]] = defaultdict(lambda: defaultdict(set))
+    for each in folders:
+        if each.files:
+            spellings[_caseless(each.name)][each.name].add(each.split)
+    name_of = {each.name: each.name for each in folders}
+    notes = []
+    for names in spellings.values():
+        splits = list(names.values())
+        if len(set[Split | None]().union(*splits)) == sum(map(len, splits)):  # no split has two
+            chosen = min(names, key=lambda name: min(map(_rank, names[name])))
+            name_of |= dict.fromkeys(names, chosen)
+            if len(names) > 1:
+                notes.append(f"class folders {_listed(sorted(names))} are one class, {chosen!r}")
+        elif any(found != splits[0] for found in splits):
             raise DatasetError(
-                f"{folder} has the splits {', '.join(tops)} but no {needed!r}; "
-                "rename or add a folder, or use class/image and let the content decide"
+                f"the class folders {_listed(sorted(names))} of {folder} differ only in case, and not every "
+                "split has all of them; rename them, so that each class has one name"
             )
-    return [
-        (name, _SPLIT_FOLDERS[top.lower()], f"{top}/{name}")
-        for top in tops
-        for name in subfolders(folder / top)
+        else:
+            notes.append(
+                f"class folders {_listed(sorted(names))} differ only in case and are {len(names)} classes"
+            )
+    return name_of, notes
+
+
+def _rank(split: Split | None) -> int:
+    return 0 if split is None else SPLITS.index(split)
+
+
+def _classes_with_images(
+    folder: Path, folders: Sequence[_ClassFolder], *, name_of: Mapping[str, str], read: ReadOptions
+) -> list[str]:
+    with FolderReader(folder, read) as reader:
+        found = {name_of[each.name] for each in folders if may_hold_image(reader, each.files)}
+    return sorted(found)
+
+
+def _left_out_notes(folder: Path, walk: FolderWalk, empty: Sequence[_ClassFolder]) -> list[str]:
+    names = sorted({each.name for each in empty})
+    notes = [f"folders without images are left out: {_listed(names)}"] if names else []
+    return notes + [
+        f"--ignore {pattern!r} matches nothing in {folder}" for pattern in walk.unmatched
     ]
 
 
-def _list_files(
-    folder: Path, found: list[tuple[str, Split | None, str]], *, classes: list[str]
-) -> tuple[LabelledFile, ...]:
-    label_of = {name: label for label, name in enumerate(classes)}
-    files = tuple(
-        LabelledFile(f"{below}/{image}", label=label_of[name], split=split)
-        for name, split, below in found
-        for image in image_names(folder / below)
+def _too_few(
+    folder: Path, walk: FolderWalk, folders: Sequence[_ClassFolder], classes: Sequence[str]
+) -> str:
+    counts = Counter(file.reason for file in walk.excluded).most_common()
+    unused = f"; not used: {', '.join(f'{n} {reason}' for reason, n in counts)}" if counts else ""
+    if not classes:
+        return f"{folder} holds no class folders; {_LAYOUTS}{unused}"
+    only = next(each for each in folders if each.name == classes[0])
+    inner = walk.listing(classes[0]).folders if classes[0] in walk.listing().folders else []
+    deeper = f"; if {_listed(inner)} are the classes, write imagefolder:{folder / only.name}"
+    return (
+        f"{folder} has the one class {classes[0]!r}; classifying takes two"
+        f"{deeper if len(inner) > 1 else ''}{unused}"
     )
-    empty = set(range(len(classes))) - {file.label for file in files}
-    if empty:
-        raise DatasetError(
-            f"class folder {classes[min(empty)]!r} of {folder} holds no images "
-            f"({', '.join(sorted(IMAGE_SUFFIXES))}); {_LAYOUTS}; add images or remove the folder"
-        )
-    return files
+
+
+def _listed(names: Iterable[str]) -> str:
+    every = [repr(name) for name in names]
+    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return ", ".join(every[:_SHOWN]) + more
 
 
 def _prompt_names(folder: Path, classes: list[str]) -> tuple[str, ...]:

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from operator import attrgetter
@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, is_no_image
 from clip_adapter.datasets.sources import ExcludedFile, ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split, split_by_content
 from clip_adapter.errors import DatasetError
@@ -77,7 +78,7 @@ class _Row(NamedTuple):
     path: str
     image_sha256: bytes
     label: int
-    split: Split
+    split: Split | None
     group: str | None
     width: int
     height: int
@@ -157,39 +158,48 @@ def build_index(
     """Read every file of `source` once: digest it, decode it, quarantine what is broken.
 
     The content of a file is never guessed from its name or time: every byte is read and digested, and
-    the same bytes are decoded. Files whose digest is known are not decoded again.
+    the same bytes are decoded. Files whose digest is known are not decoded again. A file that is an
+    image neither by its name nor by its first bytes is not read further and excluded as "not an
+    image". An image in two classes is excluded from both, with all its copies.
 
     Args:
         source: the dataset to index.
-        max_bad_fraction: fraction of unreadable files above which indexing fails.
+        max_bad_fraction: fraction of unreadable files, of these and the readable images, above which
+            indexing fails.
         progress: function called now and then, and at the end, with the number of files done.
         known: sizes of images that were decoded before.
         workers: number of threads that read and decode; the index does not depend on it.
 
     Raises:
-        DatasetError: there are no files, none is readable, or too many are unreadable.
+        DatasetError: there are no files, none is readable, too many are unreadable, or of a class
+            none is left.
     """
     good: list[_Row] = []
     bad: list[QuarantinedFile] = []
+    other: list[ExcludedFile] = []
     files = sorted(source.files, key=attrgetter("path"))
     chunks = [files[first : first + _CHUNK] for first in range(0, len(files), _CHUNK)]
     examine = partial(_examine_chunk, source, known=known)
     for outcomes in prefetch_map(examine, chunks, workers=workers):
-        for outcome in outcomes:
-            if isinstance(outcome, _Row):
-                good.append(outcome)
-            else:
-                bad.append(outcome)
+        good += [each for each in outcomes if isinstance(each, _Row)]
+        bad += [each for each in outcomes if isinstance(each, QuarantinedFile)]
+        other += [each for each in outcomes if isinstance(each, ExcludedFile)]
         if progress is not None:
-            progress(len(good) + len(bad))
-    if not good or len(bad) > max_bad_fraction * len(source.files):
-        raise DatasetError(_too_many_bad(source, bad, limit=max_bad_fraction))
-    return _assemble(source, good, bad)
+            progress(len(good) + len(bad) + len(other))
+    n_images = len(good) + len(bad)
+    if not good or len(bad) > max_bad_fraction * n_images:
+        raise DatasetError(_too_many_bad(source, bad, n_images, limit=max_bad_fraction))
+    rows, ambiguous = _split_off_two_labels(good)
+    other += [ExcludedFile(row.path, "two labels") for row in ambiguous]
+    _check_classes(source, rows, bad=bad, excluded=other)
+    if ambiguous:
+        source = replace(source, notes=(*source.notes, _two_labels(source, ambiguous)))
+    return _assemble(source, rows, bad, other, splits=_splits(rows))
 
 
 def _examine_chunk(
     source: ImageSource, files: list[LabelledFile], *, known: KnownSizes
-) -> list[_Row | QuarantinedFile]:
+) -> list[_Row | QuarantinedFile | ExcludedFile]:
     measure = partial(_measure, known=known, max_pixels=source.read.max_pixels)
     with FolderReader(source.folder, source.read) as reader:
         return [_examine(reader, file, measure=measure) for file in files]
@@ -208,9 +218,11 @@ def _examine(
     file: LabelledFile,
     *,
     measure: Callable[[bytes, bytes], tuple[int, int]],
-) -> _Row | QuarantinedFile:
+) -> _Row | QuarantinedFile | ExcludedFile:
     n_bytes = None
     try:
+        if is_no_image(reader, file.path):
+            return ExcludedFile(file.path, NOT_AN_IMAGE)
         data = reader.read(file.path)
         n_bytes = len(data)
         digest = hashlib.sha256(data).digest()
@@ -219,25 +231,96 @@ def _examine(
         # A name that is not UTF-8 could be neither stored nor printed.
         shown = file.path.encode("utf-8", "backslashreplace").decode("utf-8")
         return QuarantinedFile(shown, escape_control_characters(error.reason), n_bytes)
-    split = file.split or split_by_content(digest)
-    return _Row(file.path, digest, file.label, split, file.group, width, height, n_bytes)
+    return _Row(file.path, digest, file.label, file.split, file.group, width, height, n_bytes)
+
+
+def _splits(rows: Sequence[_Row]) -> tuple[Split, ...]:
+    """The split of each row by its folder or list, else by its content.
+
+    Where folders or a list make a val split, no other image is added to it: what would be there is train.
+    """
+    has_val = any(row.split == "val" for row in rows)
+
+    def decide(row: _Row) -> Split:
+        if row.split is not None:
+            return row.split
+        split = split_by_content(row.image_sha256)
+        return "train" if split == "val" and has_val else split
+
+    return tuple(map(decide, rows))
+
+
+def _split_off_two_labels(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
+    """The rows of images in one class, and those of images that another class holds as well."""
+    labels: dict[bytes, int] = {}
+    twice = {
+        row.image_sha256
+        for row in rows
+        if labels.setdefault(row.image_sha256, row.label) != row.label
+    }
+    if not twice:
+        return list(rows), []
+    return (
+        [row for row in rows if row.image_sha256 not in twice],
+        [row for row in rows if row.image_sha256 in twice],
+    )
+
+
+def _two_labels(source: ImageSource, rows: Sequence[_Row]) -> str:
+    paths: dict[bytes, dict[int, str]] = {}  # one path of each class
+    for row in rows:
+        paths.setdefault(row.image_sha256, {}).setdefault(row.label, row.path)
+    shown = "; ".join(" = ".join(each.values()) for each in list(paths.values())[:3])
+    more = f"; and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return (
+        f"{len(paths)} images of {source.name!r} have two labels and are left out of train, val and "
+        f"test, with all {len(rows)} files: {shown}{more}; remove the copies in the wrong class"
+    )
+
+
+def _check_classes(
+    source: ImageSource,
+    rows: Sequence[_Row],
+    *,
+    bad: Sequence[QuarantinedFile],
+    excluded: Sequence[ExcludedFile],
+) -> None:
+    lost = {file.label for file in source.files} - {row.label for row in rows}
+    if not lost:
+        return
+    reasons = {file.path: f"unreadable: {file.reason}" for file in bad}
+    reasons |= {file.path: file.reason for file in excluded}
+    label = min(lost)
+    counts = Counter(
+        reasons.get(file.path, "unreadable") for file in source.files if file.label == label
+    )
+    why = "; ".join(f"{count} {reason}" for reason, count in counts.most_common(3))
+    raise DatasetError(
+        f"no image of class {source.class_names[label]!r} in {source.folder} can be used: {why}; "
+        "repair them, add images, or leave the folder of the class out (--ignore)"
+    )
 
 
 def _assemble(
-    source: ImageSource, rows: Sequence[_Row], bad: Sequence[QuarantinedFile]
+    source: ImageSource,
+    rows: Sequence[_Row],
+    bad: Sequence[QuarantinedFile],
+    excluded: Sequence[ExcludedFile],
+    *,
+    splits: tuple[Split, ...],
 ) -> DatasetIndex:
     return DatasetIndex(
         source=source,
         paths=tuple(row.path for row in rows),
         image_sha256=tuple(row.image_sha256 for row in rows),
         labels=_frozen(np.array([row.label for row in rows], dtype=np.int64)),
-        splits=tuple(row.split for row in rows),
+        splits=splits,
         groups=tuple(row.group for row in rows),
         widths=_frozen(np.array([row.width for row in rows], dtype=np.int32)),
         heights=_frozen(np.array([row.height for row in rows], dtype=np.int32)),
         n_bytes=_frozen(np.array([row.n_bytes for row in rows], dtype=np.int64)),
         quarantined=tuple(bad),
-        excluded=tuple(sorted(source.excluded, key=attrgetter("path"))),
+        excluded=tuple(sorted((*source.excluded, *excluded), key=attrgetter("path"))),
     )
 
 
@@ -246,7 +329,9 @@ def _frozen(column: NDArray[_Number]) -> NDArray[_Number]:
     return column
 
 
-def _too_many_bad(source: ImageSource, bad: list[QuarantinedFile], *, limit: float) -> str:
+def _too_many_bad(
+    source: ImageSource, bad: list[QuarantinedFile], n_images: int, *, limit: float
+) -> str:
     if not bad:
         return (
             f"{source.folder} holds no images of {source.name!r}; add some or name another folder"
@@ -256,7 +341,7 @@ def _too_many_bad(source: ImageSource, bad: list[QuarantinedFile], *, limit: flo
     )
     more = f"\n  and {len(bad) - 3} more" if len(bad) > 3 else ""
     return (
-        f"{len(bad)} of the {len(source.files)} files of {source.name!r} in {source.folder} are "
+        f"{len(bad)} of the {n_images} files of {source.name!r} in {source.folder} are "
         f"unreadable, more than the {limit:.0%} that are quarantined; repair or remove them, or accept "
         f"more (--max-bad-fraction):{examples}{more}"
     )

@@ -137,7 +137,7 @@ def index_dataset(
     index = _build(source, max_bad_fraction=max_bad_fraction, known=known, reporter=reporter)
     store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
     write_index(store, index)
-    for note in source.notes:
+    for note in index.source.notes:  # those of the folder, then those of its files
         reporter.log(escape_control_characters(note))
     for file in index.quarantined[:5]:
         # A file name may contain line breaks, which `log` does not escape.

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.datasets import DatasetError
+from clip_adapter.datasets import DatasetError, FolderOptions, ImageSource, build_index
 from clip_adapter.datasets.imagefolder import open_imagefolder
 
 Put = Callable[[Path, int], Path]
@@ -30,13 +30,49 @@ def test_class_folders_become_labels_in_sorted_order(pets: Path) -> None:
     ]
 
 
-def test_hidden_files_and_other_files_are_passed_over(pets: Path) -> None:
+def reasons(source: ImageSource) -> dict[str, str]:
+    return {file.path: file.reason for file in source.excluded}
+
+
+def test_files_in_folders_of_a_class_folder_belong_to_the_class(pets: Path, put: Put) -> None:
+    put(pets / "cat" / "batch2" / "deep" / "1.png", 4)
+
+    source = open_imagefolder(pets)
+
+    assert [file.path for file in source.files if file.label == 0] == [
+        "cat/1.webp",
+        "cat/batch2/deep/1.png",
+    ]
+
+
+def test_hidden_files_and_files_outside_the_class_folders_are_counted(pets: Path) -> None:
     (pets / "cat" / ".1.png").write_bytes(b"")
-    (pets / "cat" / "notes.txt").write_text("meow", encoding="utf-8")
-    (pets / ".git").mkdir()
+    (pets / ".git" / "objects").mkdir(parents=True)
+    (pets / ".git" / "objects" / "1").write_bytes(b"")
+    (pets / "__MACOSX" / "cat").mkdir(parents=True)
+    (pets / "__MACOSX" / "cat" / "1.jpg").write_bytes(b"")
+    (pets / "cat" / ".ipynb_checkpoints").mkdir()
     (pets / "README.md").write_text("pets", encoding="utf-8")
 
-    assert len(open_imagefolder(pets).files) == 3
+    source = open_imagefolder(pets)
+
+    assert len(source.files) == 3
+    assert source.class_names == ("cat", "guinea pig")
+    assert reasons(source) == {
+        ".git/objects/1": "hidden",
+        "README.md": "outside the class folders",
+        "__MACOSX/cat/1.jpg": "hidden",
+        "cat/.1.png": "hidden",
+    }
+
+
+def test_every_other_file_is_listed_whatever_its_suffix(pets: Path) -> None:
+    for name in ("1.jfif", "1.avif", "picture", "Thumbs.db"):
+        (pets / "cat" / name).write_bytes(b"")
+
+    paths = {file.path for file in open_imagefolder(pets).files}
+
+    assert {"cat/1.jfif", "cat/1.avif", "cat/picture", "cat/Thumbs.db"} <= paths
 
 
 def test_the_name_is_a_slug_with_a_digest_of_the_path(pets: Path, put: Put) -> None:
@@ -57,9 +93,19 @@ def test_a_folder_name_without_letters_still_makes_a_slug(tmp_path: Path, put: P
     assert open_imagefolder(tmp_path / "写真").name.count("-") == 1
 
 
-@pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
-def test_split_folders_become_splits(tmp_path: Path, put: Put, val: str) -> None:
-    for number, top in enumerate(("train", val, "test")):
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train", "val", "test"),
+        ("training", "validation", "testing"),
+        ("train", "dev", "test"),
+        ("Train", "Valid", "TEST"),
+    ],
+)
+def test_split_folders_become_splits(
+    tmp_path: Path, put: Put, train: str, val: str, test: str
+) -> None:
+    for number, top in enumerate((train, val, test)):
         put(tmp_path / top / "cat" / "1.png", 2 * number)
         put(tmp_path / top / "dog" / "1.png", 2 * number + 1)
 
@@ -67,10 +113,11 @@ def test_split_folders_become_splits(tmp_path: Path, put: Put, val: str) -> None
 
     assert source.class_names == ("cat", "dog")
     assert {(file.path, file.split) for file in source.files if file.label == 0} == {
-        ("train/cat/1.png", "train"),
+        (f"{train}/cat/1.png", "train"),
         (f"{val}/cat/1.png", "val"),
-        ("test/cat/1.png", "test"),
+        (f"{test}/cat/1.png", "test"),
     }
+    assert source.notes == ()
 
 
 def test_classes_called_train_and_test_that_hold_pictures_are_classes(
@@ -82,15 +129,144 @@ def test_classes_called_train_and_test_that_hold_pictures_are_classes(
     assert open_imagefolder(tmp_path).class_names == ("test", "train")
 
 
-@pytest.mark.parametrize("lacking", ["train", "test"])
-def test_split_folders_without_train_or_test_are_refused(
-    tmp_path: Path, put: Put, lacking: str
-) -> None:
-    for top in {"train", "val", "test"} - {lacking}:
-        put(tmp_path / top / "cat" / "1.png", 1)
+def test_split_folders_without_train_are_refused(tmp_path: Path, put: Put) -> None:
+    put(tmp_path / "val" / "cat" / "1.png", 1)
+    put(tmp_path / "test" / "cat" / "1.png", 2)
 
-    with pytest.raises(DatasetError, match=f"no '{lacking}'"):
+    with pytest.raises(DatasetError, match="'test', 'val' but no 'train'"):
         open_imagefolder(tmp_path)
+
+
+def test_training_images_without_class_folders_are_refused(tmp_path: Path, put: Put) -> None:
+    put(tmp_path / "train" / "1.png", 1)
+    put(tmp_path / "test" / "cat" / "2.png", 2)
+
+    with pytest.raises(DatasetError, match="no 'train' with class folders, which label"):
+        open_imagefolder(tmp_path)
+
+
+@pytest.fixture(name="divided")
+def _divided(tmp_path: Path, put: Put) -> Path:
+    """Two classes with 20 images each in train and two each in val."""
+    for label, name in enumerate(("cat", "dog")):
+        for number in range(20):
+            put(tmp_path / "d" / "train" / name / f"{number}.png", 100 * label + number)
+        for number in range(2):
+            put(tmp_path / "d" / "val" / name / f"{number}.png", 1_000 + 100 * label + number)
+    return tmp_path / "d"
+
+
+def test_without_test_images_train_is_divided_and_val_stays(divided: Path) -> None:
+    source = open_imagefolder(divided)
+    index = build_index(source)
+
+    assert "those of train are divided into train and test" in "".join(source.notes)
+    split_of = dict(zip(index.paths, index.splits, strict=True))
+    assert {split for path, split in split_of.items() if path.startswith("val/")} == {"val"}
+    assert {split for path, split in split_of.items() if path.startswith("train/")} == {
+        "train",
+        "test",
+    }
+
+
+@pytest.mark.parametrize("below", ["", "unknown"])
+def test_a_test_folder_without_the_classes_is_unlabelled(
+    divided: Path, put: Put, below: str
+) -> None:
+    for number in range(12):
+        put(divided / "test" / below / f"{number}.png", 2_000 + number)
+
+    source = open_imagefolder(divided)
+
+    assert source.class_names == ("cat", "dog")
+    assert list(reasons(source).values()) == ["no label"] * 12
+    assert "test/ has 12 files without class folders" in source.notes[0]
+    assert "left for prediction" in source.notes[0]
+    assert {file.split for file in source.files} == {None, "val"}
+
+
+def test_a_train_folder_alone_holds_the_classes(divided: Path) -> None:
+    for path in divided.glob("val/*/*"):
+        path.unlink()
+
+    source = open_imagefolder(divided)
+
+    assert {file.split for file in source.files} == {None}
+    assert "divided into train, val and test" in "".join(source.notes)
+
+
+def test_a_folder_beside_the_splits_is_named_with_what_leaves_it_out(
+    divided: Path, put: Put
+) -> None:
+    put(divided / "test" / "cat" / "1.png", 3_000)
+    (divided / "my models").mkdir()
+    (divided / "my models" / "weights.bin").write_bytes(b"")
+
+    with pytest.raises(DatasetError, match=r"beside them 'my models'.*--ignore 'my models'"):
+        open_imagefolder(divided)
+
+    source = open_imagefolder(divided, FolderOptions(ignore=("my models",)))
+    assert {file.split for file in source.files} == {"train", "val", "test"}
+    assert reasons(source) == {"my models/weights.bin": "ignored"}
+
+
+def test_one_class_called_train_among_others_is_a_class(tmp_path: Path, put: Put) -> None:
+    for number, path in enumerate(("bus/1.png", "car/1.png", "train/steam/1.png")):
+        put(tmp_path / path, number)
+
+    source = open_imagefolder(tmp_path)
+
+    assert source.class_names == ("bus", "car", "train")
+    assert source.notes[0].startswith("train/ is read as a class")
+
+
+def test_files_beside_class_folders_of_a_split_are_counted(divided: Path, put: Put) -> None:
+    put(divided / "train" / "loose.png", 4_000)
+    (divided / "labels.csv").write_text("", encoding="utf-8")
+
+    assert reasons(open_imagefolder(divided)) == {
+        "labels.csv": "outside the class folders",
+        "train/loose.png": "outside the class folders",
+    }
+
+
+NFC, NFD = "For\u00eat", "Fore\u0302t"
+
+
+def test_one_class_name_in_two_unicode_forms_is_one_class(tmp_path: Path, put: Put) -> None:
+    for number, path in enumerate((f"train/{NFC}", f"test/{NFD}", "train/Mer", "test/Mer")):
+        put(tmp_path / path / "1.png", number)
+
+    source = open_imagefolder(tmp_path)
+
+    assert source.class_names == (NFC, "Mer")
+    assert {(file.path, file.split) for file in source.files if file.label == 0} == {
+        (f"train/{NFC}/1.png", "train"),
+        (f"test/{NFD}/1.png", "test"),
+    }
+
+
+def test_class_names_of_splits_that_differ_in_case_are_one_class(tmp_path: Path, put: Put) -> None:
+    for number, path in enumerate(("train/Forest", "test/forest", "train/sea", "test/sea")):
+        put(tmp_path / path / "1.png", number)
+
+    source = open_imagefolder(tmp_path)
+
+    assert source.class_names == ("Forest", "sea")
+    assert source.notes == ("class folders 'Forest', 'forest' are one class, 'Forest'",)
+
+
+def test_class_names_that_differ_in_case_in_one_split_are_named(tmp_path: Path, put: Put) -> None:
+    for number, path in enumerate(("train/A", "train/a", "test/A")):
+        put(tmp_path / path / "1.png", number)
+
+    with pytest.raises(DatasetError, match=r"'A', 'a' of .* differ only in case"):
+        open_imagefolder(tmp_path)
+
+    put(tmp_path / "test" / "a" / "1.png", 9)
+    source = open_imagefolder(tmp_path)
+    assert source.class_names == ("A", "a")
+    assert source.notes == ("class folders 'A', 'a' differ only in case and are 2 classes",)
 
 
 def test_a_missing_folder_says_where_it_looked(tmp_path: Path) -> None:
@@ -103,11 +279,34 @@ def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
         open_imagefolder(tmp_path)
 
 
-def test_a_class_without_images_is_named(pets: Path) -> None:
+def test_a_folder_without_images_is_no_class(pets: Path) -> None:
     (pets / "fish").mkdir()
+    (pets / "docs").mkdir()
+    (pets / "docs" / "notes").write_text("pets", encoding="utf-8")
 
-    with pytest.raises(DatasetError, match=r"'fish'.*holds no images"):
-        open_imagefolder(pets)
+    source = open_imagefolder(pets)
+
+    assert source.class_names == ("cat", "guinea pig")
+    assert source.notes == ("folders without images are left out: 'docs', 'fish'",)
+    assert reasons(source) == {"docs/notes": "not an image"}
+
+
+def test_a_folder_of_images_without_suffixes_is_a_class(pets: Path, put: Put) -> None:
+    put(pets / "fish" / "1.png", 7).rename(pets / "fish" / "1")
+
+    assert open_imagefolder(pets).class_names == ("cat", "fish", "guinea pig")
+
+
+def test_images_without_a_folder_are_counted_in_the_refusal(tmp_path: Path, put: Put) -> None:
+    put(tmp_path / "1.png", 1)
+
+    with pytest.raises(DatasetError, match=r"no class folders.*not used: 1 outside the class"):
+        open_imagefolder(tmp_path)
+
+
+def test_a_folder_around_the_class_folders_is_named(pets: Path) -> None:
+    with pytest.raises(DatasetError, match=r"'My Pets!/cat'.* write imagefolder:.*My Pets!"):
+        open_imagefolder(pets.parent)
 
 
 def test_one_class_is_not_a_classification(tmp_path: Path, put: Put) -> None:
@@ -132,9 +331,34 @@ def test_a_folder_name_that_cannot_be_prompted_is_refused(pets: Path, put: Put, 
         open_imagefolder(pets)
 
 
-def test_a_class_folder_that_links_out_is_refused(pets: Path, put: Put) -> None:
-    put(pets.parent / "outside" / "1.png", 4)
-    (pets / "dog").symlink_to(pets.parent / "outside")
+@pytest.mark.parametrize(
+    ("pattern", "left_out"),
+    [
+        ("cat", {"cat/1.webp", "cat/sub/2.png"}),
+        ("./cat/", {"cat/1.webp", "cat/sub/2.png"}),
+        ("cat/*", {"cat/1.webp", "cat/sub/2.png"}),
+        ("*/sub", {"cat/sub/2.png"}),
+        ("*.JPG", {"guinea_pig/1.JPG"}),
+        ("guinea_pig/[12].png", {"guinea_pig/2.png"}),
+    ],
+)
+def test_what_a_pattern_matches_is_ignored(
+    pets: Path, put: Put, pattern: str, left_out: set[str]
+) -> None:
+    put(pets / "cat" / "sub" / "2.png", 4)
+    put(pets / "dog" / "1.png", 5)
 
-    with pytest.raises(DatasetError, match="link out of"):
-        open_imagefolder(pets)
+    source = open_imagefolder(pets, FolderOptions(ignore=(pattern,)))
+
+    assert reasons(source) == dict.fromkeys(left_out, "ignored")
+    assert "matches nothing" not in "".join(source.notes)
+
+
+def test_a_pattern_that_matches_nothing_is_said(pets: Path) -> None:
+    source = open_imagefolder(pets, FolderOptions(ignore=("CAT", "cat/1.webp/x")))
+
+    assert len(source.files) == 3
+    assert [note.partition(" in ")[0] for note in source.notes] == [
+        "--ignore 'CAT' matches nothing",
+        "--ignore 'cat/1.webp/x' matches nothing",
+    ]
