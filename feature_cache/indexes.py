@@ -38,7 +38,7 @@ INDEX_SCHEMA = pa.schema(
 STORED_INDEX_SCHEMA = INDEX_SCHEMA.append(pa.field("name", pa.string())).append(
     pa.field("source", pa.string())
 )
-"""Columns of a file: also the name that the user gave the dataset, and its path or URL as typed."""
+"""Columns of a file: also the name that the user gave the dataset, and the absolute path or URL of its images."""
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -111,7 +111,7 @@ class IndexStore:
             quarantine: table with the columns of `QUARANTINE_SCHEMA`; may be empty.
             excluded: table with the columns of `EXCLUDED_SCHEMA`; may be empty.
             name: name that the user gave the dataset.
-            source: path or URL of the images, as typed.
+            source: absolute path or URL of the images.
 
         Raises:
             WrongSchemaError: a column is missing, has another type, or has nulls that it must not

@@ -1,9 +1,7 @@
 """Any folder of images as class/image or split/class/image, labelled by the folder names."""
 
 import glob
-import hashlib
 import os
-import re
 import shlex
 import unicodedata
 from collections import Counter, defaultdict
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, FolderWalk, may_hold_image
-from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile
+from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile, slug_of
 from clip_adapter.datasets.splits import SPLITS, Split
 from clip_adapter.errors import DatasetError
 from clip_adapter.images import FolderReader, ReadOptions
@@ -61,8 +59,8 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
     the split of the images of train is decided when they are indexed; those of val stay there.
 
     Every file is listed, whatever its suffix, or counted as excluded: hidden, ignored, outside the class
-    folders, without a label, or linked in a circle. The name of the dataset ends with eight digits of
-    the digest of its path, so two folders called `photos` are two datasets.
+    folders, without a label, or linked in a circle. The name of the dataset is that of the options,
+    else the folder's as a slug.
 
     Args:
         folder: folder of class folders, or of split folders.
@@ -89,7 +87,7 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
         raise DatasetError(_too_few(folder, walk, folders, classes))
     label_of = {name: label for label, name in enumerate(classes)}
     return ImageSource(
-        name=_slug(folder),
+        name=options.name or name_of_folder(folder),
         folder=folder,
         class_names=_prompt_names(folder, classes),
         templates=TEMPLATES,
@@ -303,8 +301,18 @@ def _prompt_names(folder: Path, classes: list[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _slug(folder: Path) -> str:
-    resolved = folder.resolve()
-    words = re.sub(r"[^a-z0-9]+", "-", resolved.name.lower())[:40].strip("-")
-    digest = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
-    return "-".join(filter(None, ("imagefolder", words, digest)))
+def name_of_folder(folder: Path) -> str:
+    """The name of a folder as a slug; a link gives its own name, not that of its target.
+
+    Raises:
+        DatasetError: nothing is left of the name, or only its digits.
+    """
+    name = os.path.basename(os.path.abspath(folder))  # noqa: PTH100, PTH119  # Path keeps ".."
+    slug = slug_of(name)
+    # "写真 2" and "動物 2" would both be called 2.
+    if not slug or (slug.replace("-", "").isdecimal() and not name.isascii()):
+        raise DatasetError(
+            f"the name of the folder {folder} has no letters a-z to name a dataset by: give the "
+            "dataset a name with --name"
+        )
+    return slug
