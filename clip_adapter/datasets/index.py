@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from operator import attrgetter
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clip_adapter.datasets.sources import ExcludedFile, ImageSource, LabelledFile
-from clip_adapter.datasets.splits import Split, split_by_content
+from clip_adapter.datasets.splits import Split, assign_splits
 from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import FolderReader, UnreadableImageError, decode_image
@@ -57,6 +57,9 @@ _Number = TypeVar("_Number", np.int32, np.int64)
 KnownSizes = Mapping[bytes, tuple[int, int]]
 """Width and height of images that were decoded before, by the SHA-256 digest of their files."""
 _NOTHING_KNOWN: KnownSizes = MappingProxyType({})
+KnownSplits = Mapping[bytes, Split]
+"""Splits of images that were assigned before, by the SHA-256 digest of their files."""
+_NONE_ASSIGNED: KnownSplits = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class _Row(NamedTuple):
     path: str
     image_sha256: bytes
     label: int
-    split: Split
+    split: Split | None
     group: str | None
     width: int
     height: int
@@ -147,24 +150,27 @@ class DatasetIndex:
         return sorted(digests["train"] & digests["test"])
 
 
-def build_index(
+def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its name
     source: ImageSource,
     *,
     max_bad_fraction: float = 0.05,
     progress: Callable[[int], None] | None = None,
     known: KnownSizes = _NOTHING_KNOWN,
+    known_splits: KnownSplits = _NONE_ASSIGNED,
     workers: int = 2,
 ) -> DatasetIndex:
     """Read every file of `source` once: digest it, decode it, quarantine what is broken.
 
     The content of a file is never guessed from its name or time: every byte is read and digested, and
-    the same bytes are decoded. Files whose digest is known are not decoded again.
+    the same bytes are decoded. Files whose digest is known are not decoded again. Files without a
+    published split get one by `assign_splits`.
 
     Args:
         source: the dataset to index.
         max_bad_fraction: fraction of unreadable files above which indexing fails.
         progress: function called now and then, and at the end, with the number of files done.
         known: sizes of images that were decoded before.
+        known_splits: splits that images keep, unless one is published.
         workers: number of threads that read and decode; the index does not depend on it.
 
     Raises:
@@ -185,7 +191,7 @@ def build_index(
             progress(len(good) + len(bad))
     if not good or len(bad) > max_bad_fraction * len(source.files):
         raise DatasetError(_too_many_bad(source, bad, limit=max_bad_fraction))
-    return _assemble(source, good, bad)
+    return _assemble(source, good, bad, splits=_splits(good, known_splits))
 
 
 def _examine_chunk(
@@ -213,19 +219,31 @@ def _examine(
         # A name that is not UTF-8 could be neither stored nor printed.
         shown = file.path.encode("utf-8", "backslashreplace").decode("utf-8")
         return QuarantinedFile(shown, escape_control_characters(error.reason), n_bytes)
-    split = file.split or split_by_content(digest)
-    return _Row(file.path, digest, file.label, split, file.group, width, height, n_bytes)
+    return _Row(file.path, digest, file.label, file.split, file.group, width, height, n_bytes)
+
+
+def _splits(rows: Sequence[_Row], known: KnownSplits) -> tuple[Split, ...]:
+    """The published split of each row, else the one it is assigned."""
+    published = {row.image_sha256: row.split for row in rows if row.split is not None}
+    assigned = assign_splits(
+        ((row.image_sha256, row.label) for row in rows), known={**known, **published}
+    )
+    return tuple(row.split or assigned[row.image_sha256] for row in rows)
 
 
 def _assemble(
-    source: ImageSource, rows: Sequence[_Row], bad: Sequence[QuarantinedFile]
+    source: ImageSource,
+    rows: Sequence[_Row],
+    bad: Sequence[QuarantinedFile],
+    *,
+    splits: tuple[Split, ...],
 ) -> DatasetIndex:
     return DatasetIndex(
         source=source,
         paths=tuple(row.path for row in rows),
         image_sha256=tuple(row.image_sha256 for row in rows),
         labels=_frozen(np.array([row.label for row in rows], dtype=np.int64)),
-        splits=tuple(row.split for row in rows),
+        splits=splits,
         groups=tuple(row.group for row in rows),
         widths=_frozen(np.array([row.width for row in rows], dtype=np.int32)),
         heights=_frozen(np.array([row.height for row in rows], dtype=np.int32)),
@@ -254,3 +272,55 @@ def _too_many_bad(source: ImageSource, bad: list[QuarantinedFile], *, limit: flo
         f"unreadable, more than the {limit:.0%} that are quarantined; repair or remove them, or accept "
         f"more (--max-bad-fraction):{examples}{more}"
     )
+
+
+def without_classes(index: DatasetIndex, labels: Collection[int], *, reason: str) -> DatasetIndex:
+    """Leave out classes: their images are excluded, and the other classes numbered anew.
+
+    Args:
+        index: an index; it is returned itself where no class is to be left out.
+        labels: labels of the classes to leave out.
+        reason: why they are left out, in few words that many images share, as "short class".
+
+    Raises:
+        DatasetError: fewer than two classes would be left.
+    """
+    if not labels:
+        return index
+    source, stays = index.source, np.isin(index.labels, list(labels), invert=True)
+    excluded = [ExcludedFile(index.paths[row], reason) for row in np.flatnonzero(~stays)]
+    rows = np.flatnonzero(stays)
+    return replace(
+        index,
+        source=_source_without(source, labels),
+        paths=tuple(index.paths[row] for row in rows),
+        image_sha256=tuple(index.image_sha256[row] for row in rows),
+        labels=_frozen(_new_labels(source, labels)[index.labels[rows]]),
+        splits=tuple(index.splits[row] for row in rows),
+        groups=tuple(index.groups[row] for row in rows),
+        widths=_frozen(index.widths[rows]),
+        heights=_frozen(index.heights[rows]),
+        n_bytes=_frozen(index.n_bytes[rows]),
+        excluded=tuple(sorted([*index.excluded, *excluded], key=attrgetter("path"))),
+    )
+
+
+def _source_without(source: ImageSource, labels: Collection[int]) -> ImageSource:
+    names, new_labels = source.class_names, _new_labels(source, labels)
+    kept = tuple(name for label, name in enumerate(names) if label not in labels)
+    if len(kept) < 2:
+        short = ", ".join(repr(names[label]) for label in sorted(labels)[:5])
+        raise DatasetError(
+            f"{len(kept)} of the {len(names)} classes of {source.name!r} would be left without those "
+            f"that have too few images ({short}), and classifying takes two: add images to them, or "
+            "ask for fewer shots"
+        )
+    files = (file for file in source.files if file.label not in labels)
+    renumbered = tuple(replace(file, label=int(new_labels[file.label])) for file in files)
+    return replace(source, class_names=kept, files=renumbered)
+
+
+def _new_labels(source: ImageSource, labels: Collection[int]) -> NDArray[np.int64]:
+    """Labels by old label when some are left out; those left out have none that means anything."""
+    stays = [label not in labels for label in range(len(source.class_names))]
+    return np.cumsum(stays, dtype=np.int64) - 1

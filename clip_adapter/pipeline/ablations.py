@@ -13,7 +13,7 @@ from clip_adapter.methods import create_method
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_requested
-from clip_adapter.pipeline.plan import SplitSpec, plan_runs, training_rows
+from clip_adapter.pipeline.plan import SplitSpec, log_short_classes, plan_runs, training_rows
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import ReproduceRequest, StudyName, accepts
@@ -155,13 +155,17 @@ def reproduce(
         for each in variants
     ]
     encoding = encoding_of(request, reporter=reporter).with_views(methods)
-    dataset = index_requested(request, executor=executor, reporter=reporter)
     choices = SplitSpec(
         shots=request.shots,
         seeds=request.seeds,
         indices=Settings.folder(request.few_shot_indices),
+        short_classes=request.short_classes,
+    )
+    dataset = index_requested(
+        request, skip_short=choices.skip_short, executor=executor, reporter=reporter
     )
     splits = choices.splits(dataset.index)
+    log_short_classes(splits, dataset.index, reporter=reporter)
     rows, runs = training_rows(splits), []
     for variant, method in zip(variants, methods, strict=True):
         encoded = encode_in_parts(

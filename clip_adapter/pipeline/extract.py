@@ -100,6 +100,7 @@ def index_requested(
     request: DatasetRequest,
     *,
     templates: Sequence[str] | None = None,
+    skip_short: Sequence[int] = (),
     executor: Executor,
     reporter: Reporter,
 ) -> IndexedDataset:
@@ -108,12 +109,14 @@ def index_requested(
     Args:
         request: names the dataset and its folders.
         templates: prompts with one {} for the class name, instead of those of the dataset.
+        skip_short: numbers of shots; a class with too few images for one of them is left out.
         executor: runs the step.
         reporter: where to report progress and unreadable files.
 
     Raises:
         UnavailableError: nothing can be written to the root.
-        DatasetError: the dataset is missing, or too many of its files are unreadable.
+        DatasetError: the dataset is missing, too many of its files are unreadable, or fewer than two
+            classes have enough images.
         UnknownImportError: no features were imported under that name.
     """
     places = request.places
@@ -130,6 +133,7 @@ def index_requested(
         options=request.folder_options,
         max_bad_fraction=request.max_bad_fraction,
         templates=templates,
+        skip_short=skip_short,
         reporter=reporter,
     )
 

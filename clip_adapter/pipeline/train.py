@@ -17,7 +17,14 @@ from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_requested
-from clip_adapter.pipeline.plan import RunSpec, SplitSpec, SweepError, plan_runs, training_rows
+from clip_adapter.pipeline.plan import (
+    RunSpec,
+    SplitSpec,
+    SweepError,
+    log_short_classes,
+    plan_runs,
+    training_rows,
+)
 from clip_adapter.pipeline.promote import Promotion, decide_promotion
 from clip_adapter.pipeline.provenance import digest_settings
 from clip_adapter.pipeline.reporter import Reporter
@@ -131,15 +138,21 @@ def train(
     encoding = encoding_of(request, reporter=reporter)
     methods = _with_text_tower(methods, request, encoding, reporter)
     encoding = encoding.with_views(methods)
-    dataset = index_requested(
-        request, templates=request.templates, executor=executor, reporter=reporter
-    )
     choices = SplitSpec(
         shots=request.shots,
         seeds=request.seeds,
         indices=Settings.folder(request.few_shot_indices),
+        short_classes=request.short_classes,
+    )
+    dataset = index_requested(
+        request,
+        templates=request.templates,
+        skip_short=choices.skip_short,
+        executor=executor,
+        reporter=reporter,
     )
     splits = choices.splits(dataset.index)
+    log_short_classes(splits, dataset.index, reporter=reporter)
     encoded = encode_in_parts(
         dataset,
         encoding,
