@@ -166,6 +166,11 @@ class IndexStore:
         """Read `image_sha256`, `width` and `height` of the images of all indexes; rows may repeat."""
         return self._read("images", schema=pick(INDEX_SCHEMA, "image_sha256", "width", "height"))
 
+    def splits(self) -> pa.Table:
+        """Read `index_fingerprint`, `image_sha256` and `split` of all indexes; rows may repeat."""
+        columns = ["index_fingerprint", "image_sha256", "split"]
+        return self._read("images", schema=pick(INDEX_SCHEMA, *columns))
+
     def fingerprints(self) -> set[str]:
         """Return the fingerprints of all indexes of the dataset."""
         schema = pick(INDEX_SCHEMA, "index_fingerprint")

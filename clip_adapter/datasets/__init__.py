@@ -4,10 +4,13 @@ from clip_adapter.datasets.fewshot import FewShotSampler as FewShotSampler
 from clip_adapter.datasets.fewshot import FewShotSplit as FewShotSplit
 from clip_adapter.datasets.fewshot import read_few_shot_indices as read_few_shot_indices
 from clip_adapter.datasets.fewshot import sample_few_shot as sample_few_shot
+from clip_adapter.datasets.fewshot import short_classes as short_classes
 from clip_adapter.datasets.index import DatasetIndex as DatasetIndex
 from clip_adapter.datasets.index import KnownSizes as KnownSizes
+from clip_adapter.datasets.index import KnownSplits as KnownSplits
 from clip_adapter.datasets.index import QuarantinedFile as QuarantinedFile
 from clip_adapter.datasets.index import build_index as build_index
+from clip_adapter.datasets.index import without_classes as without_classes
 from clip_adapter.datasets.registry import DATASETS as DATASETS
 from clip_adapter.datasets.registry import GENERATED as GENERATED
 from clip_adapter.datasets.registry import IMPORTED as IMPORTED
@@ -30,6 +33,7 @@ from clip_adapter.datasets.sources import check_templates as check_templates
 from clip_adapter.datasets.splits import SPLITS as SPLITS
 from clip_adapter.datasets.splits import PublishedRow as PublishedRow
 from clip_adapter.datasets.splits import Split as Split
+from clip_adapter.datasets.splits import assign_splits as assign_splits
 from clip_adapter.datasets.splits import read_published_split as read_published_split
 from clip_adapter.datasets.splits import split_by_content as split_by_content
 from clip_adapter.errors import DatasetError as DatasetError

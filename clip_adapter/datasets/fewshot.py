@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -31,8 +31,8 @@ class FewShotSplit:
     Attributes:
         shots: number of training images a class; `ALL_SHOTS` for all of each class.
         seed: seed of the sample.
-        train_rows: `[classes * shots]` rows, class by class.
-        val_rows: `[classes * min(shots, 4)]` rows, class by class.
+        train_rows: `[classes * shots]` rows, class by class; fewer where a class is short.
+        val_rows: `[classes * min(shots, 4)]` rows, class by class; fewer where a class is short.
     """
 
     shots: int
@@ -59,21 +59,24 @@ class FewShotSampler:
 
     Attributes:
         index: index of the dataset.
+        take_all: whether a class of too few images gives what it has, instead of an error.
     """
 
     index: DatasetIndex
+    take_all: bool = False
     _ranked_by_seed: dict[int, _Ranking] = field(default_factory=dict, init=False, repr=False)
 
     def sample(self, *, shots: int, seed: int) -> FewShotSplit:
         """Choose images as `sample_few_shot` describes, with its errors."""
         _check(shots, seed)
         ranked = self._ranked(seed)
+        shares = _shares_of_short if self.take_all else _shares
         train: list[int] = []
         val: list[int] = []
         for label, class_name in enumerate(self.index.source.class_names):
             ranked_train = ranked.get((label, "train"), [])
             ranked_val = ranked.get((label, "val"), [])
-            n_train, n_borrowed = _shares(shots, len(ranked_train), len(ranked_val))
+            n_train, n_borrowed = shares(shots, len(ranked_train), len(ranked_val))
             needed = n_train + n_borrowed
             if len(ranked_train) < needed:
                 reason = _too_few(class_name, len(ranked_train), needed, shots=shots)
@@ -88,10 +91,7 @@ class FewShotSampler:
 
         All shots alone, where no number fits but every class has an image to train on.
         """
-        counts = [
-            tuple(len(self._candidates.get((label, split), [])) for split in ("train", "val"))
-            for label in range(len(self.index.source.class_names))
-        ]
+        counts = [counts[:2] for counts in _counts(self.index)]
         most = min(_most_shots(*each) for each in counts)
         if most:
             powers = [2**exponent for exponent in range(most.bit_length())]
@@ -130,6 +130,16 @@ def sample_few_shot(index: DatasetIndex, *, shots: int, seed: int) -> FewShotSpl
             images.
     """
     return FewShotSampler(index).sample(shots=shots, seed=seed)
+
+
+def short_classes(index: DatasetIndex, shots: Iterable[int]) -> tuple[int, ...]:
+    """The labels of the classes without a test image, or with too few others for some of `shots`."""
+    asked = tuple(shots)
+    return tuple(
+        label
+        for label, (n_train, n_val, n_test) in enumerate(_counts(index))
+        if not n_test or any(sum(_shares(each, n_train, n_val)) > n_train for each in asked)
+    )
 
 
 def read_few_shot_indices(
@@ -173,6 +183,20 @@ def _shares(shots: int, n_train: int, n_val: int) -> tuple[int, int]:
     return max(1, n_train - borrowed), borrowed
 
 
+def _shares_of_short(shots: int, n_train: int, n_val: int) -> tuple[int, int]:
+    """The shares of a class; of one with too few images for them, what it has.
+
+    Where the val split has none, one image validates if another is left to train. Up to `shots` of
+    the others train, and the rest validates.
+    """
+    wanted, lacking = _shares(shots, n_train, n_val)
+    if n_train == 0 or wanted + lacking <= n_train:
+        return wanted, lacking
+    reserved = 1 if n_val == 0 and n_train > 1 else 0
+    n_shots = min(wanted, n_train - reserved)
+    return n_shots, n_train - n_shots
+
+
 def _most_shots(n_train: int, n_val: int) -> int:
     """The largest number of shots that a class has images for, those that validate included."""
     return next(
@@ -190,9 +214,11 @@ def _too_few(class_name: str, found: int, needed: int, *, shots: int) -> str:
 
 
 def _advice(fitting: tuple[int, ...]) -> str:
+    take_all = ", or train on what such a class has (--short-classes take-all)" if fitting else ""
     more = (
-        "add images to the class (where no folders say otherwise, half of them train), or sort them "
-        "into train and test folders yourself"
+        "add images to the class (where no folders say otherwise, half of them train), sort them "
+        "into train and test folders yourself, leave such classes out (--short-classes skip)"
+        f"{take_all}"
     )
     if not fitting:
         return f"no other number of shots would do, so {more}"
@@ -202,6 +228,19 @@ def _advice(fitting: tuple[int, ...]) -> str:
     return (
         f"use --shots {listed} (every class has enough for {fitting[-1]}, and no more), or {more}"
     )
+
+
+def _counts(index: DatasetIndex) -> list[tuple[int, int, int]]:
+    """Numbers of distinct images in the train, val and test split of each class."""
+    candidates = _candidates(index)
+    return [
+        (
+            len(candidates.get((label, "train"), [])),
+            len(candidates.get((label, "val"), [])),
+            len(candidates.get((label, "test"), [])),
+        )
+        for label in range(len(index.source.class_names))
+    ]
 
 
 def _candidates(index: DatasetIndex) -> _Ranking:

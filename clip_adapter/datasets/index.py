@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, is_no_image
 from clip_adapter.datasets.sources import ExcludedFile, ImageSource, LabelledFile
-from clip_adapter.datasets.splits import Split, split_by_content
+from clip_adapter.datasets.splits import SPLITS, Split, assign_splits
 from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import FolderReader, UnreadableImageError, image_format, image_size
@@ -57,6 +57,9 @@ _Number = TypeVar("_Number", np.int32, np.int64)
 KnownSizes = Mapping[bytes, tuple[int, int]]
 """Width and height of images that were decoded before, by the SHA-256 digest of their files."""
 _NOTHING_KNOWN: KnownSizes = MappingProxyType({})
+KnownSplits = Mapping[bytes, Split]
+"""Splits of images that were assigned before, by the SHA-256 digest of their files."""
+_NONE_ASSIGNED: KnownSplits = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -147,12 +150,13 @@ class DatasetIndex:
         return sorted(digests["train"] & digests["test"])
 
 
-def build_index(
+def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its name
     source: ImageSource,
     *,
     max_bad_fraction: float = 0.05,
     progress: Callable[[int], None] | None = None,
     known: KnownSizes = _NOTHING_KNOWN,
+    known_splits: KnownSplits = _NONE_ASSIGNED,
     workers: int = 2,
 ) -> DatasetIndex:
     """Read every file of `source` once: digest it, decode it, quarantine what is broken.
@@ -160,7 +164,8 @@ def build_index(
     The content of a file is never guessed from its name or time: every byte is read and digested, and
     the same bytes are decoded. Files whose digest is known are not decoded again. A file that is an
     image neither by its name nor by its first bytes is not read further and excluded as "not an
-    image". An image in two classes is excluded from both, with all its copies.
+    image". An image in two classes is excluded from both, with all its copies. Files without a published
+    split get one by `assign_splits`.
 
     Args:
         source: the dataset to index.
@@ -168,6 +173,7 @@ def build_index(
             indexing fails.
         progress: function called now and then, and at the end, with the number of files done.
         known: sizes of images that were decoded before.
+        known_splits: splits that images keep, unless one is published.
         workers: number of threads that read and decode; the index does not depend on it.
 
     Raises:
@@ -194,7 +200,7 @@ def build_index(
     _check_classes(source, rows, bad=bad, excluded=other)
     if ambiguous:
         source = replace(source, notes=(*source.notes, _two_labels(source, ambiguous)))
-    return _assemble(source, rows, bad, other, splits=_splits(rows))
+    return _assemble(source, rows, bad, other, splits=_splits(rows, known_splits))
 
 
 def _examine_chunk(
@@ -234,20 +240,19 @@ def _examine(
     return _Row(file.path, digest, file.label, file.split, file.group, width, height, n_bytes)
 
 
-def _splits(rows: Sequence[_Row]) -> tuple[Split, ...]:
-    """The split of each row by its folder or list, else by its content.
+def _splits(rows: Sequence[_Row], known: KnownSplits) -> tuple[Split, ...]:
+    """The published split of each row, else the one it is assigned.
 
-    Where folders or a list make a val split, no other image is added to it: what would be there is train.
+    Where folders or a list make a val split, no other image is added to it.
     """
-    has_val = any(row.split == "val" for row in rows)
-
-    def decide(row: _Row) -> Split:
-        if row.split is not None:
-            return row.split
-        split = split_by_content(row.image_sha256)
-        return "train" if split == "val" and has_val else split
-
-    return tuple(map(decide, rows))
+    published = {row.image_sha256: row.split for row in rows if row.split is not None}
+    has_val = "val" in published.values()
+    assigned = assign_splits(
+        ((row.image_sha256, row.label) for row in rows),
+        known={**known, **published},
+        among=("train", "test") if has_val else SPLITS,
+    )
+    return tuple(row.split or assigned[row.image_sha256] for row in rows)
 
 
 def _split_off_two_labels(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
@@ -345,3 +350,55 @@ def _too_many_bad(
         f"unreadable, more than the {limit:.0%} that are quarantined; repair or remove them, or accept "
         f"more (--max-bad-fraction):{examples}{more}"
     )
+
+
+def without_classes(index: DatasetIndex, labels: Collection[int], *, reason: str) -> DatasetIndex:
+    """Leave out classes: their images are excluded, and the other classes numbered anew.
+
+    Args:
+        index: an index; it is returned itself where no class is to be left out.
+        labels: labels of the classes to leave out.
+        reason: why they are left out, in few words that many images share, as "short class".
+
+    Raises:
+        DatasetError: fewer than two classes would be left.
+    """
+    if not labels:
+        return index
+    source, stays = index.source, np.isin(index.labels, list(labels), invert=True)
+    excluded = [ExcludedFile(index.paths[row], reason) for row in np.flatnonzero(~stays)]
+    rows = np.flatnonzero(stays)
+    return replace(
+        index,
+        source=_source_without(source, labels),
+        paths=tuple(index.paths[row] for row in rows),
+        image_sha256=tuple(index.image_sha256[row] for row in rows),
+        labels=_frozen(_new_labels(source, labels)[index.labels[rows]]),
+        splits=tuple(index.splits[row] for row in rows),
+        groups=tuple(index.groups[row] for row in rows),
+        widths=_frozen(index.widths[rows]),
+        heights=_frozen(index.heights[rows]),
+        n_bytes=_frozen(index.n_bytes[rows]),
+        excluded=tuple(sorted([*index.excluded, *excluded], key=attrgetter("path"))),
+    )
+
+
+def _source_without(source: ImageSource, labels: Collection[int]) -> ImageSource:
+    names, new_labels = source.class_names, _new_labels(source, labels)
+    kept = tuple(name for label, name in enumerate(names) if label not in labels)
+    if len(kept) < 2:
+        short = ", ".join(repr(names[label]) for label in sorted(labels)[:5])
+        raise DatasetError(
+            f"{len(kept)} of the {len(names)} classes of {source.name!r} would be left without those "
+            f"that have too few images ({short}), and classifying takes two: add images to them, or "
+            "ask for fewer shots"
+        )
+    files = (file for file in source.files if file.label not in labels)
+    renumbered = tuple(replace(file, label=int(new_labels[file.label])) for file in files)
+    return replace(source, class_names=kept, files=renumbered)
+
+
+def _new_labels(source: ImageSource, labels: Collection[int]) -> NDArray[np.int64]:
+    """Labels by old label when some are left out; those left out have none that means anything."""
+    stays = [label not in labels for label in range(len(source.class_names))]
+    return np.cumsum(stays, dtype=np.int64) - 1

@@ -1,8 +1,10 @@
-"""The split of an image: read from a published file, or decided by its content."""
+"""The split of an image: read from a published file, or assigned by its content."""
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, get_args
@@ -11,6 +13,8 @@ from clip_adapter.errors import DatasetError
 
 Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+_TENTHS: Final[Mapping[Split, int]] = {"train": 5, "test": 3, "val": 2}  # in order of need
+_SEED = b"clip-adapter splits 1"
 _Place = tuple[Path, Split, int]  # split file, split, position in its list
 _PLAIN_PATH = re.compile(r"\w[\w .-]*(/\w[\w .-]*)*", re.ASCII)
 
@@ -25,12 +29,69 @@ class PublishedRow:
     split: Split
 
 
+def assign_splits(
+    labelled: Iterable[tuple[bytes, int]],
+    *,
+    known: Mapping[bytes, Split],
+    among: Sequence[Split] = SPLITS,
+) -> dict[bytes, Split]:
+    """Assign a split to each distinct image: 50 % train, 20 % val and 30 % test of every class.
+
+    An image in `known` has that split, whatever else is there: an image that is added later never
+    moves another between train and test. The other images of a class are ordered by SHA-256 of a
+    fixed seed and their digest. One after another they go to a split without an image, else to the
+    one that is furthest below its proportion (CoOp's, Zhou et al. 2022); of equals to train, then
+    test, then val. So the first image of a class trains, the second tests, the third validates.
+
+    With nothing known, the result depends only on the digests and which of them share a label. Images
+    that are added in several steps each fill what was lacking at their time: the splits then also
+    depend on these steps, and the proportions still hold.
+
+    Args:
+        labelled: digest and label of every image. Copies share a split, and so do copies with
+            several labels, which count in the class of the smallest.
+        known: splits by digest that are kept; it may have further images, which do not count.
+        among: splits that images are assigned to, in the proportions that these have to each other.
+
+    >>> [*assign_splits([(b"a", 0), (b"b", 0), (b"c", 0)], known={b"b": "test"}).values()]
+    ['val', 'test', 'train']
+    """
+    labels: dict[bytes, int] = {}
+    for digest, label in labelled:
+        labels[digest] = min(label, labels.get(digest, label))
+    splits = {digest: known[digest] for digest in labels if digest in known}
+    counts: dict[int, Counter[Split]] = {label: Counter() for label in labels.values()}
+    for digest, split in splits.items():
+        if split in among:
+            counts[labels[digest]][split] += 1
+    for digest in sorted(labels.keys() - splits.keys(), key=_rank):
+        of_class = counts[labels[digest]]
+        splits[digest] = split = _most_lacking(of_class, among)
+        of_class[split] += 1
+    return {digest: splits[digest] for digest in labels}
+
+
+def _rank(digest: bytes) -> bytes:
+    return hashlib.sha256(_SEED + digest).digest()
+
+
+def _most_lacking(counts: Counter[Split], among: Sequence[Split]) -> Split:
+    """The split that the next image of a class belongs to."""
+    shares = {split: tenths for split, tenths in _TENTHS.items() if split in among}
+    after, whole = counts.total() + 1, sum(shares.values())
+    # `max` takes the first of equals, and integers have no rounding that could differ.
+    return max(
+        shares,
+        key=lambda split: (counts[split] == 0, shares[split] * after - whole * counts[split]),
+    )
+
+
 def split_by_content(image_sha256: bytes) -> Split:
-    r"""The split of an image without a published split: 50 % train, 20 % val, 30 % test.
+    r"""The split of imported features without splits: 50 % train, 20 % val, 30 % test.
 
     The proportions of CoOp's splits (Zhou et al. 2022). The first 8 bytes of the digest, read as
     a fraction, decide; so an image keeps its split when others come and go, and copies of one
-    image never straddle two splits. Classes are not balanced.
+    image never straddle two splits. Classes are not balanced, as they are by `assign_splits`.
 
     Raises:
         DatasetError: `image_sha256` does not have 32 bytes.

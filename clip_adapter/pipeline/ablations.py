@@ -159,11 +159,12 @@ def reproduce(
         shots=request.shots,
         seeds=request.seeds,
         indices=Settings.folder(request.few_shot_indices),
+        short_classes=request.short_classes,
     )
     encoded, splits = index_and_encode(
         request,
         encoding,
-        split=choices.splits,
+        choices=choices,
         executor=executor,
         reporter=reporter,
     )

@@ -1,13 +1,13 @@
 """Extraction: index a dataset, encode what the store lacks, record how long that took."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clip_adapter.datasets import IMPORTED, DatasetIndex, FewShotSplit, check_is_folder
+from clip_adapter.datasets import IMPORTED, FewShotSplit, check_is_folder
 from clip_adapter.devices import choose_device
 from clip_adapter.errors import ImageError
 from clip_adapter.escaping import escape_control_characters
@@ -17,7 +17,7 @@ from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor, not_retried
 from clip_adapter.pipeline.identity import expected_name
 from clip_adapter.pipeline.index import IndexedDataset, index_dataset
-from clip_adapter.pipeline.plan import training_rows
+from clip_adapter.pipeline.plan import SplitSpec, log_short_classes, training_rows
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import DatasetRequest, ExtractRequest, accepts
@@ -106,7 +106,7 @@ def index_and_encode(
     request: DatasetRequest,
     encoding: Encoding,
     *,
-    split: Callable[[DatasetIndex], list[FewShotSplit]] | None = None,
+    choices: SplitSpec | None = None,
     templates: Sequence[str] | None = None,
     executor: Executor,
     reporter: Reporter,
@@ -120,8 +120,8 @@ def index_and_encode(
     Args:
         request: names the dataset and its folders.
         encoding: the encoder and the views.
-        split: makes the few-shot splits, whose training images get augmented views; all images get
-            them when None.
+        choices: the few-shot splits, whose training images get augmented views; all images get them
+            when None.
         templates: prompts with one {} for the class name, instead of those of the dataset.
         executor: runs the steps.
         reporter: where to report progress, unreadable files and files that changed.
@@ -139,14 +139,18 @@ def index_and_encode(
     n_changed = 0
     while True:
         dataset = index_requested(
-            request, templates=templates, executor=executor, reporter=reporter
+            request,
+            templates=templates,
+            skip_short=choices.skip_short if choices else (),
+            executor=executor,
+            reporter=reporter,
         )
-        splits = split(dataset.index) if split else []
+        splits = choices.splits(dataset.index) if choices else []
         try:
             encoded = encode_in_parts(
                 dataset,
                 encoding,
-                view_rows=training_rows(splits) if split else None,
+                view_rows=training_rows(splits) if choices else None,
                 parts=request.parts,
                 executor=executor,
                 reporter=reporter,
@@ -158,6 +162,7 @@ def index_and_encode(
             changed = escape_control_characters(error.changed_file)
             reporter.log(f"{changed} changed or vanished after it was indexed: indexing again")
         else:
+            log_short_classes(splits, dataset.index, reporter=reporter)
             return encoded, splits
 
 
@@ -165,6 +170,7 @@ def index_requested(
     request: DatasetRequest,
     *,
     templates: Sequence[str] | None = None,
+    skip_short: Sequence[int] = (),
     executor: Executor,
     reporter: Reporter,
 ) -> IndexedDataset:
@@ -173,12 +179,14 @@ def index_requested(
     Args:
         request: names the dataset and its folders.
         templates: prompts with one {} for the class name, instead of those of the dataset.
+        skip_short: numbers of shots; a class with too few images for one of them is left out.
         executor: runs the step.
         reporter: where to report progress and unreadable files.
 
     Raises:
         UnavailableError: nothing can be written to the root.
-        DatasetError: the dataset is missing, or too many of its files are unreadable.
+        DatasetError: the dataset is missing, too many of its files are unreadable, or fewer than two
+            classes have enough images.
         UnknownImportError: no features were imported under that name.
     """
     places = request.places
@@ -195,6 +203,7 @@ def index_requested(
         options=request.folder_options,
         max_bad_fraction=request.max_bad_fraction,
         templates=templates,
+        skip_short=skip_short,
         reporter=reporter,
     )
 

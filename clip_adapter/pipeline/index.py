@@ -17,14 +17,18 @@ from clip_adapter.datasets import (
     GENERATED,
     IMPORTED,
     OWN_FOLDER,
+    SPLITS,
     DatasetError,
     DatasetIndex,
     FolderOptions,
     ImageSource,
     KnownSizes,
+    KnownSplits,
     build_index,
     check_templates,
     open_dataset,
+    short_classes,
+    without_classes,
 )
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import AS_IT_IS, ReadOptions
@@ -35,6 +39,7 @@ from clip_adapter.pipeline.identity import (
     sources_of,
 )
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.runs import RequestStore
 from feature_cache import (
     EXCLUDED_SCHEMA,
     INDEX_SCHEMA,
@@ -117,6 +122,7 @@ def index_dataset(
     options: FolderOptions = FolderOptions(),  # noqa: B008  # is immutable
     max_bad_fraction: float = 0.05,
     templates: Sequence[str] | None = None,
+    skip_short: Sequence[int] = (),
     reporter: Reporter,
 ) -> IndexedDataset:
     """Store the index of a dataset and return the indexed dataset.
@@ -131,17 +137,19 @@ def index_dataset(
         options: what the user says about the folder.
         max_bad_fraction: fraction of unreadable files above which indexing fails.
         templates: prompts with one {} for the class name, instead of those of the dataset.
+        skip_short: numbers of shots; a class with too few images for one of them is left out.
         reporter: where to report progress and unreadable files.
 
     Raises:
-        DatasetError: the dataset is missing, too many files are unreadable, a template is
-            invalid, or a folder has the name of another dataset. Nothing is written then.
+        DatasetError: the dataset is missing, too many files are unreadable, a template is invalid,
+            fewer than two classes have enough images, or a folder has the name of another dataset.
+            Nothing is written then.
         UnknownImportError: no features were imported as NAME.
     """
     if dataset.startswith(IMPORTED):
         if templates:
             raise DatasetError(f"{dataset!r} has the texts it was imported with, and no templates")
-        return _imported(dataset.removeprefix(IMPORTED), root=root)
+        return _imported(dataset.removeprefix(IMPORTED), root=root, skip_short=skip_short)
     if templates:
         check_templates(templates)
     # Pillow logs some malformed files in addition to raising an exception.
@@ -156,6 +164,7 @@ def index_dataset(
         source,
         max_bad_fraction=max_bad_fraction,
         known=dict(chain.from_iterable(sizes.items() for sizes in known.values())),
+        known_splits=_look_up_splits(source, candidates, root=root),
         reporter=reporter,
     )
     is_named = options.name is not None or not dataset.startswith(OWN_FOLDER)
@@ -167,6 +176,8 @@ def index_dataset(
     _set_aside(damaged, store)
     if not is_named and known.get(source.name):
         _report_move(index, known[source.name], store=store, reporter=reporter)
+    if skip_short:
+        index = _without_short_classes(index, skip_short, reporter=reporter)
     store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
     write_index(store, index)
     for note in index.source.notes:  # those of the folder, then those of its files
@@ -179,7 +190,7 @@ def index_dataset(
         name=source.name,
         folder=source.folder,
         index_fingerprint=index.fingerprint,
-        class_names=source.class_names,
+        class_names=index.source.class_names,
         templates=tuple(templates or source.templates),
         n_images=len(index),
         n_quarantined=len(index.quarantined),
@@ -203,6 +214,15 @@ def _look_up(
 
     known = {name: known_sizes(IndexStore(root, name, on_corruption=note)) for name in names}
     return known, damaged
+
+
+def _look_up_splits(source: ImageSource, names: Sequence[str], *, root: Location) -> KnownSplits:
+    """The splits of images in the stored datasets, if some file of the source has none of its own."""
+    if all(file.split is not None for file in source.files):
+        return {}
+    # A damaged file was noticed when the sizes were read.
+    stores = [IndexStore(root, name, on_corruption=lambda *_: None) for name in names]
+    return dict(chain.from_iterable(known_splits(store).items() for store in reversed(stores)))
 
 
 def _named(index: DatasetIndex, known: Mapping[str, KnownSizes], *, root: Location) -> DatasetIndex:
@@ -233,7 +253,12 @@ def _report_move(
 
 
 def _build(
-    source: ImageSource, *, max_bad_fraction: float, known: KnownSizes, reporter: Reporter
+    source: ImageSource,
+    *,
+    max_bad_fraction: float,
+    known: KnownSizes,
+    known_splits: KnownSplits,
+    reporter: Reporter,
 ) -> DatasetIndex:
     done = 0
     with reporter.progress(
@@ -251,11 +276,25 @@ def _build(
             max_bad_fraction=max_bad_fraction,
             progress=show,
             known=known,
+            known_splits=known_splits,
             workers=1 if known else 2,
         )
 
 
-def _imported(name: str, *, root: Location) -> IndexedDataset:
+def _without_short_classes(
+    index: DatasetIndex, shots: Sequence[int], *, reporter: Reporter
+) -> DatasetIndex:
+    labels = short_classes(index, shots)
+    kept = without_classes(index, labels, reason="short class")
+    names = index.source.class_names
+    for label in labels[:5]:
+        reporter.log(f"class {names[label]!r} is left out, as it has too few images")
+    if len(labels) > 5:
+        reporter.log(f"{len(labels) - 5} more classes are left out for that reason")
+    return kept
+
+
+def _imported(name: str, *, root: Location, skip_short: Sequence[int]) -> IndexedDataset:
     """The dataset whose index the import wrote."""
     found = find_imported(root, name)
     dataset = IndexedDataset(
@@ -271,6 +310,12 @@ def _imported(name: str, *, root: Location) -> IndexedDataset:
         is_imported=True,
     )
     index = dataset.index
+    if skip_short and (short := short_classes(index, skip_short)):
+        raise DatasetError(
+            f"class {found.class_names[short[0]]!r} of features:{name} has too few images, and imported "
+            "features have the classes they were imported with: import them without it, or train on "
+            "what it has (--short-classes take-all)"
+        )
     return replace(dataset, n_images=len(index), n_leaked=len(index.leaks())).with_index(index)
 
 
@@ -323,6 +368,32 @@ def known_sizes(store: IndexStore) -> KnownSizes:
     sizes = store.sizes().filter(pc.field("width") > 0)
     digests, widths, heights = (column.to_pylist() for column in sizes.columns)
     return dict(zip(digests, zip(widths, heights, strict=True), strict=True))
+
+
+def known_splits(store: IndexStore) -> KnownSplits:
+    """The split of every image of the dataset's earlier indexes, by digest.
+
+    Where they differ, that of the index that was requested last is returned. An index in which copies
+    of an image lie in several splits says nothing about the image.
+    """
+    requests = RequestStore(store.root).history(store.dataset)
+    requested = dict.fromkeys(each.index_fingerprint for each in reversed(requests))
+    rows = store.splits()
+    age = pc.index_in(rows["index_fingerprint"], pa.array(requested, pa.string()))
+    number = pc.index_in(
+        rows["split"], pa.array(SPLITS)
+    )  # `min` and `max` of text are new in Arrow
+    by_index = (
+        rows.append_column("age", pc.fill_null(age, len(requested)))
+        .append_column("number", number)
+        .group_by(["age", "index_fingerprint", "image_sha256"])
+        .aggregate([("number", "min"), ("number", "max")])
+        .filter(pc.field("number_min") == pc.field("number_max"))
+        .sort_by([("age", "ascending"), ("index_fingerprint", "ascending")])
+    )
+    last = by_index.group_by("image_sha256", use_threads=False).aggregate([("number_min", "first")])
+    digests, numbers = (last[name].to_pylist() for name in ("image_sha256", "number_min_first"))
+    return {digest: SPLITS[number] for digest, number in zip(digests, numbers, strict=True)}
 
 
 def read_index(dataset: IndexedDataset) -> DatasetIndex:

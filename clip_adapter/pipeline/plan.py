@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from clip_adapter.datasets import (
     DatasetError,
@@ -16,6 +19,7 @@ from clip_adapter.methods import Method
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import n_views
 from clip_adapter.pipeline.provenance import digest_code, digest_settings, digest_values
+from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.shots import ALL_SHOTS
 
 
@@ -62,11 +66,29 @@ class SplitSpec:
         shots: numbers of labelled images a class.
         seeds: seeds with which images are sampled, or the numbers of published choices.
         indices: folder of published choices, `shot_{K}-seed_{S}.json`; sampled when None.
+        short_classes: whether a class of too few images is an error, left out of the index before, or
+            gives what it has.
+
+    Raises:
+        DatasetError: a way with short classes is given together with published choices.
     """
 
     shots: Sequence[int]
     seeds: Sequence[int]
     indices: Path | None = None
+    short_classes: Literal["error", "skip", "take-all"] = "error"
+
+    def __post_init__(self) -> None:
+        if self.indices is not None and self.short_classes != "error":
+            raise DatasetError(
+                f"published few-shot choices name the images of every class, so that --short-classes "
+                f"{self.short_classes} can change nothing: leave it out, or let images be sampled"
+            )
+
+    @property
+    def skip_short(self) -> Sequence[int]:
+        """Numbers of shots that a class must have images for, or it is left out of the index."""
+        return self.shots if self.short_classes == "skip" else ()
 
     @property
     def image_choice(self) -> str:
@@ -80,11 +102,11 @@ class SplitSpec:
         """All few-shot splits, ordered by shots, then seeds.
 
         Raises:
-            DatasetError: a class has fewer images than shots.
+            DatasetError: a class has fewer images than shots, and short classes are an error.
             DatasetError: a published choice is missing or belongs to another dataset.
             DatasetError: a class has no test image, or published choices are given with all shots.
         """
-        sampler = FewShotSampler(index)
+        sampler = FewShotSampler(index, take_all=self.short_classes == "take-all")
         found = [
             self._split(sampler, shots=shots, seed=seed)
             for shots in sorted(set(self.shots))
@@ -107,6 +129,24 @@ class SplitSpec:
 def training_rows(splits: Sequence[FewShotSplit]) -> list[int]:
     """The rows of all images that some split trains on, in ascending order."""
     return sorted({int(row) for split in splits for row in split.train_rows})
+
+
+def log_short_classes(
+    splits: Sequence[FewShotSplit], index: DatasetIndex, *, reporter: Reporter
+) -> None:
+    """Report which classes train on fewer images than asked for, a line for each number of shots."""
+    names = index.source.class_names
+    # How many images a class has does not depend on the seed.
+    for split in {each.shots: each for each in splits if each.shots != ALL_SHOTS}.values():
+        counts = np.bincount(index.labels[split.train_rows], minlength=len(names))
+        short = np.flatnonzero(counts < split.shots).tolist()
+        if short:
+            listed = ", ".join(
+                f"class {names[label]!r} trains on {counts[label]} of {split.shots} images"
+                for label in short[:5]
+            )
+            more = f", and {len(short) - 5} more classes on fewer" if len(short) > 5 else ""
+            reporter.log(f"{listed}{more}")
 
 
 def plan_runs(
@@ -140,8 +180,9 @@ def _check_every_class_is_tested(index: DatasetIndex) -> None:
     if untested:
         raise DatasetError(
             f"{len(untested)} of {len(names)} classes of dataset {index.source.name!r} have no test "
-            f"image ({', '.join(untested[:5])}), so that an accuracy would leave them out: add "
-            "images, or sort them into train and test folders yourself"
+            f"image ({', '.join(untested[:5])}), so that an accuracy would leave them out: add images, "
+            "sort them into train and test folders yourself, or train without these classes "
+            "(--short-classes skip)"
         )
 
 

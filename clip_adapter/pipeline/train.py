@@ -135,11 +135,12 @@ def train(
         shots=request.shots,
         seeds=request.seeds,
         indices=Settings.folder(request.few_shot_indices),
+        short_classes=request.short_classes,
     )
     encoded, splits = index_and_encode(
         request,
         encoding,
-        split=choices.splits,
+        choices=choices,
         templates=request.templates,
         executor=executor,
         reporter=reporter,

@@ -89,6 +89,16 @@ def test_two_indexes_of_a_dataset_are_kept_apart(store: IndexStore) -> None:
     assert store.read_quarantine("f2").num_rows == 0
 
 
+def test_the_splits_of_all_indexes_are_read_together(store: IndexStore) -> None:
+    store.write(images(1), quarantine())
+    store.write(images(2, fingerprint="f2"), quarantine())
+    assert sorted(tuple(row.values()) for row in store.splits().to_pylist()) == [
+        ("f1", bytes(32), "train"),
+        ("f2", bytes(32), "train"),
+        ("f2", bytes([1]) * 32, "train"),
+    ]
+
+
 def test_an_index_that_two_writers_laid_out_differently_counts_once(store: IndexStore) -> None:
     store.write(images(3), quarantine("a.jpg", "b.jpg"))
     write_table(store.folder / "images", images(3).take([2, 1, 0]), kind="dataset-index")

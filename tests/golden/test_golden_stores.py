@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from clip_adapter.datasets import build_index, open_dataset
+from clip_adapter.pipeline.index import known_splits
 from clip_adapter.pipeline.train import train
 from clip_adapter.runs import RUN_TABLES, PromotionStore, query
 from feature_cache import IndexStore, inspect_store, stores
@@ -79,6 +81,18 @@ def test_every_image_has_its_feature(store: str) -> None:
     [fingerprint] = indexes.fingerprints()
     digests = indexes.read(fingerprint).column("image_sha256").to_pylist()
     assert len(features.read_images(digests)) == len(digests) == 270
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_images_keep_their_splits(store: str) -> None:
+    (expected,) = expected_of(store)["champion"]
+    indexes = IndexStore(GOLDEN / store, expected["dataset"])
+    [fingerprint] = indexes.fingerprints()
+    stored = indexes.read(fingerprint).select(["image_sha256", "split"]).to_pydict()
+    source = open_dataset(f"imagefolder:{GOLDEN / 'colours'}", data=GOLDEN)
+    index = build_index(source, known_splits=known_splits(indexes))
+    by_digest = dict(zip(*stored.values(), strict=True))
+    assert dict(zip(index.image_sha256, index.splits, strict=True)) == by_digest
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -1,7 +1,10 @@
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from clip_adapter.runs import query
 
 Command = Callable[..., Any]
 
@@ -47,3 +50,25 @@ def test_a_method_that_fails_ends_in_one_line(train: Command) -> None:
     assert outcome.code == 1
     assert outcome.err.splitlines()[-1].startswith("error: clip-adapter: ")
     assert "Traceback" not in outcome.err
+
+
+def test_short_classes_are_an_error_or_left_out_or_give_what_they_have(
+    command: Command, photos: Path, root: Path, tiny_model: str, put_photos: Callable[..., Path]
+) -> None:
+    put_photos(photos, "a-few", range(100, 103), colour="blue")
+    asked = ("--root", root, "--model", tiny_model, "--methods", "zero-shot,gda", "--seeds", "1")
+    train = partial(command, "train", f"imagefolder:{photos}", *asked, "--shots")
+    assert train("1").code == 0
+    refused = train("4")
+    assert refused.code == 1
+    assert "class 'a few' has too few images for 4 shots: 1 distinct" in refused.err
+    for words in ("use --shots 1 (", "--short-classes skip", "--short-classes take-all"):
+        assert words in refused.err
+
+    taken = train("4", "--short-classes", "take-all")
+    assert (taken.code, "class 'a few' trains on 1 of 4 images" in taken.err) == (0, True)
+    skipped = train("4", "--short-classes", "skip")
+    assert (skipped.code, "class 'a few' is left out" in skipped.err) == (0, True)
+    assert "3 short class" in skipped.out
+    runs = query(root, "SELECT len(class_names) AS classes, n_train FROM runs WHERE shots = 4")
+    assert {tuple(row.values()) for row in runs.to_pylist()} == {(4, 13), (3, 12)}

@@ -11,12 +11,14 @@ import pytest
 
 from clip_adapter.datasets import (
     DatasetError,
+    DatasetIndex,
+    ExcludedFile,
     ImageSource,
     LabelledFile,
     QuarantinedFile,
     Split,
     build_index,
-    split_by_content,
+    without_classes,
 )
 
 Put = Callable[[Path, int], Path]
@@ -55,13 +57,73 @@ def test_the_columns_cannot_be_changed(tmp_path: Path, put: Put) -> None:
         build_index(make_source(tmp_path, put)).labels[0] = 1
 
 
-def test_the_content_decides_where_no_split_is_published(tmp_path: Path, put: Put) -> None:
+def test_every_class_is_split_where_no_split_is_published(tmp_path: Path, put: Put) -> None:
     source = make_source(tmp_path, put)
     undecided = tuple(dataclasses.replace(file, split=None) for file in source.files)
 
     index = build_index(dataclasses.replace(source, files=undecided))
 
-    assert list(index.splits) == [split_by_content(digest) for digest in index.image_sha256]
+    for label in (0, 1):
+        assert set(np.array(index.splits)[index.labels == label]) == {"train", "val", "test"}
+
+
+def test_an_image_keeps_the_split_that_is_known(tmp_path: Path, put: Put) -> None:
+    source = make_source(tmp_path, put)
+    undecided = tuple(dataclasses.replace(file, split=None) for file in source.files)
+    source = dataclasses.replace(source, files=undecided)
+    known: dict[bytes, Split] = dict.fromkeys(build_index(source).image_sha256, "val")
+
+    assert set(build_index(source, known_splits=known).splits) == {"val"}
+
+
+def test_a_published_split_is_taken_whatever_is_known(tmp_path: Path, put: Put) -> None:
+    source = make_source(tmp_path, put)
+    index = build_index(source)
+    known: dict[bytes, Split] = dict.fromkeys(index.image_sha256, "val")
+
+    assert build_index(source, known_splits=known).splits == index.splits
+
+
+def test_a_copy_without_a_published_split_has_that_of_the_other(tmp_path: Path, put: Put) -> None:
+    source = make_source(tmp_path, put)
+    put(tmp_path / "dog" / "copy.png", 2)  # number 2 is in test
+
+    index = build_index(add(source, LabelledFile("dog/copy.png", 0, split=None)))
+
+    assert index.splits[index.paths.index("dog/copy.png")] == "test"
+
+
+def three_classes(tmp_path: Path, put: Put) -> DatasetIndex:
+    source = make_source(tmp_path, put)
+    named = dataclasses.replace(source, class_names=("dog", "owl", "cat"))
+    files = [dataclasses.replace(file, label=2 * file.label) for file in source.files]
+    put(tmp_path / "owl" / "1.png", 60)
+    owl = LabelledFile("owl/1.png", 1, split="train")
+    return build_index(dataclasses.replace(named, files=(*files, owl)))
+
+
+def test_a_class_that_is_left_out_is_excluded_and_the_others_numbered_anew(
+    tmp_path: Path, put: Put
+) -> None:
+    index = three_classes(tmp_path, put)
+
+    without = without_classes(index, [1], reason="short class")
+
+    assert without.source.class_names == ("dog", "cat")
+    assert without.excluded == (ExcludedFile("owl/1.png", "short class"),)
+    assert without.fingerprint == build_index(make_source(tmp_path, put)).fingerprint
+    assert {file.label for file in without.source.files} == {0, 1}
+
+
+def test_an_index_without_no_classes_is_the_index(tmp_path: Path, put: Put) -> None:
+    index = three_classes(tmp_path, put)
+
+    assert without_classes(index, [], reason="short class") is index
+
+
+def test_two_classes_must_be_left(tmp_path: Path, put: Put) -> None:
+    with pytest.raises(DatasetError, match=r"1 of the 3 classes .* \('dog', 'owl'\)"):
+        without_classes(three_classes(tmp_path, put), [0, 1], reason="short class")
 
 
 def test_rows_of_a_split_are_its_row_numbers(tmp_path: Path, put: Put) -> None:

@@ -14,6 +14,7 @@ from clip_adapter.datasets import (
     FewShotSplit,
     Split,
     sample_few_shot,
+    short_classes,
 )
 from clip_adapter.shots import ALL_SHOTS
 
@@ -195,11 +196,17 @@ def test_a_class_with_too_few_images_is_named_with_its_numbers(make_index: MakeI
     ("n_train", "n_val", "advice"),
     [
         (9, 0, "use --shots 1,2,4,5 (every class has enough for 5, and no more), or add"),
+        (
+            9,
+            0,
+            "leave such classes out (--short-classes skip), or train on what such a class has (",
+        ),
         (9, 4, "use --shots 1,2,4,8,9 ("),
         (7, 0, "use --shots 1,2,3 ("),  # three to train and three to validate, of the seven
         (2, 1, "use --shots 1 ("),
         (1, 0, "use --shots all, which"),
         (0, 4, "no other number of shots would do, so add images"),
+        (0, 4, "leave such classes out (--short-classes skip)"),
     ],
 )
 def test_a_class_with_too_few_images_says_which_shots_would_do(
@@ -260,3 +267,98 @@ def test_the_choice_is_the_same_on_every_machine(make_index: MakeIndex) -> None:
     assert sample_few_shot(index, shots=4, seed=1).fingerprint(index.image_sha256) == (
         "8c1aa4f8cacee6b3487769eab4b8d0242266dd15283999838313929e967e9c81"
     )
+
+
+COUNTS = st.tuples(st.integers(0, 12), st.integers(0, 6))
+
+
+def with_a_class_of(n_train: int, n_val: int, *, n_test: int = 1) -> list[Row]:
+    """Three classes of enough images, and a fourth, of label 3, with so many."""
+    of_one: list[Row] = [(digest(5_000 + number), 3, "train") for number in range(n_train)]
+    of_one += [(digest(6_000 + number), 3, "val") for number in range(n_val)]
+    of_one += [(digest(7_000 + number), 3, "test") for number in range(n_test)]
+    return [*TRAIN, *VAL, *TEST, *of_one]
+
+
+def of_label(index: DatasetIndex, split: FewShotSplit, label: int) -> tuple[int, int]:
+    """Numbers of images of a class that train and that validate."""
+    train, val = (index.labels[rows].tolist() for rows in (split.train_rows, split.val_rows))
+    return train.count(label), val.count(label)
+
+
+@pytest.mark.parametrize(
+    ("n_train", "n_val", "shots", "expected"),
+    [
+        (1, 1, 1, (1, 1)),  # of three images the third is for the test
+        (1, 1, 4, (1, 1)),
+        (1, 1, 8, (1, 1)),
+        (1, 0, 4, (1, 0)),  # one that trains before one that validates
+        (2, 0, 4, (1, 1)),
+        (5, 0, 4, (4, 1)),
+        (7, 0, 4, (4, 3)),
+        (2, 1, 4, (2, 1)),  # another image validates, so both train
+        (3, 4, 8, (3, 4)),
+        (3, 4, ALL_SHOTS, (3, 4)),
+    ],
+)
+def test_a_short_class_trains_on_what_it_has(
+    make_index: MakeIndex, n_train: int, n_val: int, shots: int, expected: tuple[int, int]
+) -> None:
+    index = make_index(with_a_class_of(n_train, n_val))
+
+    split = FewShotSampler(index, take_all=True).sample(shots=shots, seed=1)
+
+    assert of_label(index, split, 3) == expected
+
+
+@given(counts=COUNTS, shots=st.sampled_from([1, 2, 4, 8, ALL_SHOTS]), seed=SEEDS)
+def test_a_short_class_changes_no_other_class_and_one_with_enough_is_not_short(
+    make_index: MakeIndex, counts: tuple[int, int], shots: int, seed: int
+) -> None:
+    index = make_index(with_a_class_of(max(1, counts[0]), counts[1]))
+    split = FewShotSampler(index, take_all=True).sample(shots=shots, seed=seed)
+
+    n_train, n_val = of_label(index, split, 3)
+    assert 1 <= n_train <= shots
+    assert not set(split.train_rows) & set(split.val_rows)
+    if 3 in short_classes(index, [shots]):
+        whole = make_index(TRAIN + VAL + TEST)
+        expected = sample_few_shot(whole, shots=shots, seed=seed)
+        chosen_of_others = [
+            [row for row in rows if index.labels[row] != 3]
+            for rows in (split.train_rows, split.val_rows)
+        ]
+        assert [images(index, rows) for rows in chosen_of_others] == [*chosen(whole, expected)]
+        assert n_train + n_val < shots + min(shots, 4)
+    else:
+        expected = sample_few_shot(index, shots=shots, seed=seed)
+        digests = index.image_sha256
+        assert split.fingerprint(digests) == expected.fingerprint(digests)
+
+
+def test_a_class_without_an_image_to_train_on_has_nothing_to_take(make_index: MakeIndex) -> None:
+    index = make_index(with_a_class_of(0, 4))
+
+    with pytest.raises(DatasetError, match=r"'class 3' .* 0 distinct images .* skip\)$"):
+        FewShotSampler(index, take_all=True).sample(shots=4, seed=1)
+
+
+@given(counts=COUNTS, shots=st.sampled_from([1, 2, 4, 8, ALL_SHOTS]))
+def test_the_short_classes_are_those_that_cannot_be_sampled(
+    make_index: MakeIndex, counts: tuple[int, int], shots: int
+) -> None:
+    index = make_index(with_a_class_of(*counts))
+    if short_classes(index, [shots]):
+        with pytest.raises(DatasetError, match="'class 3'"):
+            sample_few_shot(index, shots=shots, seed=1)
+    else:
+        sample_few_shot(index, shots=shots, seed=1)
+
+
+def test_a_class_is_short_that_has_too_few_for_some_number_of_shots(make_index: MakeIndex) -> None:
+    index = make_index(with_a_class_of(1, 1))
+    assert (short_classes(index, [1]), short_classes(index, [1, 4])) == ((), (3,))
+
+
+def test_a_class_without_a_test_image_is_short(make_index: MakeIndex) -> None:
+    assert short_classes(make_index(with_a_class_of(9, 9, n_test=0)), [1]) == (3,)

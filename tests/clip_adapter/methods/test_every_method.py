@@ -91,6 +91,26 @@ def test_logits_are_single_precision_and_one_a_picture_and_class(
     assert found.dtype == np.float32
 
 
+def test_a_class_may_have_fewer_images_than_the_others(
+    method: Method, make_task: MakeTask, pictures: np.ndarray
+) -> None:
+    task = make_task(shots=4)
+    of_first = np.flatnonzero(task.train_labels == 0)
+    kept = np.setdiff1d(np.arange(len(task.train_labels)), of_first[1:])
+    short = replace(
+        task, train_features=task.train_features[kept], train_labels=task.train_labels[kept]
+    )
+    found, with_all = method.fit([short, task])
+    logits = found.classifier.logits(pictures)
+    assert np.isfinite(logits).all()
+    # A task beside it of another size, where sums of float32 are added up in another order.
+    np.testing.assert_allclose(
+        logits, fit_one(method, short).classifier.logits(pictures), atol=1e-3
+    )
+    learned = not np.array_equal(logits, with_all.classifier.logits(pictures))
+    assert learned == method.learns
+
+
 def test_permuting_the_classes_permutes_the_logits(
     method: Method,
     make_task: MakeTask,

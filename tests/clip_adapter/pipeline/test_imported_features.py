@@ -108,3 +108,13 @@ def test_no_preprocessing_can_be_chosen() -> None:
 def test_a_model_that_does_not_exist_is_refused_for_images() -> None:
     with pytest.raises(UnknownNameError, match="'glyphs'"):
         Encoding(model="glyph").check("digits")
+
+
+def test_a_short_class_of_imported_features_cannot_be_skipped(
+    imported: Callable[[], IndexedDataset], root: Path
+) -> None:
+    dataset = imported()
+    same = index_dataset("features:abc", root=root, data=root, skip_short=[4])
+    assert same == dataset
+    with pytest.raises(DatasetError, match=r"class 'c' .* \(--short-classes take-all"):
+        index_dataset("features:abc", root=root, data=root, skip_short=[8])

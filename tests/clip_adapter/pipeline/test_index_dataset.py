@@ -1,24 +1,26 @@
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from steps import index_dataset
 
-from clip_adapter.datasets import DatasetError
+from clip_adapter.datasets import DatasetError, build_index, open_dataset, split_by_content
 from clip_adapter.datasets import index as index_module
-from clip_adapter.pipeline.index import IndexedDataset
+from clip_adapter.pipeline.index import IndexedDataset, write_index
 from clip_adapter.runs import query
+from feature_cache import IndexStore
 
 Index = Callable[..., IndexedDataset]
+PutPhotos = Callable[..., Path]
 
 
 @pytest.fixture(name="index")
 def _index(root: Path) -> Index:
-    def run(folder: Path, *, max_bad_fraction: float = 0.05) -> IndexedDataset:
-        return index_dataset(
-            f"imagefolder:{folder}", root=root, data=root, max_bad_fraction=max_bad_fraction
-        )
+    def run(folder: Path, **options: Any) -> IndexedDataset:
+        return index_dataset(f"imagefolder:{folder}", root=root, data=root, **options)
 
     return run
 
@@ -96,3 +98,78 @@ def test_indexing_again_repairs_a_damaged_index(
     assert index(photos) == first
     assert path.read_bytes() == sound
     assert f"set aside: {path} is damaged" in capsys.readouterr().err
+
+
+def splits_of(dataset: IndexedDataset) -> dict[bytes, str]:
+    return dict(zip(dataset.index.image_sha256, dataset.index.splits, strict=True))
+
+
+def test_photos_that_are_added_move_no_other(
+    index: Index, photos: Path, put_photos: PutPhotos
+) -> None:
+    before = splits_of(index(photos))
+    put_photos(photos, "red", range(100, 107))
+    put_photos(photos, "violet", range(100, 103), colour="blue")
+    after = index(photos)
+    assert before.items() <= splits_of(after).items()
+    counts = Counter(zip(after.index.labels.tolist(), after.index.splits, strict=True))
+    assert [counts[2, split] for split in ("train", "val", "test")] == [19, 7, 11]  # of red's 37
+    assert [counts[3, split] for split in ("train", "val", "test")] == [1, 1, 1]
+
+
+def test_a_photo_that_comes_back_has_the_split_it_had(index: Index, photos: Path) -> None:
+    before = splits_of(index(photos))
+    shutil.move(photos / "red", photos.parent / "red")
+    index(photos)
+    shutil.move(photos.parent / "red", photos / "red")
+    assert splits_of(index(photos)) == before
+
+
+def test_a_dataset_that_was_split_by_digest_keeps_its_splits(
+    index: Index, photos: Path, root: Path
+) -> None:
+    source = open_dataset(f"imagefolder:{photos}", data=root)
+    by_digest = {digest: split_by_content(digest) for digest in build_index(source).image_sha256}
+    stored = build_index(source, known_splits=by_digest)
+    write_index(IndexStore(root, source.name), stored)
+    assert splits_of(index(photos)) == by_digest
+    assert index(photos).index_fingerprint == stored.fingerprint
+
+
+def test_split_folders_decide_whatever_was_known(index: Index, photos: Path) -> None:
+    known = splits_of(index(photos))
+    for split in ("train", "test"):
+        (photos / split).mkdir()
+    for name in ("red", "green", "blue"):
+        shutil.move(photos / name, photos / "train" / name)
+        (photos / "test" / name).mkdir()
+        (photos / "train" / name / "000.jpg").rename(photos / "test" / name / "000.jpg")
+    in_folders = index(photos)
+    assert Counter(in_folders.index.splits) == {"train": 87, "test": 3}
+    assert splits_of(in_folders) != known
+
+
+def test_a_short_class_is_skipped_and_its_files_are_counted(
+    index: Index, photos: Path, root: Path, put_photos: PutPhotos
+) -> None:
+    whole = index(photos)
+    put_photos(photos, "a-few", range(100, 103), colour="blue")
+    indexed = index(photos, skip_short=[1, 4])
+    assert indexed == IndexedDataset(**{**whole.__getstate__(), "excluded": {"short class": 3}})
+    excluded = query(root, "SELECT path, reason FROM excluded ORDER BY path").to_pylist()
+    assert excluded == [
+        {"path": f"a-few/{number}.jpg", "reason": "short class"} for number in range(100, 103)
+    ]
+
+
+def test_no_class_is_skipped_that_has_enough(index: Index, photos: Path) -> None:
+    assert index(photos, skip_short=[1, 4]) == index(photos)
+
+
+def test_two_classes_must_have_enough_images(index: Index, photos: Path, root: Path) -> None:
+    for name in ("red", "green"):
+        for path in sorted((photos / name).iterdir())[3:]:
+            path.unlink()
+    with pytest.raises(DatasetError, match=r"1 of the 3 classes .* \('green', 'red'\)"):
+        index(photos, skip_short=[4])
+    assert not list(root.rglob("*"))

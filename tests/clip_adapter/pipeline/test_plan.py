@@ -5,13 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from steps import index_dataset, plan
 from synthetic_datasets import SyntheticDatasets
 
-from clip_adapter.datasets import DatasetError
+from clip_adapter.datasets import DatasetError, DatasetIndex, FewShotSplit
 from clip_adapter.pipeline.encode import EncodedDataset
-from clip_adapter.pipeline.plan import SplitSpec
+from clip_adapter.pipeline.plan import SplitSpec, log_short_classes
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.shots import ALL_SHOTS
 
 PROBE: dict[str, Any] = {"methods": ["linear-probe"], "shots": [1], "seeds": [1]}
 Change = Callable[[EncodedDataset], tuple[EncodedDataset, dict[str, Any]]]
@@ -91,8 +94,63 @@ def test_a_class_without_a_test_image_is_refused(photos: Path, root: Path) -> No
     (photos / "test" / "red").mkdir()
     (photos / "train" / "red" / "000.jpg").rename(photos / "test" / "red" / "000.jpg")
     indexed = index_dataset(f"imagefolder:{photos}", root=root, data=root)
-    with pytest.raises(DatasetError, match=r"2 of 3 classes .* \('blue', 'green'\)"):
+    message = r"2 of 3 classes .* \('blue', 'green'\).* \(--short-classes skip\)"
+    with pytest.raises(DatasetError, match=message):
         SplitSpec(shots=[1], seeds=[1]).splits(indexed.index)
+
+
+@pytest.fixture(name="with_few")
+def _with_few(photos: Path, root: Path, put_photos: Callable[..., Path]) -> DatasetIndex:
+    """Three classes of thirty photos and one of three."""
+    put_photos(photos, "a-few", range(100, 103), colour="blue")
+    return index_dataset(f"imagefolder:{photos}", root=root, data=root).index
+
+
+def splits_of(index: DatasetIndex, **spec: Any) -> list[FewShotSplit]:
+    return SplitSpec(**{"shots": [1, 4], "seeds": [1, 2], **spec}).splits(index)
+
+
+def test_a_class_of_three_is_enough_for_one_shot(with_few: DatasetIndex) -> None:
+    for split in splits_of(with_few, shots=[1]):
+        assert np.bincount(with_few.labels[split.train_rows]).tolist() == [1, 1, 1, 1]
+        assert np.bincount(with_few.labels[split.val_rows]).tolist() == [1, 1, 1, 1]
+
+
+def test_a_short_class_is_an_error_that_names_the_ways_out(with_few: DatasetIndex) -> None:
+    with pytest.raises(DatasetError, match=r"'a few' .* --shots 1 .*skip\).*take-all\)$"):
+        splits_of(with_few)
+
+
+def test_a_short_class_that_gives_what_it_has_is_reported_once_for_each_number_of_shots(
+    with_few: DatasetIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = splits_of(with_few, shots=[1, 2, 4, ALL_SHOTS], short_classes="take-all")
+    log_short_classes(splits, with_few, reporter=Reporter())
+    assert capsys.readouterr().err.splitlines() == [
+        "class 'a few' trains on 1 of 2 images",
+        "class 'a few' trains on 1 of 4 images",
+    ]
+
+
+def test_where_no_class_is_short_it_does_not_matter_what_short_classes_would_do(
+    photos: Path, root: Path
+) -> None:
+    index = index_dataset(f"imagefolder:{photos}", root=root, data=root).index
+    chosen = {
+        way: [
+            split.fingerprint(index.image_sha256) for split in splits_of(index, short_classes=way)
+        ]
+        for way in ("error", "skip", "take-all")
+    }
+    assert chosen["error"] == chosen["skip"] == chosen["take-all"]
+
+
+@pytest.mark.parametrize("way", ["skip", "take-all"])
+def test_published_choices_leave_nothing_to_say_about_short_classes(
+    tmp_path: Path, way: Any
+) -> None:
+    with pytest.raises(DatasetError, match=f"--short-classes {way} can change nothing"):
+        SplitSpec(shots=[1], seeds=[1], indices=tmp_path, short_classes=way)
 
 
 def test_the_digits_are_written_below_the_root(root: Path, tmp_path: Path) -> None:
