@@ -14,6 +14,7 @@ from clip_adapter.datasets.registry import IMPORTED as IMPORTED
 from clip_adapter.datasets.registry import check_dataset as check_dataset
 from clip_adapter.datasets.registry import check_free_name as check_free_name
 from clip_adapter.datasets.registry import check_imported_alone as check_imported_alone
+from clip_adapter.datasets.registry import check_no_folder as check_no_folder
 from clip_adapter.datasets.registry import description_of as description_of
 from clip_adapter.datasets.registry import open_dataset as open_dataset
 from clip_adapter.datasets.registry import templates_of as templates_of

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clip_adapter.datasets import IMPORTED, open_dataset
+from clip_adapter.datasets import IMPORTED, check_no_folder, open_dataset
 from clip_adapter.errors import nearest
 from clip_adapter.runs import RunStoreError, current_index
 from clip_adapter.settings import Settings
@@ -76,7 +76,8 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
     Raises:
         NotStoredError: the dataset is not indexed in this store.
         CorruptFileError, NewerFormatError, MisplacedFileError: the index is damaged.
-        DatasetError: the folder of `imagefolder:PATH` does not exist.
+        DatasetError: the folder of `imagefolder:PATH` does not exist, or a folder is named without
+            that prefix.
     """
     name = stored_name(dataset)
     indexed = storage.list_folders(root / "datasets")
@@ -84,6 +85,7 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
     # Only a name that was found becomes part of a path.
     complete = list_file_entries(folder) if name in indexed else []
     if not complete:
+        check_no_folder(dataset)
         raise NotStoredError(_not_indexed(dataset, indexed))
     newest_first = sorted(complete, key=lambda entry: entry.modified, reverse=True)
     wanted = current_index(root, name)  # None if the store is older than the log of requests

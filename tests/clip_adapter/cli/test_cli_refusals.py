@@ -56,6 +56,31 @@ def test_an_unknown_dataset_names_the_nearest(command: Command, root: Path) -> N
     assert not root.exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["extract"],
+        ["reproduce", "residual-ratio"],
+        ["cache", "why", "--dataset"],
+        ["cache", "export", "--to", "x.npz", "--dataset"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_typed_plainly_is_named_as_an_imagefolder(
+    command: Command,
+    root: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    root.mkdir()
+    words = [f"{photos.name!r} is a folder", f"write imagefolder:{photos.name}\n"]
+    assert_refused(command(*arguments, photos.name, "--root", root), *words)
+    assert list(root.iterdir()) == []
+
+
 @pytest.mark.parametrize("folder", ["nowhere", "empty", "class-without-images", "one-class"])
 def test_a_folder_without_a_dataset_is_explained(
     command: Command, root: Path, tmp_path: Path, tiny_model: str, folder: str
