@@ -1,5 +1,7 @@
 """What cannot be done is said in one message, with a non-zero exit and nothing half-written."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,6 +146,24 @@ def test_a_root_that_cannot_be_written_to_is_explained(train: Command) -> None:
     refused = train("--root", "/proc/store")
     assert_refused(refused, "the root /proc/store", "/proc is there", "expected a folder", "--root")
     assert refused.err.count("\n") == 1
+
+
+def test_a_full_disk_is_named_with_what_is_safe_and_what_to_do(
+    extract: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert_refused(
+        extract(),
+        "No space left on device: 90 rows of dataset-index",
+        f"could not be written to {root}",
+        "stored before is complete and unchanged",
+        "free space on that disk",
+    )
+    monkeypatch.undo()
+    assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
 def test_a_root_that_nobody_named_is_left_with_the_folder(
