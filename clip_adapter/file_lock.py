@@ -55,9 +55,16 @@ class FileLock:
         return False
 
     def write(self, note: str) -> None:
-        """Replace the note."""
+        """Replace the note.
+
+        Raises:
+            OSError: the disk is full or fails; the error names the file.
+        """
         content = note.encode()
-        os.pwrite(self.descriptor, content, 0)  # on a full disk the previous note stays
+        try:
+            os.pwrite(self.descriptor, content, 0)  # on a full disk the previous note stays
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         os.ftruncate(self.descriptor, len(content))
 
     def release(self) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -23,14 +22,14 @@ def bar(
     """A bar on a terminal; yields a function that takes the units just done.
 
     Args:
-        description: description of the work, without markup.
+        description: description of the work.
         total: number of units of work; 0 fills the bar at once.
         unit: name of the unit, as "images".
         console: the terminal.
         transient: remove the bar when the work is done.
     """
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         _RateColumn(unit),
@@ -38,7 +37,7 @@ def bar(
         console=console,
         transient=transient,
     ) as progress:
-        row = progress.add_task(escape(escape_control_characters(description)), total=total)
+        row = progress.add_task(escape_control_characters(description), total=total)
         yield lambda units: progress.advance(row, units)
 
 

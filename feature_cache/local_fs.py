@@ -1,8 +1,11 @@
 """Durable file operations in folders of this machine: a file is complete or absent."""
 
+import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +21,65 @@ _FILE_TYPES = {
     stat.S_IFSOCK: "a socket",
 }
 
+_ADVICE = {
+    errno.ENOSPC: "free space on that disk",
+    errno.EDQUOT: "remove files of yours there, whose quota is used up",
+    errno.EROFS: "have that file system mounted to be written to",
+}
+"""What to do about the errors of a disk that takes nothing more."""
 
-def write_atomic(path: Path, content: pa.Buffer) -> None:
+
+def write_atomic(path: Path, content: pa.Buffer, *, what: str = "") -> None:
     """Write a file in one step, so that no reader sees a part of it.
 
     Missing folders are made. When this returns, the file and its folders survive a power cut. A
     writer that is killed leaves at most a hidden file `.<stem>.<random>.tmp` in the folder.
 
+    Args:
+        path: the file.
+        content: the bytes of the file.
+        what: name of the content in messages; the name of the file if empty.
+
     Raises:
         OSError: the file could not be written, and the temporary file is removed. If only the sync
-            of the folder failed, the file exists, but a power cut may undo that.
+            of the folder failed, the file exists, but a power cut may undo that. On a disk that
+            takes nothing more, the message says what is safe and what to do.
     """
-    make_folder(path.parent)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
+    with full_disk_explained(path.parent, f"{what or path.name} ({content.size / 1e6:.1f} MB)"):
+        make_folder(path.parent)
+        temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
+        try:
+            _write_synced(temporary, content)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        fsync_dir(path.parent)
+
+
+@contextmanager
+def full_disk_explained(folder: Path, what: str) -> Iterator[None]:
+    """Say what is safe and what to do in the error of a disk that takes nothing more.
+
+    Args:
+        folder: folder that is written to.
+        what: name of what is written there, for the message.
+
+    Raises:
+        OSError: the one that the block raised; its message differs where the disk is full, the
+            user's quota is used up, or the file system is read-only.
+    """
     try:
-        _write_synced(temporary, content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_dir(path.parent)
+        yield
+    except OSError as error:
+        if error.errno not in _ADVICE:
+            raise
+        message = (
+            f"{os.strerror(error.errno)}: {what} could not be written to {folder}. Everything that "
+            f"was stored before is complete and unchanged: {_ADVICE[error.errno]}, or choose "
+            "another folder, and run the same again; what is stored is not made again"
+        )
+        raise OSError(error.errno, message) from error
 
 
 def read(path: Path) -> pa.Buffer:

@@ -16,17 +16,22 @@ from feature_cache.paths import Entry, ObjectPath
 _ONE_REQUEST = "allow_delayed_open"
 
 
-def write_atomic(path: ObjectPath, content: pa.Buffer) -> None:
+def write_atomic(path: ObjectPath, content: pa.Buffer, *, what: str = "") -> None:
     """Write an object in one step: it is complete when this returns, or absent.
 
     Object stores show an object when its upload is complete, so that no rename is needed.
+
+    Args:
+        path: the object.
+        content: the bytes of the object.
+        what: name of the content in messages; the path alone if empty.
 
     Raises:
         ObjectStoreError: the store cannot be reached, or refuses.
     """
     # Leaving a stream by an exception completes the upload with what was written so far. Ctrl-C
     # interrupts the main thread only, so the upload runs in another one.
-    with _errors_converted(path), ThreadPoolExecutor(1) as pool:
+    with _errors_converted(path, what), ThreadPoolExecutor(1) as pool:
         # A pool that is interrupted while its thread starts does not wait for it: start it idle.
         pool.submit(int).result()
         pool.submit(_upload, path, content).result()
@@ -129,12 +134,12 @@ def _open_store(store: str, options: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _errors_converted(path: ObjectPath) -> Iterator[None]:
+def _errors_converted(path: ObjectPath, what: str = "") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
         raise ObjectStoreError(
-            f"{path} cannot be reached: {error}; check the bucket, the credentials and the endpoint"
+            f"{what and f'{what} in '}{path} cannot be reached: {error}; check the bucket, the credentials and the endpoint"
         ) from error

@@ -70,8 +70,9 @@ def write_table(  # noqa: PLR0913  # what a file declares, each by its name
         )
     writer = "" if owner else program_version()
     declared = {KIND_KEY: kind, OWNER_KEY: owner, STAMP_KEY: stamp, VERSION_KEY: writer}
+    content = _serialize(table, declared, compression=compression)
     return storage.write_addressed(
-        folder, _serialize(table, declared, compression=compression), _SUFFIX
+        folder, content, _SUFFIX, what=f"{table.num_rows:,} rows of {kind}"
     )
 
 

@@ -19,13 +19,18 @@ from feature_cache.paths import Entry, Location
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def write_atomic(path: Location, content: pa.Buffer) -> None:
+def write_atomic(path: Location, content: pa.Buffer, *, what: str = "") -> None:
     """Write a file in one step and durably.
+
+    Args:
+        path: the file.
+        content: the bytes of the file.
+        what: name of the content in messages; the name of the file if empty.
 
     Raises:
         OSError: the disk or the object store refused; no part of the file is left behind.
     """
-    _backend(path).write_atomic(path, content)
+    _backend(path).write_atomic(path, content, what=what)
 
 
 def read(path: Location) -> pa.Buffer:
@@ -92,8 +97,16 @@ def is_digest_name(name: str, suffix: str) -> bool:
     return name.endswith(suffix) and _DIGEST.fullmatch(name.removesuffix(suffix)) is not None
 
 
-def write_addressed(folder: Location, content: pa.Buffer, suffix: str) -> Location:
+def write_addressed(
+    folder: Location, content: pa.Buffer, suffix: str, *, what: str = ""
+) -> Location:
     """Write `<folder>/<sha256><suffix>` in one step and durably; a damaged copy is replaced.
+
+    Args:
+        folder: folder of the file.
+        content: the bytes of the file.
+        suffix: last part of its name.
+        what: name of the content in messages; the name of the file if empty.
 
     Raises:
         OSError: the disk or the object store refused; no part of the file is left behind.
@@ -102,7 +115,7 @@ def write_addressed(folder: Location, content: pa.Buffer, suffix: str) -> Locati
     if is_intact(path, path.stem):
         fsync_dir(folder)  # another writer may not have done that yet
     else:
-        write_atomic(path, content)
+        write_atomic(path, content, what=what)
     return path
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from clip_adapter.cli.options import Data, Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings
+from clip_adapter.terminal import plain_console
 from service.control import State, bring_up, state_of, take_down
 from service.environment import changed_names, service_environment
 from service.flow_runs import recent_runs, run_lines
@@ -34,7 +34,7 @@ def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
     folder = _folder(settings)
     check_database_path(settings.workspace)
     folder.make()
-    console = Console(highlight=False)
+    console = plain_console()
     places = {"CLIP_ADAPTER_ROOT": settings.url}
     if settings.data is not None:
         places["CLIP_ADAPTER_DATA"] = str(settings.data_folder)
@@ -44,14 +44,13 @@ def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
         port,
         environment=environment,
         checkout=CHECKOUT,
-        log=lambda stage: console.print(f"{stage} ...", markup=False),
+        log=lambda stage: console.print(f"{stage} ..."),
     )
-    console.print(_welcome(folder, state), markup=False, soft_wrap=True)
+    console.print(_welcome(folder, state), soft_wrap=True)
     if changed := changed_names(folder, environment):
         console.print(
             f"  but       it was up already, with another {', '.join(changed)}: "
             "for yours, `clip-adapter down` and then `clip-adapter up`",
-            markup=False,
             soft_wrap=True,
         )
 
@@ -59,7 +58,7 @@ def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
 def down(root: Root = None) -> None:
     """End the server and the worker that `up` started, and nothing else."""
     ended = take_down(_folder(Settings.of(root=root)))
-    Console(highlight=False).print("everything has ended" if ended else "nothing is up")
+    plain_console().print("everything has ended" if ended else "nothing is up")
 
 
 def status(root: Root = None, as_json: Json = False) -> None:
@@ -72,9 +71,9 @@ def status(root: Root = None, as_json: Json = False) -> None:
     if as_json:
         print_json(_facts(folder, state))
     else:
-        console = Console(highlight=False)
+        console = plain_console()
         lines = _lines(folder, state, console.width)
-        console.print("\n".join(lines), markup=False, soft_wrap=True)
+        console.print("\n".join(lines), soft_wrap=True)
     if state is None or not state.is_up:
         raise typer.Exit(1)
 

@@ -108,7 +108,7 @@ def progress_artifact(
     """Show the work done in this context; yields a function that takes the units just done.
 
     Args:
-        description: description of the work, without markup.
+        description: description of the work.
         total: number of units of work.
         unit: name of the unit, as "images".
         warn: function that takes the reason, once, if the artifact cannot be written.

@@ -6,12 +6,12 @@ import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 import clip_adapter
 from clip_adapter.cli.extensions import ExtensibleGroup, lazily
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.terminal import plain_console
 
 INTERRUPTED, TERMINATED = 130, 143
 EXIT_CODES = "Exit codes: 0 sound, or done; 1 damage found, or an error; 2 wrong usage."
@@ -121,4 +121,4 @@ def _refusals() -> tuple[type[BaseException], ...]:
 
 def _say(message: str) -> None:
     shown = escape_control_characters(message, keep="\n")
-    Console(stderr=True, highlight=False, soft_wrap=True).print(shown, markup=False, style="red")
+    plain_console(stderr=True).print(shown, soft_wrap=True, style="red")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from clip_adapter.cli.cache.indexed import existing_root, stored_name
 from clip_adapter.cli.options import Json, Root
@@ -19,6 +18,7 @@ from clip_adapter.runs import (
     RunStoreError,
     roll_back,
 )
+from clip_adapter.terminal import plain_console
 from feature_cache.exchange.atomic_write import write_file
 
 StoredDataset = Annotated[
@@ -80,11 +80,9 @@ def _need(found: Champion | None, dataset: str) -> Champion:
 
 
 def _warn(damaged: list[DamagedChampionError]) -> None:
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True)
     for error in damaged:
-        console.print(
-            escape_control_characters(error), markup=False, soft_wrap=True, style="yellow"
-        )
+        console.print(escape_control_characters(error), soft_wrap=True, style="yellow")
 
 
 def _show(
@@ -126,8 +124,8 @@ def _show_history(
 
 
 def _print(lines: list[str]) -> None:
-    console = Console(highlight=False)
-    console.print("\n".join(map(escape_control_characters, lines)), markup=False, soft_wrap=True)
+    console = plain_console()
+    console.print("\n".join(map(escape_control_characters, lines)), soft_wrap=True)
 
 
 def rollback(
@@ -155,4 +153,4 @@ def rollback(
         print_json(asdict(record))
         return
     lines = "\n".join(map(escape_control_characters, lines_of(record)))
-    Console(highlight=False).print(lines, markup=False, soft_wrap=True)
+    plain_console().print(lines, soft_wrap=True)

@@ -14,6 +14,7 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import Comparison, compare_methods
 from clip_adapter.settings import Settings
 from clip_adapter.shots import shots_from_words, shots_in_words
+from clip_adapter.terminal import plain_console
 
 _Name = "A method; METHOD@SETTINGS, as an error lists them, where it ran with several settings."
 
@@ -59,7 +60,7 @@ def compare(
     if as_json:
         print_json(_summary(compared))
     else:
-        _show(Console(highlight=False), compared)
+        _show(plain_console(), compared)
 
 
 def _summary(compared: Comparison) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def _show(console: Console, compared: Comparison) -> None:
         escape_control_characters(compared.b.last.method),
     )
     # Above the table and not its title, which would be as narrow as the table is.
-    console.print(_title(compared), markup=False, soft_wrap=True)
+    console.print(_title(compared), soft_wrap=True)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name, value in _lines(compared, a, b).items():
         table.add_row(Text(name), Text(value))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from clip_adapter.datasets import DATASETS, description_of
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings
+from clip_adapter.terminal import plain_console
 from feature_cache import storage
 from feature_cache.exchange import imported_names
 
@@ -31,7 +31,7 @@ def methods(as_json: Json = False) -> None:
     for name, about in listed.items():
         cells = (name, str(about["what_it_is"]), ", ".join(about["settings"]))
         table.add_row(*(Text(escape_control_characters(cell)) for cell in cells))
-    Console(highlight=False).print(table)
+    plain_console().print(table)
 
 
 def _about_method(name: str) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def datasets(root: Root = None, as_json: Json = False) -> None:
     for name, count in counts.items():
         what = f"imported: features:{name}" if name in imported else description_of(name)
         table.add_row(name, what, _shown(count))
-    Console(highlight=False).print(table)
+    plain_console().print(table)
 
 
 def _shown(count: int | None) -> str:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
@@ -127,7 +128,7 @@ def _extension(entry_point: EntryPoint) -> Any:
     def broken() -> None:
         raise UnavailableError(f"{reason}; repair or uninstall the package that it comes from")
 
-    broken.__doc__ = f"Broken: {reason}."
+    broken.__doc__ = f"Broken: {escape(reason)}."  # a help text is markup to typer
     return _command(entry_point.name, broken)
 
 

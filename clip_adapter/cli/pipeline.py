@@ -22,6 +22,7 @@ from clip_adapter.pipeline.requests import (
     TrainRequest,
 )
 from clip_adapter.settings import Settings
+from clip_adapter.terminal import plain_console
 from feature_cache import FeatureCacheError, Location
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def train(requests: list[TrainRequest], prefect: Prefect = False, as_json: Json 
 def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> None:
     """The whole path on real handwritten digits: encode, train, ask."""
     places = Settings.of(root=root)
-    console = Console(stderr=as_json, highlight=False)
+    console = plain_console(stderr=as_json)
     console.print(
         "Encoding 1,797 handwritten digits with the built-in CLIP, then training adapters\n"
         f"on the cached features. Everything is written to\n{places.location}\n",
@@ -98,7 +99,7 @@ def reproduce(request: ReproduceRequest, prefect: Prefect = False, as_json: Json
     if as_json:
         summaries.print_json(summary)
         return
-    console = Console(highlight=False)
+    console = plain_console()
     _show_study(console, summary, outcome)
     _say_how_to_draw(console, summary["dataset"], root=request.root)
 
@@ -120,7 +121,7 @@ def _show_each(
     Raises:
         Exit: some of several requests failed; exit code 1.
     """
-    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    console, errors = plain_console(), plain_console(stderr=True)
     if len(requests) == 1:
         summary = summarise(run(flow, requests[0], prefect=prefect))
         if as_json:
@@ -153,7 +154,7 @@ def _show_each(
 
 def _say(console: Console, text: str, *, style: str = "red") -> None:
     shown = escape_control_characters(text, keep="\n")
-    console.print(shown, markup=False, soft_wrap=True, style=style)
+    console.print(shown, soft_wrap=True, style=style)
 
 
 def _show_extraction(console: Console, request: ExtractRequest, summary: dict[str, Any]) -> None:
@@ -161,7 +162,6 @@ def _show_extraction(console: Console, request: ExtractRequest, summary: dict[st
         console.print(
             f"nothing to encode: all {summary['reused']:,} features of {request.dataset} were "
             f"imported, made by {escape_control_characters(summary['model'])}",
-            markup=False,
             soft_wrap=True,
         )
     else:
@@ -180,7 +180,8 @@ def _show_training(console: Console, _request: TrainRequest, summary: dict[str, 
     summaries.show_extraction(console, summary)
     console.print(
         f"[bold]{summary['runs_trained']} runs trained[/bold] in {summary['seconds_train']:.1f} s, "
-        f"{summary['runs_on_record']} recorded already"
+        f"{summary['runs_on_record']} recorded already",
+        markup=True,
     )
     summaries.show_leaderboard(console, summary["leaderboard"])
     summaries.show_promotion(console, summary["promotion"])
@@ -199,7 +200,7 @@ def _show_files_and_next_steps(console: Console, root: Path) -> None:
         "  clip-adapter --help                    and README.md for nightly runs",
         "(clip-adapter lives in .venv/bin; `. .venv/bin/activate` puts it on the PATH.)",
     ]
-    console.print("\n".join(lines), soft_wrap=True, markup=False)
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def _study(root: Location, done: "Reproduction", *, recipe: str) -> list["Study"]:
@@ -227,7 +228,7 @@ def _study_rows(study: "Study") -> list[dict[str, Any]]:
 
 def _show_study(console: Console, summary: dict[str, Any], outcome: list["Study"]) -> None:
     trained, known = summary["runs_trained"], summary["runs_on_record"]
-    console.print(f"[bold]{trained} runs trained[/bold], {known} recorded already")
+    console.print(f"[bold]{trained} runs trained[/bold], {known} recorded already", markup=True)
     for study in outcome:
         scores = {
             variant.name: {
@@ -250,6 +251,4 @@ def _say_how_to_draw(console: Console, dataset: str, *, root: Any) -> None:
     place = "" if root is None else f" --root {shlex.quote(str(root))}"
     command = f"clip-adapter report --dataset {dataset}{place} --to results.html"
     console.print()
-    console.print(
-        f"To draw the figure: {escape_control_characters(command)}", markup=False, soft_wrap=True
-    )
+    console.print(f"To draw the figure: {escape_control_characters(command)}", soft_wrap=True)

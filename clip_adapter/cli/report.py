@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings
+from clip_adapter.terminal import plain_console
 
 
 def report(
@@ -42,8 +42,7 @@ def report(
         if written.figures
         else ""
     )
-    Console(highlight=False).print(
+    plain_console().print(
         f"{written.n_runs:,} run{'s' * (written.n_runs != 1)} in {escape_control_characters(written.page)}{figures}",
         soft_wrap=True,
-        markup=False,
     )

@@ -16,6 +16,7 @@ from clip_adapter.cli.options import Root
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import VIEWS, RunStoreError, query
 from clip_adapter.settings import Settings
+from clip_adapter.terminal import plain_console
 
 LEGIBLE = 12
 """Width of a column in characters below which long words become illegible."""
@@ -51,7 +52,7 @@ def sql(
         csv.writer(sys.stdout).writerows([names, *rows])
     else:
         shown = [[_shown(value) for value in row] for row in rows]
-        console = Console(highlight=False)
+        console = plain_console()
         if _fits(console.width, names, shown):
             _print_table(console, names, shown, are_numbers=_are_numbers(rows, len(names)))
         else:

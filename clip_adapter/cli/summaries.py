@@ -17,6 +17,7 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.progress import Advance, bar
 from clip_adapter.runs import query, with_settings
 from clip_adapter.shots import shots_in_words
+from clip_adapter.terminal import plain_console
 from feature_cache import Location
 from feature_cache.parquet_file import is_final
 
@@ -73,14 +74,14 @@ def accuracy_table(
     )
 
 
-def _cell(score: Score | None, best: float) -> str:
+def _cell(score: Score | None, best: float) -> Text:
     if score is None:
-        return ""
+        return Text()
     mean, interval = score
     text = f"{100 * mean:.1f}"
     if interval is not None:  # three characters: from ten points on without a decimal
         text += f" ±{100 * interval:3.{int(interval < 0.0995)}f}"
-    return f"[bold]{text}[/bold]" if mean == best else text
+    return Text(text, style="bold" if mean == best else "")
 
 
 def watch(
@@ -94,7 +95,7 @@ def watch(
         unit: name of a unit.
         quiet: show nothing, for output that a program reads.
     """
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     if quiet or not console.is_terminal:
         return nullcontext(lambda _: None)
     return bar(description, total=total, unit=unit, console=console, transient=True)
@@ -157,6 +158,7 @@ def show_extraction(console: Console, summary: dict[str, Any]) -> None:
     console.print(
         f"[bold]{summary['encoded']:,} images encoded[/bold]{rate}, {summary['reused']:,} reused, "
         f"{summary['prompts_encoded']} prompts encoded, {summary['quarantined']} quarantined",
+        markup=True,
         soft_wrap=True,
     )
     if excluded := summary["excluded"]:
@@ -164,7 +166,8 @@ def show_extraction(console: Console, summary: dict[str, Any]) -> None:
         console.print(f"{sum(excluded.values()):,} files not used: {reasons}", soft_wrap=True)
     if summary["leaked"]:
         console.print(
-            f"[yellow]leak:[/yellow] {summary['leaked']} images occur in both train and test"
+            f"[yellow]leak:[/yellow] {summary['leaked']} images occur in both train and test",
+            markup=True,
         )
 
 
@@ -183,6 +186,5 @@ def show_promotion(console: Console, promotion: dict[str, Any] | None) -> None:
         console.print()
         console.print(
             escape_control_characters(f"{promotion['decision']}: {who}; {promotion['reason']}"),
-            markup=False,
             soft_wrap=True,
         )

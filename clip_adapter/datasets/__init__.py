@@ -20,6 +20,7 @@ from clip_adapter.datasets.registry import check_dataset as check_dataset
 from clip_adapter.datasets.registry import check_free_name as check_free_name
 from clip_adapter.datasets.registry import check_imported_alone as check_imported_alone
 from clip_adapter.datasets.registry import check_is_folder as check_is_folder
+from clip_adapter.datasets.registry import check_no_folder as check_no_folder
 from clip_adapter.datasets.registry import description_of as description_of
 from clip_adapter.datasets.registry import open_dataset as open_dataset
 from clip_adapter.datasets.registry import own_folder as own_folder

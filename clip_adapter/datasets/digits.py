@@ -38,7 +38,9 @@ def open_digits(folder: Path) -> ImageSource:
             _write_once(folder / file.path, _png(image))
     except OSError as error:
         raise DatasetError(
-            f"the digits cannot be written to {folder}: {error.strerror}; choose another folder"
+            f"the images of the digits cannot be written to {folder}: {error.strerror}. What was "
+            "stored before is complete: choose another folder with --images, CLIP_ADAPTER_DATA or "
+            "--root, or make room there, and run the same again"
         ) from error
     return ImageSource("digits", folder, class_names=CLASS_NAMES, templates=TEMPLATES, files=files)
 
@@ -79,5 +81,9 @@ def _write_once(path: Path, data: bytes) -> None:
     if path.is_file() and path.read_bytes() == data:
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    partial.replace(path)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

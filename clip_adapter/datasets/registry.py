@@ -69,7 +69,7 @@ def open_dataset(
         if f"{kind}:" == IMPORTED:
             raise DatasetError(f"{name!r} has features made elsewhere, and no images to open")
         if colon or kind not in _OPENERS:
-            _suggest_folder(name)
+            check_no_folder(name)
             raise UnknownNameError("dataset", name, DATASETS)
         return _OPENERS[kind](images or data / kind)
     except OSError as error:
@@ -111,6 +111,23 @@ def check_free_name(name: str) -> None:
         raise DatasetError(f"{name!r} is the name of a dataset of images: choose another name")
 
 
+def check_no_folder(name: str) -> None:
+    """Refuse the path of a folder where the name of a dataset is expected.
+
+    Call it with a name that no dataset has; a folder may share the name of one.
+
+    Args:
+        name: dataset as the user spelled it.
+
+    Raises:
+        DatasetError: it is a folder; the message has the name with its prefix.
+    """
+    # Unlike pathlib, os.path raises nothing, whatever the name: `~nobody`, a null character.
+    if os.path.isdir(os.path.expanduser(name)):  # noqa: PTH111, PTH112
+        path = name.rstrip(os.sep) or name
+        raise DatasetError(f"{name!r} is a folder: write imagefolder:{path}")
+
+
 def check_imported_alone(dataset: str, **choices: object) -> None:
     """Refuse parameters about images and their encoding for imported features.
 
@@ -127,11 +144,6 @@ def check_imported_alone(dataset: str, **choices: object) -> None:
             f"{dataset!r} was encoded elsewhere, so {', '.join(chosen)} can change nothing: leave "
             "it out; features of another encoder are imported under another name"
         )
-
-
-def _suggest_folder(name: str) -> None:
-    if os.sep in name and Path(name).expanduser().is_dir():
-        raise DatasetError(f"{name!r} is a folder: write imagefolder:{name}")
 
 
 def check_is_folder(dataset: str, options: FolderOptions) -> None:

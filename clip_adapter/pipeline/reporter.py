@@ -3,10 +3,9 @@
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 
-from rich.console import Console
-
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.progress import Advance, bar, lines
+from clip_adapter.terminal import plain_console
 from feature_cache import FeatureCacheError, Location, quarantine_file
 
 
@@ -33,14 +32,14 @@ class Reporter:
         elsewhere a line every ten seconds and one at the end.
 
         Args:
-            description: description of the work, without markup.
+            description: description of the work.
             total: number of units of work.
             unit: name of the unit, as "images".
 
         Returns:
             A context manager; entering it gives a function to call with the units just done.
         """
-        console = Console(stderr=True)
+        console = plain_console(stderr=True)
         if find_spec("ipywidgets") if console.is_jupyter else console.is_terminal:
             return bar(description, total=total, unit=unit, console=console)
         return lines(description, total=total, unit=unit, log=self.log)
@@ -56,4 +55,4 @@ class Reporter:
 
 def _print(message: str) -> None:
     shown = escape_control_characters(message, keep="\n")
-    Console(stderr=True, highlight=False, soft_wrap=True).print(shown, markup=False)
+    plain_console(stderr=True).print(shown, soft_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from feature_cache.exchange.errors import ExportError
-from feature_cache.local_fs import fsync_dir, make_folder, write_atomic
+from feature_cache.local_fs import fsync_dir, full_disk_explained, make_folder, write_atomic
 
 
 def check_absent(path: Path, *, overwrite: bool) -> None:
@@ -44,17 +44,18 @@ def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         ExportError: `folder` exists.
     """
     check_absent(folder, overwrite=overwrite)
-    make_folder(folder.parent)
     token = secrets.token_hex(8)
     temporary = folder.with_name(f".{folder.name}.{token}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        fsync_dir(temporary)
-        _replace_folder(temporary, folder, old=folder.with_name(f".{folder.name}.{token}.old"))
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with full_disk_explained(folder.parent, f"the folder {folder.name}"):
+        make_folder(folder.parent)
+        temporary.mkdir()
+        try:
+            yield temporary
+            fsync_dir(temporary)
+            _replace_folder(temporary, folder, old=folder.with_name(f".{folder.name}.{token}.old"))
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def _replace_folder(temporary: Path, folder: Path, *, old: Path) -> None:

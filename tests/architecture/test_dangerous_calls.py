@@ -1,4 +1,4 @@
-"""Nothing stored can run code: no pickle, no eval, no shell, and one `torch.load`, of weights only."""
+"""Nothing stored can run code or change how it is shown: no pickle, eval, shell or markup in names."""
 
 import ast
 from collections.abc import Iterator
@@ -63,6 +63,17 @@ def test_no_module_prints_but_the_command(sources: dict[str, str]) -> None:
         if not path.startswith("clip_adapter/cli/") and "print" in _names_called(text)
     ]
     assert printing == []
+
+
+def test_every_console_of_rich_shows_names_as_they_are(sources: dict[str, str]) -> None:
+    """One that reads markup or emoji codes prints "features:cat: 3 rows" with a picture of a cat."""
+    reading = [
+        path
+        for path, text in sources.items()
+        if path != "clip_adapter/terminal.py"
+        and {"Console", "Text.from_markup"} & _names_called(text)
+    ]
+    assert reading == []
 
 
 def _dangers(text: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """A file is locked for as long as a process that locked it lives, however that ends."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -89,3 +90,12 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(path: Path, tmp_path: P
     with pytest.raises(OSError, match="symbolic links"):
         FileLock.acquire(path)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_is_told_with_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+        FileLock.acquire(path, "me")

@@ -67,6 +67,49 @@ def test_a_disk_that_refuses_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        (errno.ENOSPC, "free space on that disk, or choose another folder"),
+        (errno.EDQUOT, "remove files of yours there, whose quota is used up"),
+        (errno.EROFS, "have that file system mounted to be written to"),
+    ],
+)
+@pytest.mark.parametrize("step", ["mkdir", "open", "write", "fsync", "replace"])
+def test_a_disk_that_takes_nothing_more_is_named_with_what_is_safe_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, reason: int, advice: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    folder = tmp_path / "runs"
+    monkeypatch.setattr(os, step, refuse)
+    with pytest.raises(OSError, match=os.strerror(reason)) as caught:
+        write_table(folder, ROWS, kind="metrics")
+    message = str(caught.value)
+    assert caught.value.errno == reason
+    assert f"3 rows of metrics (0.0 MB) could not be written to {folder}." in message
+    assert "Everything that was stored before is complete and unchanged" in message
+    assert f"{advice}" in message
+    assert "run the same again" in message
+    monkeypatch.undo()
+    assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_an_error_of_the_disk_that_may_pass_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def fail(*_: object) -> None:
+        raise broken
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        write_table(tmp_path, ROWS, kind="k")
+    assert caught.value is broken
+
+
 def test_a_disk_that_fills_up_half_way_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

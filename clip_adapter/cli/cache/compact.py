@@ -10,6 +10,7 @@ from clip_adapter.cli.cache.indexed import existing_root, sizes_of_files
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.terminal import plain_console
 from feature_cache import Location, StoredFolder, compact_folder, stored_folders
 from feature_cache.compaction import FULL_SIZE_BYTES
 
@@ -37,7 +38,7 @@ def compact(root: Root = None, dry_run: DryRun = False, as_json: Json = False) -
     if as_json:
         print_json({"dry_run": dry_run, "folders": rows, "damaged": damage.rows()})
     else:
-        _show(Console(highlight=False), rows, damage, dry_run=dry_run)
+        _show(plain_console(), rows, damage, dry_run=dry_run)
     if damage.problems:
         raise typer.Exit(1)
 
@@ -83,11 +84,10 @@ def _show(console: Console, rows: list[dict[str, Any]], damage: Damage, *, dry_r
         place = row["folder"].removeprefix(f"{damage.root}/")
         console.print(
             f"{row['files_before']:>6,} files {became}  {escape_control_characters(place)}",
-            markup=False,
             soft_wrap=True,
         )
     damage.show(console)
-    console.print(_summary(rows, dry_run=dry_run), markup=False, soft_wrap=True)
+    console.print(_summary(rows, dry_run=dry_run), soft_wrap=True)
 
 
 def _summary(rows: list[dict[str, Any]], *, dry_run: bool) -> str:

@@ -56,9 +56,7 @@ class Damage:
             lines = [row["path"], f"  {row['reason']}"]
             if not (repaired and "--repair" in row["advice"]):
                 lines.append(f"  {row['advice']}")
-            console.print(
-                "\n".join(map(escape_control_characters, lines)), markup=False, soft_wrap=True
-            )
+            console.print("\n".join(map(escape_control_characters, lines)), soft_wrap=True)
 
 
 def reason_of(path: Location, error: FeatureCacheError) -> str:

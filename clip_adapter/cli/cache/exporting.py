@@ -15,6 +15,7 @@ from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.datasets import DatasetError, templates_of
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.terminal import plain_console
 from feature_cache import FeatureStore, IndexStore, Location, stores
 from feature_cache.exchange import (
     Format,
@@ -168,7 +169,7 @@ def export(
     if as_json:
         print_json(summary | {"encoder": chosen.store.encoder, "dataset": index.name})
     else:
-        _show(Console(highlight=False), summary)
+        _show(plain_console(), summary)
 
 
 def _class_names(table: Any) -> list[str]:
@@ -220,6 +221,5 @@ def _show(console: Console, summary: dict[str, Any]) -> None:
         f"{summary['rows']:,} rows{views} of {summary['classes']:,} classes, width "
         f"{summary['width']:,}, {summary['precision']}, encoded with {models}, are in "
         f"{escape_control_characters(summary['path'])} ({summary['format']}){lossy}",
-        markup=False,
         soft_wrap=True,
     )

@@ -10,6 +10,7 @@ from clip_adapter.cli.cache.indexed import existing_root, sizes_of_files
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.terminal import plain_console
 from feature_cache import (
     Leftover,
     Location,
@@ -61,7 +62,7 @@ def gc(
     if as_json:
         print_json(summary)
     else:
-        _show(Console(highlight=False), leftovers, summary)
+        _show(plain_console(), leftovers, summary)
 
 
 def _is_interactive(*, as_json: bool) -> bool:
@@ -110,9 +111,7 @@ def _counts(leftovers: list[Leftover], rows: list[UnreferencedRows]) -> dict[str
 
 def _show(console: Console, leftovers: list[Leftover], summary: dict[str, Any]) -> None:
     for each in leftovers:
-        console.print(
-            f"{each.sort:<10}  {escape_control_characters(each.path)}", markup=False, soft_wrap=True
-        )
+        console.print(f"{each.sort:<10}  {escape_control_characters(each.path)}", soft_wrap=True)
     parts = [
         f"{summary[name]:,} {word}{'s' if summary[name] > 1 else ''}"
         for name, word in (
@@ -124,4 +123,4 @@ def _show(console: Console, leftovers: list[Leftover], summary: dict[str, Any]) 
     ]
     verb = "would go" if summary["dry_run"] else "removed"
     done = f"{', '.join(parts)} {verb}, {summary['bytes'] / 1e6:,.1f} MB"
-    console.print(done if parts else "nothing to remove", markup=False, soft_wrap=True)
+    console.print(done if parts else "nothing to remove", soft_wrap=True)

@@ -15,6 +15,7 @@ from clip_adapter.datasets import check_free_name, split_by_content
 from clip_adapter.errors import ParameterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings, check_writable
+from clip_adapter.terminal import plain_console
 from feature_cache.exchange import (
     ClassTexts,
     Imported,
@@ -150,7 +151,7 @@ def import_(
     if as_json:
         print_json(summary)
     else:
-        _show(Console(highlight=False), summary)
+        _show(plain_console(), summary)
 
 
 def _counts(features: LabelledFeatures, done: Imported) -> dict[str, Any]:
@@ -194,7 +195,6 @@ def _show(console: Console, summary: dict[str, Any]) -> None:
         f"{summary['rows']:,} rows of {summary['classes']:,} classes, width {summary['width']:,}, "
         f"{norms}; {splits} {by}; texts of {escape_control_characters(summary['text_from'])}; logit scale "
         f"{summary['logit_scale']:g} ({escape_control_characters(summary['logit_scale_from'])}){biased}",
-        markup=False,
         soft_wrap=True,
     )
 

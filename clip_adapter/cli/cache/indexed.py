@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clip_adapter.datasets import IMPORTED, OWN_FOLDER
+from clip_adapter.datasets import IMPORTED, OWN_FOLDER, check_no_folder
 from clip_adapter.errors import nearest
 from clip_adapter.pipeline import identity
 from clip_adapter.runs import RunStoreError, current_index
@@ -76,7 +76,8 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
     Raises:
         NotStoredError: the dataset is not indexed in this store.
         CorruptFileError, NewerFormatError, MisplacedFileError: the index is damaged.
-        DatasetError: the folder of `imagefolder:PATH` does not exist, or is that of several datasets.
+        DatasetError: the folder of `imagefolder:PATH` does not exist or is that of several datasets, or
+            a folder is named without that prefix.
     """
     name = stored_name(root, dataset)
     indexed = storage.list_folders(root / "datasets")
@@ -84,6 +85,7 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
     # Only a name that was found becomes part of a path.
     complete = list_file_entries(folder) if name in indexed else []
     if not complete:
+        check_no_folder(dataset)
         raise NotStoredError(_not_indexed(dataset, indexed))
     newest_first = sorted(complete, key=lambda entry: entry.modified, reverse=True)
     wanted = current_index(root, name)  # None if the store is older than the log of requests

@@ -11,6 +11,7 @@ from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.progress import Advance
+from clip_adapter.terminal import plain_console
 from feature_cache import FeatureStore, stored_folders, stores
 
 
@@ -33,7 +34,7 @@ def stats(root: Root = None, as_json: Json = False) -> None:
     if as_json:
         print_json({"root": str(place), "encoders": rows, "damaged": damage.rows()})
     else:
-        _show(Console(highlight=False), rows, damage)
+        _show(plain_console(), rows, damage)
     if damage.problems:
         raise typer.Exit(1)
 
@@ -62,16 +63,15 @@ def _show(console: Console, rows: list[dict[str, Any]], damage: Damage) -> None:
             or "a model that was never named"
         )
         precision = escape_control_characters(row["precision"]) or "unknown precision"
-        console.print(f"{row['encoder'][:12]}  {models}", markup=False, style="bold")
+        console.print(f"{row['encoder'][:12]}  {models}", style="bold")
         console.print(
             f"  {precision}, width {row['width']:,}: {row['images']:,} images, "
             f"{row['views']:,} views, {row['prompts']:,} prompts\n"
             f"  {row['files']:,} files, {row['bytes'] / 1e6:,.1f} MB, "
             f"{row['mean_file_bytes'] / 1e6:,.2f} MB a file",
-            markup=False,
         )
     damage.show(console)
-    console.print(_summary(rows, damage), markup=False, soft_wrap=True)
+    console.print(_summary(rows, damage), soft_wrap=True)
 
 
 def _summary(rows: list[dict[str, Any]], damage: Damage) -> str:

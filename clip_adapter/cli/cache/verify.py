@@ -4,7 +4,6 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import existing_root, sizes_of_classifiers, sizes_of_files
@@ -12,6 +11,7 @@ from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import RUN_TABLES
+from clip_adapter.terminal import plain_console
 from feature_cache import (
     Finding,
     Location,
@@ -58,9 +58,9 @@ def verify(
     if as_json:
         print_json(summary)
     else:
-        console = Console(highlight=False)
+        console = plain_console()
         damage.show(console, repaired=repair)
-        console.print(_conclusion(summary, repair=repair), markup=False, soft_wrap=True)
+        console.print(_conclusion(summary, repair=repair), soft_wrap=True)
     if len(damage.problems) > len(mended):
         raise typer.Exit(1)
 

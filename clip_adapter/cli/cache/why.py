@@ -30,6 +30,7 @@ from clip_adapter.pipeline.default_model import choose_model
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest
+from clip_adapter.terminal import plain_console
 from feature_cache import FeatureStore, Location, stored_folders, stores
 from feature_cache.exchange import imported_names
 
@@ -147,7 +148,7 @@ def show_explanation(console: Console, explanation: dict[str, Any], damage: Dama
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
-    console.print(text, markup=False, soft_wrap=True, style=style)
+    console.print(text, soft_wrap=True, style=style)
 
 
 def _heading(explanation: dict[str, Any]) -> str:
@@ -257,7 +258,7 @@ def why(
     numbers = [0, *augmented_views(views, augmentation)]
     model = model or _default_model(place, index.name)
     asked = Encoding(model=model, precision=precision, resize=resize, preprocessing=preprocessing)
-    with Console(stderr=True, quiet=as_json).status("loading the model"):
+    with plain_console(stderr=True, quiet=as_json).status("loading the model"):
         encoder = asked.encoder
     identity = encoder.identity
     damage = Damage(place)
@@ -280,7 +281,7 @@ def why(
     if as_json:
         print_json(explanation)
     else:
-        show_explanation(Console(highlight=False), explanation, damage)
+        show_explanation(plain_console(), explanation, damage)
     if damage.problems:
         raise typer.Exit(1)
 

@@ -1,5 +1,7 @@
 """What cannot be done is said in one message, with a non-zero exit and nothing half-written."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,31 @@ def test_an_unknown_command_names_the_nearest(command: Command) -> None:
 def test_an_unknown_dataset_names_the_nearest(command: Command, root: Path) -> None:
     assert_refused(command("extract", "digit", "--root", root), "'digit'", "'digits'")
     assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["extract"],
+        ["reproduce", "residual-ratio"],
+        ["cache", "why", "--dataset"],
+        ["cache", "export", "--to", "x.npz", "--dataset"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_typed_plainly_is_named_as_an_imagefolder(
+    command: Command,
+    root: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    root.mkdir()
+    words = [f"{photos.name!r} is a folder", f"write imagefolder:{photos.name}\n"]
+    assert_refused(command(*arguments, photos.name, "--root", root), *words)
+    assert list(root.iterdir()) == []
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "empty", "class-without-images", "one-class"])
@@ -119,6 +146,24 @@ def test_a_root_that_cannot_be_written_to_is_explained(train: Command) -> None:
     refused = train("--root", "/proc/store")
     assert_refused(refused, "the root /proc/store", "/proc is there", "expected a folder", "--root")
     assert refused.err.count("\n") == 1
+
+
+def test_a_full_disk_is_named_with_what_is_safe_and_what_to_do(
+    extract: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert_refused(
+        extract(),
+        "No space left on device: 90 rows of dataset-index",
+        f"could not be written to {root}",
+        "stored before is complete and unchanged",
+        "free space on that disk",
+    )
+    monkeypatch.undo()
+    assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
 def test_a_root_that_nobody_named_is_left_with_the_folder(

@@ -63,8 +63,21 @@ def test_every_listed_dataset_has_a_description() -> None:
     assert all(DATASETS.values())
 
 
-def test_a_folder_is_told_how_it_is_written(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=f"write imagefolder:{tmp_path}"):
+@pytest.mark.parametrize("name", ["photos", "photos/", "./photos", "sub:photos", "~/photos"])
+def test_a_folder_is_named_as_an_imagefolder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for folder in ("photos", "sub:photos"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    with pytest.raises(DatasetError, match=f"is a folder: write imagefolder:{name.rstrip('/')}$"):
+        open_dataset(name, data=tmp_path)
+
+
+def test_an_absolute_folder_is_named_as_an_imagefolder(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=f"write imagefolder:{tmp_path}$"):
         open_dataset(str(tmp_path), data=tmp_path)
 
 
@@ -81,3 +94,18 @@ def test_what_no_name_is_proposed_one() -> None:
             FolderOptions(name=name)
     with pytest.raises(DatasetError, match=r"characters$"):
         FolderOptions(name="写真")
+
+
+def test_a_known_name_is_a_dataset_although_a_folder_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert check_dataset("digits", data=tmp_path) == "digits"
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/photos", "a\0b", ""])
+def test_a_name_that_no_folder_can_have_is_unknown(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        open_dataset(name, data=tmp_path)

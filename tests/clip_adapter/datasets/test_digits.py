@@ -1,3 +1,5 @@
+import errno
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -62,5 +64,18 @@ def test_every_machine_writes_the_same_bytes(folder: Path) -> None:
 def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "digits").write_bytes(b"a file is in the way")
 
-    with pytest.raises(DatasetError, match="cannot be written to"):
+    with pytest.raises(DatasetError, match=r"cannot be written to .*: choose another folder"):
         open_digits(tmp_path / "digits")
+
+
+def test_a_full_disk_leaves_no_part_of_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_up(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    with pytest.raises(DatasetError, match=r"No space left on device\. .* or make room there"):
+        open_digits(tmp_path / "digits")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

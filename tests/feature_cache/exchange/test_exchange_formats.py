@@ -1,7 +1,10 @@
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from exchange_samples import assert_same, sample
 
 from feature_cache.exchange import (
@@ -93,3 +96,55 @@ def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
         detect_format(tmp_path / "nothing")
     with pytest.raises(InvalidImportError, match="img_emb"):
         read_features(tmp_path)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "of before 1.6"])
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        (("keys_2shots", "values_2shots"), 0),
+        (("keys_2shots", "values_2shots"), 1),
+        (("test_f", "test_l"), 0),
+        (("test_f", "test_l"), 1),
+    ],
+)
+def test_a_cache_of_tip_adapter_is_refused_with_the_lines_that_convert_it(
+    tmp_path: Path, names: tuple[str, str], refused: int, *, zipped: bool
+) -> None:
+    features, labels = torch.rand(6, 4).half(), torch.arange(6) % 3
+    is_cache = names[0].startswith("keys")
+    one_hot = torch.nn.functional.one_hot(labels).half()
+    saved = (features.T, one_hot) if is_cache else (features, labels)
+    paths = [tmp_path / f"{name}.pt" for name in names]
+    for path, tensor in zip(paths, saved, strict=True):
+        torch.save(tensor, path, _use_new_zipfile_serialization=zipped)
+
+    with pytest.raises(InvalidImportError, match="pickled files are never read") as caught:
+        detect_format(paths[refused])
+
+    lines = str(caught.value).splitlines()[1:]
+    assert len(lines) == 3
+    exec("\n".join(lines))  # noqa: S102  # as a user does
+    converted = paths[refused].with_suffix(".npz")
+    found = read_features(converted, class_names=("a", "b", "c"))
+    np.testing.assert_array_equal(found.features, features.numpy())
+    np.testing.assert_array_equal(found.labels, labels.numpy())
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytest.fail, ("it was unpickled",)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_is_refused_unread(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "cache.pkl"
+    path.write_bytes(pickle.dumps(Trap(), protocol=protocol))
+    with pytest.raises(InvalidImportError, match=r"pickled files are never read, .* numpy\.savez"):
+        detect_format(path)
+
+
+def test_a_file_of_torch_is_refused_unread(tmp_path: Path) -> None:
+    torch.save({"model": Trap()}, tmp_path / "model.pt")
+    with pytest.raises(InvalidImportError, match=r"keys_16shots.*values_16shots"):
+        detect_format(tmp_path / "model.pt")
