@@ -3,9 +3,12 @@
 import hashlib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from clip_adapter.datasets.class_names import name_classes, naming_notes
+from clip_adapter.datasets.dataset_file import read_dataset_files
 from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split
 from clip_adapter.errors import DatasetError
@@ -31,7 +34,8 @@ _AS_IT_IS = FolderOptions()
 def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageSource:
     """The dataset in `folder`, with the template "a photo of a {}.".
 
-    Class names are the folder names, sorted, with `_` and `-` turned into spaces. When every
+    Classes are the folders in the order of their names. `options.class_names` or `dataset.yaml` in the
+    folder names them, else the rules of `clip_adapter.datasets.class_names`. When every
     folder is called train, val (valid, validation) or test and holds folders, they are splits;
     otherwise each image's content decides its split. Hidden files and files without the suffix
     of an image are ignored. The name of the dataset ends with eight digits of the digest of its path,
@@ -55,14 +59,23 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
         found = [(name, None, name) for name in tops]
     classes = sorted({name for name, _, _ in found})
     files = _list_files(folder, found, classes=classes)
-    return ImageSource(
+    if len(classes) < 2:
+        raise DatasetError(f"{folder} has the one class {classes[0]!r}; classifying takes two")
+    told = read_dataset_files(folder, classes, options)
+    options = replace(options, name=options.name or told.name)
+    source = ImageSource(
         name=_slug(folder),
         folder=folder,
-        class_names=_prompt_names(folder, classes),
-        templates=TEMPLATES,
+        class_names=name_classes(classes, given=told.class_names),
+        templates=told.templates or TEMPLATES,
         files=files,
         read=options.read,
+        class_folders=tuple(None if each in told.class_names else each for each in classes),
+        class_prompts=tuple(told.prompts.get(each, ()) for each in classes) if told.prompts else (),
+        licence=told.licence,
+        citation=told.citation,
     )
+    return replace(source, notes=(*told.notes, *naming_notes(source)))
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -131,23 +144,6 @@ def _list_files(
             f"({', '.join(sorted(IMAGE_SUFFIXES))}); {_LAYOUTS}; add images or remove the folder"
         )
     return files
-
-
-def _prompt_names(folder: Path, classes: list[str]) -> tuple[str, ...]:
-    if len(classes) < 2:
-        raise DatasetError(f"{folder} has the one class {classes[0]!r}; classifying takes two")
-    names: dict[str, str] = {}
-    for raw in classes:
-        name = " ".join(raw.replace("_", " ").replace("-", " ").split())
-        if not name or not name.isprintable():
-            raise DatasetError(f"class folder {raw!r} of {folder} makes no class name; rename it")
-        if name in names:
-            raise DatasetError(
-                f"class folders {names[name]!r} and {raw!r} of {folder} both read {name!r}; "
-                "rename one"
-            )
-        names[name] = raw
-    return tuple(names)
 
 
 def _slug(folder: Path) -> str:

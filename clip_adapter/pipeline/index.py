@@ -22,11 +22,14 @@ from clip_adapter.datasets import (
     KnownSizes,
     build_index,
     check_templates,
+    keep_names,
+    naming_notes,
     open_dataset,
 )
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import AS_IT_IS, ReadOptions
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.runs import current_index
 from feature_cache import EXCLUDED_SCHEMA, INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore, Location
 from feature_cache.exchange import find_imported
 
@@ -48,6 +51,7 @@ class IndexedDataset:
         is_imported: whether the dataset consists of imported features; `folder` is unused then.
         excluded: number of other files that are not used, by reason.
         read: how the image files may be read.
+        class_prompts: prompts of each class in place of the templates, as in `ImageSource`.
     """
 
     root: Location
@@ -62,6 +66,7 @@ class IndexedDataset:
     is_imported: bool = False
     excluded: Mapping[str, int] = field(default_factory=dict)
     read: ReadOptions = AS_IT_IS
+    class_prompts: tuple[tuple[str, ...], ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields without the index, which another process reads from the store."""
@@ -79,15 +84,24 @@ class IndexedDataset:
         return copy
 
     def prompted(self, templates: tuple[str, ...]) -> "IndexedDataset":
-        """The dataset with these templates; the dataset itself when `templates` is empty."""
-        return replace(self, templates=templates).with_index(self.index) if templates else self
+        """The dataset with these templates for all classes; itself when `templates` is empty."""
+        if not templates:
+            return self
+        return replace(self, templates=templates, class_prompts=()).with_index(self.index)
+
+    @property
+    def prompts_by_class(self) -> list[list[str]]:
+        """The prompts of each class: its own, else one a template."""
+        own = self.class_prompts or ((),) * len(self.class_names)
+        return [
+            [prompt.replace("{}", name) for prompt in prompts or self.templates]
+            for name, prompts in zip(self.class_names, own, strict=True)
+        ]
 
     @property
     def prompts(self) -> list[str]:
         """All prompts, class by class, and template by template within a class."""
-        return [
-            template.replace("{}", name) for name in self.class_names for template in self.templates
-        ]
+        return [prompt for prompts in self.prompts_by_class for prompt in prompts]
 
 
 def index_dataset(
@@ -112,7 +126,8 @@ def index_dataset(
         images: folder of this dataset, instead of one in `data`.
         options: what the user says about the folder.
         max_bad_fraction: fraction of unreadable files above which indexing fails.
-        templates: prompts with one {} for the class name, instead of those of the dataset.
+        templates: prompts with one {} for the class name, instead of those of the dataset and of
+            `dataset.yaml`; a class with prompts in `options.class_names` keeps these.
         reporter: where to report progress and unreadable files.
 
     Raises:
@@ -134,6 +149,7 @@ def index_dataset(
     # Setting a damaged index aside loses nothing: this one replaces it.
     store = IndexStore(root, source.name, on_corruption=reporter.quarantine_file)
     known = known_sizes(store)
+    source = _keep_names(source, store)
     index = _build(source, max_bad_fraction=max_bad_fraction, known=known, reporter=reporter)
     store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
     write_index(store, index)
@@ -154,7 +170,25 @@ def index_dataset(
         n_leaked=len(index.leaks()),
         excluded=dict(Counter(file.reason for file in index.excluded).most_common()),
         read=source.read,
+        # Templates of the request come before all that `dataset.yaml` says.
+        class_prompts=source.class_prompts if options.class_names or not templates else (),
     ).with_index(index)
+
+
+def _keep_names(source: ImageSource, store: IndexStore) -> ImageSource:
+    """The dataset with the names that earlier versions gave its classes, where it is stored so."""
+    if not naming_notes(source):
+        return source
+    stored = store.fingerprints()
+    current = current_index(store.root, store.dataset)
+    images = [store.read(each) for each in (stored & {current} or stored)]
+    # One path a class is enough: all its images lie in the same class folder.
+    class_names, paths = (
+        [value for table in images for value in table.column(column).to_pylist()]
+        for column in ("class_name", "path")
+    )
+    path_of = dict(zip(class_names, paths, strict=True))
+    return keep_names(source, [(path, name) for name, path in path_of.items()])
 
 
 def _build(
