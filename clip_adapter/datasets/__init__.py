@@ -1,5 +1,8 @@
 """Datasets: images, labels, class names, prompts and splits."""
 
+from clip_adapter.datasets.class_names import keep_names as keep_names
+from clip_adapter.datasets.class_names import naming_notes as naming_notes
+from clip_adapter.datasets.class_names import prompts_badly as prompts_badly
 from clip_adapter.datasets.fewshot import FewShotSampler as FewShotSampler
 from clip_adapter.datasets.fewshot import FewShotSplit as FewShotSplit
 from clip_adapter.datasets.fewshot import read_few_shot_indices as read_few_shot_indices

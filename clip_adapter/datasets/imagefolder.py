@@ -6,9 +6,12 @@ import shlex
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from clip_adapter.datasets.class_names import name_classes, naming_notes
+from clip_adapter.datasets.dataset_file import read_dataset_files
 from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, FolderWalk, may_hold_image
 from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile, slug_of
 from clip_adapter.datasets.splits import SPLITS, Split
@@ -46,8 +49,9 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
     """The dataset in `folder`, with the template "a photo of a {}.".
 
     A class is a folder in `folder`, and all files in it and in the folders below it belong to it, as in
-    torchvision's ImageFolder. Class names are the folder names, sorted, with `_` and `-` turned into
-    spaces. A folder without images is no class.
+    torchvision's ImageFolder. Classes are in the order of their folders' names. `options.class_names` or
+    `dataset.yaml` in `folder` names them, else the rules of `clip_adapter.datasets.class_names`. A
+    folder without images is no class.
 
     When every folder has the name of a split, in any case, and one of them holds folders, the classes
     are the folders in these: train or training; val, valid, validation or dev; test or testing. A class
@@ -59,8 +63,8 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
     the split of the images of train is decided when they are indexed; those of val stay there.
 
     Every file is listed, whatever its suffix, or counted as excluded: hidden, ignored, outside the class
-    folders, without a label, or linked in a circle. The name of the dataset is that of the options,
-    else the folder's as a slug.
+    folders, without a label, or linked in a circle. The name of the dataset is that of the options, else
+    that in `dataset.yaml`, else the folder's as a slug.
 
     Args:
         folder: folder of class folders, or of split folders.
@@ -85,12 +89,13 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
     walk.exclude((path for each in empty for path in each.files), NOT_AN_IMAGE)
     if len(classes) < 2:
         raise DatasetError(_too_few(folder, walk, folders, classes))
+    told = read_dataset_files(folder, classes, options)
     label_of = {name: label for label, name in enumerate(classes)}
-    return ImageSource(
-        name=options.name or name_of_folder(folder),
+    source = ImageSource(
+        name=options.name or told.name or name_of_folder(folder),
         folder=folder,
-        class_names=_prompt_names(folder, classes),
-        templates=TEMPLATES,
+        class_names=name_classes(classes, given=told.class_names),
+        templates=told.templates or TEMPLATES,
         files=tuple(
             LabelledFile(path, label=label_of[name_of[each.name]], split=each.split)
             for each in folders
@@ -98,9 +103,15 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
             for path in each.files
         ),
         excluded=tuple(walk.excluded),
-        notes=(*notes, *spelling_notes, *_left_out_notes(folder, walk, empty)),
         read=options.read,
+        class_folders=tuple(None if each in told.class_names else each for each in classes),
+        class_prompts=tuple(told.prompts.get(each, ()) for each in classes) if told.prompts else (),
+        licence=told.licence,
+        citation=told.citation,
     )
+    left_out = _left_out_notes(folder, walk, empty)
+    said = (*notes, *spelling_notes, *left_out, *told.notes, *naming_notes(source))
+    return replace(source, notes=said)
 
 
 def _find_class_folders(folder: Path, walk: FolderWalk) -> tuple[list[_ClassFolder], list[str]]:
@@ -282,23 +293,6 @@ def _listed(names: Iterable[str]) -> str:
     every = [repr(name) for name in names]
     more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
     return ", ".join(every[:_SHOWN]) + more
-
-
-def _prompt_names(folder: Path, classes: list[str]) -> tuple[str, ...]:
-    if len(classes) < 2:
-        raise DatasetError(f"{folder} has the one class {classes[0]!r}; classifying takes two")
-    names: dict[str, str] = {}
-    for raw in classes:
-        name = " ".join(raw.replace("_", " ").replace("-", " ").split())
-        if not name or not name.isprintable():
-            raise DatasetError(f"class folder {raw!r} of {folder} makes no class name; rename it")
-        if name in names:
-            raise DatasetError(
-                f"class folders {names[name]!r} and {raw!r} of {folder} both read {name!r}; "
-                "rename one"
-            )
-        names[name] = raw
-    return tuple(names)
 
 
 def name_of_folder(folder: Path) -> str:

@@ -385,17 +385,27 @@ def without_classes(index: DatasetIndex, labels: Collection[int], *, reason: str
 
 def _source_without(source: ImageSource, labels: Collection[int]) -> ImageSource:
     names, new_labels = source.class_names, _new_labels(source, labels)
-    kept = tuple(name for label, name in enumerate(names) if label not in labels)
-    if len(kept) < 2:
+    staying = [label for label in range(len(names)) if label not in labels]
+    if len(staying) < 2:
         short = ", ".join(repr(names[label]) for label in sorted(labels)[:5])
         raise DatasetError(
-            f"{len(kept)} of the {len(names)} classes of {source.name!r} would be left without those "
+            f"{len(staying)} of the {len(names)} classes of {source.name!r} would be left without those "
             f"that have too few images ({short}), and classifying takes two: add images to them, or "
             "ask for fewer shots"
         )
     files = (file for file in source.files if file.label not in labels)
     renumbered = tuple(replace(file, label=int(new_labels[file.label])) for file in files)
-    return replace(source, class_names=kept, files=renumbered)
+    return replace(
+        source,
+        class_names=tuple(names[label] for label in staying),
+        class_folders=tuple(
+            source.class_folders[label] for label in staying if source.class_folders
+        ),
+        class_prompts=tuple(
+            source.class_prompts[label] for label in staying if source.class_prompts
+        ),
+        files=renumbered,
+    )
 
 
 def _new_labels(source: ImageSource, labels: Collection[int]) -> NDArray[np.int64]:

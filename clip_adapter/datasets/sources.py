@@ -101,6 +101,12 @@ class ImageSource:
         excluded: files in the folder that are not used.
         notes: sentences about what was assumed of the folder or left out of it.
         read: how the image files may be read.
+        class_folders: folder that each class is named after by a rule, None for a class that a file
+            names; empty where no class is named after a folder.
+        class_prompts: prompts of each class in place of the templates, with at most one `{}`, none
+            for a class without prompts of its own; empty where no class has any.
+        licence: licence of the images, as its file says.
+        citation: what to cite for the images, as its file says.
 
     Raises:
         DatasetError: the name is not a slug, a label has no class, or a path occurs twice.
@@ -114,6 +120,10 @@ class ImageSource:
     excluded: tuple[ExcludedFile, ...] = ()
     notes: tuple[str, ...] = ()
     read: ReadOptions = AS_IT_IS
+    class_folders: tuple[str | None, ...] = ()
+    class_prompts: tuple[tuple[str, ...], ...] = ()
+    licence: str | None = None
+    citation: str | None = None
 
     def __post_init__(self) -> None:
         if not _SLUG.fullmatch(self.name):

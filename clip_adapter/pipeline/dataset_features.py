@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from clip_adapter.datasets import DatasetIndex, FewShotSplit
-from clip_adapter.methods import FewShotTask, Method, TextTower
+from clip_adapter.methods import FewShotTask, Method, TextTower, class_prototypes
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding, n_views
 from feature_cache import FeatureStore
@@ -48,10 +48,18 @@ class DatasetFeatures:
 
     @cached_property
     def prompt_features(self) -> Float[np.ndarray, "c t d"]:
-        """Raw text features, one a template of each class."""
+        """Raw text features, one a prompt of each class.
+
+        Where classes have different numbers of prompts, each has a single feature of length 1, the
+        ensemble of its prompts as `class_prototypes` makes it.
+        """
         dataset = self.encoded.dataset
         features = self._store.read_prompts(dataset.prompts).astype(np.float32)
-        return features.reshape(len(dataset.class_names), len(dataset.templates), -1)
+        counts = [len(prompts) for prompts in dataset.prompts_by_class]
+        if len(set(counts)) == 1:
+            return features.reshape(len(counts), counts[0], -1)
+        by_class = np.split(features, np.cumsum(counts)[:-1])
+        return np.stack([class_prototypes(prompts[np.newaxis]) for prompts in by_class])
 
     def test_rows(self) -> Int[np.ndarray, " n"]:
         """The rows of the test split."""

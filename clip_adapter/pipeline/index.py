@@ -26,6 +26,8 @@ from clip_adapter.datasets import (
     KnownSplits,
     build_index,
     check_templates,
+    keep_names,
+    naming_notes,
     open_dataset,
     short_classes,
     without_classes,
@@ -39,7 +41,7 @@ from clip_adapter.pipeline.identity import (
     sources_of,
 )
 from clip_adapter.pipeline.reporter import Reporter
-from clip_adapter.runs import RequestStore
+from clip_adapter.runs import RequestStore, current_index
 from feature_cache import (
     EXCLUDED_SCHEMA,
     INDEX_SCHEMA,
@@ -71,6 +73,7 @@ class IndexedDataset:
         is_imported: whether the dataset consists of imported features; `folder` is unused then.
         excluded: number of other files that are not used, by reason.
         read: how the image files may be read.
+        class_prompts: prompts of each class in place of the templates, as in `ImageSource`.
     """
 
     root: Location
@@ -85,6 +88,7 @@ class IndexedDataset:
     is_imported: bool = False
     excluded: Mapping[str, int] = field(default_factory=dict)
     read: ReadOptions = AS_IT_IS
+    class_prompts: tuple[tuple[str, ...], ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields without the index, which another process reads from the store."""
@@ -102,15 +106,24 @@ class IndexedDataset:
         return copy
 
     def prompted(self, templates: tuple[str, ...]) -> "IndexedDataset":
-        """The dataset with these templates; the dataset itself when `templates` is empty."""
-        return replace(self, templates=templates).with_index(self.index) if templates else self
+        """The dataset with these templates for all classes; itself when `templates` is empty."""
+        if not templates:
+            return self
+        return replace(self, templates=templates, class_prompts=()).with_index(self.index)
+
+    @property
+    def prompts_by_class(self) -> list[list[str]]:
+        """The prompts of each class: its own, else one a template."""
+        own = self.class_prompts or ((),) * len(self.class_names)
+        return [
+            [prompt.replace("{}", name) for prompt in prompts or self.templates]
+            for name, prompts in zip(self.class_names, own, strict=True)
+        ]
 
     @property
     def prompts(self) -> list[str]:
         """All prompts, class by class, and template by template within a class."""
-        return [
-            template.replace("{}", name) for name in self.class_names for template in self.templates
-        ]
+        return [prompt for prompts in self.prompts_by_class for prompt in prompts]
 
 
 def index_dataset(
@@ -136,7 +149,8 @@ def index_dataset(
         images: folder of this dataset, instead of one in `data`.
         options: what the user says about the folder.
         max_bad_fraction: fraction of unreadable files above which indexing fails.
-        templates: prompts with one {} for the class name, instead of those of the dataset.
+        templates: prompts with one {} for the class name, instead of those of the dataset and of
+            `dataset.yaml`; a class with prompts in `options.class_names` keeps these.
         skip_short: numbers of shots; a class with too few images for one of them is left out.
         reporter: where to report progress and unreadable files.
 
@@ -170,17 +184,18 @@ def index_dataset(
     is_named = options.name is not None or not dataset.startswith(OWN_FOLDER)
     if not is_named:
         index = _named(index, known, root=root)
-    source = index.source
     # Setting a damaged index aside loses nothing: this one replaces it.
-    store = IndexStore(root, source.name, on_corruption=reporter.quarantine_file)
+    store = IndexStore(root, index.source.name, on_corruption=reporter.quarantine_file)
     _set_aside(damaged, store)
-    if not is_named and known.get(source.name):
-        _report_move(index, known[source.name], store=store, reporter=reporter)
+    if not is_named and known.get(store.dataset):
+        _report_move(index, known[store.dataset], store=store, reporter=reporter)
+    index = replace(index, source=_keep_names(index.source, store))
     if skip_short:
         index = _without_short_classes(index, skip_short, reporter=reporter)
+    source = index.source
     store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
     write_index(store, index)
-    for note in index.source.notes:  # those of the folder, then those of its files
+    for note in source.notes:  # those of the folder, then those of its files
         reporter.log(escape_control_characters(note))
     for file in index.quarantined[:5]:
         # A file name may contain line breaks, which `log` does not escape.
@@ -190,13 +205,15 @@ def index_dataset(
         name=source.name,
         folder=source.folder,
         index_fingerprint=index.fingerprint,
-        class_names=index.source.class_names,
+        class_names=source.class_names,
         templates=tuple(templates or source.templates),
         n_images=len(index),
         n_quarantined=len(index.quarantined),
         n_leaked=len(index.leaks()),
         excluded=dict(Counter(file.reason for file in index.excluded).most_common()),
         read=source.read,
+        # Templates of the request come before all that `dataset.yaml` says.
+        class_prompts=source.class_prompts if options.class_names or not templates else (),
     ).with_index(index)
 
 
@@ -250,6 +267,22 @@ def _report_move(
             f"{escape_control_characters(folder)} is dataset {store.dataset}, "
             f"{len(digests & known.keys())} of {len(digests)} images known"
         )
+
+
+def _keep_names(source: ImageSource, store: IndexStore) -> ImageSource:
+    """The dataset with the names that earlier versions gave its classes, where it is stored so."""
+    if not naming_notes(source):
+        return source
+    stored = store.fingerprints()
+    current = current_index(store.root, store.dataset)
+    images = [store.read(each) for each in (stored & {current} or stored)]
+    # One path a class is enough: all its images lie in the same class folder.
+    class_names, paths = (
+        [value for table in images for value in table.column(column).to_pylist()]
+        for column in ("class_name", "path")
+    )
+    path_of = dict(zip(class_names, paths, strict=True))
+    return keep_names(source, [(path, name) for name, path in path_of.items()])
 
 
 def _build(

@@ -200,6 +200,8 @@ def _plan(
         method,
         class_names=dataset.class_names,
         templates=dataset.templates,
+        # Datasets without prompts of single classes keep the fingerprints of their runs.
+        **({"class_prompts": dataset.class_prompts} if dataset.class_prompts else {}),
         # A leaderboard shows published choices beside sampled ones, not averaged with them.
         published=image_choice != "own" and method.learns,
     )

@@ -127,6 +127,7 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
         split_fingerprint=spec.split_fingerprint,
         class_names=dataset.class_names,
         templates=dataset.templates,
+        class_prompts=dataset.class_prompts or None,
         model=encoded.model,
         encoder=encoded.encoder,
         logit_scale=encoded.logit_scale,

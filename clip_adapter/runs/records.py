@@ -78,6 +78,8 @@ class RunRecord:
         logit_bias: constant that the encoder adds to every logit; None where it has none.
         protocol: which classes are trained and tested: "all-classes" or "base-to-new".
         tested_on: images of the test; None for all classes of the run's dataset.
+        class_prompts: prompts of each class in place of the templates, none for a class without prompts
+            of its own; None where no class has any.
     """
 
     run_id: str
@@ -119,6 +121,7 @@ class RunRecord:
     logit_bias: float | None = None
     protocol: Protocol = "all-classes"
     tested_on: EvaluatedOn | None = None
+    class_prompts: tuple[tuple[str, ...], ...] | None = None
 
     @property
     def chosen(self) -> tuple[str, ...]:

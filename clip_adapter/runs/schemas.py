@@ -110,6 +110,7 @@ RUNS = pa.schema(
         pa.field("logit_bias", pa.float64()),
         pa.field("protocol", pa.string()),
         pa.field("tested_on", _TESTED_ON),
+        pa.field("class_prompts", pa.list_(pa.list_(pa.string()))),
     ]
 )
 """One row an execution of a method. A run counts as recorded once its row here is complete."""

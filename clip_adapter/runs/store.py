@@ -150,6 +150,7 @@ def _run(row: Mapping[str, Any]) -> RunRecord:
     values |= {
         "class_names": tuple(row["class_names"]),
         "templates": tuple(row["templates"]),
+        "class_prompts": row["class_prompts"] and tuple(map(tuple, row["class_prompts"])),
         "settings": RunSettings(**settings),
         "tried": _tried(row["candidates"]),
         "versions": Versions(**row["versions"]),

@@ -30,7 +30,7 @@ SELECT DISTINCT
     fingerprint, settings_fingerprint, index_fingerprint, split_fingerprint, sweep_id,
     versions, git_commit,
     hyperparameters, image_choice, selection, logit_bias,
-    coalesce(protocol, 'all-classes') AS protocol, tested_on
+    coalesce(protocol, 'all-classes') AS protocol, tested_on, class_prompts
 FROM stored_runs
 """
 
@@ -364,7 +364,8 @@ VIEWS = {
 
 - `requests`: requests, numbered by dataset; which runs are current follows from them.
 - `runs`: one row an execution, failed ones too; settings as columns, and all of them as JSON in
-  `hyperparameters`; `method` ends in "(oracle)" where the test split chose a setting.
+  `hyperparameters`; `class_prompts` are null where `templates` are all prompts; `method` ends in
+  "(oracle)" where the test split chose a setting.
 - `asked_runs`: the last request that each run answers, and the last that names it by its id.
 - `metrics`, `curves`, `predictions`, `splits`: results and images of those runs; digests in hex;
   predictions on the test split only.

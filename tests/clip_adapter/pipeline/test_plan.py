@@ -44,6 +44,7 @@ def of_sweep(**fields: Any) -> Change:
         of_dataset(index_fingerprint="other"),
         of_dataset(class_names=("cat", "dog", "owl")),
         of_dataset(templates=("one {}.",)),
+        of_dataset(class_prompts=(("one {}.",), ())),
         of_encoder,
         of_sweep(settings={"linear-probe": {"refinements": 1}}),
         of_sweep(shots=[2]),
