@@ -296,13 +296,12 @@ def _check_classes(
     reasons = {file.path: f"unreadable: {file.reason}" for file in bad}
     reasons |= {file.path: file.reason for file in excluded}
     label = min(lost)
-    counts = Counter(
-        reasons.get(file.path, "unreadable") for file in source.files if file.label == label
-    )
-    why = "; ".join(f"{count} {reason}" for reason, count in counts.most_common(3))
+    paths = [file.path for file in source.files if file.label == label]
+    counts = Counter(reasons.get(path, "unreadable") for path in paths)
+    why = "; ".join(f"{reason} ({count})" for reason, count in counts.most_common(3))
     raise DatasetError(
-        f"no image of class {source.class_names[label]!r} in {source.folder} can be used: {why}; "
-        "repair them, add images, or leave the folder of the class out (--ignore)"
+        f"no image of class {source.class_names[label]!r} in {source.folder} can be used: {why}, as "
+        f"{escape_control_characters(paths[0])}; add images, or leave the class out (--ignore FOLDER)"
     )
 
 
@@ -345,10 +344,14 @@ def _too_many_bad(
         f"\n  {escape_control_characters(file.path)}: {file.reason}" for file in bad[:3]
     )
     more = f"\n  and {len(bad) - 3} more" if len(bad) > 3 else ""
+    advice = (
+        "say below which folder links may lead (--follow-links ROOT)"
+        if all("--follow-links" in file.reason for file in bad)
+        else "repair or remove them, or accept more (--max-bad-fraction)"
+    )
     return (
-        f"{len(bad)} of the {n_images} files of {source.name!r} in {source.folder} are "
-        f"unreadable, more than the {limit:.0%} that are quarantined; repair or remove them, or accept "
-        f"more (--max-bad-fraction):{examples}{more}"
+        f"{len(bad)} of the {n_images} files of {source.name!r} in {source.folder} are unreadable, "
+        f"more than the {limit:.0%} that are quarantined; {advice}:{examples}{more}"
     )
 
 

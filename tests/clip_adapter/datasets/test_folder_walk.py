@@ -74,7 +74,7 @@ def test_a_class_folder_that_links_out_is_refused_by_name(pets: Path, put: Put) 
     put(pets.parent / "outside" / "1.png", 4)
     (pets / "bird").symlink_to(pets.parent / "outside")
 
-    with pytest.raises(DatasetError, match=r"no image of class 'bird'.* 1 unreadable: "):
+    with pytest.raises(DatasetError, match=r"no image of class 'bird'.*used: unreadable: "):
         build_index(open_imagefolder(pets), max_bad_fraction=0.5)
 
 
@@ -119,3 +119,28 @@ def test_hidden_folders_are_counted_without_following_links(pets: Path) -> None:
     (pets / "cat" / ".cache" / "dogs").symlink_to("../../dog")
 
     assert below(pets, "cat")[1] == {"cat/.cache/dogs": "hidden"}
+
+
+@pytest.fixture(name="snapshot")
+def _snapshot(tmp_path: Path, put: Put) -> Path:
+    """A snapshot of a dataset as the hub of Hugging Face caches it: links to blobs."""
+    snapshot = tmp_path / "datasets--me--pets" / "snapshots" / "5e1f"
+    blobs = snapshot.parents[1] / "blobs"
+    for number, name in enumerate(("cat", "cat", "dog", "dog")):
+        put(blobs / f"{number}.png", number).rename(blobs / f"{number:064x}")
+        (snapshot / "train" / name).mkdir(parents=True, exist_ok=True)
+        (snapshot / "train" / name / f"{number}.png").symlink_to(f"../../../../blobs/{number:064x}")
+    return snapshot
+
+
+def test_a_snapshot_of_links_names_the_option_that_reads_it(snapshot: Path) -> None:
+    blobs = snapshot.parents[1] / "blobs"
+
+    with pytest.raises(
+        DatasetError, match=rf"4 of the 4 files.*links ROOT(?s:.*)--follow-links {blobs}"
+    ):
+        build_index(open_imagefolder(snapshot))
+
+    read = ReadOptions(follow_links=blobs)
+    index = build_index(open_imagefolder(snapshot, FolderOptions(read=read)))
+    assert (len(index), index.quarantined, index.excluded) == (4, (), ())

@@ -121,8 +121,6 @@ def test_every_bad_file_is_a_row_with_its_reason(
         "link-to-device.png": leads_out.format("/dev"),
         "link-to-nothing.png": "it is a link to a file that does not exist",
         "link-to-itself.png": "it is a link that leads in a circle",
-        "link-to-folder.png": "it is a folder, not a regular file",
-        "folder.png": "it is a folder, not a regular file",
         "pipe.png": "it is a pipe, not a regular file",
         "socket.png": "it is a socket or a device without a driver, not a regular file",
         r"latin-\udce9.png": "its name is not valid UTF-8",
@@ -131,6 +129,17 @@ def test_every_bad_file_is_a_row_with_its_reason(
     assert {name: reasons[name] for name in special} == special
     assert all(reason.isprintable() and reason for reason in reasons.values())
     assert indexed.n_quarantined == len(rows)
+
+
+@pytest.mark.timeout(60)
+def test_a_folder_called_like_a_picture_is_walked_unless_it_is_a_link_in_a_circle(
+    indexed: IndexedDataset, root: Path
+) -> None:
+    rows = query(root, "SELECT path, reason FROM excluded").to_pylist()
+
+    path = f"{HOSTILE_CLASSES[0]}/link-to-folder.png"
+    assert rows == [{"path": path, "reason": "link in a circle"}]
+    assert indexed.excluded == {"link in a circle": 1}
 
 
 def test_a_second_indexing_finds_the_same(
