@@ -34,7 +34,7 @@ def open_eurosat(folder: Path) -> ImageSource:
 
     With CoOp's `split_zhou_EuroSAT.json` beside or above the class folders, its file list and
     splits are used and files it does not list are left out; without it every image counts and
-    its content decides the split.
+    is assigned a split by `assign_splits`.
 
     Raises:
         DatasetError: the ten class folders are missing or hold no images, or the split file is

@@ -225,9 +225,11 @@ def _examine(
 def _splits(rows: Sequence[_Row], known: KnownSplits) -> tuple[Split, ...]:
     """The published split of each row, else the one it is assigned."""
     published = {row.image_sha256: row.split for row in rows if row.split is not None}
-    assigned = assign_splits(
-        ((row.image_sha256, row.label) for row in rows), known={**known, **published}
-    )
+    assigned: dict[bytes, Split] = {}
+    if None in {row.split for row in rows}:
+        assigned = assign_splits(
+            ((row.image_sha256, row.label) for row in rows), known={**known, **published}
+        )
     return tuple(row.split or assigned[row.image_sha256] for row in rows)
 
 
