@@ -50,7 +50,7 @@ def assign_splits(
         known: splits by digest that are kept; it may have further images, which do not count.
 
     >>> [*assign_splits([(b"a", 0), (b"b", 0), (b"c", 0)], known={b"b": "test"}).values()]
-    ['val', 'test', 'train']
+    ['train', 'test', 'val']
     """
     labels: dict[bytes, int] = {}
     for digest, label in labelled:
