@@ -33,8 +33,8 @@ def open_eurosat(folder: Path) -> ImageSource:
     """EuroSAT in `folder`, or in the folder its archive unpacks to inside it.
 
     With CoOp's `split_zhou_EuroSAT.json` beside or above the class folders, its file list and
-    splits are used and files it does not list are excluded; without it every image counts and
-    its content decides the split. Files beside the class folders are not looked at.
+    splits are used and files it does not list are excluded; without it every image counts and is
+    assigned a split by `assign_splits`. Files beside the class folders are not looked at.
 
     Raises:
         DatasetError: the ten class folders are missing or hold no images, or the split file is

@@ -247,11 +247,13 @@ def _splits(rows: Sequence[_Row], known: KnownSplits) -> tuple[Split, ...]:
     """
     published = {row.image_sha256: row.split for row in rows if row.split is not None}
     has_val = "val" in published.values()
-    assigned = assign_splits(
-        ((row.image_sha256, row.label) for row in rows),
-        known={**known, **published},
-        among=("train", "test") if has_val else SPLITS,
-    )
+    assigned: dict[bytes, Split] = {}
+    if None in {row.split for row in rows}:
+        assigned = assign_splits(
+            ((row.image_sha256, row.label) for row in rows),
+            known={**known, **published},
+            among=("train", "test") if has_val else SPLITS,
+        )
     return tuple(row.split or assigned[row.image_sha256] for row in rows)
 
 

@@ -54,7 +54,7 @@ def assign_splits(
         among: splits that images are assigned to, in the proportions that these have to each other.
 
     >>> [*assign_splits([(b"a", 0), (b"b", 0), (b"c", 0)], known={b"b": "test"}).values()]
-    ['val', 'test', 'train']
+    ['train', 'test', 'val']
     """
     labels: dict[bytes, int] = {}
     for digest, label in labelled:
