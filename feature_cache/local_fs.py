@@ -3,6 +3,7 @@
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,13 @@ def remove(path: Path) -> None:
     """
     path.unlink()
     fsync_dir(path.parent)
+
+
+def remove_empty_folder(folder: Path) -> None:
+    """Remove a folder durably if it exists and nothing is in it."""
+    with suppress(OSError):  # it is gone, or another process has written to it
+        folder.rmdir()
+        fsync_dir(folder.parent)
 
 
 def make_folder(folder: Path) -> None:

@@ -74,6 +74,8 @@ class ImageSource:
         excluded: files in the folder that are not used.
         notes: sentences about what was assumed of the folder or left out of it.
         read: how the image files may be read.
+        fingerprint_name: name under which the dataset was first indexed, which stays part of its
+            fingerprint after it was renamed; None if that is `name`.
 
     Raises:
         DatasetError: the name is not a slug, a label has no class, or a path occurs twice.
@@ -87,6 +89,7 @@ class ImageSource:
     excluded: tuple[ExcludedFile, ...] = ()
     notes: tuple[str, ...] = ()
     read: ReadOptions = AS_IT_IS
+    fingerprint_name: str | None = None
 
     def __post_init__(self) -> None:
         if not _SLUG.fullmatch(self.name):

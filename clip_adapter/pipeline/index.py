@@ -133,6 +133,7 @@ def index_dataset(
     source = open_dataset(dataset, data=place, images=images, options=options)
     # Setting a damaged index aside loses nothing: this one replaces it.
     store = IndexStore(root, source.name, on_corruption=reporter.quarantine_file)
+    source = replace(source, fingerprint_name=store.first_name())
     known = known_sizes(store)
     index = _build(source, max_bad_fraction=max_bad_fraction, known=known, reporter=reporter)
     store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
@@ -239,7 +240,13 @@ def write_index(store: IndexStore, index: DatasetIndex) -> None:
         },
         schema=EXCLUDED_SCHEMA,
     )
-    store.write(images, quarantine, excluded=excluded, source=str(index.source.folder.absolute()))
+    store.write(
+        images,
+        quarantine,
+        excluded=excluded,
+        name=index.source.fingerprint_name,
+        source=str(index.source.folder.absolute()),
+    )
 
 
 def known_sizes(store: IndexStore) -> KnownSizes:
@@ -252,11 +259,17 @@ def known_sizes(store: IndexStore) -> KnownSizes:
 
 def read_index(dataset: IndexedDataset) -> DatasetIndex:
     """Read and verify the index of a dataset, without its quarantine."""
-    table = IndexStore(dataset.root, dataset.name).read(dataset.index_fingerprint)
+    store = IndexStore(dataset.root, dataset.name)
+    table = store.read(dataset.index_fingerprint)
     columns = {name: table.column(name) for name in table.column_names}
     return DatasetIndex(
         source=ImageSource(
-            dataset.name, dataset.folder, dataset.class_names, dataset.templates, files=()
+            dataset.name,
+            dataset.folder,
+            dataset.class_names,
+            dataset.templates,
+            files=(),
+            fingerprint_name=store.first_name(),
         ),
         paths=tuple(columns["path"].to_pylist()),
         image_sha256=tuple(columns["image_sha256"].to_pylist()),
