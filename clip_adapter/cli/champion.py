@@ -47,8 +47,9 @@ def champion(
 
     The file is verified. A champion whose file is damaged is named, and the one before it shown.
     """
-    store = PromotionStore(existing_root(root))
-    name = stored_name(dataset)
+    place = existing_root(root)
+    store = PromotionStore(place)
+    name = stored_name(place, dataset)
     decisions = store.known_history(name)
     damaged: list[DamagedChampionError] = []
     found = store.champion(name, on_corruption=damaged.append)
@@ -148,7 +149,8 @@ def rollback(
 
     Its classifier is verified first. The next training is compared with the restored champion.
     """
-    record = roll_back(PromotionStore(existing_root(root)), stored_name(dataset), to=to)
+    place = existing_root(root)
+    record = roll_back(PromotionStore(place), stored_name(place, dataset), to=to)
     if as_json:
         print_json(asdict(record))
         return

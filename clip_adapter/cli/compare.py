@@ -50,7 +50,11 @@ def compare(
     """
     location = Settings.of(root=root).location
     compared = compare_methods(
-        location, (method_a, method_b), dataset=stored_name(dataset), shots=shots, model=model
+        location,
+        (method_a, method_b),
+        dataset=stored_name(location, dataset),
+        shots=shots,
+        model=model,
     )
     if as_json:
         print_json(_summary(compared))

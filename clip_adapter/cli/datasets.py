@@ -12,7 +12,7 @@ from rich.text import Text
 from clip_adapter.cli.cache.indexed import existing_root
 from clip_adapter.cli.options import Data, Json, Root
 from clip_adapter.cli.summaries import print_json
-from clip_adapter.datasets import DATASETS, SPLITS, FolderOptions
+from clip_adapter.datasets import DATASETS, OWN_FOLDER, SPLITS, FolderOptions
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import MAX_PIXELS, ReadOptions
@@ -239,7 +239,7 @@ def check(
     options = FolderOptions(
         class_names=Settings.folder(class_names), ignore=tuple(ignore or ()), read=read
     )
-    if dataset.startswith("imagefolder:"):
+    if dataset.startswith(OWN_FOLDER):
         index = index_folder(dataset, options=options, reporter=Reporter())
     else:
         if options != FolderOptions():

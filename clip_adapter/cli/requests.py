@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from clip_adapter.cli.extensions import prefect_runner
 from clip_adapter.cli.options import parse_names, parse_numbers, parse_settings, parse_shots
+from clip_adapter.errors import ParameterError
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest, Request, SweepRequest
 from clip_adapter.shots import ALL_SHOTS
@@ -61,12 +62,19 @@ def check(requests: Sequence[DatasetRequest]) -> None:
     """Check methods, datasets and models of several requests before the first is run.
 
     Raises:
-        ClipAdapterError: a method, dataset or model cannot be used; the message says why.
+        ClipAdapterError: a method, dataset or model cannot be used, or several datasets have one
+            name; the message says why.
     """
     # These import what computes, as above.
     from clip_adapter.pipeline.extract import encoding_of  # noqa: PLC0415
     from clip_adapter.pipeline.train import requested_methods  # noqa: PLC0415
 
+    names = {request.name for request in requests} - {None}
+    if names and len({request.dataset for request in requests}) > 1:
+        raise ParameterError(
+            f"--name {names.pop()} is for one folder of images, and several datasets are given: give "
+            "each folder its name in a command of its own"
+        )
     Reporter().log(f"checking {len(requests)} pairs of a dataset and a model")
     for request in requests:
         if isinstance(request, SweepRequest):

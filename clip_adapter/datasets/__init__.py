@@ -11,11 +11,15 @@ from clip_adapter.datasets.index import build_index as build_index
 from clip_adapter.datasets.registry import DATASETS as DATASETS
 from clip_adapter.datasets.registry import GENERATED as GENERATED
 from clip_adapter.datasets.registry import IMPORTED as IMPORTED
+from clip_adapter.datasets.registry import OWN_FOLDER as OWN_FOLDER
+from clip_adapter.datasets.registry import RESERVED_NAMES as RESERVED_NAMES
 from clip_adapter.datasets.registry import check_dataset as check_dataset
 from clip_adapter.datasets.registry import check_free_name as check_free_name
 from clip_adapter.datasets.registry import check_imported_alone as check_imported_alone
+from clip_adapter.datasets.registry import check_is_folder as check_is_folder
 from clip_adapter.datasets.registry import description_of as description_of
 from clip_adapter.datasets.registry import open_dataset as open_dataset
+from clip_adapter.datasets.registry import own_folder as own_folder
 from clip_adapter.datasets.registry import templates_of as templates_of
 from clip_adapter.datasets.sources import PROMPT_STYLES as PROMPT_STYLES
 from clip_adapter.datasets.sources import ExcludedFile as ExcludedFile

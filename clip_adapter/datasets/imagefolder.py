@@ -1,12 +1,10 @@
 """Any folder of images as class/image or split/class/image, labelled by the folder names."""
 
-import hashlib
 import os
-import re
 from pathlib import Path
 from typing import Final
 
-from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile
+from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile, slug_of
 from clip_adapter.datasets.splits import Split
 from clip_adapter.errors import DatasetError
 
@@ -34,13 +32,13 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
     Class names are the folder names, sorted, with `_` and `-` turned into spaces. When every
     folder is called train, val (valid, validation) or test and holds folders, they are splits;
     otherwise each image's content decides its split. Hidden files and files without the suffix
-    of an image are ignored. The name of the dataset ends with eight digits of the digest of its path,
-    so two folders called `photos` are two datasets.
+    of an image are ignored. The name of the dataset is that of the options, else the folder's as a
+    slug.
 
     Raises:
         DatasetError: the folder is missing or empty, a class is empty or its name cannot be
-            prompted, fewer than two classes, no train or no test split, or a linked folder
-            leads out of `folder`.
+            prompted, fewer than two classes, no train or no test split, a linked folder
+            leads out of `folder`, or its name makes no name of a dataset.
     """
     if not folder.is_dir():
         raise DatasetError(
@@ -56,7 +54,7 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
     classes = sorted({name for name, _, _ in found})
     files = _list_files(folder, found, classes=classes)
     return ImageSource(
-        name=_slug(folder),
+        name=options.name or name_of(folder),
         folder=folder,
         class_names=_prompt_names(folder, classes),
         templates=TEMPLATES,
@@ -150,8 +148,18 @@ def _prompt_names(folder: Path, classes: list[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _slug(folder: Path) -> str:
-    resolved = folder.resolve()
-    words = re.sub(r"[^a-z0-9]+", "-", resolved.name.lower())[:40].strip("-")
-    digest = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
-    return "-".join(filter(None, ("imagefolder", words, digest)))
+def name_of(folder: Path) -> str:
+    """The name of a folder as a slug; a link gives its own name, not that of its target.
+
+    Raises:
+        DatasetError: nothing is left of the name, or only its digits.
+    """
+    name = os.path.basename(os.path.abspath(folder))  # noqa: PTH100, PTH119  # Path keeps ".."
+    slug = slug_of(name)
+    # "写真 2" and "動物 2" would both be called 2.
+    if not slug or (slug.replace("-", "").isdecimal() and not name.isascii()):
+        raise DatasetError(
+            f"the name of the folder {folder} has no letters a-z to name a dataset by: give the "
+            "dataset a name with --name"
+        )
+    return slug

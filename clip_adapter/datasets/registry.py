@@ -26,8 +26,14 @@ DATASETS: Mapping[str, str] = MappingProxyType(
 GENERATED = frozenset({"digits"})
 """Datasets whose missing images are written into `data/<name>` when they are opened."""
 
-_OWN_FOLDER = "imagefolder-"
-"""Prefix of the name of a folder of images in the store."""
+OWN_FOLDER = "imagefolder:"
+"""Prefix of a dataset that is a folder of images, before the path."""
+
+RESERVED_NAMES = frozenset(each.partition(":")[0] for each in DATASETS)
+"""Names that no folder of images and no imported features may have in a store."""
+
+_NAME_BY_PATH = "imagefolder-"
+"""Prefix of the names that earlier versions made from the path of a folder."""
 
 _OPENERS: Mapping[str, Callable[[Path], ImageSource]] = MappingProxyType(
     {"digits": open_digits, "eurosat": open_eurosat}
@@ -52,12 +58,14 @@ def open_dataset(
 
     Raises:
         UnknownNameError: there is no dataset of that name.
-        DatasetError: the folder is missing, unreadable or not laid out as expected.
+        DatasetError: the folder is missing, unreadable or not laid out as expected; or a name is
+            given to another dataset than a folder.
     """
-    kind, colon, path = name.partition(":")
+    check_is_folder(name, options)
+    kind, colon, _ = name.partition(":")
     try:
         if kind == "imagefolder":
-            return open_imagefolder(_own_path(path, images=images), options)
+            return open_imagefolder(own_folder(name, images=images), options)
         if f"{kind}:" == IMPORTED:
             raise DatasetError(f"{name!r} has features made elsewhere, and no images to open")
         if colon or kind not in _OPENERS:
@@ -75,10 +83,8 @@ def templates_of(slug: str) -> tuple[str, ...]:
 
 
 def description_of(slug: str) -> str:
-    """Description of an indexed dataset of images, by its name in the store; empty for any other."""
-    if slug.startswith(_OWN_FOLDER):
-        return "a folder of your own: imagefolder:PATH"
-    return DATASETS.get(slug, "")
+    """Description of an indexed dataset of images, by its name in the store."""
+    return DATASETS.get(slug, "a folder of your own: imagefolder:PATH")
 
 
 def check_dataset(
@@ -87,8 +93,9 @@ def check_dataset(
     """Raise the errors of `open_dataset` without writing generated images.
 
     Returns:
-        The name of the dataset in the store.
+        The name of the dataset, as far as its folder and the options say.
     """
+    check_is_folder(name, options)
     if name in GENERATED:
         return name
     return open_dataset(name, data=data, images=images, options=options).name
@@ -100,8 +107,7 @@ def check_free_name(name: str) -> None:
     Raises:
         DatasetError: the name is taken, or reserved for folders of images.
     """
-    taken = {each.partition(":")[0] for each in DATASETS}
-    if name in taken or name.startswith(_OWN_FOLDER):
+    if name in RESERVED_NAMES or name.startswith(_NAME_BY_PATH):
         raise DatasetError(f"{name!r} is the name of a dataset of images: choose another name")
 
 
@@ -126,14 +132,28 @@ def check_imported_alone(dataset: str, **choices: object) -> None:
 def _suggest_folder(name: str) -> None:
     if os.sep in name and Path(name).expanduser().is_dir():
         raise DatasetError(f"{name!r} is a folder: write imagefolder:{name}")
-    if name.startswith(_OWN_FOLDER):
+
+
+def check_is_folder(dataset: str, options: FolderOptions) -> None:
+    """Refuse to name a dataset that is not a folder of images.
+
+    Raises:
+        DatasetError: the dataset has a name of its own.
+    """
+    if options.name is not None and not dataset.startswith(OWN_FOLDER):
         raise DatasetError(
-            f"{name!r} is how a folder of images is called in the store: write imagefolder: and "
-            "the folder, as when it was indexed"
+            f"--name {options.name} names a folder of images, imagefolder:PATH, and {dataset!r} has "
+            "a name of its own: leave --name out"
         )
 
 
-def _own_path(path: str, *, images: Path | None) -> Path:
+def own_folder(dataset: str, *, images: Path | None = None) -> Path:
+    """The folder of `imagefolder:PATH`; it may not exist.
+
+    Raises:
+        DatasetError: there is no path, or `images` is a second one.
+    """
+    path = dataset.partition(":")[2]
     if not path:
         raise DatasetError("'imagefolder' does not say which folder: write imagefolder:PATH")
     if images is not None:

@@ -1,6 +1,7 @@
 """A dataset before any image is read: its folder, class names, list of files and prompts."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,19 @@ from clip_adapter.images import AS_IT_IS, ReadOptions
 
 # The name becomes a folder of the store and a Prefect artifact key.
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_LONGEST_NAME = 80
+
+
+def slug_of(text: str) -> str:
+    """`text` in `a-z`, `0-9` and single dashes, at most 80 characters; empty if nothing is left.
+
+    Accents are dropped, as are letters that are not Latin.
+
+    >>> slug_of("Forêt (2024)"), slug_of("写真")
+    ('foret-2024', '')
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower())[:_LONGEST_NAME].strip("-")
 
 
 @dataclass(frozen=True)
@@ -53,12 +67,25 @@ class FolderOptions:
         class_names: file with the names, and perhaps the prompts, of the classes.
         ignore: glob patterns of paths, relative to the folder, that are left out.
         read: how the image files may be read.
+
+    Raises:
+        DatasetError: the name is not a slug; the message proposes one.
     """
 
     name: str | None = None
     class_names: Path | None = None
     ignore: tuple[str, ...] = ()
     read: ReadOptions = AS_IT_IS
+
+    def __post_init__(self) -> None:
+        if self.name is None or (_SLUG.fullmatch(self.name) and len(self.name) <= _LONGEST_NAME):
+            return
+        proposed = slug_of(self.name)
+        hint = f", as {proposed!r}" if proposed else ""
+        raise DatasetError(
+            f"--name is {self.name!r:.90}: use a-z, 0-9 and single dashes, at most {_LONGEST_NAME} "
+            f"characters{hint}"
+        )
 
 
 @dataclass(frozen=True)

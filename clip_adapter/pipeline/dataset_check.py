@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from clip_adapter.datasets import DatasetIndex, FolderOptions, build_index, open_dataset
+from clip_adapter.datasets.class_names import prompts_badly
 from clip_adapter.pipeline.reporter import Reporter
 
 Severity = Literal["problem", "warning", "note"]
@@ -200,7 +201,7 @@ def _tiny_classes(index: DatasetIndex) -> Iterator[Finding]:
 
 def _class_names(index: DatasetIndex) -> Iterator[Finding]:
     bad = [
-        f"{name}: {reason}"
+        f"{name!r} {reason}"
         for name in index.source.class_names
         if (reason := prompts_badly(name)) is not None
     ]
@@ -208,20 +209,10 @@ def _class_names(index: DatasetIndex) -> Iterator[Finding]:
         yield Finding(
             kind="class names",
             severity="warning",
-            message=f"{_number(len(bad), 'class name')} no text encoder knows as words",
+            message=f"{_number(len(bad), 'class name')} that make poor prompts",
             fix="name them in a file with a line `folder,name` for each: --class-names FILE",
             examples=_some(bad),
         )
-
-
-def prompts_badly(class_name: str) -> str | None:
-    """Why a class name makes a poor prompt; None if it does not."""
-    words = class_name.split()
-    if not any(character.isalpha() for character in class_name):
-        return "it has no letters"
-    if any(any(map(str.isdigit, word)) and any(map(str.isalpha, word)) for word in words):
-        return "it mixes digits and letters, as a code does"
-    return None
 
 
 def _excluded(index: DatasetIndex) -> Iterator[Finding]:

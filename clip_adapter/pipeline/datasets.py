@@ -15,6 +15,7 @@ from clip_adapter.datasets import (
     DATASETS,
     GENERATED,
     IMPORTED,
+    OWN_FOLDER,
     SPLITS,
     DatasetIndex,
     ExcludedFile,
@@ -25,6 +26,7 @@ from clip_adapter.datasets import (
 from clip_adapter.datasets.eurosat import DOWNLOAD
 from clip_adapter.errors import UnreadableImageError, nearest
 from clip_adapter.images import AS_IT_IS, FolderReader, ReadOptions, decode_image
+from clip_adapter.pipeline import identity
 from clip_adapter.runs import current_index
 from feature_cache import IndexStore, Location, NotStoredError, list_file_entries, storage
 from feature_cache.exchange import imported_names
@@ -152,15 +154,14 @@ def stored_name(root: Location, dataset: str) -> str:
 
     Raises:
         NotStoredError: there is no such dataset in the store.
+        DatasetError: the folder of `imagefolder:PATH` does not exist, or is that of several datasets.
     """
     names = _stored_names(root)
-    kind, colon, path = dataset.partition(":")
-    if colon and kind == "imagefolder":
-        place = str(Path(path).expanduser().absolute())
-        found = [name for name in names if place in IndexStore(root, name).sources()]
-        if len(found) == 1:
-            return found[0]
-    elif (name := dataset.removeprefix(IMPORTED)) in names:
+    if dataset.startswith(OWN_FOLDER):
+        name = identity.stored_name(dataset, root=root)
+    else:
+        name = dataset.removeprefix(IMPORTED)
+    if name in names:
         return name
     close = nearest(dataset, names)
     known = f"it has {', '.join(names[:12])}." if names else "it has none yet."

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clip_adapter.datasets import IMPORTED, check_dataset
+from clip_adapter.datasets import IMPORTED, check_is_folder
 from clip_adapter.devices import choose_device
 from clip_adapter.pipeline.default_model import choose_model
 from clip_adapter.pipeline.encode import EncodedDataset, Part, encode_dataset, encode_images
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor, not_retried
+from clip_adapter.pipeline.identity import expected_name
 from clip_adapter.pipeline.index import IndexedDataset, index_dataset
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
@@ -63,7 +64,7 @@ def encoding_of(
 
     Raises:
         UnknownNameError: there is no dataset, architecture or tag of that name.
-        DatasetError: the dataset is missing, or it takes no model.
+        DatasetError: the dataset is missing, its name is taken, or it takes no model or name.
         UnknownImportError: no features were imported under that name.
         EncoderError: the weights are not available.
         UnavailableError: this machine has no such device.
@@ -71,10 +72,12 @@ def encoding_of(
     places, images = request.places, Settings.folder(request.images)
     model = request.model
     if request.dataset.startswith(IMPORTED):
+        check_is_folder(request.dataset, request.folder_options)
         find_imported(places.location, request.dataset.removeprefix(IMPORTED))
     else:
-        name = check_dataset(
+        name = expected_name(
             request.dataset,
+            root=places.location,
             data=places.data_folder,
             images=images,
             options=request.folder_options,

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from clip_adapter.datasets import (
     GENERATED,
     IMPORTED,
+    OWN_FOLDER,
     DatasetError,
     DatasetIndex,
     FolderOptions,
@@ -26,9 +28,25 @@ from clip_adapter.datasets import (
 )
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import AS_IT_IS, ReadOptions
+from clip_adapter.pipeline.identity import (
+    candidate_names,
+    choose_name,
+    keep_name_by_path,
+    sources_of,
+)
 from clip_adapter.pipeline.reporter import Reporter
-from feature_cache import EXCLUDED_SCHEMA, INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore, Location
+from feature_cache import (
+    EXCLUDED_SCHEMA,
+    INDEX_SCHEMA,
+    QUARANTINE_SCHEMA,
+    FeatureCacheError,
+    IndexStore,
+    Location,
+    raise_on_corruption,
+)
 from feature_cache.exchange import find_imported
+
+_DamagedFile = tuple[Location, FeatureCacheError]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +134,8 @@ def index_dataset(
         reporter: where to report progress and unreadable files.
 
     Raises:
-        DatasetError: the dataset is missing, too many files are unreadable, or a template is
-            invalid.
+        DatasetError: the dataset is missing, too many files are unreadable, a template is
+            invalid, or a folder has the name of another dataset. Nothing is written then.
         UnknownImportError: no features were imported as NAME.
     """
     if dataset.startswith(IMPORTED):
@@ -130,12 +148,28 @@ def index_dataset(
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # Generated images belong below the root, not among a user's datasets.
     place = root / "images" if isinstance(root, Path) and dataset in GENERATED else data
+    options = keep_name_by_path(dataset, options, root=root, images=images)
     source = open_dataset(dataset, data=place, images=images, options=options)
+    candidates = candidate_names(dataset, source.name, options=options, root=root, images=images)
+    known, damaged = _look_up(candidates, root=root)
+    index = _build(
+        source,
+        max_bad_fraction=max_bad_fraction,
+        known=dict(chain.from_iterable(sizes.items() for sizes in known.values())),
+        reporter=reporter,
+    )
+    is_named = options.name is not None or not dataset.startswith(OWN_FOLDER)
+    if not is_named:
+        index = _named(index, known, root=root)
+    source = index.source
     # Setting a damaged index aside loses nothing: this one replaces it.
     store = IndexStore(root, source.name, on_corruption=reporter.quarantine_file)
+    _set_aside(damaged, store)
+    # A dataset that was renamed keeps its fingerprints, and with them its runs.
     source = replace(source, fingerprint_name=store.first_name())
-    known = known_sizes(store)
-    index = _build(source, max_bad_fraction=max_bad_fraction, known=known, reporter=reporter)
+    index = replace(index, source=source)
+    if not is_named and known.get(source.name):
+        _report_move(index, known[source.name], store=store, reporter=reporter)
     store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
     write_index(store, index)
     for note in source.notes:
@@ -156,6 +190,49 @@ def index_dataset(
         excluded=dict(Counter(file.reason for file in index.excluded).most_common()),
         read=source.read,
     ).with_index(index)
+
+
+def _look_up(
+    names: Sequence[str], *, root: Location
+) -> tuple[dict[str, KnownSizes], list[_DamagedFile]]:
+    """What is known of the images of each dataset, and the files that could not be read.
+
+    These keep their names: whether they are replaced is known when the dataset is.
+    """
+    damaged: list[_DamagedFile] = []
+
+    def note(path: Location, error: FeatureCacheError) -> None:
+        damaged.append((path, error))
+
+    known = {name: known_sizes(IndexStore(root, name, on_corruption=note)) for name in names}
+    return known, damaged
+
+
+def _named(index: DatasetIndex, known: Mapping[str, KnownSizes], *, root: Location) -> DatasetIndex:
+    """The index with the name of the stored dataset that the folder is."""
+    stored = {name: sizes.keys() for name, sizes in known.items()}
+    name = choose_name(index.source, frozenset(index.image_sha256), stored, root=root)
+    return replace(index, source=replace(index.source, name=name))
+
+
+def _set_aside(damaged: list[_DamagedFile], store: IndexStore) -> None:
+    """Set aside the damaged files of the dataset that is indexed; raise the error of any other."""
+    for path, error in damaged:
+        is_replaced = path.parent.parent == store.folder
+        (store.on_corruption if is_replaced else raise_on_corruption)(path, error)
+
+
+def _report_move(
+    index: DatasetIndex, known: KnownSizes, *, store: IndexStore, reporter: Reporter
+) -> None:
+    """Report which stored dataset was recognised in a folder that it was not read from before."""
+    folder = str(index.source.folder.absolute())
+    if folder not in sources_of(store):
+        digests = set(index.image_sha256)
+        reporter.log(
+            f"{escape_control_characters(folder)} is dataset {store.dataset}, "
+            f"{len(digests & known.keys())} of {len(digests)} images known"
+        )
 
 
 def _build(

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from clip_adapter.datasets import IMPORTED, open_dataset
+from clip_adapter.datasets import IMPORTED, OWN_FOLDER
 from clip_adapter.errors import nearest
+from clip_adapter.pipeline import identity
 from clip_adapter.runs import RunStoreError, current_index
 from clip_adapter.settings import Settings
 from feature_cache import (
@@ -76,9 +76,9 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
     Raises:
         NotStoredError: the dataset is not indexed in this store.
         CorruptFileError, NewerFormatError, MisplacedFileError: the index is damaged.
-        DatasetError: the folder of `imagefolder:PATH` does not exist.
+        DatasetError: the folder of `imagefolder:PATH` does not exist, or is that of several datasets.
     """
-    name = stored_name(dataset)
+    name = stored_name(root, dataset)
     indexed = storage.list_folders(root / "datasets")
     folder = root / "datasets" / name / "images"
     # Only a name that was found becomes part of a path.
@@ -109,14 +109,14 @@ def _read(path: Location, name: str, *, made: float) -> LatestIndex:
     )
 
 
-def stored_name(dataset: str) -> str:
+def stored_name(root: Location, dataset: str) -> str:
     """The name in the store of a dataset that is named as `train` takes it.
 
     Raises:
-        DatasetError: the folder of `imagefolder:PATH` does not exist.
+        DatasetError: the folder of `imagefolder:PATH` does not exist, or is that of several datasets.
     """
-    if dataset.startswith("imagefolder:"):
-        return open_dataset(dataset, data=Path()).name
+    if dataset.startswith(OWN_FOLDER):
+        return identity.stored_name(dataset, root=root)
     return dataset.removeprefix(IMPORTED)
 
 

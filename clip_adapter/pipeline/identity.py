@@ -1,0 +1,240 @@
+"""Decides which dataset of the store a folder of images is: by its name, then by its images' digests.
+
+A dataset is its name: the one that the user gives, else that of the folder. Earlier versions made the
+name from the path, `imagefolder-<words>-<digits of the path's digest>`; such datasets keep their names.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from pathlib import Path
+
+from clip_adapter.datasets import (
+    OWN_FOLDER,
+    RESERVED_NAMES,
+    DatasetError,
+    FolderOptions,
+    ImageSource,
+    check_dataset,
+    own_folder,
+)
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.runs import current_index
+from feature_cache import IndexStore, Location, storage
+from feature_cache.exchange import imported_names
+
+Digests = AbstractSet[bytes]
+"""SHA-256 digests of the image files of a dataset, each once."""
+
+
+def keep_name_by_path(
+    dataset: str, options: FolderOptions, *, root: Location, images: Path | None = None
+) -> FolderOptions:
+    """The options with the name that an earlier version gave this path, if the store has it.
+
+    Without it, and for any other dataset than a folder, the options are returned unchanged.
+    """
+    if options.name is not None or not dataset.startswith(OWN_FOLDER):
+        return options
+    name = _name_by_path(own_folder(dataset, images=images))
+    return replace(options, name=name) if name in _stored(root) else options
+
+
+def candidate_names(
+    dataset: str, slug: str, *, options: FolderOptions, root: Location, images: Path | None = None
+) -> list[str]:
+    """The names of the stored datasets that a dataset may be, before its images are read.
+
+    Args:
+        dataset: name as `open_dataset` takes it.
+        slug: name that the folder and the options give it.
+        options: what the user says about the folder; a name that is given is the only candidate.
+        root: folder or URL of the store.
+        images: folder of this dataset, as `open_dataset` takes it.
+
+    Returns:
+        Sorted names, all in the store; empty for a new dataset.
+
+    Raises:
+        DatasetError: the dataset would have a name that is taken by another kind of dataset.
+    """
+    stored = _stored(root)
+    if not dataset.startswith(OWN_FOLDER):
+        return sorted(stored & {slug})
+    by_path: set[str] = set()
+    if not options.name:
+        folder = own_folder(dataset, images=images)
+        by_path = _named_by_path(folder, stored) | _renamed(folder, slug, stored, root)
+    if _is_taken(slug, stored, root):
+        if not by_path:
+            raise DatasetError(_taken(slug, own_folder(dataset, images=images)))
+        return sorted(by_path)
+    return sorted(by_path | (stored & {slug}))
+
+
+def expected_name(
+    dataset: str,
+    *,
+    root: Location,
+    data: Path,
+    images: Path | None = None,
+    options: FolderOptions = FolderOptions(),  # noqa: B008  # is immutable
+) -> str:
+    """Check a dataset of images and return its name in the store, as far as it is known unread.
+
+    Raises:
+        UnknownNameError: there is no dataset of that name.
+        DatasetError: the folder is missing, unreadable or not laid out as expected, or the name is
+            taken or is that of a stored dataset, which is opened by its folder.
+    """
+    options = keep_name_by_path(dataset, options, root=root, images=images)
+    try:
+        slug = check_dataset(dataset, data=data, images=images, options=options)
+    except UnknownNameError:
+        if dataset in _stored(root):
+            raise DatasetError(_how_to_open(dataset, root)) from None
+        raise
+    names = candidate_names(dataset, slug, options=options, root=root, images=images)
+    return names[0] if len(names) == 1 else slug
+
+
+def choose_name(
+    source: ImageSource, digests: Digests, known: Mapping[str, Digests], *, root: Location
+) -> str:
+    """The name of the dataset that a folder of images is; `source.name` if it is a new one.
+
+    A stored dataset is the same if it has had at least half of the images of the folder, or if the
+    folder has at least half of the images that it has now: a folder that grew tenfold and one that was
+    thinned out are still the datasets that they were.
+
+    Args:
+        source: the folder.
+        digests: digests of the images in the folder.
+        known: digests of all images that each of the `candidate_names` has had.
+        root: folder or URL of the store.
+
+    Raises:
+        DatasetError: several stored datasets are the same, or none of those with such a name is; the
+            message lists them and asks for a name.
+    """
+    if not any(known.values()):  # also where nothing of a damaged index could be read
+        return source.name
+    same = [name for name in known if _is_same(digests, known[name], name=name, root=root)]
+    if len(same) == 1:
+        return same[0]
+    n = len(digests)
+    shared = {name: len(digests & known[name]) for name in known}
+    if same:
+        listed = " and ".join(f"{name!r} ({shared[name]} of {n} images)" for name in same)
+        raise DatasetError(
+            f"folder {source.folder} has the images of {len(same)} datasets: {listed}; write "
+            "--name with the one to go on with, or with a new name"
+        )
+    nearest = max(known, key=lambda name: (shared[name], name))
+    raise DatasetError(
+        f"folder {source.folder} is called like dataset {nearest!r}, but only {shared[nearest]} of its "
+        f"{n} images are among the {len(known[nearest])} of that dataset: it is another dataset; name "
+        f"it with --name, or write --name {nearest} to go on with that dataset"
+    )
+
+
+def stored_name(dataset: str, *, root: Location) -> str:
+    """The name in the store of the folder `imagefolder:PATH`, whose images are not read.
+
+    It is the dataset whose current images were read from that folder, else the `expected_name`.
+
+    Raises:
+        DatasetError: the folder does not exist, or is that of several datasets.
+    """
+    place = str(own_folder(dataset).absolute())
+    found = [name for name in sorted(_stored(root)) if place in sources_of(IndexStore(root, name))]
+    if len(found) > 1:
+        raise DatasetError(
+            f"{place} was indexed as {' and '.join(map(repr, found))}: write the name that you mean"
+        )
+    return found[0] if found else expected_name(dataset, root=root, data=Path())
+
+
+def sources_of(store: IndexStore) -> list[str]:
+    """The absolute folders, sorted, from which the current state of a dataset was read.
+
+    Empty if none is recorded; several if the folder was moved.
+    """
+    current = current_index(store.root, store.dataset)
+    return sorted(
+        row["source"]
+        for row in store.origins().to_pylist()
+        if row["source"] is not None and current in {None, row["index_fingerprint"]}
+    )
+
+
+def _stored(root: Location) -> set[str]:
+    return set(storage.list_folders(root / "datasets"))
+
+
+def _is_taken(slug: str, stored: AbstractSet[str], root: Location) -> bool:
+    return slug in RESERVED_NAMES or (slug in stored and slug in imported_names(root))
+
+
+def _taken(slug: str, folder: Path) -> str:
+    return f"{slug!r} is the name of another dataset: give that in {folder} another with --name"
+
+
+def _name_by_path(folder: Path) -> str:
+    resolved = folder.resolve()
+    digest = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
+    return "-".join(filter(None, ("imagefolder", _words(resolved), digest)))
+
+
+def _words(folder: Path) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", folder.name.lower())[:40].strip("-")
+
+
+def _named_by_path(folder: Path, stored: AbstractSet[str]) -> set[str]:
+    """The stored names that earlier versions gave to folders called like this one."""
+    called = {_words(each) for each in (folder.resolve(), Path(os.path.abspath(folder)))}  # noqa: PTH100  # keeps links
+    names = [re.fullmatch(r"imagefolder-(?:(.+)-)?[0-9a-f]{8}", name) for name in stored]
+    return {found[0] for found in names if found and (found[1] or "") in called}
+
+
+def _renamed(folder: Path, slug: str, stored: AbstractSet[str], root: Location) -> set[str]:
+    """The stored datasets that were renamed, and were called like this folder before."""
+    first = {name: IndexStore(root, name, lambda *_: None).first_name() for name in stored}
+    return {
+        name
+        for name, before in first.items()
+        if before is not None and (before == slug or _named_by_path(folder, {before}))
+    }
+
+
+def _is_same(digests: Digests, known: Digests, *, name: str, root: Location) -> bool:
+    if 2 * len(digests & known) >= len(digests):
+        return True
+    return any(2 * len(digests & state) >= len(state) for state in _states(root, name))
+
+
+def _states(root: Location, name: str) -> Iterator[Digests]:
+    """The images of the current index; of every index where no request says which is current."""
+    # A damaged file was noticed when the sizes were read.
+    store = IndexStore(root, name, on_corruption=lambda *_: None)
+    current = current_index(root, name)
+    fingerprints = store.fingerprints()
+    for fingerprint in sorted(fingerprints & {current} or fingerprints):
+        yield set(store.read(fingerprint).column("image_sha256").to_pylist())
+
+
+def _how_to_open(name: str, root: Location) -> str:
+    if name in imported_names(root):
+        return f"{name!r} has imported features: write features:{name}"
+    folders = sources_of(IndexStore(root, name))
+    for folder in folders:
+        if Path(folder).is_dir():
+            return f"{name!r} is a dataset of this store: write imagefolder:{folder}"
+    was = f", which was {folders[-1]}" if folders else ""
+    return (
+        f"{name!r} is a dataset of this store: write imagefolder:PATH --name {name} with the folder of "
+        f"its images{was}"
+    )
