@@ -301,7 +301,7 @@ def rename(
     if dry_run:
         _say(console, "nothing was changed: leave out --dry-run to rename it")
     else:
-        _say(console, f"{old} is called {new} now; train it with --name {new}")
+        _say(console, f"{old} is called {new} now, with its runs and its champion")
 
 
 def forget(

@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clip_adapter.datasets import DATASETS, ImageSource, check_free_name
+from clip_adapter.datasets import DATASETS, FolderOptions, check_free_name
 from clip_adapter.errors import DatasetError
 from clip_adapter.pipeline.datasets import stored_name
 from clip_adapter.runs import RUN_TABLES, PromotionStore, last_champion
@@ -178,7 +177,7 @@ def _check_names(root: Location, old: str, new: str) -> None:
             f"copy of its folder another name, `clip-adapter train imagefolder:PATH --name {new}`"
         )
     check_free_name(new)
-    ImageSource(new, Path(), (), (), files=())  # raises if the name is no slug
+    FolderOptions(name=new)  # raises if the name is no slug
     if old == new:
         raise DatasetError(f"the dataset is called {old!r} already: give another name")
     before, after = _identifiers(root, old), _identifiers(root, new)
