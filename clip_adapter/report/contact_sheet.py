@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import combining, normalize
 
 import pyarrow as pa
 
@@ -90,9 +91,9 @@ class ContactSheet:
         """What the sheet shows, in a sentence."""
         parts = [f"{self.n_shown:,} images of {len(self.rows):,} classes"]
         if self.n_more_classes:
-            parts.append(f"{self.n_more_classes:,} more classes are not shown")
+            parts.append(f"classes not shown: {self.n_more_classes:,}")
         if self.n_gaps:
-            parts.append(f"{self.n_gaps:,} images are gone, changed or unreadable")
+            parts.append(f"images gone, changed or unreadable: {self.n_gaps:,}")
         return "; ".join(parts)
 
 
@@ -110,6 +111,8 @@ def check_page(page: Path) -> None:
 
 def write_contact_sheet(sheet: ContactSheet, page: Path) -> None:
     """Write a contact sheet as one HTML file that contains its images, or as a PNG.
+
+    The PNG has names in ASCII: accents are left out, and other characters escaped.
 
     Raises:
         ParameterError: the name of the file ends in none of .html, .htm and .png.
@@ -151,6 +154,7 @@ def _drawn(sheet: ContactSheet) -> "Image.Image":
 
     font = ImageFont.load_default(size=14)
     lines = [f"{sheet.title}: {sheet.caption}", *(row.heading for row in sheet.rows)]
+    lines = [_ascii(line) for line in lines]
     columns = max((len(row.thumbnails) for row in sheet.rows), default=0)
     width = max(columns * (CELL_PIXELS + _GAP), *(int(font.getlength(each)) for each in lines))
     row_height = _LINE_PIXELS + CELL_PIXELS + _GAP
@@ -160,7 +164,7 @@ def _drawn(sheet: ContactSheet) -> "Image.Image":
     draw.text((_MARGIN, _MARGIN), lines[0], font=font, fill="black")
     for number, row in enumerate(sheet.rows):
         top = _MARGIN + 2 * _LINE_PIXELS + number * row_height
-        draw.text((_MARGIN, top), row.heading, font=font, fill="black")
+        draw.text((_MARGIN, top), lines[number + 1], font=font, fill="black")
         for place, each in enumerate(row.thumbnails):
             corner = _MARGIN + place * (CELL_PIXELS + _GAP), top + _LINE_PIXELS
             if each.image is None:
@@ -168,6 +172,12 @@ def _drawn(sheet: ContactSheet) -> "Image.Image":
             else:
                 canvas.paste(each.image, corner)
     return canvas
+
+
+def _ascii(text: str) -> str:
+    """The text in the characters of Pillow's own font: letters without accents, others escaped."""
+    letters = (each for each in normalize("NFKD", text) if not combining(each))
+    return "".join(letters).encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _draw_gap(draw: "ImageDraw.ImageDraw", corner: tuple[int, int]) -> None:

@@ -90,7 +90,7 @@ def test_images_that_changed_or_are_gone_are_gaps(root: Path, photos: Path) -> N
     assert gaps["red/000.jpg"] == "changed since it was indexed"
     assert set(gaps) == {"red/000.jpg", "red/029.jpg", "blue/000.jpg"}
     assert "leaves the folder" in gaps["blue/000.jpg"]
-    assert "3 images are gone, changed or unreadable" in sheet.caption
+    assert "images gone, changed or unreadable: 3" in sheet.caption
 
 
 def test_a_contact_sheet_has_a_bounded_number_of_images(
@@ -104,7 +104,7 @@ def test_a_contact_sheet_has_a_bounded_number_of_images(
     monkeypatch.setattr(datasets, "MOST_THUMBNAILS", 4)  # type: ignore[attr-defined]  # of pytest
     sheet = contact_sheet(read_dataset(root, "many", data=root))
     assert (sheet.n_shown, len(sheet.rows), sheet.n_more_classes) == (4, 4, 1)
-    assert "1 more classes are not shown" in sheet.caption
+    assert "classes not shown: 1" in sheet.caption
 
 
 def test_a_contact_sheet_is_written_as_one_page_or_one_image(

@@ -44,6 +44,19 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_the_font_of_a_png_lacks_is_drawn_in_ascii(tmp_path: Path) -> None:
+    for name, page in {
+        "Forêt": "a.png",
+        "Foret": "b.png",
+        "猫": "c.png",
+        r"\u732b": "d.png",
+    }.items():
+        write_contact_sheet(a_sheet(name), tmp_path / page)
+    images = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    assert images[0] == images[1]
+    assert images[2] == images[3] != images[0]
+
+
 def test_equal_sheets_are_equal_bytes(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         write_contact_sheet(a_sheet("cat"), tmp_path / name)
