@@ -79,8 +79,14 @@ def remove_leftovers(leftovers: list[Leftover]) -> None:
             storage.remove(leftover.path)
 
 
-def drop_unreferenced(
-    root: Location, *, dry_run: bool, progress: Callable[[int], None] | None = None
+def drop_unreferenced(  # noqa: PLR0913  # each by its name
+    root: Location,
+    *,
+    dry_run: bool,
+    only: pa.Array | None = None,
+    keep: pa.Array | None = None,
+    without: str = "",
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[UnreferencedRows]:
     """Drop features of images that no index of any dataset refers to, file by file.
 
@@ -90,6 +96,9 @@ def drop_unreferenced(
     Args:
         root: root of the store.
         dry_run: only report what would be dropped.
+        only: digests whose features may be dropped; those of all images if None.
+        keep: digests whose features stay although no index refers to them.
+        without: name of a dataset whose indexes do not count.
         progress: function that is called with the size in bytes of each file of image features.
 
     Raises:
@@ -106,7 +115,9 @@ def drop_unreferenced(
     for folder, path in files:
         with suppress(FileNotFoundError):  # merged into another file
             file = open_verified(path, kind=folder.kind, owner=folder.owner)
-            rows = _drop(file, folder, root, dry_run=dry_run)
+            # Read again for each file: a dataset indexed meanwhile may rely on stored features.
+            referenced = _referenced(root, keep=keep, without=without)
+            rows = _drop(file, folder, referenced, only=only, dry_run=dry_run)
             if progress is not None:
                 progress(rows.size_bytes)
             if rows.n_rows:
@@ -114,14 +125,21 @@ def drop_unreferenced(
 
 
 def _drop(
-    file: VerifiedFile, folder: StoredFolder, root: Location, *, dry_run: bool
+    file: VerifiedFile,
+    folder: StoredFolder,
+    referenced: pa.Array,
+    *,
+    only: pa.Array | None,
+    dry_run: bool,
 ) -> UnreferencedRows:
     table = file.read()
-    # Read again for each file: a dataset indexed meanwhile may rely on features that are stored.
-    referenced = _referenced(root)
     import pyarrow.compute as pc  # noqa: PLC0415  # takes 0.1 s to import
 
-    kept = table.filter(pc.is_in(table.column("image_sha256"), value_set=referenced))
+    digests = table.column("image_sha256")
+    stays = pc.is_in(digests, value_set=referenced)
+    if only is not None:
+        stays = pc.or_(stays, pc.invert(pc.is_in(digests, value_set=only)))
+    kept = table.filter(stays)
     if kept.num_rows < table.num_rows and not dry_run:
         if kept.num_rows:
             write_table(folder.path, kept, kind=folder.kind, owner=folder.owner, compression="none")
@@ -130,14 +148,15 @@ def _drop(
     return UnreferencedRows(file.path, file.size_bytes, n_dropped, kept.num_rows)
 
 
-def _referenced(root: Location) -> pa.Array:
+def _referenced(root: Location, *, keep: pa.Array | None, without: str) -> pa.Array:
     schema = pick(INDEX_SCHEMA, "image_sha256")
+    kept = [] if keep is None else [pa.table([keep.cast(pa.binary(32))], schema=schema)]
     tables = [
         read_tables(folder.path, kind=folder.kind, schema=schema, owner=folder.owner)
         for folder in stored_folders(root)
-        if folder.kind == "dataset-index"
+        if folder.kind == "dataset-index" and folder.owner != without
     ]
-    return pa.concat_tables([schema.empty_table(), *tables]).column(0).combine_chunks()
+    return pa.concat_tables([schema.empty_table(), *kept, *tables]).column(0).combine_chunks()
 
 
 def _sort(entry: Entry, *, now: float) -> Literal["unfinished", "damaged"] | None:

@@ -38,7 +38,8 @@ INDEX_SCHEMA = pa.schema(
 STORED_INDEX_SCHEMA = INDEX_SCHEMA.append(pa.field("name", pa.string())).append(
     pa.field("source", pa.string())
 )
-"""Columns of a file: also the name that the user gave the dataset, and the absolute path or URL of its images."""
+"""Columns of a file: also the name under which the dataset was first indexed (null if that is its
+name in the store), and the absolute path or URL of its images."""
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -110,7 +111,7 @@ class IndexStore:
             images: table with the columns of `INDEX_SCHEMA` and at least one row, in any order.
             quarantine: table with the columns of `QUARANTINE_SCHEMA`; may be empty.
             excluded: table with the columns of `EXCLUDED_SCHEMA`; may be empty.
-            name: name that the user gave the dataset.
+            name: name under which the dataset was first indexed; it outlives renaming.
             source: absolute path or URL of the images.
 
         Raises:
@@ -161,6 +162,21 @@ class IndexStore:
         return (
             table.group_by(columns).aggregate([]).sort_by([(each, "ascending") for each in columns])
         )
+
+    def sources(self, index_fingerprint: str | None = None) -> list[str]:
+        """Return the recorded paths or URLs of the images of all indexes, or of one, sorted."""
+        table = self.origins()
+        if index_fingerprint is not None:
+            table = self._select(table, index_fingerprint)
+        return sorted(set(table.column("source").drop_null().to_pylist()))
+
+    def first_name(self) -> str | None:
+        """Return the name under which the dataset was first indexed; None if that is its name.
+
+        The name is part of the fingerprints of its indexes, so that renaming it changes none.
+        """
+        names = {each for each in self.origins().column("name").to_pylist() if each is not None}
+        return min(names - {self.dataset}, default=None)
 
     def sizes(self) -> pa.Table:
         """Read `image_sha256`, `width` and `height` of the images of all indexes; rows may repeat."""

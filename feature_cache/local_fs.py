@@ -5,7 +5,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,13 @@ def remove(path: Path) -> None:
     """
     path.unlink()
     fsync_dir(path.parent)
+
+
+def remove_empty_folder(folder: Path) -> None:
+    """Remove a folder durably if it exists and nothing is in it."""
+    with suppress(OSError):  # it is gone, or another process has written to it
+        folder.rmdir()
+        fsync_dir(folder.parent)
 
 
 def make_folder(folder: Path) -> None:

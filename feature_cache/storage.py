@@ -86,6 +86,12 @@ def remove(path: Location) -> None:
     _backend(path).remove(path)
 
 
+def remove_empty_folder(folder: Location) -> None:
+    """Remove a folder if nothing is in it; object stores have no empty folders."""
+    if isinstance(folder, Path):
+        local_fs.remove_empty_folder(folder)
+
+
 def fsync_dir(folder: Location) -> None:
     """Make the names in a folder survive a power cut, those of other writers included."""
     if isinstance(folder, Path):

@@ -9,6 +9,7 @@ import typer
 
 import clip_adapter
 from clip_adapter.cli.extensions import ExtensibleGroup, lazily
+from clip_adapter.cli.options import Data, Json, Root
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.terminal import plain_console
@@ -29,6 +30,11 @@ cache = typer.Typer(
     help="Inspect, verify, compact, import and export stored features.",
     epilog=f"Every command takes --json. {EXIT_CODES}",
 )
+datasets = typer.Typer(
+    name="datasets",
+    add_completion=False,
+    help="List, show, check, rename and forget datasets; alone it lists them.",
+)
 COMMANDS = {
     "pipeline:demo": "The whole path on real handwritten digits: encode, train, ask.",
     "pipeline:extract": "Encode a dataset's images and prompts once into the feature cache.",
@@ -42,8 +48,6 @@ COMMANDS = {
     "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",
     "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "
     "SVG, or HTML.",
-    "datasets:datasets": "List the datasets that are known, and those that are indexed, as they were "
-    "indexed last.",
     "datasets:methods": "List the few-shot methods, and what can be set of each.",
 }
 """Module in this package and command in it, with the first line of the command's help."""
@@ -60,6 +64,19 @@ CACHE_COMMANDS = {
     "importing:import_": "Import features that another program made, to train on them as features:NAME.",
 }
 """Commands of the group `cache`: module in `cache` and command in it, with the first line of help."""
+DATASET_COMMANDS = {
+    "datasets:list_": "List the datasets that are known, and those that are indexed, as they were "
+    "indexed last.",
+    "datasets:show": "Show how many images each class and split of a dataset has, and what was left out "
+    "and why.",
+    "datasets:check": "Check a dataset, each finding with what to do; a folder is read and nothing is "
+    "stored.",
+    "datasets:rename": "Give a dataset another name; its runs and champion go with it, and nothing is "
+    "trained again.",
+    "datasets:forget": "Show what would be removed of a dataset, and remove it with --yes; no image is "
+    "touched.",
+}
+"""Commands of the group `datasets`, as those of `cache`."""
 
 
 def _print_version(asked: bool) -> None:
@@ -85,12 +102,31 @@ def _cache_options() -> None:
     """Make a group of an application whose commands are added by `build`."""
 
 
+@datasets.callback(invoke_without_command=True)
+def _list_datasets(
+    context: typer.Context, root: Root = None, data: Data = None, as_json: Json = False
+) -> None:
+    """List the datasets unless one of the commands is called.
+
+    Raises:
+        typer.BadParameter: an option stands before the command that it is meant for.
+    """
+    if context.invoked_subcommand is None:
+        from clip_adapter.cli.datasets import list_  # noqa: PLC0415  # imported when it is called
+
+        list_(root=root, data=data, as_json=as_json)
+    elif root or data or as_json:
+        message = f"write the options after the command: datasets {context.invoked_subcommand} ..."
+        raise typer.BadParameter(message)
+
+
 def build() -> Any:
     """The whole command as a group of click."""
     group = lazily(app, COMMANDS, package="clip_adapter.cli")
     group.commands["cache"] = lazily(
         cache, CACHE_COMMANDS, package="clip_adapter.cli.cache", epilog=EXIT_CODES
     )
+    group.commands["datasets"] = lazily(datasets, DATASET_COMMANDS, package="clip_adapter.cli")
     return group
 
 

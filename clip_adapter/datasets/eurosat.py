@@ -26,7 +26,7 @@ CLASS_NAMES = {
 _FOLDERS = tuple(CLASS_NAMES)
 # The folders that the archives of EuroSAT unpack to, newest last.
 _INNER = ("", "2750", "EuroSAT", "EuroSAT_RGB")
-_DOWNLOAD = "https://zenodo.org/records/7711810"
+DOWNLOAD = "https://zenodo.org/records/7711810"
 
 
 def open_eurosat(folder: Path) -> ImageSource:
@@ -69,11 +69,11 @@ def _find_class_folders(folder: Path) -> Path:
         if len(missing) < len(_FOLDERS):
             raise DatasetError(
                 f"{place} holds EuroSAT without the class folders {', '.join(missing)}; "
-                f"unpack the archive again ({_DOWNLOAD})"
+                f"unpack the archive again ({DOWNLOAD})"
             )
     raise DatasetError(
         f"EuroSAT was not found: looked in {', '.join(str(place) for place in places)} for the "
-        f"class folders {', '.join(_FOLDERS)}. Download the RGB archive from {_DOWNLOAD} and "
+        f"class folders {', '.join(_FOLDERS)}. Download the RGB archive from {DOWNLOAD} and "
         f"unpack it into {folder}, or name the folder that holds it "
         "(--images), or the one above it (--data, CLIP_ADAPTER_DATA)"
     )

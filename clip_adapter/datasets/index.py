@@ -126,6 +126,8 @@ class DatasetIndex:
     def fingerprint(self) -> str:
         """64 hex digits over the name, the class names and every row's path, digest, label, split.
 
+        The name is the one under which the dataset was first indexed.
+
         Independent of the location of the folder, of file times and of the order of rows. Templates
         are not included: they belong to the run.
         """
@@ -135,7 +137,8 @@ class DatasetIndex:
                 self.paths, self.image_sha256, self.labels, self.splits, strict=True
             )
         )
-        document = json.dumps([_FORMAT, self.source.name, self.source.class_names, rows])
+        name = self.source.fingerprint_name or self.source.name
+        document = json.dumps([_FORMAT, name, self.source.class_names, rows])
         return hashlib.sha256(document.encode("ascii")).hexdigest()
 
     def rows(self, split: Split) -> NDArray[np.int64]:

@@ -107,6 +107,8 @@ class ImageSource:
             for a class without prompts of its own; empty where no class has any.
         licence: licence of the images, as its file says.
         citation: what to cite for the images, as its file says.
+        fingerprint_name: name under which the dataset was first indexed, which stays part of its
+            fingerprint after it was renamed; None if that is `name`.
 
     Raises:
         DatasetError: the name is not a slug, a label has no class, or a path occurs twice.
@@ -124,6 +126,7 @@ class ImageSource:
     class_prompts: tuple[tuple[str, ...], ...] = ()
     licence: str | None = None
     citation: str | None = None
+    fingerprint_name: str | None = None
 
     def __post_init__(self) -> None:
         if not _SLUG.fullmatch(self.name):

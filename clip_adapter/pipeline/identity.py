@@ -64,7 +64,10 @@ def candidate_names(
     stored = _stored(root)
     if not dataset.startswith(OWN_FOLDER):
         return sorted(stored & {slug})
-    by_path = set() if options.name else _named_by_path(own_folder(dataset, images=images), stored)
+    by_path: set[str] = set()
+    if not options.name:
+        folder = own_folder(dataset, images=images)
+        by_path = _named_by_path(folder, stored) | _renamed(folder, slug, stored, root)
     if _is_taken(slug, stored, root):
         if not by_path:
             raise DatasetError(_taken(slug, own_folder(dataset, images=images)))
@@ -197,6 +200,16 @@ def _named_by_path(folder: Path, stored: AbstractSet[str]) -> set[str]:
     called = {_words(each) for each in (folder.resolve(), Path(os.path.abspath(folder)))}  # noqa: PTH100  # keeps links
     names = [re.fullmatch(r"imagefolder-(?:(.+)-)?[0-9a-f]{8}", name) for name in stored]
     return {found[0] for found in names if found and (found[1] or "") in called}
+
+
+def _renamed(folder: Path, slug: str, stored: AbstractSet[str], root: Location) -> set[str]:
+    """The stored datasets that were renamed, and were called like this folder before."""
+    first = {name: IndexStore(root, name, lambda *_: None).first_name() for name in stored}
+    return {
+        name
+        for name, before in first.items()
+        if before is not None and (before == slug or _named_by_path(folder, {before}))
+    }
 
 
 def _is_same(digests: Digests, known: Digests, *, name: str, root: Location) -> bool:

@@ -189,7 +189,9 @@ def index_dataset(
     _set_aside(damaged, store)
     if not is_named and known.get(store.dataset):
         _report_move(index, known[store.dataset], store=store, reporter=reporter)
-    index = replace(index, source=_keep_names(index.source, store))
+    source = _keep_names(index.source, store)
+    # A dataset that was renamed keeps its fingerprints, and with them its runs.
+    index = replace(index, source=replace(source, fingerprint_name=store.first_name()))
     if skip_short:
         index = _without_short_classes(index, skip_short, reporter=reporter)
     source = index.source
@@ -392,7 +394,13 @@ def write_index(store: IndexStore, index: DatasetIndex) -> None:
         },
         schema=EXCLUDED_SCHEMA,
     )
-    store.write(images, quarantine, excluded=excluded, source=str(index.source.folder.absolute()))
+    store.write(
+        images,
+        quarantine,
+        excluded=excluded,
+        name=index.source.fingerprint_name,
+        source=str(index.source.folder.absolute()),
+    )
 
 
 def known_sizes(store: IndexStore) -> KnownSizes:
@@ -431,11 +439,17 @@ def known_splits(store: IndexStore) -> KnownSplits:
 
 def read_index(dataset: IndexedDataset) -> DatasetIndex:
     """Read and verify the index of a dataset, without its quarantine."""
-    table = IndexStore(dataset.root, dataset.name).read(dataset.index_fingerprint)
+    store = IndexStore(dataset.root, dataset.name)
+    table = store.read(dataset.index_fingerprint)
     columns = {name: table.column(name) for name in table.column_names}
     return DatasetIndex(
         source=ImageSource(
-            dataset.name, dataset.folder, dataset.class_names, dataset.templates, files=()
+            dataset.name,
+            dataset.folder,
+            dataset.class_names,
+            dataset.templates,
+            files=(),
+            fingerprint_name=store.first_name(),
         ),
         paths=tuple(columns["path"].to_pylist()),
         image_sha256=tuple(columns["image_sha256"].to_pylist()),

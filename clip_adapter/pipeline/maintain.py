@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 
 from clip_adapter.errors import ClipAdapterError
+from clip_adapter.pipeline.dataset_rewrite import evidence_images
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import MaintainRequest, accepts
@@ -227,7 +228,7 @@ def collect_garbage(*, root: Location, unreferenced: bool) -> CollectedGarbage:
 
     Args:
         root: folder or URL of the store.
-        unreferenced: remove features of images that no index names.
+        unreferenced: remove features of images that no index names, nor a champion's runs.
 
     Raises:
         CorruptFileError, NewerFormatError, MisplacedFileError: an index or a file of
@@ -236,7 +237,9 @@ def collect_garbage(*, root: Location, unreferenced: bool) -> CollectedGarbage:
     leftovers = find_leftovers(root)
     unfinished = [each for each in leftovers if each.sort == "unfinished"]
     remove_leftovers(unfinished)
-    dropped = drop_unreferenced(root, dry_run=False) if unreferenced else ()
+    dropped = (
+        drop_unreferenced(root, dry_run=False, keep=evidence_images(root)) if unreferenced else ()
+    )
     return CollectedGarbage(
         n_unfinished=len(unfinished),
         n_unreferenced=sum(each.n_rows for each in dropped),

@@ -144,9 +144,10 @@ def import_features(
     _check_texts(features, texts)
     encoder = _describe_encoder(features, texts, label)
     store = FeatureStore(root, _encoder_fingerprint(encoder))
-    index = _index(features, name=name, encoder=store.encoder)
-    fingerprint = index.column("index_fingerprint")[0].as_py()
     indexes = IndexStore(root, name)
+    first_name = indexes.first_name()  # None unless the dataset was renamed
+    fingerprint = _fingerprint(features, name=first_name or name, encoder=store.encoder)
+    index = _index(features, name=name, fingerprint=fingerprint)
     if indexes.fingerprints() - {fingerprint}:
         raise InvalidImportError(
             features.source,
@@ -157,7 +158,7 @@ def import_features(
     for view, matrix in enumerate(views):
         _check_stored(store, features, matrix, view=view)
     # The index comes before the features, because features without an index are garbage.
-    indexes.write(index, QUARANTINE_SCHEMA.empty_table())
+    indexes.write(index, QUARANTINE_SCHEMA.empty_table(), name=first_name)
     n_new = 0
     for view, matrix in enumerate(views):
         stored = matrix.astype(encoder["precision"], copy=False)
@@ -242,23 +243,31 @@ def _as_text(encoder: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _index(features: LabelledFeatures, *, name: str, encoder: str) -> pa.Table:
-    n, digests, splits = len(features), features.image_sha256, features.splits or ()
-    paths = features.paths or tuple(f"row/{row:06d}" for row in range(n))
-    labels = features.labels.tolist()
-    rows = list(zip(paths, [each.hex() for each in digests], labels, splits, strict=True))
+def _fingerprint(features: LabelledFeatures, *, name: str, encoder: str) -> str:
+    """Fingerprint of the index under the name that the dataset had when it was first imported."""
+    digests = [each.hex() for each in features.image_sha256]
+    labels, splits = features.labels.tolist(), features.splits or ()
+    rows = list(zip(_paths(features), digests, labels, splits, strict=True))
     document = json.dumps([_INDEX_FORMAT, name, encoder, features.class_names, rows])
-    fingerprint = hashlib.sha256(document.encode("ascii")).hexdigest()
+    return hashlib.sha256(document.encode("ascii")).hexdigest()
+
+
+def _paths(features: LabelledFeatures) -> tuple[str, ...]:
+    return features.paths or tuple(f"row/{row:06d}" for row in range(len(features)))
+
+
+def _index(features: LabelledFeatures, *, name: str, fingerprint: str) -> pa.Table:
+    n, labels = len(features), features.labels.tolist()
     unknown = np.zeros(n, np.int32)
     columns = {
         "index_fingerprint": [fingerprint] * n,
         "dataset": [name] * n,
         "row": np.arange(n, dtype=np.int32),
-        "image_sha256": pa.array(digests, pa.binary(32)),
-        "path": paths,
+        "image_sha256": pa.array(features.image_sha256, pa.binary(32)),
+        "path": _paths(features),
         "label": features.labels.astype(np.int32),
         "class_name": [features.class_names[label] for label in labels],
-        "split": splits,
+        "split": features.splits or (),
         "group": pa.nulls(n, pa.string()),
         "width": unknown,
         "height": unknown,

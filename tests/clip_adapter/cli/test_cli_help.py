@@ -9,7 +9,8 @@ from clip_adapter.cli.app import build
 CACHE = [
     f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact", "import", "export")
 ]
-ASKING = ["sql", "compare", "report", "cache", *CACHE, "datasets", "methods"]
+DATASETS = [f"datasets {name}" for name in ("list", "show", "check", "rename", "forget")]
+ASKING = ["sql", "compare", "report", "cache", *CACHE, "datasets", *DATASETS, "methods"]
 CHAMPIONS = ["champion", "rollback"]
 SERVICE = ["up", "down", "status"]
 COMMANDS = [*SERVICE, "demo", "extract", "train", "reproduce", *CHAMPIONS, *ASKING]
@@ -85,7 +86,7 @@ def _options(group: Any, name: str) -> set[str]:
 
 def test_the_list_of_commands_says_what_each_command_says_first() -> None:
     groups = [build()]
-    groups += [real(groups[0].commands["cache"])]
+    groups += [real(groups[0].commands[name]) for name in ("cache", "datasets")]
     groups[0].list_commands(None)
     for group in groups:
         for name, command in group.commands.items():

@@ -1,0 +1,330 @@
+"""The datasets of a store: which there are, where their images lie, and what they look like."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from clip_adapter.datasets import (
+    DATASETS,
+    GENERATED,
+    IMPORTED,
+    OWN_FOLDER,
+    SPLITS,
+    DatasetIndex,
+    ExcludedFile,
+    ImageSource,
+    QuarantinedFile,
+    description_of,
+)
+from clip_adapter.datasets.eurosat import DOWNLOAD
+from clip_adapter.errors import UnreadableImageError, nearest
+from clip_adapter.images import AS_IT_IS, FolderReader, ReadOptions, decode_image
+from clip_adapter.pipeline import identity
+from clip_adapter.runs import current_index
+from feature_cache import IndexStore, Location, NotStoredError, list_file_entries, storage
+from feature_cache.exchange import imported_names
+from feature_cache.parquet_file import read_table
+
+if TYPE_CHECKING:  # the report draws figures, whose libraries take a second to import
+    from clip_adapter.report.contact_sheet import ContactSheet, Thumbnail
+
+MOST_THUMBNAILS = 300
+"""Largest number of images on a contact sheet."""
+
+State = Literal["present", "missing", "unknown", "imported"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredDataset:
+    """A dataset of a store, in the state that was requested last.
+
+    Attributes:
+        index: its images, and the files that were not used.
+        index_fingerprint: fingerprint of that index as it is stored.
+        what: description in a few words.
+        source: folder of its images when it was indexed; None where it was not recorded.
+        state: "present" if that folder exists on this machine, "missing" if it does not, "unknown"
+            if it was not recorded, "imported" if the features were made elsewhere.
+        next_step: what to do so that the images are found again; empty if they are.
+    """
+
+    index: DatasetIndex
+    index_fingerprint: str
+    what: str
+    source: str | None
+    state: State
+    next_step: str
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset in the store."""
+        return self.index.source.name
+
+    @property
+    def excluded(self) -> dict[str, int]:
+        """Number of files that are left out, by reason."""
+        return dict(Counter(file.reason for file in self.index.excluded).most_common())
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes with an image."""
+        return len(set(self.index.labels.tolist()))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of images of each split, by class."""
+        index = self.index
+        found = Counter(zip(index.labels.tolist(), index.splits, strict=True))
+        names = index.source.class_names
+        return {
+            name: {split: found[label, split] for split in SPLITS}
+            for label, name in enumerate(names)
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownDataset:
+    """A dataset that can be trained on by its name, whether or not a store has it.
+
+    Attributes:
+        name: name as `train` takes it.
+        what: description in a few words.
+        is_present: whether its images are on this machine, or need not be; None where that depends
+            on the folder or file that is named.
+        next_step: what to do to use it.
+    """
+
+    name: str
+    what: str
+    is_present: bool | None
+    next_step: str
+
+
+def known_datasets(data: Path) -> list[KnownDataset]:
+    """The datasets that are known without a store.
+
+    Args:
+        data: folder of dataset folders.
+    """
+    steps: dict[str, tuple[bool | None, str]] = {
+        "imagefolder:PATH": (None, "clip-adapter train imagefolder:PATH"),
+        "features:NAME": (None, "clip-adapter cache import PATH --name NAME"),
+    }
+    steps |= {name: (True, f"clip-adapter train {name}") for name in GENERATED}
+    for name in DATASETS.keys() - steps.keys():
+        is_present = (data / name).is_dir()
+        train = f"clip-adapter train {name}"
+        steps[name] = is_present, train if is_present else _download(data / name)
+    return [
+        KnownDataset(name=name, what=what, is_present=steps[name][0], next_step=steps[name][1])
+        for name, what in DATASETS.items()
+    ]
+
+
+def stored_datasets(root: Location, *, data: Path) -> list[StoredDataset]:
+    """Every dataset of a store, sorted by name; none if there is no store.
+
+    Args:
+        root: folder or URL of the store.
+        data: folder of dataset folders, where a missing one would be put.
+
+    Raises:
+        CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: an index is damaged
+            or cannot be understood.
+    """
+    names = _stored_names(root)
+    imported = imported_names(root) if names else []
+    return [_read(root, name, data=data, is_imported=name in imported) for name in names]
+
+
+def read_dataset(root: Location, dataset: str, *, data: Path) -> StoredDataset:
+    """Read one dataset of a store; raises as `stored_datasets` and `stored_name`."""
+    name = stored_name(root, dataset)
+    return _read(root, name, data=data, is_imported=name in imported_names(root))
+
+
+def stored_name(root: Location, dataset: str) -> str:
+    """The name in the store of a dataset that is named as in the store or as `train` takes it.
+
+    Raises:
+        NotStoredError: there is no such dataset in the store.
+        DatasetError: the folder of `imagefolder:PATH` does not exist, or is that of several datasets.
+    """
+    names = _stored_names(root)
+    if dataset.startswith(OWN_FOLDER):
+        name = identity.stored_name(dataset, root=root)
+    else:
+        name = dataset.removeprefix(IMPORTED)
+    if name in names:
+        return name
+    close = nearest(dataset, names)
+    known = f"it has {', '.join(names[:12])}." if names else "it has none yet."
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else known
+    raise NotStoredError(
+        f"dataset {dataset!r} is not indexed in this store: {hint} `clip-adapter extract` indexes a "
+        "dataset"
+    )
+
+
+def _stored_names(root: Location) -> list[str]:
+    return [
+        name
+        for name in storage.list_folders(root / "datasets")
+        if list_file_entries(root / "datasets" / name / "images")
+    ]
+
+
+def _read(root: Location, name: str, *, data: Path, is_imported: bool) -> StoredDataset:
+    store = IndexStore(root, name)
+    fingerprint = _current(root, name)
+    sources = store.sources(fingerprint)
+    # Of several folders with the same images, one that exists.
+    source = next((each for each in sources if Path(each).is_dir()), next(iter(sources), None))
+    state, step = _state(name, source, data=data, is_imported=is_imported)
+    return StoredDataset(
+        index=_index(store, fingerprint, folder=Path(source or "")),
+        index_fingerprint=fingerprint,
+        what=f"imported: features:{name}" if is_imported else description_of(name),
+        source=source,
+        state=state,
+        next_step=step,
+    )
+
+
+def _state(name: str, source: str | None, *, data: Path, is_imported: bool) -> tuple[State, str]:
+    """Whether the images of a dataset are where they were, and what to do if they are not."""
+    if is_imported:
+        return "imported", ""
+    if source is not None and Path(source).is_dir():
+        return "present", ""
+    if name in GENERATED:
+        return "missing", f"`clip-adapter extract {name}` makes them again"
+    if name in DATASETS:
+        return "missing", _download(data / name)
+    again = f"`clip-adapter train imagefolder:PATH --name {name}` with the folder they are in now"
+    return "unknown" if source is None else "missing", again
+
+
+def _download(folder: Path) -> str:
+    return f"download from {DOWNLOAD} and unpack into {folder}"
+
+
+def _current(root: Location, name: str) -> str:
+    """The state that was requested last, else the one that was stored last."""
+    fingerprint = current_index(root, name)
+    if fingerprint is not None and fingerprint in IndexStore(root, name).fingerprints():
+        return fingerprint
+    folder = root / "datasets" / name / "images"
+    newest = max(list_file_entries(folder), key=lambda entry: entry.modified)
+    table = read_table(
+        folder / newest.name, kind="dataset-index", owner=name, columns=["index_fingerprint"]
+    )
+    found: str = table.column(0)[0].as_py()
+    return found
+
+
+def _index(store: IndexStore, fingerprint: str, *, folder: Path) -> DatasetIndex:
+    """A stored index with the files that were not used."""
+    table = store.read(fingerprint)
+    columns = {name: table.column(name) for name in table.column_names}
+    bad, excluded = (
+        read(fingerprint).to_pylist() for read in (store.read_quarantine, store.read_excluded)
+    )
+    return DatasetIndex(
+        source=ImageSource(
+            store.dataset,
+            folder,
+            _class_names(table),
+            (),
+            files=(),
+            fingerprint_name=store.first_name(),
+        ),
+        paths=tuple(columns["path"].to_pylist()),
+        image_sha256=tuple(columns["image_sha256"].to_pylist()),
+        labels=columns["label"].to_numpy().astype(np.int64),
+        splits=tuple(columns["split"].to_pylist()),
+        groups=tuple(columns["group"].to_pylist()),
+        widths=columns["width"].to_numpy(),
+        heights=columns["height"].to_numpy(),
+        n_bytes=columns["n_bytes"].to_numpy(),
+        quarantined=tuple(
+            QuarantinedFile(row["path"], row["reason"], row["n_bytes"]) for row in bad
+        ),
+        excluded=tuple(ExcludedFile(row["path"], row["reason"]) for row in excluded),
+    )
+
+
+def _class_names(table: pa.Table) -> tuple[str, ...]:
+    """Class names by label; a class without a readable image is not in the table."""
+    labels, names = (table.column(name).to_pylist() for name in ("label", "class_name"))
+    known = dict(zip(labels, names, strict=True))
+    return tuple(known.get(label, f"class {label}") for label in range(max(known) + 1))
+
+
+def contact_sheet(
+    dataset: StoredDataset, *, per_class: int = 6, read: ReadOptions = AS_IT_IS
+) -> "ContactSheet":
+    """A few images of every class, read from the folder of the dataset.
+
+    At most `MOST_THUMBNAILS` images are read: fewer a class where there are many classes, and the
+    first classes alone where there are more than that. An image that is gone, changed or
+    unreadable is a gap.
+
+    Args:
+        dataset: dataset to show.
+        per_class: number of images of each class, taken at equal distances from its list.
+        read: how the image files may be read.
+    """
+    from clip_adapter.report.contact_sheet import ContactSheet, Row  # noqa: PLC0415  # as above
+
+    index = dataset.index
+    names = index.source.class_names
+    each = max(1, min(per_class, MOST_THUMBNAILS // len(names)))
+    counts = dataset.counts()
+    with FolderReader(index.source.folder, read) as reader:
+        rows = [
+            Row(
+                class_name=name,
+                counts=counts[name],
+                thumbnails=tuple(
+                    _thumbnail(reader, index, row, read)
+                    for row in _spread(np.flatnonzero(index.labels == label).tolist(), each)
+                ),
+            )
+            for label, name in enumerate(names[:MOST_THUMBNAILS])
+        ]
+    return ContactSheet(
+        title=dataset.name,
+        source=dataset.source or "",
+        rows=tuple(rows),
+        n_more_classes=len(names) - len(rows),
+    )
+
+
+def _spread(rows: Sequence[int], n: int) -> list[int]:
+    """At most `n` of the rows, at equal distances."""
+    chosen = np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int)
+    return [rows[place] for place in chosen]
+
+
+def _thumbnail(
+    reader: FolderReader, index: DatasetIndex, row: int, read: ReadOptions
+) -> "Thumbnail":
+    from clip_adapter.report.contact_sheet import CELL_PIXELS, Thumbnail  # noqa: PLC0415  # as above
+
+    path, split = index.paths[row], index.splits[row]
+    try:
+        content = reader.read(path)
+        if hashlib.sha256(content).digest() != index.image_sha256[row]:
+            return Thumbnail(path=path, split=split, gap="changed since it was indexed")
+        image = decode_image(content, max_pixels=read.max_pixels)
+    except UnreadableImageError as error:
+        return Thumbnail(path=path, split=split, gap=str(error))
+    image.thumbnail((CELL_PIXELS, CELL_PIXELS), Image.Resampling.LANCZOS)
+    return Thumbnail(path=path, split=split, image=image)
