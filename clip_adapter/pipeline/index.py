@@ -118,7 +118,7 @@ def index_dataset(
     Raises:
         DatasetError: the dataset is missing, too many files are unreadable, or a template is
             invalid.
-        UnknownImportError: no features were imported as NAME.
+        NotStoredError: no features were imported as NAME.
     """
     if dataset.startswith(IMPORTED):
         if templates:
