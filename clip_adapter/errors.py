@@ -9,7 +9,7 @@ class ClipAdapterError(Exception):
 
 
 class SettingsError(ClipAdapterError, ValueError):
-    """A method or adapter that cannot be made with the given settings, or a class that is no method."""
+    """A method or adapter that cannot be made, or does not converge, with the given settings."""
 
 
 class DataError(ClipAdapterError, ValueError):
@@ -49,7 +49,7 @@ class ParameterError(ClipAdapterError, ValueError):
 
 
 class UnavailableError(ClipAdapterError, RuntimeError):
-    """A device, package, command or folder that this machine or installation does not provide."""
+    """A device, package, folder or service that this machine or installation does not provide."""
 
 
 class EncoderError(ClipAdapterError, RuntimeError):

@@ -3,10 +3,7 @@
 Every error survives pickling, because worker processes pass errors on to each other.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # paths raises these errors
-    from feature_cache.paths import Location
+from typing import Any
 
 
 class FeatureCacheError(Exception):
@@ -17,11 +14,13 @@ class CorruptFileError(FeatureCacheError, ValueError):
     """A stored file is not what was written: truncated, altered, or no file of a store.
 
     Attributes:
-        path: path of the damaged file.
+        path: path of the damaged file, a `Location`.
         reason: evidence of the damage.
     """
 
-    def __init__(self, path: "Location", reason: str) -> None:
+    def __init__(
+        self, path: Any, reason: str
+    ) -> None:  # of paths.py, which raises errors of this file
         super().__init__(path, reason)
         self.path, self.reason = path, reason
 
@@ -49,11 +48,11 @@ class WrongSchemaError(FeatureCacheError, ValueError):
 
 
 class InvalidInputError(FeatureCacheError, ValueError):
-    """A value that cannot be stored: features, keys, an index, an empty table, a name or a root."""
+    """A value that cannot be stored or exported: features, keys, an index, a table, a name or a path."""
 
 
 class NotStoredError(FeatureCacheError, KeyError):
-    """Features or a dataset index were requested that no file holds."""
+    """Features, a dataset index or an import were requested that no file holds."""
 
     def __str__(self) -> str:
         return Exception.__str__(self)  # KeyError shows the repr

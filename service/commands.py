@@ -10,13 +10,14 @@ import typer
 
 from clip_adapter.cli.options import Data, Json, Root
 from clip_adapter.cli.summaries import print_json
+from clip_adapter.errors import UnavailableError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings
 from clip_adapter.terminal import plain_console
 from service.control import State, bring_up, state_of, take_down
 from service.environment import changed_names, service_environment
 from service.flow_runs import recent_runs, run_lines
-from service.folder import ServiceError, ServiceFolder
+from service.folder import ServiceFolder
 from service.prefect_runs import check_database_path
 
 CHECKOUT = Path(__file__).parents[1]
@@ -87,7 +88,7 @@ def _facts(folder: ServiceFolder, state: State | None) -> dict[str, Any]:
         return facts
     try:
         return facts | {"runs": [asdict(run) for run in recent_runs(folder, state.status)]}
-    except ServiceError as error:
+    except UnavailableError as error:
         return facts | {"runs_not_known": str(error)}
 
 
@@ -97,7 +98,7 @@ def _lines(folder: ServiceFolder, state: State | None, width: int) -> list[str]:
     welcome = _welcome(folder, state)
     try:
         return [welcome, *run_lines(recent_runs(folder, state.status), width=width)]
-    except ServiceError as error:
+    except UnavailableError as error:
         return [welcome, f"  runs      not known: {escape_control_characters(error)}"]
 
 

@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from clip_adapter.errors import UnavailableError
 from clip_adapter.file_lock import FileLock
 from service.environment import write_shell_file
-from service.folder import HOST, LOCKED_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
+from service.folder import HOST, LOCKED_BY_ANOTHER, ServiceFolder, StatusFile
 
 POLL_SECONDS = 0.1
 TERMINATE_SECONDS, KILL_SECONDS = 60.0, 10.0
@@ -42,14 +43,14 @@ def state_of(folder: ServiceFolder) -> State | None:
     """Read the state of a service; None if none of its processes runs.
 
     Raises:
-        ServiceError: the file is locked, but no status can be read.
+        UnavailableError: the file is locked, but no status can be read.
     """
     if not FileLock.is_locked(folder.lock):
         return None
     deadline = time.monotonic() + KILL_SECONDS
     while (status := folder.status()) is None:  # it is being written
         if time.monotonic() > deadline:
-            raise ServiceError(
+            raise UnavailableError(
                 f"{folder.lock} is locked, but does not say by which process; the disk may be full: "
                 f"look for it with `fuser {folder.lock}` and end it"
             )
@@ -78,7 +79,7 @@ def bring_up(
         log: function called with the name of each stage of the startup.
 
     Raises:
-        ServiceError: the port is taken, a step failed, or the server does not answer.
+        UnavailableError: the port is taken, a step failed, or the server does not answer.
         OSError: the folder cannot be written to.
     """
     found = state_of(folder)
@@ -102,7 +103,7 @@ def take_down(folder: ServiceFolder) -> bool:
     """Stop a service and wait until its last process has ended; False if none ran.
 
     Raises:
-        ServiceError: a process does not end, or the service runs on another machine.
+        UnavailableError: a process does not end, or the service runs on another machine.
     """
     found = state_of(folder)
     if found is None:
@@ -121,7 +122,7 @@ def take_down(folder: ServiceFolder) -> bool:
             os.killpg(pid, number)
         if _ends(folder, KILL_SECONDS):
             return True
-    raise ServiceError(f"process group {pid} does not end: look at it with `ps -g {pid}`")
+    raise UnavailableError(f"process group {pid} does not end: look at it with `ps -g {pid}`")
 
 
 def _start(
@@ -148,11 +149,13 @@ def _wait(
     while True:
         if process is not None and process.poll() is not None:
             if process.returncode != LOCKED_BY_ANOTHER:
-                raise ServiceError(_why_it_ended(folder))
+                raise UnavailableError(_why_it_ended(folder))
             process = None  # another `up` starts it at the same time
         found = state_of(folder)
         if found is None and process is None:
-            raise ServiceError("the service that another `up` was starting has ended: try again")
+            raise UnavailableError(
+                "the service that another `up` was starting has ended: try again"
+            )
         if found is not None and found.is_up:
             return found
         if found is not None and found.status.stage != stage:
@@ -181,7 +184,7 @@ def _ends(
 
 def _check_here(status: StatusFile) -> None:
     if not status.is_here:
-        raise ServiceError(
+        raise UnavailableError(
             f"the service runs on {status.host}, this is {platform.node()}: end it there"
         )
 
@@ -192,7 +195,7 @@ def _check_free(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise ServiceError(
+            raise UnavailableError(
                 f"port {port} of {HOST} cannot be had ({error.strerror}): another server "
                 f"listens there; end it, or choose another as with `clip-adapter up --port {port + 1}`"
             ) from None

@@ -18,8 +18,9 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from clip_adapter.errors import UnavailableError
 from clip_adapter.escaping import escape_control_characters
-from service.folder import HOST, ServiceError, ServiceFolder, StatusFile
+from service.folder import HOST, ServiceFolder, StatusFile
 
 N_LATEST, N_FAILED, FAILED_DAYS = 5, 5, 7
 ANSWER_SECONDS = 5.0
@@ -63,23 +64,23 @@ def recent_runs(folder: ServiceFolder, status: StatusFile) -> list[FlowRun]:
         status: status of the service, which names the server.
 
     Raises:
-        ServiceError: the server does not answer, or not with flow runs, or is another machine's.
+        UnavailableError: the server does not answer, or not with flow runs, or is another machine's.
     """
     if not status.is_here:
-        raise ServiceError(f"the service runs on {status.host}: ask there")
+        raise UnavailableError(f"the service runs on {status.host}: ask there")
     try:
         login = folder.password.read_text().strip()
     except OSError as error:
-        raise ServiceError(f"{folder.password} cannot be read ({error.strerror})") from error
+        raise UnavailableError(f"{folder.password} cannot be read ({error.strerror})") from error
     try:
         address = http.client.HTTPConnection(HOST, status.port, timeout=ANSWER_SECONDS)
         with closing(address) as connection:
             return _recent(_Server(connection, login))
     except ValidationError as error:
-        raise ServiceError(f"the answer of {status.ui_url} is not understood") from error
+        raise UnavailableError(f"the answer of {status.ui_url} is not understood") from error
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
-        raise ServiceError(f"{status.ui_url} does not answer ({reason})") from error
+        raise UnavailableError(f"{status.ui_url} does not answer ({reason})") from error
 
 
 def run_lines(runs: Sequence[FlowRun], *, width: int) -> Iterator[str]:

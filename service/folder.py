@@ -5,16 +5,10 @@ import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from clip_adapter.errors import ClipAdapterError
-
 HOST = "127.0.0.1"
 """Address on which the server listens."""
 LOCKED_BY_ANOTHER = 3
 """Exit code of a supervisor that finds the folder locked by another."""
-
-
-class ServiceError(ClipAdapterError, RuntimeError):
-    """The server, the worker or a setup step does not do what it should."""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from clip_adapter.errors import UnavailableError
 from clip_adapter.pipeline.requests import Request
 from clip_adapter.proxies import explain_proxies, unusable_proxies
 from clip_adapter.settings import Settings, check_writable
 from service.environment import hide_proxies, no_proxy_env
-from service.folder import HOST, ServiceError
+from service.folder import HOST
 
 
 def run_as_flow(flow: str, request: Request) -> Any:
@@ -25,11 +26,11 @@ def run_as_flow(flow: str, request: Request) -> Any:
         request: the parameters.
 
     Raises:
-        ServiceError: Prefect is not installed, or its server does not answer or has a proxy between
+        UnavailableError: Prefect is not installed, or its server does not answer or has a proxy between
             that cannot be used.
     """
     if find_spec("prefect") is None:
-        raise ServiceError(
+        raise UnavailableError(
             "--prefect runs a flow, and Prefect is not installed: pip install -e '.[pipeline]'"
         )
     settings = Settings.of(root=request.root)
@@ -42,7 +43,7 @@ def run_as_flow(flow: str, request: Request) -> Any:
     except RuntimeError as error:
         if "Failed to reach API" not in str(error):
             raise
-        raise ServiceError(
+        raise UnavailableError(
             f"Prefect's server at PREFECT_API_URL does not answer: {error}: "
             "`clip-adapter up`, or `unset PREFECT_API_URL` to do without one"
         ) from error
@@ -57,11 +58,11 @@ def check_database_path(workspace: Path) -> None:
     """Fail at once where Prefect's server would fail for minutes.
 
     Raises:
-        ServiceError: Prefect cannot keep its database there.
+        UnavailableError: Prefect cannot keep its database there.
         UnavailableError: nothing can be written there.
     """
     if any(sign in str(workspace) for sign in "?#%"):
-        raise ServiceError(
+        raise UnavailableError(
             f"Prefect cannot keep its database below {workspace}: choose a root without ?, # and %"
         )
     check_writable(workspace, below="prefect")
@@ -72,7 +73,9 @@ def _configure_prefect(workspace: Path) -> None:
     if unusable := unusable_proxies(os.environ):
         server = urlsplit(os.environ.get("PREFECT_API_URL") or f"http://{HOST}").hostname
         if server not in {HOST, "localhost", "::1"}:
-            raise ServiceError(f"Prefect's server is at {server}, and {explain_proxies(unusable)}")
+            raise UnavailableError(
+                f"Prefect's server is at {server}, and {explain_proxies(unusable)}"
+            )
         os.environ.update(hide_proxies(os.environ))
         for name in unusable:
             del os.environ[name]

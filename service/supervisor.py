@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from clip_adapter.errors import UnavailableError
 from clip_adapter.file_lock import FileLock
 from service.children import MARK, Child, Starter, kill_orphans
-from service.folder import HOST, LOCKED_BY_ANOTHER, ServiceError, ServiceFolder, StatusFile
+from service.folder import HOST, LOCKED_BY_ANOTHER, ServiceFolder, StatusFile
 
 POLL_SECONDS = 0.2
 START_SECONDS = 180.0
@@ -81,7 +82,7 @@ class Supervisor:
                 self._rest()
         except _Ended:
             return 0
-        except (ServiceError, OSError) as error:
+        except (UnavailableError, OSError) as error:
             logger.error("%s", error)  # noqa: TRY400  # the message suffices
             return 1
         finally:
@@ -109,9 +110,13 @@ class Supervisor:
         log = self.folder.log("server")
         while not _answers(self.port):
             if not self.children[0].is_running():
-                raise ServiceError(f"the server ended at once; the end of {log}:\n{_end_of(log)}")
+                raise UnavailableError(
+                    f"the server ended at once; the end of {log}:\n{_end_of(log)}"
+                )
             if time.monotonic() > deadline:
-                raise ServiceError(f"the server did not answer in {START_SECONDS:.0f} s, see {log}")
+                raise UnavailableError(
+                    f"the server did not answer in {START_SECONDS:.0f} s, see {log}"
+                )
             self._rest()
 
     def _step(self, name: str, command: list[str]) -> None:
@@ -131,7 +136,7 @@ class Supervisor:
                 process.kill()
                 process.wait()
         if process.returncode:
-            raise ServiceError(f"setting up {name} failed; the end of {log}:\n{_end_of(log)}")
+            raise UnavailableError(f"setting up {name} failed; the end of {log}:\n{_end_of(log)}")
 
     def _rest(self) -> None:
         """Wait for a moment, keeping the children running."""

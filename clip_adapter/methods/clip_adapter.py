@@ -141,7 +141,7 @@ class ClipAdapter(Method):
             DataError: there is a ratio to choose, and a task has no validation images, or with
                 "held-out-shots" a class of one image; or it has fewer views.
             SettingsError: the reduction leaves no hidden unit at the features' width.
-            DivergedError: a model's loss or weights are not finite numbers.
+            SettingsError: a model's loss or weights are not finite numbers.
         """
         from clip_adapter.methods.fitting import grid_search
         from clip_adapter.methods.fitting.clip_adapter import AdapterTrainer, candidates_of

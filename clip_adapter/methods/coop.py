@@ -95,9 +95,33 @@ class CoOp(StackedMethod):
         Raises:
             DataError: a task has no text tower, or a prompt is too long for it.
         """
-        from clip_adapter.methods.fitting.coop import fit_together
+        from clip_adapter.methods.fitting.coop import Contexts, fit_together, initial_contexts
 
-        return fit_together(self, tasks, _tower(tasks[0]), report=report)
+        tower = _tower(tasks[0])
+        contexts = initial_contexts(
+            tasks,
+            tower,
+            n_context=self.n_context,
+            class_specific=self.class_specific,
+            words=self.context_init,
+        )
+        n_context = contexts.shape[2]
+        prompts = Contexts.around(
+            tasks[0].class_names, tower, n_context=n_context, class_position=self.class_position
+        )
+        training = self.training_of(tasks[0])
+        found = fit_together(tasks, contexts, prompts, training, views=self.views, report=report)
+        used = self._settings(n_context)
+        return [replace(one, settings={**used, **one.settings}) for one in found]
+
+    def _settings(self, n_context: int) -> dict[str, float | int | str | bool]:
+        return {
+            "n_context": n_context,
+            "class_position": self.class_position,
+            "class_specific": self.class_specific,
+            "context_init": self.context_init,
+            "views": self.views,
+        }
 
 
 def _tower(task: FewShotTask) -> TextTower:

@@ -101,4 +101,5 @@ class CrossModalProbe(StackedMethod):
         """Train a head for each task and pair, then choose a pair for each task."""
         from clip_adapter.methods.fitting.cross_modal import fit_together
 
-        return fit_together(self, tasks, device=device, report=report)
+        trainings = self.trainings(tasks[0])
+        return fit_together(tasks, trainings, views=self.views, device=device, report=report)

@@ -59,4 +59,11 @@ class LpPlusPlus(StackedMethod):
         """Learn the two blocks of all tasks."""
         from clip_adapter.methods.fitting.lp_plus_plus import fit_together
 
-        return fit_together(self, tasks, device=device, report=report)
+        return fit_together(
+            tasks,
+            iterations=self.iterations,
+            alpha_every=self.alpha_every,
+            momentum=self.momentum,
+            device=device,
+            report=report,
+        )

@@ -120,7 +120,7 @@ class Method(ABC):
         Raises:
             DataError: a task lacks what the method needs: a validation image where something is
                 to be chosen, as many views as are set, or a text tower.
-            DivergedError: a loss or weight of a training is not a finite number.
+            SettingsError: a loss or weight of a training is not a finite number.
         """
 
 

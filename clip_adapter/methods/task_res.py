@@ -81,4 +81,11 @@ class TaskRes(StackedMethod):
         """Train the residuals of all tasks at all alphas, then choose an alpha for each task."""
         from clip_adapter.methods.fitting.task_res import fit_together
 
-        return fit_together(self, tasks, device=device, report=report)
+        return fit_together(
+            tasks,
+            alphas=self.alphas,
+            views=self.views,
+            training=self.training_of(tasks[0]),
+            device=device,
+            report=report,
+        )

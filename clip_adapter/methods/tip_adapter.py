@@ -133,9 +133,26 @@ class TipAdapterF(StackedMethod):
         self, tasks: list[FewShotTask], *, device: str, report: Report
     ) -> list[Fitted]:
         """Train the keys of all tasks, then choose alpha and beta of each."""
-        from clip_adapter.methods.fitting.tip_adapter import fit_together
+        from clip_adapter.methods.fitting.tip_adapter import best_cache, filled_cache, train_keys
 
-        return fit_together(self, tasks, device=device, report=report)
+        training = self.training_of(tasks[0])
+        trained, curves = train_keys(
+            tasks,
+            training,
+            alpha=self.initial_alpha,
+            beta=self.initial_beta,
+            views=self.views,
+            device=device,
+            report=report,
+        )
+        used = {"views": self.views, **training.settings()}
+        fitted = []
+        for task, keys, curve in zip(tasks, trained, curves, strict=True):
+            cache = filled_cache(task, keys)
+            one = best_cache(cache, task, alphas=self.alphas, betas=self.betas)
+            settings = {**one.settings, **used}
+            fitted.append(replace(one, settings=settings, loss_curve=tuple(curve)))
+        return fitted
 
 
 def _check_cache_settings(alphas: Sequence[float], betas: Sequence[float], views: int) -> None:

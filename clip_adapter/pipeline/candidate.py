@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from clip_adapter.errors import ClipAdapterError
 from clip_adapter.methods import Method, SavedClassifier, fit_method
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.plan import RunSpec
-from clip_adapter.runs import query
+from clip_adapter.runs import RunStoreError, query
 from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
@@ -27,20 +26,16 @@ QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LA
 """
 
 
-class PromotionError(ClipAdapterError, RuntimeError):
-    """No decision about the champion can be made, and none was recorded."""
-
-
 def check_can_promote(methods: Iterable[Method]) -> None:
     """Raise if no method can become the champion.
 
     Raises:
-        PromotionError: no method learns from images, so that there is nothing to validate.
+        RunStoreError: no method learns from images, so that there is nothing to validate.
     """
     asked = list(methods)
     if not any(method.learns for method in asked):
         names = ", ".join(method.name for method in asked)
-        raise PromotionError(
+        raise RunStoreError(
             f"of {names or 'no methods'} none learns, so that there is no candidate "
             "to promote: train linear-probe or clip-adapter as well, or do not promote"
         )
@@ -56,7 +51,7 @@ def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> tuple[RunSpec,
         The specification from which the run is fitted again, and the id of the recorded run.
 
     Raises:
-        PromotionError: no run of the sweep is recorded with its validation metrics.
+        RunStoreError: no run of the sweep is recorded with its validation metrics.
     """
     most = max(spec.shots for spec in specs)
     learning = [spec for spec in specs if spec.method.learns and spec.shots == most]
@@ -66,7 +61,7 @@ def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> tuple[RunSpec,
         if spec.fingerprint in validated:
             by_method.setdefault(spec.method.name, []).append(spec)
     if not by_method:
-        raise PromotionError(
+        raise RunStoreError(
             f"none of the {len(learning)} runs with {shots_in_words(most)} is recorded with its accuracy on "
             "validation: train them again with --retrain"
         )

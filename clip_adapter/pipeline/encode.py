@@ -169,7 +169,7 @@ def encode_dataset(
         EncoderError: the model cannot be loaded.
         ImageError: an image file changed or vanished after it was indexed.
         EncoderError: a feature is infinite or NaN.
-        UnknownImportError: some imported features are missing.
+        NotStoredError: some imported features are missing.
     """
     if dataset.is_imported:
         return _imported(dataset, views=encoding.views, view_rows=view_rows)

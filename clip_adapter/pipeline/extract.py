@@ -68,7 +68,7 @@ def encoding_of(
     Raises:
         UnknownNameError: there is no dataset, architecture or tag of that name.
         DatasetError: the dataset is missing, its name is taken, or it takes no model or name.
-        UnknownImportError: no features were imported under that name.
+        NotStoredError: no features were imported under that name.
         EncoderError: the weights are not available.
         UnavailableError: this machine has no such device.
     """
@@ -187,7 +187,7 @@ def index_requested(
         UnavailableError: nothing can be written to the root.
         DatasetError: the dataset is missing, too many of its files are unreadable, or fewer than two
             classes have enough images.
-        UnknownImportError: no features were imported under that name.
+        NotStoredError: no features were imported under that name.
     """
     places = request.places
     if isinstance(places.location, Path):
@@ -234,7 +234,7 @@ def encode_in_parts(
         EncoderError: the model cannot be loaded.
         ImageError: an image file changed or vanished after it was indexed.
         EncoderError: a feature is infinite or NaN.
-        UnknownImportError: some imported features are missing.
+        NotStoredError: some imported features are missing.
     """
     parts = executor.parts(parts)
     asked: dict[str, Any] = {"view_rows": view_rows, "reporter": reporter}

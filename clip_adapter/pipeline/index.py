@@ -158,7 +158,7 @@ def index_dataset(
         DatasetError: the dataset is missing, too many files are unreadable, a template is invalid,
             fewer than two classes have enough images, or a folder has the name of another dataset.
             Nothing is written then.
-        UnknownImportError: no features were imported as NAME.
+        NotStoredError: no features were imported as NAME.
     """
     if dataset.startswith(IMPORTED):
         if templates:

@@ -4,13 +4,12 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
-from clip_adapter.errors import ClipAdapterError
 from clip_adapter.pipeline.dataset_rewrite import evidence_images
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import MaintainRequest, accepts
 from clip_adapter.pipeline.tables import TabularResult
-from clip_adapter.runs import RUN_TABLES
+from clip_adapter.runs import RUN_TABLES, RunStoreError
 from feature_cache import (
     FeatureCacheError,
     Location,
@@ -27,10 +26,6 @@ from feature_cache import (
 
 FILES_WORTH_MERGING = 5
 """Below, merging costs more than it saves: two files a night are merged twice a week."""
-
-
-class DamagedStoreError(ClipAdapterError, RuntimeError):
-    """A store holds damaged files that were not set aside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +48,12 @@ class VerifiedStore:
         """Raise if there are damaged files that were not set aside.
 
         Raises:
-            DamagedStoreError: there are such files.
+            RunStoreError: there are such files.
         """
         left = len(self.damaged) - self.n_set_aside
         if left:
             shown = "; ".join(self.damaged[:3])
-            raise DamagedStoreError(
+            raise RunStoreError(
                 f"{left} of {self.n_files} files cannot be trusted: {shown}. Run `clip-adapter cache "
                 "verify --deep --repair`, or this flow with `repair`, and the next run makes again "
                 "what they held"

@@ -8,13 +8,13 @@ from jaxtyping import Bool, Int
 
 from clip_adapter.datasets import DatasetIndex, FewShotSplit, Split
 from clip_adapter.methods import Classifier, SavedClassifier, create_method
-from clip_adapter.pipeline.candidate import PromotionError
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.runs import (
     FEWEST_IMAGES,
     Champion,
     PairedDifference,
     PromotionRecord,
+    RunStoreError,
     paired_difference,
     query,
 )
@@ -67,7 +67,7 @@ def current_baseline(
         split: any few-shot split; zero-shot uses only prompts and class names.
 
     Raises:
-        PromotionError: the images that the champion was trained on are no longer recorded.
+        RunStoreError: the images that the champion was trained on are no longer recorded.
         DataError: the file of the champion has a newer format.
     """
     if champion is None:
@@ -169,7 +169,7 @@ def _right(
 def _learned_from(root: Location, record: PromotionRecord) -> frozenset[bytes]:
     found = query(root, _LEARNED_FROM, {"run_id": record.run_id})["image_sha256"].to_pylist()
     if record.shots and not found:
-        raise PromotionError(
+        raise RunStoreError(
             f"the images that champion {record.promotion[:8]} of {record.dataset!r} learned from "
             f"are no longer recorded (run {record.run_id}), so that no comparison is fair: "
             f"put runs/runs and runs/splits back, or `clip-adapter rollback {record.dataset}`"

@@ -151,7 +151,7 @@ def decide_promotion(
         reporter: where to report damaged champions.
 
     Raises:
-        PromotionError: no candidate is recorded, or what the champion learned from is not.
+        RunStoreError: no candidate is recorded, or what the champion learned from is not.
     """
     store, dataset = PromotionStore(encoded.dataset.root), encoded.dataset.name
     retraining = digest_values(

@@ -57,7 +57,7 @@ def summarize(
 
     Raises:
         RunStoreError: there is no store.
-        ReportError, UnknownNameError: the dataset has no completed run.
+        RunStoreError, UnknownNameError: the dataset has no completed run.
     """
     dataset = training.encoded.dataset
     with connect(dataset.root) as database:

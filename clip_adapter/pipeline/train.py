@@ -195,7 +195,7 @@ def promote(
     Raises:
         ClipAdapterError: a dataset, model or parameter cannot be used; the message says why.
         SweepError: some runs failed; they are recorded as failed, the others as completed.
-        PromotionError: no run can be promoted, or the images that the champion was trained on are
+        RunStoreError: no run can be promoted, or the images that the champion was trained on are
             not recorded.
         FeatureCacheError: the store cannot be read or written.
     """

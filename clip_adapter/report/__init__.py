@@ -1,7 +1,15 @@
 """Reports on recorded runs: pages with tables, figures and paired comparisons."""
 
+from typing import TYPE_CHECKING
+
+from clip_adapter.lazy import when_asked
 from clip_adapter.report.pages import WrittenReport as WrittenReport
 from clip_adapter.report.pages import write_report as write_report
-from clip_adapter.report.results import ReportError as ReportError
 from clip_adapter.report.studies import Study as Study
 from clip_adapter.report.studies import read_studies as read_studies
+
+_FORMER = {"ReportError": "clip_adapter.runs.RunStoreError"}
+"""Former names, accepted for one release."""
+
+if not TYPE_CHECKING:
+    __getattr__ = when_asked(__name__, _FORMER)

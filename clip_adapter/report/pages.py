@@ -20,7 +20,7 @@ from clip_adapter.escaping import escape_markdown, slug
 from clip_adapter.report.charts import accuracy_figure, study_figure
 from clip_adapter.report.interpretation import interpret, leaders
 from clip_adapter.report.numbers import listed
-from clip_adapter.report.results import DatasetResults, ReportError, method_series, read_results
+from clip_adapter.report.results import DatasetResults, method_series, read_results
 from clip_adapter.report.studies import Study, studies_of
 from clip_adapter.report.tables import (
     accuracy_table,
@@ -30,7 +30,7 @@ from clip_adapter.report.tables import (
     cost_table,
     grid,
 )
-from clip_adapter.runs import RunRecord, connect
+from clip_adapter.runs import RunRecord, RunStoreError, connect
 from feature_cache import Location, storage
 
 HTML = (".html", ".htm")
@@ -101,7 +101,7 @@ def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) ->
         datasets: names of the datasets to report on; all when empty.
 
     Raises:
-        ReportError: the name of the page ends in none of the known suffixes, or the store has no
+        RunStoreError: the name of the page ends in none of the known suffixes, or the store has no
             completed runs.
         RunStoreError: there is no store.
         UnknownNameError: a dataset has no completed runs.
@@ -217,7 +217,7 @@ def _sorted(texts: Iterable[str]) -> list[str]:
 def _check_suffix(page: Path) -> None:
     if page.suffix.casefold() not in (*HTML, *MARKDOWN):
         found = f"ends in {page.suffix}" if page.suffix else "has no ending"
-        raise ReportError(
+        raise RunStoreError(
             f"a report is a page of Markdown or HTML, and {page.name} {found}: call it something "
             f"that ends in one of {', '.join((*MARKDOWN, *HTML))}"
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clip_adapter.errors import ClipAdapterError, UnknownNameError
+from clip_adapter.errors import UnknownNameError
 from clip_adapter.report.numbers import Mean, mean_of, plain
 from clip_adapter.runs import (
     Correctness,
@@ -13,6 +13,7 @@ from clip_adapter.runs import (
     RunDatabase,
     RunRecord,
     RunResult,
+    RunStoreError,
     RunView,
     read_correctness,
     read_runs,
@@ -38,10 +39,6 @@ FROM asked AS failed WHERE status = 'failed' AND NOT EXISTS (
 )
 GROUP BY dataset, encoder, method ORDER BY dataset, encoder, method
 """
-
-
-class ReportError(ClipAdapterError, ValueError):
-    """A report that cannot be written: there are no runs, or the name of its file is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +92,7 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
 
     Raises:
         UnknownNameError: a dataset has no completed run.
-        ReportError: no dataset has a completed run.
+        RunStoreError: no dataset has a completed run.
     """
     runs, study_runs = (
         read_measured(database, "current_runs"),
@@ -138,7 +135,7 @@ def settings_of(run: RunRecord) -> dict[str, Any]:
 
 def _check_datasets(datasets: Sequence[str], known: Sequence[str]) -> None:
     if not known:
-        raise ReportError(
+        raise RunStoreError(
             "the store has no completed runs to report on: run `clip-adapter demo` or "
             "`clip-adapter train`"
         )

@@ -5,7 +5,7 @@ from feature_cache import Location
 
 
 class RunStoreError(ClipAdapterError, ValueError):
-    """A record, a statement or a store that cannot be used; the message says what to do."""
+    """A record, a statement or a store that is missing or cannot be used; the message says what to do."""
 
     @classmethod
     def no_store(cls, root: Location) -> "RunStoreError":

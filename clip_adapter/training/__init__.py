@@ -13,13 +13,15 @@ from clip_adapter.training.settings import Recipe as Recipe
 from clip_adapter.training.settings import Training as Training
 from clip_adapter.training.settings import TrainingSettings as TrainingSettings
 
+_FORMER = {"DivergedError": "clip_adapter.errors.SettingsError"}
+"""Former names, accepted for one release."""
+
 if TYPE_CHECKING:
     from clip_adapter.training.evaluation import Predictions as Predictions
     from clip_adapter.training.evaluation import evaluate as evaluate
     from clip_adapter.training.evaluation import fit_temperature as fit_temperature
     from clip_adapter.training.evaluation import nll as nll
     from clip_adapter.training.evaluation import predict as predict
-    from clip_adapter.training.gradient_descent import DivergedError as DivergedError
     from clip_adapter.training.gradient_descent import check_finite as check_finite
     from clip_adapter.training.gradient_descent import mean_losses as mean_losses
     from clip_adapter.training.gradient_descent import train_stacked as train_stacked
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 else:
     __getattr__ = when_asked(
         __name__,
+        _FORMER,
         evaluation=("Predictions", "evaluate", "fit_temperature", "nll", "predict"),
-        gradient_descent=("DivergedError", "check_finite", "mean_losses", "train_stacked"),
+        gradient_descent=("check_finite", "mean_losses", "train_stacked"),
         manual_grad=("train_adapters",),
         stacked_data=("StackedData",),
     )

@@ -7,13 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import SettingsError
 from clip_adapter.training.settings import Training
 from clip_adapter.training.stacked_data import steps_of, visiting_orders
-
-
-class DivergedError(ClipAdapterError, ArithmeticError):
-    """The training loss or a weight of a model stopped being a finite number."""
 
 
 @runtime_checkable
@@ -55,7 +51,7 @@ def train_stacked(
         progress: called after each epoch with the number of models that went through it.
 
     Raises:
-        DivergedError: if a loss or weight is NaN or infinite after the last epoch.
+        SettingsError: if a loss or weight is NaN or infinite after the last epoch.
     """
     optimizer = optimizer_of(parameters, training)
     steps = steps_of(sets.n_images, training.batch_size)
@@ -86,7 +82,7 @@ def check_finite(
     """Return the loss curves if every loss and weight is a finite number.
 
     Raises:
-        DivergedError: a loss or weight is not; the message names the first such model.
+        SettingsError: a loss or weight is not; the message names the first such model.
     """
     finite = torch.isfinite(curves).all(dim=0)
     for weights in parameters:  # no loss sees the weights of the last step
@@ -98,7 +94,7 @@ def check_finite(
             "or weight is NaN or infinite: lower the learning rate, or check the features for "
             "extreme values"
         )
-        raise DivergedError(message)
+        raise SettingsError(message)
     return curves
 
 

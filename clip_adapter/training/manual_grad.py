@@ -52,7 +52,7 @@ def train_adapters(
         progress: called after each epoch with the number of adapters that went through it.
 
     Raises:
-        DivergedError: if a loss or weight is NaN or infinite after the last epoch, naming the
+        SettingsError: if a loss or weight is NaN or infinite after the last epoch, naming the
             adapter.
     """
     if training.optimizer != "sgd" or is_scalable(

@@ -5,12 +5,14 @@ damaged or hostile file. Every writer leaves a complete file or none, and replac
 it is told to. docs/exchange.md describes the formats.
 """
 
+import warnings
+from typing import TYPE_CHECKING
+
+import feature_cache
 from feature_cache.exchange.clip_retrieval import COLUMN_NAMES as COLUMN_NAMES
 from feature_cache.exchange.clip_retrieval import read_clip_retrieval as read_clip_retrieval
 from feature_cache.exchange.clip_retrieval import write_clip_retrieval as write_clip_retrieval
-from feature_cache.exchange.errors import ExportError as ExportError
 from feature_cache.exchange.errors import InvalidImportError as InvalidImportError
-from feature_cache.exchange.errors import UnknownImportError as UnknownImportError
 from feature_cache.exchange.export import gather_features as gather_features
 from feature_cache.exchange.formats import Format as Format
 from feature_cache.exchange.formats import detect_format as detect_format
@@ -35,3 +37,16 @@ from feature_cache.exchange.npz import read_npz as read_npz
 from feature_cache.exchange.npz import write_npz as write_npz
 from feature_cache.exchange.safetensors_file import read_safetensors as read_safetensors
 from feature_cache.exchange.safetensors_file import write_safetensors as write_safetensors
+
+_RENAMED = {"ExportError": "InvalidInputError", "UnknownImportError": "NotStoredError"}
+"""Former names, accepted for one release, and the names in `feature_cache` that replace them."""
+
+
+if not TYPE_CHECKING:  # so that type checkers still report unknown names
+
+    def __getattr__(name: str) -> object:
+        if name not in _RENAMED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        message = f"feature_cache.exchange.{name} is now feature_cache.{_RENAMED[name]}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(feature_cache, _RENAMED[name])

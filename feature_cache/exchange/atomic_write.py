@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feature_cache.exchange.errors import ExportError
+from feature_cache.errors import InvalidInputError
 from feature_cache.local_fs import fsync_dir, full_disk_explained, make_folder, write_atomic
 
 
@@ -16,17 +16,17 @@ def check_absent(path: Path, *, overwrite: bool) -> None:
     """Check that nothing exists at `path`, unless it may be replaced.
 
     Raises:
-        ExportError: a file, folder or link exists.
+        InvalidInputError: a file, folder or link exists.
     """
     if not overwrite and (path.exists() or path.is_symlink()):
-        raise ExportError(f"{path} exists: choose another name, or allow to overwrite it")
+        raise InvalidInputError(f"{path} exists: choose another name, or allow to overwrite it")
 
 
 def write_file(path: Path, content: bytes | memoryview, *, overwrite: bool) -> Path:
     """Write a file atomically and durably, and return its path.
 
     Raises:
-        ExportError: the file exists, or a folder of that name.
+        InvalidInputError: the file exists, or a folder of that name.
         OSError: the disk is full or fails; nothing is left behind.
     """
     check_absent(path, overwrite=overwrite and not path.is_dir())
@@ -41,7 +41,7 @@ def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     A writer that is killed while it replaces a folder leaves the old one as `.<name>.<random>.old`.
 
     Raises:
-        ExportError: `folder` exists.
+        InvalidInputError: `folder` exists.
     """
     check_absent(folder, overwrite=overwrite)
     token = secrets.token_hex(8)

@@ -19,14 +19,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_cache.errors import InvalidInputError
 from feature_cache.exchange.atomic_write import new_folder, write_file
 from feature_cache.exchange.conversions import Names, as_matrix, resolve_names
-from feature_cache.exchange.errors import (
-    ExportError,
-    InvalidImportError,
-    check_file,
-    errors_about,
-)
+from feature_cache.exchange.errors import InvalidImportError, check_file, errors_about
 from feature_cache.exchange.labelled_features import LabelledFeatures
 from feature_cache.exchange.npy import MAX_BYTES, map_npy, npy_bytes
 from feature_cache.feature_table import Features
@@ -125,14 +121,14 @@ def write_clip_retrieval(
         overwrite: whether an earlier export in that folder may be replaced.
 
     Raises:
-        ExportError: the folder exists; or it contains other files than such an export.
+        InvalidInputError: the folder exists; or it contains other files than such an export.
         OSError: the disk is full or fails; nothing is left behind.
     """
     if rows_per_shard < 1:
         raise ValueError(f"rows_per_shard is {rows_per_shard}, expected 1 or more")
     others = {path.name for path in folder.iterdir()} - set(_SUFFIXES) if folder.is_dir() else ()
     if others:  # a folder of anything else is never replaced
-        raise ExportError(
+        raise InvalidInputError(
             f"{folder} holds {min(others)!r}, which no export writes: choose another folder"
         )
     starts = range(0, len(features), rows_per_shard)

@@ -25,14 +25,6 @@ class InvalidImportError(FeatureCacheError, ValueError):
         return f"features {self.source!r} cannot be used: {self.reason}"
 
 
-class UnknownImportError(FeatureCacheError, LookupError):
-    """A dataset that was never imported, or of which a part is missing in the store."""
-
-
-class ExportError(FeatureCacheError, ValueError):
-    """An export to a path that exists, or whose suffix names no format."""
-
-
 @contextmanager
 def errors_about(path: Path, name: str = "it") -> Iterator[None]:
     """Raise an InvalidImportError about `path` for every failure to read it inside the block.

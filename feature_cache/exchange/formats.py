@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from feature_cache.errors import InvalidInputError
 from feature_cache.exchange.clip_retrieval import read_clip_retrieval, write_clip_retrieval
 from feature_cache.exchange.conversions import Names
-from feature_cache.exchange.errors import ExportError, InvalidImportError, check_file, errors_about
+from feature_cache.exchange.errors import InvalidImportError, check_file, errors_about
 from feature_cache.exchange.labelled_features import LabelledFeatures
 from feature_cache.exchange.npy import read_npy, write_npy
 from feature_cache.exchange.npz import read_npz, write_npz
@@ -124,11 +125,11 @@ def format_for(path: Path) -> Format:
     """The format to write to a path: that of its suffix, clip-retrieval's folder without one.
 
     Raises:
-        ExportError: another suffix.
+        InvalidInputError: another suffix.
     """
     form = _SUFFIXES.get(path.suffix.lower())
     if form is None:
-        raise ExportError(
+        raise InvalidInputError(
             f"{path} has the suffix {path.suffix!r}, expected .safetensors, .npz, .npy, or none "
             "for clip-retrieval's folder: rename it, or say the format"
         )
@@ -192,7 +193,7 @@ def write_features(
         overwrite: whether an existing file or folder may be replaced.
 
     Raises:
-        ExportError: the path exists.
+        InvalidInputError: the path exists.
         OSError: the disk is full or fails; nothing is left behind.
     """
     if form == "safetensors":

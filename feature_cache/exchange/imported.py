@@ -4,7 +4,7 @@ import difflib
 import json
 from dataclasses import dataclass
 
-from feature_cache.exchange.errors import UnknownImportError
+from feature_cache.errors import NotStoredError
 from feature_cache.features import FeatureStore, stores
 from feature_cache.indexes import IndexStore
 from feature_cache.paths import Location
@@ -44,7 +44,7 @@ class ImportedDataset:
         """Check that the feature of every image and prompt is stored.
 
         Raises:
-            UnknownImportError: some are missing.
+            NotStoredError: some are missing.
         """
         store = FeatureStore(self.root, self.encoder)
         table = IndexStore(self.root, self.name).read(self.index_fingerprint)
@@ -52,7 +52,7 @@ class ImportedDataset:
         prompts = [each.replace("{}", name) for name in self.class_names for each in self.templates]
         n_missing = len(missing) + len(store.missing_prompts(prompts))
         if n_missing:
-            raise UnknownImportError(
+            raise NotStoredError(
                 f"{n_missing} of the {self.n_images + len(prompts)} features imported as "
                 f"{self.name!r} are not in the store: `clip-adapter cache import PATH --name "
                 f"{self.name}` with the file they came from brings them back"
@@ -68,18 +68,18 @@ def find_imported(root: Location, name: str) -> ImportedDataset:
     """Find an imported dataset.
 
     Raises:
-        UnknownImportError: nothing was imported under the name, or its index is missing.
+        NotStoredError: nothing was imported under the name, or its index is missing.
     """
     found = _imported_stores(root)
     names = {each for _, known in found for each in known["dataset"]}
     # Only a name that was found becomes part of a path.
     if name not in names:
-        raise UnknownImportError(_unknown(name, sorted(names)))
+        raise NotStoredError(_unknown(name, sorted(names)))
     indexes = IndexStore(root, name).fingerprints()
     for store, known in found:
         for fingerprint in sorted(indexes.intersection(known["index"])):
             return _dataset(store, known, name, fingerprint)
-    raise UnknownImportError(
+    raise NotStoredError(
         f"the index of the imported dataset {name!r} is not in the store: `clip-adapter cache "
         f"import PATH --name {name}` with the file it came from brings it back"
     )

@@ -120,7 +120,7 @@ def write_npy(path: Path, features: LabelledFeatures, *, overwrite: bool = False
     The features are written last: where they exist, their labels are complete.
 
     Raises:
-        ExportError: one of the two files exists.
+        InvalidInputError: one of the two files exists.
         OSError: the disk is full or fails; no features are left behind without labels.
     """
     beside = path.with_name(f"{path.stem}_labels.csv")

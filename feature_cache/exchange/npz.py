@@ -88,7 +88,7 @@ def write_npz(path: Path, features: LabelledFeatures, *, overwrite: bool = False
     Equal features make equal bytes. They are in memory twice while they are written.
 
     Raises:
-        ExportError: the file exists.
+        InvalidInputError: the file exists.
         OSError: the disk is full or fails; nothing is left behind.
     """
     check_absent(path, overwrite=overwrite)

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from feature_cache.errors import NewerFormatError
+from feature_cache.errors import InvalidInputError, NewerFormatError
 from feature_cache.exchange.atomic_write import check_absent, write_file
 from feature_cache.exchange.conversions import SPLITS
-from feature_cache.exchange.errors import ExportError, InvalidImportError, check_file, errors_about
+from feature_cache.exchange.errors import InvalidImportError, check_file, errors_about
 from feature_cache.exchange.labelled_features import LabelledFeatures
 from feature_cache.exchange.npy import MAX_BYTES
 
@@ -35,13 +35,15 @@ def write_safetensors(path: Path, features: LabelledFeatures, *, overwrite: bool
     Equal features make equal bytes. They are in memory twice while they are written.
 
     Raises:
-        ExportError: the file exists, or the description has a key that the format uses.
+        InvalidInputError: the file exists, or the description has a key that the format uses.
         OSError: the disk is full or fails; nothing is left behind.
     """
     check_absent(path, overwrite=overwrite)
     reserved = sorted(_OWN_KEYS & set(features.description))
     if reserved:
-        raise ExportError(f"the description has {reserved[0]!r}, which the format uses: rename it")
+        raise InvalidInputError(
+            f"the description has {reserved[0]!r}, which the format uses: rename it"
+        )
     metadata = dict(features.description) | {
         "format": _FORMAT,
         "version": str(_VERSION),

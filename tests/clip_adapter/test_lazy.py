@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -24,3 +25,19 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
         "training.train_stacked; sys.exit(before or 'torch' not in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("package", "former", "today"),
+    [
+        ("clip_adapter.training", "DivergedError", "clip_adapter.errors.SettingsError"),
+        ("clip_adapter.report", "ReportError", "clip_adapter.runs.RunStoreError"),
+        ("feature_cache.exchange", "ExportError", "feature_cache.InvalidInputError"),
+        ("feature_cache.exchange", "UnknownImportError", "feature_cache.NotStoredError"),
+    ],
+)
+def test_a_former_name_is_accepted_with_a_warning(package: str, former: str, today: str) -> None:
+    place, _, name = today.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=f"{package}.{former} is now {today}"):
+        found = getattr(import_module(package), former)
+    assert found is getattr(import_module(place), name)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 
-from clip_adapter.pipeline.maintain import DamagedStoreError
+from clip_adapter.runs import RunStoreError
 from flows.extract_features import extract_features
 from flows.maintain_stores import maintain_stores
 
@@ -37,7 +37,7 @@ def test_a_sound_store_is_left_as_it_is_and_told_of(store: Path) -> None:
 def test_damage_fails_the_run_after_the_page_is_written(store: Path) -> None:
     victim = next((store / "features").rglob("image/*.parquet"))
     victim.write_bytes(victim.read_bytes()[:-9])
-    with pytest.raises(DamagedStoreError, match="cannot be trusted"):
+    with pytest.raises(RunStoreError, match="cannot be trusted"):
         maintain_stores(root=str(store))
     assert "| damaged | 1 |" in last_page()
     assert victim.name in last_page()

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from clip_adapter.pipeline.candidate import PromotionError
 from clip_adapter.pipeline.train import Training
+from clip_adapter.runs import RunStoreError
 from flows.train_adapters import train_adapters
 from tasks.publishing import publish_leaderboard
 
@@ -109,6 +109,6 @@ def test_a_decision_that_was_not_made_is_work(train: Train) -> None:
 def test_a_sweep_that_cannot_promote_is_refused_before_anything_is_read(
     train: Train, root: Path
 ) -> None:
-    with pytest.raises(PromotionError, match="none learns"):
+    with pytest.raises(RunStoreError, match="none learns"):
         train(methods=["zero-shot"], promote=True)
     assert not root.exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.folder import ServiceError
+from clip_adapter.errors import UnavailableError
 from service.prefect_runs import _configure_prefect
 
 PROXY = "socks9://user:secret@127.0.0.1:9"
@@ -30,7 +30,7 @@ def test_a_proxy_that_cannot_be_used_does_not_matter_to_a_server_on_this_machine
 
 def test_to_a_server_elsewhere_nothing_goes_around_the_proxy(tmp_path: Path) -> None:
     os.environ["PREFECT_API_URL"] = "https://prefect.example/api"
-    with pytest.raises(ServiceError) as refused:
+    with pytest.raises(UnavailableError) as refused:
         _configure_prefect(tmp_path)
     assert "server is at prefect.example, and the proxy ALL_PROXY=socks9://" in str(refused.value)
     assert "secret" not in str(refused.value)

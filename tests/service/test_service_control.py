@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from clip_adapter.errors import UnavailableError
 from clip_adapter.file_lock import FileLock
 from service.control import bring_up, state_of, take_down
-from service.folder import ServiceError, ServiceFolder, StatusFile
+from service.folder import ServiceFolder, StatusFile
 
 SUPERVISOR_IN_NAME = """
 import os, subprocess, sys, time
@@ -61,7 +62,7 @@ def test_a_service_of_another_machine_is_left_alone(folder: ServiceFolder) -> No
     note = StatusFile(os.getpid(), 1, "up", host="elsewhere")
     lock = FileLock.acquire(folder.lock, note.text())
     assert lock is not None
-    with pytest.raises(ServiceError, match="runs on elsewhere"):
+    with pytest.raises(UnavailableError, match="runs on elsewhere"):
         take_down(folder)
     lock.release()
 
@@ -105,7 +106,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(ServiceError, match=rf"port {port} of 127.0.0.1 cannot be had"):
+        with pytest.raises(UnavailableError, match=rf"port {port} of 127.0.0.1 cannot be had"):
             bring_up(folder, port, environment={}, checkout=tmp_path, log=print)
     assert state_of(folder) is None
 
@@ -114,5 +115,5 @@ def test_a_supervisor_that_cannot_start_is_told_with_its_reason(
     folder: ServiceFolder, tmp_path: Path
 ) -> None:
     nothing = {"PATH": "", "PYTHONPATH": "", "PYTHONHOME": "/nowhere"}
-    with pytest.raises(ServiceError, match="nothing of it runs"):
+    with pytest.raises(UnavailableError, match="nothing of it runs"):
         bring_up(folder, free_port(), environment=nothing, checkout=tmp_path, log=print)

@@ -9,9 +9,10 @@ from uuid import UUID
 import pytest
 from prefect_in_name import PrefectInName
 
+from clip_adapter.errors import UnavailableError
 from service import flow_runs
 from service.flow_runs import FlowRun, recent_runs
-from service.folder import ServiceError, ServiceFolder, StatusFile
+from service.folder import ServiceFolder, StatusFile
 
 RUNS = "/api/flow_runs/filter"
 
@@ -117,7 +118,7 @@ def test_an_answer_that_is_none_is_an_error(
     folder: ServiceFolder, prefect_in_name: PrefectInName, content: bytes
 ) -> None:
     prefect_in_name.answers[RUNS] = (200, content)
-    with pytest.raises(ServiceError, match="is not understood"):
+    with pytest.raises(UnavailableError, match="is not understood"):
         asked(folder, prefect_in_name.port)
 
 
@@ -126,7 +127,7 @@ def test_a_refusal_is_an_error_with_its_number(
     folder: ServiceFolder, prefect_in_name: PrefectInName, code: int
 ) -> None:
     prefect_in_name.answers[RUNS] = (code, b"")
-    with pytest.raises(ServiceError, match=str(code)):
+    with pytest.raises(UnavailableError, match=str(code)):
         asked(folder, prefect_in_name.port)
 
 
@@ -134,7 +135,7 @@ def test_a_server_that_is_away_is_an_error(folder: ServiceFolder) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))  # nobody listens
         port = probe.getsockname()[1]
-        with pytest.raises(ServiceError, match=rf"127.0.0.1:{port} does not answer"):
+        with pytest.raises(UnavailableError, match=rf"127.0.0.1:{port} does not answer"):
             asked(folder, port)
 
 
@@ -142,7 +143,7 @@ def test_a_password_that_cannot_be_read_is_not_a_server_that_does_not_answer(
     folder: ServiceFolder, prefect_in_name: PrefectInName
 ) -> None:
     folder.password.unlink()
-    with pytest.raises(ServiceError, match=r"password cannot be read \(No such file"):
+    with pytest.raises(UnavailableError, match=r"password cannot be read \(No such file"):
         asked(folder, prefect_in_name.port)
 
 
@@ -153,13 +154,13 @@ def test_a_server_that_hangs_is_an_error(
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        with pytest.raises(ServiceError, match="does not answer"):
+        with pytest.raises(UnavailableError, match="does not answer"):
             asked(folder, mute.getsockname()[1])
 
 
 def test_a_service_of_another_machine_is_not_asked(
     folder: ServiceFolder, prefect_in_name: PrefectInName
 ) -> None:
-    with pytest.raises(ServiceError, match="runs on elsewhere"):
+    with pytest.raises(UnavailableError, match="runs on elsewhere"):
         recent_runs(folder, StatusFile(1, prefect_in_name.port, "up", host="elsewhere"))
     assert prefect_in_name.asked == []

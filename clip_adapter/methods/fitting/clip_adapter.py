@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,7 +23,6 @@ from clip_adapter.adapters import (
 )
 from clip_adapter.adapters.stacked import Ratios
 from clip_adapter.methods.classifiers import AdapterClassifier, PrototypeClassifier
-from clip_adapter.methods.clip_adapter import ClipAdapter
 from clip_adapter.methods.method import Classifier, Fitted, Progress
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
@@ -39,6 +39,37 @@ WEIGHTS_AT_ONCE = 16_000_000
 like some 250 MB."""
 Weights = tuple[Float[Tensor, "d h"], Float[Tensor, "h d"]]
 Report = Callable[[int], None] | None
+
+
+class AdapterSettings(Protocol):
+    """What `ClipAdapter` says about the models to train."""
+
+    @property
+    def ratio_names(self) -> tuple[str, ...]:
+        """Names of the residual ratios, one for each adapted branch."""
+
+    @property
+    def ratio_mode(self) -> str:
+        """How the residual ratios are determined."""
+
+    @property
+    def grid(self) -> list[dict[str, float]]:
+        """Every combination of ratios to try; a single empty one where ratios are learned."""
+
+    @property
+    def reduction(self) -> int:
+        """Feature width divided by hidden width."""
+
+    @property
+    def output_activation(self) -> bool:
+        """Whether the adapter ends in a second ReLU."""
+
+    @property
+    def views(self) -> int:
+        """Augmented views of each image to train on; 0 for the image itself."""
+
+    def training_of(self, task: FewShotTask) -> Training:
+        """The training of a task's models."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,7 +104,7 @@ class AdapterCandidate:
         return self.training, self.n_images, text_side
 
 
-def candidates_of(method: ClipAdapter, task: FewShotTask) -> list[AdapterCandidate]:
+def candidates_of(method: AdapterSettings, task: FewShotTask) -> list[AdapterCandidate]:
     """One candidate for each point of the method's grid."""
     training = method.training_of(task)
     return [AdapterCandidate(task=task, training=training, ratios=point) for point in method.grid]
@@ -90,7 +121,7 @@ class AdapterTrainer:
         progress: called with the fraction of the whole fit that was just done.
     """
 
-    def __init__(self, method: ClipAdapter, *, device: str, progress: Progress | None) -> None:
+    def __init__(self, method: AdapterSettings, *, device: str, progress: Progress | None) -> None:
         self._method = method
         self._device = device
         self._progress = progress
@@ -125,7 +156,7 @@ class AdapterTrainer:
     def _programs(self, example: AdapterCandidate, members: list[int]) -> Iterator[list[int]]:
         """The members of a group, as many at a time as fit into memory."""
         method = self._method
-        if method.branch == "visual" and example.ratios:
+        if method.ratio_names == ("residual_ratio",) and example.ratios:
             yield members
             return
         width = example.task.class_prototypes.shape[1]
@@ -151,7 +182,9 @@ class AdapterTrainer:
             )
 
 
-def untrained(method: ClipAdapter, candidates: Sequence[AdapterCandidate]) -> StackedAdapterModel:
+def untrained(
+    method: AdapterSettings, candidates: Sequence[AdapterCandidate]
+) -> StackedAdapterModel:
     """One untrained model a candidate.
 
     The weights are drawn from the seed of the task alone, those of the visual branch before those
@@ -172,7 +205,7 @@ def untrained(method: ClipAdapter, candidates: Sequence[AdapterCandidate]) -> St
     )
 
 
-def _draw(method: ClipAdapter, task: FewShotTask) -> list[Weights]:
+def _draw(method: AdapterSettings, task: FewShotTask) -> list[Weights]:
     width = task.class_prototypes.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
@@ -181,7 +214,7 @@ def _draw(method: ClipAdapter, task: FewShotTask) -> list[Weights]:
 
 
 def _branch(
-    method: ClipAdapter,
+    method: AdapterSettings,
     ratio_name: str,
     weights: Sequence[Weights],
     candidates: Sequence[AdapterCandidate],

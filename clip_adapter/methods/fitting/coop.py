@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from clip_adapter.errors import DataError
 from clip_adapter.methods.classifiers import PrototypeClassifier
-from clip_adapter.methods.coop import ClassPosition, CoOp
 from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
 from clip_adapter.methods.method import Fitted, Report
 from clip_adapter.methods.task import FewShotTask, TextTower
@@ -40,7 +40,7 @@ class Contexts:
         tower: TextTower,
         *,
         n_context: int,
-        class_position: ClassPosition,
+        class_position: Literal["end", "middle"],
     ) -> "Contexts":
         """Prompts with the context before the class name, or half of it on each side.
 
@@ -116,23 +116,20 @@ def _check_room(
         raise DataError(message)
 
 
-def fit_together(
-    method: CoOp, tasks: list[FewShotTask], tower: TextTower, *, report: Report
+def fit_together(  # noqa: PLR0913  # what is trained, and how
+    tasks: list[FewShotTask],
+    contexts: Float[Tensor, "g k m w"],
+    prompts: Contexts,
+    training: Training,
+    *,
+    views: int,
+    report: Report,
 ) -> list[Fitted]:
-    """Learn the contexts of all tasks, which share the batches of the tower."""
-    contexts = _initial(method, tasks, tower)
-    prompts = Contexts.around(
-        tasks[0].class_names,
-        tower,
-        n_context=contexts.shape[2],
-        class_position=method.class_position,
-    )
-    training = method.training_of(tasks[0])
-    data = StackedTasks.of(tasks, views=method.views, device=str(contexts.device))
+    """Learn the contexts of all tasks, which share the batches of the tower, in place."""
+    data = StackedTasks.of(tasks, views=views, device=str(contexts.device))
     curves = _learn(contexts, prompts, data, training, report)
     with torch.no_grad():
         learned = prompts.prototypes(contexts).cpu().numpy()
-    settings = _settings(method, contexts.shape[2]) | training.settings()
     return [
         Fitted(
             classifier=PrototypeClassifier(
@@ -140,32 +137,25 @@ def fit_together(
                 logit_scale=task.logit_scale,
                 class_names=task.class_names,
             ),
-            settings=settings,
+            settings=training.settings(),
             loss_curve=tuple(curve),
         )
         for task, prototypes, curve in zip(tasks, learned, curves.cpu().T.tolist(), strict=True)
     ]
 
 
-def _initial(method: CoOp, tasks: list[FewShotTask], tower: TextTower) -> Float[Tensor, "g k m w"]:
-    owners = tasks[0].class_names if method.class_specific else ("",)
-    if method.context_init:
-        words = context_of_words(method.context_init, tower)
-        return words.expand(len(tasks), len(owners), -1, -1).clone()
-    shape = (method.n_context, tower.token_width)
+def initial_contexts(
+    tasks: list[FewShotTask], tower: TextTower, *, n_context: int, class_specific: bool, words: str
+) -> Float[Tensor, "g k m w"]:
+    """The contexts of all tasks before the training: of words, or noise where these are empty."""
+    owners = tasks[0].class_names if class_specific else ("",)
+    if words:
+        context = context_of_words(words, tower)
+        return context.expand(len(tasks), len(owners), -1, -1).clone()
+    shape = (n_context, tower.token_width)
     drawn = [[context_of_noise(task.seed, owner, shape) for owner in owners] for task in tasks]
     contexts = torch.stack([torch.stack(each) for each in drawn])
     return contexts.to(tower.embed(["."])[0].device)
-
-
-def _settings(method: CoOp, n_context: int) -> dict[str, float | int | str | bool]:
-    return {
-        "n_context": n_context,
-        "class_position": method.class_position,
-        "class_specific": method.class_specific,
-        "context_init": method.context_init,
-        "views": method.views,
-    }
 
 
 def _learn(

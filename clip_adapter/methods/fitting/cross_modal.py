@@ -1,12 +1,13 @@
 """Fitting of the cross-modal linear probe."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import LinearClassifier
-from clip_adapter.methods.cross_modal import CrossModalProbe
 from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
 from clip_adapter.methods.method import Fitted, Report
 from clip_adapter.methods.selection import choose
@@ -16,24 +17,27 @@ from clip_adapter.training import Training, mean_losses, train_stacked
 
 
 def fit_together(
-    method: CrossModalProbe, tasks: list[FewShotTask], *, device: str, report: Report
+    tasks: list[FewShotTask],
+    trainings: list[Training],
+    *,
+    views: int,
+    device: str,
+    report: Report,
 ) -> list[Fitted]:
-    """Train a head for each task and pair, then choose a pair for each task."""
-    data = StackedTasks.of(tasks, views=method.views, device=device)
+    """Train a head for each task and training, then choose a training for each task."""
+    data = StackedTasks.of(tasks, views=views, device=device)
     prompts = float_tensor(np.stack([task.prompt_features for task in tasks])).to(device)
     prompts = torch.nn.functional.normalize(prompts, dim=-1)
-    trainings = method.trainings(tasks[0])
     learned = [_learn(data, prompts, training, report) for training in trainings]
     heads = torch.stack([weights for weights, _ in learned], dim=1).cpu()
     curves = torch.stack([losses.T for _, losses in learned], dim=1).cpu()
-    return [
-        _choose(method, task, trainings, heads[number], curves[number])
-        for number, task in enumerate(tasks)
+    found = [
+        _choose(task, trainings, heads[number], curves[number]) for number, task in enumerate(tasks)
     ]
+    return [replace(one, settings={"views": views, **one.settings}) for one in found]
 
 
 def _choose(
-    method: CrossModalProbe,
     task: FewShotTask,
     trainings: list[Training],
     heads: Float[Tensor, "p c d"],
@@ -47,11 +51,14 @@ def _choose(
         )
         for weights in heads
     ]
-    tried = [{"learning_rate": rate, "weight_decay": decay} for rate, decay in method.grid]
+    tried = [
+        {"learning_rate": each.learning_rate, "weight_decay": each.weight_decay}
+        for each in trainings
+    ]
     choice = choose(classifiers, task, tried)
     return Fitted(
         classifier=classifiers[choice.number],
-        settings={"views": method.views, **trainings[choice.number].settings()},
+        settings=trainings[choice.number].settings(),
         selected_on=choice.selected_on,
         candidates=choice.candidates,
         loss_curve=tuple(curves[choice.number].tolist()),

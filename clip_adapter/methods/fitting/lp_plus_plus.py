@@ -8,7 +8,6 @@ from torch import Tensor
 
 from clip_adapter.methods.classifiers import LinearClassifier
 from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
-from clip_adapter.methods.lp_plus_plus import LpPlusPlus
 from clip_adapter.methods.method import Fitted, Report
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import check_finite
@@ -17,12 +16,21 @@ INITIAL_ALPHA = 2.5
 """Factor of the logit scale and the mean cosine: the authors' 250 at CLIP's scale of 100."""
 
 
-def fit_together(
-    method: LpPlusPlus, tasks: list[FewShotTask], *, device: str, report: Report
+def fit_together(  # noqa: PLR0913  # the settings, each by its name
+    tasks: list[FewShotTask],
+    *,
+    iterations: int,
+    alpha_every: int,
+    momentum: float,
+    device: str,
+    report: Report,
 ) -> list[Fitted]:
-    """Learn the two blocks of all tasks."""
+    """Learn the two blocks of all tasks; the settings are those of `LpPlusPlus`."""
     blocks = _Blocks.of(StackedTasks.of(tasks, device=device))
-    curves = _learn(method, blocks, report).cpu().T.tolist()
+    losses = _learn(
+        blocks, iterations=iterations, alpha_every=alpha_every, momentum=momentum, report=report
+    )
+    curves = losses.cpu().T.tolist()
     return [
         Fitted(
             classifier=LinearClassifier(
@@ -30,7 +38,7 @@ def fit_together(
                 bias=weight.new_zeros(len(weight)).numpy(),
                 class_names=task.class_names,
             ),
-            settings={"epochs": method.iterations, "momentum": method.momentum},
+            settings={"epochs": iterations, "momentum": momentum},
             selected_on="training",
             loss_curve=tuple(curve),
         )
@@ -38,16 +46,18 @@ def fit_together(
     ]
 
 
-def _learn(method: LpPlusPlus, blocks: "_Blocks", report: Report) -> Float[Tensor, "e g"]:
+def _learn(
+    blocks: "_Blocks", *, iterations: int, alpha_every: int, momentum: float, report: Report
+) -> Float[Tensor, "e g"]:
     """Train the blocks in turns; returns the loss before each step of w."""
     steps_of_w, steps_of_alpha = blocks.steps()
     velocity = torch.zeros_like(blocks.w)
     curves = []
-    for iteration in range(1, method.iterations + 1):
+    for iteration in range(1, iterations + 1):
         losses, of_w, of_alpha = blocks.gradients()
         curves.append(losses)
-        velocity.mul_(method.momentum).add_(of_w)
-        if iteration % method.alpha_every == 0:
+        velocity.mul_(momentum).add_(of_w)
+        if iteration % alpha_every == 0:
             blocks.alpha -= steps_of_alpha[:, None] * of_alpha
         blocks.w -= steps_of_w[:, None, None] * velocity
         report(len(losses))

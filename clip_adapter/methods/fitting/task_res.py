@@ -1,5 +1,6 @@
 """Fitting of TaskRes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,28 +12,31 @@ from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
 from clip_adapter.methods.method import Fitted, Report
 from clip_adapter.methods.selection import choose
 from clip_adapter.methods.task import FewShotTask
-from clip_adapter.methods.task_res import TaskRes
 from clip_adapter.training import Training, mean_losses, train_stacked
 
 
-def fit_together(
-    method: TaskRes, tasks: list[FewShotTask], *, device: str, report: Report
+def fit_together(  # noqa: PLR0913  # the settings, each by its name
+    tasks: list[FewShotTask],
+    *,
+    alphas: Sequence[float],
+    views: int,
+    training: Training,
+    device: str,
+    report: Report,
 ) -> list[Fitted]:
     """Train the residuals of all tasks at all alphas, then choose an alpha for each task."""
-    data = StackedTasks.of(tasks, views=method.views, device=device)
-    training = method.training_of(tasks[0])
-    alphas = torch.tensor(method.alphas, device=device)
-    learned, curves = _learn(alphas, data, training, report)
+    data = StackedTasks.of(tasks, views=views, device=device)
+    learned, curves = _learn(torch.tensor(alphas, device=device), data, training, report)
     found = [
-        _choose(method, task, prototypes, curve)
+        _choose(alphas, task, prototypes, curve)
         for task, prototypes, curve in zip(tasks, learned, curves, strict=True)
     ]
-    used = {"views": method.views, **training.settings()}
+    used = {"views": views, **training.settings()}
     return [replace(one, settings={**one.settings, **used}) for one in found]
 
 
 def _choose(
-    method: TaskRes,
+    alphas: Sequence[float],
     task: FewShotTask,
     learned: Float[Tensor, "a c d"],
     curves: Float[Tensor, "a e"],
@@ -45,7 +49,7 @@ def _choose(
         )
         for prototypes in learned
     ]
-    settings = [{"alpha": alpha} for alpha in method.alphas]
+    settings = [{"alpha": alpha} for alpha in alphas]
     choice = choose(classifiers, task, settings)
     return Fitted(
         classifier=classifiers[choice.number],

@@ -15,7 +15,6 @@ from clip_adapter.methods.method import Candidate, Fitted, Report
 from clip_adapter.methods.selection import ONLY, Choice, validate_logits
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
-from clip_adapter.methods.tip_adapter import TipAdapterF
 from clip_adapter.training import Training, mean_losses, train_stacked
 
 
@@ -68,41 +67,28 @@ def _evaluated(
             yield validate_logits(scores, task, alpha=alpha, beta=beta)
 
 
-def fit_together(
-    method: TipAdapterF, tasks: list[FewShotTask], *, device: str, report: Report
-) -> list[Fitted]:
-    """Train the keys of all tasks, then choose alpha and beta of each."""
-    training = method.training_of(tasks[0])
-    data = StackedTasks.of(tasks, views=method.views, device=device)
-    keys = float_tensor(np.stack([cache_keys(task, method.views) for task in tasks])).to(device)
-    curves = _train(method, keys, data, training, report).cpu().T.tolist()
-    found = [
-        best_cache(filled_cache(task, trained), task, alphas=method.alphas, betas=method.betas)
-        for task, trained in zip(tasks, keys.detach().cpu().numpy(), strict=True)
-    ]
-    used = {"views": method.views, **training.settings()}
-    return [
-        replace(one, settings={**one.settings, **used}, loss_curve=tuple(curve))
-        for one, curve in zip(found, curves, strict=True)
-    ]
-
-
-def _train(
-    method: TipAdapterF,
-    keys: Float[Tensor, "t n d"],
-    data: StackedTasks,
+def train_keys(  # noqa: PLR0913  # the settings, each by its name
+    tasks: list[FewShotTask],
     training: Training,
+    *,
+    alpha: float,
+    beta: float,
+    views: int,
+    device: str,
     report: Report,
-) -> Float[Tensor, "e t"]:
-    """Train the keys in place; returns the losses of each epoch."""
+) -> tuple[Float[np.ndarray, "t n d"], list[list[float]]]:
+    """Train the keys of all tasks at one alpha and beta; returns them, and the losses of each task."""
+    data = StackedTasks.of(tasks, views=views, device=device)
+    keys = float_tensor(np.stack([cache_keys(task, views) for task in tasks])).to(device)
     values = torch.nn.functional.one_hot(data.labels, data.prototypes.shape[1]).to(keys.dtype)
     keys.requires_grad_()
 
     def losses(rows: Int[Tensor, "t b"]) -> Float[Tensor, " t"]:
         images, labels = data.batch(rows)
         cosines = images @ keys.transpose(1, 2)
-        of_cache = torch.exp(-method.initial_beta * (1 - cosines)) @ values
+        of_cache = torch.exp(-beta * (1 - cosines)) @ values
         of_text = data.logit_scale * images @ data.prototypes.transpose(1, 2)
-        return mean_losses(of_text + method.initial_alpha * of_cache, labels)
+        return mean_losses(of_text + alpha * of_cache, labels)
 
-    return train_stacked([keys], losses, training, sets=data, progress=report)
+    curves = train_stacked([keys], losses, training, sets=data, progress=report)
+    return keys.detach().cpu().numpy(), curves.cpu().T.tolist()

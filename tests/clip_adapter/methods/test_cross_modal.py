@@ -17,7 +17,7 @@ from clip_adapter.methods import (
     ZeroShot,
     create_method,
 )
-from clip_adapter.training import DivergedError, SettingsError, TrainingSettings
+from clip_adapter.training import SettingsError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
 
@@ -130,7 +130,7 @@ def test_a_rate_given_to_the_training_leaves_nothing_to_choose(make_task: MakeTa
 
 def test_a_rate_beyond_sense_is_told(make_task: MakeTask) -> None:
     training = TrainingSettings(learning_rate=1e15, weight_decay=1e15, epochs=5)
-    with pytest.raises(DivergedError, match="lower the learning rate"):
+    with pytest.raises(SettingsError, match="lower the learning rate"):
         fit_one(CrossModalProbe(training=training), make_task())
 
 

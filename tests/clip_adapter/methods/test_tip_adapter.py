@@ -19,7 +19,7 @@ from clip_adapter.methods import (
     ZeroShot,
     create_method,
 )
-from clip_adapter.training import DivergedError, SettingsError, TrainingSettings
+from clip_adapter.training import SettingsError, TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
 
@@ -159,7 +159,7 @@ def test_views_are_drawn_while_the_keys_are_trained(make_task: MakeTask) -> None
 
 def test_a_rate_beyond_sense_is_told(make_task: MakeTask) -> None:
     method = TipAdapterF(training=TrainingSettings(learning_rate=1e15))
-    with pytest.raises(DivergedError, match="lower the learning rate"):
+    with pytest.raises(SettingsError, match="lower the learning rate"):
         fit_one(method, make_task())
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from clip_adapter.datasets import FewShotSplit
 from clip_adapter.methods import create_method
-from clip_adapter.pipeline.candidate import PromotionError, check_can_promote, choose_candidate
+from clip_adapter.pipeline.candidate import check_can_promote, choose_candidate
 from clip_adapter.pipeline.plan import RunSpec
+from clip_adapter.runs import RunStoreError
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
 
@@ -73,12 +74,12 @@ def test_without_runs_on_record_there_is_no_candidate(monkeypatch: pytest.Monkey
         "clip_adapter.pipeline.candidate.query",
         lambda *_: pa.table({"fingerprint": pa.array([], pa.string())}),
     )
-    with pytest.raises(PromotionError, match="none of the 1 runs with 4 shots"):
+    with pytest.raises(RunStoreError, match="none of the 1 runs with 4 shots"):
         choose_candidate(Path(), [plan("linear-probe", 4, 1)])
 
 
 def test_a_sweep_without_a_method_that_learns_cannot_promote() -> None:
-    with pytest.raises(PromotionError, match="of zero-shot none learns"):
+    with pytest.raises(RunStoreError, match="of zero-shot none learns"):
         check_can_promote([create_method("zero-shot")])
     names = ("zero-shot", "linear-probe")
     check_can_promote(create_method(name) for name in names)

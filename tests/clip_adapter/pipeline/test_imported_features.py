@@ -14,12 +14,8 @@ from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.index import IndexedDataset
-from feature_cache.exchange import (
-    LabelledFeatures,
-    UnknownImportError,
-    import_features,
-    texts_of_file,
-)
+from feature_cache import NotStoredError
+from feature_cache.exchange import LabelledFeatures, import_features, texts_of_file
 
 SPLITS = ("train", "val", "test")
 
@@ -72,7 +68,7 @@ def test_a_missing_feature_names_the_import(
     dataset = imported()
     for path in root.glob(f"features/*/{folder}/*.parquet"):
         path.unlink()
-    with pytest.raises(UnknownImportError, match="cache import PATH --name abc"):
+    with pytest.raises(NotStoredError, match="cache import PATH --name abc"):
         encode(dataset)
 
 
@@ -80,7 +76,7 @@ def test_an_unknown_name_suggests_the_imported_ones(
     imported: Callable[[], IndexedDataset], root: Path
 ) -> None:
     imported()
-    with pytest.raises(UnknownImportError, match="did you mean 'abc'"):
+    with pytest.raises(NotStoredError, match="did you mean 'abc'"):
         index_dataset("features:abd", root=root, data=root)
 
 

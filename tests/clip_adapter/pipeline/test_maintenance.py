@@ -14,7 +14,8 @@ from steps import compact_store, encode_dataset, index_dataset, verify_store
 
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
-from clip_adapter.pipeline.maintain import DamagedStoreError, VerifiedStore, collect_garbage
+from clip_adapter.pipeline.maintain import VerifiedStore, collect_garbage
+from clip_adapter.runs import RunStoreError
 from feature_cache import list_files
 
 Extract = Callable[..., EncodedDataset]
@@ -77,7 +78,7 @@ def test_damage_is_named_and_refused(many_files: Path) -> None:
     found = verify(many_files)
     assert len(found.damaged) == 1
     assert str(victim) in found.damaged[0]
-    with pytest.raises(DamagedStoreError, match="--repair"):
+    with pytest.raises(RunStoreError, match="--repair"):
         found.refuse_damage()
     assert victim.exists()
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from synthetic_datasets import CLASSES, GOOD, OTHER_ENCODER, WORTHLESS, SyntheticDatasets
 
-from clip_adapter.pipeline.candidate import PromotionError, fit_candidate
-from clip_adapter.runs import Champion, PromotionStore, query, roll_back
+from clip_adapter.pipeline.candidate import fit_candidate
+from clip_adapter.runs import Champion, PromotionStore, RunStoreError, query, roll_back
 from feature_cache import write_table
 
 pytestmark = pytest.mark.slow
@@ -114,5 +114,5 @@ def test_what_the_champion_learned_from_must_be_known(
     datasets.retrain(datasets.make_dataset(), GOOD)
     for path in (root / "runs" / "splits").iterdir():
         path.unlink()
-    with pytest.raises(PromotionError, match="clip-adapter rollback gallery"):
+    with pytest.raises(RunStoreError, match="clip-adapter rollback gallery"):
         datasets.retrain(datasets.make_dataset((*CLASSES, "owl"), encoder=OTHER_ENCODER), GOOD)

@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.report import ReportError, pages, write_report
+from clip_adapter.report import pages, write_report
 from clip_adapter.runs import RunSettings, RunStoreError
 
 PutRuns = Callable[..., None]
@@ -202,7 +202,7 @@ def test_there_is_no_page_without_runs(
     with pytest.raises(RunStoreError):
         write_report(tmp_path / "nowhere", page)
     put_runs([0], status="failed", error="boom")
-    with pytest.raises(ReportError, match="no completed runs"):
+    with pytest.raises(RunStoreError, match="no completed runs"):
         write_report(root, page)
     assert not page.exists()
 
@@ -211,7 +211,7 @@ def test_there_is_no_page_without_runs(
 def test_a_page_that_is_neither_markdown_nor_html_is_refused(
     digits: Path, tmp_path: Path, name: str, found: str
 ) -> None:
-    with pytest.raises(ReportError, match=rf"{name} {found}: .*\.md, \.markdown, \.html"):
+    with pytest.raises(RunStoreError, match=rf"{name} {found}: .*\.md, \.markdown, \.html"):
         write_report(digits, tmp_path / name)
     assert not (tmp_path / name).exists()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clip_adapter.adapters import ResidualAdapter, StackedAdapters, logits
-from clip_adapter.training import DivergedError, StackedData, Training, train_adapters
+from clip_adapter.training import SettingsError, StackedData, Training, train_adapters
 
 DIM, N_CLASSES, N_IMAGES = 16, 3, 11
 # 11 images in batches of 4: the last one is smaller.
@@ -159,7 +159,7 @@ def test_training_leaves_the_global_generator_alone() -> None:
 def test_an_absurd_learning_rate_is_said_to_diverge() -> None:
     absurd = replace(SETTINGS, learning_rate=1e8, epochs=10)
     stack = StackedAdapters.stack([adapter.float() for adapter in untrained()])
-    with pytest.raises(DivergedError, match=r"models .* lower the learning rate"):
+    with pytest.raises(SettingsError, match=r"models .* lower the learning rate"):
         train_adapters(stack, three_sets(torch.float32), absurd)
 
 
@@ -169,7 +169,7 @@ def test_weights_lost_in_the_very_last_step_are_seen() -> None:
     stack = StackedAdapters.stack([adapter.float() for adapter in untrained()])
     with torch.no_grad():
         stack.down[2] = 1e10
-    with pytest.raises(DivergedError, match=r"1 of 5 models \(first: number 2\)"):
+    with pytest.raises(SettingsError, match=r"1 of 5 models \(first: number 2\)"):
         train_adapters(stack, three_sets(torch.float32), absurd)
 
 
@@ -178,5 +178,5 @@ def test_one_diverging_adapter_is_named_by_its_number() -> None:
     with torch.no_grad():
         adapters[3].down.weight.fill_(math.nan)
     stack = StackedAdapters.stack(adapters)
-    with pytest.raises(DivergedError, match=r"1 of 5 models \(first: number 3\)"):
+    with pytest.raises(SettingsError, match=r"1 of 5 models \(first: number 3\)"):
         train_adapters(stack, three_sets(), replace(SETTINGS, epochs=1))

@@ -7,12 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from exchange_samples import assert_same, sample
 
-from feature_cache.exchange import (
-    ExportError,
-    LabelledFeatures,
-    read_clip_retrieval,
-    write_clip_retrieval,
-)
+from feature_cache import InvalidInputError
+from feature_cache.exchange import LabelledFeatures, read_clip_retrieval, write_clip_retrieval
 
 
 def test_the_folder_is_laid_out_as_clip_retrieval_does_it(tmp_path: Path) -> None:
@@ -59,7 +55,7 @@ def test_a_folder_is_replaced_only_when_allowed_and_leaves_nothing_of_the_old(
     tmp_path: Path,
 ) -> None:
     folder = written(tmp_path / "out", sample(23))
-    with pytest.raises(ExportError, match="out exists"):
+    with pytest.raises(InvalidInputError, match="out exists"):
         written(folder, sample())
     write_clip_retrieval(folder, sample(), keep_precision=True, rows_per_shard=4, overwrite=True)
     found = read_clip_retrieval(folder)
@@ -70,6 +66,6 @@ def test_a_folder_is_replaced_only_when_allowed_and_leaves_nothing_of_the_old(
 def test_a_folder_that_holds_anything_else_is_never_replaced(tmp_path: Path) -> None:
     folder = written(tmp_path / "out", sample())
     (folder / "thesis.tex").write_text("years of work")
-    with pytest.raises(ExportError, match=r"thesis\.tex"):
+    with pytest.raises(InvalidInputError, match=r"thesis\.tex"):
         write_clip_retrieval(folder, sample(), overwrite=True)
     assert (folder / "thesis.tex").exists()

@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 from exchange_samples import sample
 
-from feature_cache.exchange import (
-    ExportError,
-    InvalidImportError,
-    labels_beside,
-    read_npy,
-    write_npy,
-)
+from feature_cache import InvalidInputError
+from feature_cache.exchange import InvalidImportError, labels_beside, read_npy, write_npy
 
 FEATURES = np.eye(3, dtype=np.float32)
 
@@ -134,6 +129,6 @@ def test_large_files_are_refused_unless_allowed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("there", ["x.npy", "x_labels.csv"])
 def test_neither_file_is_replaced_unless_allowed(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("mine")
-    with pytest.raises(ExportError, match=there):
+    with pytest.raises(InvalidInputError, match=there):
         write_npy(tmp_path / "x.npy", sample())
     assert len(read_npy(write_npy(tmp_path / "x.npy", sample(), overwrite=True))) == 6

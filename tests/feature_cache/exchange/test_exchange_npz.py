@@ -9,12 +9,8 @@ import numpy as np
 import pytest
 from exchange_samples import assert_same, sample
 
-from feature_cache.exchange import (
-    ExportError,
-    InvalidImportError,
-    read_npz,
-    write_npz,
-)
+from feature_cache import InvalidInputError
+from feature_cache.exchange import InvalidImportError, read_npz, write_npz
 
 FEATURES = np.eye(4, dtype=np.float32)
 LABELS = np.array([0, 1, 0, 1])
@@ -215,7 +211,7 @@ def test_what_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_archive_is_not_replaced_unless_allowed(tmp_path: Path) -> None:
     path = write_npz(tmp_path / "new" / "out.npz", sample())
-    with pytest.raises(ExportError, match=r"out\.npz exists"):
+    with pytest.raises(InvalidInputError, match=r"out\.npz exists"):
         write_npz(path, sample(9))
     assert_same(read_npz(path), sample(), but="source")
     write_npz(path, sample(9), overwrite=True)
@@ -234,5 +230,5 @@ def test_a_split_can_be_left_unread(tmp_path: Path) -> None:
 
 def test_a_folder_is_never_replaced_by_an_archive(tmp_path: Path) -> None:
     (tmp_path / "out.npz").mkdir()
-    with pytest.raises(ExportError, match=r"out\.npz exists"):
+    with pytest.raises(InvalidInputError, match=r"out\.npz exists"):
         write_npz(tmp_path / "out.npz", sample(), overwrite=True)

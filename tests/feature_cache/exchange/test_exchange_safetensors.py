@@ -10,13 +10,8 @@ from exchange_samples import assert_same, sample
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from feature_cache import NewerFormatError
-from feature_cache.exchange import (
-    ExportError,
-    InvalidImportError,
-    read_safetensors,
-    write_safetensors,
-)
+from feature_cache import InvalidInputError, NewerFormatError
+from feature_cache.exchange import InvalidImportError, read_safetensors, write_safetensors
 
 ORIGIN = {"dataset": "eurosat", "encoder": "ab" * 32, "model": "ViT-B-32:openai"}
 
@@ -64,7 +59,7 @@ def test_what_was_described_reads_back(tmp_path: Path) -> None:
 
 
 def test_a_description_must_not_speak_for_the_format(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="'version', which the format uses"):
+    with pytest.raises(InvalidInputError, match="'version', which the format uses"):
         put(tmp_path, description={"version": "2"})
     assert list(tmp_path.iterdir()) == []
 
@@ -138,7 +133,7 @@ def test_a_large_file_is_refused_unless_allowed(tmp_path: Path) -> None:
 
 def test_a_file_is_not_replaced_unless_allowed(tmp_path: Path) -> None:
     path = put(tmp_path)
-    with pytest.raises(ExportError, match=r"x\.safetensors exists"):
+    with pytest.raises(InvalidInputError, match=r"x\.safetensors exists"):
         put(tmp_path)
     write_safetensors(path, sample(9), overwrite=True)
     assert len(read_safetensors(path)) == 9

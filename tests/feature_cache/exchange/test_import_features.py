@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 from exchange_samples import sample
 
-from feature_cache import FeatureStore, IndexStore, InvalidInputError, drop_unreferenced
+from feature_cache import (
+    FeatureStore,
+    IndexStore,
+    InvalidInputError,
+    NotStoredError,
+    drop_unreferenced,
+)
 from feature_cache.exchange import (
     ClassTexts,
     Imported,
     InvalidImportError,
     LabelledFeatures,
-    UnknownImportError,
     find_imported,
     import_features,
     imported_names,
@@ -201,10 +206,10 @@ def test_a_name_that_is_no_folder_is_refused(root: Path, name: str) -> None:
 
 
 def test_an_unknown_name_suggests_the_nearest(root: Path) -> None:
-    with pytest.raises(UnknownImportError, match="nothing was, so far"):
+    with pytest.raises(NotStoredError, match="nothing was, so far"):
         find_imported(root, "cover")
     put(root, sample())
-    with pytest.raises(UnknownImportError, match="did you mean 'cover'"):
+    with pytest.raises(NotStoredError, match="did you mean 'cover'"):
         find_imported(root, "covr")
 
 
@@ -214,7 +219,7 @@ def test_what_is_lost_is_named_and_the_same_import_brings_it_back(root: Path, fo
     before = files(root)
     for path in root.glob(f"{folder}/*.parquet"):
         path.unlink()
-    with pytest.raises(UnknownImportError, match="cache import PATH --name cover"):
+    with pytest.raises(NotStoredError, match="cache import PATH --name cover"):
         find_imported(root, "cover").check_complete()
     put(root, sample())
     assert files(root) == before
