@@ -65,7 +65,15 @@ class NoNetworkError(EncoderError, ConnectionError):
 
 
 class ImageError(ClipAdapterError, ValueError):
-    """An image file or a view of it that cannot be used."""
+    """An image file or a view of it that cannot be used.
+
+    Attributes:
+        changed_file: path of a file that is not the one that was indexed; None for other errors.
+    """
+
+    def __init__(self, message: str, *, changed_file: str | None = None) -> None:
+        super().__init__(message)
+        self.changed_file = changed_file
 
 
 class UnreadableImageError(ImageError):

@@ -93,7 +93,7 @@ _SIDEWAYS = {
     Image.Transpose.TRANSVERSE,
     Image.Transpose.ROTATE_90,
 }
-_SUBFILE_TAG, _THUMBNAIL = 254, 1  # TIFF 6.0, NewSubfileType: a smaller version of another page
+_NEW_SUBFILE_TYPE, _SUB_DIRECTORIES = 254, 330  # tags of TIFF 6.0 and its supplement 1
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -235,10 +235,15 @@ def _check_header(image: ImageFile, data: bytes, max_pixels: int) -> None:
         raise UnreadableImageError(
             f"{width} x {height} pixels: one side is more than {MAX_SIDES_RATIO:,} times the other"
         )
-    if isinstance(image, TiffImageFile) and image.tag_v2.get(_SUBFILE_TAG, 0) & _THUMBNAIL:
+    if isinstance(image, TiffImageFile) and _is_raw(image):
         raise UnreadableImageError(
             "its first page is a thumbnail, as in the raw file of a camera; export it as JPEG"
         )
+
+
+def _is_raw(image: TiffImageFile) -> bool:
+    """Whether the first page is a smaller version of an image in a directory below it."""
+    return bool(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1) and _SUB_DIRECTORIES in image.tag_v2
 
 
 def _check_scans(image: JpegImageFile, data: bytes) -> None:

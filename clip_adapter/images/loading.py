@@ -74,7 +74,7 @@ def prefetch(
         options: how the files may be read.
 
     Raises:
-        ImageError: a file is gone, or not the file that was digested before.
+        ImageError: a file is gone, or not the file that was digested before: `changed_file`.
         UnreadableImageError: a file is unchanged but cannot be decoded here; the message names it.
     """
     workers = processes or max(1, (os.cpu_count() or 1) // 2)
@@ -148,7 +148,8 @@ def _read(folder: Path, wanted: WantedViews, reader: FolderReader) -> bytes:
 def _changed(folder: Path, wanted: WantedViews, reason: str) -> ImageError:
     return ImageError(
         f"{wanted.path!r} in {folder} is not the file that was indexed a moment ago: {reason}; "
-        "run again when no program changes the folder"
+        "run again when no program changes the folder",
+        changed_file=wanted.path,
     )
 
 

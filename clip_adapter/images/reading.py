@@ -47,7 +47,8 @@ class ReadOptions:
     Attributes:
         follow_links: folder below which a link may lead out of the folder of the dataset, to regular
             files only; None if no link may leave it.
-        max_pixels: number of pixels above which an image is not decoded at full size.
+        max_pixels: number of pixels above which an image is refused, except a JPEG, which is decoded
+            at reduced size.
     """
 
     follow_links: Path | None = None

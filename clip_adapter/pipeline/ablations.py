@@ -12,7 +12,7 @@ from clip_adapter.datasets import PROMPT_STYLES
 from clip_adapter.methods import create_method
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.executor import Executor
-from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_requested
+from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_and_encode
 from clip_adapter.pipeline.plan import SplitSpec, plan_runs, training_rows
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
@@ -155,16 +155,21 @@ def reproduce(
         for each in variants
     ]
     encoding = encoding_of(request, reporter=reporter).with_views(methods)
-    dataset = index_requested(request, executor=executor, reporter=reporter)
     choices = SplitSpec(
         shots=request.shots,
         seeds=request.seeds,
         indices=Settings.folder(request.few_shot_indices),
     )
-    splits = choices.splits(dataset.index)
-    rows, runs = training_rows(splits), []
+    encoded, splits = index_and_encode(
+        request,
+        encoding,
+        split=choices.splits,
+        executor=executor,
+        reporter=reporter,
+    )
+    dataset, rows, runs = encoded.dataset, training_rows(splits), []
     for variant, method in zip(variants, methods, strict=True):
-        encoded = encode_in_parts(
+        encoded = encode_in_parts(  # the prompts alone: the images are stored
             dataset.prompted(variant.templates),
             encoding,
             view_rows=rows,

@@ -1,19 +1,22 @@
 """Extraction: index a dataset, encode what the store lacks, record how long that took."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clip_adapter.datasets import IMPORTED, check_dataset
+from clip_adapter.datasets import IMPORTED, DatasetIndex, FewShotSplit, check_dataset
 from clip_adapter.devices import choose_device
+from clip_adapter.errors import ImageError
+from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.default_model import choose_model
 from clip_adapter.pipeline.encode import EncodedDataset, Part, encode_dataset, encode_images
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor, not_retried
 from clip_adapter.pipeline.index import IndexedDataset, index_dataset
+from clip_adapter.pipeline.plan import training_rows
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import DatasetRequest, ExtractRequest, accepts
@@ -21,6 +24,9 @@ from clip_adapter.runs import ExtractionRecord
 from clip_adapter.runs import record_extraction as write_extraction
 from clip_adapter.settings import Settings, check_writable
 from feature_cache.exchange import find_imported
+
+INDEXED_AGAIN = 3
+"""How often a dataset whose files change while they are encoded is indexed again."""
 
 
 @accepts(ExtractRequest)
@@ -42,10 +48,7 @@ def extract(
     encoding = encoding_of(
         request, views=request.views, processes=request.processes, reporter=reporter
     )
-    dataset = index_requested(request, executor=executor, reporter=reporter)
-    encoded = encode_in_parts(
-        dataset, encoding, parts=request.parts, executor=executor, reporter=reporter
-    )
+    encoded, _ = index_and_encode(request, encoding, executor=executor, reporter=reporter)
     executor.call(record_request, request, command="extract", encoded=encoded)
     return encoded
 
@@ -94,6 +97,65 @@ def encoding_of(
         encoding = encoding.look_up(places.location)
     encoding.check(request.dataset, images=images, reporter=reporter)
     return encoding
+
+
+def index_and_encode(
+    request: DatasetRequest,
+    encoding: Encoding,
+    *,
+    split: Callable[[DatasetIndex], list[FewShotSplit]] | None = None,
+    templates: Sequence[str] | None = None,
+    executor: Executor,
+    reporter: Reporter,
+) -> tuple[EncodedDataset, list[FewShotSplit]]:
+    """Index the dataset of a request, and encode what the store lacks.
+
+    An image file that changes or vanishes in between is reported, and the dataset is indexed again, at
+    most `INDEXED_AGAIN` times. Images known by then are neither decoded nor encoded again; the
+    counts of the result are those of the last time.
+
+    Args:
+        request: names the dataset and its folders.
+        encoding: the encoder and the views.
+        split: makes the few-shot splits, whose training images get augmented views; all images get
+            them when None.
+        templates: prompts with one {} for the class name, instead of those of the dataset.
+        executor: runs the steps.
+        reporter: where to report progress, unreadable files and files that changed.
+
+    Returns:
+        The dataset with its features, and the few-shot splits.
+
+    Raises:
+        UnavailableError: nothing can be written to the root.
+        DatasetError: the dataset is missing, or too many of its files are unreadable.
+        UnknownImportError: no features were imported under that name, or some are missing.
+        EncoderError: the model cannot be loaded, or a feature is infinite or NaN.
+        ImageError: image files keep changing.
+    """
+    n_changed = 0
+    while True:
+        dataset = index_requested(
+            request, templates=templates, executor=executor, reporter=reporter
+        )
+        splits = split(dataset.index) if split else []
+        try:
+            encoded = encode_in_parts(
+                dataset,
+                encoding,
+                view_rows=training_rows(splits) if split else None,
+                parts=request.parts,
+                executor=executor,
+                reporter=reporter,
+            )
+        except ImageError as error:
+            n_changed += 1
+            if error.changed_file is None or n_changed > INDEXED_AGAIN:
+                raise
+            changed = escape_control_characters(error.changed_file)
+            reporter.log(f"{changed} changed or vanished after it was indexed: indexing again")
+        else:
+            return encoded, splits
 
 
 def index_requested(

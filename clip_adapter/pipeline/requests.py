@@ -260,7 +260,8 @@ class DatasetRequest(Request):
         Field(
             ge=1,
             le=2**31,
-            description="Images of more pixels are decoded at reduced size if JPEG, else quarantined.",
+            description="Images of more pixels are quarantined, except JPEGs, which are decoded at "
+            "reduced size.",
         ),
     ] = MAX_PIXELS
     max_bad_fraction: Annotated[

@@ -16,8 +16,8 @@ from clip_adapter.pipeline.candidate import check_can_promote
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
-from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_requested
-from clip_adapter.pipeline.plan import RunSpec, SplitSpec, SweepError, plan_runs, training_rows
+from clip_adapter.pipeline.extract import encoding_of, index_and_encode
+from clip_adapter.pipeline.plan import RunSpec, SplitSpec, SweepError, plan_runs
 from clip_adapter.pipeline.promote import Promotion, decide_promotion
 from clip_adapter.pipeline.provenance import digest_settings
 from clip_adapter.pipeline.reporter import Reporter
@@ -131,20 +131,16 @@ def train(
     encoding = encoding_of(request, reporter=reporter)
     methods = _with_text_tower(methods, request, encoding, reporter)
     encoding = encoding.with_views(methods)
-    dataset = index_requested(
-        request, templates=request.templates, executor=executor, reporter=reporter
-    )
     choices = SplitSpec(
         shots=request.shots,
         seeds=request.seeds,
         indices=Settings.folder(request.few_shot_indices),
     )
-    splits = choices.splits(dataset.index)
-    encoded = encode_in_parts(
-        dataset,
+    encoded, splits = index_and_encode(
+        request,
         encoding,
-        view_rows=training_rows(splits),
-        parts=request.parts,
+        split=choices.splits,
+        templates=request.templates,
         executor=executor,
         reporter=reporter,
     )

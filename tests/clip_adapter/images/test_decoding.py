@@ -95,9 +95,14 @@ def test_a_header_that_is_broken_after_its_first_bytes_names_the_format() -> Non
 
 
 def test_the_thumbnail_of_a_raw_file_is_not_taken_for_the_photo() -> None:
-    raw = encode(gradient(), "TIFF", tiffinfo={254: 1})
+    raw = encode(gradient(), "TIFF", tiffinfo={254: 1, 330: 8})
 
     assert "is a thumbnail, as in the raw file of a camera" in outcome_of(raw)
+
+
+@pytest.mark.parametrize("tags", [{254: 1}, {254: 0, 330: 8}, {254: 2}])
+def test_a_tiff_that_has_no_other_version_of_its_first_page_is_read(tags: dict[int, int]) -> None:
+    assert outcome_of(encode(gradient(), "TIFF", tiffinfo=tags)) == "RGB"
 
 
 def test_a_web_page_saved_as_a_picture_shows_how_it_begins() -> None:

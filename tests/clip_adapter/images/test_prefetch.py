@@ -65,8 +65,9 @@ def test_a_file_that_is_not_the_digested_one_is_named_with_the_reason(
     wanted = wanted_from(photos)
     change(photos / "red" / "003.jpg")
     named = rf"red/003\.jpg.* is not the file that was indexed a moment ago: {reason}; run again"
-    with pytest.raises(ImageError, match=named):
+    with pytest.raises(ImageError, match=named) as raised:
         list(prefetch(photos, wanted, geometry=GEOMETRY, processes=processes))
+    assert raised.value.changed_file == "red/003.jpg"
 
 
 def test_a_digested_file_that_is_decoded_no_more_is_named(photos: Path) -> None:
@@ -77,7 +78,7 @@ def test_a_digested_file_that_is_decoded_no_more_is_named(photos: Path) -> None:
 
 def test_what_is_loaded_ahead_is_bounded(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[WantedViews] = []
-    monkeypatch.setattr(loading, "_load", lambda _, __, wanted: noted(loaded, wanted))
+    monkeypatch.setattr(loading, "_load", lambda _, wanted, **__: noted(loaded, wanted))
     monkeypatch.setattr("os.cpu_count", lambda: 2)  # one thread
     coming = prefetch(photos, wanted_from(photos), geometry=GEOMETRY)
     next(coming)
