@@ -10,6 +10,7 @@ Files are data: YAML is read as text, lists and mappings only, and nothing is ex
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
@@ -320,9 +321,9 @@ def _parse_yaml(text: str, source: str) -> Any:
 
     class Loader(yaml.BaseLoader):  # type: ignore[misc]  # as above
         def construct_mapping(self, node: Any, *, deep: bool = False) -> Any:
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if twice := next((key for key in keys if keys.count(key) > 1), None):
-                raise yaml.YAMLError(f"the key {twice!r} occurs twice")  # else the last would count
+            keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if keys and (most := keys.most_common(1)[0])[1] > 1:
+                raise yaml.YAMLError(f"the key {most[0]!r} occurs twice")  # the last would count
             return super().construct_mapping(node, deep=deep)
 
     loader = Loader(text)

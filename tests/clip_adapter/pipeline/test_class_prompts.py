@@ -111,7 +111,7 @@ def test_a_class_with_prompts_uses_them_in_place_of_the_templates(
     index: Index, photos: Path
 ) -> None:
     (photos / "dataset.yaml").write_text(
-        "class_names:\n  blue: {name: navy, prompts: [the sea., a {} wall.]}\n"
+        "class_names:\n  blue: {name: navy, prompts: [the sea., 'a {} wall.']}\n"
         "templates: ['one {}.']\n",
         encoding="utf-8",
     )
