@@ -132,7 +132,7 @@ def index_and_encode(
     Raises:
         UnavailableError: nothing can be written to the root.
         DatasetError: the dataset is missing, or too many of its files are unreadable.
-        UnknownImportError: no features were imported under that name, or some are missing.
+        NotStoredError: no features were imported under that name, or some are missing.
         EncoderError: the model cannot be loaded, or a feature is infinite or NaN.
         ImageError: image files keep changing.
     """

@@ -19,7 +19,8 @@ from clip_adapter.methods import Method, foreign_sources
 from clip_adapter.runs import Versions
 
 PACKAGE = Path(__file__).parents[1]
-PACKAGES_THAT_TRAIN = ("adapters", "methods", "training", "datasets")
+PACKAGES_THAT_TRAIN = ("adapters", "methods", "training")
+"""What `datasets` decides, the images, splits and prompts, is in a run's fingerprint by itself."""
 TOWER = ("encoders/text_transformer.py", "encoders/prompts.py")
 """Modules through which prompts are learned; all other features depend on the encoder alone."""
 
