@@ -72,7 +72,9 @@ def candidate_names(
         if not by_path:
             raise DatasetError(_taken(slug, own_folder(dataset, images=images)))
         return sorted(by_path)
-    return sorted(by_path | (stored & {slug}))
+    names = by_path | (stored & {slug})
+    read = _read_from(own_folder(dataset, images=images), options, stored, root)
+    return sorted(read if read and not read & names else names)
 
 
 def expected_name(
@@ -210,6 +212,16 @@ def _renamed(folder: Path, slug: str, stored: AbstractSet[str], root: Location) 
         for name, before in first.items()
         if before is not None and (before == slug or _named_by_path(folder, {before}))
     }
+
+
+def _read_from(
+    folder: Path, options: FolderOptions, stored: AbstractSet[str], root: Location
+) -> set[str]:
+    """The stored datasets whose images were last read from this folder, under a name that was given."""
+    if options.name:
+        return set()
+    place = str(folder.absolute())
+    return {name for name in stored if place in sources_of(IndexStore(root, name, lambda *_: None))}
 
 
 def _is_same(digests: Digests, known: Digests, *, name: str, root: Location) -> bool:

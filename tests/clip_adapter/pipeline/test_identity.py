@@ -115,6 +115,15 @@ def test_another_folder_of_the_name_must_be_named_and_nothing_is_written(
     assert files_in(root) == before
 
 
+def test_a_folder_that_was_given_a_name_keeps_it_where_it_lies(
+    index: Index, put: PutPhotos, photos: Path, tmp_path: Path
+) -> None:
+    assert index(photos, name="holiday").name == "holiday"
+    assert index(photos).name == "holiday"
+    assert index(put(tmp_path / "elsewhere" / "photos", range(500, 600))).name == "photos"
+    assert index(photos).name == "holiday"  # although another dataset is called like the folder
+
+
 @pytest.mark.parametrize("name", ["photos", "others"])
 def test_a_name_that_is_given_counts_whatever_the_images(
     index: Index, put: PutPhotos, tmp_path: Path, name: str
@@ -258,7 +267,7 @@ def test_no_file_is_read_twice_and_no_known_image_is_decoded(
         return read(self, path)
 
     monkeypatch.setattr(FolderReader, "read", noted)
-    monkeypatch.setattr(index_module, "decode_image", pytest.fail)
+    monkeypatch.setattr(index_module, "image_size", pytest.fail)
     assert index(moved).name == "imagefolder-photos-1a2b3c4d"
     assert sorted(read_by) == sorted(set(read_by))
     assert len(read_by) == 90
