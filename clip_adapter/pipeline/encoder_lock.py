@@ -37,7 +37,8 @@ def encoder_slot(what: str, reporter: Reporter) -> Iterator[None]:
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     note = f"{what} (process {os.getpid()}, since {now})"
-    paths = [lock_folder() / f"encoder-{number}.lock" for number in range(Settings.of().encoders)]
+    folder = lock_folder()
+    paths = [folder / f"encoder-{number}.lock" for number in range(Settings.of().encoders)]
     lock = _acquire_one(paths, note) or _wait_for_one(paths, note, reporter)
     try:
         yield

@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ Weights = tuple[Float[Tensor, "d h"], Float[Tensor, "h d"]]
 Report = Callable[[int], None] | None
 
 
+@runtime_checkable
 class AdapterSettings(Protocol):
     """What `ClipAdapter` says about the models to train."""
 

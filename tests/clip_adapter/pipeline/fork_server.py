@@ -94,7 +94,7 @@ def run(order: Order, encoder: Any) -> int:
 
     event_log, root = EventLog(Path(order["event_log"])), Path(order["root"])
     take_small_steps(order, event_log, encoder)
-    calls = SystemCalls(lambda number: number == order["die_at"], kill_this_process)
+    calls = SystemCalls(root, lambda number: number == order["die_at"], kill_this_process)
     vars(os).update(calls.replacements)
     # As clip_adapter.cli.app does; a deployed run gets such a handler from Prefect.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

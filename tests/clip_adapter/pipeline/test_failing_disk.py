@@ -23,7 +23,7 @@ def test_whichever_call_fails_nothing_is_lost_or_wrong(
 ) -> None:
     """Once, as a disk that has a bad spot; or from then on, as a disk that is full."""
     extract = partial(extract_in_steps, files_worth_merging=4)
-    calls = SystemCalls()
+    calls = SystemCalls(tmp_path / "undisturbed")
     with replaced(calls):
         n_features = extract(tmp_path / "undisturbed").n_encoded
     whole = rows_in(tmp_path / "undisturbed")
@@ -31,7 +31,9 @@ def test_whichever_call_fails_nothing_is_lost_or_wrong(
     # What a full disk refuses later is what it refuses once: every third place is enough there.
     for number in range(1, calls.n_calls + 1, 3 if lasting else 1):
         root = tmp_path / f"{number}"
-        failing = SystemCalls(lambda at, n=number: at >= n if lasting else at == n, disk_error)
+        failing = SystemCalls(
+            root, lambda at, n=number: at >= n if lasting else at == n, disk_error
+        )
         with replaced(failing), pytest.raises(OSError, match=r"No space left|Input/output error"):
             extract(root)
         held = len(features_in(refuse_unsound(root, whole)))
