@@ -39,7 +39,7 @@ STORED_INDEX_SCHEMA = INDEX_SCHEMA.append(pa.field("name", pa.string())).append(
     pa.field("source", pa.string())
 )
 """Columns of a file: also the name under which the dataset was first indexed (null if that is its
-name in the store), and the path or URL of its images."""
+name in the store), and the absolute path or URL of its images."""
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -112,7 +112,7 @@ class IndexStore:
             quarantine: table with the columns of `QUARANTINE_SCHEMA`; may be empty.
             excluded: table with the columns of `EXCLUDED_SCHEMA`; may be empty.
             name: name under which the dataset was first indexed; it outlives renaming.
-            source: path or URL of the images.
+            source: absolute path or URL of the images.
 
         Raises:
             WrongSchemaError: a column is missing, has another type, or has nulls that it must not

@@ -117,10 +117,12 @@ def choose_name(
         root: folder or URL of the store.
 
     Raises:
-        DatasetError: several stored datasets are the same, or none of those with such a name is; the
-            message lists them and asks for a name.
+        DatasetError: several stored datasets are the same, none of those with such a name is, or
+            another kind of dataset has the name; the message lists them and asks for a name.
     """
     if not any(known.values()):  # also where nothing of a damaged index could be read
+        if _is_taken(source.name, _stored(root), root):
+            raise DatasetError(_taken(source.name, source.folder))
         return source.name
     same = [name for name in known if _is_same(digests, known[name], name=name, root=root)]
     if len(same) == 1:

@@ -154,7 +154,7 @@ def _look(server: str, page: Any, tmp_path: Path, root: Path) -> Look:
 
 
 def test_the_summary_tells_of_hostile_names_and_obeys_none(look: Look, page: Any) -> None:
-    text = look("summary-imagefolder-photos")
+    text = look("summary-photos")
     assert "runs trained in" in text
     assert "Test accuracy, %" in text
     assert "<b>m|o**d**" in text
@@ -165,7 +165,7 @@ def test_the_summary_tells_of_hostile_names_and_obeys_none(look: Look, page: Any
     addresses = page.eval_on_selector_all("a", "links => links.map(link => link.href)")
     assert [each for each in addresses if each.startswith("javascript:")] == []
     (link,) = [each for each in addresses if each.endswith(".html")]
-    assert link.startswith("http://127.0.0.1:1/reports/imagefolder-photos-")
+    assert link.startswith("http://127.0.0.1:1/reports/photos.html")
     shown = page.eval_on_selector_all(
         "img", "all => all.map(each => [each.src, each.naturalWidth])"
     )
@@ -174,7 +174,7 @@ def test_the_summary_tells_of_hostile_names_and_obeys_none(look: Look, page: Any
 
 
 def test_the_leaderboard_is_a_table_of_the_very_names(look: Look) -> None:
-    text = look("leaderboard-imagefolder-photos")
+    text = look("leaderboard-photos")
     assert "<b>m|o**d**" in text
     assert text.count("clip-adapter") == 2
 

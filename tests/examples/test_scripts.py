@@ -50,7 +50,7 @@ def test_one_trains_on_photos_of_ones_own(desk: Path) -> None:
 @pytest.mark.slow
 def test_one_asks_about_the_runs(desk: Path) -> None:
     best, *confused = run("ask_about_runs.py", "clip-adapter-store", cwd=desk)
-    assert best.startswith("imagefolder-photos-")
+    assert best.startswith("photos with ")
     assert " with glyphs: " in best
     assert best.endswith("%")
     assert confused[0].partition(" images of ")[2] in {"red as blue", "blue as red"}

@@ -1,6 +1,9 @@
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -53,8 +56,8 @@ def test_what_cannot_be_shown_fails_no_run(
 
 
 def test_what_a_run_came_to_is_published(photos: Path, root: Path, tiny_model: str) -> None:
-    trained = train(photos, tiny_model, root, methods=["zero-shot"], settings={})
-    name = trained.encoded.dataset.name
+    name = f"photos-{uuid4().hex}"  # other tests publish on this server, too
+    train(photos, tiny_model, root, methods=["zero-shot"], settings={}, name=name)
     with get_client(sync_client=True) as client:
         keys = [f"leaderboard-{name}", f"summary-{name}"]
         found = client.read_artifacts(
@@ -94,6 +97,41 @@ def test_a_misspelt_setting_is_refused_before_anything_is_read(
     with pytest.raises(UnknownNameError, match="did you mean 'epochs'"):
         train(photos, tiny_model, root, settings={"clip-adapter": {"epoch": 2}})
     assert not root.exists()
+
+
+def test_a_moved_dataset_and_store_are_as_they_were(
+    photos: Path, root: Path, tiny_model: str, tmp_path: Path
+) -> None:
+    board = "SELECT * FROM leaderboard ORDER BY ALL"
+    asked: dict[str, Any] = {"methods": ["gda"], "shots": [4], "promote": True}
+    asked |= {"settings": {}, "max_relabelled_fraction": 1.0}
+    first = train(photos, tiny_model, root, **asked)
+    before = query(root, board).to_pylist()
+    there = tmp_path / "there"
+    there.mkdir()
+    folder, store = photos.rename(there / "photos"), root.rename(there / "store")
+    again = train(folder, tiny_model, store, **asked)
+    assert again.is_up_to_date
+    assert again.encoded.dataset.name == first.encoded.dataset.name == "photos"
+    assert query(store, board).to_pylist() == before
+    assert again.promotion is not None
+    assert first.promotion is not None
+    assert again.promotion.record == first.promotion.record
+
+
+def test_a_run_on_another_dataset_of_the_name_ends_by_asking_for_a_name(
+    photos: Path, root: Path, tiny_model: str, put_photos: Callable[..., Path]
+) -> None:
+    quick: dict[str, Any] = {"methods": ["zero-shot"], "settings": {}}
+    train(photos, tiny_model, root, **quick)
+    for colour in ("red", "green", "blue"):
+        shutil.rmtree(photos / colour)
+        put_photos(photos, colour, range(100, 130))
+    state: Any = train(photos, tiny_model, root, return_state=True, **quick)
+    assert state.is_failed()
+    assert "only 0 of its 90 images are among the 90" in state.message
+    assert "write --name photos to go on with that dataset" in state.message
+    assert train(photos, tiny_model, root, name="photos", **quick).runs.n_trained == 1
 
 
 def test_what_prefect_keeps_of_a_failure_is_no_pickle(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -28,6 +29,7 @@ def _train(photos: Path, root: Path, tiny_model: str) -> Train:
         methods=["zero-shot", "linear-probe"],
         shots=[1],
         seeds=[1],
+        name=f"photos-{uuid4().hex}",  # other tests publish on this server, too
     )
 
 

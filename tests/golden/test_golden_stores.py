@@ -39,6 +39,11 @@ def rounded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def by_row(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows as text, in an order of their own."""
+    return sorted(str(sorted(row.items())) for row in rows)
+
+
 @pytest.mark.parametrize(
     ("store", "view"), [(store, view) for store in STORES for view in expected_of(store)]
 )
@@ -77,7 +82,9 @@ def test_every_image_has_its_feature(store: str) -> None:
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_a_store_is_carried_on_without_encoding_anything(store: str, tmp_path: Path) -> None:
+def test_a_store_is_carried_on_where_its_images_lie_now_without_encoding_anything(
+    store: str, tmp_path: Path
+) -> None:
     root = shutil.copytree(GOLDEN / store, tmp_path / store)
     asked: dict[str, Any] = {
         "model": "glyphs",
@@ -90,6 +97,8 @@ def test_a_store_is_carried_on_without_encoding_anything(store: str, tmp_path: P
     assert (first.encoded.n_encoded, first.encoded.n_reused) == (0, 270)
     assert again.is_up_to_date
     before = expected_of(store)["leaderboard"]
-    rows = query(root, f"SELECT {', '.join(before[0])} FROM leaderboard").to_pylist()
-    found = rounded(json.loads(json.dumps(rows, default=str)))
-    assert [row for row in rounded(before) if row not in found] == []
+    # Two methods were trained now, because a later version trains with other settings.
+    columns = ", ".join(before[0].keys() - {"last_run", "seconds_train_mean"})
+    rows = query(root, f"SELECT {columns} FROM leaderboard").to_pylist()
+    expected = [{name: row[name] for name in rows[0]} for row in before]
+    assert by_row(rounded(rows)) == by_row(rounded(expected))

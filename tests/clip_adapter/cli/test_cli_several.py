@@ -51,7 +51,7 @@ def run_pairs(
 
 def plants_in(root: Path) -> tuple[str, list[str]]:
     """The name of the second dataset in the store, and the encoders of its runs."""
-    question = "SELECT DISTINCT dataset, encoder FROM runs WHERE dataset LIKE '%plants%'"
+    question = "SELECT DISTINCT dataset, encoder FROM runs WHERE dataset = 'plants'"
     rows = query(root, question).to_pylist()
     return rows[0]["dataset"], sorted(row["encoder"] for row in rows)
 
@@ -62,7 +62,7 @@ def test_every_pair_is_trained_in_the_order_in_which_they_were_typed(
     outcome = both("train", *FEW)
     assert (outcome.code, outcome.out.count("2 runs trained")) == (0, 4)
     rows = query(root, "SELECT dataset, model FROM requests ORDER BY asked_at").to_pylist()
-    asked = [(row["dataset"].split("-")[1], row["model"]) for row in rows]
+    asked = [(row["dataset"], row["model"]) for row in rows]
     assert asked == [(name, model) for name in ("photos", "plants") for model in models]
     titles = [line for line in outcome.out.splitlines() if ": test accuracy, %" in line]
     assert [title.split(": test")[0] for title in titles] == [
@@ -88,6 +88,21 @@ def test_all_names_are_checked_before_the_first_image_is_encoded(
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.count("did you mean") == 1
     assert not root.exists()
+
+
+def test_a_name_is_not_given_to_two_folders(both: Command, root: Path) -> None:
+    outcome = both("train", *FEW, "--name", "cats")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "--name cats is for one folder of images" in outcome.err
+    assert not root.exists()
+
+
+def test_a_name_is_given_to_a_folder_with_two_models(
+    command: Command, folders: list[str], models: list[str], root: Path
+) -> None:
+    named = [part for model in models for part in ("--model", model)]
+    done = command("extract", folders[0], *named, "--root", root, "--name", "cats", "--json")
+    assert [each["dataset"] for each in json.loads(done.out)] == ["cats", "cats"]
 
 
 def test_a_pair_that_fails_does_not_stop_the_others(

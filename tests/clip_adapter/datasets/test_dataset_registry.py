@@ -3,7 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from clip_adapter.datasets import DATASETS, DatasetError, open_dataset
+from clip_adapter.datasets import (
+    DATASETS,
+    DatasetError,
+    FolderOptions,
+    check_dataset,
+    open_dataset,
+)
 from clip_adapter.datasets.eurosat import CLASS_NAMES
 from clip_adapter.errors import UnknownNameError
 
@@ -62,6 +68,16 @@ def test_a_folder_is_told_how_it_is_written(tmp_path: Path) -> None:
         open_dataset(str(tmp_path), data=tmp_path)
 
 
-def test_a_name_of_the_store_is_told_from_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="as when it was indexed"):
-        open_dataset("imagefolder-photos-4ef31dcb", data=tmp_path)
+@pytest.mark.parametrize("dataset", ["digits", "eurosat"])
+def test_only_a_folder_is_given_a_name(tmp_path: Path, dataset: str) -> None:
+    for ask in (open_dataset, check_dataset):
+        with pytest.raises(DatasetError, match="leave --name out"):
+            ask(dataset, data=tmp_path, options=FolderOptions(name="cats"))
+
+
+def test_what_no_name_is_proposed_one() -> None:
+    for name, proposed in (("My Cats", "my-cats"), ("Katzen_ä", "katzen-a"), ("a" * 81, "a" * 80)):
+        with pytest.raises(DatasetError, match=f"use a-z.*, as '{proposed}'"):
+            FolderOptions(name=name)
+    with pytest.raises(DatasetError, match=r"characters$"):
+        FolderOptions(name="写真")

@@ -1,9 +1,10 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from clip_adapter.datasets import DatasetError
+from clip_adapter.datasets import DatasetError, FolderOptions
 from clip_adapter.datasets.imagefolder import open_imagefolder
 
 Put = Callable[[Path, int], Path]
@@ -39,22 +40,45 @@ def test_hidden_files_and_other_files_are_passed_over(pets: Path) -> None:
     assert len(open_imagefolder(pets).files) == 3
 
 
-def test_the_name_is_a_slug_with_a_digest_of_the_path(pets: Path, put: Put) -> None:
-    name = open_imagefolder(pets).name
-    other = pets.parent / "elsewhere" / "My Pets!"
-    put(other / "a" / "1.png", 1)
-    put(other / "b" / "1.png", 2)
+@pytest.mark.parametrize(
+    ("folder", "slug"),
+    [
+        ("My Pets!", "my-pets"),
+        ("Forêt", "foret"),
+        ("Fore\u0302t", "foret"),
+        ("2024", "2024"),
+        ("写真 cats", "cats"),
+        ("a" * 100, "a" * 80),
+    ],
+)
+def test_the_name_is_that_of_the_folder_wherever_it_lies(
+    pets: Path, tmp_path: Path, folder: str, slug: str
+) -> None:
+    for place in (tmp_path / "here", tmp_path / "there"):
+        shutil.copytree(pets, place / folder)
+        assert open_imagefolder(place / folder).name == slug
 
-    assert name.startswith("imagefolder-my-pets-")
-    assert len(name.rpartition("-")[2]) == 8
-    assert open_imagefolder(other).name != name
+
+def test_a_linked_folder_is_called_by_the_name_of_the_link(pets: Path, tmp_path: Path) -> None:
+    (tmp_path / "latest").symlink_to(pets)
+    assert open_imagefolder(tmp_path / "latest").name == "latest"
 
 
-def test_a_folder_name_without_letters_still_makes_a_slug(tmp_path: Path, put: Put) -> None:
-    put(tmp_path / "写真" / "a" / "1.png", 1)
-    put(tmp_path / "写真" / "b" / "1.png", 2)
+def test_the_working_directory_is_called_by_its_name(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pets / "cat")
+    assert open_imagefolder(Path("..")).name == "my-pets"
 
-    assert open_imagefolder(tmp_path / "写真").name.count("-") == 1
+
+@pytest.mark.parametrize("folder", ["写真", "写真 2", "!"])
+def test_a_folder_name_without_letters_needs_another(
+    pets: Path, tmp_path: Path, folder: str
+) -> None:
+    pets.rename(tmp_path / folder)
+    with pytest.raises(DatasetError, match=r"no letters a-z .* with --name"):
+        open_imagefolder(tmp_path / folder)
+    assert open_imagefolder(tmp_path / folder, FolderOptions(name="cats")).name == "cats"
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from synthetic_datasets import CLASSES, GOOD, Sweep, SyntheticDatasets
 
+from clip_adapter.cli.cache.exporting import export
 from clip_adapter.cli.cache.indexed import latest_index
+from clip_adapter.datasets import DatasetError
 from clip_adapter.pipeline import run_records
 from clip_adapter.pipeline.train import Training, train
 from clip_adapter.runs import (
@@ -24,8 +27,8 @@ from clip_adapter.runs import (
 PutPhotos = Callable[..., Path]
 Train = Callable[[], Training]
 VIEWS = {
-    "leaderboard": "SELECT method, shots, accuracy_mean, last_run FROM leaderboard ORDER BY ALL",
-    "per_class": "SELECT method, class_name, n, recall FROM per_class ORDER BY ALL",
+    "leaderboard": "SELECT dataset, method, shots, accuracy_mean, last_run FROM leaderboard ORDER BY ALL",
+    "per_class": "SELECT dataset, method, class_name, n, recall FROM per_class ORDER BY ALL",
 }
 
 
@@ -38,6 +41,10 @@ def _train_photos(photos: Path, root: Path, tiny_model: str) -> Train:
 
 def shown(root: Path) -> dict[str, Any]:
     return {name: query(root, question).to_pylist() for name, question in VIEWS.items()}
+
+
+def of_dataset(rows: list[dict[str, Any]], dataset: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["dataset"] == dataset]
 
 
 @pytest.mark.parametrize("clock", ["forward", "back"])
@@ -62,6 +69,59 @@ def test_the_tables_and_the_export_follow_images_that_go_and_come_back(
     assert shown(root) == in_a
     assert current_index(root, name) == latest_index(root, name).fingerprint == state_a
     assert [each.sequence for each in RequestStore(root).history(name)] == [1, 2, 3]
+
+
+def exported(root: Path, dataset: str, to: Path) -> list[str]:
+    """The paths of the images that `cache export` writes for a dataset."""
+    export(dataset, to=to, root=str(root), overwrite=True)
+    with np.load(to) as features:
+        return sorted(features["paths"].tolist())
+
+
+@pytest.fixture(name="train_state")
+def _train_state(
+    photos: Path, root: Path, tiny_model: str, put_photos: PutPhotos
+) -> Callable[..., Training]:
+    """Put the images of state A or B in the folder, which share none, and train on them."""
+
+    def train_state(state: str, *, name: str | None = None) -> Training:
+        first = {"A": 0, "B": 500}[state]
+        for colour in ("red", "green", "blue"):
+            shutil.rmtree(photos / colour, ignore_errors=True)
+            put_photos(photos, colour, range(first, first + (30 if state == "A" else 24)))
+        asked: dict[str, Any] = {"methods": ["zero-shot", "gda"], "shots": [2], "seeds": [1]}
+        return train(f"imagefolder:{photos}", model=tiny_model, root=root, name=name, **asked)
+
+    return train_state
+
+
+def test_other_images_in_the_folder_of_a_dataset_must_be_named(
+    train_state: Callable[..., Training], root: Path, tmp_path: Path
+) -> None:
+    first = train_state("A")
+    in_a, of_a = shown(root), exported(root, "photos", tmp_path / "a.npz")
+    with pytest.raises(DatasetError, match="only 0 of its 72 images are among the 90"):
+        train_state("B")
+    assert shown(root) == in_a
+    assert train_state("B", name="others").encoded.dataset.name == "others"
+    again = train_state("A")
+    assert again.is_up_to_date
+    assert again.encoded.dataset.index_fingerprint == first.encoded.dataset.index_fingerprint
+    assert {name: of_dataset(rows, "photos") for name, rows in shown(root).items()} == in_a
+    assert exported(root, "photos", tmp_path / "again.npz") == of_a
+
+
+def test_under_one_name_the_first_images_bring_back_their_numbers(
+    train_state: Callable[..., Training], root: Path, tmp_path: Path
+) -> None:
+    train_state("A", name="mine")
+    in_a, of_a = shown(root), exported(root, "mine", tmp_path / "a.npz")
+    train_state("B", name="mine")
+    assert shown(root) != in_a
+    assert exported(root, "mine", tmp_path / "b.npz") != of_a
+    assert train_state("A", name="mine").is_up_to_date
+    assert shown(root) == in_a
+    assert exported(root, "mine", tmp_path / "again.npz") == of_a
 
 
 def test_the_same_request_again_is_recorded_once(train_photos: Train, root: Path) -> None:

@@ -68,7 +68,7 @@ def extract_as_before(dataset: str, root: Path) -> str:
     [
         ("digits", "glyphs"),
         ("eurosat", "ViT-B-32-quickgelu:openai"),
-        ("imagefolder-photos-12345678", "ViT-B-32-quickgelu:openai"),
+        ("photos", "ViT-B-32-quickgelu:openai"),
     ],
 )
 def test_digits_are_read_by_glyphs_and_other_images_by_clip(
