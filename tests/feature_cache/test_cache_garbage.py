@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -133,8 +134,8 @@ def test_features_that_come_while_the_indexes_are_read_are_kept(
     new = bytes([9]) * 32
     real = garbage._referenced
 
-    def read_then_extract(root: Path) -> pa.Array:
-        referenced = real(root)
+    def read_then_extract(root: Path, **kept: Any) -> pa.Array:
+        referenced = real(root, **kept)
         record_index(root, "new", [new])
         store.append_images([new], np.ones((1, 2), np.float32))
         return referenced

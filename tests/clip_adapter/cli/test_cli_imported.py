@@ -130,3 +130,18 @@ def test_published_clip_features_are_trained_on(
     accuracy = {(row["method"], row["shots"]): row["accuracy_mean"] for row in rows}
     assert accuracy["zero-shot", 0] == pytest.approx(0.67, abs=0.005)  # as it was made to be
     assert accuracy["clip-adapter", 4] > 0.85
+
+
+def test_imported_features_keep_their_runs_under_another_name(
+    colours: Path, learn: Command, command: Command, root: Path
+) -> None:
+    assert learn("features:colours").code == 0
+    assert command("datasets", "rename", "features:colours", "hues", "--root", root).code == 0
+    told = json.loads(learn("features:hues", "--json").out)
+    assert (told["runs_trained"], told["runs_on_record"]) == (0, 5)
+    again = command(
+        "cache", "import", colours, "--name", "hues", "--label", "theirs", "--root", root
+    )
+    assert again.code == 0
+    assert json.loads(learn("features:hues", "--json").out)["runs_trained"] == 0
+    assert "features:colours" not in command("datasets", "--root", root).out
