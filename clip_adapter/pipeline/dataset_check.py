@@ -27,6 +27,8 @@ _EXCLUDED: dict[str, tuple[Severity, str]] = {
     "outside the class folders": ("warning", "move them into the folder of their class"),
     "short class": ("warning", "add images of these classes"),
     "link in a circle": ("warning", "remove the link"),
+    "folder linked twice": ("warning", "remove all links to the folder but one"),
+    "not in the split file": ("note", "nothing; the published split leaves them out"),
 }
 """How serious each reason is for which files are left out, and what to do."""
 
