@@ -83,6 +83,7 @@ def summarize(
             results=_results(database, results, section),
             quarantined=quarantined[:MOST_LISTED],
             n_quarantined=len(quarantined),
+            excluded=dataset.excluded,
             failures=results.failures,
             report_path=report_path,
             report_url=Markup(report_url),  # noqa: S704  # the caller quotes it

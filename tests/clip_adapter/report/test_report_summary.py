@@ -26,9 +26,13 @@ HOSTILE = "a|b<script>window.hit=1</script>[c](javascript:d)![e](http://f.g/h.pn
 RUNS = TrainedRuns(sweep_id="sweep", n_trained=13, n_reused=2, seconds=27.7)
 
 
-def summary(root: Path, decision: str = "", **places: str) -> str:
+def summary(
+    root: Path, decision: str = "", excluded: dict[str, int] | None = None, **places: str
+) -> str:
     """The summary of a training that reused all features."""
-    dataset = SimpleNamespace(root=root, name="digits", index_fingerprint="index")
+    dataset = SimpleNamespace(
+        root=root, name="digits", index_fingerprint="index", excluded=excluded or {}
+    )
     encoded = SimpleNamespace(dataset=dataset, encoder=ENCODER, n_encoded=0, n_reused=27_000)
     promotion = SimpleNamespace(summary=decision) if decision else None
     training: Any = SimpleNamespace(encoded=encoded, runs=RUNS, promotion=promotion)
@@ -122,6 +126,12 @@ def test_quarantined_files_are_named_and_many_of_them_counted(digits: Path) -> N
     text = summary(digits)
     assert "### Quarantined: 12 files\n\n- 00.jpg: bad\n" in text
     assert "- and 2 more: `SELECT * FROM quarantine`" in text
+
+
+def test_files_that_are_not_used_are_counted_by_reason(digits: Path) -> None:
+    text = summary(digits, excluded={"not an image": 1200, "two labels": 1})
+    assert "### Not used\n\n- 1,200 files: not an image\n- 1 file: two labels\n" in text
+    assert "Not used" not in summary(digits)
 
 
 @pytest.mark.parametrize(
