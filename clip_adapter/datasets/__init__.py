@@ -13,6 +13,7 @@ from clip_adapter.datasets.index import KnownSizes as KnownSizes
 from clip_adapter.datasets.index import KnownSplits as KnownSplits
 from clip_adapter.datasets.index import QuarantinedFile as QuarantinedFile
 from clip_adapter.datasets.index import build_index as build_index
+from clip_adapter.datasets.index import with_classes_ordered as with_classes_ordered
 from clip_adapter.datasets.index import without_classes as without_classes
 from clip_adapter.datasets.registry import DATASETS as DATASETS
 from clip_adapter.datasets.registry import GENERATED as GENERATED

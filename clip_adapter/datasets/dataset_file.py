@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from unicodedata import normalize
 
-from clip_adapter.datasets.sources import FolderOptions, check_templates
+from clip_adapter.datasets.sources import FolderOptions, check_name, check_templates
 from clip_adapter.errors import DatasetError, UnreadableImageError, nearest
 from clip_adapter.images import FolderReader
 
@@ -101,6 +101,8 @@ def _read_dataset_yaml(
     templates = _texts(told.get("templates") or [], what=f"templates of {source}")
     check_templates(templates)
     texts = {key: _text(told.get(key, ""), what=f"{key} of {source}") for key in KEYS[2:]}
+    if texts["name"]:
+        check_name(texts["name"], what=f"name of {source}")
     return DatasetFile(
         class_names={folder: name for folder, name, _ in rows if name},
         prompts={folder: prompts for folder, _, prompts in rows if prompts},

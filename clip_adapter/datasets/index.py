@@ -391,6 +391,26 @@ def without_classes(index: DatasetIndex, labels: Collection[int], *, reason: str
     )
 
 
+def with_classes_ordered(index: DatasetIndex, class_names: Sequence[str]) -> DatasetIndex:
+    """Number the classes in another order, which does not change any image.
+
+    Args:
+        index: an index; it is returned itself where `class_names` are not exactly its classes.
+        class_names: the class names in the order of their new labels.
+    """
+    source, names = index.source, index.source.class_names
+    if tuple(class_names) == names or sorted(class_names) != sorted(names):
+        return index
+    old_labels = [names.index(name) for name in class_names]
+    new_labels = np.argsort(old_labels).astype(np.int64)
+    renumbered = (replace(file, label=int(new_labels[file.label])) for file in source.files)
+    return replace(
+        index,
+        source=_with_classes(source, old_labels, files=tuple(renumbered)),
+        labels=_frozen(new_labels[index.labels]),
+    )
+
+
 def _source_without(source: ImageSource, labels: Collection[int]) -> ImageSource:
     names, new_labels = source.class_names, _new_labels(source, labels)
     staying = [label for label in range(len(names)) if label not in labels]
@@ -403,16 +423,23 @@ def _source_without(source: ImageSource, labels: Collection[int]) -> ImageSource
         )
     files = (file for file in source.files if file.label not in labels)
     renumbered = tuple(replace(file, label=int(new_labels[file.label])) for file in files)
+    return _with_classes(source, staying, files=renumbered)
+
+
+def _with_classes(
+    source: ImageSource, labels: Sequence[int], *, files: tuple[LabelledFile, ...]
+) -> ImageSource:
+    """The source with some of its classes, in the order of their labels until now."""
     return replace(
         source,
-        class_names=tuple(names[label] for label in staying),
+        class_names=tuple(source.class_names[label] for label in labels),
         class_folders=tuple(
-            source.class_folders[label] for label in staying if source.class_folders
+            source.class_folders[label] for label in labels if source.class_folders
         ),
         class_prompts=tuple(
-            source.class_prompts[label] for label in staying if source.class_prompts
+            source.class_prompts[label] for label in labels if source.class_prompts
         ),
-        files=renumbered,
+        files=files,
     )
 
 

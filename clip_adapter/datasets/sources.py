@@ -58,6 +58,26 @@ class ExcludedFile:
     reason: str
 
 
+def check_name(name: str, *, what: str) -> None:
+    """Raise unless a name of a dataset is a slug of at most 80 characters.
+
+    Args:
+        name: name that the user gives a dataset.
+        what: where it stands, as the message begins.
+
+    Raises:
+        DatasetError: the name is not a slug; the message proposes one.
+    """
+    if _SLUG.fullmatch(name) and len(name) <= _LONGEST_NAME:
+        return
+    proposed = slug_of(name)
+    hint = f", as {proposed!r}" if proposed else ""
+    raise DatasetError(
+        f"{what} is {name!r:.90}: use a-z, 0-9 and single dashes, at most {_LONGEST_NAME} "
+        f"characters{hint}"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class FolderOptions:
     """What a user may say about a folder of images.
@@ -78,14 +98,8 @@ class FolderOptions:
     read: ReadOptions = AS_IT_IS
 
     def __post_init__(self) -> None:
-        if self.name is None or (_SLUG.fullmatch(self.name) and len(self.name) <= _LONGEST_NAME):
-            return
-        proposed = slug_of(self.name)
-        hint = f", as {proposed!r}" if proposed else ""
-        raise DatasetError(
-            f"--name is {self.name!r:.90}: use a-z, 0-9 and single dashes, at most {_LONGEST_NAME} "
-            f"characters{hint}"
-        )
+        if self.name is not None:
+            check_name(self.name, what="--name")
 
 
 @dataclass(frozen=True)

@@ -410,9 +410,9 @@ def _forget_features(
     root: Location, name: str, evidence: _Evidence, *, dry_run: bool
 ) -> Iterator[ChangedRows]:
     own = IndexStore(root, name).sizes().column("image_sha256").combine_chunks().unique()
-    for rows in drop_unreferenced(
-        root, dry_run=dry_run, only=own, keep=evidence.images, without=name
-    ):
+    # Also what the champions of datasets that were forgotten before rest on.
+    keep = pa.concat_arrays([evidence.images, evidence_images(root)]).unique()
+    for rows in drop_unreferenced(root, dry_run=dry_run, only=own, keep=keep, without=name):
         total = rows.n_rows + rows.n_kept
         yield ChangedRows(
             kind="image-features",

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from clip_adapter.datasets import (
     OWN_FOLDER,
@@ -23,7 +24,7 @@ from clip_adapter.datasets import (
 )
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import current_index
-from feature_cache import IndexStore, Location, storage
+from feature_cache import FeatureCacheError, IndexStore, Location, storage
 from feature_cache.exchange import imported_names
 
 Digests = AbstractSet[bytes]
@@ -51,7 +52,8 @@ def candidate_names(
     Args:
         dataset: name as `open_dataset` takes it.
         slug: name that the folder and the options give it.
-        options: what the user says about the folder; a name that is given is the only candidate.
+        options: what the user says about the folder; of a name that is given only the dataset of that
+            name is a candidate or, if there is none, one that was renamed.
         root: folder or URL of the store.
         images: folder of this dataset, as `open_dataset` takes it.
 
@@ -62,18 +64,30 @@ def candidate_names(
         DatasetError: the dataset would have a name that is taken by another kind of dataset.
     """
     stored = _stored(root)
+    own = stored & {slug}
     if not dataset.startswith(OWN_FOLDER):
-        return sorted(stored & {slug})
-    by_path: set[str] = set()
-    if not options.name:
-        folder = own_folder(dataset, images=images)
-        by_path = _named_by_path(folder, stored) | _renamed(folder, slug, stored, root)
-    if _is_taken(slug, stored, root):
-        if not by_path:
-            raise DatasetError(_taken(slug, own_folder(dataset, images=images)))
-        return sorted(by_path)
-    names = by_path | (stored & {slug})
-    read = _read_from(own_folder(dataset, images=images), options, stored, root)
+        return sorted(own)
+    folder = own_folder(dataset, images=images)
+    is_taken = _is_taken(slug, stored, root)
+    if options.name:
+        if is_taken:
+            raise DatasetError(_taken(slug, folder))
+        return sorted(own or _renamed(_origins(root, stored), {slug}))
+    place, by_path = os.path.abspath(folder), _named_by_path(folder, stored)  # noqa: PTH100  # keeps links
+    if (
+        own
+        and not is_taken
+        and not by_path
+        and place in sources_of(IndexStore(root, slug, _ignore))
+    ):
+        return [slug]  # as in every night: no other dataset is looked at
+    origins = _origins(root, stored)
+    before = {slug} | {name for each in origins.values() for name in each.first_names}
+    by_path |= _renamed(origins, {slug} | _named_by_path(folder, before))
+    if is_taken and not by_path:
+        raise DatasetError(_taken(slug, folder))
+    names = by_path if is_taken else by_path | own
+    read = {name for name, each in origins.items() if place in each.sources}
     return sorted(read if read and not read & names else names)
 
 
@@ -104,7 +118,12 @@ def expected_name(
 
 
 def choose_name(
-    source: ImageSource, digests: Digests, known: Mapping[str, Digests], *, root: Location
+    source: ImageSource,
+    digests: Digests,
+    known: Mapping[str, Digests],
+    *,
+    is_given: bool = False,
+    root: Location,
 ) -> str:
     """The name of the dataset that a folder of images is; `source.name` if it is a new one.
 
@@ -116,6 +135,7 @@ def choose_name(
         source: the folder.
         digests: digests of the images in the folder.
         known: digests of all images that each of the `candidate_names` has had.
+        is_given: whether the user named the dataset, which then is no other one than is the same.
         root: folder or URL of the store.
 
     Raises:
@@ -126,9 +146,13 @@ def choose_name(
         if _is_taken(source.name, _stored(root), root):
             raise DatasetError(_taken(source.name, source.folder))
         return source.name
+    if is_given and source.name in known:
+        return source.name  # whatever its images are
     same = [name for name in known if _is_same(digests, known[name], name=name, root=root)]
     if len(same) == 1:
         return same[0]
+    if is_given and not same:
+        return source.name
     n = len(digests)
     shared = {name: len(digests & known[name]) for name in known}
     if same:
@@ -138,8 +162,10 @@ def choose_name(
             "--name with the one to go on with, or with a new name"
         )
     nearest = max(known, key=lambda name: (shared[name], name))
+    is_namesake = nearest == source.name or nearest in _named_by_path(source.folder, {nearest})
     raise DatasetError(
-        f"folder {source.folder} is called like dataset {nearest!r}, but only {shared[nearest]} of its "
+        f"folder {source.folder} {'is called like' if is_namesake else 'was indexed as'} dataset "
+        f"{nearest!r}, but only {shared[nearest]} of its "
         f"{n} images are among the {len(known[nearest])} of that dataset: it is another dataset; name "
         f"it with --name, or write --name {nearest} to go on with that dataset"
     )
@@ -153,7 +179,7 @@ def stored_name(dataset: str, *, root: Location) -> str:
     Raises:
         DatasetError: the folder does not exist, or is that of several datasets.
     """
-    place = str(own_folder(dataset).absolute())
+    place = os.path.abspath(own_folder(dataset))  # noqa: PTH100  # keeps links
     found = [name for name in sorted(_stored(root)) if place in sources_of(IndexStore(root, name))]
     if len(found) > 1:
         raise DatasetError(
@@ -173,6 +199,10 @@ def sources_of(store: IndexStore) -> list[str]:
         for row in store.origins().to_pylist()
         if row["source"] is not None and current in {None, row["index_fingerprint"]}
     )
+
+
+def _ignore(_: Location, __: FeatureCacheError) -> None:
+    """Of a damaged file nothing is known here; whoever reads the images reports it."""
 
 
 def _stored(root: Location) -> set[str]:
@@ -204,24 +234,31 @@ def _named_by_path(folder: Path, stored: AbstractSet[str]) -> set[str]:
     return {found[0] for found in names if found and (found[1] or "") in called}
 
 
-def _renamed(folder: Path, slug: str, stored: AbstractSet[str], root: Location) -> set[str]:
-    """The stored datasets that were renamed, and were called like this folder before."""
-    first = {name: IndexStore(root, name, lambda *_: None).first_name() for name in stored}
-    return {
-        name
-        for name, before in first.items()
-        if before is not None and (before == slug or _named_by_path(folder, {before}))
-    }
+class _Origin(NamedTuple):
+    """Where a stored dataset comes from.
+
+    Attributes:
+        first_names: the name under which it was first indexed, if it was renamed.
+        sources: absolute folders from which its current images were read.
+    """
+
+    first_names: AbstractSet[str]
+    sources: AbstractSet[str]
 
 
-def _read_from(
-    folder: Path, options: FolderOptions, stored: AbstractSet[str], root: Location
-) -> set[str]:
-    """The stored datasets whose images were last read from this folder, under a name that was given."""
-    if options.name:
-        return set()
-    place = str(folder.absolute())
-    return {name for name in stored if place in sources_of(IndexStore(root, name, lambda *_: None))}
+def _origins(root: Location, stored: AbstractSet[str]) -> dict[str, _Origin]:
+    """The origins of stored datasets; of damaged files nothing is known."""
+    found = {}
+    for name in stored:
+        store = IndexStore(root, name, _ignore)
+        first = store.first_name()
+        found[name] = _Origin({first} - {None}, frozenset(sources_of(store)))
+    return found
+
+
+def _renamed(origins: Mapping[str, _Origin], before: AbstractSet[str]) -> set[str]:
+    """The datasets that had one of the names before they were renamed."""
+    return {name for name, each in origins.items() if each.first_names & before}
 
 
 def _is_same(digests: Digests, known: Digests, *, name: str, root: Location) -> bool:

@@ -1,6 +1,7 @@
 """Indexes a dataset: reads, digests and checks every image file, and stores the result as tables."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -30,6 +31,7 @@ from clip_adapter.datasets import (
     naming_notes,
     open_dataset,
     short_classes,
+    with_classes_ordered,
     without_classes,
 )
 from clip_adapter.escaping import escape_control_characters
@@ -41,7 +43,7 @@ from clip_adapter.pipeline.identity import (
     sources_of,
 )
 from clip_adapter.pipeline.reporter import Reporter
-from clip_adapter.runs import RequestStore, current_index
+from clip_adapter.runs import RequestStore
 from feature_cache import (
     EXCLUDED_SCHEMA,
     INDEX_SCHEMA,
@@ -181,17 +183,18 @@ def index_dataset(
         known_splits=_look_up_splits(source, candidates, root=root),
         reporter=reporter,
     )
-    is_named = options.name is not None or not dataset.startswith(OWN_FOLDER)
-    if not is_named:
-        index = _named(index, known, root=root)
+    if dataset.startswith(OWN_FOLDER):
+        index = _named(index, known, is_given=options.name is not None, root=root)
     # Setting a damaged index aside loses nothing: this one replaces it.
     store = IndexStore(root, index.source.name, on_corruption=reporter.quarantine_file)
     _set_aside(damaged, store)
-    if not is_named and known.get(store.dataset):
-        _report_move(index, known[store.dataset], store=store, reporter=reporter)
-    source = _keep_names(index.source, store)
+    if known.get(store.dataset) and store.dataset != options.name:
+        _report_move(
+            index, known[store.dataset], source_name=source.name, store=store, reporter=reporter
+        )
+    index = _keep_names(index, store)
     # A dataset that was renamed keeps its fingerprints, and with them its runs.
-    index = replace(index, source=replace(source, fingerprint_name=store.first_name()))
+    index = replace(index, source=replace(index.source, fingerprint_name=store.first_name()))
     if skip_short:
         index = _without_short_classes(index, skip_short, reporter=reporter)
     source = index.source
@@ -244,10 +247,13 @@ def _look_up_splits(source: ImageSource, names: Sequence[str], *, root: Location
     return dict(chain.from_iterable(known_splits(store).items() for store in reversed(stores)))
 
 
-def _named(index: DatasetIndex, known: Mapping[str, KnownSizes], *, root: Location) -> DatasetIndex:
+def _named(
+    index: DatasetIndex, known: Mapping[str, KnownSizes], *, is_given: bool, root: Location
+) -> DatasetIndex:
     """The index with the name of the stored dataset that the folder is."""
     stored = {name: sizes.keys() for name, sizes in known.items()}
-    name = choose_name(index.source, frozenset(index.image_sha256), stored, root=root)
+    digests = frozenset(index.image_sha256)
+    name = choose_name(index.source, digests, stored, is_given=is_given, root=root)
     return replace(index, source=replace(index.source, name=name))
 
 
@@ -259,32 +265,59 @@ def _set_aside(damaged: list[_DamagedFile], store: IndexStore) -> None:
 
 
 def _report_move(
-    index: DatasetIndex, known: KnownSizes, *, store: IndexStore, reporter: Reporter
+    index: DatasetIndex,
+    known: KnownSizes,
+    *,
+    source_name: str,
+    store: IndexStore,
+    reporter: Reporter,
 ) -> None:
-    """Report which stored dataset was recognised in a folder that it was not read from before."""
-    folder = str(index.source.folder.absolute())
-    if folder not in sources_of(store):
-        digests = set(index.image_sha256)
-        reporter.log(
-            f"{escape_control_characters(folder)} is dataset {store.dataset}, "
-            f"{len(digests & known.keys())} of {len(digests)} images known"
-        )
+    """Report which stored dataset was recognised in a folder that it was not read from before.
 
-
-def _keep_names(source: ImageSource, store: IndexStore) -> ImageSource:
-    """The dataset with the names that earlier versions gave its classes, where it is stored so."""
-    if not naming_notes(source):
-        return source
-    stored = store.fingerprints()
-    current = current_index(store.root, store.dataset)
-    images = [store.read(each) for each in (stored & {current} or stored)]
-    # One path a class is enough: all its images lie in the same class folder.
-    class_names, paths = (
-        [value for table in images for value in table.column(column).to_pylist()]
-        for column in ("class_name", "path")
+    Also, with what renames it, if `dataset.yaml` or the folder has another name than the store.
+    """
+    folder, slug = _place(index.source), source_name
+    is_renamed = slug in {store.dataset, store.first_name()}
+    if folder in sources_of(store) and is_renamed:
+        return
+    digests = set(index.image_sha256)
+    rename = f"; `clip-adapter datasets rename {store.dataset} {slug}` calls it {slug}"
+    reporter.log(
+        f"{escape_control_characters(folder)} is dataset {store.dataset}, "
+        f"{len(digests & known.keys())} of {len(digests)} images known{'' if is_renamed else rename}"
     )
-    path_of = dict(zip(class_names, paths, strict=True))
-    return keep_names(source, [(path, name) for name, path in path_of.items()])
+
+
+def _place(source: ImageSource) -> str:
+    """The absolute folder of a dataset, whose links are kept and which has no `..`."""
+    return os.path.abspath(source.folder)  # noqa: PTH100  # Path.resolve follows links
+
+
+def _keep_names(index: DatasetIndex, store: IndexStore) -> DatasetIndex:
+    """The index with the names that earlier versions gave its classes, in the order they had then.
+
+    These versions kept the Unicode form of a folder's name, in which they also sorted.
+    """
+    source = index.source
+    if not naming_notes(source) and "".join(source.class_names).isascii():
+        return index
+    states = [store.read(each) for each in sorted(store.fingerprints())]
+    # One path a class is enough: all its images lie in the same class folder.
+    path_of = {
+        name: path
+        for state in states
+        for name, path in zip(
+            *state.select(["class_name", "path"]).to_pydict().values(), strict=True
+        )
+    }
+    source = keep_names(source, [(path, name) for name, path in path_of.items()])
+    if source is index.source:
+        return index
+    index = replace(index, source=source)
+    for state in states:
+        labels = zip(*state.select(["label", "class_name"]).to_pydict().values(), strict=True)
+        index = with_classes_ordered(index, [name for _, name in sorted(set(labels))])
+    return index
 
 
 def _build(
@@ -399,7 +432,7 @@ def write_index(store: IndexStore, index: DatasetIndex) -> None:
         quarantine,
         excluded=excluded,
         name=index.source.fingerprint_name,
-        source=str(index.source.folder.absolute()),
+        source=_place(index.source),
     )
 
 

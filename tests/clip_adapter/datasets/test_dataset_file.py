@@ -214,5 +214,14 @@ def test_a_dataset_yaml_that_leads_out_of_the_folder_is_not_read(
 ) -> None:
     (tmp_path / "secret").write_text("name: secret", encoding="utf-8")
     (pets / "dataset.yaml").symlink_to(tmp_path / "secret")
-    with pytest.raises(DatasetError, match="path leaves the folder"):
+    with pytest.raises(DatasetError, match="link that leads out of the folder"):
         open_imagefolder(pets)
+
+
+@pytest.mark.parametrize(("name", "said"), [("My Photos", "as 'my-photos'"), ("a" * 300, "80")])
+def test_a_name_that_is_no_slug_is_refused_with_the_file_that_has_it(
+    describe: Callable[[str], ImageSource], pets: Path, name: str, said: str
+) -> None:
+    with pytest.raises(DatasetError, match=said) as refusal:
+        describe(f"name: {name}\n")
+    assert str(refusal.value).startswith(f"name of {pets / 'dataset.yaml'} is ")

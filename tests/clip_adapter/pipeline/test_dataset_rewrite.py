@@ -24,6 +24,7 @@ from clip_adapter.pipeline.maintain import collect_garbage
 from clip_adapter.pipeline.train import Training, train
 from clip_adapter.runs import PromotionStore, RequestStore, connect, current_index, query
 from feature_cache import (
+    QUARANTINE_SCHEMA,
     IndexStore,
     NotStoredError,
     StoredFolder,
@@ -386,6 +387,21 @@ def test_collecting_garbage_keeps_the_features_that_a_champion_rests_on(
     assert set(evidence_images(root).to_pylist()) == kept
     assert collect_garbage(root=root, unreferenced=True).n_unreferenced == 0
     assert features_of(root) == kept
+
+
+def test_forgetting_another_dataset_keeps_what_a_champion_rests_on(
+    root: Path, gallery: EncodedDataset
+) -> None:
+    name, state = gallery.dataset.name, gallery.dataset.index_fingerprint
+    images = IndexStore(root, name).read(state)
+    other = pa.array(["other"] * images.num_rows)
+    same_images = images.set_column(images.column_names.index("dataset"), "dataset", other)
+    IndexStore(root, "other").write(same_images, QUARANTINE_SCHEMA.empty_table())
+    forget_dataset(root, name, dry_run=False)
+    evidence = set(evidence_images(root).to_pylist())
+    forget_dataset(root, "other", dry_run=False)
+    assert evidence
+    assert features_of(root) == evidence
 
 
 def test_a_forgotten_dataset_that_is_trained_again_meets_its_champion(

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from clip_adapter.datasets import DatasetError, FolderOptions, ImageSource
 from clip_adapter.datasets import index as index_module
 from clip_adapter.images import FolderReader
+from clip_adapter.pipeline.dataset_rewrite import rename_dataset
 from clip_adapter.pipeline.identity import choose_name, expected_name, stored_name
-from clip_adapter.pipeline.index import IndexedDataset, index_dataset
+from clip_adapter.pipeline.index import IndexedDataset, index_dataset, write_index
 from clip_adapter.pipeline.reporter import Reporter
-from feature_cache import CorruptFileError
+from feature_cache import CorruptFileError, IndexStore
 from feature_cache.exchange import LabelledFeatures, import_features, texts_of_file
 
 PutPhotos = Callable[..., Path]
@@ -47,12 +49,14 @@ def _reporter() -> Lines:
 
 @pytest.fixture(name="index")
 def _index(root: Path, reporter: Lines) -> Index:
-    def run(folder: Path, name: str | None = None) -> IndexedDataset:
+    def run(
+        folder: Path, name: str | None = None, class_names: Path | None = None
+    ) -> IndexedDataset:
         return index_dataset(
             f"imagefolder:{folder}",
             root=root,
             data=root,
-            options=FolderOptions(name=name),
+            options=FolderOptions(name=name, class_names=class_names),
             reporter=reporter,
         )
 
@@ -188,9 +192,8 @@ def test_a_moved_folder_of_an_earlier_version_is_recognised_by_its_images(
     (tmp_path / "b").mkdir()
     moved = (tmp_path / "a" / name).rename(tmp_path / "b" / name)
     assert index(moved).name == f"imagefolder-{words}-1a2b3c4d"
-    assert reporter.moves == [
-        f"{moved} is dataset imagefolder-{words}-1a2b3c4d, 72 of 72 images known"
-    ]
+    (said,) = reporter.moves
+    assert f"{moved} is dataset imagefolder-{words}-1a2b3c4d, 72 of 72 images known; `clip-" in said
 
 
 def test_another_folder_than_that_of_an_earlier_version_must_be_named(
@@ -370,3 +373,56 @@ def import_as(name: str, root: Path) -> None:
         logit_scale=10.0,
     )
     import_features(root, features, name=name, label="made", texts=texts_of_file(features))
+
+
+def test_a_renamed_dataset_goes_on_under_the_name_that_it_was_given_before(
+    index: Index, put: PutPhotos, photos: Path, tmp_path: Path, root: Path
+) -> None:
+    first = index(photos, name="trip")
+    rename_dataset(root, "trip", "holiday")
+    again = index(photos, name="trip")
+    assert (again.name, again.index_fingerprint) == ("holiday", first.index_fingerprint)
+    other = put(tmp_path / "elsewhere" / "others", range(500, 560))
+    assert index(other, name="trip").name == "trip"
+
+
+def test_a_folder_is_the_same_place_however_its_path_is_written(index: Index, photos: Path) -> None:
+    index(photos / ".." / photos.name, name="holiday")
+    assert index(photos).name == "holiday"
+
+
+def test_another_name_in_the_folder_than_in_the_store_is_reported_with_what_renames_it(
+    index: Index, photos: Path, reporter: Lines
+) -> None:
+    index(photos)
+    (photos / "dataset.yaml").write_text("name: holiday\n")
+    assert index(photos).name == "photos"
+    said = f"{photos} is dataset photos, 90 of 90 images known"
+    rename = "`clip-adapter datasets rename photos holiday` calls it holiday"
+    assert reporter.moves == [f"{said}; {rename}"]
+
+
+@pytest.mark.parametrize(
+    "names", [("AnnualCrop", "River"), ("Fore\u0302t", "Forz")], ids=["cleaned", "unicode"]
+)
+def test_classes_that_an_earlier_version_named_keep_their_names_and_labels(
+    index: Index, put_photos: PutPhotos, tmp_path: Path, root: Path, names: tuple[str, str]
+) -> None:
+    folder = tmp_path / "photos"
+    for name, colour in zip(names, ("red", "blue"), strict=True):
+        put_photos(folder, name, range(20), colour=colour)
+    made = index(folder).index
+    labels = [names.index(path.split("/")[0]) for path in made.paths]  # in the order of bytes
+    before = replace(
+        made,
+        source=replace(made.source, class_names=names, class_folders=names),
+        labels=np.array(labels, dtype=np.int64),
+    )
+    assert before.fingerprint != made.fingerprint
+    shutil.rmtree(root)
+    write_index(IndexStore(root, "photos"), before)
+    file = tmp_path / "names.csv"
+    file.write_text(f"{names[0]},one\n{names[1]},two\n", encoding="utf-8")
+    renamed = index(folder, class_names=file)
+    assert renamed.class_names in {("one", "two"), ("two", "one")}
+    assert index(folder).index_fingerprint == before.fingerprint
