@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -176,7 +176,8 @@ def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its
             indexing fails.
         progress: function called now and then, and at the end, with the number of files done.
         known: sizes of images that were decoded before.
-        known_splits: splits that images keep, unless one is published.
+        known_splits: splits that images keep, unless one is published, or their class would have no
+            image in train or none in test.
         workers: number of threads that read and decode; the index does not depend on it.
 
     Raises:
@@ -246,18 +247,39 @@ def _examine(
 def _splits(rows: Sequence[_Row], known: KnownSplits) -> tuple[Split, ...]:
     """The published split of each row, else the one it is assigned.
 
-    Where folders or a list make a val split, no other image is added to it.
+    Where folders or a list make a val split, no other image is added to it. What is known does not count
+    in a class of which it would leave none to train on or none to test on.
     """
     published = {row.image_sha256: row.split for row in rows if row.split is not None}
-    has_val = "val" in published.values()
+    among: Sequence[Split] = ("train", "test") if "val" in published.values() else SPLITS
     assigned: dict[bytes, Split] = {}
     if None in {row.split for row in rows}:
-        assigned = assign_splits(
-            ((row.image_sha256, row.label) for row in rows),
-            known={**known, **published},
-            among=("train", "test") if has_val else SPLITS,
-        )
+        labelled = [(row.image_sha256, row.label) for row in rows]
+        assigned = assign_splits(labelled, known={**known, **published}, among=among)
+        anew = _one_sided(labelled, {**assigned, **published}, published)
+        again = (each for each in labelled if each[1] in anew)
+        assigned |= assign_splits(again, known=published, among=among)
     return tuple(row.split or assigned[row.image_sha256] for row in rows)
+
+
+def _one_sided(
+    labelled: Iterable[tuple[bytes, int]], splits: KnownSplits, published: Collection[bytes]
+) -> set[int]:
+    """Labels of the classes without train or without test images that have two to assign anew.
+
+    Such a class had its splits from folders that are no longer there, or from a list.
+    """
+    found: dict[int, set[Split]] = defaultdict(set)
+    undecided: dict[int, set[bytes]] = defaultdict(set)
+    for digest, label in labelled:
+        found[label].add(splits[digest])
+        if digest not in published:
+            undecided[label].add(digest)
+    return {
+        label
+        for label, digests in undecided.items()
+        if len(digests) > 1 and not {"train", "test"} <= found[label]
+    }
 
 
 def _split_off_two_labels(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
