@@ -20,7 +20,7 @@ from clip_adapter.datasets.sources import ExcludedFile, ImageSource, LabelledFil
 from clip_adapter.datasets.splits import SPLITS, Split, assign_splits
 from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.images import FolderReader, UnreadableImageError, image_format, image_size
+from clip_adapter.images import FolderReader, UnreadableImageError, check_header, image_size
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -217,10 +217,11 @@ def _examine_chunk(
 
 def _measure(data: bytes, digest: bytes, *, known: KnownSizes, max_pixels: int) -> tuple[int, int]:
     size = known.get(digest)
-    # A file that was allowed before may have more pixels than are allowed now.
-    if size and (size[0] * size[1] <= max_pixels or image_format(data[:64]) == "JPEG"):
-        return size
-    return image_size(data, max_pixels=max_pixels)
+    if size is None:
+        return image_size(data, max_pixels=max_pixels)
+    if size[0] * size[1] > max_pixels:  # it may have been allowed before, and not now
+        check_header(data, max_pixels=max_pixels)
+    return size
 
 
 def _examine(
