@@ -160,6 +160,7 @@ def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its
     progress: Callable[[int], None] | None = None,
     known: KnownSizes = _NOTHING_KNOWN,
     known_splits: KnownSplits = _NONE_ASSIGNED,
+    may_lose_classes: bool = False,
     workers: int = 2,
 ) -> DatasetIndex:
     """Read every file of `source` once: digest it, decode it, quarantine what is broken.
@@ -178,11 +179,12 @@ def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its
         known: sizes of images that were decoded before.
         known_splits: splits that images keep, unless one is published, or their class would have no
             image in train or none in test.
+        may_lose_classes: whether a class may have no image that can be used.
         workers: number of threads that read and decode; the index does not depend on it.
 
     Raises:
         DatasetError: there are no files, none is readable, too many are unreadable, or of a class
-            none is left.
+            none is left, unless `may_lose_classes`.
     """
     good: list[_Row] = []
     bad: list[QuarantinedFile] = []
@@ -201,7 +203,8 @@ def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its
         raise DatasetError(_too_many_bad(source, bad, n_images, limit=max_bad_fraction))
     rows, ambiguous = _split_off_two_labels(good)
     other += [ExcludedFile(row.path, "two labels") for row in ambiguous]
-    _check_classes(source, rows, bad=bad, excluded=other)
+    if not may_lose_classes:
+        _check_classes(source, rows, bad=bad, excluded=other)
     if ambiguous:
         source = replace(source, notes=(*source.notes, _two_labels(source, ambiguous)))
     return _assemble(source, rows, bad, other, splits=_splits(rows, known_splits))

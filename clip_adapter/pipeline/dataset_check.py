@@ -64,6 +64,7 @@ def check_dataset(index: DatasetIndex) -> list[Finding]:
     found = [
         *_unreadable(index),
         *_copies(index),
+        *_lost_classes(index),
         *_missing_splits(index),
         *_tiny_classes(index),
         *_class_names(index),
@@ -74,7 +75,9 @@ def check_dataset(index: DatasetIndex) -> list[Finding]:
 
 
 def index_folder(dataset: str, *, options: FolderOptions, reporter: Reporter) -> DatasetIndex:
-    """Index a folder of images without storing anything, however many files are unreadable.
+    """Index a folder of images without storing anything, however many files cannot be used.
+
+    A class may have no image in the index.
 
     Args:
         dataset: imagefolder:PATH.
@@ -94,7 +97,7 @@ def index_folder(dataset: str, *, options: FolderOptions, reporter: Reporter) ->
             advance(n_files - done)
             done = n_files
 
-        return build_index(source, max_bad_fraction=1.0, progress=show)
+        return build_index(source, max_bad_fraction=1.0, may_lose_classes=True, progress=show)
 
 
 def _unreadable(index: DatasetIndex) -> Iterator[Finding]:
@@ -170,10 +173,23 @@ def _places(index: DatasetIndex, group: list[int]) -> str:
     return " = ".join(f"{index.paths[row]} ({index.splits[row]})" for row in group[:4])
 
 
+def _lost_classes(index: DatasetIndex) -> Iterator[Finding]:
+    lost = [name for name, found in _counts(index).items() if not found]
+    if lost:
+        yield Finding(
+            kind="no images",
+            severity="problem",
+            message=f"{_number(len(lost), 'class', 'classes')} without an image that can be used",
+            fix="mend what the other findings say of its files, add images, or leave the class out with "
+            "--ignore FOLDER",
+            examples=_some(lost),
+        )
+
+
 def _missing_splits(index: DatasetIndex) -> Iterator[Finding]:
     counts = _counts(index)
     for split in ("train", "test"):
-        without = [name for name, found in counts.items() if not found[split]]
+        without = [name for name, found in counts.items() if found and not found[split]]
         if without:
             yield Finding(
                 kind=f"no {split} images",

@@ -1,5 +1,6 @@
 """What a check of a dataset finds, how serious it is, and what it says to do."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,3 +150,23 @@ def test_a_folder_of_broken_files_is_indexed_to_be_checked(photos: Path) -> None
         (photos / "red" / f"bad-{number}.jpg").write_bytes(b"")
     index = index_folder(f"imagefolder:{photos}", options=FolderOptions(), reporter=Reporter())
     assert (len(index), len(index.quarantined)) == (90, 20)
+
+
+def test_a_class_of_which_no_file_can_be_used_is_a_problem_and_no_end(photos: Path) -> None:
+    for picture in (photos / "red").iterdir():
+        picture.write_bytes(b"")
+    index = index_folder(f"imagefolder:{photos}", options=FolderOptions(), reporter=Reporter())
+    found = {each.kind: each for each in check_dataset(index)}
+    assert found.keys() == {"unreadable", "no images", "tiny classes"}
+    assert (found["no images"].severity, found["no images"].examples) == ("problem", ("red",))
+    assert "--ignore" in found["no images"].fix
+
+
+def test_a_folder_whose_pictures_all_have_two_labels_is_checked(photos: Path) -> None:
+    for name in ("green", "blue"):
+        shutil.rmtree(photos / name)
+    shutil.copytree(photos / "red", photos / "blue")
+    index = index_folder(f"imagefolder:{photos}", options=FolderOptions(), reporter=Reporter())
+    found = {each.kind: each for each in check_dataset(index)}
+    assert found["no images"].examples == ("blue", "red")
+    assert found["left out"].message == "60 files left out: two labels"
