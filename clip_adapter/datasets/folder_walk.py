@@ -20,6 +20,7 @@ IMAGE_SUFFIXES: Final = (
 """A file of such a name is meant to be an image: one that does not decode is unreadable, not excluded."""
 
 NOT_AN_IMAGE: Final = "not an image"
+_OUTSIDE = "outside the class folders"
 # What archives of macOS and the media server of Synology leave beside the files, thumbnails among it.
 _LEFTOVERS = frozenset({"__MACOSX", "@eaDir"})
 _AS_IT_IS = FolderOptions()
@@ -55,6 +56,7 @@ class FolderWalk:
     def __init__(self, folder: Path, options: FolderOptions = _AS_IT_IS) -> None:
         self.excluded: list[ExcludedFile] = []
         self._folder = folder
+        self._read = options.read
         allowed = (folder, options.read.follow_links)
         self._roots = [place.resolve() for place in allowed if place is not None]
         self._patterns = {pattern: _compile(pattern) for pattern in options.ignore}
@@ -108,6 +110,13 @@ class FolderWalk:
     def exclude(self, paths: Iterable[str], reason: str) -> None:
         """Add files to `excluded`; a name that is not UTF-8 is written with escapes."""
         self.excluded += [_excluded(path, reason) for path in paths]
+
+    def exclude_outside(self, paths: Iterable[str]) -> None:
+        """Add files beside the class folders to `excluded`; those that are no images, as such."""
+        with FolderReader(self._folder, self._read) as reader:
+            for path in paths:
+                is_image = may_hold_image(reader, [path])
+                self.exclude([path], _OUTSIDE if is_image else NOT_AN_IMAGE)
 
     def _identity(self, path: str) -> tuple[int, int]:
         status = (self._folder / path).stat()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clip_adapter.datasets.class_names import name_classes, naming_notes
-from clip_adapter.datasets.dataset_file import read_dataset_files
+from clip_adapter.datasets.dataset_file import NAME_IN_FOLDER, read_dataset_files
 from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, FolderWalk, may_hold_image
 from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile, slug_of
 from clip_adapter.datasets.splits import SPLITS, Split
@@ -31,7 +31,7 @@ _SPLIT_FOLDERS: Final[dict[str, Split]] = {
     "testing": "test",
 }
 _LAYOUTS = "expected class/image or split/class/image, with the splits train, val and test"
-_OUTSIDE = "outside the class folders"
+_DESCRIBES = "describes the dataset"
 _SHOWN = 5  # names in a message
 
 _AS_IT_IS = FolderOptions()
@@ -63,7 +63,7 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
     the split of the images of train is decided when they are indexed; those of val stay there.
 
     Every file is listed, whatever its suffix, or counted as excluded: hidden, ignored, outside the class
-    folders, without a label, or linked in a circle. The name of the dataset is that of the options, else
+    folders (images) or not an image there, without a label, or linked in a circle. The name of the dataset is that of the options, else
     that in `dataset.yaml`, else the folder's as a slug.
 
     Args:
@@ -118,7 +118,8 @@ def _find_class_folders(folder: Path, walk: FolderWalk) -> tuple[list[_ClassFold
     """The class folders, and what was assumed to find them."""
     top = walk.listing()
     walk.excluded += top.left_out
-    walk.exclude(top.files, _OUTSIDE)
+    walk.exclude_outside(path for path in top.files if path != NAME_IN_FOLDER)
+    walk.exclude((path for path in top.files if path == NAME_IN_FOLDER), _DESCRIBES)
     tops = sorted(top.folders + top.refused)
     splits = {path: split for path in tops if (split := _SPLIT_FOLDERS.get(path.lower()))}
     divided = [
@@ -203,7 +204,7 @@ def _names_in_split(folder: Path, walk: FolderWalk, path: str) -> dict[str, str]
 def _list_split(walk: FolderWalk, path: str, *, split: Split) -> list[_ClassFolder]:
     listing = walk.listing(path)
     walk.excluded += listing.left_out
-    walk.exclude(listing.files, _OUTSIDE)
+    walk.exclude_outside(listing.files)
     inner = sorted(listing.folders + listing.refused)
     return [_class_folder(walk, each, split=split) for each in inner]
 

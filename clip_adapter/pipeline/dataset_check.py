@@ -24,6 +24,7 @@ _EXCLUDED: dict[str, tuple[Severity, str]] = {
     "hidden": ("note", "nothing; rename those that are images"),
     "ignored": ("note", "nothing; change --ignore if they are wanted"),
     "not an image": ("note", "nothing; convert those that are meant as images to JPEG or PNG"),
+    "describes the dataset": ("note", "nothing; it is read"),
     "outside the class folders": ("warning", "move them into the folder of their class"),
     "short class": ("warning", "add images of these classes"),
     "link in a circle": ("warning", "remove the link"),

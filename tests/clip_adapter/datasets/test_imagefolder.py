@@ -46,7 +46,7 @@ def test_files_in_folders_of_a_class_folder_belong_to_the_class(pets: Path, put:
     ]
 
 
-def test_hidden_files_and_files_outside_the_class_folders_are_counted(pets: Path) -> None:
+def test_hidden_files_and_files_outside_the_class_folders_are_counted(pets: Path, put: Put) -> None:
     (pets / "cat" / ".1.png").write_bytes(b"")
     (pets / ".git" / "objects").mkdir(parents=True)
     (pets / ".git" / "objects" / "1").write_bytes(b"")
@@ -54,6 +54,8 @@ def test_hidden_files_and_files_outside_the_class_folders_are_counted(pets: Path
     (pets / "__MACOSX" / "cat" / "1.jpg").write_bytes(b"")
     (pets / "cat" / ".ipynb_checkpoints").mkdir()
     (pets / "README.md").write_text("pets", encoding="utf-8")
+    (pets / "dataset.yaml").write_text("licence: CC0", encoding="utf-8")
+    put(pets / "loose.png", 100).rename(pets / "loose")
 
     source = open_imagefolder(pets)
 
@@ -61,9 +63,11 @@ def test_hidden_files_and_files_outside_the_class_folders_are_counted(pets: Path
     assert source.class_names == ("cat", "guinea pig")
     assert reasons(source) == {
         ".git/objects/1": "hidden",
-        "README.md": "outside the class folders",
+        "README.md": "not an image",
         "__MACOSX/cat/1.jpg": "hidden",
         "cat/.1.png": "hidden",
+        "dataset.yaml": "describes the dataset",
+        "loose": "outside the class folders",
     }
 
 
@@ -249,7 +253,7 @@ def test_files_beside_class_folders_of_a_split_are_counted(divided: Path, put: P
     (divided / "labels.csv").write_text("", encoding="utf-8")
 
     assert reasons(open_imagefolder(divided)) == {
-        "labels.csv": "outside the class folders",
+        "labels.csv": "not an image",
         "train/loose.png": "outside the class folders",
     }
 
