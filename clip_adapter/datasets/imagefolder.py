@@ -130,7 +130,10 @@ def _find_class_folders(folder: Path, walk: FolderWalk) -> tuple[list[_ClassFold
     if divided and not others:
         folders, notes = _list_splits(folder, walk, splits)
         return folders + [_class_folder(walk, path, split=None) for path in beside], notes
-    if "train" in {splits[path] for path in divided} and len(set(splits.values())) > 1:
+    is_divided = "train" in {splits[path] for path in divided} and (
+        len(set(splits.values())) > 1 or _holds_the_classes(walk, divided, others)
+    )
+    if is_divided:
         flags = " ".join(f"--ignore {shlex.quote(glob.escape(path))}" for path in others[:_SHOWN])
         raise DatasetError(
             f"{folder} has the splits {_listed(splits)} and beside them {_listed(others)}: leave "
@@ -142,6 +145,21 @@ def _find_class_folders(folder: Path, walk: FolderWalk) -> tuple[list[_ClassFold
         for path in divided
     ]
     return [_class_folder(walk, path, split=None) for path in tops], notes
+
+
+def _holds_the_classes(walk: FolderWalk, train: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether the folders in train, rather than train and the folders beside it, are the classes.
+
+    A class that is called train, as among vehicles, has images of its own or another class beside it.
+    """
+    inside = [walk.listing(path) for path in train if path not in walk.listing().refused]
+    return (
+        any(len(each.folders + each.refused) > 1 for each in inside)
+        and not any(walk.images_among(each.files) for each in inside)
+        and not any(
+            path in walk.listing().refused or walk.looks_like_class(path) for path in others
+        )
+    )
 
 
 def _is_bare(walk: FolderWalk, path: str) -> bool:
