@@ -7,9 +7,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from clip_adapter.datasets import DatasetIndex, FolderOptions, build_index, open_dataset
+from clip_adapter.datasets import (
+    DatasetIndex,
+    FolderOptions,
+    build_index,
+    most_shots,
+    open_dataset,
+    short_classes,
+)
 from clip_adapter.datasets.class_names import prompts_badly
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.shots import ALL_SHOTS, shots_in_words
 
 Severity = Literal["problem", "warning", "note"]
 
@@ -202,20 +210,33 @@ def _missing_splits(index: DatasetIndex) -> Iterator[Finding]:
 
 
 def _tiny_classes(index: DatasetIndex) -> Iterator[Finding]:
-    n_train = {name: found["train"] for name, found in _counts(index).items()}
-    for fewer, shots in pairwise(_SHOTS):
-        tiny = {name: count for name, count in n_train.items() if fewer <= count < shots}
+    counts = _counts(index)
+    most = {
+        name: shots
+        for name, shots in zip(counts, most_shots(index), strict=True)
+        if counts[name]["train"] and counts[name]["test"]  # others are a problem of their own
+    }
+    for fewer, shots in pairwise((0, *_SHOTS)):
+        tiny = {name: found for name, found in most.items() if fewer <= found < shots}
         if tiny:
-            largest = min(tiny.values())
             yield Finding(
                 kind="tiny classes",
                 severity="warning",
                 message=f"{_number(len(tiny), 'class', 'classes')} with too few train images for "
-                f"{shots} shots",
-                fix=f"add images, train with --shots {largest} or fewer, or say what to do with "
-                "them: --short-classes skip or take-all",
-                examples=_some(f"{name}: {count}" for name, count in tiny.items()),
+                f"{shots_in_words(shots)}, with those to validate on that val lacks",
+                fix=_for_tiny_classes(index, min(most.values())),
+                examples=_some(f"{name}: {shots_in_words(found)}" for name, found in tiny.items()),
             )
+
+
+def _for_tiny_classes(index: DatasetIndex, fitting: int) -> str:
+    if fitting:
+        fewer = f"train with --shots {fitting}{' or fewer' if fitting > 1 else ''}, "
+    elif not short_classes(index, [ALL_SHOTS]):
+        fewer = "train with --shots all, "
+    else:
+        return "add images, or leave the classes out with --short-classes skip"
+    return f"add images, {fewer}or say what to do with them: --short-classes skip or take-all"
 
 
 def _class_names(index: DatasetIndex) -> Iterator[Finding]:
