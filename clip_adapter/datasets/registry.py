@@ -157,7 +157,11 @@ def check_is_folder(dataset: str, options: FolderOptions) -> None:
     # A name that no dataset has is refused for that, perhaps with the right spelling of a folder.
     if dataset not in _OPENERS and not dataset.startswith(IMPORTED):
         return
-    given = {"name": options.name, "class-names": options.class_names, "ignore": options.ignore}
+    given: dict[str, object] = {
+        "name": options.name,
+        "class-names": options.class_names,
+        "ignore": options.ignore,
+    }
     if dataset.startswith(IMPORTED):
         given["follow-links"] = options.read.follow_links
         given["max-pixels"] = options.read.max_pixels != AS_IT_IS.max_pixels
