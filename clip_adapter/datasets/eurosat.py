@@ -38,12 +38,13 @@ def open_eurosat(folder: Path, read: ReadOptions = AS_IT_IS) -> ImageSource:
     assigned a split by `assign_splits`. Files beside the class folders are not looked at.
 
     Raises:
-        DatasetError: the ten class folders are missing or hold no images, or the split file is
-            malformed or has other labels.
+        DatasetError: the ten class folders are missing or hold no images, one is a link out that may
+            not be followed, or the split file is malformed or has other labels.
     """
     root = _find_class_folders(folder)
     split_file = _find_split_file(folder, root)
     walk = FolderWalk(root, FolderOptions(read=read))
+    _check_links(root, walk)
     found = [(label, walk.files_below(name)) for label, name in enumerate(_FOLDERS)]
     files = _label(root, found) if split_file is None else _list_published(split_file)
     listed = {file.path for file in files}
@@ -79,6 +80,16 @@ def _find_class_folders(folder: Path) -> Path:
         f"unpack it into {folder}, or name the folder that holds it "
         "(--images), or the one above it (--data, CLIP_ADAPTER_DATA)"
     )
+
+
+def _check_links(root: Path, walk: FolderWalk) -> None:
+    refused = [name for name in walk.listing().refused if name in CLASS_NAMES]
+    if refused:
+        place = root / refused[0]
+        raise DatasetError(
+            f"{place} is a link to {place.resolve()}, out of {root}; say below which folder links may "
+            "lead (--follow-links ROOT), or put the folder itself there"
+        )
 
 
 def _find_split_file(folder: Path, root: Path) -> Path | None:
