@@ -12,12 +12,13 @@ from PIL import Image
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split
 from clip_adapter.errors import DatasetError
+from clip_adapter.images import AS_IT_IS, ReadOptions
 
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEMPLATES = ("a picture of the digit {}.",)
 
 
-def open_digits(folder: Path) -> ImageSource:
+def open_digits(folder: Path, read: ReadOptions = AS_IT_IS) -> ImageSource:
     """scikit-learn's digits, written once into `folder` as `<class>/<row>.png`.
 
     Bright ink on black, as in the data; the sixteen grey steps are stretched to 0..255. The rows
@@ -42,7 +43,9 @@ def open_digits(folder: Path) -> ImageSource:
             "stored before is complete: choose another folder with --images, CLIP_ADAPTER_DATA or "
             "--root, or make room there, and run the same again"
         ) from error
-    return ImageSource("digits", folder, class_names=CLASS_NAMES, templates=TEMPLATES, files=files)
+    return ImageSource(
+        "digits", folder, class_names=CLASS_NAMES, templates=TEMPLATES, files=files, read=read
+    )
 
 
 def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

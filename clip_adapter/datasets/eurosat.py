@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from clip_adapter.datasets.folder_walk import FolderWalk, has_image_suffix
-from clip_adapter.datasets.sources import ImageSource, LabelledFile
+from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile
 from clip_adapter.datasets.splits import PublishedRow, read_published_split
 from clip_adapter.errors import DatasetError
+from clip_adapter.images import AS_IT_IS, ReadOptions
 
 SPLIT_FILE_NAME = "split_zhou_EuroSAT.json"
 TEMPLATES = ("a centered satellite photo of {}.",)
@@ -29,7 +30,7 @@ _INNER = ("", "2750", "EuroSAT", "EuroSAT_RGB")
 DOWNLOAD = "https://zenodo.org/records/7711810"
 
 
-def open_eurosat(folder: Path) -> ImageSource:
+def open_eurosat(folder: Path, read: ReadOptions = AS_IT_IS) -> ImageSource:
     """EuroSAT in `folder`, or in the folder its archive unpacks to inside it.
 
     With CoOp's `split_zhou_EuroSAT.json` beside or above the class folders, its file list and
@@ -37,12 +38,13 @@ def open_eurosat(folder: Path) -> ImageSource:
     assigned a split by `assign_splits`. Files beside the class folders are not looked at.
 
     Raises:
-        DatasetError: the ten class folders are missing or hold no images, or the split file is
-            malformed or has other labels.
+        DatasetError: the ten class folders are missing or hold no images, one is a link out that may
+            not be followed, or the split file is malformed or has other labels.
     """
     root = _find_class_folders(folder)
     split_file = _find_split_file(folder, root)
-    walk = FolderWalk(root)
+    walk = FolderWalk(root, FolderOptions(read=read))
+    _check_links(root, walk)
     found = [(label, walk.files_below(name)) for label, name in enumerate(_FOLDERS)]
     files = _label(root, found) if split_file is None else _list_published(split_file)
     listed = {file.path for file in files}
@@ -57,6 +59,7 @@ def open_eurosat(folder: Path) -> ImageSource:
         templates=TEMPLATES,
         files=files,
         excluded=tuple(walk.excluded),
+        read=read,
     )
 
 
@@ -77,6 +80,16 @@ def _find_class_folders(folder: Path) -> Path:
         f"unpack it into {folder}, or name the folder that holds it "
         "(--images), or the one above it (--data, CLIP_ADAPTER_DATA)"
     )
+
+
+def _check_links(root: Path, walk: FolderWalk) -> None:
+    refused = [name for name in walk.listing().refused if name in CLASS_NAMES]
+    if refused:
+        place = root / refused[0]
+        raise DatasetError(
+            f"{place} is a link to {place.resolve()}, out of {root}; say below which folder links may "
+            "lead (--follow-links ROOT), or put the folder itself there"
+        )
 
 
 def _find_split_file(folder: Path, root: Path) -> Path | None:

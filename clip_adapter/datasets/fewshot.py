@@ -142,6 +142,14 @@ def short_classes(index: DatasetIndex, shots: Iterable[int]) -> tuple[int, ...]:
     )
 
 
+def most_shots(index: DatasetIndex) -> tuple[int, ...]:
+    """The largest number of shots that each class has images for, by label; 0 if not for one.
+
+    Images that validate are counted as `sample_few_shot` counts them, test images are not looked at.
+    """
+    return tuple(_most_shots(n_train, n_val) for n_train, n_val, _ in _counts(index))
+
+
 def read_few_shot_indices(
     folder: Path, index: DatasetIndex, *, shots: int, seed: int
 ) -> FewShotSplit:

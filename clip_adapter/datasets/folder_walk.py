@@ -20,6 +20,7 @@ IMAGE_SUFFIXES: Final = (
 """A file of such a name is meant to be an image: one that does not decode is unreadable, not excluded."""
 
 NOT_AN_IMAGE: Final = "not an image"
+_OUTSIDE = "outside the class folders"
 # What archives of macOS and the media server of Synology leave beside the files, thumbnails among it.
 _LEFTOVERS = frozenset({"__MACOSX", "@eaDir"})
 _AS_IT_IS = FolderOptions()
@@ -55,6 +56,7 @@ class FolderWalk:
     def __init__(self, folder: Path, options: FolderOptions = _AS_IT_IS) -> None:
         self.excluded: list[ExcludedFile] = []
         self._folder = folder
+        self._read = options.read
         allowed = (folder, options.read.follow_links)
         self._roots = [place.resolve() for place in allowed if place is not None]
         self._patterns = {pattern: _compile(pattern) for pattern in options.ignore}
@@ -105,9 +107,29 @@ class FolderWalk:
                 (links if (self._folder / inner).is_symlink() else folders).append(inner)
         return sorted(found)
 
+    def images_among(self, paths: Iterable[str]) -> list[str]:
+        """Those of the files that are meant to be images, or cannot be read to tell."""
+        with FolderReader(self._folder, self._read) as reader:
+            return [path for path in paths if may_hold_image(reader, [path])]
+
+    def looks_like_class(self, path: str) -> bool:
+        """Whether two files or more below a folder, and half of all, are images; nothing is excluded."""
+        n_before = len(self.excluded)
+        files = self.files_below(path)
+        del self.excluded[n_before:]
+        n_images = len(self.images_among(files))
+        return n_images > 1 and 2 * n_images >= len(files)
+
     def exclude(self, paths: Iterable[str], reason: str) -> None:
         """Add files to `excluded`; a name that is not UTF-8 is written with escapes."""
         self.excluded += [_excluded(path, reason) for path in paths]
+
+    def exclude_outside(self, paths: Iterable[str]) -> None:
+        """Add files beside the class folders to `excluded`; those that are no images, as such."""
+        beside = list(paths)
+        images = self.images_among(beside)
+        self.exclude(images, _OUTSIDE)
+        self.exclude(sorted(set(beside) - set(images)), NOT_AN_IMAGE)
 
     def _identity(self, path: str) -> tuple[int, int]:
         status = (self._folder / path).stat()

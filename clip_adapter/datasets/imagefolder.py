@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clip_adapter.datasets.class_names import name_classes, naming_notes
-from clip_adapter.datasets.dataset_file import read_dataset_files
+from clip_adapter.datasets.dataset_file import NAME_IN_FOLDER, read_dataset_files
 from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, FolderWalk, may_hold_image
 from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile, slug_of
 from clip_adapter.datasets.splits import SPLITS, Split
@@ -31,7 +31,7 @@ _SPLIT_FOLDERS: Final[dict[str, Split]] = {
     "testing": "test",
 }
 _LAYOUTS = "expected class/image or split/class/image, with the splits train, val and test"
-_OUTSIDE = "outside the class folders"
+_DESCRIBES = "describes the dataset"
 _SHOWN = 5  # names in a message
 
 _AS_IT_IS = FolderOptions()
@@ -63,7 +63,7 @@ def open_imagefolder(folder: Path, options: FolderOptions = _AS_IT_IS) -> ImageS
     the split of the images of train is decided when they are indexed; those of val stay there.
 
     Every file is listed, whatever its suffix, or counted as excluded: hidden, ignored, outside the class
-    folders, without a label, or linked in a circle. The name of the dataset is that of the options, else
+    folders (images) or not an image there, without a label, or linked in a circle. The name of the dataset is that of the options, else
     that in `dataset.yaml`, else the folder's as a slug.
 
     Args:
@@ -118,7 +118,8 @@ def _find_class_folders(folder: Path, walk: FolderWalk) -> tuple[list[_ClassFold
     """The class folders, and what was assumed to find them."""
     top = walk.listing()
     walk.excluded += top.left_out
-    walk.exclude(top.files, _OUTSIDE)
+    walk.exclude_outside(path for path in top.files if path != NAME_IN_FOLDER)
+    walk.exclude((path for path in top.files if path == NAME_IN_FOLDER), _DESCRIBES)
     tops = sorted(top.folders + top.refused)
     splits = {path: split for path in tops if (split := _SPLIT_FOLDERS.get(path.lower()))}
     divided = [
@@ -129,7 +130,10 @@ def _find_class_folders(folder: Path, walk: FolderWalk) -> tuple[list[_ClassFold
     if divided and not others:
         folders, notes = _list_splits(folder, walk, splits)
         return folders + [_class_folder(walk, path, split=None) for path in beside], notes
-    if "train" in {splits[path] for path in divided} and len(set(splits.values())) > 1:
+    is_divided = "train" in {splits[path] for path in divided} and (
+        len(set(splits.values())) > 1 or _holds_the_classes(walk, divided, others)
+    )
+    if is_divided:
         flags = " ".join(f"--ignore {shlex.quote(glob.escape(path))}" for path in others[:_SHOWN])
         raise DatasetError(
             f"{folder} has the splits {_listed(splits)} and beside them {_listed(others)}: leave "
@@ -141,6 +145,21 @@ def _find_class_folders(folder: Path, walk: FolderWalk) -> tuple[list[_ClassFold
         for path in divided
     ]
     return [_class_folder(walk, path, split=None) for path in tops], notes
+
+
+def _holds_the_classes(walk: FolderWalk, train: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether the folders in train, rather than train and the folders beside it, are the classes.
+
+    A class that is called train, as among vehicles, has images of its own or another class beside it.
+    """
+    inside = [walk.listing(path) for path in train if path not in walk.listing().refused]
+    return (
+        any(len(each.folders + each.refused) > 1 for each in inside)
+        and not any(walk.images_among(each.files) for each in inside)
+        and not any(
+            path in walk.listing().refused or walk.looks_like_class(path) for path in others
+        )
+    )
 
 
 def _is_bare(walk: FolderWalk, path: str) -> bool:
@@ -203,7 +222,7 @@ def _names_in_split(folder: Path, walk: FolderWalk, path: str) -> dict[str, str]
 def _list_split(walk: FolderWalk, path: str, *, split: Split) -> list[_ClassFolder]:
     listing = walk.listing(path)
     walk.excluded += listing.left_out
-    walk.exclude(listing.files, _OUTSIDE)
+    walk.exclude_outside(listing.files)
     inner = sorted(listing.folders + listing.refused)
     return [_class_folder(walk, each, split=split) for each in inner]
 

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,7 +20,7 @@ from clip_adapter.datasets.sources import ExcludedFile, ImageSource, LabelledFil
 from clip_adapter.datasets.splits import SPLITS, Split, assign_splits
 from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.images import FolderReader, UnreadableImageError, image_format, image_size
+from clip_adapter.images import FolderReader, UnreadableImageError, check_header, image_size
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -160,6 +160,7 @@ def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its
     progress: Callable[[int], None] | None = None,
     known: KnownSizes = _NOTHING_KNOWN,
     known_splits: KnownSplits = _NONE_ASSIGNED,
+    may_lose_classes: bool = False,
     workers: int = 2,
 ) -> DatasetIndex:
     """Read every file of `source` once: digest it, decode it, quarantine what is broken.
@@ -176,12 +177,14 @@ def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its
             indexing fails.
         progress: function called now and then, and at the end, with the number of files done.
         known: sizes of images that were decoded before.
-        known_splits: splits that images keep, unless one is published.
+        known_splits: splits that images keep, unless one is published, or their class would have no
+            image in train or none in test.
+        may_lose_classes: whether a class may have no image that can be used.
         workers: number of threads that read and decode; the index does not depend on it.
 
     Raises:
         DatasetError: there are no files, none is readable, too many are unreadable, or of a class
-            none is left.
+            none is left, unless `may_lose_classes`.
     """
     good: list[_Row] = []
     bad: list[QuarantinedFile] = []
@@ -200,7 +203,8 @@ def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its
         raise DatasetError(_too_many_bad(source, bad, n_images, limit=max_bad_fraction))
     rows, ambiguous = _split_off_two_labels(good)
     other += [ExcludedFile(row.path, "two labels") for row in ambiguous]
-    _check_classes(source, rows, bad=bad, excluded=other)
+    if not may_lose_classes:
+        _check_classes(source, rows, bad=bad, excluded=other)
     if ambiguous:
         source = replace(source, notes=(*source.notes, _two_labels(source, ambiguous)))
     return _assemble(source, rows, bad, other, splits=_splits(rows, known_splits))
@@ -216,10 +220,11 @@ def _examine_chunk(
 
 def _measure(data: bytes, digest: bytes, *, known: KnownSizes, max_pixels: int) -> tuple[int, int]:
     size = known.get(digest)
-    # A file that was allowed before may have more pixels than are allowed now.
-    if size and (size[0] * size[1] <= max_pixels or image_format(data[:64]) == "JPEG"):
-        return size
-    return image_size(data, max_pixels=max_pixels)
+    if size is None:
+        return image_size(data, max_pixels=max_pixels)
+    if size[0] * size[1] > max_pixels:  # it may have been allowed before, and not now
+        check_header(data, max_pixels=max_pixels)
+    return size
 
 
 def _examine(
@@ -246,18 +251,39 @@ def _examine(
 def _splits(rows: Sequence[_Row], known: KnownSplits) -> tuple[Split, ...]:
     """The published split of each row, else the one it is assigned.
 
-    Where folders or a list make a val split, no other image is added to it.
+    Where folders or a list make a val split, no other image is added to it. What is known does not count
+    in a class of which it would leave none to train on or none to test on.
     """
     published = {row.image_sha256: row.split for row in rows if row.split is not None}
-    has_val = "val" in published.values()
+    among: Sequence[Split] = ("train", "test") if "val" in published.values() else SPLITS
     assigned: dict[bytes, Split] = {}
     if None in {row.split for row in rows}:
-        assigned = assign_splits(
-            ((row.image_sha256, row.label) for row in rows),
-            known={**known, **published},
-            among=("train", "test") if has_val else SPLITS,
-        )
+        labelled = [(row.image_sha256, row.label) for row in rows]
+        assigned = assign_splits(labelled, known={**known, **published}, among=among)
+        anew = _one_sided(labelled, {**assigned, **published}, published)
+        again = (each for each in labelled if each[1] in anew)
+        assigned |= assign_splits(again, known=published, among=among)
     return tuple(row.split or assigned[row.image_sha256] for row in rows)
+
+
+def _one_sided(
+    labelled: Iterable[tuple[bytes, int]], splits: KnownSplits, published: Collection[bytes]
+) -> set[int]:
+    """Labels of the classes without train or without test images that have two to assign anew.
+
+    Such a class had its splits from folders that are no longer there, or from a list.
+    """
+    found: dict[int, set[Split]] = defaultdict(set)
+    undecided: dict[int, set[bytes]] = defaultdict(set)
+    for digest, label in labelled:
+        found[label].add(splits[digest])
+        if digest not in published:
+            undecided[label].add(digest)
+    return {
+        label
+        for label, digests in undecided.items()
+        if len(digests) > 1 and not {"train", "test"} <= found[label]
+    }
 
 
 def _split_off_two_labels(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:

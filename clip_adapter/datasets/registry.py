@@ -11,6 +11,7 @@ from clip_adapter.datasets.eurosat import open_eurosat
 from clip_adapter.datasets.imagefolder import open_imagefolder
 from clip_adapter.datasets.sources import FolderOptions, ImageSource
 from clip_adapter.errors import DatasetError, UnknownNameError
+from clip_adapter.images import AS_IT_IS, ReadOptions
 
 IMPORTED = "features:"
 """Prefix of the name of a dataset that has imported features and no images."""
@@ -35,7 +36,7 @@ RESERVED_NAMES = frozenset(each.partition(":")[0] for each in DATASETS)
 _NAME_BY_PATH = "imagefolder-"
 """Prefix of the names that earlier versions made from the path of a folder."""
 
-_OPENERS: Mapping[str, Callable[[Path], ImageSource]] = MappingProxyType(
+_OPENERS: Mapping[str, Callable[[Path, ReadOptions], ImageSource]] = MappingProxyType(
     {"digits": open_digits, "eurosat": open_eurosat}
 )
 
@@ -54,12 +55,12 @@ def open_dataset(
         name: `digits`, `eurosat`, or `imagefolder:PATH`.
         data: folder of dataset folders, in CoOp's layout (`eurosat/2750/...`).
         images: folder of this dataset, instead of `data/<name>`.
-        options: what the user says about the folder.
+        options: what the user says about the folder; only `read` if the dataset is no imagefolder.
 
     Raises:
         UnknownNameError: there is no dataset of that name.
-        DatasetError: the folder is missing, unreadable or not laid out as expected; or a name is
-            given to another dataset than a folder.
+        DatasetError: the folder is missing, unreadable or not laid out as expected; or an option
+            would change nothing, as a name for another dataset than a folder.
     """
     check_is_folder(name, options)
     kind, colon, _ = name.partition(":")
@@ -71,7 +72,7 @@ def open_dataset(
         if colon or kind not in _OPENERS:
             check_no_folder(name)
             raise UnknownNameError("dataset", name, DATASETS)
-        return _OPENERS[kind](images or data / kind)
+        return _OPENERS[kind](images or data / kind, options.read)
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
 
@@ -147,15 +148,28 @@ def check_imported_alone(dataset: str, **choices: object) -> None:
 
 
 def check_is_folder(dataset: str, options: FolderOptions) -> None:
-    """Refuse to name a dataset that is not a folder of images.
+    """Refuse options that would change nothing for a dataset that is not a folder of images.
 
     Raises:
-        DatasetError: the dataset has a name of its own.
+        DatasetError: the dataset has a name, classes or files of its own, or no files at all; the
+            message names all these options.
     """
-    if options.name is not None and not dataset.startswith(OWN_FOLDER):
+    # A name that no dataset has is refused for that, perhaps with the right spelling of a folder.
+    if dataset not in _OPENERS and not dataset.startswith(IMPORTED):
+        return
+    given: dict[str, object] = {
+        "name": options.name,
+        "class-names": options.class_names,
+        "ignore": options.ignore,
+    }
+    if dataset.startswith(IMPORTED):
+        given["follow-links"] = options.read.follow_links
+        given["max-pixels"] = options.read.max_pixels != AS_IT_IS.max_pixels
+    chosen = ", ".join(f"--{name}" for name, value in given.items() if value)
+    if chosen:
         raise DatasetError(
-            f"--name {options.name} names a folder of images, imagefolder:PATH, and {dataset!r} has "
-            "a name of its own: leave --name out"
+            f"{chosen} can change nothing for {dataset!r}, which is no folder of your own "
+            f"(imagefolder:PATH): leave {chosen} out"
         )
 
 

@@ -2,7 +2,8 @@
 
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from threading import Lock
 
@@ -135,15 +136,36 @@ def image_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     return _decode(data, max_pixels)[1]
 
 
+def check_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse what `decode_image` refuses before it decodes any pixel, as too many of them.
+
+    Args:
+        data: whole file, as `decode_image` takes it.
+        max_pixels: limit, as of `decode_image`.
+
+    Raises:
+        UnreadableImageError: `decode_image` refuses the file for its format or its header.
+    """
+    with _checked(data, max_pixels):
+        pass
+
+
 def _decode(data: bytes, max_pixels: int) -> tuple[Image.Image, tuple[int, int]]:
     """The upright picture, and the size that it has before it is reduced."""
+    with _checked(data, max_pixels) as image:
+        return _load(image, data)
+
+
+@contextmanager
+def _checked(data: bytes, max_pixels: int) -> Iterator[ImageFile]:
+    """The image, of which only the header was read; whatever its decoder raises, it is unreadable."""
     if not data:
         raise UnreadableImageError("the file is empty")
     with silence_decoder_warnings:
         try:
             with _open(data) as image:
                 _check_header(image, data, max_pixels)
-                return _load(image, data)
+                yield image
         except (UnreadableImageError, MemoryError):
             raise
         except Exception as error:  # fed hostile bytes, a decoder raises anything

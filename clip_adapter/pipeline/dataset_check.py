@@ -7,9 +7,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from clip_adapter.datasets import DatasetIndex, FolderOptions, build_index, open_dataset
+from clip_adapter.datasets import (
+    DatasetIndex,
+    FolderOptions,
+    build_index,
+    most_shots,
+    open_dataset,
+    short_classes,
+)
 from clip_adapter.datasets.class_names import prompts_badly
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.shots import ALL_SHOTS, shots_in_words
 
 Severity = Literal["problem", "warning", "note"]
 
@@ -24,6 +32,7 @@ _EXCLUDED: dict[str, tuple[Severity, str]] = {
     "hidden": ("note", "nothing; rename those that are images"),
     "ignored": ("note", "nothing; change --ignore if they are wanted"),
     "not an image": ("note", "nothing; convert those that are meant as images to JPEG or PNG"),
+    "describes the dataset": ("note", "nothing; it is read"),
     "outside the class folders": ("warning", "move them into the folder of their class"),
     "short class": ("warning", "add images of these classes"),
     "link in a circle": ("warning", "remove the link"),
@@ -64,6 +73,7 @@ def check_dataset(index: DatasetIndex) -> list[Finding]:
     found = [
         *_unreadable(index),
         *_copies(index),
+        *_lost_classes(index),
         *_missing_splits(index),
         *_tiny_classes(index),
         *_class_names(index),
@@ -74,7 +84,9 @@ def check_dataset(index: DatasetIndex) -> list[Finding]:
 
 
 def index_folder(dataset: str, *, options: FolderOptions, reporter: Reporter) -> DatasetIndex:
-    """Index a folder of images without storing anything, however many files are unreadable.
+    """Index a folder of images without storing anything, however many files cannot be used.
+
+    A class may have no image in the index.
 
     Args:
         dataset: imagefolder:PATH.
@@ -94,7 +106,7 @@ def index_folder(dataset: str, *, options: FolderOptions, reporter: Reporter) ->
             advance(n_files - done)
             done = n_files
 
-        return build_index(source, max_bad_fraction=1.0, progress=show)
+        return build_index(source, max_bad_fraction=1.0, may_lose_classes=True, progress=show)
 
 
 def _unreadable(index: DatasetIndex) -> Iterator[Finding]:
@@ -170,10 +182,23 @@ def _places(index: DatasetIndex, group: list[int]) -> str:
     return " = ".join(f"{index.paths[row]} ({index.splits[row]})" for row in group[:4])
 
 
+def _lost_classes(index: DatasetIndex) -> Iterator[Finding]:
+    lost = [name for name, found in _counts(index).items() if not found]
+    if lost:
+        yield Finding(
+            kind="no images",
+            severity="problem",
+            message=f"{_number(len(lost), 'class', 'classes')} without an image that can be used",
+            fix="mend what the other findings say of its files, add images, or leave the class out with "
+            "--ignore FOLDER",
+            examples=_some(lost),
+        )
+
+
 def _missing_splits(index: DatasetIndex) -> Iterator[Finding]:
     counts = _counts(index)
     for split in ("train", "test"):
-        without = [name for name, found in counts.items() if not found[split]]
+        without = [name for name, found in counts.items() if found and not found[split]]
         if without:
             yield Finding(
                 kind=f"no {split} images",
@@ -185,20 +210,33 @@ def _missing_splits(index: DatasetIndex) -> Iterator[Finding]:
 
 
 def _tiny_classes(index: DatasetIndex) -> Iterator[Finding]:
-    n_train = {name: found["train"] for name, found in _counts(index).items()}
-    for fewer, shots in pairwise(_SHOTS):
-        tiny = {name: count for name, count in n_train.items() if fewer <= count < shots}
+    counts = _counts(index)
+    most = {
+        name: shots
+        for name, shots in zip(counts, most_shots(index), strict=True)
+        if counts[name]["train"] and counts[name]["test"]  # others are a problem of their own
+    }
+    for fewer, shots in pairwise((0, *_SHOTS)):
+        tiny = {name: found for name, found in most.items() if fewer <= found < shots}
         if tiny:
-            largest = min(tiny.values())
             yield Finding(
                 kind="tiny classes",
                 severity="warning",
                 message=f"{_number(len(tiny), 'class', 'classes')} with too few train images for "
-                f"{shots} shots",
-                fix=f"add images, train with --shots {largest} or fewer, or say what to do with "
-                "them: --short-classes skip or take-all",
-                examples=_some(f"{name}: {count}" for name, count in tiny.items()),
+                f"{shots_in_words(shots)}, with those to validate on that val lacks",
+                fix=_for_tiny_classes(index, min(most.values())),
+                examples=_some(f"{name}: {shots_in_words(found)}" for name, found in tiny.items()),
             )
+
+
+def _for_tiny_classes(index: DatasetIndex, fitting: int) -> str:
+    if fitting:
+        fewer = f"train with --shots {fitting}{' or fewer' if fitting > 1 else ''}, "
+    elif not short_classes(index, [ALL_SHOTS]):
+        fewer = "train with --shots all, "
+    else:
+        return "add images, or leave the classes out with --short-classes skip"
+    return f"add images, {fewer}or say what to do with them: --short-classes skip or take-all"
 
 
 def _class_names(index: DatasetIndex) -> Iterator[Finding]:

@@ -130,6 +130,17 @@ def test_warnings_end_with_1_if_strict(command: Command, photos: Path) -> None:
     assert "warning" in {each["severity"] for each in found}
 
 
+def test_a_file_about_the_dataset_is_no_warning(command: Command, photos: Path) -> None:
+    (photos / "dataset.yaml").write_text("licence: CC0\n")
+    (photos / "README.md").write_text("Three colours.")
+    outcome = command("datasets", "check", f"imagefolder:{photos}", "--json")
+    found = [each for each in json.loads(outcome.out)["findings"] if each["kind"] == "left out"]
+    assert [(each["severity"], each["message"], each["examples"]) for each in found] == [
+        ("note", "1 file left out: not an image", ["README.md"]),
+        ("note", "1 file left out: describes the dataset", ["dataset.yaml"]),
+    ]
+
+
 def test_check_of_a_stored_dataset_reads_no_image(datasets: Command, indexed: Path) -> None:
     shutil.rmtree(indexed)
     assert datasets("check", "photos").code == 0

@@ -67,13 +67,54 @@ def test_every_class_is_split_where_no_split_is_published(tmp_path: Path, put: P
         assert set(np.array(index.splits)[index.labels == label]) == {"train", "val", "test"}
 
 
-def test_an_image_keeps_the_split_that_is_known(tmp_path: Path, put: Put) -> None:
-    source = make_source(tmp_path, put)
-    undecided = tuple(dataclasses.replace(file, split=None) for file in source.files)
-    source = dataclasses.replace(source, files=undecided)
-    known: dict[bytes, Split] = dict.fromkeys(build_index(source).image_sha256, "val")
+def undecided_source(folder: Path, put: Put, *, n_images: int = 6) -> ImageSource:
+    source = make_source(folder, put, n_images=n_images)
+    files = tuple(dataclasses.replace(file, split=None) for file in source.files)
+    return dataclasses.replace(source, files=files)
 
-    assert set(build_index(source, known_splits=known).splits) == {"val"}
+
+def test_an_image_keeps_the_split_that_is_known(tmp_path: Path, put: Put) -> None:
+    source = undecided_source(tmp_path, put)
+    first = build_index(source)
+    moved: dict[Split, Split] = {"train": "test", "test": "train", "val": "train"}
+    known = {d: moved[s] for d, s in zip(first.image_sha256, first.splits, strict=True)}
+
+    assert build_index(source, known_splits=known).splits == tuple(known.values())
+
+
+@pytest.mark.parametrize("known_split", ["train", "val", "test"])
+def test_images_of_a_class_that_are_known_to_be_all_in_one_split_are_split_anew(
+    tmp_path: Path, put: Put, known_split: Split
+) -> None:
+    source = undecided_source(tmp_path, put, n_images=20)
+    first = build_index(source)
+    known = dict.fromkeys(first.image_sha256, known_split)
+
+    assert build_index(source, known_splits=known).splits == first.splits
+
+
+def test_splitting_one_class_anew_moves_no_image_of_another(tmp_path: Path, put: Put) -> None:
+    source = undecided_source(tmp_path, put, n_images=20)
+    first = build_index(source)
+    # Of the first class one image tests and nine train, far from the proportions; the other only trains.
+    labels = dict(zip(first.image_sha256, first.labels.tolist(), strict=True))
+    known: dict[bytes, Split] = dict.fromkeys(first.image_sha256, "train")
+    known[next(digest for digest, label in labels.items() if label == 0)] = "test"
+
+    index = build_index(source, known_splits=known)
+
+    found = dict(zip(index.image_sha256, index.splits, strict=True))
+    assert {d: s for d, s in found.items() if labels[d] == 0} == {
+        d: s for d, s in known.items() if labels[d] == 0
+    }
+    assert {s for d, s in found.items() if labels[d] == 1} == {"train", "val", "test"}
+
+
+def test_a_known_split_is_kept_where_a_class_has_a_single_image(tmp_path: Path, put: Put) -> None:
+    source = undecided_source(tmp_path, put, n_images=2)
+    known: dict[bytes, Split] = dict.fromkeys(build_index(source).image_sha256, "test")
+
+    assert build_index(source, known_splits=known).splits == ("test", "test")
 
 
 def test_a_published_split_is_taken_whatever_is_known(tmp_path: Path, put: Put) -> None:

@@ -12,6 +12,7 @@ from clip_adapter.datasets import (
 )
 from clip_adapter.datasets.eurosat import CLASS_NAMES
 from clip_adapter.errors import UnknownNameError
+from clip_adapter.images import ReadOptions
 
 Put = Callable[[Path, int], Path]
 
@@ -77,8 +78,9 @@ def test_a_folder_is_named_as_an_imagefolder(
 
 
 def test_an_absolute_folder_is_named_as_an_imagefolder(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=f"write imagefolder:{tmp_path}$"):
-        open_dataset(str(tmp_path), data=tmp_path)
+    for options in (FolderOptions(), FolderOptions(ignore=("models/*",))):
+        with pytest.raises(DatasetError, match=f"write imagefolder:{tmp_path}$"):
+            open_dataset(str(tmp_path), data=tmp_path, options=options)
 
 
 @pytest.mark.parametrize("dataset", ["digits", "eurosat"])
@@ -86,6 +88,48 @@ def test_only_a_folder_is_given_a_name(tmp_path: Path, dataset: str) -> None:
     for ask in (open_dataset, check_dataset):
         with pytest.raises(DatasetError, match="leave --name out"):
             ask(dataset, data=tmp_path, options=FolderOptions(name="cats"))
+
+
+@pytest.mark.parametrize("dataset", ["digits", "eurosat", "features:cats"])
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        (FolderOptions(ignore=("models/*",)), "--ignore"),
+        (FolderOptions(class_names=Path("names.csv")), "--class-names"),
+    ],
+)
+def test_only_a_folder_has_files_left_out_and_classes_named(
+    tmp_path: Path, dataset: str, options: FolderOptions, flag: str
+) -> None:
+    with pytest.raises(DatasetError, match=f"leave {flag} out"):
+        open_dataset(dataset, data=tmp_path, options=options)
+
+
+@pytest.mark.parametrize(
+    ("read", "flag"),
+    [
+        (ReadOptions(follow_links=Path("/store")), "--follow-links"),
+        (ReadOptions(max_pixels=9), "--max-pixels"),
+    ],
+)
+def test_features_made_elsewhere_are_not_told_how_to_read_images(
+    tmp_path: Path, read: ReadOptions, flag: str
+) -> None:
+    with pytest.raises(DatasetError, match=f"leave {flag} out"):
+        open_dataset("features:cats", data=tmp_path, options=FolderOptions(read=read))
+
+
+@pytest.mark.parametrize("dataset", ["digits", "eurosat"])
+def test_images_of_every_dataset_are_read_as_is_asked(
+    tmp_path: Path, put: Put, dataset: str
+) -> None:
+    for number, name in enumerate(CLASS_NAMES):
+        put(tmp_path / "eurosat" / name / "1.jpg", number)
+    read = ReadOptions(follow_links=tmp_path, max_pixels=9)
+
+    source = open_dataset(dataset, data=tmp_path, options=FolderOptions(read=read))
+
+    assert source.read == read
 
 
 def test_what_no_name_is_proposed_one() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from clip_adapter.datasets import DatasetError
 from clip_adapter.datasets.eurosat import CLASS_NAMES, SPLIT_FILE_NAME, open_eurosat
+from clip_adapter.images import ReadOptions
 
 Put = Callable[[Path, int], Path]
 
@@ -42,6 +43,22 @@ def test_it_is_found_in_the_folder_its_archive_unpacks_to(
     assert source.class_names[9] == "Sea or Lake"
     assert source.templates == ("a centered satellite photo of {}.",)
     assert [file.label for file in source.files] == list(range(10))
+
+
+def test_a_class_folder_that_is_a_link_out_is_listed_only_where_links_may_lead_there(
+    tmp_path: Path, put: Put
+) -> None:
+    folder = fill(tmp_path / "eurosat", put)
+    (folder / "Forest").rename(tmp_path / "trees")
+    (folder / "Forest").symlink_to(tmp_path / "trees")
+
+    with pytest.raises(
+        DatasetError, match=r"Forest is a link to .*trees, out of .*--follow-links ROOT"
+    ):
+        open_eurosat(folder)
+
+    source = open_eurosat(folder, ReadOptions(follow_links=tmp_path / "trees"))
+    assert "Forest/Forest_1.jpg" in {file.path for file in source.files}
 
 
 def test_without_a_split_file_the_content_will_decide(tmp_path: Path, put: Put) -> None:

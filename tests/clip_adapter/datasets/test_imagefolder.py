@@ -46,7 +46,7 @@ def test_files_in_folders_of_a_class_folder_belong_to_the_class(pets: Path, put:
     ]
 
 
-def test_hidden_files_and_files_outside_the_class_folders_are_counted(pets: Path) -> None:
+def test_hidden_files_and_files_outside_the_class_folders_are_counted(pets: Path, put: Put) -> None:
     (pets / "cat" / ".1.png").write_bytes(b"")
     (pets / ".git" / "objects").mkdir(parents=True)
     (pets / ".git" / "objects" / "1").write_bytes(b"")
@@ -54,6 +54,8 @@ def test_hidden_files_and_files_outside_the_class_folders_are_counted(pets: Path
     (pets / "__MACOSX" / "cat" / "1.jpg").write_bytes(b"")
     (pets / "cat" / ".ipynb_checkpoints").mkdir()
     (pets / "README.md").write_text("pets", encoding="utf-8")
+    (pets / "dataset.yaml").write_text("licence: CC0", encoding="utf-8")
+    put(pets / "loose.png", 100).rename(pets / "loose")
 
     source = open_imagefolder(pets)
 
@@ -61,9 +63,11 @@ def test_hidden_files_and_files_outside_the_class_folders_are_counted(pets: Path
     assert source.class_names == ("cat", "guinea pig")
     assert reasons(source) == {
         ".git/objects/1": "hidden",
-        "README.md": "outside the class folders",
+        "README.md": "not an image",
         "__MACOSX/cat/1.jpg": "hidden",
         "cat/.1.png": "hidden",
+        "dataset.yaml": "describes the dataset",
+        "loose": "outside the class folders",
     }
 
 
@@ -244,12 +248,61 @@ def test_one_class_called_train_among_others_is_a_class(tmp_path: Path, put: Put
     assert source.notes[0].startswith("train/ is read as a class")
 
 
+@pytest.mark.parametrize("beside", [("models/logo.png",), ("models/logo.png", "notes/1.png")])
+def test_folders_of_hardly_any_images_beside_train_with_its_classes_are_named(
+    tmp_path: Path, put: Put, beside: tuple[str, ...]
+) -> None:
+    for number, path in enumerate(("train/cat/1.png", "train/dog/1.png", *beside)):
+        put(tmp_path / path, number)
+
+    with pytest.raises(
+        DatasetError, match=r"splits 'train' and beside them 'models'.*--ignore models"
+    ):
+        open_imagefolder(tmp_path)
+
+    source = open_imagefolder(tmp_path, FolderOptions(ignore=("models", "notes")))
+    assert source.class_names == ("cat", "dog")
+
+
+def test_folders_of_other_files_beside_train_with_its_classes_are_named(
+    tmp_path: Path, put: Put
+) -> None:
+    for number in range(4):
+        put(tmp_path / "train" / ("cat", "dog")[number % 2] / f"{number}.png", number)
+        (tmp_path / "models").mkdir(exist_ok=True)
+        (tmp_path / "models" / f"{number}.bin").write_bytes(b"weights")
+
+    with pytest.raises(DatasetError, match="--ignore models"):
+        open_imagefolder(tmp_path)
+
+
+@pytest.mark.parametrize("trains", [("1.png", "2.png"), ("steam/1.png", "diesel/1.png")])
+@pytest.mark.parametrize("cars", [("1.png", "2.png"), ("new/1.png", "old/1.png", "old/read.me")])
+def test_a_class_called_train_beside_another_is_a_class(
+    tmp_path: Path, put: Put, trains: tuple[str, ...], cars: tuple[str, ...]
+) -> None:
+    paths = (*(f"train/{name}" for name in trains), *(f"car/{name}" for name in cars))
+    for number, path in enumerate(paths):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"") if path.endswith("me") else put(tmp_path / path, number)
+
+    assert open_imagefolder(tmp_path).class_names == ("car", "train")
+
+
+def test_a_class_called_train_has_images_beside_its_folders(tmp_path: Path, put: Put) -> None:
+    paths = ("train/1.png", "train/old/1.png", "train/new/1.png", "car/1.png")
+    for number, path in enumerate(paths):
+        put(tmp_path / path, number)
+
+    assert open_imagefolder(tmp_path).class_names == ("car", "train")
+
+
 def test_files_beside_class_folders_of_a_split_are_counted(divided: Path, put: Put) -> None:
     put(divided / "train" / "loose.png", 4_000)
     (divided / "labels.csv").write_text("", encoding="utf-8")
 
     assert reasons(open_imagefolder(divided)) == {
-        "labels.csv": "outside the class folders",
+        "labels.csv": "not an image",
         "train/loose.png": "outside the class folders",
     }
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from clip_adapter.datasets import DatasetError, DatasetIndex, ImageSource, LabelledFile, build_index
 from clip_adapter.datasets import index as index_module
-from clip_adapter.images import FolderReader, ReadOptions
+from clip_adapter.images import FolderReader, ReadOptions, decoding
 
 Put = Callable[[Path, int], Path]
 N_IMAGES = 200  # some chunks
@@ -119,6 +119,27 @@ def test_a_known_image_that_is_larger_than_is_allowed_now_is_quarantined_again(
 
     with pytest.raises(DatasetError, match="are more than the limit of"):
         build_index(stricter, known=known)
+
+
+def test_a_known_jpeg_is_quarantined_where_its_decoder_may_not_hold_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "MAX_HELD_PIXELS", 100)
+    for label in (0, 1):
+        Image.new("RGB", (9, 9), (100 * label, 0, 0)).save(tmp_path / f"{label}.jpg")
+    Image.new("RGB", (20, 10)).save(tmp_path / "large.jpg", progressive=True)
+    names = ("0.jpg", "1.jpg", "large.jpg")
+    files = tuple(LabelledFile(name, int(name == "1.jpg"), None) for name in names)
+    source = ImageSource("pets", tmp_path, class_names=("a", "b"), templates=("{}",), files=files)
+    generous = replace(source, read=ReadOptions(max_pixels=200))
+    known = sizes(build_index(generous))
+
+    stricter = replace(source, read=ReadOptions(max_pixels=199))
+    index = build_index(stricter, known=known, max_bad_fraction=0.5)
+
+    assert len(known) == 3
+    assert [file.path for file in index.quarantined] == ["large.jpg"]
+    assert "20 x 10 pixels are more than the limit of 199" in index.quarantined[0].reason
 
 
 def test_a_known_jpeg_is_not_decoded_again_whatever_is_allowed(

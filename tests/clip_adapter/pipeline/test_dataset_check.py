@@ -1,5 +1,6 @@
 """What a check of a dataset finds, how serious it is, and what it says to do."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,15 +8,18 @@ import numpy as np
 import pytest
 
 from clip_adapter.datasets import (
+    DatasetError,
     DatasetIndex,
     ExcludedFile,
     FolderOptions,
     ImageSource,
     QuarantinedFile,
     Split,
+    sample_few_shot,
 )
 from clip_adapter.pipeline.dataset_check import Finding, check_dataset, index_folder
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.shots import ALL_SHOTS
 
 Image = tuple[str, str, Split]
 """Class, content and split of an image."""
@@ -39,7 +43,7 @@ def index_of(images: list[Image], **more: object) -> DatasetIndex:
     return replace(made, **more)  # type: ignore[arg-type]  # fields of the index
 
 
-def many(name: str, *, train: int = 20, test: int = 5) -> list[Image]:
+def many(name: str, *, train: int = 30, test: int = 5) -> list[Image]:
     splits: list[Split] = ["train"] * train + ["test"] * test
     return [(name, f"{name} {row}", split) for row, split in enumerate(splits)]
 
@@ -60,7 +64,7 @@ def test_a_picture_in_train_and_test_is_a_problem() -> None:
     found = only(check_dataset(index_of([*SOUND, ("cat", "cat 0", "test")])))
     assert (found.kind, found.severity) == ("leak", "problem")
     assert found.message.startswith("1 picture in both train and test")
-    assert found.examples == ("cat/0.jpg (train) = cat/50.jpg (test)",)
+    assert found.examples == ("cat/0.jpg (train) = cat/70.jpg (test)",)
     assert "remove" in found.fix
 
 
@@ -97,7 +101,7 @@ def test_unreadable_files_are_a_problem_where_a_run_would_end(n_bad: int, severi
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_class_without_an_image_in_a_split_is_a_problem(split: str) -> None:
     images = SOUND + many(
-        "hen", train=0 if split == "train" else 20, test=0 if split == "test" else 5
+        "hen", train=0 if split == "train" else 30, test=0 if split == "test" else 5
     )
     found = only(check_dataset(index_of(images)))
     assert (found.kind, found.severity, found.examples) == (
@@ -108,17 +112,54 @@ def test_a_class_without_an_image_in_a_split_is_a_problem(split: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_train", "shots", "limit"),
-    [(3, 4, "--shots 3"), (4, 16, "--shots 4"), (15, 16, "--shots 15")],
+    ("n_train", "n_val", "shots", "limit"),
+    [(1, 1, "4 shots", 1), (3, 0, "4 shots", 1), (4, 4, "16 shots", 4), (19, 0, "16 shots", 15)],
 )
-def test_a_class_too_small_for_some_shots_is_a_warning_that_says_which(
-    n_train: int, shots: int, limit: str
+def test_a_class_too_small_for_some_shots_is_a_warning_with_a_number_that_does(
+    n_train: int, n_val: int, shots: str, limit: int
 ) -> None:
-    found = only(check_dataset(index_of(SOUND + many("hen", train=n_train))))
+    val: list[Image] = [("hen", f"val {row}", "val") for row in range(n_val)]
+    index = index_of(SOUND + many("hen", train=n_train) + val)
+    found = only(check_dataset(index))
     assert (found.kind, found.severity) == ("tiny classes", "warning")
-    assert found.message.endswith(f"for {shots} shots")
-    assert found.examples == (f"hen: {n_train}",)
-    assert limit in found.fix
+    assert f"for {shots}" in found.message
+    assert found.examples == (f"hen: {limit} shot{'s' if limit > 1 else ''}",)
+    assert f"--shots {limit}{' or' if limit > 1 else ','}" in found.fix
+    sample_few_shot(index, shots=limit, seed=1)
+    with pytest.raises(DatasetError, match="'hen' has too few images"):
+        sample_few_shot(index, shots=limit + 1, seed=1)
+
+
+def test_a_class_too_small_for_one_shot_is_a_warning_that_says_what_does() -> None:
+    index = index_of(SOUND + many("hen", train=1))
+    found = only(check_dataset(index))
+    assert (found.kind, found.examples) == ("tiny classes", ("hen: none",))
+    assert "for 1 shot," in found.message
+    assert "--shots all" in found.fix
+    sample_few_shot(index, shots=ALL_SHOTS, seed=1)
+
+
+def test_the_number_of_shots_that_is_advised_does_for_every_class() -> None:
+    index = index_of(SOUND + many("hen", train=8) + many("owl", train=2))
+    tiny = [each for each in check_dataset(index) if each.kind == "tiny classes"]
+    assert [each.examples for each in tiny] == [("owl: 1 shot",), ("hen: 4 shots",)]
+    assert all("--shots 1," in each.fix for each in tiny)
+
+
+def test_copies_make_no_class_large_enough() -> None:
+    copies: list[Image] = [("hen", "hen 0", "train")] * 20
+    found = {
+        each.kind: each for each in check_dataset(index_of(SOUND + many("hen", train=2) + copies))
+    }
+    assert found["tiny classes"].examples == ("hen: 1 shot",)
+
+
+def test_no_number_of_shots_is_advised_for_a_class_whose_train_images_all_test() -> None:
+    leaked: list[Image] = [("hen", "hen 0", "train"), ("hen", "hen 0", "test")]
+    found = {each.kind: each for each in check_dataset(index_of(SOUND + leaked))}
+    assert found["tiny classes"].fix == (
+        "add images, or leave the classes out with --short-classes skip"
+    )
 
 
 def test_a_class_name_that_prompts_badly_is_a_warning() -> None:
@@ -149,3 +190,23 @@ def test_a_folder_of_broken_files_is_indexed_to_be_checked(photos: Path) -> None
         (photos / "red" / f"bad-{number}.jpg").write_bytes(b"")
     index = index_folder(f"imagefolder:{photos}", options=FolderOptions(), reporter=Reporter())
     assert (len(index), len(index.quarantined)) == (90, 20)
+
+
+def test_a_class_of_which_no_file_can_be_used_is_a_problem_and_no_end(photos: Path) -> None:
+    for picture in (photos / "red").iterdir():
+        picture.write_bytes(b"")
+    index = index_folder(f"imagefolder:{photos}", options=FolderOptions(), reporter=Reporter())
+    found = {each.kind: each for each in check_dataset(index)}
+    assert found.keys() == {"unreadable", "no images", "tiny classes"}
+    assert (found["no images"].severity, found["no images"].examples) == ("problem", ("red",))
+    assert "--ignore" in found["no images"].fix
+
+
+def test_a_folder_whose_pictures_all_have_two_labels_is_checked(photos: Path) -> None:
+    for name in ("green", "blue"):
+        shutil.rmtree(photos / name)
+    shutil.copytree(photos / "red", photos / "blue")
+    index = index_folder(f"imagefolder:{photos}", options=FolderOptions(), reporter=Reporter())
+    found = {each.kind: each for each in check_dataset(index)}
+    assert found["no images"].examples == ("blue", "red")
+    assert found["left out"].message == "60 files left out: two labels"

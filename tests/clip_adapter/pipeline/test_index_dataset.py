@@ -149,6 +149,24 @@ def test_split_folders_decide_whatever_was_known(index: Index, photos: Path) -> 
     assert splits_of(in_folders) != known
 
 
+def test_the_images_of_train_are_divided_although_they_were_all_known_to_train(
+    index: Index, photos: Path
+) -> None:
+    for name in ("red", "green", "blue"):
+        for split in ("train", "test"):
+            (photos / split / name).mkdir(parents=True)
+        for picture in sorted((photos / name).iterdir())[:10]:
+            picture.rename(photos / "test" / name / picture.name)
+        for picture in (photos / name).iterdir():
+            picture.rename(photos / "train" / name / picture.name)
+        (photos / name).rmdir()
+    assert Counter(index(photos).index.splits) == {"train": 60, "test": 30}
+    shutil.rmtree(photos / "test")
+    alone = index(photos)
+    assert Counter(alone.index.splits) == {"train": 30, "val": 12, "test": 18}
+    assert splits_of(index(photos)) == splits_of(alone)
+
+
 def test_a_short_class_is_skipped_and_its_files_are_counted(
     index: Index, photos: Path, root: Path, put_photos: PutPhotos
 ) -> None:
