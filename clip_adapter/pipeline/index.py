@@ -195,7 +195,6 @@ def index_dataset(
     if skip_short:
         index = _without_short_classes(index, skip_short, reporter=reporter)
     source = index.source
-    store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
     write_index(store, index)
     for note in source.notes:  # those of the folder, then those of its files
         reporter.log(escape_control_characters(note))
