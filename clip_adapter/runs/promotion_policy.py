@@ -1,6 +1,7 @@
 """The policy by which a candidate is promoted or refused; docs/champions.md explains it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from clip_adapter.runs.paired import PairedDifference
@@ -22,12 +23,15 @@ class LabelDrift:
         n_relabelled: number of these images whose class has another name.
         example: one of the changes in words; empty where there is none.
         unknown: reason why the two indexes cannot be compared; empty where they can.
+        renamed: today's name of each class of the champion that was renamed, which is no change of
+            its images.
     """
 
     n_common: int = 0
     n_relabelled: int = 0
     example: str = ""
     unknown: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fraction(self) -> float:
