@@ -74,6 +74,7 @@ class IndexedDataset:
         excluded: number of other files that are not used, by reason.
         read: how the image files may be read.
         class_prompts: prompts of each class in place of the templates, as in `ImageSource`.
+        short_classes: names of the classes that are left out, as they have too few images.
     """
 
     root: Location
@@ -89,6 +90,7 @@ class IndexedDataset:
     excluded: Mapping[str, int] = field(default_factory=dict)
     read: ReadOptions = AS_IT_IS
     class_prompts: tuple[tuple[str, ...], ...] = ()
+    short_classes: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields without the index, which another process reads from the store."""
@@ -192,6 +194,7 @@ def index_dataset(
     source = _keep_names(index.source, store)
     # A dataset that was renamed keeps its fingerprints, and with them its runs.
     index = replace(index, source=replace(source, fingerprint_name=store.first_name()))
+    every_class = index.source.class_names
     if skip_short:
         index = _without_short_classes(index, skip_short, reporter=reporter)
     source = index.source
@@ -215,6 +218,7 @@ def index_dataset(
         read=source.read,
         # Templates of the request come before all that `dataset.yaml` says.
         class_prompts=source.class_prompts if options.class_names or not templates else (),
+        short_classes=tuple(name for name in every_class if name not in source.class_names),
     ).with_index(index)
 
 

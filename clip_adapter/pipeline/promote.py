@@ -264,6 +264,9 @@ def _decide(
         baseline=baseline.name,
         n_images=n_images,
         max_relabelled_fraction=max_relabelled_fraction,
+        left_out=[name for name in dataset.short_classes if name in baseline.class_names]
+        if champion
+        else [],
     )
     content = None
     if decision.outcome == "promoted":

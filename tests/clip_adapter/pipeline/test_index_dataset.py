@@ -156,7 +156,8 @@ def test_a_short_class_is_skipped_and_its_files_are_counted(
     whole = index(photos)
     put_photos(photos, "a-few", range(100, 103), colour="blue")
     indexed = index(photos, skip_short=[1, 4])
-    assert indexed == IndexedDataset(**{**whole.__getstate__(), "excluded": {"short class": 3}})
+    told = {"excluded": {"short class": 3}, "short_classes": ("a few",)}
+    assert indexed == IndexedDataset(**{**whole.__getstate__(), **told})
     excluded = query(root, "SELECT path, reason FROM excluded ORDER BY path").to_pylist()
     assert excluded == [
         {"path": f"a-few/{number}.jpg", "reason": "short class"} for number in range(100, 103)

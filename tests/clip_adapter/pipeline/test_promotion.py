@@ -199,3 +199,21 @@ def test_a_champion_whose_classes_were_renamed_is_compared_by_the_new_names(
     assert (record.decision, record.n_relabelled) == ("refused", 0)
     assert record.accuracy_champion == record.accuracy_challenger
     assert record.reason.endswith("; 3 classes were renamed")
+
+
+def test_a_candidate_without_a_short_class_of_the_champion_is_refused(
+    datasets: SyntheticDatasets, current_champion: CurrentChampion
+) -> None:
+    champion = datasets.retrain(datasets.make_dataset(), GOOD | {"shots": (1,)}).record
+    assert champion.decision == "promoted"
+    wide = datasets.make_dataset((*CLASSES[:2], "owl"))  # owls count against the champion
+    without = replace(wide, dataset=replace(wide.dataset, short_classes=("hen", "wren")))
+    record = datasets.retrain(without, GOOD).record
+    assert record.decision == "refused"
+    assert record.accuracy_challenger > record.accuracy_champion  # type: ignore[operator]  # compared
+    assert "1 class that the champion" in record.reason
+    assert "would be lost: 'hen' has too few images" in record.reason
+    assert "--short-classes take-all" in record.reason
+    found = current_champion()
+    assert found is not None
+    assert found.record == champion
