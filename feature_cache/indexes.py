@@ -1,15 +1,17 @@
 """Stored dataset indexes: the images of a dataset, and the files that were left out and why."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
+from feature_cache import storage
 from feature_cache.errors import InvalidInputError, NotStoredError
 from feature_cache.parquet_file import write_table
 from feature_cache.paths import Location
-from feature_cache.reading import OnCorruption, raise_on_corruption, read_tables
+from feature_cache.reading import OnCorruption, each_file, raise_on_corruption, read_tables
 from feature_cache.schemas import conform, pick
 
 
@@ -107,6 +109,9 @@ class IndexStore:
     ) -> None:
         """Store one index; storing it again writes nothing.
 
+        The lists of files that are not used take the place of those that this index had before. Writers
+        of the same index do not disturb each other; what both wrote at once counts until the next one.
+
         Args:
             images: table with the columns of `INDEX_SCHEMA` and at least one row, in any order.
             quarantine: table with the columns of `QUARANTINE_SCHEMA`; may be empty.
@@ -119,16 +124,18 @@ class IndexStore:
                 have.
             InvalidInputError: there are no images, rows of several indexes or of another dataset,
                 or the row numbers are not 0 to n - 1.
+            CorruptFileError, NewerFormatError, MisplacedFileError: `on_corruption` raised the error
+                about a file of what was not used before.
         """
         images = conform(images, INDEX_SCHEMA, source="the index").sort_by("row")
         quarantine = conform(quarantine, QUARANTINE_SCHEMA, source="the quarantine").sort_by("path")
         excluded = EXCLUDED_SCHEMA.empty_table() if excluded is None else excluded
         excluded = conform(excluded, EXCLUDED_SCHEMA, source="what is excluded").sort_by("path")
         self._check(images, quarantine, excluded)
+        fingerprint = images.column("index_fingerprint")[0].as_py()
         # The images come last, so that an index that can be read is complete.
-        for folder, table in (("quarantine", quarantine), ("excluded", excluded)):
-            if table.num_rows:
-                self._write(folder, table)
+        self._replace("quarantine", quarantine, QUARANTINE_SCHEMA, fingerprint)
+        self._replace("excluded", excluded, EXCLUDED_SCHEMA, fingerprint)
         self._write("images", _with_origin(images, name=name, source=source))
 
     def read(self, index_fingerprint: str) -> pa.Table:
@@ -201,13 +208,49 @@ class IndexStore:
             on_corruption=self.on_corruption,
         )
 
-    def _write(self, name: str, table: pa.Table) -> None:
-        write_table(self.folder / name, table, kind=_KINDS[name], owner=self.dataset)
+    def _replace(self, name: str, table: pa.Table, schema: pa.Schema, fingerprint: str) -> None:
+        """Make a table the rows of one index; the rows of other indexes stay.
 
-    def _select(self, table: pa.Table, index_fingerprint: str) -> pa.Table:
+        The new rows are on disk before the files of the old ones are removed, and only files that
+        were there before are, so that two writers never remove what the other writes.
+        """
+        files = {
+            path: rows
+            for path, rows in self._files(name, schema)
+            if self._select(rows, fingerprint).num_rows
+        }
+        stored = pa.concat_tables([schema.empty_table(), *files.values()])
+        if _rows(self._select(stored, fingerprint)) == _rows(table):
+            return
+        written = {self._write(name, table)} if table.num_rows else set()
+        for path, rows in files.items():
+            others = self._select(rows, fingerprint, is_of_it=False)
+            if others.num_rows:  # a merged file
+                written.add(self._write(name, others))
+            if path not in written:
+                with suppress(FileNotFoundError):  # another writer removed it, too
+                    storage.remove(path)
+
+    def _files(self, name: str, schema: pa.Schema) -> list[tuple[Location, pa.Table]]:
+        found = each_file(
+            self.folder / name,
+            lambda file: (file.path, file.read_as(schema)),
+            kind=_KINDS[name],
+            owner=self.dataset,
+            on_corruption=self.on_corruption,
+        )
+        return list(found)
+
+    def _write(self, name: str, table: pa.Table) -> Location:
+        return write_table(self.folder / name, table, kind=_KINDS[name], owner=self.dataset)
+
+    def _select(
+        self, table: pa.Table, index_fingerprint: str, *, is_of_it: bool = True
+    ) -> pa.Table:
         import pyarrow.compute as pc  # noqa: PLC0415  # takes 0.1 s to import
 
-        return table.filter(pc.field("index_fingerprint") == index_fingerprint)
+        is_its = pc.field("index_fingerprint") == index_fingerprint
+        return table.filter(is_its if is_of_it else ~is_its)
 
     def _check(self, images: pa.Table, *others: pa.Table) -> None:
         if images.num_rows == 0:
@@ -250,6 +293,10 @@ def _with_origin(images: pa.Table, **origin: str | None) -> pa.Table:
         if value is not None:
             images = images.append_column(name, pa.array([value] * images.num_rows, pa.string()))
     return images
+
+
+def _rows(table: pa.Table) -> set[tuple[object, ...]]:
+    return {tuple(row.values()) for row in table.to_pylist()}
 
 
 def _first_of_each(table: pa.Table, column: str) -> pa.Table:

@@ -76,6 +76,7 @@ class IndexedDataset:
         excluded: number of other files that are not used, by reason.
         read: how the image files may be read.
         class_prompts: prompts of each class in place of the templates, as in `ImageSource`.
+        short_classes: names of the classes that are left out, as they have too few images.
     """
 
     root: Location
@@ -91,6 +92,7 @@ class IndexedDataset:
     excluded: Mapping[str, int] = field(default_factory=dict)
     read: ReadOptions = AS_IT_IS
     class_prompts: tuple[tuple[str, ...], ...] = ()
+    short_classes: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields without the index, which another process reads from the store."""
@@ -195,10 +197,10 @@ def index_dataset(
     index = _keep_names(index, store)
     # A dataset that was renamed keeps its fingerprints, and with them its runs.
     index = replace(index, source=replace(index.source, fingerprint_name=store.first_name()))
+    every_class = index.source.class_names
     if skip_short:
         index = _without_short_classes(index, skip_short, reporter=reporter)
     source = index.source
-    store.read_quarantine(index.fingerprint)  # reports a damaged file before it is overwritten
     write_index(store, index)
     for note in source.notes:  # those of the folder, then those of its files
         reporter.log(escape_control_characters(note))
@@ -219,6 +221,7 @@ def index_dataset(
         read=source.read,
         # Templates of the request come before all that `dataset.yaml` says.
         class_prompts=source.class_prompts if options.class_names or not templates else (),
+        short_classes=tuple(name for name in every_class if name not in source.class_names),
     ).with_index(index)
 
 

@@ -1,7 +1,7 @@
 """Evaluates candidate and champion on images that neither of them was trained or selected with."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -35,21 +35,29 @@ class Baseline:
         classifier: the fitted classifier.
         encoder: fingerprint of the encoder whose features it takes.
         seen: digests of the images that it was trained or selected with.
+        renamed: today's names of its classes that were renamed since.
     """
 
     name: str
     classifier: Classifier
     encoder: str
     seen: frozenset[bytes]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of its classes, as they are called today."""
+        return tuple(self.renamed.get(name, name) for name in self.classifier.class_names)
 
     def other_classes(self, class_names: Sequence[str]) -> str:
         """A text about classes that differ from those of the dataset; empty where none do."""
-        known = self.classifier.class_names
+        known, n = self.class_names, len(self.renamed)
+        told = f"; {n} {'class was' if n == 1 else 'classes were'} renamed" if n else ""
         lacks = [repr(name) for name in class_names if name not in known]
         gone = [repr(name) for name in known if name not in class_names]
         parts = [f"it does not know {', '.join(lacks[:5])}"] if lacks else []
         parts += [f"it still names {', '.join(gone[:5])}"] if gone else []
-        return (
+        return told + (
             f"; the classes of {self.name} are not the dataset's: {' and '.join(parts)}"
             if parts
             else ""
@@ -143,8 +151,13 @@ def evaluate_pair(
     truth = [names[label] for label in features.index.labels[rows]]
     baseline_features = store.read_images(features.digests(rows)).astype(np.float32, copy=False)
     paired = paired_difference(
-        _right(candidate.classifier, features.image_features(rows), truth)[None],
-        _right(baseline.classifier, baseline_features, truth)[None],
+        _right(
+            candidate.classifier,
+            features.image_features(rows),
+            candidate.classifier.class_names,
+            truth,
+        )[None],
+        _right(baseline.classifier, baseline_features, baseline.class_names, truth)[None],
     )
     return len(rows), paired
 
@@ -159,10 +172,10 @@ def _with_features(
 
 
 def _right(
-    classifier: Classifier, features: np.ndarray, truth: Sequence[str]
+    classifier: Classifier, features: np.ndarray, class_names: Sequence[str], truth: Sequence[str]
 ) -> Bool[np.ndarray, " n"]:
     predicted = classifier.logits(features).argmax(axis=1)
-    names = [classifier.class_names[label] for label in predicted]
+    names = [class_names[label] for label in predicted]
     return np.asarray([name == true for name, true in zip(names, truth, strict=True)])
 
 

@@ -1,8 +1,9 @@
 """Promotes the candidate of a sweep if it is proven better than the champion, else refuses it."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -38,7 +39,9 @@ from feature_cache import IndexStore, NotStoredError
 def label_drift(dataset: IndexedDataset, champion: PromotionRecord) -> LabelDrift:
     """Compare the labels of images that today's index and the champion's have in common.
 
-    Images are identified by their digest, classes by their name. The result is unknown where fewer
+    Images are identified by their digest, classes by their name. A class whose name is gone was renamed
+    if most of its images are in one class of a new name, and most of that class are from it; its images
+    have not changed then. The result is unknown where fewer
     than half of the champion's images are still there: images that were saved again under wrong
     names look like that. Images that are in test in either index or have two labels are left out.
 
@@ -60,12 +63,27 @@ def label_drift(dataset: IndexedDataset, champion: PromotionRecord) -> LabelDrif
     common = [digest for digest in now if digest in then]
     if 2 * len(common) < len(then):
         return LabelDrift(unknown=_too_few(len(common), len(then)))
-    changed = [digest for digest in common if now[digest] != then[digest]]
+    renamed = _renamed([(then[digest], now[digest]) for digest in common])
+    changed = [each for each in common if now[each] != renamed.get(then[each], then[each])]
     return LabelDrift(
         n_common=len(common),
         n_relabelled=len(changed),
         example=_example(index, changed[0], then, now) if changed else "",
+        renamed=renamed,
     )
+
+
+def _renamed(names: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The new names of classes, from the names that each image had and has.
+
+    Two classes that swapped their names were not renamed: that is how swapped folders look.
+    """
+    before, after = (Counter(side) for side in zip(*names, strict=True)) if names else ({}, {})
+    return {
+        old: new
+        for (old, new), n in Counter(names).items()
+        if old not in after and new not in before and 2 * n > max(before[old], after[new])
+    }
 
 
 def _too_few(n_common: int, n_before: int) -> str:
@@ -238,6 +256,7 @@ def _decide(
     champion = store.champion(dataset.name, on_corruption=lambda error: reporter.log(str(error)))
     baseline = current_baseline(champion, features, spec.split)
     drift = label_drift(dataset, champion.record) if champion else LabelDrift()
+    baseline = replace(baseline, renamed=drift.renamed)
     n_images, paired = evaluate_pair(saved, baseline, features, seen=_seen(features, spec))
     decision = decide(
         paired,
@@ -245,6 +264,9 @@ def _decide(
         baseline=baseline.name,
         n_images=n_images,
         max_relabelled_fraction=max_relabelled_fraction,
+        left_out=[name for name in dataset.short_classes if name in baseline.class_names]
+        if champion
+        else [],
     )
     content = None
     if decision.outcome == "promoted":

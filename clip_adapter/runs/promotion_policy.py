@@ -1,6 +1,7 @@
 """The policy by which a candidate is promoted or refused; docs/champions.md explains it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from clip_adapter.runs.paired import PairedDifference
@@ -22,12 +23,15 @@ class LabelDrift:
         n_relabelled: number of these images whose class has another name.
         example: one of the changes in words; empty where there is none.
         unknown: reason why the two indexes cannot be compared; empty where they can.
+        renamed: today's name of each class of the champion that was renamed, which is no change of
+            its images.
     """
 
     n_common: int = 0
     n_relabelled: int = 0
     example: str = ""
     unknown: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fraction(self) -> float:
@@ -50,13 +54,14 @@ class Decision:
     is_regression: bool = False
 
 
-def decide(
+def decide(  # noqa: PLR0913  # all that decides
     paired: PairedDifference | None,
     drift: LabelDrift,
     *,
     baseline: str,
     n_images: int,
     max_relabelled_fraction: float,
+    left_out: Sequence[str] = (),
 ) -> Decision:
     """Promote a candidate that is proven better, refuse every other.
 
@@ -71,6 +76,8 @@ def decide(
         n_images: number of images on which both can be compared.
         max_relabelled_fraction: largest accepted fraction of changed images, 0 to 1; at 1 labels
             are not compared.
+        left_out: classes of the champion that the candidate lacks, as they have too few images; it is
+            never promoted then, since it was compared without them.
     """
     changed = _decide_on_labels(drift, max_relabelled_fraction)
     if changed is not None:
@@ -83,6 +90,8 @@ def decide(
         return Decision(outcome="refused", reason=reason)
     numbers = _numbers(paired, baseline)
     if paired.low > 0 and paired.p_value < LEVEL:
+        if left_out:
+            return Decision(outcome="refused", reason=_fewer_classes(left_out, baseline))
         return Decision(outcome="promoted", reason=f"proven better: {numbers}")
     if paired.high < 0 and paired.p_value < LEVEL:
         return Decision(outcome="refused", reason=f"proven worse: {numbers}", is_regression=True)
@@ -104,6 +113,16 @@ def _decide_on_labels(drift: LabelDrift, limit: float) -> Decision | None:
         f"the champion was trained, as {drift.example}; put the labels right, or {accept}"
     )
     return Decision(outcome="refused", reason=reason, is_regression=True)
+
+
+def _fewer_classes(left_out: Sequence[str], baseline: str) -> str:
+    n = len(left_out)
+    listed = ", ".join(map(repr, left_out[:5])) + (f" and {n - 5} more" if n > 5 else "")
+    return (
+        f"{n} {'class' if n == 1 else 'classes'} that {baseline} knows would be lost: {listed} "
+        f"{'has' if n == 1 else 'have'} too few images and {'was' if n == 1 else 'were'} left out; train "
+        "with --short-classes take-all, or without --short-classes skip on more images"
+    )
 
 
 def _numbers(paired: PairedDifference, baseline: str) -> str:

@@ -28,7 +28,7 @@ class RequestRecord:
         model: name by which the encoder was requested.
         request_fingerprint: fingerprint of everything that determines the answer; None where it
             was not computed.
-        parameters: parameters of the request, as a JSON object.
+        parameters: parameters of the request, as a JSON object, with the prompts that were used.
         run_ids: ids of the runs that answer the request, made for it or before.
         run_fingerprints: fingerprints of these runs, also where the ids were not looked up.
         git_commit: commit of the code; None outside a checkout.

@@ -13,7 +13,10 @@ from feature_cache import (
     InvalidInputError,
     NotStoredError,
     WrongSchemaError,
+    compact_folder,
     list_files,
+    storage,
+    stored_folders,
     write_table,
 )
 
@@ -196,3 +199,64 @@ def test_an_index_knows_under_which_names_and_from_where_it_was_made(store: Inde
         ("f1", "Pets", "~/pets"),
         ("f1", None, None),
     ]
+
+
+def left_out(*paths: str, fingerprint: str = "f1", reason: str = "hidden") -> pa.Table:
+    row = {"index_fingerprint": fingerprint, "dataset": "pets", "reason": reason}
+    return pa.Table.from_pylist([row | {"path": path} for path in paths], schema=EXCLUDED_SCHEMA)
+
+
+def test_what_is_no_longer_left_out_is_forgotten(store: IndexStore) -> None:
+    store.write(images(1), quarantine("x.jpg"), excluded=left_out("a.txt", "b.txt"))
+    store.write(
+        images(1), quarantine("y.jpg"), excluded=left_out("b.txt", "c.txt", reason="ignored")
+    )
+    assert store.read_quarantine("f1").equals(quarantine("y.jpg"))
+    assert store.read_excluded("f1").equals(left_out("b.txt", "c.txt", reason="ignored"))
+    store.write(images(1), quarantine(), excluded=left_out())
+    assert list_files(store.folder / "quarantine") == list_files(store.folder / "excluded") == []
+
+
+def test_what_other_indexes_leave_out_stays_where_files_were_merged(store: IndexStore) -> None:
+    for fingerprint in ("f1", "f2"):
+        store.write(
+            images(1, fingerprint=fingerprint),
+            quarantine(),
+            excluded=left_out("a.txt", fingerprint=fingerprint),
+        )
+    (folder,) = [each for each in stored_folders(store.root) if each.kind == "dataset-excluded"]
+    assert compact_folder(folder) is not None
+    store.write(images(1), quarantine(), excluded=left_out())
+    assert store.read_excluded("f1").num_rows == 0
+    assert store.read_excluded("f2").equals(left_out("a.txt", fingerprint="f2"))
+
+
+def test_the_same_list_in_a_merged_file_is_not_written_again(store: IndexStore) -> None:
+    for fingerprint in ("f1", "f2"):
+        index, listed = images(1, fingerprint=fingerprint), left_out("a", fingerprint=fingerprint)
+        store.write(index, quarantine(), excluded=listed)
+    (folder,) = [each for each in stored_folders(store.root) if each.kind == "dataset-excluded"]
+    compact_folder(folder)
+    merged = list_files(folder.path)
+    store.write(images(1), quarantine(), excluded=left_out("a"))
+    assert list_files(folder.path) == merged
+
+
+def test_of_two_writers_at_once_neither_fails_nor_loses_its_list(
+    store: IndexStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(images(1), quarantine(), excluded=left_out("old"))
+    remove = storage.remove
+
+    def remove_late(path: Path) -> None:
+        with monkeypatch.context() as other:  # another writer finishes before this one removes
+            other.setattr(storage, "remove", remove)
+            store.write(images(1), quarantine(), excluded=left_out("theirs"))
+        remove(path)
+
+    with monkeypatch.context() as this:
+        this.setattr(storage, "remove", remove_late)
+        store.write(images(1), quarantine(), excluded=left_out("ours"))
+    assert store.read_excluded("f1").equals(left_out("theirs"))
+    store.write(images(1), quarantine(), excluded=left_out("ours"))
+    assert store.read_excluded("f1").equals(left_out("ours"))

@@ -12,9 +12,10 @@ from rich.console import Console
 from clip_adapter.cli.cache.indexed import LatestIndex, existing_root, latest_index
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
-from clip_adapter.datasets import DatasetError, templates_of
+from clip_adapter.datasets import DatasetError
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.pipeline.request_log import last_prompts
 from clip_adapter.terminal import plain_console
 from feature_cache import FeatureStore, IndexStore, Location, stores
 from feature_cache.exchange import (
@@ -152,7 +153,7 @@ def export(
     index = latest_index(place, dataset)
     chosen = choose_encoder(place, index, model=model, prefix=encoder)
     table = IndexStore(place, index.name).read(index.fingerprint)
-    text_features = _texts(chosen, index.name, _class_names(table))
+    text_features = _texts(chosen, place, index, _class_names(table))
     title, total = f"exporting {index.name}", table.num_rows
     with watch(title, total=total, unit="features", quiet=as_json) as advance:
         features = gather_features(
@@ -177,21 +178,31 @@ def _class_names(table: Any) -> list[str]:
     return [name for _, name in sorted(set(zip(labels, names, strict=True)))]
 
 
-def _texts(chosen: KnownEncoder, dataset: str, class_names: list[str]) -> Any | None:
-    """The text features `[c, d]`, if they are stored."""
-    known = chosen.known
-    recorded = known.get("templates")
-    templates = json.loads(recorded[0]) if recorded else templates_of(dataset)
-    prompts = [each.replace("{}", name) for name in class_names for each in templates]
+def _texts(
+    chosen: KnownEncoder, root: Location, index: LatestIndex, class_names: list[str]
+) -> Any | None:
+    """The text features `[c, d]` of the prompts that were used last, if they are stored."""
+    recorded = chosen.known.get("templates")
+    if recorded:  # of imported features
+        by_class = [
+            [each.replace("{}", name) for each in json.loads(recorded[0])] for name in class_names
+        ]
+    else:
+        encoder = chosen.store.encoder
+        by_class = last_prompts(
+            root, index.name, class_names, index=index.fingerprint, encoder=encoder
+        )
+    prompts = [prompt for each in by_class for prompt in each]
     if chosen.store.missing_prompts(prompts):
         return None
     features = chosen.store.read_prompts(prompts)
-    if len(templates) == 1:
+    if len(prompts) == len(by_class):  # as every class has at least one
         return features
     from clip_adapter.methods import class_prototypes  # noqa: PLC0415  # imports torch
 
-    by_class = features.astype(np.float32).reshape(len(class_names), len(templates), -1)
-    return class_prototypes(by_class)
+    ends = np.cumsum([len(each) for each in by_class])[:-1]
+    ensembles = np.split(features.astype(np.float32), ends)
+    return np.concatenate([class_prototypes(each[np.newaxis]) for each in ensembles])
 
 
 def _counts(features: LabelledFeatures) -> dict[str, Any]:

@@ -79,12 +79,11 @@ class SyntheticDatasets:
         names = tuple(class_names or before.source.class_names)
         index = replace(before, labels=labels, source=replace(before.source, class_names=names))
         write_index(IndexStore(self.root, "gallery"), index)
-        return replace(
-            encoded,
-            dataset=replace(
-                encoded.dataset, index_fingerprint=index.fingerprint, class_names=names
-            ),
-        )
+        dataset = replace(encoded.dataset, index_fingerprint=index.fingerprint, class_names=names)
+        store = FeatureStore(self.root, encoded.encoder)
+        if prompts := store.missing_prompts(dataset.prompts):
+            store.append_prompts(prompts, _prompts(names, prompts, telling=False))
+        return replace(encoded, dataset=dataset)
 
     def retrain(self, encoded: EncodedDataset, sweep: Sweep, **options: Any) -> Promotion:
         """Train the runs that are not recorded, then decide on the champion."""

@@ -9,6 +9,7 @@ from steps import index_dataset
 
 from clip_adapter.datasets import DatasetError, build_index, open_dataset, split_by_content
 from clip_adapter.datasets import index as index_module
+from clip_adapter.pipeline.datasets import read_dataset
 from clip_adapter.pipeline.index import IndexedDataset, write_index
 from clip_adapter.runs import query
 from feature_cache import IndexStore
@@ -173,7 +174,8 @@ def test_a_short_class_is_skipped_and_its_files_are_counted(
     whole = index(photos)
     put_photos(photos, "a-few", range(100, 103), colour="blue")
     indexed = index(photos, skip_short=[1, 4])
-    assert indexed == IndexedDataset(**{**whole.__getstate__(), "excluded": {"short class": 3}})
+    told = {"excluded": {"short class": 3}, "short_classes": ("a few",)}
+    assert indexed == IndexedDataset(**{**whole.__getstate__(), **told})
     excluded = query(root, "SELECT path, reason FROM excluded ORDER BY path").to_pylist()
     assert excluded == [
         {"path": f"a-few/{number}.jpg", "reason": "short class"} for number in range(100, 103)
@@ -191,3 +193,20 @@ def test_two_classes_must_have_enough_images(index: Index, photos: Path, root: P
     with pytest.raises(DatasetError, match=r"1 of the 3 classes .* \('green', 'red'\)"):
         index(photos, skip_short=[4])
     assert not list(root.rglob("*"))
+
+
+def test_files_that_were_not_used_are_those_of_the_last_time(photos: Path, root: Path) -> None:
+    (photos / "red" / "notes.txt").write_text("mine", encoding="utf-8")
+    (photos / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    before = index_dataset(f"imagefolder:{photos}", root=root, data=root)
+    listed = read_dataset(root, before.name, data=root).index
+    assert [each.path for each in listed.excluded] == ["red/notes.txt"]
+    assert [each.path for each in listed.quarantined] == ["red/broken.png"]
+
+    (photos / "red" / "notes.txt").unlink()
+    (photos / "red" / "broken.png").unlink()
+    after = index_dataset(f"imagefolder:{photos}", root=root, data=root)
+    assert after.index_fingerprint == before.index_fingerprint
+    listed = read_dataset(root, after.name, data=root).index
+    assert (listed.excluded, listed.quarantined) == ((), ())
+    assert query(root, "FROM excluded").num_rows == query(root, "FROM quarantine").num_rows == 0

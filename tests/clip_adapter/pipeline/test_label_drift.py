@@ -93,12 +93,39 @@ def test_another_order_of_the_classes_is_no_change(
     assert (found.n_common, found.n_relabelled) == (21, 0)
 
 
-def test_a_class_with_another_name_is_a_change(
+def test_a_class_with_another_name_is_no_change_of_its_images(
     datasets: SyntheticDatasets, before: EncodedDataset, drift: Drift
 ) -> None:
-    labels = read_index(before.dataset).labels
-    found = drift(datasets.relabel(before, labels, ["cat", "dog", "chicken"]))
-    assert found.n_relabelled == 7
+    labels = read_index(before.dataset).labels.copy()
+    names = ["a cat", "dog", "chicken"]
+    found = drift(datasets.relabel(before, labels, names))
+    assert (found.n_common, found.n_relabelled, found.example) == (21, 0, "")
+    assert found.renamed == {"cat": "a cat", "hen": "chicken"}
+    labels[0] = 2
+    found = drift(datasets.relabel(before, labels, names))
+    assert (found.n_relabelled, found.renamed) == (1, {"cat": "a cat", "hen": "chicken"})
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "n_relabelled"),
+    [
+        ([1, 0, 2], ["cat", "dog", "hen"], 14),  # two folders swapped
+        ([0, 1, 2], ["dog", "hound", "hen"], 14),
+        ([0, 0, 1], ["pet", "hen"], 14),  # as many cats as dogs: neither is the pet
+    ],
+)
+def test_names_that_do_not_map_one_to_one_are_a_change(
+    datasets: SyntheticDatasets,
+    before: EncodedDataset,
+    drift: Drift,
+    *,
+    labels: list[int],
+    names: list[str],
+    n_relabelled: int,
+) -> None:
+    moved = np.asarray(labels)[read_index(before.dataset).labels]
+    found = drift(datasets.relabel(before, moved, names))
+    assert (found.n_relabelled, found.renamed) == (n_relabelled, {})
 
 
 def test_an_image_with_two_labels_is_not_compared(

@@ -184,3 +184,36 @@ def test_a_decision_keeps_every_number(datasets: SyntheticDatasets, root: Path) 
     assert row["n_images"] == 3 * (40 - 4)
     (run,) = query(root, f"SELECT * FROM runs WHERE run_id = '{record.run_id}'").to_pylist()
     assert (run["method"], run["shots"], run["seed"]) == ("linear-probe", 4, 1)
+
+
+@pytest.mark.parametrize("limit", [0.05, 1])
+def test_a_champion_whose_classes_were_renamed_is_compared_by_the_new_names(
+    datasets: SyntheticDatasets, limit: float
+) -> None:
+    encoded = datasets.make_dataset()
+    champion = datasets.retrain(encoded, GOOD).record
+    labels = encoded.dataset.index.labels
+    renamed = datasets.relabel(encoded, labels, ["a cat", "a dog", "a hen"])
+    record = datasets.retrain(renamed, GOOD, max_relabelled_fraction=limit).record
+    assert record.index_fingerprint != champion.index_fingerprint
+    assert (record.decision, record.n_relabelled) == ("refused", 0)
+    assert record.accuracy_champion == record.accuracy_challenger
+    assert record.reason.endswith("; 3 classes were renamed")
+
+
+def test_a_candidate_without_a_short_class_of_the_champion_is_refused(
+    datasets: SyntheticDatasets, current_champion: CurrentChampion
+) -> None:
+    champion = datasets.retrain(datasets.make_dataset(), GOOD | {"shots": (1,)}).record
+    assert champion.decision == "promoted"
+    wide = datasets.make_dataset((*CLASSES[:2], "owl"))  # owls count against the champion
+    without = replace(wide, dataset=replace(wide.dataset, short_classes=("hen", "wren")))
+    record = datasets.retrain(without, GOOD).record
+    assert record.decision == "refused"
+    assert record.accuracy_challenger > record.accuracy_champion  # type: ignore[operator]  # compared
+    assert "1 class that the champion" in record.reason
+    assert "would be lost: 'hen' has too few images" in record.reason
+    assert "--short-classes take-all" in record.reason
+    found = current_champion()
+    assert found is not None
+    assert found.record == champion

@@ -154,3 +154,55 @@ def test_features_that_went_out_and_came_back_train_to_the_same_accuracies(
     )
     assert len(one) == 3
     assert one == other
+
+
+@pytest.fixture(name="export_photos")
+def _export_photos(cache: Command, root: Path, tmp_path: Path) -> Callable[[], Any]:
+    """Export the photos, and return the text features of the file and the store they came from."""
+
+    def run() -> Any:
+        cache("export", "--dataset", "photos", "--to", tmp_path / "x.npz", "--overwrite")
+        (encoder,) = [path.name for path in (root / "features").iterdir()]
+        return read_features(tmp_path / "x.npz").text_features, FeatureStore(root, encoder)
+
+    return run
+
+
+def test_texts_are_those_of_the_prompts_that_an_extraction_used(
+    extract: Command, export_photos: Callable[[], Any], photos: Path
+) -> None:
+    extract()  # stores the texts of the usual prompts
+    (photos / "dataset.yaml").write_text("templates: ['zzz {} pic']\n", encoding="utf-8")
+    extract()
+    found, store = export_photos()
+    prompts = ["zzz blue pic", "zzz green pic", "zzz red pic"]
+    np.testing.assert_array_equal(found, store.read_prompts(prompts))
+
+
+def test_texts_of_classes_with_prompts_of_their_own_are_those_it_was_trained_with(
+    train: Command, export_photos: Callable[[], Any], photos: Path
+) -> None:
+    told = "class_names:\n  blue: {name: navy, prompts: [the sea., 'a {} wall.']}\n"
+    (photos / "dataset.yaml").write_text(told, encoding="utf-8")
+    train()
+    found, store = export_photos()
+    own, green = (
+        store.read_prompts(each).astype(np.float32)
+        for each in (["the sea.", "a navy wall."], ["a photo of a green."])
+    )
+    directions = own / np.linalg.norm(own, axis=1, keepdims=True)
+    mean = directions.mean(axis=0)
+    np.testing.assert_allclose(found[0], mean / np.linalg.norm(mean), rtol=1e-5)
+    np.testing.assert_allclose(found[1], green[0] / np.linalg.norm(green[0]), rtol=1e-5)
+
+
+def test_texts_of_a_store_whose_requests_tell_no_prompts_are_those_of_its_last_run(
+    train: Command, export_photos: Callable[[], Any], photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "class_names:\n  blue: {prompts: [the sea.]}\ntemplates: ['zzz {} pic']\n"
+    (photos / "dataset.yaml").write_text(told, encoding="utf-8")
+    monkeypatch.setattr("clip_adapter.pipeline.request_log._prompts_of", lambda _dataset: {})
+    train()
+    found, store = export_photos()
+    prompts = ["the sea.", "zzz green pic", "zzz red pic"]
+    np.testing.assert_array_equal(found, store.read_prompts(prompts))
