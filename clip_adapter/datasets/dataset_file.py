@@ -328,12 +328,14 @@ def _parse_yaml(text: str, source: str) -> Any:
                 raise yaml.YAMLError(f"the key {most[0]!r} occurs twice")  # the last would count
             return super().construct_mapping(node, deep=deep)
 
-    loader = Loader(text)
+    loader = None
     try:
+        loader = Loader(text)  # which looks for characters that YAML does not allow
         told = loader.get_single_data()
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         said = " ".join(str(error).split())
         raise DatasetError(f"{source} is not YAML that can be used: {said:.200}") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return {} if told is None else told

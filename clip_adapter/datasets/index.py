@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shlex
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from operator import attrgetter
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
@@ -376,7 +379,7 @@ def _too_many_bad(
     )
     more = f"\n  and {len(bad) - 3} more" if len(bad) > 3 else ""
     advice = (
-        "say below which folder links may lead (--follow-links ROOT)"
+        _where_links_lead(source, bad)
         if all("--follow-links" in file.reason for file in bad)
         else "repair or remove them, or accept more (--max-bad-fraction)"
     )
@@ -384,6 +387,15 @@ def _too_many_bad(
         f"{len(bad)} of the {n_images} files of {source.name!r} in {source.folder} are unreadable, "
         f"more than the {limit:.0%} that are quarantined; {advice}:{examples}{more}"
     )
+
+
+def _where_links_lead(source: ImageSource, bad: list[QuarantinedFile]) -> str:
+    """What to say where all unreadable files are links out: a folder below which they all lead."""
+    targets = [os.path.realpath(source.folder / file.path) for file in bad]
+    shared = os.path.commonpath(targets)
+    n_parts = len(Path(shared).parts)
+    place = shlex.quote(shared) if n_parts > 2 and len(set(targets)) > 1 else "ROOT"
+    return f"say below which folder links may lead (--follow-links {place})"
 
 
 def without_classes(index: DatasetIndex, labels: Collection[int], *, reason: str) -> DatasetIndex:

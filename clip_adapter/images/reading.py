@@ -31,6 +31,11 @@ _DIRECTORY = (
 )
 _OPENS_BELOW_DESCRIPTORS = os.open in os.supports_dir_fd
 _OUTSIDE = "its path leaves the folder of the dataset"
+# Where images are a user's, they lie deeper; a hostile folder may lead here and hope for its name.
+_NEVER_NAMED = frozenset(
+    {"/", "/boot", "/dev", "/etc", "/home", "/proc", "/root", "/sys", "/usr", "/var"}
+)
+_SYSTEM = {("proc",), ("sys",), ("dev",), ("etc",)}
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -170,9 +175,10 @@ class FolderReader:
             raise UnreadableImageError(_OUTSIDE)
         leads_out = "it is a link that leads out of the folder"
         if self._options.follow_links is None:
+            place = _folder_to_name(target)
             raise UnreadableImageError(
                 f"{leads_out}; to follow links to regular files below a folder, name it: "
-                f"--follow-links {shlex.quote(str(_folder_to_name(target)))}"
+                f"--follow-links {shlex.quote(str(place)) if place else 'ROOT'}"
             )
         root = self._options.follow_links.resolve()
         if not target.is_relative_to(root):
@@ -182,8 +188,13 @@ class FolderReader:
         return root
 
 
-def _folder_to_name(target: Path) -> Path:
-    """The folder below which links have to be followed to reach `target` and others like it."""
+def _folder_to_name(target: Path) -> Path | None:
+    """The folder below which links have to be followed to reach `target` and others like it.
+
+    None for a folder of the system, which no dataset has a reason to lead to.
+    """
+    if str(target.parent) in _NEVER_NAMED or target.parts[1:2] in _SYSTEM:
+        return None
     # Hugging Face, git-annex and DVC keep files in many folders below one.
     stores = ("/blobs", "/annex/objects", "/.dvc/cache")
     below = (folder for folder in target.parents if folder.as_posix().endswith(stores))

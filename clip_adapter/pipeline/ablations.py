@@ -123,7 +123,8 @@ class Reproduction(TabularResult):
         """
         tables = []
         for variant, runs in zip(STUDIES[self.study], self.variants, strict=True):
-            table = evaluated_runs(self.encoded.dataset.root, runs.fingerprints)
+            dataset = self.encoded.dataset
+            table = evaluated_runs(dataset.root, runs.fingerprints, dataset=dataset.name)
             names = pa.array([variant.name] * table.num_rows, pa.string())
             tables.append(table.add_column(0, "variant", names))
         return pa.concat_tables(tables)

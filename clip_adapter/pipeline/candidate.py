@@ -21,7 +21,7 @@ WITH validated AS (
 )
 SELECT fingerprint, run_id, accuracy, nll
 FROM runs JOIN validated USING (run_id) LEFT JOIN asked_runs USING (run_id)
-WHERE status = 'completed' AND fingerprint IN $fingerprints
+WHERE status = 'completed' AND dataset = $dataset AND fingerprint IN $fingerprints
 QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LAST, run_id) = 1
 """
 
@@ -41,7 +41,9 @@ def check_can_promote(methods: Iterable[Method]) -> None:
         )
 
 
-def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> tuple[RunSpec, str]:
+def choose_candidate(
+    root: Location, specs: Sequence[RunSpec], *, dataset: str
+) -> tuple[RunSpec, str]:
     """Choose the first seed of the best method on validation, at the largest number of shots.
 
     Best is the highest mean accuracy over seeds, then the lowest mean NLL, then the order of the
@@ -55,7 +57,7 @@ def choose_candidate(root: Location, specs: Sequence[RunSpec]) -> tuple[RunSpec,
     """
     most = max(spec.shots for spec in specs)
     learning = [spec for spec in specs if spec.method.learns and spec.shots == most]
-    validated = _on_validation(root, [spec.fingerprint for spec in learning])
+    validated = _on_validation(root, [spec.fingerprint for spec in learning], dataset=dataset)
     by_method: dict[str, list[RunSpec]] = {}
     for spec in learning:
         if spec.fingerprint in validated:
@@ -86,7 +88,10 @@ def _rank(specs: Sequence[RunSpec], validated: Mapping[str, Any]) -> tuple[float
     return -mean(row["accuracy"] for row in rows), mean(row["nll"] for row in rows)
 
 
-def _on_validation(root: Location, fingerprints: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _on_validation(
+    root: Location, fingerprints: Sequence[str], *, dataset: str
+) -> dict[str, dict[str, Any]]:
     """The runs with metrics on validation, by fingerprint: `run_id`, `accuracy` and `nll`."""
-    rows = query(root, _ON_VALIDATION, {"fingerprints": list(fingerprints)}).to_pylist()
+    asked = {"dataset": dataset, "fingerprints": list(fingerprints)}
+    rows = query(root, _ON_VALIDATION, asked).to_pylist()
     return {row["fingerprint"]: row for row in rows}

@@ -179,7 +179,7 @@ def decide_promotion(
     known = _decided(store, dataset, retraining, reporter)
     if known is not None:
         return Promotion(record=known, is_new=False)
-    spec, run_id = choose_candidate(encoded.dataset.root, specs)
+    spec, run_id = choose_candidate(encoded.dataset.root, specs, dataset=encoded.dataset.name)
     features = DatasetFeatures(encoded, encoding)
     device = choose_device(encoding.device if encoding else device)
     while True:

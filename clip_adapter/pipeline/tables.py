@@ -33,7 +33,7 @@ SELECT
     dataset, model, method, shots, seed, accuracy, nll, validation_accuracy, residual_ratio,
     selected_on, seconds_train, started_at, run_id, fingerprint
 FROM runs JOIN measured USING (run_id) LEFT JOIN asked_runs USING (run_id)
-WHERE status = 'completed' AND fingerprint IN $fingerprints
+WHERE status = 'completed' AND dataset = $dataset AND fingerprint IN $fingerprints
 QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LAST, run_id) = 1
 """
 
@@ -74,7 +74,7 @@ class TabularResult(ABC):
         return f"<p>{lines}</p>\n{_table(self._shown())}"
 
 
-def evaluated_runs(root: Location, fingerprints: Sequence[str]) -> pa.Table:
+def evaluated_runs(root: Location, fingerprints: Sequence[str], *, dataset: str) -> pa.Table:
     """The recorded runs with these fingerprints, one row each, in the order given.
 
     `accuracy` and `nll` are those of the test split, `validation_accuracy` is null where nothing
@@ -83,11 +83,12 @@ def evaluated_runs(root: Location, fingerprints: Sequence[str]) -> pa.Table:
     Args:
         root: folder or URL of the store.
         fingerprints: fingerprints of completed runs; one that is not recorded gives no row.
+        dataset: name of the dataset of the runs.
 
     Raises:
         FeatureCacheError: a file of runs is damaged.
     """
-    found = query(root, _EVALUATED, {"fingerprints": list(fingerprints)})
+    found = query(root, _EVALUATED, {"dataset": dataset, "fingerprints": list(fingerprints)})
     rows = pc.index_in(pa.array(fingerprints, pa.string()), found["fingerprint"].combine_chunks())
     return found.take(rows.drop_null())
 

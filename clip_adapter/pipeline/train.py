@@ -99,7 +99,8 @@ class Training(TabularResult):
         Raises:
             FeatureCacheError: a file of runs is damaged.
         """
-        return evaluated_runs(self.encoded.dataset.root, self.runs.fingerprints)
+        dataset = self.encoded.dataset
+        return evaluated_runs(dataset.root, self.runs.fingerprints, dataset=dataset.name)
 
     def _shown(self) -> pa.Table:
         return self.to_arrow().select(
@@ -299,14 +300,16 @@ def train_runs(
             the others as completed.
     """
     store = RunStore(encoded.dataset.root)
-    known = set() if retrain else store.completed(spec.fingerprint for spec in specs)
+    fingerprints = [spec.fingerprint for spec in specs]
+    dataset = encoded.dataset.name
+    known = set() if retrain else store.completed(fingerprints, dataset=dataset)
     todo = [spec for spec in specs if spec.fingerprint not in known]
     nothing = TrainedRuns(
         sweep_id="",
         n_trained=0,
         n_reused=len(specs),
         seconds=0.0,
-        fingerprints=tuple(spec.fingerprint for spec in specs),
+        fingerprints=tuple(fingerprints),
     )
     if not todo:
         return nothing

@@ -70,16 +70,17 @@ class RunStore:
             if table.num_rows
         ]
 
-    def completed(self, fingerprints: Iterable[str]) -> set[str]:
-        """The run fingerprints for which a completed run with its results is recorded.
+    def completed(self, fingerprints: Iterable[str], *, dataset: str) -> set[str]:
+        """The run fingerprints for which a completed run on a dataset is recorded with its results.
 
-        A run whose metrics, or predictions on the test split, are lost does not count, so that it
+        Runs of another dataset do not count: a dataset that was renamed keeps its fingerprints, which
+        another one of its former name may have as well. A run whose metrics, or predictions on the test split, are lost does not count, so that it
         is trained again.
 
         Raises:
             CorruptFileError, NewerFormatError: a file of runs is damaged or cannot be understood.
         """
-        runs = self._read("runs", pick(schemas.RUNS, "run_id", "fingerprint", "status"))
+        runs = self._read("runs", pick(schemas.RUNS, "run_id", "dataset", "fingerprint", "status"))
         measured = self._read("metrics", pick(schemas.METRICS, "run_id"))
         predicted = self._read("predictions", pick(schemas.PREDICTIONS, "run_id", "split"))
         # Earlier versions stored predictions on test images only, without the name of the split.
@@ -90,7 +91,7 @@ class RunStore:
         done = {
             row["fingerprint"]
             for row in runs.to_pylist()
-            if row["status"] == "completed" and row["run_id"] in whole
+            if (row["dataset"], row["status"]) == (dataset, "completed") and row["run_id"] in whole
         }
         return done.intersection(fingerprints)
 

@@ -225,3 +225,10 @@ def test_a_name_that_is_no_slug_is_refused_with_the_file_that_has_it(
     with pytest.raises(DatasetError, match=said) as refusal:
         describe(f"name: {name}\n")
     assert str(refusal.value).startswith(f"name of {pets / 'dataset.yaml'} is ")
+
+
+def test_a_character_that_yaml_does_not_allow_is_an_error_about_the_file(
+    describe: Callable[[str], ImageSource],
+) -> None:
+    with pytest.raises(DatasetError, match=r"is not YAML that can be used: .*#x0000"):
+        describe("name: a\0b\n")

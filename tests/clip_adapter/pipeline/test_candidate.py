@@ -35,7 +35,9 @@ def choose(monkeypatch: pytest.MonkeyPatch, *validated: tuple[RunSpec, float, fl
     monkeypatch.setattr(
         "clip_adapter.pipeline.candidate.query", lambda *_: pa.Table.from_pylist(rows)
     )
-    return choose_candidate(Path(), [plan("zero-shot", 1, 1), *(each for each, *_ in validated)])
+    return choose_candidate(
+        Path(), [plan("zero-shot", 1, 1), *(each for each, *_ in validated)], dataset="pets"
+    )
 
 
 def test_the_best_mean_over_seeds_is_chosen_and_of_it_the_first_seed(
@@ -75,7 +77,7 @@ def test_without_runs_on_record_there_is_no_candidate(monkeypatch: pytest.Monkey
         lambda *_: pa.table({"fingerprint": pa.array([], pa.string())}),
     )
     with pytest.raises(RunStoreError, match="none of the 1 runs with 4 shots"):
-        choose_candidate(Path(), [plan("linear-probe", 4, 1)])
+        choose_candidate(Path(), [plan("linear-probe", 4, 1)], dataset="pets")
 
 
 def test_a_sweep_without_a_method_that_learns_cannot_promote() -> None:

@@ -470,3 +470,15 @@ def test_a_store_in_an_object_store_can_be_renamed_and_forgotten(
     assert train(f"imagefolder:{photos}", **ask).is_up_to_date
     forget_dataset(object_root, "colours", dry_run=False)
     assert stored_datasets(object_root, data=photos) == []
+
+
+def test_a_dataset_of_the_former_name_of_another_has_runs_of_its_own(
+    root: Path, photos: Path, train_folder: Train
+) -> None:
+    train_folder(photos, name="trip")
+    rename_dataset(root, "trip", "holiday")
+    forget_dataset(root, "holiday", dry_run=False)
+    again = train_folder(photos, name="trip")
+    assert (again.runs.n_trained, again.to_arrow().num_rows) == (1, 1)
+    rows = query(root, "SELECT DISTINCT dataset FROM leaderboard").to_pylist()
+    assert rows == [{"dataset": "trip"}]

@@ -104,10 +104,11 @@ def test_runs_of_a_training_done_before_are_the_same_rows(
 
 
 def test_runs_that_are_not_recorded_give_no_row(results: Results) -> None:
-    root = results.encoded.dataset.root
+    root, name = results.encoded.dataset.root, results.encoded.dataset.name
     known = results.training.runs.fingerprints[0]
-    assert evaluated_runs(root, ["ab" * 32, known]).num_rows == 1
-    assert evaluated_runs(root, []).num_rows == 0
+    assert evaluated_runs(root, ["ab" * 32, known], dataset=name).num_rows == 1
+    assert evaluated_runs(root, [known], dataset="another").num_rows == 0
+    assert evaluated_runs(root, [], dataset=name).num_rows == 0
 
 
 def test_a_reproduction_names_the_variant_of_each_run(results: Results) -> None:

@@ -21,7 +21,7 @@ def test_only_completed_runs_count_as_done(
     tmp_path: Path, whole_result_of: Callable[..., RunResult]
 ) -> None:
     store = RunStore(tmp_path)
-    assert store.completed({"a"}) == set()
+    assert store.completed({"a"}, dataset="digits") == set()
     store.record(
         [
             whole_result_of(1, fingerprint="a"),
@@ -29,7 +29,8 @@ def test_only_completed_runs_count_as_done(
             whole_result_of(3, fingerprint="c"),
         ]
     )
-    assert store.completed(["a", "b", "never"]) == {"a"}
+    assert store.completed(["a", "b", "never"], dataset="digits") == {"a"}
+    assert store.completed(["a"], dataset="another") == set()
 
 
 @pytest.mark.parametrize("table", ["metrics", "predictions"])
@@ -40,7 +41,7 @@ def test_a_run_that_lost_its_results_is_to_be_made_again(
     store.record([whole_result_of(1, fingerprint="a")])
     for path in (tmp_path / "runs" / table).iterdir():
         path.unlink()
-    assert store.completed(["a"]) == set()
+    assert store.completed(["a"], dataset="digits") == set()
 
 
 def test_predictions_on_other_images_than_the_test_splits_do_not_make_a_run_whole(
@@ -52,4 +53,4 @@ def test_predictions_on_other_images_than_the_test_splits_do_not_make_a_run_whol
     lost = replace(result_of(1, fingerprint="a"), other_predictions=(judged,))
     whole = replace(lost, run=replace(lost.run, run_id="f" * 32, fingerprint="b"))
     RunStore(tmp_path).record([lost, replace(whole, predictions=predictions_of(0, 1))])
-    assert RunStore(tmp_path).completed(["a", "b"]) == {"b"}
+    assert RunStore(tmp_path).completed(["a", "b"], dataset="digits") == {"b"}

@@ -82,7 +82,7 @@ def test_unknown_columns_and_struct_fields_change_no_answer(filled: Path) -> Non
     assert all(before[view] for view in ("leaderboard", "per_class", "champion", "splits"))
     assert PromotionStore(filled).history("digits") == history
     assert RequestStore(filled).next_sequence("digits") == 2
-    assert RunStore(filled).completed(["fingerprint-1"]) == {"fingerprint-1"}
+    assert RunStore(filled).completed(["fingerprint-1"], dataset="digits") == {"fingerprint-1"}
     found = inspect_store(filled, deep=True, schemas=RUN_TABLES)
     assert {each.problem for each in found} == {None}
 
