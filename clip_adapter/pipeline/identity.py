@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clip_adapter.datasets import (
+    IMPORTED,
     OWN_FOLDER,
     RESERVED_NAMES,
     DatasetError,
@@ -146,13 +147,16 @@ def choose_name(
 
 
 def stored_name(dataset: str, *, root: Location) -> str:
-    """The name in the store of the folder `imagefolder:PATH`, whose images are not read.
+    """The name in the store of a dataset that is named as `train` takes it; its images are not read.
 
-    It is the dataset whose current images were read from that folder, else the `expected_name`.
+    That of `imagefolder:PATH` is the dataset whose current images were read from that folder, else the
+    `expected_name`.
 
     Raises:
         DatasetError: the folder does not exist, or is that of several datasets.
     """
+    if not dataset.startswith(OWN_FOLDER):
+        return dataset.removeprefix(IMPORTED)
     place = str(own_folder(dataset).absolute())
     found = [name for name in sorted(_stored(root)) if place in sources_of(IndexStore(root, name))]
     if len(found) > 1:
