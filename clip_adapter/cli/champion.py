@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from clip_adapter.cli.cache.indexed import existing_root, stored_name
+from clip_adapter.cli.cache.indexed import existing_root
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.pipeline.identity import stored_name
 from clip_adapter.runs import (
     Champion,
     DamagedChampionError,
@@ -49,7 +50,7 @@ def champion(
     """
     place = existing_root(root)
     store = PromotionStore(place)
-    name = stored_name(place, dataset)
+    name = stored_name(dataset, root=place)
     decisions = store.known_history(name)
     damaged: list[DamagedChampionError] = []
     found = store.champion(name, on_corruption=damaged.append)
@@ -148,7 +149,7 @@ def rollback(
     Its classifier is verified first. The next training is compared with the restored champion.
     """
     place = existing_root(root)
-    record = roll_back(PromotionStore(place), stored_name(place, dataset), to=to)
+    record = roll_back(PromotionStore(place), stored_name(dataset, root=place), to=to)
     if as_json:
         print_json(asdict(record))
         return

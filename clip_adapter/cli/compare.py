@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clip_adapter.cli.cache.indexed import stored_name
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.pipeline.identity import stored_name
 from clip_adapter.runs import Comparison, compare_methods
 from clip_adapter.settings import Settings
 from clip_adapter.shots import shots_from_words, shots_in_words
@@ -53,7 +53,7 @@ def compare(
     compared = compare_methods(
         location,
         (method_a, method_b),
-        dataset=stored_name(location, dataset),
+        dataset=stored_name(dataset, root=location),
         shots=shots,
         model=model,
     )

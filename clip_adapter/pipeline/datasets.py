@@ -14,8 +14,6 @@ from PIL import Image
 from clip_adapter.datasets import (
     DATASETS,
     GENERATED,
-    IMPORTED,
-    OWN_FOLDER,
     SPLITS,
     DatasetIndex,
     ExcludedFile,
@@ -157,10 +155,7 @@ def stored_name(root: Location, dataset: str) -> str:
         DatasetError: the folder of `imagefolder:PATH` does not exist, or is that of several datasets.
     """
     names = _stored_names(root)
-    if dataset.startswith(OWN_FOLDER):
-        name = identity.stored_name(dataset, root=root)
-    else:
-        name = dataset.removeprefix(IMPORTED)
+    name = identity.stored_name(dataset, root=root)
     if name in names:
         return name
     close = nearest(dataset, names)

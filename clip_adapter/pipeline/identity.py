@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clip_adapter.datasets import (
+    IMPORTED,
     OWN_FOLDER,
     RESERVED_NAMES,
     DatasetError,
@@ -172,13 +173,16 @@ def choose_name(
 
 
 def stored_name(dataset: str, *, root: Location) -> str:
-    """The name in the store of the folder `imagefolder:PATH`, whose images are not read.
+    """The name in the store of a dataset that is named as `train` takes it; its images are not read.
 
-    It is the dataset whose current images were read from that folder, else the `expected_name`.
+    That of `imagefolder:PATH` is the dataset whose current images were read from that folder, else the
+    `expected_name`.
 
     Raises:
         DatasetError: the folder does not exist, or is that of several datasets.
     """
+    if not dataset.startswith(OWN_FOLDER):
+        return dataset.removeprefix(IMPORTED)
     place = os.path.abspath(own_folder(dataset))  # noqa: PTH100  # keeps links
     found = [name for name in sorted(_stored(root)) if place in sources_of(IndexStore(root, name))]
     if len(found) > 1:
@@ -210,7 +214,9 @@ def _stored(root: Location) -> set[str]:
 
 
 def _is_taken(slug: str, stored: AbstractSet[str], root: Location) -> bool:
-    return slug in RESERVED_NAMES or (slug in stored and slug in imported_names(root))
+    return slug in RESERVED_NAMES or (
+        slug in stored and slug in imported_names(root, on_corruption=_ignore)
+    )
 
 
 def _taken(slug: str, folder: Path) -> str:

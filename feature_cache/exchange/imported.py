@@ -2,12 +2,13 @@
 
 import difflib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from feature_cache.errors import NotStoredError
 from feature_cache.features import FeatureStore, stores
 from feature_cache.indexes import IndexStore
 from feature_cache.paths import Location
+from feature_cache.reading import OnCorruption, raise_on_corruption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +60,17 @@ class ImportedDataset:
             )
 
 
-def imported_names(root: Location) -> list[str]:
-    """The names of the datasets that were imported into a store, sorted."""
-    return sorted({name for _, known in _imported_stores(root) for name in known["dataset"]})
+def imported_names(
+    root: Location, *, on_corruption: OnCorruption = raise_on_corruption
+) -> list[str]:
+    """The names of the datasets that were imported into a store, sorted.
+
+    Args:
+        root: folder or URL of the store.
+        on_corruption: handler of a description of an encoder that cannot be used.
+    """
+    found = _imported_stores(root, on_corruption=on_corruption)
+    return sorted({name for _, known in found for name in known["dataset"]})
 
 
 def find_imported(root: Location, name: str) -> ImportedDataset:
@@ -85,8 +94,11 @@ def find_imported(root: Location, name: str) -> ImportedDataset:
     )
 
 
-def _imported_stores(root: Location) -> list[tuple[FeatureStore, dict[str, list[str]]]]:
-    described = [(store, store.descriptions()) for store in stores(root)]
+def _imported_stores(
+    root: Location, *, on_corruption: OnCorruption = raise_on_corruption
+) -> list[tuple[FeatureStore, dict[str, list[str]]]]:
+    every = (replace(store, on_corruption=on_corruption) for store in stores(root))
+    described = [(store, store.descriptions()) for store in every]
     return [each for each in described if each[1].get("origin") == ["imported"]]
 
 

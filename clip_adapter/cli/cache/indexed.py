@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clip_adapter.datasets import IMPORTED, OWN_FOLDER, check_no_folder
+from clip_adapter.datasets import check_no_folder
 from clip_adapter.errors import nearest
-from clip_adapter.pipeline import identity
+from clip_adapter.pipeline.identity import stored_name
 from clip_adapter.runs import RunStoreError, current_index
 from clip_adapter.settings import Settings
 from feature_cache import (
@@ -79,7 +79,7 @@ def latest_index(root: Location, dataset: str) -> LatestIndex:
         DatasetError: the folder of `imagefolder:PATH` does not exist or is that of several datasets, or
             a folder is named without that prefix.
     """
-    name = stored_name(root, dataset)
+    name = stored_name(dataset, root=root)
     indexed = storage.list_folders(root / "datasets")
     folder = root / "datasets" / name / "images"
     # Only a name that was found becomes part of a path.
@@ -109,17 +109,6 @@ def _read(path: Location, name: str, *, made: float) -> LatestIndex:
         n_images=table.num_rows,
         image_sha256=tuple(dict.fromkeys(table.column("image_sha256").to_pylist())),
     )
-
-
-def stored_name(root: Location, dataset: str) -> str:
-    """The name in the store of a dataset that is named as `train` takes it.
-
-    Raises:
-        DatasetError: the folder of `imagefolder:PATH` does not exist, or is that of several datasets.
-    """
-    if dataset.startswith(OWN_FOLDER):
-        return identity.stored_name(dataset, root=root)
-    return dataset.removeprefix(IMPORTED)
 
 
 def _not_indexed(dataset: str, indexed: list[str]) -> str:

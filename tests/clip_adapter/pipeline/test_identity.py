@@ -349,6 +349,9 @@ def test_a_folder_that_is_asked_about_is_the_dataset_that_was_read_from_it(
     index(other, "others")
     assert stored_name(f"imagefolder:{first}", root=root) == "photos"
     assert stored_name(f"imagefolder:{other}", root=root) == "others"
+    assert (
+        stored_name("features:colours", root=root) == stored_name("colours", root=root) == "colours"
+    )
     assert stored_name(f"imagefolder:{put(tmp_path / 'new', [1])}", root=root) == "new"
     index(first, "third")
     with pytest.raises(DatasetError, match="was indexed as 'photos' and 'third': write the name"):
