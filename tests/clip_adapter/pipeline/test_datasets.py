@@ -89,7 +89,7 @@ def test_images_that_changed_or_are_gone_are_gaps(root: Path, photos: Path) -> N
     gaps = {each.path: each.gap for row in sheet.rows for each in row.thumbnails if each.gap}
     assert gaps["red/000.jpg"] == "changed since it was indexed"
     assert set(gaps) == {"red/000.jpg", "red/029.jpg", "blue/000.jpg"}
-    assert "leaves the folder" in gaps["blue/000.jpg"]
+    assert "leads out of the folder" in gaps["blue/000.jpg"]
     assert "images gone, changed or unreadable: 3" in sheet.caption
 
 
