@@ -258,7 +258,8 @@ def _origins(root: Location, stored: AbstractSet[str]) -> dict[str, _Origin]:
     for name in stored:
         store = IndexStore(root, name, _ignore)
         first = store.first_name()
-        found[name] = _Origin({first} - {None}, frozenset(sources_of(store)))
+        first_names = frozenset[str]() if first is None else frozenset({first})
+        found[name] = _Origin(first_names, frozenset(sources_of(store)))
     return found
 
 
