@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +25,7 @@ from clip_adapter.datasets.eurosat import DOWNLOAD
 from clip_adapter.errors import UnreadableImageError, nearest
 from clip_adapter.images import AS_IT_IS, FolderReader, ReadOptions, decode_image
 from clip_adapter.pipeline import identity
+from clip_adapter.pipeline.index import index_of_table
 from clip_adapter.runs import current_index
 from feature_cache import IndexStore, Location, NotStoredError, list_file_entries, storage
 from feature_cache.exchange import imported_names
@@ -227,27 +228,19 @@ def _current(root: Location, name: str) -> str:
 def _index(store: IndexStore, fingerprint: str, *, folder: Path) -> DatasetIndex:
     """A stored index with the files that were not used."""
     table = store.read(fingerprint)
-    columns = {name: table.column(name) for name in table.column_names}
     bad, excluded = (
         read(fingerprint).to_pylist() for read in (store.read_quarantine, store.read_excluded)
     )
-    return DatasetIndex(
-        source=ImageSource(
-            store.dataset,
-            folder,
-            _class_names(table),
-            (),
-            files=(),
-            fingerprint_name=store.first_name(),
-        ),
-        paths=tuple(columns["path"].to_pylist()),
-        image_sha256=tuple(columns["image_sha256"].to_pylist()),
-        labels=columns["label"].to_numpy().astype(np.int64),
-        splits=tuple(columns["split"].to_pylist()),
-        groups=tuple(columns["group"].to_pylist()),
-        widths=columns["width"].to_numpy(),
-        heights=columns["height"].to_numpy(),
-        n_bytes=columns["n_bytes"].to_numpy(),
+    source = ImageSource(
+        store.dataset,
+        folder,
+        _class_names(table),
+        (),
+        files=(),
+        fingerprint_name=store.first_name(),
+    )
+    return replace(
+        index_of_table(table, source),
         quarantined=tuple(
             QuarantinedFile(row["path"], row["reason"], row["n_bytes"]) for row in bad
         ),

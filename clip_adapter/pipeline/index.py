@@ -476,17 +476,27 @@ def known_splits(store: IndexStore) -> KnownSplits:
 def read_index(dataset: IndexedDataset) -> DatasetIndex:
     """Read and verify the index of a dataset, without its quarantine."""
     store = IndexStore(dataset.root, dataset.name)
-    table = store.read(dataset.index_fingerprint)
+    source = ImageSource(
+        dataset.name,
+        dataset.folder,
+        dataset.class_names,
+        dataset.templates,
+        files=(),
+        fingerprint_name=store.first_name(),
+    )
+    return index_of_table(store.read(dataset.index_fingerprint), source)
+
+
+def index_of_table(table: pa.Table, source: ImageSource) -> DatasetIndex:
+    """The index in the rows of a table with the columns of `INDEX_SCHEMA`, sorted by row.
+
+    Args:
+        table: the images; what is quarantined and excluded is in other tables.
+        source: the dataset, whose files are not needed.
+    """
     columns = {name: table.column(name) for name in table.column_names}
     return DatasetIndex(
-        source=ImageSource(
-            dataset.name,
-            dataset.folder,
-            dataset.class_names,
-            dataset.templates,
-            files=(),
-            fingerprint_name=store.first_name(),
-        ),
+        source=source,
         paths=tuple(columns["path"].to_pylist()),
         image_sha256=tuple(columns["image_sha256"].to_pylist()),
         labels=columns["label"].to_numpy().astype(np.int64),
