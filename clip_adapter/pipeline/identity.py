@@ -82,7 +82,8 @@ def candidate_names(
         and place in sources_of(IndexStore(root, slug, _ignore))
     ):
         return [slug]  # as in every night: no other dataset is looked at
-    origins = _origins(root, stored)
+    # A folder of EuroSAT that is opened as one's own is another dataset, with other classes.
+    origins = _origins(root, stored - RESERVED_NAMES)
     before = {slug} | {name for each in origins.values() for name in each.first_names}
     by_path |= _renamed(origins, {slug} | _named_by_path(folder, before))
     if is_taken and not by_path:

@@ -429,3 +429,14 @@ def test_classes_that_an_earlier_version_named_keep_their_names_and_labels(
     renamed = index(folder, class_names=file)
     assert renamed.class_names in {("one", "two"), ("two", "one")}
     assert index(folder).index_fingerprint == before.fingerprint
+
+
+def test_the_folder_of_a_known_dataset_is_another_dataset_when_it_is_opened_as_ones_own(
+    index: Index, photos: Path, root: Path
+) -> None:
+    made = index(photos).index
+    shutil.rmtree(root)
+    write_index(
+        IndexStore(root, "eurosat"), replace(made, source=replace(made.source, name="eurosat"))
+    )
+    assert index(photos).name == "photos"
