@@ -123,7 +123,7 @@ def check_no_folder(name: str) -> None:
     Raises:
         DatasetError: it is a folder; the message has the name with its prefix.
     """
-    # Unlike pathlib, os.path raises nothing, whatever the name: `~nobody`, a null character.
+    # Unlike pathlib, os.path raises no error for an unknown user (`~name`) or a zero byte.
     if os.path.isdir(os.path.expanduser(name)):  # noqa: PTH111, PTH112
         path = name.rstrip(os.sep) or name
         raise DatasetError(f"{name!r} is a folder: write imagefolder:{path}")

@@ -207,7 +207,7 @@ def sources_of(store: IndexStore) -> list[str]:
 
 
 def _ignore(_: Location, __: FeatureCacheError) -> None:
-    """Of a damaged file nothing is known here; whoever reads the images reports it."""
+    """Ignore a damaged file: its error is reported when the images are read."""
 
 
 def _stored(root: Location) -> set[str]:

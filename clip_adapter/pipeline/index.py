@@ -185,12 +185,13 @@ def index_dataset(
         known_splits=_look_up_splits(source, candidates, root=root),
         reporter=reporter,
     )
-    if dataset.startswith(OWN_FOLDER):
+    is_own = dataset.startswith(OWN_FOLDER)
+    if is_own:
         index = _named(index, known, is_given=options.name is not None, root=root)
     # Setting a damaged index aside loses nothing: this one replaces it.
     store = IndexStore(root, index.source.name, on_corruption=reporter.quarantine_file)
     _set_aside(damaged, store)
-    if known.get(store.dataset) and store.dataset != options.name:
+    if is_own and known.get(store.dataset) and store.dataset != options.name:
         _report_move(
             index, known[store.dataset], source_name=source.name, store=store, reporter=reporter
         )

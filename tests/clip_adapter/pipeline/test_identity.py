@@ -440,3 +440,12 @@ def test_the_folder_of_a_known_dataset_is_another_dataset_when_it_is_opened_as_o
         IndexStore(root, "eurosat"), replace(made, source=replace(made.source, name="eurosat"))
     )
     assert index(photos).name == "photos"
+
+
+def test_no_move_is_reported_of_a_dataset_with_a_fixed_name(
+    root: Path, tmp_path: Path, reporter: Lines
+) -> None:
+    index_dataset("digits", root=root, data=root, reporter=reporter)
+    moved = root.rename(tmp_path / "elsewhere")
+    index_dataset("digits", root=moved, data=moved, reporter=reporter)
+    assert reporter.moves == []
