@@ -17,9 +17,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from clip_adapter.errors import DataError
+from clip_adapter.methods.classifier_metadata import ClassifierMetadata
 from clip_adapter.methods.method import Classifier
 
 FORMAT = 1
+MOST_HEADER_BYTES = 32 * 2**20
+"""Largest header of a file: the names and prompts of 100,000 classes."""
+LONGEST_NAME = 2_000
+"""Largest number of characters of a class name or setting."""
 SCALED_COSINES = ("PrototypeClassifier", "AdapterClassifier")
 """Classifiers whose logits are `logit_scale` times a cosine with the text of the class."""
 KEY = "clip-adapter.classifier"
@@ -37,6 +42,8 @@ class SavedClassifier:
         encoder: fingerprint of the encoder whose features it classifies; empty when unknown.
         logit_bias: constant that the encoder, a sigmoid model such as SigLIP, adds to every logit;
             None where it has none. It is no part of the logits, whose order it does not change.
+        metadata: encoder, prompts, data and scores; None in files of earlier versions, and where it
+            is not known.
     """
 
     classifier: Classifier
@@ -44,6 +51,26 @@ class SavedClassifier:
     settings: Mapping[str, float | int | str | bool]
     encoder: str = ""
     logit_bias: float | None = None
+    metadata: ClassifierMetadata | None = None
+
+    def probabilities(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
+        """Softmax of the logits, divided by the temperature where the file has one.
+
+        The temperature was fitted on validation images (Guo et al. 2017,
+        https://arxiv.org/abs/1706.04599): the highest probability is then a calibrated confidence.
+
+        Args:
+            features: raw features of the encoder, one row an image.
+
+        Raises:
+            DataError: the features have another width.
+        """
+        from scipy.special import softmax
+
+        temperature = (self.metadata and self.metadata.temperature) or 1.0
+        scaled = self.classifier.logits(features).astype(np.float64) / temperature
+        found: Float[np.ndarray, "n c"] = softmax(scaled, axis=1).astype(np.float32)
+        return found
 
     def sigmoid_probabilities(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
         """Probability of each class by itself, `sigmoid(logits + logit_bias)`; rows need not add to 1.
@@ -70,16 +97,26 @@ class SavedClassifier:
         # Without overflow for any logit.
         return np.exp(-np.logaddexp(0, -logits)).astype(np.float32)
 
-    def check_encoder(self, encoder: str) -> None:
+    @property
+    def encoder_name(self) -> str:
+        """Name and first digits of the fingerprint of the encoder; "unknown" where it is unknown."""
+        model = f"{self.metadata.encoder.model} " if self.metadata else ""
+        return f"{model}{self.encoder[:12]}" or "unknown"
+
+    def check_encoder(self, encoder: str, *, model: str = "") -> None:
         """Return if the classifier was fitted to features of that encoder.
 
+        Args:
+            encoder: fingerprint of the encoder.
+            model: name of the encoder, for the message.
+
         Raises:
-            DataError: it was fitted to features of another encoder.
+            DataError: it was fitted to features of another encoder; the message names both.
         """
         if self.encoder and encoder != self.encoder:
             message = (
-                f"the classifier was fitted to features of encoder {self.encoder[:12]}, not of "
-                f"{encoder[:12]}: encode the images with its own, or fit it again"
+                f"the classifier was fitted to features of encoder {self.encoder_name}, not of "
+                f"{f'{model} {encoder[:12]}'.strip()}: encode the images with its own, or fit it again"
             )
             raise DataError(message)
 
@@ -109,7 +146,10 @@ def load_classifier(path: Path) -> SavedClassifier:
         DataError: the file holds no classifier that can be read, see `decode_classifier`.
         OSError: the file cannot be read.
     """
-    return decode_classifier(path.read_bytes(), source=str(path))
+    with path.open("rb") as file:
+        start = file.read(8)
+        _check_header_size(start, source=str(path), n_bytes=path.stat().st_size)
+        return decode_classifier(start + file.read(), source=str(path))
 
 
 def encode_classifier(saved: SavedClassifier) -> bytes:
@@ -137,6 +177,8 @@ def encode_classifier(saved: SavedClassifier) -> bytes:
     }
     if saved.logit_bias is not None:  # other files stay as they were, byte for byte
         metadata["logit_bias"] = saved.logit_bias
+    if saved.metadata is not None:
+        metadata["metadata"] = saved.metadata.model_dump(mode="json")
     ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     text = json.dumps(metadata, sort_keys=True, default=lambda number: number.item())  # of numpy
     content: bytes = save(ordered, metadata={KEY: text})
@@ -155,25 +197,81 @@ def decode_classifier(content: bytes, *, source: str) -> SavedClassifier:
             format, or one whose arrays do not fit together.
     """
     try:
-        tensors = load(content)
+        _check_header_size(content[:8], source=source, n_bytes=len(content))
         metadata = _metadata(content)
+        tensors = load(content)
         kind = _kinds()[metadata["kind"]]
         if metadata["format"] > FORMAT:
             raise DataError(
                 f"{source} is of format {metadata['format']}, this version reads {FORMAT}: upgrade"
             )
-        return SavedClassifier(
+        described = metadata.get("metadata")
+        saved = SavedClassifier(
             classifier=_build(kind, tensors, metadata["values"]),
-            method=metadata["method"],
-            settings=metadata["settings"],
-            encoder=metadata["encoder"],
+            method=_short_text(metadata["method"]),
+            settings=_settings(metadata["settings"]),
+            encoder=_short_text(metadata["encoder"]),
             logit_bias=_finite_or_none(metadata.get("logit_bias")),
+            metadata=None if described is None else ClassifierMetadata.read(described),
         )
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
+        _check_consistent(saved)
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        if reason.startswith(source):
             raise
-        message = f"{source} holds no classifier that can be read ({error}): fit and save it again"
+        message = (
+            f"{source} holds no classifier that can be read ({reason:.500}): fit and save it again"
+        )
         raise DataError(message) from error
+    return saved
+
+
+def _check_header_size(start: bytes, *, source: str, n_bytes: int) -> None:
+    """Refuse a file whose header is larger than it may be, before it is parsed."""
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or not 2 <= length <= n_bytes - 8:
+        raise DataError(
+            f"{source} holds no classifier that can be read (it is no safetensors file): "
+            "expected one that `clip-adapter champion DATASET --to FILE` wrote"
+        )
+    if length > MOST_HEADER_BYTES:
+        raise DataError(
+            f"{source} has a header of {length:,} bytes, more than the limit of "
+            f"{MOST_HEADER_BYTES:,}: fit and save the classifier again"
+        )
+
+
+def _check_consistent(saved: SavedClassifier) -> None:
+    names = saved.classifier.class_names
+    if long := [name for name in names if len(name) > LONGEST_NAME]:
+        raise DataError(
+            f"a class name has {len(long[0]):,} characters, more than the limit of {LONGEST_NAME:,}"
+        )
+    if len(set(names)) < len(names):
+        raise DataError("two of its classes have the same name")
+    described = saved.metadata
+    if described is None:
+        return
+    if described.encoder.fingerprint != saved.encoder:
+        raise DataError(
+            f"it names two encoders, {saved.encoder[:12]} and {described.encoder.fingerprint[:12]}"
+        )
+    if described.class_prompts and len(described.class_prompts) != len(names):
+        raise DataError(
+            f"it has prompts for {len(described.class_prompts)} of {len(names)} classes"
+        )
+
+
+def _short_text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_NAME:
+        raise DataError(f"{value!r:.80} is no text of at most {LONGEST_NAME:,} characters")
+    return value
+
+
+def _settings(values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict) or len(json.dumps(values)) > 50 * LONGEST_NAME:
+        raise DataError(f"its settings are {values!r:.80}, expected a few values by name")
+    return values
 
 
 @cache
@@ -193,7 +291,9 @@ def _metadata(content: bytes) -> dict[str, Any]:
     """The metadata of the header, which safetensors reads from paths only."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
-    metadata: dict[str, Any] = json.loads(header["__metadata__"][KEY])
+    metadata = json.loads(header["__metadata__"][KEY])
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("format"), int):
+        raise DataError(f"its metadata {KEY!r} is no object with a format")
     return metadata
 
 

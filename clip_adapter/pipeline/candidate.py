@@ -5,6 +5,7 @@ from statistics import mean
 from typing import Any
 
 from clip_adapter.methods import Method, SavedClassifier, fit_method
+from clip_adapter.pipeline.classifier_metadata import classifier_metadata
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.plan import RunSpec
 from clip_adapter.runs import RunStoreError, query
@@ -71,15 +72,26 @@ def choose_candidate(
     return best[0], validated[best[0].fingerprint]["run_id"]
 
 
-def fit_candidate(features: DatasetFeatures, spec: RunSpec, *, device: str) -> SavedClassifier:
-    """Fit a run again; equal images, settings and seed give an equal classifier."""
-    (fitted,) = fit_method(spec.method, [features.task(spec.split, spec.method)], device=device)
+def fit_candidate(
+    features: DatasetFeatures, spec: RunSpec, *, run_id: str, device: str
+) -> SavedClassifier:
+    """Fit a recorded run again; equal images, settings and seed give an equal classifier.
+
+    Args:
+        features: features of the dataset that the run was trained on.
+        spec: specification of the run.
+        run_id: id of the run, whose scores the classifier's file names.
+        device: torch device that fits, such as "cuda:0".
+    """
+    task = features.task(spec.split, spec.method)
+    (fitted,) = fit_method(spec.method, [task], device=device)
     return SavedClassifier(
         classifier=fitted.classifier,
         method=spec.method.name,
         settings=fitted.settings,
         encoder=features.encoded.encoder,
         logit_bias=features.encoded.logit_bias,
+        metadata=classifier_metadata(features, spec, fitted, run_id=run_id),
     )
 
 

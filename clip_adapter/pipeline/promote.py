@@ -252,7 +252,7 @@ def _decide(
         a regression.
     """
     dataset = features.encoded.dataset
-    saved = fit_candidate(features, spec, device=device)
+    saved = fit_candidate(features, spec, run_id=run_id, device=device)
     champion = store.champion(dataset.name, on_corruption=lambda error: reporter.log(str(error)))
     baseline = current_baseline(champion, features, spec.split)
     drift = label_drift(dataset, champion.record) if champion else LabelDrift()
@@ -273,11 +273,14 @@ def _decide(
         from clip_adapter.methods import encode_classifier  # noqa: PLC0415  # imports torch
 
         content = encode_classifier(saved)
+    described = saved.metadata and saved.metadata.encoder
     record = _record(
         spec,
         features.encoded,
         paired,
         run_id=run_id,
+        encoder_spec=described and described.model_dump_json(),
+        weights_digest=described and described.weights_sha256,
         sequence=store.next_sequence(dataset.name),
         decision=decision.outcome,
         reason=decision.reason + baseline.other_classes(dataset.class_names),

@@ -21,6 +21,8 @@ from clip_adapter.runs import Versions
 PACKAGE = Path(__file__).parents[1]
 PACKAGES_THAT_TRAIN = ("adapters", "methods", "training")
 """What `datasets` decides, the images, splits and prompts, is in a run's fingerprint by itself."""
+FILES_OF_CLASSIFIERS = {"classifier_metadata.py", "saved_classifier.py"}
+"""Modules of these packages that write and read files, and decide no number of a run."""
 TOWER = ("encoders/text_transformer.py", "encoders/prompts.py")
 """Modules through which prompts are learned; all other features depend on the encoder alone."""
 
@@ -61,6 +63,7 @@ def digest_code(method: type[Method]) -> str:
     trained again after an edit of prose or a move of files.
     """
     code = [file for part in PACKAGES_THAT_TRAIN for file in (PACKAGE / part).rglob("*.py")]
+    code = [file for file in code if file.name not in FILES_OF_CLASSIFIERS]
     files = [*code, *(PACKAGE / file for file in TOWER)]
     ours = [file.read_text(encoding="utf-8") for file in files]
     return digest_syntax([*ours, *foreign_sources(method)])

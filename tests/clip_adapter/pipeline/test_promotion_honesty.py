@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load
 from synthetic_datasets import GOOD, WORTHLESS, SyntheticDatasets
 
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.index import read_index
-from clip_adapter.runs import Champion, PromotionRecord
+from clip_adapter.runs import Champion, PromotionRecord, PromotionStore
 
 Event = PromotionRecord
 CurrentChampion = Callable[[], Champion | None]
@@ -82,16 +83,19 @@ def test_an_index_that_is_lost_is_no_licence(datasets: SyntheticDatasets, root: 
 @pytest.mark.usefixtures("events")
 def test_permuted_test_labels_change_no_decision(tmp_path: Path) -> None:
     """Neither who is chosen, nor what is promoted, nor by which numbers."""
-    decisions = []
+    decisions, weights = [], []
     for name, change in (("as they are", None), ("permuted", shuffle_test)):
         datasets = SyntheticDatasets(tmp_path / name)
         encoded = datasets.make_dataset()
         encoded = relabelled(datasets, encoded, change) if change else encoded
         made = [datasets.retrain(encoded, sweep).record for sweep in (GOOD, WORTHLESS)]
-        decisions.append(
-            [(each.decision, each.reason[:30], each.classifier_sha256, each.low) for each in made]
-        )
+        decisions.append([(each.decision, each.reason[:30], each.low) for each in made])
+        # The file also tells the accuracy on the test split.
+        weights.append(load(PromotionStore(tmp_path / name).read(made[0]).content))
     assert decisions[0] == decisions[1]
+    assert weights[0].keys() == weights[1].keys()
+    for name, values in weights[0].items():
+        np.testing.assert_array_equal(values, weights[1][name])
 
 
 def test_permuted_test_labels_are_no_changed_labels(datasets: SyntheticDatasets) -> None:
