@@ -14,6 +14,7 @@ _SHOWN = {
     "adapters": ("ResidualAdapter", "logits"),
     "pipeline.ablations": ("reproduce",),
     "pipeline.extract": ("extract",),
+    "pipeline.load": ("load",),
     "pipeline.maintain": ("maintain",),
     "pipeline.train": ("promote", "train"),
     "runs": ("connect",),
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from clip_adapter.adapters import logits as logits
     from clip_adapter.pipeline.ablations import reproduce as reproduce
     from clip_adapter.pipeline.extract import extract as extract
+    from clip_adapter.pipeline.load import load as load
     from clip_adapter.pipeline.maintain import maintain as maintain
     from clip_adapter.pipeline.train import promote as promote
     from clip_adapter.pipeline.train import train as train

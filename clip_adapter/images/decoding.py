@@ -136,6 +136,25 @@ def image_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     return _decode(data, max_pixels)[1]
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """An image of Pillow as `decode_image` gives it: mode RGB, upright, on white, not too large.
+
+    Raises:
+        UnreadableImageError: it does not decode, or has signed or 32-bit samples.
+    """
+    with silence_decoder_warnings:
+        try:
+            image.load()
+            picture = _rgb(image)
+        except (UnreadableImageError, MemoryError):
+            raise
+        except Exception as error:  # as in `_checked`
+            raise UnreadableImageError(f"it does not decode: {error}") from error
+        scale, turn = _reduction(picture.size), _turn(image)
+    picture = picture.reduce(scale) if scale > 1 else picture
+    return picture if turn is None else picture.transpose(turn)
+
+
 def check_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> None:
     """Refuse what `decode_image` refuses before it decodes any pixel, as too many of them.
 

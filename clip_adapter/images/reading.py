@@ -70,6 +70,20 @@ def read_bytes(folder: Path, path: str) -> bytes:
         return reader.read(path)
 
 
+def read_image_file(path: Path) -> bytes:
+    """The bytes of one regular file that the user names; its own links are followed.
+
+    Raises:
+        UnreadableImageError: it is missing, is not a regular file, cannot be read, or is larger than
+            `MAX_FILE_BYTES`.
+    """
+    try:
+        target = path.expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # circles of links, a zero byte
+        raise UnreadableImageError(f"its path leads nowhere: {error}") from error
+    return read_bytes(target.parent, target.name)
+
+
 class FolderReader:
     """Reads regular files below `folder`, one after the other; a thread needs its own.
 

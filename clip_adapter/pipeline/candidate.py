@@ -8,7 +8,7 @@ from clip_adapter.methods import Method, SavedClassifier, fit_method
 from clip_adapter.pipeline.classifier_metadata import classifier_metadata
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.plan import RunSpec
-from clip_adapter.runs import RunStoreError, query
+from clip_adapter.runs import RunStoreError, find_run, query
 from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
@@ -82,16 +82,27 @@ def fit_candidate(
         spec: specification of the run.
         run_id: id of the run, whose scores the classifier's file names.
         device: torch device that fits, such as "cuda:0".
+
+    Raises:
+        UnknownNameError: there is no run of that id.
     """
     task = features.task(spec.split, spec.method)
     (fitted,) = fit_method(spec.method, [task], device=device)
+    encoded, encoding, source = features.encoded, features.encoding, features.index.source
+    metadata = classifier_metadata(
+        encoded.dataset.root,
+        find_run(encoded.dataset.root, run_id),
+        is_imported=encoded.dataset.is_imported,
+        encoding=encoding,
+        source=source,
+    )
     return SavedClassifier(
         classifier=fitted.classifier,
         method=spec.method.name,
         settings=fitted.settings,
-        encoder=features.encoded.encoder,
-        logit_bias=features.encoded.logit_bias,
-        metadata=classifier_metadata(features, spec, fitted, run_id=run_id),
+        encoder=encoded.encoder,
+        logit_bias=encoded.logit_bias,
+        metadata=metadata,
     )
 
 

@@ -1,112 +1,101 @@
-"""Makes the metadata of a fitted classifier's file from the run that it was fitted for."""
+"""Makes the metadata of a classifier's file from the record of its run."""
 
 from datetime import UTC
 from typing import Any
 
 import clip_adapter
+from clip_adapter.datasets import ImageSource
 from clip_adapter.encoders import BUILT_IN
-from clip_adapter.methods import Fitted
 from clip_adapter.methods.classifier_metadata import ClassifierMetadata, EncoderMetadata, Score
-from clip_adapter.pipeline.dataset_features import DatasetFeatures
-from clip_adapter.pipeline.plan import RunSpec
-from clip_adapter.runs import RunStoreError, query
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.runs import RunRecord, query
 from feature_cache import FeatureStore, Location
 
-_RUN = """
-SELECT
-    started_at, n_train, n_validation, n_test, selected_on,
-    (FROM metrics SELECT max(value) WHERE run_id = $run_id AND split = 'test' AND name = 'accuracy')
-        AS accuracy,
-    (FROM metrics SELECT max(value) WHERE run_id = $run_id AND split = 'test' AND name = 'temperature')
-        AS temperature
-FROM runs WHERE run_id = $run_id
+_MEASURED = """
+SELECT name, value FROM metrics
+WHERE run_id = $run_id AND split = 'test' AND name IN ('accuracy', 'temperature')
 """
 _LICENCES = {BUILT_IN: "Apache-2.0", "openai": "MIT"}
 """Licences of weights: the built-in ones, and OpenAI's, https://github.com/openai/CLIP, LICENSE."""
 
 
 def classifier_metadata(
-    features: DatasetFeatures, spec: RunSpec, fitted: Fitted, *, run_id: str
+    root: Location,
+    run: RunRecord,
+    *,
+    is_imported: bool,
+    encoding: Encoding | None = None,
+    source: ImageSource | None = None,
 ) -> ClassifierMetadata:
     """The metadata of a classifier that was fitted for a recorded run.
 
     Args:
-        features: features of the dataset that the run was trained on.
-        spec: specification of the run.
-        fitted: the classifier.
-        run_id: id of the run.
+        root: folder or URL of the store that has the run.
+        run: record of the run.
+        is_imported: whether its features were imported, so that no model can encode images.
+        encoding: the encoder as it was requested; None where that is not known.
+        source: the dataset with what its file says about licence and citation; None where that is
+            not known.
 
     Raises:
-        RunStoreError: the run is not recorded.
-        FeatureCacheError: a file of runs is damaged.
+        FeatureCacheError: a file of the store is damaged.
     """
-    encoded = features.encoded
-    dataset, source = encoded.dataset, features.index.source
-    run = _run(dataset.root, run_id)
+    measured = query(root, _MEASURED, {"run_id": run.run_id}).to_pylist()
+    metrics = {row["name"]: row["value"] for row in measured}
     return ClassifierMetadata(
-        encoder=_encoder(features),
-        dataset=dataset.name,
-        index_fingerprint=dataset.index_fingerprint,
-        run_fingerprint=spec.fingerprint,
-        shots=spec.shots,
-        seed=spec.seed,
-        n_train=run["n_train"],
-        n_validation=run["n_validation"],
-        selected_on=fitted.selected_on,
-        templates=dataset.templates,
-        class_prompts=dataset.class_prompts,
-        temperature=run["temperature"],
-        scores=_scores(run),
-        trained_on=run["started_at"].astimezone(UTC).date(),
+        encoder=_encoder(root, run, is_imported=is_imported, encoding=encoding),
+        dataset=run.dataset,
+        index_fingerprint=run.index_fingerprint,
+        run_fingerprint=run.fingerprint,
+        shots=run.shots,
+        seed=run.seed,
+        n_train=run.n_train,
+        n_validation=run.n_validation,
+        selected_on=run.selected_on,
+        templates=run.templates,
+        class_prompts=run.class_prompts or (),
+        temperature=metrics.get("temperature"),
+        scores=_scores(metrics.get("accuracy"), n_images=run.n_test),
+        trained_on=run.started_at.astimezone(UTC).date(),
         version=clip_adapter.__version__,
-        dataset_licence=source.licence,
-        dataset_citation=source.citation,
+        dataset_licence=source.licence if source else None,
+        dataset_citation=source.citation if source else None,
     )
 
 
-def _run(root: Location, run_id: str) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = query(root, _RUN, {"run_id": run_id}).to_pylist()
-    if not rows:
-        raise RunStoreError(f"run {run_id} is not recorded: train it again")
-    return rows[0]
-
-
-def _encoder(features: DatasetFeatures) -> EncoderMetadata:
-    encoded, encoding = features.encoded, features.encoding
-    described = FeatureStore(encoded.dataset.root, encoded.encoder).description()
-    is_imported = encoded.dataset.is_imported
-    tag = encoded.model.rpartition(":")[2]
+def _encoder(
+    root: Location, run: RunRecord, *, is_imported: bool, encoding: Encoding | None
+) -> EncoderMetadata:
+    described = FeatureStore(root, run.encoder).description()
     return EncoderMetadata(
-        model=encoded.model,
-        fingerprint=encoded.encoder,
+        model=run.model,
+        fingerprint=run.encoder,
         is_imported=is_imported,
         weights_sha256=described.get("weights_sha256"),
-        precision=encoded.precision,
+        precision=run.precision,
         resize=encoding.resize if encoding else None,
         preprocessing_tag=encoding.preprocessing if encoding else None,
         preprocessing=described.get("preprocessing"),
-        logit_scale=encoded.logit_scale,
-        logit_bias=encoded.logit_bias,
-        licence=None if is_imported else _LICENCES.get(tag),
+        logit_scale=run.logit_scale,
+        logit_bias=run.logit_bias,
+        licence=None if is_imported else _LICENCES.get(run.model.rpartition(":")[2]),
     )
 
 
-def _scores(run: dict[str, Any]) -> tuple[Score, ...]:
-    """Accuracy on the test split with its 95 % interval over images (Wilson 1927)."""
+def _scores(accuracy: Any, *, n_images: int) -> tuple[Score, ...]:
+    """Accuracy on the test split with its 95 % interval over images, Wilson's (1927)."""
+    if accuracy is None:
+        return ()
     from scipy.stats import binomtest  # noqa: PLC0415  # takes half a second to import
 
-    if run["accuracy"] is None:
-        return ()
-    n = int(run["n_test"])
-    n_correct = round(run["accuracy"] * n)
-    interval = binomtest(n_correct, n).proportion_ci(method="wilson")
+    found = binomtest(round(accuracy * n_images), n_images).proportion_ci(method="wilson")
     return (
         Score(
             name="accuracy",
             split="test",
-            value=run["accuracy"],
-            low=float(interval.low),
-            high=float(interval.high),
-            n_images=n,
+            value=accuracy,
+            low=float(found.low),
+            high=float(found.high),
+            n_images=n_images,
         ),
     )

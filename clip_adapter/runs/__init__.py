@@ -47,5 +47,6 @@ from clip_adapter.runs.run_settings import Versions as Versions
 from clip_adapter.runs.schemas import RUN_TABLES as RUN_TABLES
 from clip_adapter.runs.store import RunStore as RunStore
 from clip_adapter.runs.store import RunView as RunView
+from clip_adapter.runs.store import find_run as find_run
 from clip_adapter.runs.store import read_runs as read_runs
 from clip_adapter.runs.views import VIEWS as VIEWS

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import schemas
-from clip_adapter.runs.database import RunDatabase
+from clip_adapter.runs.database import RunDatabase, query
 from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.records import (
     ImagePredictions,
@@ -139,6 +140,30 @@ def read_runs(
         RunResult(run=_run(row), metrics=measured.get(row["run_id"], {}), request=row["asked"])
         for row in rows
     ]
+
+
+def find_run(root: Location, run_id: str) -> RunRecord:
+    """Read the record of one run, whatever request or study it belongs to.
+
+    Args:
+        root: folder or URL of the store.
+        run_id: id of the run, or its first digits.
+
+    Raises:
+        UnknownNameError: no run has that id; the message suggests the nearest.
+        RunStoreError: several runs begin with these digits, or there is no store.
+    """
+    begins = "FROM runs WHERE run_id ^@ $id ORDER BY run_id"
+    rows = query(root, begins, {"id": run_id}).to_pylist() if run_id else []
+    if len(rows) > 1:
+        ids = ", ".join(row["run_id"] for row in rows[:3])
+        raise RunStoreError(
+            f"{len(rows)} runs begin with {run_id!r}, as {ids}: write more digits of the id"
+        )
+    if not rows:
+        known = query(root, "SELECT run_id FROM runs ORDER BY started_at DESC, run_id LIMIT 1000")
+        raise UnknownNameError("run", run_id, known["run_id"].to_pylist())
+    return _run(rows[0])
 
 
 _ORDER = "dataset, encoder, method, settings_fingerprint, shots, seed, started_at, run_id"

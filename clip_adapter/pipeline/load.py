@@ -1,0 +1,346 @@
+"""Loads trained classifiers: of a file, a dataset's champion, or a recorded run."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from clip_adapter.encoders import BUILT_IN, HF_HUB, LOCAL_DIR, Precision
+from clip_adapter.errors import DataError, EncoderError, UnknownNameError, UnreadableImageError
+from clip_adapter.images import ResizeMode, decode_image, read_image_file, upright_rgb
+from clip_adapter.methods import SavedClassifier
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.identity import stored_name
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.runs import Champion, PromotionStore, RunStoreError, find_run
+from clip_adapter.settings import Settings
+from feature_cache import Location
+from feature_cache.exchange import imported_names
+
+if TYPE_CHECKING:
+    from clip_adapter.encoders import Encoder
+
+CHAMPION, RUN = "champion:", "run:"
+"""Beginnings of the names of classifiers that a store has."""
+IMAGES_AT_ONCE = 256
+"""Number of images whose pixels are in memory at once."""
+
+_TAG = re.compile(r"[A-Za-z0-9_.+-]+:[A-Za-z0-9_]+")
+_HUB = re.compile(r"hf-hub:[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+Images = Any
+"""Paths, images of Pillow, pixels `[h, w, 3]` or features `[n, d]`; one of them or a sequence."""
+
+
+class ImageClassifier:
+    """A trained classifier together with its encoder, which is loaded when an image needs it.
+
+    It has the interface of a fitted classifier of scikit-learn. Images are given as paths, images of
+    Pillow or uint8 arrays `[h, w, 3]`, one or a sequence of them, or as one array `[n, d]` of raw
+    features of the encoder.
+
+    Attributes:
+        saved: the classifier with its method, settings and metadata.
+        encoding: the encoder and its options; None where the classifier's file names none.
+        trusts_paths: whether a model that is named by a path may be loaded.
+    """
+
+    def __init__(
+        self, saved: SavedClassifier, encoding: Encoding | None = None, *, trusts_paths: bool = True
+    ) -> None:
+        self.saved, self.encoding, self.trusts_paths = saved, encoding, trusts_paths
+
+    def __repr__(self) -> str:
+        """Method, classes, data and encoder."""
+        described = self.saved.metadata
+        data = f" on {described.dataset}" if described else ""
+        return (
+            f"{type(self).__name__}({self.saved.method}{data}, {len(self.class_names)} classes, "
+            f"encoder {self.saved.encoder_name})"
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name a class, in the order of the columns of `predict_proba`."""
+        return self.saved.classifier.class_names
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The class names as an array."""
+        return np.array(self.class_names)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Width d of the features."""
+        return self.saved.classifier.width
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """It is fitted: `sklearn.frozen.FrozenEstimator` asks."""
+        return True
+
+    @cached_property
+    def encoder(self) -> "Encoder":
+        """The encoder whose features are classified, loaded on first access.
+
+        Raises:
+            EncoderError: the encoder is not known or cannot be loaded, or the file names it by a path.
+            DataError: it has another fingerprint than the one that the classifier was fitted with.
+            UnavailableError: this machine has no such device.
+        """
+        encoding = self._require_encoding()
+        encoder = encoding.encoder
+        self.saved.check_encoder(encoder.fingerprint, model=encoding.model_name)
+        return encoder
+
+    def _require_encoding(self) -> Encoding:
+        encoding, described = self.encoding, self.saved.metadata
+        if described and described.encoder.is_imported and encoding is None:
+            raise EncoderError(
+                f"the classifier takes imported features, made by {described.encoder.model!r:.200}: "
+                "give features instead of images, or name the model that made them (model=, --model)"
+            )
+        if encoding is None:
+            raise EncoderError(
+                "the classifier's file does not name the model of its encoder, as earlier versions "
+                "wrote it: name the model (model=, --model)"
+            )
+        if not self.trusts_paths:
+            _refuse_path(encoding.model_name)
+        return encoding
+
+    def embed(self, images: Images) -> Float[np.ndarray, "n d"]:
+        """Raw features of images, before normalisation.
+
+        Args:
+            images: images or features; features are returned as they are, in float32.
+
+        Raises:
+            UnreadableImageError: an image cannot be read; the message names it.
+            DataError: the array is neither of pixels nor of features, or the encoder is another.
+            EncoderError: the encoder cannot be loaded.
+        """
+        features = _as_features(images)
+        if features is not None:
+            return features
+        given = list(_as_sequence(images))
+        if not given:
+            return np.zeros((0, self.n_features_in_), dtype=np.float32)
+        encoder = self.encoder
+        parts = []
+        for first in range(0, len(given), IMAGES_AT_ONCE):
+            some = [
+                _picture(each, first + n) for n, each in enumerate(given[first:][:IMAGES_AT_ONCE])
+            ]
+            # The model's own view is the same for every digest.
+            pixels = [encoder.geometry.pixels(each, image_sha256=b"\0" * 32) for each in some]
+            parts.append(encoder.encode_images(np.stack(pixels)).astype(np.float32))
+        return np.concatenate(parts)
+
+    def decision_function(self, images: Images) -> Float[np.ndarray, "n c"]:
+        """Logits, one column a class, before the temperature; raises as `embed`."""
+        return self.saved.classifier.logits(self.embed(images))
+
+    def predict_proba(self, images: Images, *, sigmoid: bool = False) -> Float[np.ndarray, "n c"]:
+        """Probabilities, one column a class.
+
+        Args:
+            images: images or features.
+            sigmoid: for a sigmoid model such as SigLIP, the probability of each class by itself,
+                whose rows need not add to 1; else the softmax after the fitted temperature.
+
+        Raises:
+            DataError: `sigmoid` is asked of a classifier whose encoder is no sigmoid model.
+            UnreadableImageError: an image cannot be read; the message names it.
+            EncoderError: the encoder cannot be loaded.
+        """
+        features = self.embed(images)
+        if sigmoid:
+            return self.saved.sigmoid_probabilities(features)
+        return self.saved.probabilities(features)
+
+    def predict(self, images: Images) -> np.ndarray:
+        """The name of the most probable class of each image; raises as `embed`."""
+        names: np.ndarray = self.classes_[self.decision_function(images).argmax(axis=1)]
+        return names
+
+    def score(self, images: Images, labels: Sequence[str]) -> float:
+        """Accuracy, a fraction.
+
+        Args:
+            images: images or features.
+            labels: true class names.
+        """
+        return float(np.mean(self.predict(images) == np.asarray(labels)))
+
+
+def load(
+    classifier: str | Path,
+    *,
+    root: Location | str | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    reporter: Reporter = Reporter(),  # noqa: B008  # has no state
+) -> ImageClassifier:
+    """Load a trained classifier; its encoder is loaded when the first image is classified.
+
+    Args:
+        classifier: path of a classifier's file or of an exported folder, `champion:DATASET`, or
+            `run:ID`, which fits a recorded run again from its stored features.
+        root: folder or URL of the store of champions and runs; CLIP_ADAPTER_ROOT when None, and
+            ./clip-adapter-store when that is not set.
+        model: name of the encoder's model in place of the one that the file names; needed for a file
+            of an earlier version, and for a file that names a model by a path.
+        device: torch device of the encoder, such as "cuda:0", or "auto".
+        reporter: where to report a damaged champion that is skipped.
+
+    Raises:
+        DataError: the file holds no classifier, or the run cannot be fitted as it was.
+        UnknownNameError: there is no such dataset or run; the message suggests the nearest.
+        RunStoreError: nothing was promoted, or there is no store.
+        FileNotFoundError: there is no such file.
+        FeatureCacheError: a file of the store is damaged.
+    """
+    place = Settings.of(root=None if root is None else str(root)).location
+    name = str(classifier)
+    if name.startswith(CHAMPION):
+        saved = _champion(name.removeprefix(CHAMPION), place, reporter)
+    elif name.startswith(RUN):
+        from clip_adapter.pipeline.refit import refit  # noqa: PLC0415  # imports what computes
+
+        run = find_run(place, name.removeprefix(RUN))
+        saved = refit(place, run, device=device, reporter=reporter)
+    else:
+        saved = _read_file(Path(classifier).expanduser(), place)
+    is_file = not name.startswith((CHAMPION, RUN))
+    encoding = _encoding(saved, model=model, device=device)
+    return ImageClassifier(saved, encoding, trusts_paths=not is_file or model is not None)
+
+
+def _read_file(path: Path, root: Location) -> SavedClassifier:
+    from clip_adapter.methods import load_classifier  # noqa: PLC0415  # imports torch
+
+    file = path / "model.safetensors" if path.is_dir() else path
+    if file.is_file():
+        return load_classifier(file)
+    hint = ""
+    if not path.suffix and path.name == str(path):
+        found = PromotionStore(root).datasets()
+        hint = f"; `champion:{path}` is a champion" if path.name in found else ""
+    raise FileNotFoundError(
+        f"there is no classifier at {file}: expected a .safetensors file, an exported folder, "
+        f"champion:DATASET or run:ID{hint}"
+    )
+
+
+def _champion(dataset: str, root: Location, reporter: Reporter) -> SavedClassifier:
+    from clip_adapter.methods import decode_classifier  # noqa: PLC0415  # imports torch
+
+    store = PromotionStore(root)
+    name = stored_name(dataset, root=root)
+    store.known_history(name)
+    champion = store.champion(name, on_corruption=lambda error: reporter.log(str(error)))
+    if champion is None:
+        raise RunStoreError.no_champion(name)
+    saved = decode_classifier(champion.content, source=str(champion.path))
+    saved.check_encoder(champion.record.encoder, model=champion.record.model)
+    return saved if saved.metadata else _with_metadata(saved, champion, root)
+
+
+def _with_metadata(saved: SavedClassifier, champion: Champion, root: Location) -> SavedClassifier:
+    """A champion of an earlier version, with what the record of its run tells."""
+    from clip_adapter.pipeline.classifier_metadata import classifier_metadata  # noqa: PLC0415
+
+    record = champion.record
+    try:
+        run = find_run(root, record.run_id)
+    except UnknownNameError:
+        return saved  # the runs were removed; the classifier is whole without them
+    is_imported = record.dataset in imported_names(root)
+    return replace(saved, metadata=classifier_metadata(root, run, is_imported=is_imported))
+
+
+def _encoding(saved: SavedClassifier, *, model: str | None, device: str) -> Encoding | None:
+    described = saved.metadata.encoder if saved.metadata else None
+    if described is None or (described.is_imported and model is None):
+        return Encoding(model=model, device=device) if model else None
+    for kind, value, known in (
+        ("precision", described.precision, get_args(Precision)),
+        ("resize mode", described.resize, get_args(ResizeMode)),
+    ):
+        if value is not None and value not in known:
+            raise UnknownNameError(f"{kind} in the classifier's file", value, known)
+    return Encoding(
+        model=model or described.model,
+        device=device,
+        precision=described.precision,  # type: ignore[arg-type]  # checked above
+        resize=described.resize,  # type: ignore[arg-type]  # checked above
+        preprocessing=described.preprocessing_tag,
+    )
+
+
+def _refuse_path(model: str) -> None:
+    """Refuse a model that a file names by a path: what a file says is not trusted."""
+    is_named = model == BUILT_IN or (_HUB if model.startswith(HF_HUB) else _TAG).fullmatch(model)
+    if is_named and not model.startswith(LOCAL_DIR) and not _is_checkpoint(model):
+        return
+    raise EncoderError(
+        f"the classifier's file names its encoder {model!r:.200}, which is a path or no name of a "
+        "model: a path in a file is not followed; name the model yourself (model=, --model)"
+    )
+
+
+def _is_checkpoint(model: str) -> bool:
+    """Whether a name that looks like ARCHITECTURE:TAG is that of a file in the working folder."""
+    if ":" not in model or model.startswith(HF_HUB):
+        return False
+    from clip_adapter.encoders import parse_model_name  # noqa: PLC0415  # imports open_clip
+
+    return parse_model_name(model).where == "checkpoint"
+
+
+def _as_features(images: Images) -> Float[np.ndarray, "n d"] | None:
+    """The features, if that is what was given."""
+    if isinstance(images, np.ndarray) and np.issubdtype(images.dtype, np.floating):
+        if images.ndim != 2:
+            raise DataError(
+                f"an array of floats of shape {images.shape} is neither features nor pixels: expected "
+                "features [n, d], or pixels as uint8 [h, w, 3]"
+            )
+        return images.astype(np.float32, copy=False)
+    return None
+
+
+def _as_sequence(images: Images) -> Iterable[Any]:
+    if isinstance(images, str | Path | Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        return [images]
+    return images  # type: ignore[no-any-return]  # any iterable
+
+
+def _picture(image: Any, place: int) -> Image.Image:
+    try:
+        if isinstance(image, str | Path):
+            return decode_image(read_image_file(Path(image)))
+        if isinstance(image, Image.Image):
+            return upright_rgb(image)
+    except UnreadableImageError as error:
+        name = f"{str(image)!r:.300}" if isinstance(image, str | Path) else f"image {place}"
+        raise UnreadableImageError(f"{name}: {error.reason}") from error
+    return Image.fromarray(_pixels(image, place))
+
+
+def _pixels(image: Any, place: int) -> UInt8[np.ndarray, "h w 3"]:
+    found = image if isinstance(image, np.ndarray) else None
+    if found is None or found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3:
+        what = type(image).__name__ if found is None else f"{found.dtype} of shape {found.shape}"
+        raise DataError(
+            f"image {place} is {what}: expected a path, an image of Pillow or pixels as uint8 [h, w, 3]"
+        )
+    return found

@@ -1,0 +1,226 @@
+"""Fits a recorded run again, since runs are stored without their classifiers."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clip_adapter.datasets import FewShotSplit, ImageSource
+from clip_adapter.devices import choose_device
+from clip_adapter.errors import ClipAdapterError, DataError
+from clip_adapter.images import augmented_views
+from clip_adapter.methods import Method, SavedClassifier, create_method, fit_method, setting_names
+from clip_adapter.pipeline.classifier_metadata import classifier_metadata
+from clip_adapter.pipeline.dataset_features import DatasetFeatures
+from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.encoding import Encoding, n_views
+from clip_adapter.pipeline.index import IndexedDataset, index_of_table
+from clip_adapter.pipeline.provenance import digest_settings
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.runs import RequestStore, RunRecord, RunStoreError, query
+from feature_cache import IndexStore, Location
+from feature_cache.exchange import imported_names
+
+MOST_CHANGED = 0.01
+"""Largest fraction of the recorded predictions that a classifier may contradict: rounding differs
+between machines, and then images at the border between two classes change sides."""
+
+_SPLIT = """
+SELECT role, image_sha256, label FROM splits
+WHERE split_fingerprint = $split AND dataset = $dataset AND index_fingerprint = $index
+ORDER BY role, position
+"""
+_PREDICTED = """
+SELECT image_sha256, predicted FROM predictions
+WHERE run_id = $run_id AND coalesce(split, 'test') = 'test'
+"""
+
+
+def refit(
+    root: Location, run: RunRecord, *, device: str = "auto", reporter: Reporter
+) -> SavedClassifier:
+    """Fit the classifier of a recorded run from the stored features.
+
+    Its predictions on the test split are compared with the recorded ones.
+
+    Args:
+        root: folder or URL of the store that has the run.
+        run: record of a completed run.
+        device: torch device that fits, such as "cuda:0", or "auto".
+        reporter: where to report predictions that differ from the recorded ones.
+
+    Raises:
+        RunStoreError: the run failed, or the images that it learned from are not recorded.
+        DataError: the classifier contradicts the recorded predictions.
+        FeatureCacheError: features or the index are no longer stored, or damaged.
+    """
+    if run.status != "completed":
+        raise RunStoreError(f"run {run.run_id} failed, so that there is no classifier: {run.error}")
+    asked = _parameters(root, run)
+    method = _method(run, asked)
+    encoding = _encoding(run, asked)
+    features = DatasetFeatures(_encoded(root, run, n_views(method), asked), encoding)
+    split = _split(root, run, features) if method.learns else _any_split(features)
+    task = features.task(split, method)
+    (fitted,) = fit_method(method, [task], device=choose_device(device))
+    saved = SavedClassifier(
+        classifier=fitted.classifier,
+        method=run.method,
+        settings=fitted.settings,
+        encoder=run.encoder,
+        logit_bias=run.logit_bias,
+        metadata=classifier_metadata(
+            root, run, is_imported=features.encoded.dataset.is_imported, encoding=encoding
+        ),
+    )
+    _check_predictions(root, run, saved, features, reporter)
+    return saved
+
+
+def _parameters(root: Location, run: RunRecord) -> dict[str, Any]:
+    """The parameters of the last request that the run answers; empty if none is recorded."""
+    for request in reversed(RequestStore(root).history(run.dataset)):
+        if run.fingerprint in request.run_fingerprints:
+            found: dict[str, Any] = json.loads(request.parameters)
+            return found
+    return {}
+
+
+def _method(run: RunRecord, asked: dict[str, Any]) -> Method:
+    """The method with the settings of the run: those requested, else those recorded."""
+    for settings in _settings(run, asked):
+        with suppress(ClipAdapterError):
+            method = create_method(run.method, settings)
+            if run.settings_fingerprint in _fingerprints(run, method):
+                return method
+    return create_method(run.method, _recorded(run))
+
+
+def _settings(run: RunRecord, asked: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+    yield (asked.get("settings") or {}).get(run.method)
+    yield None
+    yield _recorded(run)
+
+
+def _recorded(run: RunRecord) -> dict[str, Any]:
+    known = setting_names(type(create_method(run.method)))
+    values = run.hyperparameters or vars(run.settings)
+    return {name: values[name] for name in known if values.get(name) is not None}
+
+
+def _fingerprints(run: RunRecord, method: Method) -> list[str]:
+    """The fingerprints of the settings with and without published choices of images."""
+    prompts: dict[str, Any] = {"class_names": run.class_names, "templates": run.templates}
+    if run.class_prompts:
+        prompts["class_prompts"] = run.class_prompts
+    return [digest_settings(method, **prompts, published=each) for each in (False, True)]
+
+
+def _encoding(run: RunRecord, asked: dict[str, Any]) -> Encoding:
+    return Encoding(
+        model=run.model,
+        precision=run.precision,  # type: ignore[arg-type]  # as recorded
+        resize=asked.get("resize"),
+        preprocessing=asked.get("preprocessing"),
+    )
+
+
+def _encoded(root: Location, run: RunRecord, views: int, asked: dict[str, Any]) -> EncodedDataset:
+    """The dataset in the state in which the run saw it, with its stored features."""
+    table = IndexStore(root, run.dataset).read(run.index_fingerprint)
+    source = ImageSource(run.dataset, Path(), run.class_names, run.templates, files=())
+    index = index_of_table(table, source)
+    dataset = IndexedDataset(
+        root=root,
+        name=run.dataset,
+        folder=Path(),
+        index_fingerprint=run.index_fingerprint,
+        class_names=run.class_names,
+        templates=run.templates,
+        n_images=len(index),
+        n_quarantined=0,
+        n_leaked=run.n_leaked,
+        is_imported=run.dataset in imported_names(root),
+        class_prompts=run.class_prompts or (),
+    ).with_index(index)
+    return EncodedDataset(
+        dataset=dataset,
+        model=run.model,
+        encoder=run.encoder,
+        precision=run.precision,
+        logit_scale=run.logit_scale,
+        logit_bias=run.logit_bias,
+        n_reused=0,
+        n_encoded=0,
+        n_prompts_encoded=0,
+        seconds=0.0,
+        augmented_views=tuple(augmented_views(views, asked.get("augmentation") or "tip-adapter")),
+    )
+
+
+def _split(root: Location, run: RunRecord, features: DatasetFeatures) -> FewShotSplit:
+    rows = query(
+        root,
+        _SPLIT,
+        {
+            "split": run.split_fingerprint,
+            "dataset": run.dataset,
+            "index": run.index_fingerprint,
+        },
+    ).to_pylist()
+    index = features.index
+    labels = index.labels.tolist()
+    # Of copies of one image in one class, any row has the same feature.
+    row_of = {key: row for row, key in enumerate(zip(index.image_sha256, labels, strict=True))}
+    chosen: dict[str, list[int]] = {"train": [], "validation": []}
+    for each in rows:
+        chosen[each["role"]].append(row_of[bytes.fromhex(each["image_sha256"]), each["label"]])
+    if not chosen["train"]:
+        raise RunStoreError(
+            f"the images that run {run.run_id} learned from are not recorded: train it again with "
+            "--retrain"
+        )
+    return FewShotSplit(
+        run.shots,
+        run.seed or 0,
+        np.array(chosen["train"], dtype=np.int64),
+        np.array(chosen["validation"], dtype=np.int64),
+    )
+
+
+def _any_split(features: DatasetFeatures) -> FewShotSplit:
+    """One image a class, which a method that does not learn ignores."""
+    _, rows = np.unique(features.index.labels, return_index=True)
+    return FewShotSplit(1, 0, rows.astype(np.int64), np.array([], dtype=np.int64))
+
+
+def _check_predictions(
+    root: Location,
+    run: RunRecord,
+    saved: SavedClassifier,
+    features: DatasetFeatures,
+    reporter: Reporter,
+) -> None:
+    recorded = query(root, _PREDICTED, {"run_id": run.run_id}).to_pylist()
+    expected = {bytes.fromhex(row["image_sha256"]): row["predicted"] for row in recorded}
+    rows = features.test_rows()
+    predicted = saved.classifier.logits(features.image_features(rows)).argmax(axis=1)
+    digests = features.digests(rows)
+    n_changed = sum(
+        expected.get(digest, label) != label
+        for digest, label in zip(digests, predicted.tolist(), strict=True)
+    )
+    if n_changed > MOST_CHANGED * len(digests):
+        raise DataError(
+            f"run {run.run_id}, fitted again, predicts another class than it did for {n_changed} of "
+            f"{len(digests)} test images: it was trained by another version of the code, or with "
+            "settings that are not recorded; train it again with --retrain"
+        )
+    if n_changed:
+        reporter.log(
+            f"run {run.run_id}, fitted again, predicts another class than it did for {n_changed} of "
+            f"{len(digests)} test images, as rounding differs between machines"
+        )
