@@ -1,7 +1,7 @@
 """Few-shot adaptation of CLIP on cached features.
 
-`extract`, `train`, `promote`, `reproduce` and `maintain` do what the commands of these names do;
-`connect` opens the results in SQL. `ResidualAdapter` and `logits` work on arrays alone. Each is
+`extract`, `train`, `promote`, `predict`, `reproduce` and `maintain` do what the commands of these names
+do; `load` gives a trained classifier; `connect` opens the results in SQL. `ResidualAdapter` and `logits` work on arrays alone. Each is
 imported when it is first used, so that importing the package costs nothing.
 """
 
@@ -16,6 +16,7 @@ _SHOWN = {
     "pipeline.extract": ("extract",),
     "pipeline.load": ("load",),
     "pipeline.maintain": ("maintain",),
+    "pipeline.predict": ("predict",),
     "pipeline.train": ("promote", "train"),
     "runs": ("connect",),
 }
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from clip_adapter.pipeline.extract import extract as extract
     from clip_adapter.pipeline.load import load as load
     from clip_adapter.pipeline.maintain import maintain as maintain
+    from clip_adapter.pipeline.predict import predict as predict
     from clip_adapter.pipeline.train import promote as promote
     from clip_adapter.pipeline.train import train as train
     from clip_adapter.runs import connect as connect

@@ -39,6 +39,7 @@ COMMANDS = {
     "pipeline:demo": "The whole path on real handwritten digits: encode, train, ask.",
     "pipeline:extract": "Encode a dataset's images and prompts once into the feature cache.",
     "pipeline:train": "Train and evaluate few-shot methods on cached features, and record every run.",
+    "predict:predict": "Classify images with a trained classifier, through the feature cache.",
     "champion:champion": "Show the current champion of a dataset, its numbers and its file.",
     "champion:rollback": "Make an earlier promotion current again. Nothing is removed: one more "
     "decision is recorded.",

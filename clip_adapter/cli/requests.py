@@ -119,6 +119,7 @@ _FORMS = {
     "few_shot_indices": _FOLDER,
     "class_names": _FOLDER,
     "follow_links": _FOLDER,
+    "inputs": _Form(list[str]),
     "ignore": _Form(list[str] | None, metavar="GLOB", more="repeatable"),
     "methods": _Form(str, parse=parse_names, write=_joined, more="separated by commas"),
     "shots": _Form(str, parse=parse_shots, write=_joined, more="separated by commas"),
@@ -132,7 +133,7 @@ _FORMS = {
     ),
     "templates": _Form(list[str] | None, name="--template", more="repeatable"),
 }
-_ARGUMENTS = {"dataset", "study"}
+_ARGUMENTS = {"dataset", "study", "classifier", "inputs"}
 """Parameters that are positional on the command line if the request allows it."""
 
 
@@ -218,11 +219,13 @@ def _parameter(
     if _is_argument(name, kind):
         shown: Any = typer.Argument(help=text)
         # A study is checked by the request, which suggests the nearest.
-        annotation = Annotated[list[str] if is_repeatable else str, shown]
+        is_list = is_repeatable or form.kind == list[str]
+        annotation = Annotated[list[str] if is_list else str, shown]
         is_required = is_required or field.is_required()
     else:
+        option = _option(name)
         shown = typer.Option(
-            _option(name),
+            f"{option}/--no-{option[2:]}" if default is True else option,
             help=text,
             metavar=form.metavar,
             show_default=default is not None and default is not False,

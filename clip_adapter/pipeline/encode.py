@@ -177,7 +177,7 @@ def encode_dataset(
     store, facts = _find_store(dataset, encoding, wanted, reporter)
     made = _encode_missing(encoding, store, dataset, wanted=wanted, reporter=reporter)
     n_prompts = _encode_prompts(encoding, store, dataset.prompts, reporter)
-    _merge_small_files(store, reporter)
+    merge_small_files(store, reporter)
     return EncodedDataset(
         dataset=dataset,
         model=encoding.model_name,
@@ -336,7 +336,8 @@ def _encode_prompts(
     return len(missing)
 
 
-def _merge_small_files(store: FeatureStore, reporter: Reporter) -> None:
+def merge_small_files(store: FeatureStore, reporter: Reporter) -> None:
+    """Merge the small files of an encoder's features where they are many."""
     for folder in stored_folders(store.root):
         if folder.owner == store.encoder and folder.has_features:
             compact_folder(

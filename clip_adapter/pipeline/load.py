@@ -56,12 +56,16 @@ class ImageClassifier:
     ) -> None:
         self.saved, self.encoding, self.trusts_paths = saved, encoding, trusts_paths
 
-    def __repr__(self) -> str:
-        """Method, classes, data and encoder."""
+    @property
+    def title(self) -> str:
+        """Method, and dataset that it was trained on."""
         described = self.saved.metadata
-        data = f" on {described.dataset}" if described else ""
+        return f"{self.saved.method} of {described.dataset}" if described else self.saved.method
+
+    def __repr__(self) -> str:
+        """Title, number of classes and encoder."""
         return (
-            f"{type(self).__name__}({self.saved.method}{data}, {len(self.class_names)} classes, "
+            f"{type(self).__name__}({self.title}, {len(self.class_names)} classes, "
             f"encoder {self.saved.encoder_name})"
         )
 

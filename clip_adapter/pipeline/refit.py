@@ -33,10 +33,7 @@ SELECT role, image_sha256, label FROM splits
 WHERE split_fingerprint = $split AND dataset = $dataset AND index_fingerprint = $index
 ORDER BY role, position
 """
-_PREDICTED = """
-SELECT image_sha256, predicted FROM predictions
-WHERE run_id = $run_id AND coalesce(split, 'test') = 'test'
-"""
+_PREDICTED = "SELECT image_sha256, predicted FROM predictions WHERE run_id = $run_id"
 
 
 def refit(

@@ -58,6 +58,10 @@ def _as_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | os.PathLike) else value
+
+
 def _as_shots(value: Any) -> Any:
     return ALL_SHOTS if value == "all" else value
 
@@ -381,6 +385,71 @@ class ReproduceRequest(DatasetRequest):
     few_shot_indices: Indices = None
     short_classes: ShortClasses = "error"
     augmentation: Drawn = "coop"
+
+
+class PredictRequest(Request):
+    """Classify images with a trained classifier."""
+
+    positional: ClassVar[tuple[str, ...]] = ("classifier", "inputs")
+
+    classifier: Annotated[
+        str,
+        BeforeValidator(_as_text),
+        Field(
+            description="champion:DATASET, run:ID, a classifier's .safetensors file or an exported "
+            "folder."
+        ),
+    ] = _REQUIRED
+    inputs: Annotated[
+        list[Annotated[str, BeforeValidator(_as_text)]],
+        BeforeValidator(_as_list),
+        Field(
+            min_length=1,
+            description="Image files, folders, patterns, tar archives, or - for a list of paths on "
+            "standard input.",
+        ),
+    ] = _REQUIRED
+    top: Annotated[
+        int, Field(ge=1, le=1000, description="Number of most probable classes to tell.")
+    ] = 1
+    min_confidence: Annotated[
+        Fraction,
+        Field(
+            description="Tell no class for an image whose most probable one has a probability, after "
+            "the temperature, below this."
+        ),
+    ] = 0.0
+    cache: Annotated[
+        bool,
+        Field(
+            description="Take features from the store and keep new ones there; without, nothing is "
+            "written."
+        ),
+    ] = True
+    model: Annotated[
+        str | None,
+        Field(
+            description="Model of the encoder in place of the one that a file names; needed where it "
+            "names none, or a path."
+        ),
+    ] = None
+    device: Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    follow_links: Annotated[
+        Place,
+        Field(
+            description="Folder below which links may lead out of a folder of images; by default no "
+            "link may."
+        ),
+    ] = None
+    max_pixels: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=2**31,
+            description="Images of more pixels are unreadable, except JPEGs, which are decoded at "
+            "reduced size.",
+        ),
+    ] = MAX_PIXELS
 
 
 class MaintainRequest(Request):

@@ -1,10 +1,12 @@
 """Files and folders of exports, written completely or not at all."""
 
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -32,6 +34,30 @@ def write_file(path: Path, content: bytes | memoryview, *, overwrite: bool) -> P
     check_absent(path, overwrite=overwrite and not path.is_dir())
     write_atomic(path, pa.py_buffer(content))
     return path
+
+
+@contextmanager
+def new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """Yield a temporary file, open for writing, that becomes `path` when the block succeeds.
+
+    Raises:
+        InvalidInputError: the file exists, or a folder of that name.
+        OSError: the disk is full or fails; nothing is left behind.
+    """
+    check_absent(path, overwrite=overwrite and not path.is_dir())
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    with full_disk_explained(path.parent, f"the file {path.name}"):
+        make_folder(path.parent)
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            fsync_dir(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager

@@ -1,0 +1,184 @@
+"""Image files as a user names them: files, folders, globs, tar archives, or a list."""
+
+import glob
+import lzma
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from clip_adapter.datasets import FolderOptions
+from clip_adapter.datasets.folder_walk import FolderWalk, has_image_suffix
+from clip_adapter.errors import DataError, UnreadableImageError
+from clip_adapter.images import (
+    AS_IT_IS,
+    FolderReader,
+    ReadOptions,
+    image_format,
+    read_image_file,
+)
+from clip_adapter.images.reading import MAX_FILE_BYTES
+
+LIST = "-"
+"""The input that stands for a list of paths on standard input."""
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+Content = bytes | UnreadableImageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageGroup:
+    """Images that lie in one place and are read one after the other.
+
+    Attributes:
+        names: names of the images as a result shows them, in order.
+        contents: function that reads the images, in the order of `names`: the bytes of each, or why
+            they cannot be read.
+        n_excluded: number of other files that lie there and are no images.
+    """
+
+    names: Sequence[str]
+    contents: Callable[[], Iterator[Content]]
+    n_excluded: int = 0
+
+
+def find_images(
+    inputs: Sequence[str], *, listed: Sequence[str] = (), read: ReadOptions = AS_IT_IS
+) -> list[ImageGroup]:
+    """List the images that are named, in the order in which they are named.
+
+    A file that is named is always an image, readable or not. Of a folder or archive those files are
+    images that begin like one or are called like one; folders are walked with all below them, hidden
+    files left out, sorted by path.
+
+    Args:
+        inputs: paths of files, folders and tar archives, glob patterns (`**` for folders of any depth),
+            or "-" for the paths in `listed`.
+        listed: paths that stand for "-"; a file among them that is missing is a row of the result.
+        read: how the files of folders may be read.
+
+    Raises:
+        FileNotFoundError: a named file is missing, or a pattern matches nothing.
+        DataError: an archive is damaged, nothing is named, or no image is found.
+    """
+    groups = [group for each in inputs for group in _groups(each, listed, read)]
+    if not any(group.names for group in groups):
+        n = sum(group.n_excluded for group in groups)
+        raise DataError(
+            f"no image among {', '.join(map(repr, inputs))[:300] or 'no inputs'} ({n} other files): "
+            "expected image files, folders, tar archives or patterns"
+        )
+    return groups
+
+
+def _groups(name: str, listed: Sequence[str], read: ReadOptions) -> Iterator[ImageGroup]:
+    if name == LIST:
+        yield _files(listed)
+        return
+    path = Path(name).expanduser()
+    if path.is_dir():
+        yield _folder(name, path, read)
+    elif path.name.casefold().endswith(TAR_SUFFIXES) and path.is_file():
+        yield _archive(name, path)
+    elif path.exists() or path.is_symlink():
+        yield _files([name])
+    elif any(mark in name for mark in "*?["):
+        found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # keeps the user's form
+        if not found:
+            raise FileNotFoundError(f"no file matches {name!r}: expected a pattern that does")
+        for each in found:
+            if "**" not in name or not Path(each).is_dir():  # whose files match as well
+                yield from _groups(each, listed, read)
+    else:
+        raise FileNotFoundError(
+            f"there is no {name!r}: expected an image file, a folder, a tar archive, a pattern, or - "
+            "for a list of paths on standard input"
+        )
+
+
+def _files(names: Sequence[str]) -> ImageGroup:
+    def contents() -> Iterator[Content]:
+        for name in names:
+            yield _content(lambda path=Path(name): read_image_file(path))  # type: ignore[misc]
+
+    return ImageGroup(names=names, contents=contents)
+
+
+def _content(read: Callable[[], bytes]) -> Content:
+    try:
+        return read()
+    except UnreadableImageError as error:
+        return error
+
+
+def _folder(name: str, folder: Path, read: ReadOptions) -> ImageGroup:
+    walk = FolderWalk(folder, FolderOptions(read=read))
+    files = walk.files_below("")
+    paths = walk.images_among(files)
+
+    def contents() -> Iterator[Content]:
+        with FolderReader(folder, read) as reader:
+            for path in paths:
+                yield _content(lambda path=path: reader.read(path))  # type: ignore[misc]
+
+    return ImageGroup(
+        names=[str(Path(name) / path) for path in paths],
+        contents=contents,
+        n_excluded=len(files) - len(paths) + len(walk.excluded),
+    )
+
+
+def _archive(name: str, path: Path) -> ImageGroup:
+    members, n_excluded = [], 0
+    with _opened(path) as archive:
+        for member in archive:
+            if member.isfile() and _may_hold_image(archive, member):
+                members.append(member.name)
+            else:
+                n_excluded += member.isfile()
+
+    def contents() -> Iterator[Content]:
+        wanted = iter(members)
+        expected = next(wanted, None)
+        with _opened(path) as again:
+            for member in again:
+                if member.isfile() and member.name == expected:
+                    yield _content(lambda member=member: _member(again, member))  # type: ignore[misc]
+                    expected = next(wanted, None)
+        while expected is not None:  # the archive was cut off since it was listed
+            yield UnreadableImageError("it is gone from the archive since it was listed")
+            expected = next(wanted, None)
+
+    return ImageGroup(
+        names=[f"{name}/{member}" for member in members], contents=contents, n_excluded=n_excluded
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path) as archive:
+            yield archive
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"the archive {path} is damaged or no tar archive: {error}") from error
+
+
+def _may_hold_image(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
+    hidden = any(part.startswith(".") for part in Path(member.name).parts)
+    if hidden or has_image_suffix(member.name):
+        return not hidden
+    file = archive.extractfile(member)
+    return file is not None and image_format(file.read(64)) is not None
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.issparse():  # would read as more zeros than the archive has bytes
+        raise UnreadableImageError("it is stored as a sparse file")
+    if member.size > MAX_FILE_BYTES:
+        raise UnreadableImageError(
+            f"{member.size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"
+        )
+    file = archive.extractfile(member)
+    return file.read() if file is not None else b""
