@@ -84,6 +84,10 @@ class ImageClassifier:
         """Width d of the features."""
         return self.saved.classifier.width
 
+    def fit(self, images: Images, labels: Any = None) -> "ImageClassifier":  # noqa: ARG002  # scikit-learn's
+        """Return itself unchanged, as `sklearn.frozen.FrozenEstimator` does: it is trained already."""
+        return self
+
     def __sklearn_is_fitted__(self) -> bool:
         """It is fitted: `sklearn.frozen.FrozenEstimator` asks."""
         return True

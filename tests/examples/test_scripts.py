@@ -1,5 +1,6 @@
 """The scripts of `examples/` run as they are and print what they promise."""
 
+import json
 import os
 import subprocess
 import sys
@@ -62,8 +63,22 @@ def test_one_classifies_new_photos_with_the_champion(desk: Path) -> None:
     decision, *classified = run("use_champion.py", "photos", "new", "glyphs", cwd=desk)
     assert decision.startswith("gda at 4 shots, seed 1: promoted")
     assert len(classified) == 6
-    right = [line for line in classified if line.rpartition(": ")[2] in line.partition("/")[0]]
+    right = [line for line in classified if line.rpartition(": ")[2] in line.split("/")[1]]
     assert len(right) == 6
+
+
+@pytest.mark.slow
+def test_the_notebook_shows_the_new_photos_with_their_classes(desk: Path) -> None:
+    """Its cells in one script; the value of the last is what a notebook displays."""
+    notebook = json.loads((EXAMPLES / "classify_photos.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert sum(len(cell.splitlines()) for cell in cells) <= 10
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
+    script = "\n".join(cells).replace("MODEL = None", "MODEL = 'glyphs'")
+    (desk / "cells.py").write_text(f"{script}\nprint(predictions._repr_html_())\n")
+    page = "\n".join(run(str(desk / "cells.py"), cwd=desk))
+    assert page.count("<img ") == 6
+    assert page.count("<b>red</b>") == page.count("<b>blue</b>") == 3
 
 
 def test_the_scripts_are_short_and_all_of_them_are_run() -> None:

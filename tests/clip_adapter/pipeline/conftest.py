@@ -115,3 +115,18 @@ def current_champion(root: Path) -> Callable[[], Champion | None]:
     """The current champion of the dataset."""
     store = PromotionStore(root)
     return lambda: store.champion("gallery", on_corruption=lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a champion of the handwritten digits, their images below `images/digits`."""
+    from clip_adapter import train  # noqa: PLC0415  # imports what computes
+
+    root = tmp_path_factory.mktemp("digits") / "store"
+    methods = ["zero-shot", "gda", "tip-adapter"]
+    training = train(
+        "digits", "glyphs", methods=methods, shots=[4], seeds=[1], promote=True, root=root
+    )
+    assert training.promotion is not None
+    assert training.promotion.record.decision == "promoted"
+    return root

@@ -1,0 +1,119 @@
+"""The predict command: formats, files, exit codes."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def photos_and_champion(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Six digits in a folder, and the file of a classifier of digits."""
+    # These import what computes.
+    from clip_adapter import load, train  # noqa: PLC0415
+    from clip_adapter.methods import save_classifier  # noqa: PLC0415
+    from clip_adapter.runs import query  # noqa: PLC0415
+
+    root = tmp_path_factory.mktemp("store")
+    train("digits", "glyphs", methods=["gda"], shots=[2], seeds=[1], root=root)
+    (run_id,) = query(root, "SELECT run_id FROM runs")["run_id"].to_pylist()
+    file = root / "classifier.safetensors"
+    save_classifier(load(f"run:{run_id}", root=root).saved, file)
+    folder = tmp_path_factory.mktemp("photos")
+    for number, path in enumerate(sorted((root / "images").rglob("*.png"))[5::300]):
+        Image.open(path).save(folder / f"{number}.png")
+    return folder, file
+
+
+@pytest.fixture
+def predict(command: Command, photos_and_champion: tuple[Path, Path], root: Path) -> Command:
+    folder, file = photos_and_champion
+
+    def run(*arguments: object) -> Any:
+        return command("predict", file, folder, "--root", root, *arguments)
+
+    return run
+
+
+def test_csv_has_one_row_an_image(predict: Command) -> None:
+    done = predict("--format", "csv", "--top", "2")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [Path(row["path"]).name for row in rows] == [f"{n}.png" for n in range(6)]
+    assert all(0 <= float(row["confidence_2"]) <= float(row["confidence"]) <= 1 for row in rows)
+    assert "6 images classified by gda of digits: 6 encoded" in done.err
+    assert done.code == 0
+
+
+def test_json_lines_are_rows(predict: Command) -> None:
+    rows = [json.loads(line) for line in predict("--format", "jsonl").out.splitlines()]
+    assert len(rows) == 6
+    assert all(row.keys() == {"path", "predicted", "confidence", "error"} for row in rows)
+
+
+def test_a_table_is_for_people(predict: Command) -> None:
+    done = predict()
+    assert "predicted" in done.out
+    assert "%" in done.out
+    assert "error" not in done.out
+
+
+def test_a_file_is_written_whole_and_not_replaced(predict: Command, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "rows.parquet"
+    assert predict("--output", target).code == 0
+    assert pq.read_table(target).column_names == ["path", "predicted", "confidence", "error"]
+    assert [path.name for path in target.parent.iterdir()] == ["rows.parquet"]
+    again = predict("--output", target)
+    assert again.code == 1
+    assert "exists: choose another name" in again.err
+    assert predict("--output", target, "--overwrite").code == 0
+
+
+def test_a_format_is_that_of_the_name(predict: Command, tmp_path: Path) -> None:
+    predict("--output", tmp_path / "rows.csv")
+    assert (tmp_path / "rows.csv").read_text().startswith("path,predicted,confidence,error\n")
+    refused = predict("--output", tmp_path / "rows.docx")
+    assert (refused.code, "names no format" in refused.err) == (1, True)
+    refused = predict("--format", "parquet")
+    assert (refused.code, "name it with --output" in refused.err) == (1, True)
+    assert not (tmp_path / "rows.docx").exists()
+
+
+def test_a_list_comes_on_standard_input(
+    command: Command,
+    photos_and_champion: tuple[Path, Path],
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, file = photos_and_champion
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{folder}/3.png\n{folder}/gone.png\n"))
+    done = command("predict", file, "-", "--root", root, "--no-cache", "--format", "jsonl")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [row["error"] is None for row in rows] == [True, False]
+    assert done.code == 0
+    assert not root.exists()
+
+
+def test_no_readable_image_is_a_failure(
+    command: Command, photos_and_champion: tuple[Path, Path], root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"")
+    done = command("predict", photos_and_champion[1], tmp_path / "broken.png", "--root", root)
+    assert done.code == 1
+    assert "the file is empty" in done.out
+
+
+def test_a_misspelt_name_is_one_line(
+    command: Command, photos_and_champion: tuple[Path, Path]
+) -> None:
+    folder, file = photos_and_champion
+    done = command("predict", "champion:digts", folder, "--root", file.parent)
+    assert done.code == 1
+    assert "did you mean 'digits'" in done.err
