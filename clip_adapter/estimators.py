@@ -44,6 +44,7 @@ from clip_adapter.methods import (
     fit_method,
     setting_names,
 )
+from clip_adapter.methods.method import SelectedOn
 from clip_adapter.pipeline.encoder_lock import encoder_slot
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.feature_writer import FeatureWriter
@@ -107,23 +108,20 @@ class _FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             ParameterError: `class_names`, `prototypes` or `validation_shots` have an invalid value.
             ValueError: scikit-learn refuses the arrays or labels.
         """
-        features, labels = validate_data(self, X, y, dtype=np.float32)
+        features, labels = _validated(self, X, y)
         check_classification_targets(labels)
-        _check_lengths(features)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
+        self._columns = np.arange(len(self.classes_))
         seed = _seed(self.random_state)
         method, held_out = self._method(numbers, width=features.shape[1], seed=seed)
         task = self._task(features, numbers, held_out, seed=seed)
-        on_training = method.n_candidates > 1 and not held_out.any()
-        if isinstance(method, LinearProbe) and on_training:
-            task = _validated_on_training(task)
+        on_training = isinstance(method, LinearProbe) and not held_out.any()
+        if on_training:  # it has no setting that could be given a single value
+            task = replace(task, val_features=task.train_features, val_labels=task.train_labels)
         (fitted,) = fit_method(method, [task], device=choose_device(self.device))
         self.classifier_ = fitted.classifier
-        self._columns = np.arange(len(self.classes_))
         self.settings_ = dict(fitted.settings)
-        self.selected_on_ = (
-            "training" if task.val_features is task.train_features else fitted.selected_on
-        )
+        self.selected_on_: SelectedOn = "training" if on_training else fitted.selected_on
         self.n_validation_ = int(held_out.sum())
         self.prototypes_source_: PrototypesSource = (
             "class means" if self.prototypes is None else "given"
@@ -241,8 +239,7 @@ class _FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def _logits(self, X: Any) -> Float[np.ndarray, "n c"]:
         check_is_fitted(self)
-        features = validate_data(self, X, reset=False, dtype=np.float32)
-        _check_lengths(features)
+        (features,) = _validated(self, X, reset=False)
         logits: Float[np.ndarray, "n c"] = self.classifier_.logits(features)[:, self._columns]
         return logits
 
@@ -587,7 +584,13 @@ def class_means(
     return means.astype(np.float32)
 
 
-def _check_lengths(features: Float[np.ndarray, "n d"]) -> None:
+def _validated(
+    estimator: BaseEstimator, *arrays: Any, reset: bool = True
+) -> tuple[np.ndarray, ...]:
+    """Features in float32, and labels where they are given, as scikit-learn validates them."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused as infinite
+        valid = validate_data(estimator, *arrays, reset=reset, dtype=np.float32)
+    features, *labels = valid if len(arrays) > 1 else (valid,)
     norms = np.linalg.norm(features.astype(np.float64), axis=1)
     if (too_long := np.flatnonzero(norms > LARGEST_NORM)).size:
         raise DataError(
@@ -595,6 +598,7 @@ def _check_lengths(features: Float[np.ndarray, "n d"]) -> None:
             f"{too_long[0]} of length {norms[too_long[0]]:g}: expected {LARGEST_NORM:g} at most; only "
             "directions matter, so divide all features by one number"
         )
+    return features, *labels
 
 
 def _seed(random_state: Any) -> int:
@@ -616,10 +620,6 @@ def _chooses_on_validation(method: Method) -> bool:
     # CLIP-Adapter can choose on folds of its training images instead.
     mode = getattr(method, "ratio_mode", "validation")
     return method.n_candidates > 1 and mode == "validation"
-
-
-def _validated_on_training(task: FewShotTask) -> FewShotTask:
-    return replace(task, val_features=task.train_features, val_labels=task.train_labels)
 
 
 def _places(classes: np.ndarray, class_names: Sequence[Any] | None) -> list[int]:
