@@ -32,7 +32,7 @@ from clip_adapter.images import (
     UnreadableImageError,
     WantedViews,
     decode_image,
-    read_bytes,
+    read_image_file,
 )
 from clip_adapter.methods import (
     METHODS,
@@ -111,7 +111,6 @@ class _FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         features, labels = _validated(self, X, y)
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
-        self._columns = np.arange(len(self.classes_))
         seed = _seed(self.random_state)
         method, held_out = self._method(numbers, width=features.shape[1], seed=seed)
         task = self._task(features, numbers, held_out, seed=seed)
@@ -240,7 +239,7 @@ class _FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     def _logits(self, X: Any) -> Float[np.ndarray, "n c"]:
         check_is_fitted(self)
         (features,) = _validated(self, X, reset=False)
-        logits: Float[np.ndarray, "n c"] = self.classifier_.logits(features)[:, self._columns]
+        logits: Float[np.ndarray, "n c"] = self.classifier_.logits(features)
         return logits
 
 
@@ -313,34 +312,6 @@ class FewShotClassifier(_FeatureClassifier):
         self.validation_shots = validation_shots
         self.device = device
         self.random_state = random_state
-
-    @classmethod
-    def from_saved(cls, saved: SavedClassifier) -> Self:
-        """A fitted estimator that holds a classifier of a file, with its class names as labels.
-
-        It has the attributes of a fitted estimator without `selected_on_` and `n_validation_`, which no
-        file holds. A clone of it is fitted with default settings.
-
-        Args:
-            saved: what `clip_adapter.methods.load_classifier` read.
-
-        Raises:
-            DataError: two classes have one name.
-        """
-        names = np.array(saved.classifier.class_names)
-        classes, columns = np.unique(names, return_index=True)
-        if len(classes) < len(names):
-            raise DataError(
-                f"the classifier has {len(names)} classes with {len(classes)} names: expected a name of "
-                "its own for each; its logits can be used without an estimator"
-            )
-        estimator = cls(saved.method)
-        estimator.classes_, estimator._columns = classes, columns
-        estimator.classifier_ = saved.classifier
-        estimator.n_features_in_ = saved.classifier.width
-        estimator.settings_ = dict(saved.settings)
-        estimator.prototypes_source_ = estimator.settings_.pop("prototypes_source", "given")
-        return estimator
 
     def _named_method(self) -> tuple[str, dict[str, Any]]:
         return self.method, dict(self.settings or {})
@@ -709,6 +680,6 @@ def _encode(
 
 def _image_bytes(path: Path) -> bytes:
     try:
-        return read_bytes(path.parent, path.name)
+        return read_image_file(path)
     except UnreadableImageError as error:
         raise ImageError(f"{path} cannot be read: {error.reason}") from error
