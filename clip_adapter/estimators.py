@@ -69,7 +69,7 @@ SINGLE_VALUES: Mapping[str, Mapping[str, Any]] = {
     "cross-modal-probe": {"learning_rates": (1e-3,), "weight_decays": (1e-2,)},
 }
 """The values of hyper-parameters where no image can be held out to choose them: those of the papers for
-CLIP-Adapter, Tip-Adapter, TaskRes (0.5 times the length of its text features, about 10) and the
+CLIP-Adapter, Tip-Adapter, TaskRes (0.5, divided by the length of its text features, about 10) and the
 cross-modal probe; for GDA equal weights of text and images."""
 
 
@@ -102,7 +102,8 @@ class _FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
         Raises:
             DataError: a feature is longer than 1e18, there is a single class, prototypes and features
-                disagree, a class has no mean direction to stand in for its text, or the method needs a text tower, as CoOp does.
+                disagree, a class has no mean direction to stand in for its text, or the method needs
+                a text tower, as CoOp does.
             UnknownNameError: there is no such method, setting or class name.
             SettingsError: a setting has an invalid value.
             ParameterError: `class_names`, `prototypes` or `validation_shots` have an invalid value.
