@@ -417,7 +417,7 @@ class CachedImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     The features are those of `extract`, in the same store: an image that was encoded before, in a
     dataset, another fold or under another name, is read from there. The model is loaded when something is
     to be encoded, and kept by the fitted encoder; clones and pickles do not contain it. There is nothing
-    to learn: `fit` only fixes the model.
+    to learn: `fit` only looks the model up.
 
     Args:
         model: name of an encoder, as `extract` takes it; "glyphs" is the built-in one.
@@ -457,7 +457,7 @@ class CachedImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002  # a pipeline gives labels
-        """Check the paths and the names of the parameters; nothing is loaded or encoded.
+        """Check the paths and look the encoder up in the store; nothing is loaded or encoded.
 
         Args:
             X: paths of n image files: a list, an array of shape (n,) or (n, 1), or a column of a data
@@ -469,7 +469,7 @@ class CachedImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Raises:
             DataError: an element is no path, or there is none.
-            ImageError: the views that are encoded do not exist.
+            UnknownNameError: there is no such model.
         """
         _paths(X)
         self.encoding_ = Encoding(
@@ -478,7 +478,7 @@ class CachedImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             precision=self.precision,
             resize=self.resize,
             preprocessing=self.preprocessing,
-        )
+        ).look_up(Settings.of(root=self.root).location)
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "n d"]:
@@ -647,7 +647,7 @@ def _features_of(
 ) -> Float[np.ndarray, "n d"]:
     """The features of image files in their order; those that the store lacks are encoded."""
     digests = [hashlib.sha256(_image_bytes(path)).digest() for path in paths]
-    known = None if encoding.is_loaded else encoding.look_up(root).known
+    known = None if encoding.is_loaded else encoding.known
     store = FeatureStore(root, known.fingerprint if known else encoding.encoder.fingerprint)
     if missing := set(store.missing_images(digests)):
         if known:

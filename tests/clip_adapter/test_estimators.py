@@ -517,6 +517,7 @@ def test_an_encoder_tells_its_columns_and_survives_pickling(
     pd.testing.assert_frame_equal(copy.transform(digits[0][:2]), frame)
 
 
+@pytest.mark.slow
 def test_the_document_is_true(
     tmp_path: Path, put_photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
