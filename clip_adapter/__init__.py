@@ -1,8 +1,10 @@
 """Few-shot adaptation of CLIP on cached features.
 
 `extract`, `train`, `promote`, `predict`, `reproduce` and `maintain` do what the commands of these names
-do; `load` gives a trained classifier; `connect` opens the results in SQL. `ResidualAdapter` and `logits` work on arrays alone. Each is
-imported when it is first used, so that importing the package costs nothing.
+do; `load` gives a trained classifier; `connect` opens the results in SQL. `FewShotClassifier`,
+`ClipAdapterClassifier` and `CachedImageEncoder` are estimators of scikit-learn. `ResidualAdapter` and
+`logits` work on arrays alone. Each is imported when it is first used, so that importing the package
+costs nothing.
 """
 
 from itertools import chain
@@ -12,6 +14,7 @@ from clip_adapter.lazy import when_asked
 
 _SHOWN = {
     "adapters": ("ResidualAdapter", "logits"),
+    "estimators": ("CachedImageEncoder", "ClipAdapterClassifier", "FewShotClassifier"),
     "pipeline.ablations": ("reproduce",),
     "pipeline.extract": ("extract",),
     "pipeline.load": ("load",),
@@ -24,6 +27,9 @@ _SHOWN = {
 if TYPE_CHECKING:
     from clip_adapter.adapters import ResidualAdapter as ResidualAdapter
     from clip_adapter.adapters import logits as logits
+    from clip_adapter.estimators import CachedImageEncoder as CachedImageEncoder
+    from clip_adapter.estimators import ClipAdapterClassifier as ClipAdapterClassifier
+    from clip_adapter.estimators import FewShotClassifier as FewShotClassifier
     from clip_adapter.pipeline.ablations import reproduce as reproduce
     from clip_adapter.pipeline.extract import extract as extract
     from clip_adapter.pipeline.load import load as load

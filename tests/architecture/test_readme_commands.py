@@ -15,6 +15,9 @@ Command = Callable[..., "object"]
 DATASET = "imagefolder-colours-87987479"
 """The dataset of the golden store, which has a champion and runs of 1 and 4 shots."""
 
+N_PHOTOS = 80
+"""Number of photos of each of the three classes."""
+
 STAND_INS = {
     "train imagefolder:~/photos": "train imagefolder:photos",
     "eurosat": DATASET,
@@ -56,11 +59,19 @@ def _readme(checkout: Path) -> str:
 @pytest.fixture(name="desk")
 def _desk(
     checkout: Path,
-    photos: Path,
+    tmp_path: Path,
+    put_photos: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """The working folder: photos, features in a file, and the golden store as the default root."""
-    desk = photos.parent
+    """The working folder: photos, features in a file, and the golden store as the default root.
+
+    There are enough photos for a champion to be proven.
+    """
+    desk = tmp_path
+    for class_name in ("red", "green", "blue"):
+        put_photos(desk / "photos", class_name, range(N_PHOTOS))
+    put_photos(desk, "new photos", range(200, 203), colour="red")
+    (desk / "new photos" / "200.jpg").rename(desk / "new photos" / "001.jpg")
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(3), 40)
     np.savez(
@@ -100,7 +111,7 @@ def test_the_commands_of_the_readme_run_in_their_order(readme: str, command: Com
             line = line.replace(name, stand_in)  # noqa: PLW2901  # step by step
         program, *arguments = shlex.split(line, comments=True)
         assert program == "clip-adapter", shown
-        if arguments[0] == "train":  # fewer runs than by default
+        if arguments[0] == "train" and "--promote" not in arguments:  # fewer runs than by default
             arguments += ["--shots", "1", "--seeds", "1"]
         outcome = command(*arguments)
         typed += 1
@@ -114,9 +125,11 @@ def test_the_commands_of_the_readme_run_in_their_order(readme: str, command: Com
 def test_the_python_of_the_readme_runs(readme: str) -> None:
     pytest.importorskip("pandas")
     blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)  # noqa: S102  # our own text
-    assert len(names["features"]) == 90  # type: ignore[arg-type]
+    assert len(names["features"]) == 3 * N_PHOTOS  # type: ignore[arg-type]
+    predicted = names["predictions"].to_arrow()["predicted"]  # type: ignore[attr-defined]
+    assert predicted.to_pylist() == ["red"] * 3
     assert names["scores"].shape == (8, 10)  # type: ignore[attr-defined]

@@ -10,8 +10,10 @@ import clip_adapter
 from clip_adapter.runs import RunStoreError
 
 FUNCTIONS = ("extract", "train", "promote", "reproduce", "maintain", "connect")
+ESTIMATORS = ("FewShotClassifier", "ClipAdapterClassifier", "CachedImageEncoder")
 
 WELL_TYPED = """
+from clip_adapter import CachedImageEncoder, ClipAdapterClassifier, FewShotClassifier
 from clip_adapter import connect, extract, maintain, promote, reproduce, train
 
 training = train("digits", shots=[1, 2], seeds=[1])
@@ -26,14 +28,19 @@ reproduce(study="views")
 maintain(root="store").verified.n_files
 with connect("store") as database:
     database.query("SELECT 1").to_pylist()
+FewShotClassifier("gda", settings={"alphas": [1.0]}).fit([[1, 2]], [0]).predict([[1, 2]]).shape
+ClipAdapterClassifier(residual_ratio=0.2).fit([[1, 2]], [0]).to_saved().settings
+CachedImageEncoder("glyphs", root="store").fit(["a.png"]).transform(["a.png"]).shape
 """
 BADLY_TYPED = """
-from clip_adapter import extract, reproduce, train
+from clip_adapter import CachedImageEncoder, ClipAdapterClassifier, extract, reproduce, train
 
 train("digits", shotz=[1])
 train("digits", shots="1")
 extract("digits", views="two")
 reproduce(study="the weather")
+ClipAdapterClassifier(residual_ratios=[0.2])
+CachedImageEncoder("glyphs", precision="fp8")
 """
 
 
@@ -46,7 +53,7 @@ def test_a_function_is_found_and_says_what_it_takes(name: str) -> None:
 
 
 def test_every_name_can_be_completed() -> None:
-    assert set(dir(clip_adapter)) >= {*FUNCTIONS, "ResidualAdapter", "logits"}
+    assert set(dir(clip_adapter)) >= {*FUNCTIONS, *ESTIMATORS, "ResidualAdapter", "logits"}
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -69,7 +76,7 @@ def test_connecting_finds_the_store_as_the_commands_do(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("text", "n_wrong"), [(WELL_TYPED, 0), (BADLY_TYPED, 4)])
+@pytest.mark.parametrize(("text", "n_wrong"), [(WELL_TYPED, 0), (BADLY_TYPED, 6)])
 def test_a_type_checker_knows_the_parameters(tmp_path: Path, text: str, n_wrong: int) -> None:
     script = tmp_path / "script.py"
     script.write_text(text)

@@ -13,7 +13,7 @@ DATASETS = [f"datasets {name}" for name in ("list", "show", "check", "rename", "
 ASKING = ["sql", "compare", "report", "cache", *CACHE, "datasets", *DATASETS, "methods"]
 CHAMPIONS = ["champion", "rollback"]
 SERVICE = ["up", "down", "status"]
-COMMANDS = [*SERVICE, "demo", "extract", "train", "reproduce", *CHAMPIONS, *ASKING]
+COMMANDS = [*SERVICE, "demo", "extract", "train", "predict", "reproduce", *CHAMPIONS, *ASKING]
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])

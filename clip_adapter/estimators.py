@@ -1,0 +1,686 @@
+"""Estimators for scikit-learn: few-shot classifiers of image features, and an encoder of image files.
+
+They work in a Pipeline, in cross-validation and in GridSearchCV. Importing this module imports
+scikit-learn; torch is imported when an estimator is fitted.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from clip_adapter.devices import choose_device
+from clip_adapter.encoders import DEFAULT_MODEL, Precision
+from clip_adapter.errors import DataError, ImageError, ParameterError, UnknownNameError
+from clip_adapter.images import (
+    LoadedViews,
+    ResizeMode,
+    UnreadableImageError,
+    WantedViews,
+    decode_image,
+    read_image_file,
+)
+from clip_adapter.methods import (
+    METHODS,
+    FewShotTask,
+    LinearProbe,
+    Method,
+    SavedClassifier,
+    create_method,
+    fit_method,
+    setting_names,
+)
+from clip_adapter.methods.method import SelectedOn
+from clip_adapter.pipeline.encoder_lock import encoder_slot
+from clip_adapter.pipeline.encoding import Encoding
+from clip_adapter.pipeline.feature_writer import FeatureWriter
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.settings import Settings
+from feature_cache import FeatureStore, Location
+
+PrototypesSource = Literal["given", "class means"]
+"""Where the text side of a fitted classifier comes from."""
+
+LEAST_NORM = 1e-12
+"""The least length that a feature is divided by to normalise it; a shorter one counts as zero."""
+LARGEST_NORM = 1e18
+"""The largest length of a feature, whose square float32 can hold."""
+
+SINGLE_VALUES: Mapping[str, Mapping[str, Any]] = {
+    "clip-adapter": {"residual_ratios": (0.2,), "text_residual_ratios": (0.2,)},
+    "tip-adapter": {"alphas": (1.0,), "betas": (5.5,)},
+    "tip-adapter-f": {"alphas": (1.0,), "betas": (5.5,)},
+    "task-res": {"alphas": (0.05,)},
+    "gda": {"alphas": (1.0,)},
+    "cross-modal-probe": {"learning_rates": (1e-3,), "weight_decays": (1e-2,)},
+}
+"""The values of hyper-parameters where no image can be held out to choose them: those of the papers for
+CLIP-Adapter, Tip-Adapter, TaskRes (0.5, divided by the length of its text features, about 10) and the
+cross-modal probe; for GDA equal weights of text and images."""
+
+
+class _FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """What the classifiers of features share; a subclass says which method and settings it stands for."""
+
+    class_names: Sequence[Any] | None
+    prototypes: Any
+    logit_scale: float
+    validation_shots: int
+    device: str
+    random_state: Any
+
+    def _named_method(self) -> tuple[str, dict[str, Any]]:
+        """Name of the method, and the settings that were given."""
+        raise NotImplementedError
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the method to labelled features.
+
+        Up to `validation_shots` images of each class, at most half of them, are held out where the
+        method has a hyper-parameter to choose, and only choose it.
+
+        Args:
+            X: raw features of n images, not normalised, of shape (n, d); computed in float32.
+            y: n labels, numbers or strings. With `class_names`, each is one of them, or its number.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            DataError: a feature is longer than 1e18, there is a single class, prototypes and features
+                disagree, a class has no mean direction to stand in for its text, or the method needs
+                a text tower, as CoOp does.
+            UnknownNameError: there is no such method, setting or class name.
+            SettingsError: a setting has an invalid value.
+            ParameterError: `class_names`, `prototypes` or `validation_shots` have an invalid value.
+            ValueError: scikit-learn refuses the arrays or labels.
+        """
+        features, labels = _validated(self, X, y)
+        check_classification_targets(labels)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        seed = _seed(self.random_state)
+        method, held_out = self._method(numbers, width=features.shape[1], seed=seed)
+        task = self._task(features, numbers, held_out, seed=seed)
+        on_training = isinstance(method, LinearProbe) and not held_out.any()
+        if on_training:  # it has no setting that could be given a single value
+            task = replace(task, val_features=task.train_features, val_labels=task.train_labels)
+        (fitted,) = fit_method(method, [task], device=choose_device(self.device))
+        self.classifier_ = fitted.classifier
+        self.settings_ = dict(fitted.settings)
+        self.selected_on_: SelectedOn = "training" if on_training else fitted.selected_on
+        self.n_validation_ = int(held_out.sum())
+        self.prototypes_source_: PrototypesSource = (
+            "class means" if self.prototypes is None else "given"
+        )
+        return self
+
+    def decision_function(self, X: Any) -> Float[np.ndarray, "..."]:
+        """The logits of the classes; of two classes the second's minus the first's.
+
+        Args:
+            X: raw features of n images.
+
+        Returns:
+            An array of shape (n, c) in the order of `classes_`, or of shape (n,) for two classes.
+
+        Raises:
+            NotFittedError: the estimator was not fitted.
+            DataError: a feature is longer than 1e18.
+            ValueError: scikit-learn refuses the array, as one of another width.
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "n c"]:
+        """The softmax of the logits, one row an image, one column a class of `classes_`.
+
+        Args:
+            X: raw features of n images.
+
+        Raises:
+            NotFittedError: the estimator was not fitted.
+            DataError: a feature is longer than 1e18.
+            ValueError: scikit-learn refuses the array, as one of another width.
+        """
+        logits = self._logits(X).astype(np.float64)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities: Float[np.ndarray, "n c"] = weights / weights.sum(axis=1, keepdims=True)
+        return probabilities.astype(np.float32)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The label with the largest logit for each image.
+
+        Args:
+            X: raw features of n images.
+
+        Raises:
+            NotFittedError: the estimator was not fitted.
+            DataError: a feature is longer than 1e18.
+            ValueError: scikit-learn refuses the array, as one of another width.
+        """
+        numbers = self._logits(X).argmax(axis=1)
+        chosen: np.ndarray = self.classes_[numbers]
+        return chosen
+
+    def to_saved(self, *, encoder: str = "", logit_bias: float | None = None) -> SavedClassifier:
+        """The fitted classifier as `clip_adapter.methods.save_classifier` writes it to a file.
+
+        Args:
+            encoder: fingerprint of the encoder whose features were classified; empty when unknown.
+            logit_bias: constant that the encoder adds to every logit; None where it has none.
+
+        Raises:
+            NotFittedError: the estimator was not fitted.
+        """
+        check_is_fitted(self)
+        name, _ = self._named_method()
+        return SavedClassifier(
+            classifier=self.classifier_,
+            method=name,
+            settings={**self.settings_, "prototypes_source": self.prototypes_source_},
+            encoder=encoder,
+            logit_bias=logit_bias,
+        )
+
+    def _method(
+        self, numbers: Int[np.ndarray, " n"], *, width: int, seed: int
+    ) -> tuple[Method, Bool[np.ndarray, " n"]]:
+        """The method, and the rows that are held out to choose its hyper-parameters."""
+        name, given = self._named_method()
+        given = {**_narrow_settings(name, width), **given}
+        method = create_method(name, given)
+        if not _chooses_on_validation(method):
+            return method, np.zeros(len(numbers), dtype=bool)
+        held_out = held_out_rows(numbers, at_most=self.validation_shots, seed=seed)
+        if not held_out.any():
+            method = create_method(name, {**SINGLE_VALUES.get(name, {}), **given})
+        return method, held_out
+
+    def _task(
+        self,
+        features: Float[np.ndarray, "n d"],
+        numbers: Int[np.ndarray, " n"],
+        held_out: Bool[np.ndarray, " n"],
+        *,
+        seed: int,
+    ) -> FewShotTask:
+        rows, labels = features[~held_out], numbers[~held_out]
+        places = _places(self.classes_, self.class_names)
+        names = self.classes_ if self.class_names is None else list(self.class_names)
+        if self.prototypes is None:
+            prompts = class_means(rows, labels)[:, np.newaxis]
+        else:
+            prompts = _prompt_features(self.prototypes, n_classes=len(names))[places]
+        return FewShotTask(
+            train_features=rows,
+            train_labels=labels,
+            val_features=features[held_out],
+            val_labels=numbers[held_out],
+            prompt_features=prompts,
+            logit_scale=self.logit_scale,
+            class_names=tuple(str(names[place]) for place in places),
+            shots=int(np.bincount(labels).max()),
+            seed=seed,
+        )
+
+    def _logits(self, X: Any) -> Float[np.ndarray, "n c"]:
+        check_is_fitted(self)
+        (features,) = _validated(self, X, reset=False)
+        logits: Float[np.ndarray, "n c"] = self.classifier_.logits(features)
+        return logits
+
+
+class FewShotClassifier(_FeatureClassifier):
+    """A few-shot method of this library as a classifier of scikit-learn.
+
+    It is fitted to raw image features, as `CachedImageEncoder` gives them, and computes in float32. Only
+    the direction of a feature matters to most methods. One of zeros has none: its cosine with
+    everything is 0, as `sklearn.preprocessing.normalize` has it, so that only biases decide its class.
+
+    Without `prototypes`, the mean direction of each class's training features stands in for its text
+    feature: that suits methods that learn from images alone (linear-probe, gda), "zero-shot" is then
+    the nearest class mean, and others lose what text knows. `prototypes_source_` says which it was.
+
+    Where a method has a hyper-parameter to choose, some training images are held out for it, see
+    `validation_shots`; the classifier is not fitted to them. Where nothing can be held out, as with one
+    image a class, `SINGLE_VALUES` has the value that is taken, and linear-probe, which has none, chooses
+    on its training images. `selected_on_` says what chose.
+
+    Args:
+        method: name of a method, see `clip_adapter.methods.METHODS`; those that need a text tower, as
+            coop does, cannot be fitted to features.
+        class_names: labels in the order of `prototypes`; or their names in that order, where labels
+            are their numbers from 0. None for the sorted labels. Those that do not occur in `y` are left
+            out.
+        prototypes: raw text features of shape (c, d), or (c, t, d) for t prompts of each class, in the
+            order of `class_names`. None for the class means of the training features.
+        settings: settings of the method by name; as default where None. The default of `reduction` is
+            the width of features narrower than it.
+        logit_scale: CLIP's inverse temperature, that of the encoder.
+        validation_shots: images of each class to hold out at most, where the method has something to
+            choose; never more than half of a class. The default is that of this library's protocol, in
+            which min(K, 4) images of a class stand beside K for training.
+        device: torch device that trains, such as "cuda:0", or "auto".
+        random_state: seed of the held-out images, the initialisation and the visiting order: a number is
+            the seed itself; None draws one at each fit.
+
+    Attributes:
+        classes_: labels, sorted; the order of the columns of logits.
+        n_features_in_: width of the features.
+        feature_names_in_: names of the columns, where `fit` got a data frame with such.
+        classifier_: the fitted `clip_adapter.methods.Classifier`.
+        settings_: hyper-parameters that were chosen or that follow from a recipe, by name.
+        selected_on_: the data that chose them, see `clip_adapter.methods.method.SelectedOn`.
+        n_validation_: number of images that were held out.
+        prototypes_source_: "given", or "class means" where those of training features stand in for text.
+
+    >>> features = [[1, 0], [2, 1], [0, 1], [-1, 2]]
+    >>> FewShotClassifier("gda").fit(features, ["a", "a", "b", "b"]).predict([[3, 1]])
+    array(['a'], dtype='<U1')
+    """
+
+    def __init__(
+        self,
+        method: str = "clip-adapter",
+        *,
+        class_names: Sequence[Any] | None = None,
+        prototypes: Any = None,
+        settings: Mapping[str, Any] | None = None,
+        logit_scale: float = 100.0,
+        validation_shots: int = 4,
+        device: str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        self.method = method
+        self.class_names = class_names
+        self.prototypes = prototypes
+        self.settings = settings
+        self.logit_scale = logit_scale
+        self.validation_shots = validation_shots
+        self.device = device
+        self.random_state = random_state
+
+    def _named_method(self) -> tuple[str, dict[str, Any]]:
+        return self.method, dict(self.settings or {})
+
+
+class ClipAdapterClassifier(_FeatureClassifier):
+    """CLIP-Adapter as a classifier of scikit-learn: `FewShotClassifier` with its settings as parameters.
+
+    `f' = a A(f) + (1 - a) f` and `W' = b A(W) + (1 - b) W` on raw features, then CLIP's scaled cosine
+    of f' and W' (Gao et al., https://arxiv.org/abs/2110.04544, equations 2 to 5). It is fitted to raw
+    image features; one of zeros has no direction, and a cosine of 0 with every class. Without
+    `prototypes`, the mean direction of each class's training features stands in for its text feature,
+    and `prototypes_source_` says so.
+
+    Args:
+        class_names: labels in the order of `prototypes`; or their names in that order, where labels
+            are their numbers from 0. None for the sorted labels. Those that do not occur in `y` are left
+            out.
+        prototypes: raw text features of shape (c, d), or (c, t, d) for t prompts of each class, in the
+            order of `class_names`. None for the class means of the training features.
+        branch: the adapted side: visual, text, or both.
+        ratio_mode: how the residual ratios are determined: validation, held-out-shots, learned or
+            hypernetwork; see `clip_adapter.methods.ClipAdapter`.
+        residual_ratio: weight a of the adapted image feature, from 0 to 1; None for one chosen among
+            six, or 0.2 where no image can be held out to choose it.
+        text_residual_ratio: weight b of the adapted text feature, chosen likewise.
+        reduction: feature width divided by hidden width; None for 4, or the width of narrower features.
+        output_activation: whether the adapter ends in a second ReLU, as the authors' code has it.
+        recipe: "paper", as the authors train, or "fast", in a fraction of the time.
+        epochs: passes over the training images; None for the recipe's.
+        learning_rate: learning rate of the first step after the warm-up; None for the recipe's.
+        logit_scale: CLIP's inverse temperature, that of the encoder.
+        validation_shots: images of each class to hold out at most to choose ratios; never more than
+            half of a class.
+        device: torch device that trains, such as "cuda:0", or "auto".
+        random_state: seed of the held-out images, the initialisation and the visiting order: a number is
+            the seed itself; None draws one at each fit.
+
+    Attributes:
+        classes_: labels, sorted; the order of the columns of logits.
+        n_features_in_: width of the features.
+        feature_names_in_: names of the columns, where `fit` got a data frame with such.
+        classifier_: the fitted `clip_adapter.methods.Classifier`.
+        settings_: hyper-parameters that were chosen or that follow from the recipe, by name.
+        selected_on_: the data that chose them, see `clip_adapter.methods.method.SelectedOn`.
+        n_validation_: number of images that were held out.
+        prototypes_source_: "given", or "class means" where those of training features stand in for text.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_names: Sequence[Any] | None = None,
+        prototypes: Any = None,
+        branch: str = "visual",
+        ratio_mode: str = "validation",
+        residual_ratio: float | None = None,
+        text_residual_ratio: float | None = None,
+        reduction: int | None = None,
+        output_activation: bool = True,
+        recipe: str = "paper",
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        logit_scale: float = 100.0,
+        validation_shots: int = 4,
+        device: str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        self.class_names = class_names
+        self.prototypes = prototypes
+        self.branch = branch
+        self.ratio_mode = ratio_mode
+        self.residual_ratio = residual_ratio
+        self.text_residual_ratio = text_residual_ratio
+        self.reduction = reduction
+        self.output_activation = output_activation
+        self.recipe = recipe
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.logit_scale = logit_scale
+        self.validation_shots = validation_shots
+        self.device = device
+        self.random_state = random_state
+
+    def _named_method(self) -> tuple[str, dict[str, Any]]:
+        names = ("branch", "ratio_mode", "reduction", "output_activation")
+        training = ("recipe", "epochs", "learning_rate")
+        ratios = {
+            f"{name}s": (getattr(self, name),)
+            for name in ("residual_ratio", "text_residual_ratio")
+            if getattr(self, name) is not None
+        }
+        given = {name: getattr(self, name) for name in (*names, *training)}
+        return "clip-adapter", ratios | {
+            name: value for name, value in given.items() if value is not None
+        }
+
+
+class CachedImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """Image files in, raw image features out, of which each is encoded once and stored.
+
+    The features are those of `extract`, in the same store: an image that was encoded before, in a
+    dataset, another fold or under another name, is read from there. The model is loaded when something is
+    to be encoded, and kept by the fitted encoder; clones and pickles do not contain it. There is nothing
+    to learn: `fit` only looks the model up.
+
+    Args:
+        model: name of an encoder, as `extract` takes it; "glyphs" is the built-in one.
+        root: folder of the store, or its URL; `CLIP_ADAPTER_ROOT`, else "clip-adapter-store", where None.
+        device: torch device that encodes, such as "cuda:0", or "auto".
+        precision: numeric format of the encoder's forward pass: fp32, bf16 or fp16.
+        resize: shortest (CLIP), squash (CoOp) or longest; that of the model where None.
+        preprocessing: tag whose preprocessing weights have that come without; None for the known one.
+
+    Attributes:
+        encoding_: the encoder by its name and options; `encoding_.encoder` is the loaded one.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        root: str | Path | None = None,
+        device: str = "auto",
+        precision: Precision = "fp32",
+        resize: ResizeMode | None = None,
+        preprocessing: str | None = None,
+    ) -> None:
+        self.model = model
+        self.root = root
+        self.device = device
+        self.precision = precision
+        self.resize = resize
+        self.preprocessing = preprocessing
+
+    def __sklearn_tags__(self) -> Any:
+        """Tags for scikit-learn: images are named by text, one a row."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002  # a pipeline gives labels
+        """Check the paths and look the encoder up in the store; nothing is loaded or encoded.
+
+        Args:
+            X: paths of n image files: a list, an array of shape (n,) or (n, 1), or a column of a data
+                frame.
+            y: ignored.
+
+        Returns:
+            The encoder.
+
+        Raises:
+            DataError: an element is no path, or there is none.
+            UnknownNameError: there is no such model.
+        """
+        _paths(X)
+        self.encoding_ = Encoding(
+            model=self.model,
+            device=self.device,
+            precision=self.precision,
+            resize=self.resize,
+            preprocessing=self.preprocessing,
+        ).look_up(Settings.of(root=self.root).location)
+        return self
+
+    def transform(self, X: Any) -> Float[np.ndarray, "n d"]:
+        """The raw features of n images in their order, float32; those that are not stored are encoded.
+
+        Args:
+            X: paths of n image files, as `fit` takes them.
+
+        Raises:
+            NotFittedError: the encoder was not fitted.
+            DataError: an element is no path, or there is none.
+            ImageError: a file is missing or no image; the message names it.
+            EncoderError: the model cannot be loaded.
+            UnknownNameError: there is no such model.
+            FeatureCacheError: stored features are damaged.
+        """
+        check_is_fitted(self)
+        features = _features_of(
+            _paths(X),
+            self.encoding_,
+            root=Settings.of(root=self.root).location,
+            reporter=Reporter(),
+        )
+        self._n_features_out = features.shape[1]  # for the names of the columns
+        return features
+
+
+def held_out_rows(
+    labels: Int[np.ndarray, " n"], *, at_most: int, seed: int
+) -> Bool[np.ndarray, " n"]:
+    """Mark the images that are held out to choose hyper-parameters, drawn in each class.
+
+    Of n images of a class `min(at_most, n // 2)` are held out, so that one image is never held out.
+
+    Args:
+        labels: class numbers.
+        at_most: largest number of images of a class.
+        seed: seed of the draw.
+
+    Raises:
+        ParameterError: the largest number is no whole number from 0 up.
+    """
+    if isinstance(at_most, bool) or not isinstance(at_most, int | np.integer) or at_most < 0:
+        raise ParameterError(
+            f"validation_shots is {at_most!r}: expected a whole number, 0 to hold nothing out"
+        )
+    generator = np.random.default_rng(seed)
+    held_out = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        own = generator.permutation(np.flatnonzero(labels == label))
+        held_out[own[: min(int(at_most), len(own) // 2)]] = True
+    return held_out
+
+
+def class_means(
+    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "c d"]:
+    """The mean direction of the features of each class, which stands in for its text feature.
+
+    Args:
+        features: raw features; one of zeros does not change the direction.
+        labels: class numbers, of which each up to the largest occurs.
+
+    Raises:
+        DataError: the features of a class are all zero, or cancel one another.
+    """
+    wide = features.astype(np.float64)
+    directions = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), LEAST_NORM)
+    means = np.stack([directions[labels == label].mean(axis=0) for label in np.unique(labels)])
+    if (without := np.linalg.norm(means, axis=1) <= LEAST_NORM).any():
+        raise DataError(
+            f"the training features of {without.sum()} classes have no mean direction that could stand in "
+            "for a text feature, as they are zero or cancel one another: give prototypes"
+        )
+    return means.astype(np.float32)
+
+
+def _validated(
+    estimator: BaseEstimator, *arrays: Any, reset: bool = True
+) -> tuple[np.ndarray, ...]:
+    """Features in float32, and labels where they are given, as scikit-learn validates them."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused as infinite
+        valid = validate_data(estimator, *arrays, reset=reset, dtype=np.float32)
+    features, *labels = valid if len(arrays) > 1 else (valid,)
+    norms = np.linalg.norm(features.astype(np.float64), axis=1)
+    if (too_long := np.flatnonzero(norms > LARGEST_NORM)).size:
+        raise DataError(
+            f"{too_long.size} of {len(features)} features are too long for float32, the first is row "
+            f"{too_long[0]} of length {norms[too_long[0]]:g}: expected {LARGEST_NORM:g} at most; only "
+            "directions matter, so divide all features by one number"
+        )
+    return features, *labels
+
+
+def _seed(random_state: Any) -> int:
+    generator = check_random_state(random_state)  # refuses what is no seed
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(generator.randint(2**31 - 1))
+
+
+def _narrow_settings(name: str, width: int) -> dict[str, Any]:
+    """The default of `reduction` where the method's own would leave no hidden unit."""
+    if name not in METHODS or "reduction" not in setting_names(METHODS[name]):
+        return {}
+    default: int = vars(create_method(name))["reduction"]
+    return {"reduction": width} if width < default else {}
+
+
+def _chooses_on_validation(method: Method) -> bool:
+    # CLIP-Adapter can choose on folds of its training images instead.
+    mode = getattr(method, "ratio_mode", "validation")
+    return method.n_candidates > 1 and mode == "validation"
+
+
+def _places(classes: np.ndarray, class_names: Sequence[Any] | None) -> list[int]:
+    """The place of each label among the class names."""
+    if class_names is None:
+        return list(range(len(classes)))
+    names = list(class_names)
+    if len({str(name) for name in names}) < len(names):
+        raise ParameterError(f"class_names holds a name twice: {names}: give each class its own")
+    return [_place(label, names) for label in classes.tolist()]
+
+
+def _place(label: Any, names: list[Any]) -> int:
+    if label in names:
+        return names.index(label)
+    if isinstance(label, int) and 0 <= label < len(names):
+        return int(label)
+    raise UnknownNameError("class", str(label), [str(name) for name in names])
+
+
+def _prompt_features(prototypes: Any, *, n_classes: int) -> Float[np.ndarray, "c t d"]:
+    features = np.asarray(prototypes, dtype=np.float32)
+    if features.ndim == 2:
+        features = features[:, np.newaxis]
+    if features.ndim != 3 or len(features) != n_classes:
+        raise ParameterError(
+            f"prototypes have the shape {np.shape(prototypes)} for {n_classes} classes: expected (c, d), "
+            "or (c, t, d) for t prompts of each class, in the order of class_names or of the sorted labels"
+        )
+    return features
+
+
+def _paths(given: Any) -> list[Path]:
+    """The paths in a list, an array, or a column of a data frame."""
+    column = given.to_numpy() if hasattr(given, "to_numpy") else given
+    if isinstance(column, np.ndarray) and column.ndim == 2 and column.shape[1] == 1:
+        column = column[:, 0]
+    if isinstance(column, str | PathLike) or np.ndim(np.asarray(column, dtype=object)) != 1:
+        raise DataError(
+            f"images are given as {type(given).__name__}: expected a list of paths, an array of shape "
+            "(n,) or (n, 1), or a column of a data frame"
+        )
+    paths = list(column)
+    wrong = [path for path in paths if not isinstance(path, str | PathLike)]
+    if wrong or not paths:
+        found = f"{wrong[0]!r} is no path" if wrong else "there is no image"
+        raise DataError(f"{found}: expected paths of image files, one or more")
+    return [Path(path) for path in paths]
+
+
+def _features_of(
+    paths: Sequence[Path], encoding: Encoding, *, root: Location, reporter: Reporter
+) -> Float[np.ndarray, "n d"]:
+    """The features of image files in their order; those that the store lacks are encoded."""
+    digests = [hashlib.sha256(_image_bytes(path)).digest() for path in paths]
+    known = None if encoding.is_loaded else encoding.known
+    store = FeatureStore(root, known.fingerprint if known else encoding.encoder.fingerprint)
+    if missing := set(store.missing_images(digests)):
+        if known:
+            store = FeatureStore(root, encoding.encoder.fingerprint)
+        todo = {each: path for each, path in zip(digests, paths, strict=True) if each in missing}
+        _encode(todo, encoding, store, reporter)
+    features: Float[np.ndarray, "n d"] = store.read_images(digests).astype(np.float32, copy=False)
+    return features
+
+
+def _encode(
+    paths: Mapping[bytes, Path], encoding: Encoding, store: FeatureStore, reporter: Reporter
+) -> None:
+    encoder = encoding.encoder
+    encoding.describe(store)
+    what = f"encoding with {encoder.name}"
+    with (
+        encoder_slot(f"image files with {encoder.name}", reporter),
+        reporter.progress(what, total=len(paths), unit="images") as advance,
+        FeatureWriter(encoder, store, advance) as writer,
+    ):
+        for digest, path in paths.items():
+            wanted = WantedViews(str(path), digest, (0,))
+            try:
+                picture = decode_image(_image_bytes(path))
+            except UnreadableImageError as error:
+                raise ImageError(f"{path} cannot be decoded: {error.reason}") from error
+            pixels = encoder.geometry.pixels(picture, image_sha256=digest, view=0)
+            writer.add(LoadedViews(wanted, pixels[np.newaxis]))
+
+
+def _image_bytes(path: Path) -> bytes:
+    try:
+        return read_image_file(path)
+    except UnreadableImageError as error:
+        raise ImageError(f"{path} cannot be read: {error.reason}") from error
