@@ -1,8 +1,9 @@
 """Few-shot adaptation of CLIP on cached features.
 
 `extract`, `train`, `promote`, `reproduce` and `maintain` do what the commands of these names do;
-`connect` opens the results in SQL. `ResidualAdapter` and `logits` work on arrays alone. Each is
-imported when it is first used, so that importing the package costs nothing.
+`connect` opens the results in SQL. `similar` finds images like a text or an image, as the command
+`search` does, and `ImageSearch` does so many times. `ResidualAdapter` and `logits` work on arrays
+alone. Each is imported when it is first used, so that importing the package costs nothing.
 """
 
 from itertools import chain
@@ -15,6 +16,7 @@ _SHOWN = {
     "pipeline.ablations": ("reproduce",),
     "pipeline.extract": ("extract",),
     "pipeline.maintain": ("maintain",),
+    "pipeline.search": ("ImageSearch", "similar"),
     "pipeline.train": ("promote", "train"),
     "runs": ("connect",),
 }
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from clip_adapter.pipeline.ablations import reproduce as reproduce
     from clip_adapter.pipeline.extract import extract as extract
     from clip_adapter.pipeline.maintain import maintain as maintain
+    from clip_adapter.pipeline.search import ImageSearch as ImageSearch
+    from clip_adapter.pipeline.search import similar as similar
     from clip_adapter.pipeline.train import promote as promote
     from clip_adapter.pipeline.train import train as train
     from clip_adapter.runs import connect as connect

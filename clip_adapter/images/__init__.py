@@ -5,6 +5,7 @@ from clip_adapter.errors import UnreadableImageError as UnreadableImageError
 from clip_adapter.images.decoding import check_header as check_header
 from clip_adapter.images.decoding import decode_image as decode_image
 from clip_adapter.images.decoding import image_size as image_size
+from clip_adapter.images.decoding import upright_rgb as upright_rgb
 from clip_adapter.images.formats import image_format as image_format
 from clip_adapter.images.loading import LoadedViews as LoadedViews
 from clip_adapter.images.loading import WantedViews as WantedViews

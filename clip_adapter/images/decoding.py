@@ -121,6 +121,23 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return _decode(data, max_pixels)[0]
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture of Pillow as `decode_image` gives that of a file: upright, RGB, not too large.
+
+    Raises:
+        UnreadableImageError: its samples are signed or have 32 bits, or its file is broken.
+    """
+    with silence_decoder_warnings:
+        try:
+            picture, turn = _rgb(image), _turn(image)
+        except (UnreadableImageError, MemoryError):
+            raise
+        except Exception as error:  # a file that is decoded only now raises anything
+            raise UnreadableImageError(f"it does not decode: {error}") from error
+    picture = picture.reduce(scale) if (scale := _reduction(picture.size)) > 1 else picture
+    return picture if turn is None else picture.transpose(turn)
+
+
 def image_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height of the upright image in `data` as stored, before it is reduced.
 
