@@ -109,7 +109,7 @@ def find_nearest(
         _check_width(block, unit)
         worst = cosines[-1] if len(cosines) == top else -np.inf
         rows = _candidates(block.features @ rounded, worst, top=top, width=len(unit))
-        found = (block.features[rows].astype(np.float64) * unit).sum(axis=1)
+        found = _cosines(block.features[rows], unit)
         places = np.concatenate([places, block.places[rows]])
         cosines = np.concatenate([cosines, found])
         best = np.lexsort((places, -cosines))[:top]
@@ -131,6 +131,16 @@ def _candidates(
         last = np.partition(products[rows], -top)[-top]
         rows = rows[products[rows] >= last - margin]
     return rows
+
+
+def _cosines(
+    features: Float[np.ndarray, "c d"], unit: Float[np.ndarray, " d"]
+) -> Float[np.ndarray, " c"]:
+    """Cosines in float64, each row summed in the same order; float32 has spoilt its length a little."""
+    wide = features.astype(np.float64)
+    lengths = np.sqrt((wide * wide).sum(axis=1))
+    cosines: Float[np.ndarray, " c"] = np.clip((wide * unit).sum(axis=1) / lengths, -1, 1)
+    return cosines
 
 
 def _unit(query: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:

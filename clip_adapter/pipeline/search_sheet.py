@@ -61,7 +61,7 @@ def _captioned(
     path = escape_control_characters(row["path"])
     parts = [f"{row['rank']}. {row['cosine']:.4f}", row["class_name"], row["split"]]
     parts += [row["dataset"]] if several else []
-    parts += [f"{row['copies']} more copies"] if row["copies"] else []
+    parts += [f"other copies: {row['copies']}"] if row["copies"] else []
     note = escape_control_characters(", ".join(parts))
     if reader is None:
         return Thumbnail(path=path, split=row["split"], gap="its folder is not known", note=note)

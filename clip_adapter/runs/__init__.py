@@ -48,4 +48,5 @@ from clip_adapter.runs.schemas import RUN_TABLES as RUN_TABLES
 from clip_adapter.runs.store import RunStore as RunStore
 from clip_adapter.runs.store import RunView as RunView
 from clip_adapter.runs.store import read_runs as read_runs
+from clip_adapter.runs.views import MACROS as MACROS
 from clip_adapter.runs.views import VIEWS as VIEWS
