@@ -271,6 +271,8 @@ def _vector(query: Any) -> Feature:
         found = np.asarray(query, np.float64)
     except (TypeError, ValueError):
         raise _no_feature(f"a {type(query).__name__}") from None
+    if not found.ndim:
+        raise _no_feature(f"a {type(query).__name__}")
     if found.shape[:-1] not in ((), (1,)) or not found.size:
         raise _no_feature(f"an array of shape {list(found.shape)}")
     return found.reshape(-1)
