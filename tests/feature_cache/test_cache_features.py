@@ -236,7 +236,7 @@ def test_blocks_hold_every_stored_feature_once_with_its_place(
     store.append_images(digests[:2], vectors(90, 91), view=1)
     asked = [digests[8], *reversed(digests[:8]), digests[3]]
     blocks = list(store.image_blocks(asked))
-    assert max(len(features) for _, features in blocks) <= 2
+    assert len(blocks) >= 4
     found = {
         place: features.tolist()
         for places, block in blocks

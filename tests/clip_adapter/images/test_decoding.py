@@ -405,6 +405,6 @@ def test_a_picture_of_pillow_is_turned_and_converted_as_its_file_is() -> None:
     assert decoded.size == (20, 30)
     with pytest.raises(UnreadableImageError, match="32 bits"):
         upright_rgb(Image.new("F", (4, 4)))
-    with Image.open(BytesIO(file.getvalue()[:-40])) as cut:
-        with pytest.raises(UnreadableImageError, match="does not decode"):
-            upright_rgb(cut)
+    cut = Image.open(BytesIO(file.getvalue()[:-40]))
+    with cut, pytest.raises(UnreadableImageError, match="does not decode"):
+        upright_rgb(cut)

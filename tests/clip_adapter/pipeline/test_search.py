@@ -259,14 +259,13 @@ def test_of_two_encoders_one_has_to_be_named_until_one_is_requested(
 def test_weights_that_changed_since_are_refused(
     root: Path, photos: Path, tiny_model: str, other_tiny_model: str, extract: Extract
 ) -> None:
-    weights = "open_clip_model.safetensors"
     folder, other = (Path(each.partition(":")[2]) for each in (tiny_model, other_tiny_model))
+    place = root.parent / "model"
     shutil.copytree(folder, place)
-    name = f"local-dir:{place}"
-    extract(photos, model=name, precision="bf16")
-    shutil.copy(other / weights, place / weights)
+    extract(photos, model=f"local-dir:{place}", precision="bf16")
+    shutil.copy(other / "open_clip_model.safetensors", place)
     with pytest.raises(EncoderError, match=r"is now encoder .* extract them again"):
-        similar("a red square", model=name, root=root)
+        similar("a red square", model=f"local-dir:{place}", root=root)
 
 
 @pytest.mark.usefixtures("no_encoder")
@@ -277,6 +276,7 @@ def test_imported_features_are_searched_by_what_is_stored(root: Path) -> None:
         features=random.normal(size=(36, 8)).astype(np.float16),
         labels=np.arange(36) % 3,
         class_names=["c", "b", "a"],
+        splits=["train"] * 12 + ["val"] * 12 + ["test"] * 12,
         text_features=random.normal(size=(3, 8)).astype(np.float16),
         logit_scale=10.0,
     )
