@@ -39,6 +39,7 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
+PAGE_SUFFIXES = {".html", ".htm"}
 FILE_SUFFIXES = {".csv", ".json", ".jsonl", ".parquet"}
 
 
@@ -77,7 +78,7 @@ def search(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", help="Also write the images as a contact sheet, .html or .png."),
+        typer.Option("--html", help="Also write the images as a contact sheet, one .html file."),
     ] = None,
     is_text: Annotated[
         bool, typer.Option("--text", help="QUERY is some words, whatever files there are.")
@@ -129,10 +130,9 @@ def _check_files(file: Path | None, page: Path | None) -> None:
             f"--output {file.name!r:.80}: expected a file that ends in "
             f"{', '.join(sorted(FILE_SUFFIXES))}"
         )
-    if page is not None:
-        from clip_adapter.report.contact_sheet import check_page  # noqa: PLC0415  # takes a second
-
-        check_page(page)
+    # A sheet as a .png has one line for all images of a group.
+    if page is not None and page.suffix not in PAGE_SUFFIXES:
+        raise ParameterError(f"--html {page.name!r:.80}: expected a file that ends in .html")
 
 
 def _write_page(result: "SearchResult", page: Path, follow_links: Path | None) -> str:

@@ -302,11 +302,11 @@ def similar(
         ClipAdapterError: a query, dataset, model or parameter cannot be used; the message says why.
         FeatureCacheError: a dataset has no index or features, or a file of the store is damaged.
     """
-    parse_query(query, kind=kind)  # refused before anything is read
+    parsed = parse_query(query, kind=kind)  # refused before anything is read
     opened = ImageSearch.open(
         dataset, model, root=root, device=device, in_memory=False, reporter=reporter
     )
-    return opened.similar(query, top=top, kind=kind)
+    return opened.similar(parsed, top=top)
 
 
 def _datasets(root: Location, given: str | Sequence[str] | None) -> list[str]:

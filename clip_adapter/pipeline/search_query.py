@@ -207,7 +207,8 @@ def parse_query(query: Any, *, kind: QueryKind = "auto") -> Query:
     by the suffix of an image or by slashes without spaces, and names no file is refused.
 
     Args:
-        query: text, path of an image, picture of Pillow, or feature as an array `[d]` or `[1, d]`.
+        query: text, path of an image, picture of Pillow, feature as an array `[d]` or `[1, d]`, or a
+            parsed query, which is returned.
         kind: "text" or "image" to decide of what a `str` is.
 
     Raises:
@@ -215,6 +216,8 @@ def parse_query(query: Any, *, kind: QueryKind = "auto") -> Query:
         ImageError: the file cannot be read.
         DataError: an array is no feature.
     """
+    if isinstance(query, Query):
+        return query
     if isinstance(query, Image.Image):
         return PictureQuery(_upright(query))
     if isinstance(query, os.PathLike):

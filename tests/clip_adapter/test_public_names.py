@@ -9,10 +9,12 @@ import pytest
 import clip_adapter
 from clip_adapter.runs import RunStoreError
 
-FUNCTIONS = ("extract", "train", "promote", "reproduce", "maintain", "connect")
+FUNCTIONS = ("extract", "train", "promote", "reproduce", "maintain", "similar", "connect")
 
 WELL_TYPED = """
-from clip_adapter import connect, extract, maintain, promote, reproduce, train
+from clip_adapter import (
+    ImageSearch, connect, extract, maintain, promote, reproduce, similar, train
+)
 
 training = train("digits", shots=[1, 2], seeds=[1])
 training.promotion
@@ -24,16 +26,19 @@ extract(dataset="digits", views=2).images_per_second
 reproduce("output-activation", "digits", recipe="fast").variants[0].n_trained
 reproduce(study="views")
 maintain(root="store").verified.n_files
+similar("a red barn", dataset=["photos"], top=3).to_arrow()
+ImageSearch.open("photos", in_memory=False).similar([1.0, 0.0]).n_compared
 with connect("store") as database:
     database.query("SELECT 1").to_pylist()
 """
 BADLY_TYPED = """
-from clip_adapter import extract, reproduce, train
+from clip_adapter import extract, reproduce, similar, train
 
 train("digits", shotz=[1])
 train("digits", shots="1")
 extract("digits", views="two")
 reproduce(study="the weather")
+similar("a red barn", topp=3)
 """
 
 
@@ -69,7 +74,7 @@ def test_connecting_finds_the_store_as_the_commands_do(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("text", "n_wrong"), [(WELL_TYPED, 0), (BADLY_TYPED, 4)])
+@pytest.mark.parametrize(("text", "n_wrong"), [(WELL_TYPED, 0), (BADLY_TYPED, 5)])
 def test_a_type_checker_knows_the_parameters(tmp_path: Path, text: str, n_wrong: int) -> None:
     script = tmp_path / "script.py"
     script.write_text(text)

@@ -69,7 +69,7 @@ def test_a_contact_sheet_is_written_beside_the_table(
     ("arguments", "code", "message"),
     [
         (["red", "--output", "a.txt"], 1, "expected a file that ends in .csv, .json"),
-        (["red", "--html", "a.pdf"], 1, "an .html or a .png file"),
+        (["red", "--html", "a.png"], 1, "expected a file that ends in .html"),
         (["red", "--text", "--image"], 2, "exclude each other"),
         (["red", "--top", "0"], 2, "--top"),
         (["red", "--dataset", "photoz"], 1, "did you mean 'photos'?"),
