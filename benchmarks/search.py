@@ -11,7 +11,7 @@ from benchmarks.load import ENCODER, digests_of, lack_of_room
 from benchmarks.processes import Measured, call_alone
 from benchmarks.records import Figures, Value
 from benchmarks.rounds import Spread, ratio_of, take_turns
-from clip_adapter.pipeline.nearest import find_nearest, unit_blocks
+from clip_adapter.pipeline.nearest import HELD_BLOCK_BYTES, find_nearest, unit_blocks
 from feature_cache import FeatureStore
 from feature_cache.compaction import FULL_SIZE_BYTES
 
@@ -59,7 +59,8 @@ def _shown(measured: Measured[float]) -> str:
 
 def search_warm(root: Path, rows: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of the search and of the product, round by round; for a process of its own."""
-    blocks = tuple(unit_blocks(_store(root).image_blocks(digests_of(rows))))
+    stored = _store(root).image_blocks(digests_of(rows))
+    blocks = tuple(unit_blocks(stored, at_least=HELD_BLOCK_BYTES))
     matrix = np.empty((rows, WIDTH), np.float32)
     for block in blocks:
         matrix[block.places] = block.features

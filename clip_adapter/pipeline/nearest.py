@@ -17,8 +17,12 @@ from clip_adapter.encoders.features import LEAST_NORM
 from clip_adapter.errors import DataError
 
 BLOCK_BYTES = 64 * 2**20
-"""Least size of the blocks that are compared at once: the threads of a smaller product wait for
-one another longer than they multiply."""
+"""Least size of blocks that are read and compared: the threads of a smaller product wait for one
+another longer than they multiply."""
+HELD_BLOCK_BYTES = 256 * 2**20
+"""Least size of blocks that stay in memory, from which a product takes as long as one of all rows."""
+_ROWS_AT_ONCE = 8_192
+"""Candidates whose cosines are computed together: where all features are equal, all are candidates."""
 _FLOAT32_ROUNDING = 2.0**-24
 
 
@@ -51,11 +55,14 @@ class NearestRows:
 
 def unit_blocks(
     blocks: Iterable[tuple[Int[np.ndarray, " m"], Float[np.ndarray, "m d"]]],
+    *,
+    at_least: int = BLOCK_BYTES,
 ) -> Iterator[FeatureBlock]:
     """Normalise features and join small blocks; rows that are zero or not finite are left out.
 
     Args:
         blocks: places of some rows, and their features of any length.
+        at_least: least size in bytes of the features of a block, except the last.
     """
     waiting: list[FeatureBlock] = []
     size_bytes = 0
@@ -63,7 +70,7 @@ def unit_blocks(
         block = _unit_block(places, features)
         waiting.append(block)
         size_bytes += block.features.nbytes
-        if size_bytes >= BLOCK_BYTES:
+        if size_bytes >= at_least:
             yield _joined(waiting)
             waiting, size_bytes = [], 0
     if waiting:
@@ -109,7 +116,8 @@ def find_nearest(
         _check_width(block, unit)
         worst = cosines[-1] if len(cosines) == top else -np.inf
         rows = _candidates(block.features @ rounded, worst, top=top, width=len(unit))
-        found = _cosines(block.features[rows], unit)
+        parts = np.array_split(rows, 1 + len(rows) // _ROWS_AT_ONCE)
+        found = np.concatenate([_cosines(block.features[part], unit) for part in parts])
         places = np.concatenate([places, block.places[rows]])
         cosines = np.concatenate([cosines, found])
         best = np.lexsort((places, -cosines))[:top]

@@ -11,7 +11,14 @@ from jaxtyping import Bool, Int
 
 from clip_adapter.errors import ParameterError
 from clip_adapter.pipeline.datasets import stored_name, stored_names, stored_state
-from clip_adapter.pipeline.nearest import FeatureBlock, NearestRows, find_nearest, unit_blocks
+from clip_adapter.pipeline.nearest import (
+    BLOCK_BYTES,
+    HELD_BLOCK_BYTES,
+    FeatureBlock,
+    NearestRows,
+    find_nearest,
+    unit_blocks,
+)
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import Place
 from clip_adapter.pipeline.search_query import QueryEncoder, QueryKind, parse_query
@@ -197,7 +204,7 @@ class ImageSearch:
             root=place,
             images=images,
             query_encoder=QueryEncoder(chosen.encoder, encoding, reporter),
-            held=tuple(_read(chosen.encoder, images)) if in_memory else None,
+            held=_held(chosen.encoder, images) if in_memory else None,
             all_datasets=dataset is None,
             note=chosen.note,
         )
@@ -326,8 +333,14 @@ def _datasets(root: Location, given: str | Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(stored_name(root, name) for name in wanted))
 
 
-def _read(encoder: StoredEncoder, images: SearchedImages) -> Iterator[FeatureBlock]:
-    return unit_blocks(encoder.store.image_blocks(images.digests))
+def _read(
+    encoder: StoredEncoder, images: SearchedImages, *, at_least: int = BLOCK_BYTES
+) -> Iterator[FeatureBlock]:
+    return unit_blocks(encoder.store.image_blocks(images.digests), at_least=at_least)
+
+
+def _held(encoder: StoredEncoder, images: SearchedImages) -> tuple[FeatureBlock, ...]:
+    return tuple(_read(encoder, images, at_least=HELD_BLOCK_BYTES))
 
 
 def _marked(

@@ -21,8 +21,11 @@ def in_blocks(features: Matrix, *, rows: int) -> Iterator[tuple[Matrix, Matrix]]
         yield np.arange(first, first + len(part)), part
 
 
-def search(query: Matrix, features: Matrix, *, top: int, rows: int = 3) -> NearestRows:
-    return find_nearest(query, unit_blocks(in_blocks(features, rows=rows)), top=top)
+def search(
+    query: Matrix, features: Matrix, *, top: int, rows: int = 3, at_least: int = 1
+) -> NearestRows:
+    blocks = unit_blocks(in_blocks(features, rows=rows), at_least=at_least)
+    return find_nearest(query, blocks, top=top)
 
 
 def reference(query: Matrix, features: Matrix, *, top: int) -> tuple[list[int], Matrix]:
@@ -37,15 +40,12 @@ def reference(query: Matrix, features: Matrix, *, top: int) -> tuple[list[int], 
 
 
 @pytest.mark.parametrize("precision", [np.float32, np.float16])
-@pytest.mark.parametrize("block_bytes", [1, 1_000, 10**9])
-def test_the_best_rows_are_those_of_a_plain_product(
-    monkeypatch: pytest.MonkeyPatch, precision: type, block_bytes: int
-) -> None:
-    monkeypatch.setattr(nearest, "BLOCK_BYTES", block_bytes)
+@pytest.mark.parametrize("at_least", [1, 1_000, 10**9])
+def test_the_best_rows_are_those_of_a_plain_product(precision: type, at_least: int) -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(1_000, 24)).astype(precision)
     query = random.normal(size=24).astype(np.float32)
-    found = search(query, features, top=50, rows=7)
+    found = search(query, features, top=50, rows=7, at_least=at_least)
     places, cosines = reference(query, features, top=50)
     assert found.places.tolist() == places
     np.testing.assert_allclose(found.cosines, cosines, atol=1e-6)  # unit vectors in float32
@@ -81,6 +81,13 @@ def test_equal_features_have_equal_cosines_in_blocks_of_any_size() -> None:
     assert set(found.places.tolist()) == {0, 501, 1_001, 1_002}
     same = found.cosines[np.isin(found.places, [501, 1_001, 1_002])]
     assert len(set(same.tolist())) == 1
+
+
+def test_where_all_rows_are_equal_the_first_are_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "_ROWS_AT_ONCE", 7)
+    features = np.tile(np.random.default_rng(0).normal(size=33).astype(np.float32), (500, 1))
+    found = search(features[0], features, top=40, rows=100)
+    assert found.places.tolist() == list(range(40))
 
 
 def test_rows_that_are_zero_or_not_finite_are_left_out() -> None:
