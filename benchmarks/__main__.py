@@ -25,6 +25,7 @@ BENCHMARKS = {
     "orchestration": "a sweep as a flow against a running server, beside the same library calls",
     "scaling": "listing, looking and asking, over many files and many runs",
     "imagenet_size": "one adapter over 16,000 images and 1,000 classes",
+    "search": "the nearest of a million images, beside a plain matrix product",
     "coop_step": "a training step of CoOp, the text tower in the loop",
 }
 

@@ -34,7 +34,7 @@ def measure_load(place: Path, *, quick: bool) -> Figures:
     details: dict[str, Value] = {}
     lines: list[str] = []
     for rows, width in SIZES[:1] if quick else SIZES:
-        lack = _lack_of_room(place, rows * width * 4)
+        lack = lack_of_room(place, rows * width * 4)
         if lack:
             lines.append(f"{rows:,} x {width} skipped: {lack}")
             continue
@@ -51,7 +51,7 @@ def read_cached(root: Path, rows: int) -> float:
     """Seconds to a tensor of all rows; for a process of its own."""
     import torch  # noqa: PLC0415  # as late as its process needs it
 
-    digests = _digests(rows)
+    digests = digests_of(rows)
     start = time.perf_counter()
     features = torch.from_numpy(FeatureStore(root, ENCODER).read_images(digests))
     seconds = time.perf_counter() - start
@@ -63,7 +63,7 @@ def read_numpy(path: Path, rows: int) -> float:
     """Seconds to the same tensor from a plain file; for a process of its own."""
     import torch  # noqa: PLC0415  # as late as its process needs it
 
-    _digests(rows)  # the other side holds them, too
+    digests_of(rows)  # the other side holds them, too
     start = time.perf_counter()
     features = torch.from_numpy(np.load(path))
     seconds = time.perf_counter() - start
@@ -111,7 +111,7 @@ def _write_both(place: Path, shape: tuple[int, int]) -> tuple[Path, Path]:
     """A store whose files are as large as compaction makes them, and one .npy file."""
     rows, width = shape
     root, plain = place / f"store-{rows}", place / f"{rows}.npy"
-    store, digests = FeatureStore(root, ENCODER), _digests(rows)
+    store, digests = FeatureStore(root, ENCODER), digests_of(rows)
     matrix = np.lib.format.open_memmap(plain, "w+", np.float32, shape)
     rows_a_file = FULL_SIZE_BYTES // (4 * width)
     for first in range(0, rows, rows_a_file):
@@ -123,7 +123,8 @@ def _write_both(place: Path, shape: tuple[int, int]) -> tuple[Path, Path]:
     return root, plain
 
 
-def _digests(rows: int) -> list[bytes]:
+def digests_of(rows: int) -> list[bytes]:
+    """Digests of as many images as there are rows."""
     return [hashlib.sha256(row.to_bytes(4, "big")).digest() for row in range(rows)]
 
 
@@ -133,7 +134,8 @@ def _check(last: list[float], rows: int) -> None:
         raise RuntimeError(f"the last row begins with {last[0]}; expected {rows - 1}")
 
 
-def _lack_of_room(place: Path, size_bytes: int) -> str:
+def lack_of_room(place: Path, size_bytes: int) -> str:
+    """Why a matrix of this size cannot be measured here; empty if it can."""
     memory, disk = free_memory_bytes(), free_disk_bytes(place)
     if size_bytes < LARGE_BYTES:
         return ""

@@ -1,10 +1,11 @@
 """Few-shot adaptation of CLIP on cached features.
 
 `extract`, `train`, `promote`, `predict`, `reproduce` and `maintain` do what the commands of these names
-do; `load` gives a trained classifier; `connect` opens the results in SQL. `FewShotClassifier`,
-`ClipAdapterClassifier` and `CachedImageEncoder` are estimators of scikit-learn. `ResidualAdapter` and
-`logits` work on arrays alone. Each is imported when it is first used, so that importing the package
-costs nothing.
+do; `load` gives a trained classifier; `connect` opens the results in SQL. `similar` finds images like a
+text or an image, as the command `search` does, and `ImageSearch` does so many times.
+`FewShotClassifier`, `ClipAdapterClassifier` and `CachedImageEncoder` are estimators of scikit-learn.
+`ResidualAdapter` and `logits` work on arrays alone. Each is imported when it is first used, so that
+importing the package costs nothing.
 """
 
 from itertools import chain
@@ -20,6 +21,7 @@ _SHOWN = {
     "pipeline.load": ("load",),
     "pipeline.maintain": ("maintain",),
     "pipeline.predict": ("predict",),
+    "pipeline.search": ("ImageSearch", "similar"),
     "pipeline.train": ("promote", "train"),
     "runs": ("connect",),
 }
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from clip_adapter.pipeline.load import load as load
     from clip_adapter.pipeline.maintain import maintain as maintain
     from clip_adapter.pipeline.predict import predict as predict
+    from clip_adapter.pipeline.search import ImageSearch as ImageSearch
+    from clip_adapter.pipeline.search import similar as similar
     from clip_adapter.pipeline.train import promote as promote
     from clip_adapter.pipeline.train import train as train
     from clip_adapter.runs import connect as connect

@@ -126,20 +126,36 @@ class FeatureTable:
                 `on_corruption` raised the error about the second of them.
         """
         result, found = np.empty((len(keys), 0), np.float32), np.zeros(len(keys), np.bool_)
-        at_least = min(len(keys) // 8, _ROWS_AT_ONCE)
-        for files in _grouped(self._each(self._with_keys), at_least=at_least):
+        for file, rows, places in self._with_rows(keys, found, view=view):
             if not result.shape[1]:
-                kind = files[0][0].schema.field("feature").type
-                result = np.empty((len(keys), kind.list_size), kind.value_type.to_pandas_dtype())
-            stored = pa.concat_tables([each for _, each in files])
-            rows, places = self._places_of(stored, keys, np.flatnonzero(~found), view=view)
-            start = 0
-            for file, own in files:
-                part = slice(*np.searchsorted(rows, [start, start + own.num_rows]))
-                if self._copied(file, rows[part] - start, places[part], to=result):
-                    found[places[part]] = True
-                start += own.num_rows
+                result = _rows_like(file, len(keys))
+            if self._copied(file, rows, places, to=result):
+                found[places] = True
         return result, found
+
+    def blocks(
+        self, keys: pa.Array, *, view: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+        """Yield the stored features of n keys a few MiB at a time, in the order of the files.
+
+        A key without a feature is left out. Memory holds a block and a few files at a time.
+
+        Returns:
+            Pairs of places in `keys`, `[m]`, and the features there, `[m, d]`.
+
+        Raises:
+            WrongSchemaError: two files have features of different width or precision.
+            CorruptFileError: the rows of a file cannot be decoded.
+        """
+        found, first = np.zeros(len(keys), np.bool_), np.empty((0, 0), np.float32)
+        for file, rows, places in self._with_rows(keys, found, view=view):
+            if not first.shape[1]:
+                first = _rows_like(file, 0)
+            _check_same_type(file, first)
+            found[places] = True
+            if len(rows):
+                parts = file.read_in_parts("feature", rows=_rows_at_a_time(first))
+                yield from _blocks(parts, rows, places)
 
     def feature_type(self) -> pa.DataType | None:
         """Return the Arrow type of features that the first file declares; None without a file."""
@@ -184,6 +200,26 @@ class FeatureTable:
         _check_feature_type(file.schema.field("feature").type)
         return file, file.read_as(self._key_schema)
 
+    def _with_rows(
+        self, keys: pa.Array, found: npt.NDArray[np.bool_], *, view: int
+    ) -> Iterator[tuple[VerifiedFile, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Yield each file with its rows of keys that are not found yet, ascending, and their places.
+
+        Args:
+            keys: keys that are looked for.
+            found: mask of the keys that were found, which the caller keeps up to date.
+            view: view that is looked for.
+        """
+        at_least = min(len(keys) // 8, _ROWS_AT_ONCE)
+        for files in _grouped(self._each(self._with_keys), at_least=at_least):
+            stored = pa.concat_tables([each for _, each in files])
+            rows, places = self._places_of(stored, keys, np.flatnonzero(~found), view=view)
+            start = 0
+            for file, own in files:
+                part = slice(*np.searchsorted(rows, [start, start + own.num_rows]))
+                yield file, rows[part] - start, places[part]
+                start += own.num_rows
+
     def _copied(
         self,
         file: VerifiedFile,
@@ -196,8 +232,8 @@ class FeatureTable:
         try:
             _check_same_type(file, to)
             if len(rows):
-                at_a_time = max(1, _BYTES_AT_ONCE // to[:1].nbytes)
-                _copy_rows(file.read_in_parts("feature", rows=at_a_time), rows, places, to=to)
+                parts = file.read_in_parts("feature", rows=_rows_at_a_time(to))
+                _copy_rows(parts, rows, places, to=to)
         except FILE_ERRORS as error:
             self.on_corruption(file.path, error)
             return False
@@ -263,6 +299,30 @@ def _check_same_type(file: VerifiedFile, result: Features) -> None:
             f"{file.path} holds {kind.value_type} features of width {kind.list_size}, the files "
             f"before it {result.dtype} of width {result.shape[1]}: delete one of the two sorts"
         )
+
+
+def _rows_like(file: VerifiedFile, n: int) -> Features:
+    """Return an undefined matrix `[n, d]` of the width and precision of a file."""
+    kind = file.schema.field("feature").type
+    return np.empty((n, kind.list_size), kind.value_type.to_pandas_dtype())
+
+
+def _rows_at_a_time(features: Features) -> int:
+    width = int(features.shape[1])
+    return max(1, _BYTES_AT_ONCE // (width * features.itemsize))
+
+
+def _blocks(
+    parts: Iterable[pa.Array], rows: npt.NDArray[np.int64], places: npt.NDArray[np.int64]
+) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+    """Yield the places and the features of some rows of the concatenated parts; rows ascend."""
+    start = 0
+    for part in parts:
+        first, last = np.searchsorted(rows, [start, start + len(part)])
+        if first < last:
+            matrix = from_column(pa.chunked_array([part]))
+            yield places[first:last], matrix[_as_slice(rows[first:last] - start)]
+        start += len(part)
 
 
 def _copy_rows(

@@ -5,7 +5,7 @@ encoder and the prompt. Features are stored before any normalisation.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
@@ -139,6 +139,23 @@ class FeatureStore:
         [view] = _check_views([view])
         keys = _image_keys(image_sha256)
         return self._complete(keys, *self._images.gather(keys, view=view))
+
+    def image_blocks(
+        self, image_sha256: Sequence[bytes], *, view: int = 0
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+        """Yield the features of n images a few MiB at a time, in the order in which they are stored.
+
+        An image without a feature is left out. Memory holds one block and a few files, however many
+        images there are. A block may share memory with its file: copy what is to be kept.
+
+        Returns:
+            Pairs of places in `image_sha256`, `[m]`, and the features there, `[m, d]`.
+
+        Raises:
+            InvalidInputError: a digest has another length, or the view is out of range.
+        """
+        [view] = _check_views([view])
+        return self._images.blocks(_image_keys(image_sha256), view=view)
 
     def append_prompts(self, prompts: Sequence[str], features: Features) -> Location:
         """Store the features `[n, d]` of n prompts as one file.

@@ -45,6 +45,7 @@ COMMANDS = {
     "decision is recorded.",
     "pipeline:reproduce": "Run one of the paper's ablations: vary one setting of CLIP-Adapter and hold the "
     "others fixed.",
+    "search:search": "Find the images of indexed datasets that are most like some words or an image.",
     "sql:sql": "Ask DuckDB about runs, metrics and predictions; nothing is locked or written.",
     "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",
     "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "

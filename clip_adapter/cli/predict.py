@@ -69,7 +69,7 @@ def predict(
         check_absent(output, overwrite=overwrite)
     from clip_adapter.pipeline.predict import Prediction  # noqa: PLC0415  # imports what computes
 
-    listed = sys.stdin.read().splitlines() if LIST in request.inputs else []
+    listed = sys.stdin.read().splitlines() if LIST in request.names else []
     prediction = Prediction(request, listed=[line for line in listed if line])
     done: list[pa.Table] = []
 

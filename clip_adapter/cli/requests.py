@@ -119,6 +119,7 @@ _FORMS = {
     "few_shot_indices": _FOLDER,
     "class_names": _FOLDER,
     "follow_links": _FOLDER,
+    "classifier": _Form(str),
     "inputs": _Form(list[str]),
     "ignore": _Form(list[str] | None, metavar="GLOB", more="repeatable"),
     "methods": _Form(str, parse=parse_names, write=_joined, more="separated by commas"),

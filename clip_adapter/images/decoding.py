@@ -121,6 +121,23 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return _decode(data, max_pixels)[0]
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture of Pillow as `decode_image` gives that of a file: upright, RGB, not too large.
+
+    Raises:
+        UnreadableImageError: its samples are signed or have 32 bits, or its file is broken.
+    """
+    with silence_decoder_warnings:
+        try:
+            picture, turn = _rgb(image), _turn(image)
+        except (UnreadableImageError, MemoryError):
+            raise
+        except Exception as error:  # a file that is decoded only now raises anything
+            raise UnreadableImageError(f"it does not decode: {error}") from error
+    picture = picture.reduce(scale) if (scale := _reduction(picture.size)) > 1 else picture
+    return picture if turn is None else picture.transpose(turn)
+
+
 def image_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height of the upright image in `data` as stored, before it is reduced.
 
@@ -134,25 +151,6 @@ def image_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         UnreadableImageError: `decode_image` refuses the file.
     """
     return _decode(data, max_pixels)[1]
-
-
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """An image of Pillow as `decode_image` gives it: mode RGB, upright, on white, not too large.
-
-    Raises:
-        UnreadableImageError: it does not decode, or has signed or 32-bit samples.
-    """
-    with silence_decoder_warnings:
-        try:
-            image.load()
-            picture = _rgb(image)
-        except (UnreadableImageError, MemoryError):
-            raise
-        except Exception as error:  # as in `_checked`
-            raise UnreadableImageError(f"it does not decode: {error}") from error
-        scale, turn = _reduction(picture.size), _turn(image)
-    picture = picture.reduce(scale) if scale > 1 else picture
-    return picture if turn is None else picture.transpose(turn)
 
 
 def check_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> None:

@@ -137,7 +137,7 @@ def stored_datasets(root: Location, *, data: Path) -> list[StoredDataset]:
         CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: an index is damaged
             or cannot be understood.
     """
-    names = _stored_names(root)
+    names = stored_names(root)
     imported = imported_names(root) if names else []
     return [_read(root, name, data=data, is_imported=name in imported) for name in names]
 
@@ -155,7 +155,7 @@ def stored_name(root: Location, dataset: str) -> str:
         NotStoredError: there is no such dataset in the store.
         DatasetError: the folder of `imagefolder:PATH` does not exist, or is that of several datasets.
     """
-    names = _stored_names(root)
+    names = stored_names(root)
     name = identity.stored_name(dataset, root=root)
     if name in names:
         return name
@@ -168,7 +168,8 @@ def stored_name(root: Location, dataset: str) -> str:
     )
 
 
-def _stored_names(root: Location) -> list[str]:
+def stored_names(root: Location) -> list[str]:
+    """The names of the datasets that are indexed in a store, sorted."""
     return [
         name
         for name in storage.list_folders(root / "datasets")
@@ -178,10 +179,8 @@ def _stored_names(root: Location) -> list[str]:
 
 def _read(root: Location, name: str, *, data: Path, is_imported: bool) -> StoredDataset:
     store = IndexStore(root, name)
-    fingerprint = _current(root, name)
-    sources = store.sources(fingerprint)
-    # Of several folders with the same images, one that exists.
-    source = next((each for each in sources if Path(each).is_dir()), next(iter(sources), None))
+    fingerprint = stored_state(root, name)
+    source = source_of(store, fingerprint)
     state, step = _state(name, source, data=data, is_imported=is_imported)
     return StoredDataset(
         index=_index(store, fingerprint, folder=Path(source or "")),
@@ -191,6 +190,12 @@ def _read(root: Location, name: str, *, data: Path, is_imported: bool) -> Stored
         state=state,
         next_step=step,
     )
+
+
+def source_of(store: IndexStore, fingerprint: str) -> str | None:
+    """The folder of the images of an index, one that exists if there is one; None if none is recorded."""
+    sources = store.sources(fingerprint)
+    return next((each for each in sources if Path(each).is_dir()), next(iter(sources), None))
 
 
 def _state(name: str, source: str | None, *, data: Path, is_imported: bool) -> tuple[State, str]:
@@ -211,8 +216,13 @@ def _download(folder: Path) -> str:
     return f"download from {DOWNLOAD} and unpack into {folder}"
 
 
-def _current(root: Location, name: str) -> str:
-    """The state that was requested last, else the one that was stored last."""
+def stored_state(root: Location, name: str) -> str:
+    """The fingerprint of the state of a dataset that was requested last, else stored last.
+
+    Args:
+        root: folder or URL of the store.
+        name: name of a dataset in the store.
+    """
     fingerprint = current_index(root, name)
     if fingerprint is not None and fingerprint in IndexStore(root, name).fingerprints():
         return fingerprint
@@ -281,7 +291,13 @@ def contact_sheet(
                 class_name=name,
                 counts=counts[name],
                 thumbnails=tuple(
-                    _thumbnail(reader, index, row, read)
+                    thumbnail(
+                        reader,
+                        index.paths[row],
+                        index.splits[row],
+                        image_sha256=index.image_sha256[row],
+                        read=read,
+                    )
                     for row in _spread(np.flatnonzero(index.labels == label).tolist(), each)
                 ),
             )
@@ -301,15 +317,23 @@ def _spread(rows: Sequence[int], n: int) -> list[int]:
     return [rows[place] for place in chosen]
 
 
-def _thumbnail(
-    reader: FolderReader, index: DatasetIndex, row: int, read: ReadOptions
+def thumbnail(
+    reader: FolderReader, path: str, split: str, *, image_sha256: bytes, read: ReadOptions
 ) -> "Thumbnail":
+    """A small version of an image; a gap if it is gone, changed or unreadable.
+
+    Args:
+        reader: reads the folder of the dataset.
+        path: path of the image in that folder.
+        split: split of the image.
+        image_sha256: digest of the file when it was indexed.
+        read: how the file may be read.
+    """
     from clip_adapter.report.contact_sheet import CELL_PIXELS, Thumbnail  # noqa: PLC0415  # as above
 
-    path, split = index.paths[row], index.splits[row]
     try:
         content = reader.read(path)
-        if hashlib.sha256(content).digest() != index.image_sha256[row]:
+        if hashlib.sha256(content).digest() != image_sha256:
             return Thumbnail(path=path, split=split, gap="changed since it was indexed")
         image = decode_image(content, max_pixels=read.max_pixels)
     except UnreadableImageError as error:

@@ -266,7 +266,7 @@ class Prediction:
         read = ReadOptions(
             follow_links=Settings.folder(request.follow_links), max_pixels=request.max_pixels
         )
-        self.groups: list[ImageGroup] = find_images(request.inputs, listed=listed, read=read)
+        self.groups: list[ImageGroup] = find_images(request.names, listed=listed, read=read)
         self._request, self._reporter = request, reporter
         self._features = FeatureReader(
             self.classifier, root if request.cache else None, request.max_pixels, reporter

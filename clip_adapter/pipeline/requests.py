@@ -5,7 +5,7 @@ The parameters of the flows and the options of the commands are generated from t
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import (
@@ -18,6 +18,7 @@ from typing import (
     Protocol,
     Self,
     TypeVar,
+    cast,
     get_args,
     get_type_hints,
     overload,
@@ -58,8 +59,16 @@ def _as_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str | os.PathLike) else value
+def _as_names(value: Any) -> Any:
+    """One name, or several, as a list of text."""
+    if isinstance(value, str | os.PathLike):
+        return [os.fspath(value)]
+    if isinstance(value, Iterable):
+        value = list(map(_as_text, value))
+    if not value:
+        message = "expected one name or more"
+        raise ValueError(message)
+    return value
 
 
 def _as_shots(value: Any) -> Any:
@@ -393,7 +402,7 @@ class PredictRequest(Request):
     positional: ClassVar[tuple[str, ...]] = ("classifier", "inputs")
 
     classifier: Annotated[
-        str,
+        str | Path,
         BeforeValidator(_as_text),
         Field(
             description="champion:DATASET, run:ID, a classifier's .safetensors file or an exported "
@@ -401,10 +410,9 @@ class PredictRequest(Request):
         ),
     ] = _REQUIRED
     inputs: Annotated[
-        list[Annotated[str, BeforeValidator(_as_text)]],
-        BeforeValidator(_as_list),
+        str | Path | Sequence[str | Path],
+        BeforeValidator(_as_names),
         Field(
-            min_length=1,
             description="Image files, folders, patterns, tar archives, or - for a list of paths on "
             "standard input.",
         ),
@@ -450,6 +458,11 @@ class PredictRequest(Request):
             "reduced size.",
         ),
     ] = MAX_PIXELS
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the inputs."""
+        return [str(each) for each in cast("Sequence[str]", self.inputs)]
 
 
 class MaintainRequest(Request):

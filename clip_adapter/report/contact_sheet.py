@@ -31,20 +31,22 @@ class Thumbnail:
         split: split of the image.
         image: the image in RGB, at most `CELL_PIXELS` wide and high; None for a gap.
         gap: why it cannot be shown; empty if it is.
+        note: words beside the path, instead of the split.
     """
 
     path: str
     split: str
     image: "Image.Image | None" = None
     gap: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A class on a contact sheet.
+    """A class, or another group of images, on a contact sheet.
 
     Attributes:
-        class_name: name of the class as it appears in a prompt.
+        class_name: name of the class as it appears in a prompt, or of the group.
         counts: number of its images by split.
         thumbnails: some of its images.
     """
@@ -62,19 +64,21 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class ContactSheet:
-    """Images of the classes of a dataset.
+    """Images of the classes of a dataset, or of other groups.
 
     Attributes:
         title: name of the dataset.
         source: folder of the images.
         rows: classes in the order of their labels.
         n_more_classes: number of classes that are not shown.
+        about: sentences that say what the images are, instead of the number of classes.
     """
 
     title: str
     source: str
     rows: tuple[Row, ...]
     n_more_classes: int = 0
+    about: str = ""
 
     @property
     def n_shown(self) -> int:
@@ -89,7 +93,7 @@ class ContactSheet:
     @property
     def caption(self) -> str:
         """What the sheet shows, in a sentence."""
-        parts = [f"{self.n_shown:,} images of {len(self.rows):,} classes"]
+        parts = [self.about or f"{self.n_shown:,} images of {len(self.rows):,} classes"]
         if self.n_more_classes:
             parts.append(f"classes not shown: {self.n_more_classes:,}")
         if self.n_gaps:

@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from threading import Lock
 
+import numpy as np
 import pyarrow as pa
 
-from feature_cache import Location
-from feature_cache.parquet_file import open_verified
+from feature_cache import FeatureStore, Location
+from feature_cache.feature_table import VIEW, from_column
+from feature_cache.features import IMAGE
+from feature_cache.parquet_file import VerifiedFile, open_verified
+from feature_cache.reading import each_file
 
 
 class ArrowStream:
@@ -60,3 +64,41 @@ class ArrowStream:
             if self._kept is None:
                 self._kept = list(self._rows())
             return self._kept
+
+
+class FeatureStream(ArrowStream):
+    """The image features of one encoder as an Arrow stream, without augmented views.
+
+    Not even the folder is listed before a query scans the stream. An image whose feature is in two
+    files occurs twice.
+
+    Args:
+        store: features of the encoder.
+    """
+
+    schema = pa.schema([IMAGE, pa.field("feature", pa.list_(pa.float32()), nullable=False)])
+
+    def __init__(self, store: FeatureStore) -> None:
+        super().__init__([], kind="image-features", schema=self.schema)
+        self._store = store
+
+    def _rows(self) -> Iterator[pa.RecordBatch]:
+        tables = each_file(
+            self._store.folder / "image",
+            self._features_of,
+            kind="image-features",
+            owner=self._store.encoder,
+        )
+        for table in tables:
+            yield from table.to_batches()
+
+    def _features_of(self, file: VerifiedFile) -> pa.Table:
+        """The features of the evaluation view in a file, in float32."""
+        keys = file.read_as(pa.schema([IMAGE, VIEW]))
+        rows = np.flatnonzero(keys.column("view").to_numpy() == 0)
+        features = from_column(file.read(["feature"]).column(0))[rows]
+        # Lists of any length: the width of an encoder is not known before its files are read.
+        offsets = pa.array(np.arange(len(rows) + 1) * features.shape[1], pa.int32())
+        lists = pa.ListArray.from_arrays(offsets, pa.array(features.astype(np.float32).ravel()))
+        digests = keys.column("image_sha256").take(pa.array(rows))
+        return pa.Table.from_arrays([digests, lists], schema=self.schema)

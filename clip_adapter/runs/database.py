@@ -11,12 +11,12 @@ import duckdb
 import pyarrow as pa
 
 from clip_adapter.errors import nearest
-from clip_adapter.runs.arrow_stream import ArrowStream
+from clip_adapter.runs.arrow_stream import ArrowStream, FeatureStream
 from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.schemas import RUN_TABLES
-from clip_adapter.runs.views import VIEWS
+from clip_adapter.runs.views import FEATURES_OF, MACROS, VIEWS
 from clip_adapter.settings import Settings
-from feature_cache import Location, list_files, locate, storage
+from feature_cache import Location, list_files, locate, storage, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 
 _COMMENTS = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
@@ -134,6 +134,8 @@ class RunDatabase:
     ) -> pa.Table:
         """Run one statement; the names of the views are the keys of `clip_adapter.runs.VIEWS`.
 
+        Those of the table macros are the keys of `clip_adapter.runs.MACROS`.
+
         The digest, format and kind of every file that is scanned are verified first. Sums of
         integers are int64 where they fit, times are in UTC.
 
@@ -203,6 +205,8 @@ def connect(root: Location | str | None = None) -> RunDatabase:
         connection.register(f"stored_{name}", table)
     for name, sql in VIEWS.items():
         connection.execute(f"CREATE VIEW {name} AS {sql}")
+    for name, sql in MACROS.items():
+        connection.execute(f"CREATE MACRO {name} {sql}")
     connection.execute("SET lock_configuration = true")
     return RunDatabase(connection, tables)
 
@@ -242,7 +246,7 @@ def _stored_tables(root: Location) -> dict[str, ArrowStream]:
     for name, (kind, schema) in _DATASET_TABLES.items():
         files = [path for folder in datasets for path in list_files(folder / name)]
         tables[name] = ArrowStream(files, kind=kind, schema=schema)
-    return tables
+    return tables | {f"{FEATURES_OF}{each.encoder}": FeatureStream(each) for each in stores(root)}
 
 
 @contextmanager
@@ -265,6 +269,11 @@ def _advice(message: str) -> str:
     if _ABSENT_TABLE not in message:
         return message
     name = message.partition(_ABSENT_TABLE)[2].partition(" does not exist")[0]
+    if name.startswith(f"stored_{FEATURES_OF}"):
+        return (
+            f"no features of encoder {name.removeprefix(f'stored_{FEATURES_OF}')!r} are stored: expected "
+            "a whole fingerprint, as SELECT DISTINCT encoder, model FROM extractions lists them"
+        )
     close = nearest(name, VIEWS)
     guess = f"did you mean {' or '.join(close)}? " if close else ""
     return f"there is no view {name!r}: {guess}There are {', '.join(VIEWS)}"

@@ -385,3 +385,29 @@ VIEWS = {
 - `champion`: the last decision that set a champion; SQL reads no files of classifiers, so that
   one whose file is damaged is included.
 """
+
+FEATURES_OF = "features_"
+"""Beginning of the name of a stored table with the features of one encoder."""
+
+MACROS = {
+    "similar_images": f"""
+(digest, encoder, top := 20) AS TABLE
+WITH asked AS (
+    SELECT any_value(feature)::DOUBLE[] AS query
+    FROM query_table('stored_{FEATURES_OF}' || encoder) WHERE image_sha256 = unhex(digest)
+)
+SELECT
+    lower(hex(image_sha256)) AS image_sha256,
+    max(list_cosine_similarity(feature::DOUBLE[], query)) AS cosine
+FROM query_table('stored_{FEATURES_OF}' || encoder), asked
+GROUP BY ALL HAVING isfinite(cosine)
+ORDER BY cosine DESC, image_sha256 LIMIT top
+"""
+}
+"""The parameters and the SQL of every table macro by its name.
+
+- `similar_images(digest, encoder, top := 20)`: the images with the largest cosine with an image,
+  itself included, by stored features; the digest and the fingerprint of the encoder are in hex. Equal
+  cosines are in the order of the digests. Files of features are read by a statement that uses it,
+  and by no other.
+"""

@@ -9,12 +9,26 @@ import pytest
 import clip_adapter
 from clip_adapter.runs import RunStoreError
 
-FUNCTIONS = ("extract", "train", "promote", "reproduce", "maintain", "connect")
+FUNCTIONS = (
+    *(
+        "extract",
+        "train",
+        "promote",
+        "predict",
+        "reproduce",
+        "maintain",
+        "similar",
+        "load",
+        "connect",
+    ),
+)
 ESTIMATORS = ("FewShotClassifier", "ClipAdapterClassifier", "CachedImageEncoder")
 
 WELL_TYPED = """
 from clip_adapter import CachedImageEncoder, ClipAdapterClassifier, FewShotClassifier
-from clip_adapter import connect, extract, maintain, promote, reproduce, train
+from clip_adapter import ImageSearch, connect, extract, load, maintain, predict, promote
+from clip_adapter import reproduce, similar, train
+from pathlib import Path
 
 training = train("digits", shots=[1, 2], seeds=[1])
 training.promotion
@@ -26,6 +40,11 @@ extract(dataset="digits", views=2).images_per_second
 reproduce("output-activation", "digits", recipe="fast").variants[0].n_trained
 reproduce(study="views")
 maintain(root="store").verified.n_files
+similar("a red barn", dataset=["photos"], top=3).to_arrow()
+ImageSearch.open("photos", in_memory=False).similar([1.0, 0.0]).n_compared
+predict("champion:digits", ["a.png"], top=2).to_arrow()
+predict(Path("a.safetensors"), Path("photos")).to_arrow()
+load("champion:digits").predict_proba(["a.png"]).shape
 with connect("store") as database:
     database.query("SELECT 1").to_pylist()
 FewShotClassifier("gda", settings={"alphas": [1.0]}).fit([[1, 2]], [0]).predict([[1, 2]]).shape
@@ -33,7 +52,8 @@ ClipAdapterClassifier(residual_ratio=0.2).fit([[1, 2]], [0]).to_saved().settings
 CachedImageEncoder("glyphs", root="store").fit(["a.png"]).transform(["a.png"]).shape
 """
 BADLY_TYPED = """
-from clip_adapter import CachedImageEncoder, ClipAdapterClassifier, extract, reproduce, train
+from clip_adapter import CachedImageEncoder, ClipAdapterClassifier
+from clip_adapter import extract, predict, reproduce, similar, train
 
 train("digits", shotz=[1])
 train("digits", shots="1")
@@ -41,6 +61,8 @@ extract("digits", views="two")
 reproduce(study="the weather")
 ClipAdapterClassifier(residual_ratios=[0.2])
 CachedImageEncoder("glyphs", precision="fp8")
+similar("a red barn", topp=3)
+predict("a.safetensors", 3)
 """
 
 
@@ -76,7 +98,7 @@ def test_connecting_finds_the_store_as_the_commands_do(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("text", "n_wrong"), [(WELL_TYPED, 0), (BADLY_TYPED, 6)])
+@pytest.mark.parametrize(("text", "n_wrong"), [(WELL_TYPED, 0), (BADLY_TYPED, 8)])
 def test_a_type_checker_knows_the_parameters(tmp_path: Path, text: str, n_wrong: int) -> None:
     script = tmp_path / "script.py"
     script.write_text(text)

@@ -224,3 +224,37 @@ def test_every_encoder_under_a_root_is_found_and_strangers_are_not(tmp_path: Pat
         (tmp_path / "features" / name).mkdir(parents=True)
     (tmp_path / "features" / ("a" * 64)).write_text("a file, not a folder")
     assert [store.encoder for store in stores(tmp_path)] == ["0" * 64, "f" * 64]
+
+
+def test_blocks_hold_every_stored_feature_once_with_its_place(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feature_cache.feature_table._BYTES_AT_ONCE", 24)  # two rows
+    digests = [bytes([number]) * 32 for number in range(9)]
+    store.append_images(digests[:5], vectors(*range(5)))
+    store.append_images(digests[4:8], vectors(*range(4, 8)))
+    store.append_images(digests[:2], vectors(90, 91), view=1)
+    asked = [digests[8], *reversed(digests[:8]), digests[3]]
+    blocks = list(store.image_blocks(asked))
+    assert len(blocks) >= 4
+    found = {
+        place: features.tolist()
+        for places, block in blocks
+        for place, features in zip(places.tolist(), block, strict=True)
+    }
+    assert sum(len(places) for places, _ in blocks) == len(found)
+    assert found == {
+        place: vectors(digest[0])[0].tolist()
+        for place, digest in enumerate(asked)
+        if digest != digests[8]
+    }
+    assert list(store.image_blocks([digests[8]])) == []
+
+
+def test_blocks_of_two_widths_are_refused(store: FeatureStore, tmp_path: Path) -> None:
+    store.append_images([A], vectors(1))
+    other = FeatureStore(tmp_path / "other", ENCODER)
+    path = other.append_images([B], vectors(1, width=4))
+    path.rename(list_files(store.folder / "image")[0].parent / path.name)
+    with pytest.raises(WrongSchemaError, match="of width"):
+        list(store.image_blocks([A, B]))

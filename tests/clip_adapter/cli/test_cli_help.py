@@ -10,7 +10,7 @@ CACHE = [
     f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact", "import", "export")
 ]
 DATASETS = [f"datasets {name}" for name in ("list", "show", "check", "rename", "forget")]
-ASKING = ["sql", "compare", "report", "cache", *CACHE, "datasets", *DATASETS, "methods"]
+ASKING = ["search", "sql", "compare", "report", "cache", *CACHE, "datasets", *DATASETS, "methods"]
 CHAMPIONS = ["champion", "rollback"]
 SERVICE = ["up", "down", "status"]
 COMMANDS = [*SERVICE, "demo", "extract", "train", "predict", "reproduce", *CHAMPIONS, *ASKING]
@@ -51,9 +51,10 @@ def test_every_command_takes_a_root() -> None:
 
 def test_every_command_with_a_summary_can_say_it_in_json() -> None:
     root = _all_commands()
-    for name in set(COMMANDS) - {"cache", "sql", "up", "down"}:
+    for name in set(COMMANDS) - {"cache", "search", "sql", "up", "down"}:
         assert "--json" in _options(root, name)
-    assert "--format" in _options(root, "sql")
+    for name in ("search", "sql"):
+        assert "--format" in _options(root, name)
 
 
 def test_the_version_is_printed_alone(command: Callable[..., Any]) -> None:

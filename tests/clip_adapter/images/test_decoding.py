@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from clip_adapter.images import MAX_PIXELS, UnreadableImageError, decode_image, image_size
+from clip_adapter.images import (
+    MAX_PIXELS,
+    UnreadableImageError,
+    decode_image,
+    image_size,
+    upright_rgb,
+)
 from clip_adapter.images.decoding import MAX_HELD_PIXELS
 from clip_adapter.images.formats import jpeg_scans
 
@@ -385,3 +391,20 @@ def test_a_large_jpeg_takes_the_memory_of_its_reduced_picture(tmp_path: Path) ->
     peak_mib = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert peak_mib < 300  # 75 MB of RGB, once or twice, and libjpeg's rows
+
+
+def test_a_picture_of_pillow_is_turned_and_converted_as_its_file_is() -> None:
+    sideways = Image.new("RGBA", (30, 20), (255, 0, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = BytesIO()
+    sideways.save(file, "PNG", exif=exif)
+    decoded = decode_image(file.getvalue())
+    with Image.open(BytesIO(file.getvalue())) as opened:
+        assert upright_rgb(opened) == decoded
+    assert decoded.size == (20, 30)
+    with pytest.raises(UnreadableImageError, match="32 bits"):
+        upright_rgb(Image.new("F", (4, 4)))
+    cut = Image.open(BytesIO(file.getvalue()[:-40]))
+    with cut, pytest.raises(UnreadableImageError, match="does not decode"):
+        upright_rgb(cut)
