@@ -500,8 +500,8 @@ class _Application(Protocol[P, Result]):
     @overload
     def __call__(
         self,
-        first: str = ...,
-        second: str | None = ...,
+        first: str | Path = ...,
+        second: str | Path | Sequence[str | Path] | None = ...,
         third: str | None = ...,
         /,
         *args: P.args,
