@@ -4,7 +4,6 @@ They work in a Pipeline, in cross-validation and in GridSearchCV. Importing this
 scikit-learn; torch is imported when an estimator is fitted.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -25,14 +24,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clip_adapter.devices import choose_device
 from clip_adapter.encoders import DEFAULT_MODEL, Precision
-from clip_adapter.errors import DataError, ImageError, ParameterError, UnknownNameError
+from clip_adapter.errors import DataError, ParameterError, UnknownNameError
 from clip_adapter.images import (
-    LoadedViews,
     ResizeMode,
-    UnreadableImageError,
-    WantedViews,
-    decode_image,
-    read_image_file,
 )
 from clip_adapter.methods import (
     METHODS,
@@ -45,12 +39,10 @@ from clip_adapter.methods import (
     setting_names,
 )
 from clip_adapter.methods.method import SelectedOn
-from clip_adapter.pipeline.encoder_lock import encoder_slot
 from clip_adapter.pipeline.encoding import Encoding
-from clip_adapter.pipeline.feature_writer import FeatureWriter
+from clip_adapter.pipeline.image_features import features_of_files
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
-from feature_cache import FeatureStore, Location
 
 PrototypesSource = Literal["given", "class means"]
 """Where the text side of a fitted classifier comes from."""
@@ -496,7 +488,7 @@ class CachedImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             FeatureCacheError: stored features are damaged.
         """
         check_is_fitted(self)
-        features = _features_of(
+        features = features_of_files(
             _paths(X),
             self.encoding_,
             root=Settings.of(root=self.root).location,
@@ -640,47 +632,3 @@ def _paths(given: Any) -> list[Path]:
         found = f"{wrong[0]!r} is no path" if wrong else "there is no image"
         raise DataError(f"{found}: expected paths of image files, one or more")
     return [Path(path) for path in paths]
-
-
-def _features_of(
-    paths: Sequence[Path], encoding: Encoding, *, root: Location, reporter: Reporter
-) -> Float[np.ndarray, "n d"]:
-    """The features of image files in their order; those that the store lacks are encoded."""
-    digests = [hashlib.sha256(_image_bytes(path)).digest() for path in paths]
-    known = None if encoding.is_loaded else encoding.known
-    store = FeatureStore(root, known.fingerprint if known else encoding.encoder.fingerprint)
-    if missing := set(store.missing_images(digests)):
-        if known:
-            store = FeatureStore(root, encoding.encoder.fingerprint)
-        todo = {each: path for each, path in zip(digests, paths, strict=True) if each in missing}
-        _encode(todo, encoding, store, reporter)
-    features: Float[np.ndarray, "n d"] = store.read_images(digests).astype(np.float32, copy=False)
-    return features
-
-
-def _encode(
-    paths: Mapping[bytes, Path], encoding: Encoding, store: FeatureStore, reporter: Reporter
-) -> None:
-    encoder = encoding.encoder
-    encoding.describe(store)
-    what = f"encoding with {encoder.name}"
-    with (
-        encoder_slot(f"image files with {encoder.name}", reporter),
-        reporter.progress(what, total=len(paths), unit="images") as advance,
-        FeatureWriter(encoder, store, advance) as writer,
-    ):
-        for digest, path in paths.items():
-            wanted = WantedViews(str(path), digest, (0,))
-            try:
-                picture = decode_image(_image_bytes(path))
-            except UnreadableImageError as error:
-                raise ImageError(f"{path} cannot be decoded: {error.reason}") from error
-            pixels = encoder.geometry.pixels(picture, image_sha256=digest, view=0)
-            writer.add(LoadedViews(wanted, pixels[np.newaxis]))
-
-
-def _image_bytes(path: Path) -> bytes:
-    try:
-        return read_image_file(path)
-    except UnreadableImageError as error:
-        raise ImageError(f"{path} cannot be read: {error.reason}") from error

@@ -75,7 +75,7 @@ def find_images(
 
 def _groups(name: str, listed: Sequence[str], read: ReadOptions) -> Iterator[ImageGroup]:
     if name == LIST:
-        yield _files(listed)
+        yield image_files(listed)
         return
     path = Path(name).expanduser()
     if path.is_dir():
@@ -83,7 +83,7 @@ def _groups(name: str, listed: Sequence[str], read: ReadOptions) -> Iterator[Ima
     elif path.name.casefold().endswith(TAR_SUFFIXES) and path.is_file():
         yield _archive(name, path)
     elif path.exists() or path.is_symlink():
-        yield _files([name])
+        yield image_files([name])
     elif any(mark in name for mark in "*?["):
         found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # keeps the user's form
         if not found:
@@ -98,7 +98,9 @@ def _groups(name: str, listed: Sequence[str], read: ReadOptions) -> Iterator[Ima
         )
 
 
-def _files(names: Sequence[str]) -> ImageGroup:
+def image_files(names: Sequence[str]) -> ImageGroup:
+    """Image files by their paths, readable or not."""
+
     def contents() -> Iterator[Content]:
         for name in names:
             yield _content(lambda path=Path(name): read_image_file(path))  # type: ignore[misc]

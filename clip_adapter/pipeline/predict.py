@@ -1,165 +1,22 @@
 """Classifies images with a trained classifier, through the feature cache."""
 
-import hashlib
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, UInt8
 
-from clip_adapter.encoders.features import can_be_normalised
 from clip_adapter.errors import UnreadableImageError
-from clip_adapter.images import ReadOptions, decode_image
-from clip_adapter.pipeline.encode import merge_small_files
-from clip_adapter.pipeline.encoder_lock import encoder_slot
-from clip_adapter.pipeline.image_inputs import Content, ImageGroup, find_images
+from clip_adapter.images import ReadOptions
+from clip_adapter.pipeline.image_features import FeatureReader, Named, batches
+from clip_adapter.pipeline.image_inputs import ImageGroup, find_images
 from clip_adapter.pipeline.load import ImageClassifier, load
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import PredictRequest, accepts
 from clip_adapter.pipeline.tables import TabularResult
 from clip_adapter.settings import Settings, check_writable
-from feature_cache import FeatureStore, Location
-
-if TYPE_CHECKING:
-    from clip_adapter.images import Geometry
-
-IMAGES_AT_ONCE = 512
-"""Largest number of images that are read, encoded and classified together."""
-BYTES_AT_ONCE = 128 * 2**20
-"""Size of files at which fewer images are taken together."""
-
-Named = tuple[str, Content]
-
-
-@dataclass
-class FeatureReader:
-    """Features of images given as bytes, from the store where it has them, else encoded.
-
-    Attributes:
-        classifier: the classifier whose encoder encodes.
-        root: location of the store; None if nothing is read from it or written to it.
-        max_pixels: number of pixels above which an image is unreadable.
-        reporter: where to report damaged files and what is waited for.
-        n_encoded: number of distinct images that were encoded.
-        n_reused: number of distinct images whose feature was stored already.
-    """
-
-    classifier: ImageClassifier
-    root: Location | None
-    max_pixels: int
-    reporter: Reporter
-    n_encoded: int = 0
-    n_reused: int = 0
-    _seen: set[bytes] = field(default_factory=set, repr=False)
-
-    def read(
-        self, contents: Sequence[Content]
-    ) -> list[Float[np.ndarray, " d"] | UnreadableImageError]:
-        """The raw feature of each image, or why it has none, in order.
-
-        Raises:
-            EncoderError: the encoder cannot be loaded.
-            DataError: the encoder is another than the classifier's.
-            FeatureCacheError: the store cannot be read or written.
-        """
-        found: dict[bytes, Any] = {}
-        digests = [
-            hashlib.sha256(each).digest() if isinstance(each, bytes) else each for each in contents
-        ]
-        images = {
-            digest: content
-            for digest, content in zip(digests, contents, strict=True)
-            if isinstance(digest, bytes)
-        }
-        stored = self._stored(list(images))
-        missing = {digest: images[digest] for digest in images if digest not in stored}
-        found = {**stored, **self._encode(missing)}
-        self.n_reused += len(stored.keys() - self._seen)
-        self._seen |= images.keys()
-        return [found[each] if isinstance(each, bytes) else each for each in digests]
-
-    @property
-    def _store(self) -> FeatureStore | None:
-        encoder = self.classifier.saved.encoder
-        if self.root is None or not encoder:
-            return None
-        return FeatureStore(self.root, encoder, on_corruption=self.reporter.quarantine_file)
-
-    def _stored(self, digests: Sequence[bytes]) -> dict[bytes, Float[np.ndarray, " d"]]:
-        store = self._store
-        if store is None or not digests:
-            return {}
-        missing = set(store.missing_images(digests))
-        known = [digest for digest in digests if digest not in missing]
-        if not known:
-            return {}
-        features = store.read_images(known).astype(np.float32, copy=False)
-        return dict(zip(known, features, strict=True))
-
-    def _encode(self, images: dict[bytes, Any]) -> dict[bytes, Any]:
-        """The features of images that are not stored, which are stored, or why they have none."""
-        unreadable = self._leading_unreadable(images)
-        images = {key: each for key, each in images.items() if key not in unreadable}
-        if not images:
-            return unreadable
-        encoder, store = self.classifier.encoder, self._store
-        decode = partial(_decode, geometry=encoder.geometry, max_pixels=self.max_pixels)
-        with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as pool:
-            decoded = dict(zip(images, pool.map(decode, images.values()), strict=True))
-        found: dict[bytes, Any] = {**unreadable, **decoded}
-        usable = [key for key, each in decoded.items() if isinstance(each, np.ndarray)]
-        if not usable:
-            return found
-        with encoder_slot(f"images with {encoder.name}", self.reporter):
-            features = encoder.encode_images(np.stack([found[key] for key in usable]))
-        is_good = can_be_normalised(features)
-        good = [key for key, is_so in zip(usable, is_good, strict=True) if is_so]
-        found |= dict.fromkeys(
-            set(usable) - set(good),
-            UnreadableImageError(f"{encoder.name} makes zero, infinity or NaN of it"),
-        )
-        if store is not None and good:
-            if not self.n_encoded and self.classifier.encoding is not None:
-                self.classifier.encoding.describe(store)
-            store.append_images(good, features[is_good])
-        self.n_encoded += len(good)
-        return found | dict(zip(good, features[is_good].astype(np.float32), strict=True))
-
-    def _leading_unreadable(self, images: dict[bytes, Any]) -> dict[bytes, Any]:
-        """The images before the first that decodes: if none does, the encoder need not be loaded."""
-        found: dict[bytes, Any] = {}
-        for digest, content in () if self.n_encoded else images.items():
-            try:
-                decode_image(content, max_pixels=self.max_pixels)
-            except UnreadableImageError as error:
-                found[digest] = error
-            else:
-                break
-        return found
-
-    def finish(self) -> None:
-        """Merge the small files that were written, where they are many."""
-        store = self._store
-        if store is not None and self.n_encoded:
-            merge_small_files(store, self.reporter)
-
-
-def _decode(
-    content: bytes, *, geometry: "Geometry", max_pixels: int
-) -> UInt8[np.ndarray, "h w 3"] | UnreadableImageError:
-    try:
-        picture = decode_image(content, max_pixels=max_pixels)
-    except UnreadableImageError as error:
-        return error
-    # The model's own view is the same for every digest.
-    return geometry.pixels(picture, image_sha256=b"\0" * 32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,8 +125,14 @@ class Prediction:
         )
         self.groups: list[ImageGroup] = find_images(request.names, listed=listed, read=read)
         self._request, self._reporter = request, reporter
+        classifier = self.classifier
         self._features = FeatureReader(
-            self.classifier, root if request.cache else None, request.max_pixels, reporter
+            fingerprint=classifier.saved.encoder,
+            load=lambda: classifier.encoder,
+            encoding=classifier.encoding,
+            root=root if request.cache else None,
+            max_pixels=request.max_pixels,
+            reporter=reporter,
         )
         if request.cache and isinstance(root, Path):
             check_writable(root)
@@ -282,7 +145,7 @@ class Prediction:
     def tables(self) -> Iterator[pa.Table]:
         """Classify all images; yields tables with the columns of `Predictions.to_arrow`, at least one."""
         with self._reporter.progress("predicting", total=self.n_images, unit="images") as advance:
-            for batch in _batches(self.groups):
+            for batch in batches(self.groups):
                 yield self._predict(batch)
                 advance(len(batch))
         self._features.finish()
@@ -350,19 +213,3 @@ def schema(n_top: int) -> pa.Schema:
         )
     ]
     return pa.schema([pa.field("path", pa.string()), *ranked, pa.field("error", pa.string())])
-
-
-def _batches(groups: Iterable[ImageGroup]) -> Iterator[list[Named]]:
-    """The images in order, as many at once as fit into memory; a single empty batch is never made."""
-    batch: list[Named] = []
-    n_bytes = 0
-    for name, content in chain.from_iterable(
-        zip(group.names, group.contents(), strict=True) for group in groups
-    ):
-        batch.append((name, content))
-        n_bytes += len(content) if isinstance(content, bytes) else 0
-        if len(batch) >= IMAGES_AT_ONCE or n_bytes >= BYTES_AT_ONCE:
-            yield batch
-            batch, n_bytes = [], 0
-    if batch:
-        yield batch

@@ -13,9 +13,9 @@ from PIL import Image
 
 import clip_adapter
 from clip_adapter.errors import DataError, ParameterError
-from clip_adapter.pipeline import predict as module
+from clip_adapter.pipeline import image_features
 from clip_adapter.pipeline.load import load
-from clip_adapter.pipeline.predict import Predictions, predict
+from clip_adapter.pipeline.predict import Predictions, predict, schema
 from clip_adapter.pipeline.reporter import Reporter
 from feature_cache import FeatureStore
 
@@ -117,9 +117,9 @@ def test_small_batches_change_nothing(
     ask: Ask, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ask(photos, cache=False)
-    monkeypatch.setattr(module, "IMAGES_AT_ONCE", 3)
+    monkeypatch.setattr(image_features, "IMAGES_AT_ONCE", 3)
     by_three = ask(photos, cache=False)
-    monkeypatch.setattr(module, "BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(image_features, "BYTES_AT_ONCE", 1)
     for other in (by_three, ask(photos)):
         found, expected = other.to_arrow(), whole.to_arrow()
         assert found["path"].equals(expected["path"])
@@ -287,5 +287,5 @@ def test_progress_is_told(champion_file: Path, photos: Path, tmp_path: Path) -> 
 
 def test_the_table_has_the_same_columns_for_no_readable_image(ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
-    assert ask(tmp_path / "a.png", top=2).to_arrow().schema == module.schema(2)
-    assert module.schema(2).field("confidence_2").type == pa.float32()
+    assert ask(tmp_path / "a.png", top=2).to_arrow().schema == schema(2)
+    assert schema(2).field("confidence_2").type == pa.float32()
