@@ -39,6 +39,8 @@ def _desk(
     assert "2 runs trained" in done.stdout
     assert "promoted" in done.stdout
     assert (folder / "clip-adapter-store").is_dir()
+    for class_name in ("red", "blue"):
+        put_photos(folder / "new photos", class_name, range(200, 203))  # type: ignore[operator]  # as above
     return folder
 
 
@@ -57,6 +59,7 @@ def test_help_lists_the_commands_that_work_here(installed: Environment, tmp_path
     shown = installed.command("--help", cwd=tmp_path).stdout
     listed = {line.split()[1] for line in shown.splitlines() if line.startswith("│ ")}
     assert listed >= {"demo", "extract", "train", "reproduce", "sql", "report", "champion", "cache"}
+    assert listed >= {"predict", "search"}
     assert not listed & {"up", "down", "status"}
 
 
@@ -105,6 +108,21 @@ def test_the_champion_is_known_and_its_file_can_be_had(installed: Environment, d
     assert "--to" in installed.command("rollback", "--help", cwd=desk).stdout
 
 
+def test_new_photos_are_classified_by_the_champion(installed: Environment, desk: Path) -> None:
+    asked = ("predict", "champion:photos", "new photos", "--format", "csv")
+    done = installed.command(*asked, cwd=desk)
+    rows = [line.split(",")[:2] for line in done.stdout.splitlines()[1:]]
+    assert len(rows) == 6
+    assert all(predicted == Path(path).parent.name for path, predicted in rows)
+    assert "6 encoded" in done.stderr or "6 reused" in done.stderr
+    assert "6 reused" in installed.command(*asked, cwd=desk).stderr
+
+
+def test_photos_are_found_by_words(installed: Environment, desk: Path) -> None:
+    asked = ("search", "red", "--dataset", "photos", "--top", 3, "--format", "csv")
+    assert len(installed.command(*asked, cwd=desk).stdout.splitlines()) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -132,6 +150,19 @@ def test_what_needs_a_checkout_says_so(
     said = installed.command(*arguments, cwd=desk, code=1).stderr
     assert "comes with a checkout" in said
     assert "pip install -e" in said
+
+
+def test_what_was_trained_is_used_from_python(installed: Environment, desk: Path) -> None:
+    code = """
+from clip_adapter import CachedImageEncoder, FewShotClassifier, load, predict
+photos = ["new photos/red/200.jpg", "new photos/blue/200.jpg"]
+print(predict("champion:photos", photos).to_arrow().column("predicted").to_pylist())
+print(load("champion:photos").predict(photos).tolist())
+features = CachedImageEncoder("glyphs").fit(photos).transform(photos)
+print(FewShotClassifier("gda").fit(features, ["red", "blue"]).predict(features).tolist())
+"""
+    lines = installed.python(code, cwd=desk).stdout.splitlines()
+    assert lines == ["['red', 'blue']"] * 3
 
 
 def test_the_functions_do_what_the_commands_do(installed: Environment, desk: Path) -> None:
