@@ -17,7 +17,7 @@ from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_and_encode
 from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classes
-from clip_adapter.pipeline.plan import SplitSpec, plan_runs, training_rows
+from clip_adapter.pipeline.plan import SplitSpec, SweepError, plan_runs, training_rows
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import ReproduceRequest, StudyName, accepts
@@ -189,7 +189,7 @@ def reproduce(
         executor=executor,
         reporter=reporter,
     )
-    dataset, n_base, runs = encoded.dataset, None, []
+    dataset, n_base, runs, failures = encoded.dataset, None, [], []
     if request.study == OPEN_VOCABULARY:
         n_base = count_base_classes(dataset)
         splits = base_splits(splits, dataset.index.labels, n_base=n_base)
@@ -211,8 +211,8 @@ def reproduce(
             study=request.study,
             n_base_classes=n_base,
         )
-        runs.append(
-            train_runs(
+        try:
+            trained = train_runs(
                 specs,
                 encoded=encoded,
                 encoding=encoding,
@@ -222,7 +222,11 @@ def reproduce(
                 executor=executor,
                 reporter=reporter,
             )
-        )
+            runs.append(trained)
+        except SweepError as error:  # must not fail the variants that follow
+            failures.append(str(error))
+    if failures:
+        raise SweepError("; ".join(failures))
     fingerprints = [each for one in runs for each in one.fingerprints]
     executor.call(
         record_request, request, command="reproduce", encoded=encoded, fingerprints=fingerprints

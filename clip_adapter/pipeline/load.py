@@ -17,6 +17,7 @@ from clip_adapter.images import ResizeMode, decode_image, read_image_file, uprig
 from clip_adapter.methods import SavedClassifier
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.identity import stored_name
+from clip_adapter.pipeline.open_vocabulary import with_named_classes
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.runs import Champion, PromotionStore, RunStoreError, find_run
 from clip_adapter.settings import Settings
@@ -121,6 +122,29 @@ class ImageClassifier:
         if not self.trusts_paths:
             _refuse_path(encoding.model_name)
         return encoding
+
+    def with_classes(self, class_names: str | Sequence[str]) -> "ImageClassifier":
+        """A classifier that also has classes which it was not trained on, by their names alone.
+
+        Their prompts are those that the classifier was trained with. Decisions among the other classes do
+        not change; `SavedClassifier.with_classes` says what the new ones have no part in.
+
+        Args:
+            class_names: one name, or several, as "solar farm".
+
+        Raises:
+            DataError: the method has no class prototypes, as linear-probe; a name is empty, too long,
+                given twice or there already; or the file names no prompts or another encoder.
+            EncoderError: the encoder is not known or cannot be loaded.
+        """
+        names = [class_names] if isinstance(class_names, str) else list(class_names)
+        extended = with_named_classes(
+            self.saved,
+            names,
+            # Loaded after the names are checked.
+            encode_prompts=lambda prompts: self.encoder.encode_prompts(prompts),  # noqa: PLW0108
+        )
+        return ImageClassifier(extended, self.encoding, trusts_paths=self.trusts_paths)
 
     def embed(self, images: Images) -> Float[np.ndarray, "n d"]:
         """Raw features of images, before normalisation.

@@ -1,17 +1,16 @@
 """Classes that a classifier was not trained on: held out, added by name, and evaluated."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from clip_adapter.datasets import DatasetError, FewShotSplit
-from clip_adapter.methods import Classifier, Fitted, class_prototypes
+from clip_adapter.methods import Classifier, SavedClassifier, class_prototypes
 from clip_adapter.methods.extended_classifier import extend_classifier
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.index import IndexedDataset
-from clip_adapter.pipeline.plan import RunSpec
 from clip_adapter.runs import BASE_TO_NEW
 
 FEWEST_CLASSES = 3
@@ -59,25 +58,48 @@ def base_splits(
     ]
 
 
-def tested_classifier(features: DatasetFeatures, spec: RunSpec, fitted: Fitted) -> Classifier:
-    """The classifier of all classes of the dataset: the new ones of a base-to-new run are added by name.
+def tested_classifier(
+    classifier: Classifier, features: DatasetFeatures, *, n_base: int | None, method: str
+) -> Classifier:
+    """The classifier of all classes of the dataset: new classes are added by name.
 
     Args:
+        classifier: a classifier of the classes that were trained.
         features: features of the dataset, prompts of all classes included.
-        spec: specification of the run.
-        fitted: the classifier of the classes that were trained.
+        n_base: number of base classes; the classifier is returned as it is when None.
+        method: name of the method that made it, for messages.
 
     Raises:
         DataError: the method has no class prototypes.
     """
-    if spec.n_base_classes is None:
-        return fitted.classifier
-    return extend_classifier(
-        fitted.classifier,
-        features.encoded.dataset.class_names[spec.n_base_classes :],
-        class_prototypes(features.prompt_features[spec.n_base_classes :]),
-        method=spec.method.name,
-    )
+    if n_base is None:
+        return classifier
+    new = features.encoded.dataset.class_names[n_base:]
+    prototypes = class_prototypes(features.prompt_features[n_base:])
+    return extend_classifier(classifier, new, prototypes, method=method)
+
+
+def with_named_classes(
+    saved: SavedClassifier,
+    class_names: Sequence[str],
+    *,
+    encode_prompts: Callable[[list[str]], Float[np.ndarray, "n d"]],
+) -> SavedClassifier:
+    """A classifier with further classes, whose prompts are those of its file; see `with_classes`.
+
+    Args:
+        saved: a classifier with class prototypes.
+        class_names: names of the classes to add.
+        encode_prompts: returns the raw text features of prompts, by the classifier's own encoder; called
+            once the names are checked.
+
+    Raises:
+        DataError: the classifier has no prototypes or no prompts, or a name cannot be added.
+    """
+    prompts = saved.prompts_of_new(class_names)
+    features = encode_prompts([prompt for each in prompts for prompt in each])
+    by_class = features.reshape(len(prompts), -1, features.shape[1])
+    return saved.with_classes(class_names, class_prototypes(by_class))
 
 
 def evaluate_base_and_new(

@@ -18,6 +18,7 @@ from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding, n_views
 from clip_adapter.pipeline.index import IndexedDataset, index_of_table
+from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classes, tested_classifier
 from clip_adapter.pipeline.provenance import digest_settings
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.runs import RequestStore, RunRecord, RunStoreError, query
@@ -41,7 +42,8 @@ def refit(
 ) -> SavedClassifier:
     """Fit the classifier of a recorded run from the stored features.
 
-    Its predictions on the test split are compared with the recorded ones.
+    Its predictions on the test split are compared with the recorded ones. That of a base-to-new run has
+    the new classes by name, as it was tested, and cannot be saved.
 
     Args:
         root: folder or URL of the store that has the run.
@@ -61,10 +63,14 @@ def refit(
     encoding = _encoding(run, asked)
     features = DatasetFeatures(_encoded(root, run, n_views(method), asked), encoding)
     split = _split(root, run, features) if method.learns else _any_split(features)
-    task = features.task(split, method)
+    n_base = None
+    if run.protocol == "base-to-new":
+        n_base = count_base_classes(features.encoded.dataset)
+        (split,) = base_splits([split], features.index.labels, n_base=n_base)
+    task = features.task(split, method, n_classes=n_base)
     (fitted,) = fit_method(method, [task], device=choose_device(device))
     saved = SavedClassifier(
-        classifier=fitted.classifier,
+        classifier=tested_classifier(fitted.classifier, features, n_base=n_base, method=run.method),
         method=run.method,
         settings=fitted.settings,
         encoder=run.encoder,

@@ -64,9 +64,12 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     """
     rows = sweep.features.test_rows()
     labels = sweep.features.index.labels[rows]
-    tested = tested_classifier(sweep.features, spec, fitted)
+    n_base = spec.n_base_classes
+    tested = tested_classifier(
+        fitted.classifier, sweep.features, n_base=n_base, method=spec.method.name
+    )
     scores = tested.logits(sweep.features.image_features(rows))
-    predictions, n_base = predict(scores), spec.n_base_classes
+    predictions = predict(scores)
     return RunResult(
         run=_record(sweep, spec, fitted),
         metrics={
