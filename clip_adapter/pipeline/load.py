@@ -1,7 +1,7 @@
 """Loads trained classifiers: of a file, a dataset's champion, or a recorded run."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -123,14 +123,21 @@ class ImageClassifier:
             _refuse_path(encoding.model_name)
         return encoding
 
-    def with_classes(self, class_names: str | Sequence[str]) -> "ImageClassifier":
+    def with_classes(
+        self,
+        class_names: str | Sequence[str],
+        *,
+        encode_prompts: Callable[[list[str]], Float[np.ndarray, "n d"]] | None = None,
+    ) -> "ImageClassifier":
         """A classifier that also has classes which it was not trained on, by their names alone.
 
-        Their prompts are those that the classifier was trained with. Decisions among the other classes do
-        not change; `SavedClassifier.with_classes` says what the new ones have no part in.
+        Their prompts are those that the classifier was trained with. Logits of the other classes do not
+        change; `SavedClassifier.with_classes` says what the new ones have no part in.
 
         Args:
             class_names: one name, or several, as "solar farm".
+            encode_prompts: returns the raw text features of prompts, by the same encoder; the encoder's
+                text tower when None.
 
         Raises:
             DataError: the method has no class prototypes, as linear-probe; a name is empty, too long,
@@ -138,12 +145,11 @@ class ImageClassifier:
             EncoderError: the encoder is not known or cannot be loaded.
         """
         names = [class_names] if isinstance(class_names, str) else list(class_names)
-        extended = with_named_classes(
-            self.saved,
-            names,
-            # Loaded after the names are checked.
-            encode_prompts=lambda prompts: self.encoder.encode_prompts(prompts),  # noqa: PLW0108
-        )
+
+        def encode(prompts: list[str]) -> Float[np.ndarray, "n d"]:
+            return self.encoder.encode_prompts(prompts)  # loaded once the names are checked
+
+        extended = with_named_classes(self.saved, names, encode_prompts=encode_prompts or encode)
         return ImageClassifier(extended, self.encoding, trusts_paths=self.trusts_paths)
 
     def embed(self, images: Images) -> Float[np.ndarray, "n d"]:

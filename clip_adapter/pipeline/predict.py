@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -84,6 +84,27 @@ class FeatureReader:
         self.n_reused += len(stored.keys() - self._seen)
         self._seen |= images.keys()
         return [found[each] if isinstance(each, bytes) else each for each in digests]
+
+    def read_prompts(self, prompts: list[str]) -> Float[np.ndarray, "n d"]:
+        """The raw text features of prompts, in order; those that were not stored are stored now.
+
+        Raises:
+            EncoderError: the encoder cannot be loaded.
+            DataError: the encoder is another than the classifier's.
+            FeatureCacheError: the store cannot be read or written.
+        """
+        store = self._store
+        missing = prompts if store is None else store.missing_prompts(prompts)
+        if missing:
+            encoder = self.classifier.encoder
+            with encoder_slot(f"prompts with {encoder.name}", self.reporter):
+                features = encoder.encode_prompts(missing)
+            if store is None:
+                return features
+            if self.classifier.encoding is not None:
+                self.classifier.encoding.describe(store)
+            store.append_prompts(missing, features)
+        return cast("FeatureStore", store).read_prompts(prompts)
 
     @property
     def _store(self) -> FeatureStore | None:
@@ -237,7 +258,7 @@ class Prediction:
     """A prediction request that is under way; its tables come as they are computed.
 
     Attributes:
-        classifier: the classifier.
+        classifier: the classifier, with the classes that the request adds by name.
         groups: the images by place.
     """
 
@@ -273,6 +294,10 @@ class Prediction:
         )
         if request.cache and isinstance(root, Path):
             check_writable(root)
+        if request.also:
+            self.classifier = self.classifier.with_classes(
+                request.also, encode_prompts=self._features.read_prompts
+            )
 
     @property
     def n_images(self) -> int:

@@ -432,6 +432,13 @@ class PredictRequest(Request):
             "the temperature, below this."
         ),
     ] = 0.0
+    also: Annotated[
+        list[str] | None,
+        Field(
+            description="Name of a class that the classifier was not trained on and is to know as well, "
+            "by its text."
+        ),
+    ] = None
     cache: Annotated[
         bool,
         Field(

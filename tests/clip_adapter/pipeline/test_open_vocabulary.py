@@ -10,6 +10,7 @@ import pytest
 from steps import REPORTER
 from synthetic_datasets import SyntheticDatasets
 
+from clip_adapter import encoders
 from clip_adapter.datasets import DatasetError
 from clip_adapter.errors import DataError
 from clip_adapter.methods import Fitted, create_method, fit_method
@@ -26,8 +27,10 @@ from clip_adapter.pipeline.open_vocabulary import (
     evaluate_base_and_new,
 )
 from clip_adapter.pipeline.plan import RunSpec, SplitSpec, SweepError, plan_runs
+from clip_adapter.pipeline.predict import predict
 from clip_adapter.pipeline.train import TrainedRuns, train_runs
 from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY, query
+from feature_cache import FeatureStore
 from feature_cache.exchange import LabelledFeatures, import_features, texts_of_file
 
 NAMES = ("ant", "bee", "cat", "dog", "emu")
@@ -333,6 +336,39 @@ def test_classes_are_added_to_a_loaded_classifier_by_name(study: Study) -> None:
     np.testing.assert_allclose(after[:, 3], expected, rtol=1e-4)  # sums in another order
     with pytest.raises(DataError, match="there is a class 'pink' already"):
         extended.with_classes("Pink")
+
+
+def test_a_prediction_knows_classes_by_name_and_encodes_their_prompts_once(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = study.first.to_arrow()["run_id"][0].as_py()
+    asked: dict[str, Any] = {"root": study.root, "also": ["solar farm", "sea"], "top": 5}
+    loads: list[str] = []
+    load_encoder = encoders.load_encoder
+
+    def noted(name: str, **options: Any) -> Any:
+        loads.append(name)
+        return load_encoder(name, **options)
+
+    monkeypatch.setattr(encoders, "load_encoder", noted)
+    store = FeatureStore(study.root, study.first.encoded.encoder)
+    prompts = [
+        template.replace("{}", name)
+        for name in asked["also"]
+        for template in study.first.encoded.dataset.templates
+    ]
+    without = predict(f"run:{run_id}", [study.photos], cache=False, **asked)
+    assert (len(loads), store.missing_prompts(prompts)) == (1, prompts)
+    first = predict(f"run:{run_id}", [study.photos], **asked)
+    assert (len(loads), store.missing_prompts(prompts)) == (2, [])
+    again = predict(f"run:{run_id}", [study.photos], **asked)
+    assert len(loads) == 2
+    table = first.to_arrow()
+    assert again.to_arrow() == table
+    assert without.to_arrow()["predicted"] == table["predicted"]
+    assert set(table["predicted_5"].to_pylist()) <= {"red", "green", "blue", "solar farm", "sea"}
+    ranks = [table[f"predicted{end}"].to_pylist() for end in ("", "_2", "_3", "_4", "_5")]
+    assert all(len(set(names)) == 5 for names in zip(*ranks, strict=True))
 
 
 def test_a_name_is_checked_before_the_encoder_is_loaded(study: Study) -> None:
