@@ -372,7 +372,7 @@ def test_a_prediction_knows_classes_by_name_and_encodes_their_prompts_once(
 
 
 def test_a_name_is_checked_before_the_encoder_is_loaded(study: Study) -> None:
-    loaded = study.load("task-res")
+    loaded = study.load("zero-shot")
     with pytest.raises(DataError, match="there is a class 'red' already"):
         loaded.with_classes(["RED"])
     assert "encoder" not in vars(loaded)
