@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 
 from clip_adapter.cli import summaries
 from clip_adapter.cli.options import Json, Root
@@ -21,14 +21,16 @@ from clip_adapter.pipeline.requests import (
     ReproduceRequest,
     TrainRequest,
 )
+from clip_adapter.runs import OPEN_VOCABULARY
 from clip_adapter.settings import Settings
+from clip_adapter.shots import shots_in_words
 from clip_adapter.terminal import plain_console
-from feature_cache import FeatureCacheError, Location
+from feature_cache import FeatureCacheError
 
 if TYPE_CHECKING:
     from clip_adapter.pipeline.ablations import Reproduction
     from clip_adapter.pipeline.train import Training
-    from clip_adapter.report import Study
+    from clip_adapter.report import OpenVocabulary, Study
 
 
 @from_options(ExtractRequest, required=("dataset",), repeatable=("dataset", "model"))
@@ -83,25 +85,32 @@ def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> 
 
 @from_options(ReproduceRequest)
 def reproduce(request: ReproduceRequest, prefect: Prefect = False, as_json: Json = False) -> None:
-    """Run one of the paper's ablations: vary one setting of CLIP-Adapter and hold the others fixed.
+    """Run one of the paper's ablations, which vary one setting of CLIP-Adapter, or open-vocabulary.
 
-    The result of every variant is shown at the end; `clip-adapter report` draws the figure.
+    Open-vocabulary trains methods on half of the classes and adds the others by name. The result of
+    every variant is shown at the end; `clip-adapter report` draws the figures.
     """
     done: Reproduction = run("reproduce_paper", request, prefect=prefect)
-    outcome = _study(request.location, done, recipe=request.recipe)
+    is_open = done.study == OPEN_VOCABULARY
+    tables, outcome = (_open_vocabulary if is_open else _ablation)(request, done)
     summary = {
         **summaries.extraction_summary(done.encoded),
         "study": done.study,
         "runs_trained": done.n_trained,
         "runs_on_record": done.n_reused,
-        "outcome": [row for each in outcome for row in _study_rows(each)],
+        "outcome": outcome,
     }
     if as_json:
         summaries.print_json(summary)
         return
     console = plain_console()
-    _show_study(console, summary, outcome)
-    _say_how_to_draw(console, summary["dataset"], root=request.root)
+    trained, known = summary["runs_trained"], summary["runs_on_record"]
+    console.print(f"[bold]{trained} runs trained[/bold], {known} recorded already", markup=True)
+    for table in tables:
+        console.print()
+        console.print(table)
+    if not is_open:
+        _say_how_to_draw(console, summary["dataset"], root=request.root)
 
 
 def _show_each(
@@ -203,13 +212,76 @@ def _show_files_and_next_steps(console: Console, root: Path) -> None:
     console.print("\n".join(lines), soft_wrap=True)
 
 
-def _study(root: Location, done: "Reproduction", *, recipe: str) -> list["Study"]:
-    """The study with all its recorded runs, as the report shows it; at most one."""
+def _ablation(
+    request: ReproduceRequest, done: "Reproduction"
+) -> tuple[list[Group], list[dict[str, Any]]]:
+    """The ablation with all its recorded runs, as the report has it: tables, and rows of JSON."""
     from clip_adapter.report import read_studies  # noqa: PLC0415  # draws, which takes a second
 
     encoded = done.encoded
-    studies = read_studies(root, dataset=encoded.dataset.name, encoder=encoded.encoder)
-    return [each for each in studies if (each.name, each.recipe) == (done.study, recipe)]
+    studies = [
+        study
+        for study in read_studies(
+            request.location, dataset=encoded.dataset.name, encoder=encoded.encoder
+        )
+        if (study.name, study.recipe) == (done.study, request.recipe)
+    ]
+    tables = [
+        _study_table(study, f"{encoded.dataset.name} with {encoded.model}") for study in studies
+    ]
+    return tables, [row for study in studies for row in _study_rows(study)]
+
+
+def _open_vocabulary(
+    request: ReproduceRequest, done: "Reproduction"
+) -> tuple[list[Group], list[dict[str, Any]]]:
+    """The methods with classes added by name, as the report has them: a table, and rows of JSON."""
+    from clip_adapter.report import read_open_vocabulary  # noqa: PLC0415  # draws, as above
+
+    dataset, encoder = done.encoded.dataset, done.encoded.encoder
+    found = [
+        each
+        for each in read_open_vocabulary(request.location, dataset=dataset.name, encoder=encoder)
+        if each.recipe in ("", request.recipe)
+    ]
+    who = f"{done.study} on {dataset.name} with {done.encoded.model}"
+    shown = summaries.text_table(
+        ("method", "shots", "base alone", "base", "change", "new", "harmonic"),
+        [_open_vocabulary_cells(each) for each in found],
+        title=f"{who}, {request.recipe} recipe: test accuracy, %",
+        caption="trained on the first half of the classes, the others added by name; base alone: images "
+        "of base classes, told apart from these alone; base: when the new names compete; change: in "
+        "points; new: images of new classes, among all; harmonic mean of base and new; mean ± 95 % "
+        "interval over seeds, of all recorded runs of this study",
+    )
+    return [shown], [_open_vocabulary_row(each) for each in found]
+
+
+def _open_vocabulary_cells(found: "OpenVocabulary") -> list[str]:
+    change = found.change
+    before, after = (
+        [summaries.percent((mean.value, mean.half_width)) for mean in means]
+        for means in (
+            (found.base, found.base_among_all),
+            (found.new_among_all, found.harmonic_mean),
+        )
+    )
+    moved = summaries.percent((change.value, change.half_width), sign="+")
+    return [found.method, shots_in_words(found.shots), *before, moved, *after]
+
+
+def _open_vocabulary_row(found: "OpenVocabulary") -> dict[str, Any]:
+    means = {
+        "base_accuracy": found.base,
+        "base_accuracy_among_all": found.base_among_all,
+        "base_accuracy_change": found.change,
+        "new_accuracy_among_all": found.new_among_all,
+        "harmonic_mean": found.harmonic_mean,
+    }
+    row: dict[str, Any] = {"variant": found.method, "shots": found.shots}
+    for name, mean in means.items():
+        row |= {f"{name}_mean": mean.value, f"{name}_ci95": mean.half_width}
+    return row
 
 
 def _study_rows(study: "Study") -> list[dict[str, Any]]:
@@ -226,25 +298,19 @@ def _study_rows(study: "Study") -> list[dict[str, Any]]:
     ]
 
 
-def _show_study(console: Console, summary: dict[str, Any], outcome: list["Study"]) -> None:
-    trained, known = summary["runs_trained"], summary["runs_on_record"]
-    console.print(f"[bold]{trained} runs trained[/bold], {known} recorded already", markup=True)
-    for study in outcome:
-        scores = {
-            variant.name: {
-                shots: (mean.value, mean.half_width) for shots, mean in variant.means.items()
-            }
-            for variant in study.variants
+def _study_table(study: "Study", subject: str) -> Group:
+    scores = {
+        variant.name: {
+            shots: (mean.value, mean.half_width) for shots, mean in variant.means.items()
         }
-        who = f"{study.name} on {summary['dataset']} with {summary['model']}"
-        table = summaries.accuracy_table(
-            scores,
-            heading=study.varied,
-            title=f"{who}, {study.recipe} recipe: test accuracy, %",
-            caption="mean ± 95 % interval over seeds, of all recorded runs of this study",
-        )
-        console.print()
-        console.print(table)
+        for variant in study.variants
+    }
+    return summaries.accuracy_table(
+        scores,
+        heading=study.varied,
+        title=f"{study.name} on {subject}, {study.recipe} recipe: test accuracy, %",
+        caption="mean ± 95 % interval over seeds, of all recorded runs of this study",
+    )
 
 
 def _say_how_to_draw(console: Console, dataset: str, *, root: Any) -> None:

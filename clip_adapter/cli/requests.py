@@ -122,6 +122,7 @@ _FORMS = {
     "classifier": _Form(str),
     "inputs": _Form(list[str]),
     "ignore": _Form(list[str] | None, metavar="GLOB", more="repeatable"),
+    "also": _Form(list[str] | None, metavar="NAME", more="repeatable"),
     "methods": _Form(str, parse=parse_names, write=_joined, more="separated by commas"),
     "shots": _Form(str, parse=parse_shots, write=_joined, more="separated by commas"),
     "seeds": _Form(str, parse=parse_numbers, write=_joined, more="separated by commas"),

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -77,11 +77,36 @@ def accuracy_table(
 def _cell(score: Score | None, best: float) -> Text:
     if score is None:
         return Text()
+    return Text(percent(score), style="bold" if score[0] == best else "")
+
+
+def percent(score: Score, *, sign: str = "") -> str:
+    """A mean in percent with the half-width of its interval, in at most ten characters.
+
+    >>> percent((0.8431, 0.0124)), percent((0.5, None)), percent((-0.107, 0.2), sign="+")
+    ('84.3 ±1.2', '50.0', '-10.7 ± 20')
+    """
     mean, interval = score
-    text = f"{100 * mean:.1f}"
+    text = f"{100 * mean:{sign}.1f}"
     if interval is not None:  # three characters: from ten points on without a decimal
         text += f" ±{100 * interval:3.{int(interval < 0.0995)}f}"
-    return Text(text, style="bold" if mean == best else "")
+    return text
+
+
+def text_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str, caption: str
+) -> Group:
+    """Rows of text, whose first column has names and the others numbers, under a title."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for place, name in enumerate(header):
+        table.add_column(Text(name), overflow="fold", justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*(Text(escape_control_characters(cell)) for cell in row))
+    return Group(
+        Text(escape_control_characters(title), style="table.title"),
+        table,
+        Text(caption, style="table.caption"),
+    )
 
 
 def watch(

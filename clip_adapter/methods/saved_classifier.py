@@ -3,8 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -18,13 +18,18 @@ from safetensors.numpy import load, save
 
 from clip_adapter.errors import DataError
 from clip_adapter.methods.classifier_metadata import ClassifierMetadata
+from clip_adapter.methods.extended_classifier import (
+    LONGEST_NAME,
+    ExtendedClassifier,
+    check_new_classes,
+    extend_classifier,
+    fitted_part,
+)
 from clip_adapter.methods.method import Classifier
 
 FORMAT = 1
 MOST_HEADER_BYTES = 32 * 2**20
 """Largest header of a file: the names and prompts of 100,000 classes."""
-LONGEST_NAME = 2_000
-"""Largest number of characters of a class name or setting."""
 SCALED_COSINES = ("PrototypeClassifier", "AdapterClassifier")
 """Classifiers whose logits are `logit_scale` times a cosine with the text of the class."""
 KEY = "clip-adapter.classifier"
@@ -86,7 +91,7 @@ class SavedClassifier:
             DataError: the encoder has no `logit_bias`, the classifier's logits are no scaled cosines, or
                 the features have another width.
         """
-        kind = type(self.classifier).__name__
+        kind = type(fitted_part(self.classifier)).__name__
         if self.logit_bias is None or kind not in SCALED_COSINES:
             found = "no bias" if self.logit_bias is None else f"logits of a {kind}"
             raise DataError(
@@ -96,6 +101,52 @@ class SavedClassifier:
         logits = self.classifier.logits(features).astype(np.float64) + self.logit_bias
         # Without overflow for any logit.
         return np.exp(-np.logaddexp(0, -logits)).astype(np.float32)
+
+    def with_classes(
+        self, class_names: Sequence[str], prototypes: Float[np.ndarray, "c d"]
+    ) -> "SavedClassifier":
+        """The classifier with further classes, which are known by their text alone.
+
+        Logits of the present classes stay, bit for bit; `extend_classifier` has the formula of the new
+        ones, and what was learned that they have no part in. The temperature stays: it was fitted on
+        images of the present classes, so that with new ones a confidence is less well calibrated. Scores of the
+        metadata are left out, which were measured without the new classes. The result cannot be saved.
+
+        Args:
+            class_names: names of the classes to add.
+            prototypes: text feature of each class, `class_prototypes` of the features of
+                `prompts_of_new`.
+
+        Raises:
+            DataError: the method has no class prototypes, as linear-probe; a name is empty, too long,
+                given twice or there already; or the prototypes do not fit.
+        """
+        extended = extend_classifier(self.classifier, class_names, prototypes, method=self.method)
+        described = self.metadata
+        if described is not None:
+            own = described.class_prompts and (*described.class_prompts, *[()] * len(class_names))
+            described = described.model_copy(update={"class_prompts": own, "scores": ()})
+        return replace(self, classifier=extended, metadata=described)
+
+    def prompts_of_new(self, class_names: Sequence[str]) -> list[list[str]]:
+        """The prompts of classes to add: the templates that the classifier was trained with.
+
+        Args:
+            class_names: names of the classes to add.
+
+        Raises:
+            DataError: the classifier cannot have classes of these names, or its file has no templates.
+        """
+        check_new_classes(self.classifier, class_names, method=self.method)
+        templates = self.metadata.templates if self.metadata else ()
+        if self.settings.get("prompts") == "single":
+            templates = templates[:1]
+        if not templates:
+            raise DataError(
+                "the classifier's file names no prompts, as files of earlier versions do not, so that "
+                "no class can be added by name: train and promote again"
+            )
+        return [[template.replace("{}", name) for template in templates] for name in class_names]
 
     @property
     def encoder_name(self) -> str:
@@ -156,9 +207,16 @@ def encode_classifier(saved: SavedClassifier) -> bytes:
     """Encode a classifier as a safetensors file; equal classifiers give equal bytes.
 
     Raises:
-        DataError: the classifier is of a kind that `decode_classifier` does not know.
+        DataError: the classifier is of a kind that `decode_classifier` does not know, or has classes
+            that were added by name.
     """
     classifier: Any = saved.classifier
+    if isinstance(classifier, ExtendedClassifier):
+        added = sum(len(part.class_names) for part in classifier.parts[1:])
+        raise DataError(
+            f"a classifier with {added} classes that were added by name cannot be saved: save it "
+            "without them, and add them when it is loaded"
+        )
     kinds = _kinds()
     if kinds.get(type(classifier).__name__) is not type(classifier):
         raise DataError(

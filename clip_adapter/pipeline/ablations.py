@@ -1,24 +1,29 @@
-"""The ablation studies of the CLIP-Adapter paper: their variants, and how one is reproduced."""
+"""Studies, the ablations of the CLIP-Adapter paper and one of new classes: variants, and how one is made."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 
-from clip_adapter.datasets import PROMPT_STYLES
-from clip_adapter.methods import create_method
+from clip_adapter.datasets import IMPORTED, PROMPT_STYLES
+from clip_adapter.encoders import EncoderError
+from clip_adapter.methods import METHODS, Method, create_method, setting_names
+from clip_adapter.methods.extended_classifier import EXTENSIBLE
 from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_and_encode
-from clip_adapter.pipeline.plan import SplitSpec, plan_runs, training_rows
+from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classes
+from clip_adapter.pipeline.plan import SplitSpec, SweepError, plan_runs, training_rows
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import ReproduceRequest, StudyName, accepts
-from clip_adapter.pipeline.tables import TabularResult, evaluated_runs
+from clip_adapter.pipeline.tables import TabularResult, evaluated_runs, with_base_to_new
 from clip_adapter.pipeline.train import TrainedRuns, train_runs
+from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY
 from clip_adapter.settings import Settings
 
 RATIOS = tuple(tenths / 10 for tenths in range(11))
@@ -30,22 +35,28 @@ class Variant:
     """One point of a study.
 
     Attributes:
-        settings: settings of clip-adapter that differ from its defaults.
+        label: name within the study; made of settings or prompts when empty.
+        method: name of the method.
+        settings: settings of the method that differ from its defaults.
         templates: prompts; those of the dataset when empty.
         fewest_shots: smallest number of shots at which the variant can be trained.
     """
 
+    label: str = ""
+    method: str = "clip-adapter"
     settings: Mapping[str, Any] = field(default_factory=dict)
     templates: tuple[str, ...] = ()
     fewest_shots: int = 1
 
     @property
     def name(self) -> str:
-        """Name within the study: the settings as `--set` takes them, or the style of the prompts.
+        """Name within the study: the label, the settings as `--set` takes them, or the style of the prompts.
 
         >>> Variant(settings={"reduction": 8}).name, Variant(templates=("{}",)).name
         ('reduction=8', 'prompts=class name')
         """
+        if self.label:
+            return self.label
         if self.settings:
             return ", ".join(f"{name}={_as_text(value)}" for name, value in self.settings.items())
         styles = {templates: style for style, templates in PROMPT_STYLES.items()}
@@ -76,23 +87,27 @@ STUDIES: Mapping[StudyName, tuple[Variant, ...]] = MappingProxyType(
             *_over("ratio_mode", "validation", "learned", "hypernetwork"),
             Variant(settings={"ratio_mode": "held-out-shots"}, fewest_shots=2),
         ),
+        OPEN_VOCABULARY: tuple(Variant(label=name, method=name) for name in EXTENSIBLE),
     }
 )
-"""Variants by study; section 4.4 and tables 3 to 6 of https://arxiv.org/abs/2110.04544."""
+"""Variants by study: those of section 4.4 and tables 3 to 6 of https://arxiv.org/abs/2110.04544, and the
+methods whose classifiers can be given classes by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction(TabularResult):
-    """The result of reproducing an ablation.
+    """The result of reproducing a study.
 
     Attributes:
         study: name of the study.
         encoded: the dataset with the features of the last variant.
-        variants: counts of runs, one for each variant.
+        names: names of the variants that were trained.
+        variants: counts of runs, one for each of them.
     """
 
     study: StudyName
     encoded: EncodedDataset
+    names: tuple[str, ...]
     variants: tuple[TrainedRuns, ...]
 
     @property
@@ -116,21 +131,25 @@ class Reproduction(TabularResult):
 
         Returns:
             One row a run, variant by variant: the name of the `variant`, and the columns of
-            `Training.to_arrow`.
+            `Training.to_arrow`; in open-vocabulary also those of `BASE_TO_NEW`.
 
         Raises:
             FeatureCacheError: a file of runs is damaged.
         """
         tables = []
-        for variant, runs in zip(STUDIES[self.study], self.variants, strict=True):
+        for variant, runs in zip(self.names, self.variants, strict=True):
             dataset = self.encoded.dataset
             table = evaluated_runs(dataset.root, runs.fingerprints, dataset=dataset.name)
-            names = pa.array([variant.name] * table.num_rows, pa.string())
+            names = pa.array([variant] * table.num_rows, pa.string())
             tables.append(table.add_column(0, "variant", names))
-        return pa.concat_tables(tables)
+        found = pa.concat_tables(tables)
+        if self.study != OPEN_VOCABULARY:
+            return found
+        return with_base_to_new(found, root=self.encoded.dataset.root)
 
     def _shown(self) -> pa.Table:
-        return self.to_arrow().select(["variant", "shots", "seed", "accuracy", "nll"])
+        further = BASE_TO_NEW if self.study == OPEN_VOCABULARY else ("accuracy", "nll")
+        return self.to_arrow().select(["variant", "shots", "seed", *further])
 
 
 @accepts(ReproduceRequest)
@@ -140,7 +159,10 @@ def reproduce(
     executor: Executor = Executor(),  # noqa: B008  # has no state
     reporter: Reporter = Reporter(),  # noqa: B008  # has no state
 ) -> Reproduction:
-    """Train CLIP-Adapter once for every variant of a study, shot and seed.
+    """Train every variant of a study once for every shot and seed.
+
+    An ablation varies a setting of CLIP-Adapter. In open-vocabulary a variant is a method, which learns from
+    the first half of the classes; the others are added to its classifier by name before the test.
 
     Returns:
         The dataset with its features, and the counts of runs of each variant.
@@ -150,12 +172,10 @@ def reproduce(
         SweepError: some runs failed; they are recorded as failed, the others as completed.
         FeatureCacheError: the store cannot be read or written.
     """
-    variants = STUDIES[request.study]
-    methods = [
-        create_method("clip-adapter", {**each.settings, "recipe": request.recipe})
-        for each in variants
-    ]
-    encoding = encoding_of(request, reporter=reporter).with_views(methods)
+    encoding = encoding_of(request, reporter=reporter)
+    variants = _usable(STUDIES[request.study], request, encoding, reporter)
+    methods = [_method(each, recipe=request.recipe) for each in variants]
+    encoding = encoding.with_views(methods)
     choices = SplitSpec(
         shots=request.shots,
         seeds=request.seeds,
@@ -169,7 +189,11 @@ def reproduce(
         executor=executor,
         reporter=reporter,
     )
-    dataset, rows, runs = encoded.dataset, training_rows(splits), []
+    dataset, n_base, runs, failures = encoded.dataset, None, [], []
+    if request.study == OPEN_VOCABULARY:
+        n_base = count_base_classes(dataset)
+        splits = base_splits(splits, dataset.index.labels, n_base=n_base)
+    rows = training_rows(splits)
     for variant, method in zip(variants, methods, strict=True):
         encoded = encode_in_parts(  # the prompts alone: the images are stored
             dataset.prompted(variant.templates),
@@ -185,21 +209,62 @@ def reproduce(
             [split for split in splits if split.shots >= variant.fewest_shots],
             image_choice=choices.image_choice,
             study=request.study,
+            n_base_classes=n_base,
         )
-        runs.append(
-            train_runs(
+        try:
+            trained = train_runs(
                 specs,
                 encoded=encoded,
                 encoding=encoding,
                 study=request.study,
-                variant=variant.name,
+                variant="" if variant.label else variant.name,  # a method is named anyway
                 parts=request.parts,
                 executor=executor,
                 reporter=reporter,
             )
-        )
+            runs.append(trained)
+        except SweepError as error:  # must not fail the variants that follow
+            failures.append(str(error))
+    if failures:
+        raise SweepError("; ".join(failures))
     fingerprints = [each for one in runs for each in one.fingerprints]
     executor.call(
         record_request, request, command="reproduce", encoded=encoded, fingerprints=fingerprints
     )
-    return Reproduction(study=request.study, encoded=encoded, variants=tuple(runs))
+    return Reproduction(
+        study=request.study,
+        encoded=encoded,
+        names=tuple(variant.name for variant in variants),
+        variants=tuple(runs),
+    )
+
+
+def _method(variant: Variant, *, recipe: str) -> Method:
+    has_recipe = "recipe" in setting_names(METHODS[variant.method])
+    return create_method(
+        variant.method, {**variant.settings, **({"recipe": recipe} if has_recipe else {})}
+    )
+
+
+def _usable(
+    variants: Sequence[Variant], request: ReproduceRequest, encoding: Encoding, reporter: Reporter
+) -> list[Variant]:
+    """The variants without those that learn prompts, where the text tower cannot be entered."""
+    learning = [each for each in variants if METHODS[each.method].needs_text_tower]
+    why = _no_text_tower(request, encoding) if learning else ""
+    if not why:
+        return list(variants)
+    names = ", ".join(variant.name for variant in learning)
+    reporter.warn(f"{names} is left out: {why}; the other methods are trained")
+    return [each for each in variants if each not in learning]
+
+
+def _no_text_tower(request: ReproduceRequest, encoding: Encoding) -> str:
+    """Why no prompts can be learned with the encoder; empty where they can."""
+    if request.dataset.startswith(IMPORTED):
+        return f"the features of {request.dataset} were imported, without a text tower"
+    try:
+        encoding.check_text_tower()
+    except EncoderError as error:
+        return str(error)
+    return ""

@@ -1,7 +1,6 @@
 """Makes the metadata of a classifier's file from the record of its run."""
 
 from datetime import UTC
-from typing import Any
 
 import clip_adapter
 from clip_adapter.datasets import ImageSource
@@ -55,7 +54,7 @@ def classifier_metadata(
         templates=run.templates,
         class_prompts=run.class_prompts or (),
         temperature=metrics.get("temperature"),
-        scores=_scores(metrics.get("accuracy"), n_images=run.n_test),
+        scores=accuracy_score(metrics.get("accuracy"), n_images=run.n_test),
         trained_on=run.started_at.astimezone(UTC).date(),
         version=clip_adapter.__version__,
         dataset_licence=source.licence if source else None,
@@ -82,8 +81,13 @@ def _encoder(
     )
 
 
-def _scores(accuracy: Any, *, n_images: int) -> tuple[Score, ...]:
-    """Accuracy on the test split with its 95 % interval over images, Wilson's (1927)."""
+def accuracy_score(accuracy: float | None, *, n_images: int) -> tuple[Score, ...]:
+    """Accuracy on the test split with its 95 % interval over images, Wilson's (1927).
+
+    Args:
+        accuracy: a fraction; None where it was not measured, which gives no score.
+        n_images: number of test images.
+    """
     if accuracy is None:
         return ()
     from scipy.stats import binomtest  # noqa: PLC0415  # takes half a second to import

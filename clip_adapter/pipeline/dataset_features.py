@@ -65,12 +65,16 @@ class DatasetFeatures:
         """The rows of the test split."""
         return self.index.rows("test")
 
-    def task(self, split: FewShotSplit, method: Method) -> FewShotTask:
+    def task(
+        self, split: FewShotSplit, method: Method, *, n_classes: int | None = None
+    ) -> FewShotTask:
         """The arrays of a few-shot split that a method may use; no test image is among them.
 
         Args:
             split: the images for training and for validation.
             method: determines which augmented views and whether the text tower belong to the task.
+            n_classes: number of classes of the task, the first ones of the dataset, to which the images
+                of the split belong; all when None.
 
         Raises:
             DataError: the arrays do not make up a task.
@@ -83,9 +87,9 @@ class DatasetFeatures:
             train_labels=self.index.labels[split.train_rows],
             val_features=self.image_features(split.val_rows),
             val_labels=self.index.labels[split.val_rows],
-            prompt_features=self.prompt_features,
+            prompt_features=self.prompt_features[:n_classes],
             logit_scale=self.encoded.logit_scale,
-            class_names=self.encoded.dataset.class_names,
+            class_names=self.encoded.dataset.class_names[:n_classes],
             shots=split.shots,
             seed=split.seed,
             train_views=self._views(split.train_rows, views) if views else None,

@@ -79,7 +79,9 @@ def _train(
 
 
 def _fit(sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter) -> list[RunResult]:
-    tasks = [sweep.features.task(spec.split, method) for spec in specs]
+    tasks = [
+        sweep.features.task(spec.split, method, n_classes=spec.n_base_classes) for spec in specs
+    ]
     with reporter.progress(
         f"training {sweep.called(method)}", total=len(specs), unit="runs"
     ) as advance:

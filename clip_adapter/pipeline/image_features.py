@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -87,6 +87,27 @@ class FeatureReader:
         self.n_reused += len(stored.keys() - self._seen)
         self._seen |= images.keys()
         return [found[each] if isinstance(each, bytes) else each for each in digests]
+
+    def read_prompts(self, prompts: list[str]) -> Float[np.ndarray, "n d"]:
+        """The raw text features of prompts, in order; those that were not stored are stored now.
+
+        Raises:
+            EncoderError: the encoder cannot be loaded.
+            DataError: the encoder is another than the expected one.
+            FeatureCacheError: the store cannot be read or written.
+        """
+        store = self._store
+        missing = prompts if store is None else store.missing_prompts(prompts)
+        if missing:
+            encoder = self.load()
+            with encoder_slot(f"prompts with {encoder.name}", self.reporter):
+                features = encoder.encode_prompts(missing)
+            if store is None:
+                return features
+            if self.encoding is not None:
+                self.encoding.describe(store)
+            store.append_prompts(missing, features)
+        return cast("FeatureStore", store).read_prompts(prompts)
 
     @property
     def _store(self) -> FeatureStore | None:

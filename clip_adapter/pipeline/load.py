@@ -1,7 +1,7 @@
 """Loads trained classifiers: of a file, a dataset's champion, or a recorded run."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from clip_adapter.images import ResizeMode, decode_image, read_image_file, uprig
 from clip_adapter.methods import SavedClassifier
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.identity import stored_name
+from clip_adapter.pipeline.open_vocabulary import with_named_classes
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.runs import Champion, PromotionStore, RunStoreError, find_run
 from clip_adapter.settings import Settings
@@ -121,6 +122,35 @@ class ImageClassifier:
         if not self.trusts_paths:
             _refuse_path(encoding.model_name)
         return encoding
+
+    def with_classes(
+        self,
+        class_names: str | Sequence[str],
+        *,
+        encode_prompts: Callable[[list[str]], Float[np.ndarray, "n d"]] | None = None,
+    ) -> "ImageClassifier":
+        """A classifier that also has classes which it was not trained on, by their names alone.
+
+        Their prompts are those that the classifier was trained with. Logits of the other classes do not
+        change; `SavedClassifier.with_classes` says what the new ones have no part in.
+
+        Args:
+            class_names: one name, or several, as "solar farm".
+            encode_prompts: returns the raw text features of prompts, by the same encoder; the encoder's
+                text tower when None.
+
+        Raises:
+            DataError: the method has no class prototypes, as linear-probe; a name is empty, too long,
+                given twice or there already; or the file names no prompts or another encoder.
+            EncoderError: the encoder is not known or cannot be loaded.
+        """
+        names = [class_names] if isinstance(class_names, str) else list(class_names)
+
+        def encode(prompts: list[str]) -> Float[np.ndarray, "n d"]:
+            return self.encoder.encode_prompts(prompts)  # loaded once the names are checked
+
+        extended = with_named_classes(self.saved, names, encode_prompts=encode_prompts or encode)
+        return ImageClassifier(extended, self.encoding, trusts_paths=self.trusts_paths)
 
     def embed(self, images: Images) -> Float[np.ndarray, "n d"]:
         """Raw features of images, before normalisation.

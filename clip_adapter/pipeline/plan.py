@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,12 @@ from clip_adapter.errors import ClipAdapterError
 from clip_adapter.methods import Method
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import n_views
-from clip_adapter.pipeline.provenance import digest_code, digest_settings, digest_values
+from clip_adapter.pipeline.provenance import (
+    digest_code,
+    digest_extension,
+    digest_settings,
+    digest_values,
+)
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.shots import ALL_SHOTS
 
@@ -38,6 +43,8 @@ class RunSpec:
         settings_fingerprint: fingerprint of the settings and the prompts.
         fingerprint: fingerprint of everything that decides the result.
         image_choice: who chose the images of its split.
+        n_base_classes: number of classes that are trained, the first ones of the dataset; the others are
+            added by name. None where all are trained.
     """
 
     method: Method
@@ -46,6 +53,7 @@ class RunSpec:
     settings_fingerprint: str
     fingerprint: str
     image_choice: str = "own"
+    n_base_classes: int | None = None
 
     @property
     def shots(self) -> int:
@@ -156,6 +164,7 @@ def plan_runs(
     *,
     image_choice: str = "own",
     study: str | None = None,
+    n_base_classes: int | None = None,
 ) -> list[RunSpec]:
     """Plan one run for each method, shot and seed; a single one for a method that does not learn.
 
@@ -165,9 +174,16 @@ def plan_runs(
         splits: few-shot splits, ordered by shots, then seeds.
         image_choice: who chose the images of the splits, as `SplitSpec.image_choice`.
         study: name of the study that the runs belong to.
+        n_base_classes: number of classes that are trained, to which the images of the splits belong;
+            all when None.
     """
+    options: dict[str, Any] = {
+        "image_choice": image_choice,
+        "study": study,
+        "n_base_classes": n_base_classes,
+    }
     return [
-        _plan(encoded, method, split, study=study, image_choice=image_choice)
+        _plan(encoded, method, split, **options)
         for method in methods
         for split in (splits if method.learns else splits[:1])
     ]
@@ -193,6 +209,7 @@ def _plan(
     *,
     study: str | None,
     image_choice: str,
+    n_base_classes: int | None,
 ) -> RunSpec:
     dataset = encoded.dataset
     split_fingerprint = split.fingerprint(dataset.index.image_sha256) if method.learns else ""
@@ -205,6 +222,8 @@ def _plan(
         # A leaderboard shows published choices beside sampled ones, not averaged with them.
         published=image_choice != "own" and method.learns,
     )
+    # Runs of all classes keep their fingerprints.
+    base = {"n_base_classes": n_base_classes, "extension": digest_extension()}
     return RunSpec(
         method=method,
         split=split,
@@ -218,6 +237,8 @@ def _plan(
             code=digest_code(type(method)),
             study=study,
             views=encoded.views_for(n_views(method)),
+            **(base if n_base_classes is not None else {}),
         ),
         image_choice=image_choice if method.learns else "own",
+        n_base_classes=n_base_classes,
     )

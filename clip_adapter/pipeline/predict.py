@@ -94,7 +94,7 @@ class Prediction:
     """A prediction request that is under way; its tables come as they are computed.
 
     Attributes:
-        classifier: the classifier.
+        classifier: the classifier, with the classes that the request adds by name.
         groups: the images by place.
     """
 
@@ -136,6 +136,10 @@ class Prediction:
         )
         if request.cache and isinstance(root, Path):
             check_writable(root)
+        if request.also:
+            self.classifier = self.classifier.with_classes(
+                request.also, encode_prompts=self._features.read_prompts
+            )
 
     @property
     def n_images(self) -> int:

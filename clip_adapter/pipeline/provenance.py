@@ -21,8 +21,10 @@ from clip_adapter.runs import Versions
 PACKAGE = Path(__file__).parents[1]
 PACKAGES_THAT_TRAIN = ("adapters", "methods", "training")
 """What `datasets` decides, the images, splits and prompts, is in a run's fingerprint by itself."""
-FILES_OF_CLASSIFIERS = {"classifier_metadata.py", "saved_classifier.py"}
-"""Modules of these packages that write and read files, and decide no number of a run."""
+EXTENSION = "extended_classifier.py"
+"""Module of `methods` that adds classes by name, which decides numbers of base-to-new runs alone."""
+FILES_OF_CLASSIFIERS = {"classifier_metadata.py", "saved_classifier.py", EXTENSION}
+"""Modules of these packages that write and read files, and decide no number of other runs."""
 TOWER = ("encoders/text_transformer.py", "encoders/prompts.py")
 """Modules through which prompts are learned; all other features depend on the encoder alone."""
 
@@ -67,6 +69,12 @@ def digest_code(method: type[Method]) -> str:
     files = [*code, *(PACKAGE / file for file in TOWER)]
     ours = [file.read_text(encoding="utf-8") for file in files]
     return digest_syntax([*ours, *foreign_sources(method)])
+
+
+@cache
+def digest_extension() -> str:
+    """SHA-256 over the syntax tree of the code that adds classes to a classifier by name."""
+    return digest_syntax([(PACKAGE / "methods" / EXTENSION).read_text(encoding="utf-8")])
 
 
 def digest_syntax(sources: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from clip_adapter.devices import choose_device
 from clip_adapter.errors import ClipAdapterError, DataError
 from clip_adapter.images import augmented_views
 from clip_adapter.methods import Method, SavedClassifier, create_method, fit_method, setting_names
-from clip_adapter.pipeline.classifier_metadata import classifier_metadata
+from clip_adapter.pipeline.classifier_metadata import accuracy_score, classifier_metadata
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding, n_views
 from clip_adapter.pipeline.index import IndexedDataset, index_of_table
+from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classes, tested_classifier
+from clip_adapter.pipeline.plan import plan_runs
 from clip_adapter.pipeline.provenance import digest_settings
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.runs import RequestStore, RunRecord, RunStoreError, query
@@ -25,8 +28,9 @@ from feature_cache import IndexStore, Location
 from feature_cache.exchange import imported_names
 
 MOST_CHANGED = 0.01
-"""Largest fraction of the recorded predictions that a classifier may contradict: rounding differs
-between machines, and then images at the border between two classes change sides."""
+"""Largest fraction of the recorded predictions that a classifier may contradict if the code, the
+settings or the data could be others. If all are the same, only rounding differs, which a long training
+can amplify."""
 
 _SPLIT = """
 SELECT role, image_sha256, label FROM splits
@@ -41,7 +45,8 @@ def refit(
 ) -> SavedClassifier:
     """Fit the classifier of a recorded run from the stored features.
 
-    Its predictions on the test split are compared with the recorded ones.
+    Its predictions on the test split are compared with the recorded ones. That of a base-to-new run has
+    the new classes by name, as it was tested, and cannot be saved.
 
     Args:
         root: folder or URL of the store that has the run.
@@ -61,10 +66,17 @@ def refit(
     encoding = _encoding(run, asked)
     features = DatasetFeatures(_encoded(root, run, n_views(method), asked), encoding)
     split = _split(root, run, features) if method.learns else _any_split(features)
-    task = features.task(split, method)
+    n_base = None
+    if run.protocol == "base-to-new":
+        n_base = count_base_classes(features.encoded.dataset)
+        (split,) = base_splits([split], features.index.labels, n_base=n_base)
+    (spec,) = plan_runs(
+        features.encoded, [method], [split], image_choice=run.image_choice, study=run.study
+    )
+    task = features.task(split, method, n_classes=n_base)
     (fitted,) = fit_method(method, [task], device=choose_device(device))
     saved = SavedClassifier(
-        classifier=fitted.classifier,
+        classifier=tested_classifier(fitted.classifier, features, n_base=n_base, method=run.method),
         method=run.method,
         settings=fitted.settings,
         encoder=run.encoder,
@@ -73,7 +85,12 @@ def refit(
             root, run, is_imported=features.encoded.dataset.is_imported, encoding=encoding
         ),
     )
-    _check_predictions(root, run, saved, features, reporter)
+    is_same = spec.fingerprint == run.fingerprint
+    n_changed, accuracy = _compare(root, run, saved, features)
+    _report(run, n_changed, is_same=is_same, n_images=len(features.test_rows()), reporter=reporter)
+    if n_changed and saved.metadata:
+        scores = accuracy_score(accuracy, n_images=run.n_test)
+        return replace(saved, metadata=saved.metadata.model_copy(update={"scores": scores}))
     return saved
 
 
@@ -194,30 +211,35 @@ def _any_split(features: DatasetFeatures) -> FewShotSplit:
     return FewShotSplit(1, 0, rows.astype(np.int64), np.array([], dtype=np.int64))
 
 
-def _check_predictions(
-    root: Location,
-    run: RunRecord,
-    saved: SavedClassifier,
-    features: DatasetFeatures,
-    reporter: Reporter,
-) -> None:
+def _compare(
+    root: Location, run: RunRecord, saved: SavedClassifier, features: DatasetFeatures
+) -> tuple[int, float]:
+    """The number of test images with another prediction than the recorded one, and the accuracy."""
     recorded = query(root, _PREDICTED, {"run_id": run.run_id}).to_pylist()
     expected = {bytes.fromhex(row["image_sha256"]): row["predicted"] for row in recorded}
     rows = features.test_rows()
     predicted = saved.classifier.logits(features.image_features(rows)).argmax(axis=1)
-    digests = features.digests(rows)
     n_changed = sum(
         expected.get(digest, label) != label
-        for digest, label in zip(digests, predicted.tolist(), strict=True)
+        for digest, label in zip(features.digests(rows), predicted.tolist(), strict=True)
     )
-    if n_changed > MOST_CHANGED * len(digests):
+    return n_changed, float((predicted == features.index.labels[rows]).mean())
+
+
+def _report(
+    run: RunRecord, n_changed: int, *, is_same: bool, n_images: int, reporter: Reporter
+) -> None:
+    differs = (
+        f"run {run.run_id}, fitted again, predicts another class than it did for {n_changed} of "
+        f"{n_images} test images"
+    )
+    if not is_same and n_changed > MOST_CHANGED * n_images:
         raise DataError(
-            f"run {run.run_id}, fitted again, predicts another class than it did for {n_changed} of "
-            f"{len(digests)} test images: it was trained by another version of the code, or with "
-            "settings that are not recorded; train it again with --retrain"
+            f"{differs}: it was trained by another version of the code, or with settings that are not "
+            "recorded; train it again with --retrain"
         )
     if n_changed:
         reporter.log(
-            f"run {run.run_id}, fitted again, predicts another class than it did for {n_changed} of "
-            f"{len(digests)} test images, as rounding differs between machines"
+            f"{differs}, as runs that are trained together, or on another machine, round otherwise; "
+            "its accuracy is measured again"
         )

@@ -51,6 +51,7 @@ StudyName = Literal[
     "views",
     "output-activation",
     "ratio-mode",
+    "open-vocabulary",
 ]
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
@@ -378,7 +379,11 @@ class TrainRequest(SweepRequest):
 
 
 class ReproduceRequest(DatasetRequest):
-    """Run one of the paper's ablations: vary one setting of CLIP-Adapter and hold the others fixed."""
+    """Run one of the paper's ablations, which vary one setting of CLIP-Adapter, or open-vocabulary.
+
+    Open-vocabulary trains every method that has class prototypes on half of the classes and adds the
+    others by name.
+    """
 
     positional: ClassVar[tuple[str, ...]] = ("study", "dataset", "model")
 
@@ -388,9 +393,9 @@ class ReproduceRequest(DatasetRequest):
     ] = _REQUIRED
     shots: Shots = [1, 2, 4, 8, 16]
     seeds: Seeds = [1, 2, 3]
-    recipe: Annotated[
-        Literal["paper", "fast"], Field(description="How CLIP-Adapter is trained.")
-    ] = "paper"
+    recipe: Annotated[Literal["paper", "fast"], Field(description="How methods are trained.")] = (
+        "paper"
+    )
     few_shot_indices: Indices = None
     short_classes: ShortClasses = "error"
     augmentation: Drawn = "coop"
@@ -427,6 +432,13 @@ class PredictRequest(Request):
             "the temperature, below this."
         ),
     ] = 0.0
+    also: Annotated[
+        list[str] | None,
+        Field(
+            description="Name of a class that the classifier was not trained on and is to know as well, "
+            "by its text."
+        ),
+    ] = None
     cache: Annotated[
         bool,
         Field(

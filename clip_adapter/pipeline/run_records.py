@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from clip_adapter.methods import Fitted, Method, settings_of
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
+from clip_adapter.pipeline.open_vocabulary import evaluate_base_and_new, tested_classifier
 from clip_adapter.pipeline.plan import RunSpec
 from clip_adapter.pipeline.provenance import git_commit, peak_memory_bytes, versions
 from clip_adapter.runs import (
@@ -54,19 +55,26 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
 
     This is the only place that reads the test split, after all selection. The metrics are those of
     `evaluate` on "test" and "validation". Where there are validation images, a temperature is fitted to
-    them, and "test" also has `temperature`, `nll_calibrated` and `ece_calibrated`.
+    them, and "test" also has `temperature`, `nll_calibrated` and `ece_calibrated`. In a run of base
+    classes the others are added to the classifier by name before the test, whose images are of all classes;
+    its further metrics are those of `evaluate_base_and_new`.
 
     Raises:
         DataError: the classifier's logits are not finite.
     """
     rows = sweep.features.test_rows()
     labels = sweep.features.index.labels[rows]
-    scores = fitted.classifier.logits(sweep.features.image_features(rows))
+    n_base = spec.n_base_classes
+    tested = tested_classifier(
+        fitted.classifier, sweep.features, n_base=n_base, method=spec.method.name
+    )
+    scores = tested.logits(sweep.features.image_features(rows))
     predictions = predict(scores)
     return RunResult(
         run=_record(sweep, spec, fitted),
         metrics={
             **_named("test", evaluate(scores, labels)),
+            **(evaluate_base_and_new(scores, labels, n_base=n_base) if n_base else {}),
             **_on_validation(sweep, spec, fitted, scores=scores, labels=labels),
         },
         curves={"loss": fitted.loss_curve} if fitted.loss_curve else {},
@@ -149,6 +157,7 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
         n_validation=len(spec.split.val_rows) if learns else 0,
         n_test=len(sweep.features.test_rows()),
         n_leaked=dataset.n_leaked,
+        protocol="all-classes" if spec.n_base_classes is None else "base-to-new",
         device=sweep.device,
         precision=encoded.precision,
         versions=versions(),

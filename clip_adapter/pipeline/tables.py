@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from clip_adapter.errors import UnavailableError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.runs import query
+from clip_adapter.runs import BASE_TO_NEW, query
 from feature_cache import Location
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ FROM runs JOIN measured USING (run_id) LEFT JOIN asked_runs USING (run_id)
 WHERE status = 'completed' AND dataset = $dataset AND fingerprint IN $fingerprints
 QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LAST, run_id) = 1
 """
+
+_BASE_TO_NEW = "SELECT run_id, split, name, value FROM metrics WHERE run_id IN $run_ids"
 
 
 class TabularResult(ABC):
@@ -91,6 +93,25 @@ def evaluated_runs(root: Location, fingerprints: Sequence[str], *, dataset: str)
     found = query(root, _EVALUATED, {"dataset": dataset, "fingerprints": list(fingerprints)})
     rows = pc.index_in(pa.array(fingerprints, pa.string()), found["fingerprint"].combine_chunks())
     return found.take(rows.drop_null())
+
+
+def with_base_to_new(runs: pa.Table, *, root: Location) -> pa.Table:
+    """A table of runs with a column for each metric of `BASE_TO_NEW`, null where a run has none.
+
+    Args:
+        runs: rows of `evaluated_runs`.
+        root: folder or URL of the store.
+
+    Raises:
+        FeatureCacheError: a file of runs is damaged.
+    """
+    run_ids = runs["run_id"].to_pylist()
+    found = query(root, _BASE_TO_NEW, {"run_ids": run_ids}).to_pylist()
+    values = {(row["run_id"], row["split"], row["name"]): row["value"] for row in found}
+    for column, metric in BASE_TO_NEW.items():
+        numbers = [values.get((run_id, *metric)) for run_id in run_ids]
+        runs = runs.append_column(column, pa.array(numbers, pa.float64()))
+    return runs
 
 
 def _table(table: pa.Table) -> str:

@@ -20,6 +20,7 @@ from clip_adapter.escaping import escape_markdown, slug
 from clip_adapter.report.charts import accuracy_figure, study_figure
 from clip_adapter.report.interpretation import interpret, leaders
 from clip_adapter.report.numbers import listed
+from clip_adapter.report.open_vocabulary import open_vocabulary_of, open_vocabulary_table
 from clip_adapter.report.results import DatasetResults, method_series, read_results
 from clip_adapter.report.studies import Study, studies_of
 from clip_adapter.report.tables import (
@@ -75,11 +76,13 @@ class Section:
         about: head of the section.
         results: methods on the leaderboard; None where there are only studies.
         studies: studies, each with its figure and table.
+        open_vocabulary: methods with classes that were added by name; None where that was not studied.
     """
 
     about: Mapping[str, Any]
     results: Mapping[str, Any] | None
     studies: tuple[Mapping[str, Any], ...]
+    open_vocabulary: Mapping[str, Any] | None
 
     @property
     def figures(self) -> list[Figure]:
@@ -136,6 +139,7 @@ def section_of(results: DatasetResults) -> Section:
         about=_about(results),
         results=_results(results) if results.runs else None,
         studies=tuple(_study(results, study) for study in studies_of(results.study_runs)),
+        open_vocabulary=_open_vocabulary(results),
     )
 
 
@@ -188,6 +192,17 @@ def _study(results: DatasetResults, study: Study) -> dict[str, Any]:
         "varied": study.varied,
         "seeds": listed([str(seed) for seed in study.seeds]),
         "table": grid(means, heading=study.varied),
+    }
+
+
+def _open_vocabulary(results: DatasetResults) -> dict[str, Any] | None:
+    found = open_vocabulary_of(results.study_runs)
+    if not found:
+        return None
+    seeds = sorted({seed for each in found for seed in each.seeds})
+    return {
+        "table": open_vocabulary_table(found),
+        "seeds": listed([str(seed) for seed in seeds]) or "none",
     }
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from clip_adapter.datasets import PROMPT_STYLES
 from clip_adapter.report.numbers import Mean, mean_of, plain
 from clip_adapter.report.results import read_measured, results_of
-from clip_adapter.runs import RunRecord, RunResult, connect, with_settings
+from clip_adapter.runs import OPEN_VOCABULARY, RunRecord, RunResult, connect, with_settings
 from feature_cache import Location
 
 Scale = Literal["numbers", "octaves", "names"]
@@ -129,11 +129,15 @@ def studies_of(results: Sequence[RunResult]) -> list[Study]:
     """The studies by name and recipe.
 
     The variants of a study that is not one of the paper's are named by their settings fingerprint.
+    Open-vocabulary is left out, whose results are not one accuracy: see `open_vocabulary_of`.
     """
     by_name: dict[tuple[str, str], list[RunResult]] = defaultdict(list)
     for result in results:
-        if result.run.study is not None and ("test", "accuracy") in result.metrics:
-            by_name[result.run.study, result.run.settings.recipe or ""].append(result)
+        if (
+            result.run.study not in (None, OPEN_VOCABULARY)
+            and ("test", "accuracy") in result.metrics
+        ):
+            by_name[str(result.run.study), result.run.settings.recipe or ""].append(result)
     return [_study(*key, by_name[key]) for key in sorted(by_name)]
 
 

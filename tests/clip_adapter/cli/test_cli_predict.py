@@ -23,10 +23,12 @@ def photos_and_champion(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     from clip_adapter.runs import query  # noqa: PLC0415
 
     root = tmp_path_factory.mktemp("store")
-    train("digits", "glyphs", methods=["gda"], shots=[2], seeds=[1], root=root)
-    (run_id,) = query(root, "SELECT run_id FROM runs")["run_id"].to_pylist()
+    train("digits", "glyphs", methods=["gda", "zero-shot"], shots=[2], seeds=[1], root=root)
+    for row in query(root, "SELECT run_id, method FROM runs").to_pylist():
+        name = "classifier" if row["method"] == "gda" else row["method"]
+        saved = load(f"run:{row['run_id']}", root=root).saved
+        save_classifier(saved, root / f"{name}.safetensors")
     file = root / "classifier.safetensors"
-    save_classifier(load(f"run:{run_id}", root=root).saved, file)
     folder = tmp_path_factory.mktemp("photos")
     for number, path in enumerate(sorted((root / "images").rglob("*.png"))[5::300]):
         Image.open(path).save(folder / f"{number}.png")
@@ -117,3 +119,23 @@ def test_a_misspelt_name_is_one_line(
     done = command("predict", "champion:digts", folder, "--root", file.parent)
     assert done.code == 1
     assert "did you mean 'digits'" in done.err
+
+
+def test_classes_are_added_by_name(
+    command: Command, photos_and_champion: tuple[Path, Path], root: Path
+) -> None:
+    folder, file = photos_and_champion
+    zero_shot = file.with_name("zero-shot.safetensors")
+    asked = ("predict", zero_shot, folder, "--root", root, "--top", "12", "--format", "csv")
+    rows = list(csv.reader(io.StringIO(command(*asked, "--also", "letter A", "--also", "B").out)))
+    assert "predicted_12" in rows[0]
+    assert all({"letter A", "B"} <= set(row) for row in rows[1:])
+    without = list(csv.reader(io.StringIO(command(*asked).out)))
+    assert "predicted_11" not in without[0]
+
+
+def test_a_classifier_without_prototypes_takes_no_further_class(predict: Command) -> None:
+    refused = predict("--also", "letter A")
+    assert refused.code == 1
+    assert "gda has no class prototypes" in refused.err
+    assert "expected a classifier of zero-shot, clip-adapter" in refused.err

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from clip_adapter.pipeline import ablations
+from clip_adapter.pipeline.ablations import Variant
 from clip_adapter.report import read_studies
+from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY, query
 
 Command = Callable[..., Any]
 
@@ -64,3 +67,60 @@ def test_what_was_on_record_is_in_the_outcome_as_well(reproduce: Command) -> Non
     first, again = reproduce(), reproduce()
     assert "0 runs trained, 8 recorded already" in again.out
     assert again.out.splitlines()[1:] == first.out.splitlines()[1:]
+
+
+@pytest.fixture(name="open_vocabulary")
+def _open_vocabulary(
+    command: Command,
+    photos: Path,
+    root: Path,
+    tiny_model: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Command:
+    """Run a quick `clip-adapter reproduce open-vocabulary` of two methods and three classes."""
+    methods = ("zero-shot", "tip-adapter")
+    variants = {OPEN_VOCABULARY: tuple(Variant(label=name, method=name) for name in methods)}
+    monkeypatch.setattr(ablations, "STUDIES", variants)
+    study = ("open-vocabulary", f"imagefolder:{photos}", "--model", tiny_model, "--root", root)
+    return partial(command, "reproduce", *study, "--shots", "2", "--seeds", "1,2")
+
+
+def test_open_vocabulary_ends_with_what_new_classes_cost_and_gain(open_vocabulary: Command) -> None:
+    first, again = open_vocabulary(), open_vocabulary()
+    assert "3 runs trained, 0 recorded already" in first.out
+    assert "0 runs trained, 3 recorded already" in again.out
+    assert again.out.splitlines()[1:] == first.out.splitlines()[1:]
+    lines = first.out.splitlines()
+    (heading,) = [line for line in lines if line.startswith("method")]
+    assert heading.split() == [
+        "method",
+        "shots",
+        "base",
+        "alone",
+        "base",
+        "change",
+        "new",
+        "harmonic",
+    ]
+    rows = [line for line in lines if line.startswith(("zero-shot", "tip-adapter"))]
+    # A method that does not learn has a single run, and no interval.
+    assert [(row.split()[0], row.count("±")) for row in rows] == [
+        ("zero-shot", 0),
+        ("tip-adapter", 5),
+    ]
+
+
+def test_open_vocabulary_in_json_agrees_with_sql(open_vocabulary: Command, root: Path) -> None:
+    told = json.loads(open_vocabulary("--json").out)["outcome"]
+    assert [(row["variant"], row["shots"]) for row in told] == [
+        ("zero-shot", 0),
+        ("tip-adapter", 2),
+    ]
+    sql = (
+        "SELECT avg(value) AS mean FROM study_runs JOIN metrics USING (run_id) "
+        "WHERE method = 'tip-adapter' AND split = '{}' AND name = '{}'"
+    )
+    for name, (split, metric) in BASE_TO_NEW.items():
+        if name != "new_accuracy":
+            mean = query(root, sql.format(split, metric)).to_pylist()[0]["mean"]
+            assert told[1][f"{name}_mean"] == pytest.approx(mean)

@@ -138,10 +138,9 @@ def test_a_run_is_fitted_again_as_it_was(trained_digits: Path, method: str) -> N
     assert classifier.saved.metadata.scores[0].value == accuracy
 
 
-def test_a_run_that_comes_out_otherwise_is_refused(
-    trained_digits: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_id = query(trained_digits, "SELECT run_id FROM runs WHERE method = 'gda'")["run_id"][0]
+@pytest.fixture
+def fitted_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every fitted linear classifier name the class after the right one."""
     monkeypatch.setattr(
         "clip_adapter.pipeline.refit.fit_method",
         lambda method, tasks, **_: [
@@ -154,8 +153,27 @@ def test_a_run_that_comes_out_otherwise_is_refused(
             for fitted in method.fit(tasks)
         ],
     )
+
+
+@pytest.mark.usefixtures("fitted_otherwise")
+def test_a_run_of_other_code_that_comes_out_otherwise_is_refused(
+    trained_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = query(trained_digits, "SELECT run_id FROM runs WHERE method = 'gda'")["run_id"][0]
+    monkeypatch.setattr("clip_adapter.pipeline.plan.digest_code", lambda _: "other code")
     with pytest.raises(DataError, match="predicts another class than it did"):
         load(f"run:{run_id}", root=trained_digits)
+
+
+@pytest.mark.usefixtures("fitted_otherwise")
+def test_a_run_of_the_same_code_that_comes_out_otherwise_is_measured_again(
+    trained_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = query(trained_digits, "SELECT run_id FROM runs WHERE method = 'gda'")["run_id"][0]
+    metadata = load(f"run:{run_id}", root=trained_digits).saved.metadata
+    assert metadata is not None
+    assert metadata.scores[0].value < 0.2
+    assert "its accuracy is measured again" in capsys.readouterr().err
 
 
 def test_a_champion_of_an_earlier_version_gets_its_metadata_from_its_run(

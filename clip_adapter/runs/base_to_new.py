@@ -1,0 +1,26 @@
+"""Runs that learn from base classes: the names of their metrics."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+OPEN_VOCABULARY: Final = "open-vocabulary"
+"""The study of classifiers to which new classes are added by name."""
+BASE_TO_NEW: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "base_accuracy": ("test-base", "accuracy"),
+        "base_accuracy_among_all": ("test-base-among-all", "accuracy"),
+        "new_accuracy_among_all": ("test-new-among-all", "accuracy"),
+        "new_accuracy": ("test-new", "accuracy"),
+        "harmonic_mean": ("test", "harmonic_mean"),
+    }
+)
+"""Split and name of each metric that only such runs have, by its name in a table of runs.
+
+- `base_accuracy`: on images of base classes, told apart from base classes alone.
+- `base_accuracy_among_all`: on images of base classes, when the new classes compete.
+- `new_accuracy_among_all`: on images of new classes, when all classes compete.
+- `new_accuracy`: on images of new classes, told apart from new classes alone.
+- `harmonic_mean`: of the two among all classes (Xian et al. 2019, https://arxiv.org/abs/1707.00600,
+  section 4.3.3).
+"""
