@@ -89,6 +89,17 @@ class ImageClassifier:
         """Return itself unchanged, as `sklearn.frozen.FrozenEstimator` does: it is trained already."""
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        """Tags by which scikit-learn knows a classifier."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags  # noqa: PLC0415
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(),
+        )
+
     def __sklearn_is_fitted__(self) -> bool:
         """It is fitted: `sklearn.frozen.FrozenEstimator` asks."""
         return True
@@ -180,8 +191,15 @@ class ImageClassifier:
             parts.append(encoder.encode_images(np.stack(pixels)).astype(np.float32))
         return np.concatenate(parts)
 
-    def decision_function(self, images: Images) -> Float[np.ndarray, "n c"]:
-        """Logits, one column a class, before the temperature; raises as `embed`."""
+    def decision_function(self, images: Images) -> Float[np.ndarray, "..."]:
+        """Logits `[n, c]` before the temperature; of two classes their difference `[n]`; raises as `embed`.
+
+        The difference, that of the second class minus that of the first, is what scikit-learn expects.
+        """
+        logits = self._logits(images)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def _logits(self, images: Images) -> Float[np.ndarray, "n c"]:
         return self.saved.classifier.logits(self.embed(images))
 
     def predict_proba(self, images: Images, *, sigmoid: bool = False) -> Float[np.ndarray, "n c"]:
@@ -204,7 +222,7 @@ class ImageClassifier:
 
     def predict(self, images: Images) -> np.ndarray:
         """The name of the most probable class of each image; raises as `embed`."""
-        names: np.ndarray = self.classes_[self.decision_function(images).argmax(axis=1)]
+        names: np.ndarray = self.classes_[self._logits(images).argmax(axis=1)]
         return names
 
     def score(self, images: Images, labels: Sequence[str]) -> float:
