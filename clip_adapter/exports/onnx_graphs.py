@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from clip_adapter.adapters import bottleneck, logits, predicted_ratio, residual_blend
 from clip_adapter.encoders.encoder import Encoder
 from clip_adapter.errors import DataError, EncoderError
+from clip_adapter.exports.folder import DEFAULT_OPSET
 from clip_adapter.methods import SavedClassifier
 from clip_adapter.methods.classifiers import (
     AdapterClassifier,
@@ -27,9 +28,6 @@ from clip_adapter.methods.classifiers import (
 if TYPE_CHECKING:  # takes a second to import
     from onnx_ir import Model
 
-OPSETS = range(18, 24)
-"""Versions of ONNX's operators that torch's exporter writes and onnxruntime runs."""
-DEFAULT_OPSET = 20
 MOST_BYTES_INSIDE = 1_900_000_000
 """Largest size of the weights in an .onnx file, which cannot have 2 GB."""
 FEATURES, PIXELS = "features", "pixel_values"
@@ -105,7 +103,7 @@ def write_head(saved: SavedClassifier, path: Path, *, opset: int = DEFAULT_OPSET
     Args:
         saved: the classifier.
         path: file to write.
-        opset: version of the operators, one of `OPSETS`.
+        opset: version of the operators, 18 to 23.
 
     Raises:
         DataError: the classifier is of a kind that cannot be exported.
@@ -125,7 +123,7 @@ def write_model(
         saved: the classifier.
         encoder: its encoder, on the CPU in fp32.
         path: file to write.
-        opset: version of the operators, one of `OPSETS`.
+        opset: version of the operators, 18 to 23.
 
     Raises:
         DataError: the classifier is of a kind that cannot be exported.
@@ -170,7 +168,8 @@ def _anonymous(model: "Model") -> "Model":
         function.metadata_props.clear()
         function.doc_string = None
     values += [output for node in nodes for output in node.outputs]
-    for noted in (model, model.graph, *nodes, *values):
+    noted_parts: list[Any] = [model, model.graph, *nodes, *values]
+    for noted in noted_parts:
         noted.metadata_props.clear()
         noted.doc_string = None
     return model
