@@ -30,7 +30,7 @@ class Agreement:
     n_other_class: int
 
     @classmethod
-    def of(cls, expected: Float[np.ndarray, "n c"], found: Float[np.ndarray, "n c"]) -> "Agreement":
+    def of(cls, expected: Float[np.ndarray, "n c"], found: Float[np.ndarray, "m k"]) -> "Agreement":
         """Compare probabilities, one row an image.
 
         Args:

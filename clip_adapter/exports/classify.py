@@ -12,10 +12,10 @@ from PIL import Image, ImageOps
 
 def read_image(file: Any) -> Image.Image:
     """An upright RGB image; what is transparent is laid on white."""
-    image = Image.open(file)
-    if image.width * image.height > 64_000_000 or image.mode in {"I", "F"}:
-        raise ValueError(f"{file} has over 64 million pixels, or 32 bits each: convert it first")
-    image = ImageOps.exif_transpose(image)
+    with Image.open(file) as opened:
+        if opened.width * opened.height > 64_000_000 or opened.mode in {"I", "F"}:
+            raise ValueError(f"{file} has over 64 million pixels, or 32 bits each: convert it")
+        image: Image.Image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
