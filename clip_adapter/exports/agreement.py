@@ -75,9 +75,7 @@ class Agreement:
             )
 
 
-def run_graph(
-    path: Path, batches: Iterable[Float[np.ndarray, "n ..."]]
-) -> Float[np.ndarray, "m c"]:
+def run_graph(path: Path, batches: Iterable[np.ndarray]) -> Float[np.ndarray, "m c"]:
     """Probabilities of all rows by onnxruntime on the CPU.
 
     Args:

@@ -23,6 +23,7 @@ FUNCTIONS = (
     ),
 )
 ESTIMATORS = ("FewShotClassifier", "ClipAdapterClassifier", "CachedImageEncoder")
+FUNCTIONS = ("extract", "train", "promote", "reproduce", "maintain", "connect", "export")
 
 WELL_TYPED = """
 from clip_adapter import CachedImageEncoder, ClipAdapterClassifier, FewShotClassifier
