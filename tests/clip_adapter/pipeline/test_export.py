@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterable
 from datetime import date
@@ -127,7 +128,7 @@ def paths_told(folder: Path, *others: Path) -> list[str]:
     names = {
         str(Path.home()),
         str(folder.parent),
-        os.environ.get("TMPDIR", "/tmp"),
+        tempfile.gettempdir(),
         *map(str, others),
     }
     names |= {str(Path(__file__).parents[3]), sys.prefix, f"/{getpass.getuser()}/"}
