@@ -20,10 +20,10 @@ FUNCTIONS = (
         "similar",
         "load",
         "connect",
+        "export",
     ),
 )
 ESTIMATORS = ("FewShotClassifier", "ClipAdapterClassifier", "CachedImageEncoder")
-FUNCTIONS = ("extract", "train", "promote", "reproduce", "maintain", "connect", "export")
 
 WELL_TYPED = """
 from clip_adapter import CachedImageEncoder, ClipAdapterClassifier, FewShotClassifier
