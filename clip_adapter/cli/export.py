@@ -21,13 +21,12 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the folder of an earlier export.")
     ] = False,
-    encoder: Annotated[
+    no_encoder: Annotated[
         bool,
         typer.Option(
-            "--encoder/--no-encoder",
-            help="Export the encoder too; without it the folder classifies features.",
+            "--no-encoder", help="Export the classifier alone: the folder classifies features."
         ),
-    ] = True,
+    ] = False,
     images: Annotated[
         list[Path] | None,
         typer.Option(
@@ -63,7 +62,7 @@ def export(
         root=Settings.of(root=root).location,
         data=data,
         model=model,
-        encoder=encoder,
+        encoder=not no_encoder,
         images=images or (),
         max_images=max_images,
         opset=opset,

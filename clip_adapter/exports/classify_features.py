@@ -17,7 +17,8 @@ def main() -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(folder / "head.onnx", providers=["CPUExecutionProvider"])
     for file in sys.argv[1:]:
-        features = np.load(file, allow_pickle=False).astype(np.float32)
+        with Path(file).open("rb") as stream:
+            features = np.lib.format.read_array(stream, allow_pickle=False).astype(np.float32)
         for row, found in enumerate(session.run(["probabilities"], {"features": features})[0]):
             best = {config["class_names"][n]: float(found[n]) for n in (-found).argsort()[:5]}
             line = {"file": file, "row": row, "probabilities": best}
