@@ -17,6 +17,7 @@ _SHOWN = {
     "adapters": ("ResidualAdapter", "logits"),
     "estimators": ("CachedImageEncoder", "ClipAdapterClassifier", "FewShotClassifier"),
     "pipeline.ablations": ("reproduce",),
+    "pipeline.export": ("export",),
     "pipeline.extract": ("extract",),
     "pipeline.load": ("load",),
     "pipeline.maintain": ("maintain",),
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from clip_adapter.estimators import ClipAdapterClassifier as ClipAdapterClassifier
     from clip_adapter.estimators import FewShotClassifier as FewShotClassifier
     from clip_adapter.pipeline.ablations import reproduce as reproduce
+    from clip_adapter.pipeline.export import export as export
     from clip_adapter.pipeline.extract import extract as extract
     from clip_adapter.pipeline.load import load as load
     from clip_adapter.pipeline.maintain import maintain as maintain

@@ -48,6 +48,8 @@ COMMANDS = {
     "search:search": "Find the images of indexed datasets that are most like some words or an image.",
     "sql:sql": "Ask DuckDB about runs, metrics and predictions; nothing is locked or written.",
     "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",
+    "export:export": "Export a classifier as a folder: ONNX, model card, and a script that needs no "
+    "torch.",
     "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "
     "SVG, or HTML.",
     "datasets:methods": "List the few-shot methods, and what can be set of each.",

@@ -21,6 +21,7 @@ LIGHT = {
     "clip_adapter.datasets": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb"},
     "clip_adapter.encoders": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb", "huggingface_hub"},
     "clip_adapter.images": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb"},
+    "clip_adapter.exports": LEARNING | ORCHESTRATION | {"onnx", "onnxruntime", "onnxscript"},
     "clip_adapter.runs": LEARNING | ORCHESTRATION,
     "clip_adapter.report": LEARNING | ORCHESTRATION,
     "feature_cache": LEARNING | ORCHESTRATION | {"clip_adapter", "PIL"},

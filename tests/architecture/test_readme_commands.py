@@ -27,6 +27,8 @@ STAND_INS = {
 }
 NOT_TYPED = {
     "git clone": "needs a network",
+    "hf upload": "needs a network, and a repository on the hub",
+    "python eurosat-classifier/classify.py": "tests/clip_adapter/exports type it",
     "make": "installs, or takes minutes; the names of targets are checked with the documents",
     "export": "belongs to the shell",
     ".": "belongs to the shell",

@@ -44,6 +44,7 @@ def test_the_wheel_holds_the_two_libraries_and_nothing_else(wheel: zipfile.ZipFi
         "feature_cache/FORMAT.md",
         "clip_adapter/datasets/imagenet_class_names.csv",
         "clip_adapter/encoders/glyphs/open_clip_config.json",
+        "clip_adapter/exports/templates/README.md.jinja",
         "clip_adapter/report/templates/report.md.jinja",
     ],
 )

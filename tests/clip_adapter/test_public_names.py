@@ -20,6 +20,7 @@ FUNCTIONS = (
         "similar",
         "load",
         "connect",
+        "export",
     ),
 )
 ESTIMATORS = ("FewShotClassifier", "ClipAdapterClassifier", "CachedImageEncoder")

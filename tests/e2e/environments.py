@@ -11,7 +11,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-__all__ = ["Environment", "make_environment"]
+__all__ = ["Environment", "link_distribution", "make_environment"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def make_environment(wheel: Path, folder: Path) -> Environment:
     packages = next(place.glob("lib/python*/site-packages"))
     (installed,) = Distribution.discover(name="clip-adapter", path=[str(packages)])
     for each in _required(installed):
-        _link(distribution(each), packages)
+        link_distribution(distribution(each), packages)
     return Environment(place, home)
 
 
@@ -94,7 +94,7 @@ def _required(installed: Distribution) -> set[str]:
     return {name for name, _ in found}
 
 
-def _link(required: Distribution, packages: Path) -> None:
+def link_distribution(required: Distribution, packages: Path) -> None:
     """Link the modules and the metadata of a distribution; its commands are left out."""
     tops = {file.parts[0] for file in required.files or [] if file.suffix != ".pth"}
     for top in tops - {"..", "__pycache__"}:

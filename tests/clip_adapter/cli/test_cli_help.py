@@ -11,7 +11,7 @@ CACHE = [
 ]
 DATASETS = [f"datasets {name}" for name in ("list", "show", "check", "rename", "forget")]
 ASKING = ["search", "sql", "compare", "report", "cache", *CACHE, "datasets", *DATASETS, "methods"]
-CHAMPIONS = ["champion", "rollback"]
+CHAMPIONS = ["champion", "rollback", "export"]
 SERVICE = ["up", "down", "status"]
 COMMANDS = [*SERVICE, "demo", "extract", "train", "predict", "reproduce", *CHAMPIONS, *ASKING]
 

@@ -1,0 +1,351 @@
+"""An exported folder agrees with PyTorch, names no path of this machine, or is not there."""
+
+import getpass
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from clip_adapter import export, load, train
+from clip_adapter.datasets import open_dataset
+from clip_adapter.encoders import load_encoder
+from clip_adapter.errors import DataError, EncoderError, ParameterError
+from clip_adapter.exports import Agreement, classify
+from clip_adapter.methods import METHODS, PrototypeClassifier, SavedClassifier, save_classifier
+from clip_adapter.methods.classifier_metadata import ClassifierMetadata, EncoderMetadata
+from clip_adapter.pipeline.export import Exported
+from clip_adapter.runs import query
+from feature_cache import InvalidInputError
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+DATASET = "imagefolder-colours-87987479"
+TEXT = {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+VIT = {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8}
+TIMM = {"image_size": 32, "timm_pool": "avg", "timm_proj": "linear"}
+FORMS: dict[str, dict[str, Any]] = {
+    "ViT": {"vision_cfg": VIT},
+    "ViT with QuickGELU": {"vision_cfg": VIT, "quick_gelu": True},
+    "ResNet": {"vision_cfg": {"image_size": 32, "layers": [1] * 4, "width": 8, "head_width": 8}},
+    "timm ViT": {"vision_cfg": {**TIMM, "timm_model_name": "test_vit"}, "custom_text": True},
+    "SigLIP": {
+        "embed_dim": 64,
+        "vision_cfg": {
+            **TIMM,
+            "timm_model_name": "test_vit",
+            "timm_pool": "map",
+            "timm_proj": "none",
+        },
+        "custom_text": True,
+        "init_logit_bias": -10,
+    },
+    "ConvNeXt": {"vision_cfg": {**TIMM, "timm_model_name": "test_convnext"}, "custom_text": True},
+    "EfficientNet": {
+        "vision_cfg": {**TIMM, "timm_model_name": "test_efficientnet"},
+        "custom_text": True,
+    },
+}
+
+
+def save_model(folder: Path, form: dict[str, Any]) -> str:
+    """Random towers of a form, as `local-dir:` reads them; returns their name."""
+    import open_clip  # noqa: PLC0415  # seconds
+    import torch  # noqa: PLC0415  # the same
+    from safetensors.torch import save_file  # noqa: PLC0415  # the same
+
+    config = {"embed_dim": 16, "text_cfg": TEXT, **form}
+    towers = {name: value for name, value in config.items() if name != "custom_text"}
+    kind = open_clip.CustomTextCLIP if "custom_text" in form else open_clip.CLIP
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model: Any = kind(**towers)
+    folder.mkdir()
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    size = form["vision_cfg"]["image_size"]
+    preprocessing = {
+        "size": size,
+        "mean": [0.5] * 3,
+        "std": [0.3] * 3,
+        "interpolation": "bicubic",
+        "resize_mode": "squash" if "SigLIP" in str(folder) else "shortest",
+    }
+    described = {"model_cfg": config, "preprocess_cfg": preprocessing}
+    (folder / "open_clip_config.json").write_text(json.dumps(described))
+    return f"local-dir:{folder}"
+
+
+def classifier_of(model: str, place: Path, images: Iterable[Path]) -> Path:
+    """The file of a classifier whose prototypes are features of images."""
+    encoder = load_encoder(model)
+    with_encoder = load_images(images)
+    pixels = [encoder.geometry.pixels(each, image_sha256=b"\0" * 32) for each in with_encoder]
+    features = encoder.encode_images(np.stack(pixels)).astype(np.float32)
+    centred = features - features.mean(axis=0) / 2
+    classifier = PrototypeClassifier(
+        class_prototypes=centred,
+        logit_scale=100.0,
+        class_names=tuple(f"class {n}" for n in range(len(features))),
+    )
+    saved = SavedClassifier(
+        classifier=classifier, method="zero-shot", settings={}, encoder=encoder.fingerprint
+    )
+    save_classifier(saved, place)
+    return place
+
+
+def load_images(paths: Iterable[Path]) -> list[Any]:
+    return [classify.read_image(path) for path in paths]
+
+
+def by_script(folder: Path, images: Iterable[Path]) -> np.ndarray:
+    """Probabilities by the functions of the exported script."""
+    settings = json.loads((folder / "config.json").read_text())["preprocessing"]
+    session = onnxruntime.InferenceSession(
+        folder / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    rows = [
+        session.run(
+            ["probabilities"],
+            {"pixel_values": classify.pixel_values(classify.read_image(each), settings)},
+        )[0][0]
+        for each in images
+    ]
+    return np.stack(rows)
+
+
+def paths_told(folder: Path, *others: Path) -> list[str]:
+    """The files of an export that tell a path or name of this machine."""
+    names = {
+        str(Path.home()),
+        str(folder.parent),
+        tempfile.gettempdir(),
+        *map(str, others),
+    }
+    names |= {str(Path(__file__).parents[3]), sys.prefix, f"/{getpass.getuser()}/"}
+    told = {name.encode() for name in names if len(name) > 4}
+    return [
+        f"{file.name}: {name!r}"
+        for file in folder.iterdir()
+        for name in told
+        if name in file.read_bytes()
+    ]
+
+
+@pytest.fixture(scope="module", name="store")
+def _store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden store, whose champion takes features of `glyphs`; its images are elsewhere."""
+    return Path(shutil.copytree(GOLDEN / "store-2", tmp_path_factory.mktemp("golden") / "store"))
+
+
+@pytest.fixture(scope="module", name="digits")
+def _digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a run of every method on the 1,797 digits, and a champion."""
+    root = tmp_path_factory.mktemp("digits") / "store"
+    methods = [*METHODS]
+    train("digits", shots=[2], seeds=[1], methods=methods, root=str(root), promote=True)
+    return root
+
+
+@pytest.fixture(scope="module", name="images")
+def _images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """500 of the 1,797 digits."""
+    source = open_dataset("digits", data=tmp_path_factory.mktemp("data"))
+    files = [source.folder / file.path for file in source.files]
+    return [files[int(place)] for place in np.linspace(0, len(files) - 1, 500)]
+
+
+def test_a_head_is_exported_and_checked_on_stored_features(store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "head"
+    written = export(f"champion:{DATASET}", folder, root=store, encoder=False, max_images=500)
+    assert written.files == (
+        *("README.md", "classify.py", "config.json", "head.onnx", "model.safetensors"),
+    )
+    assert written.images == f"stored features of {DATASET}"
+    assert written.is_real
+    assert written.agreement.n_images > 150
+    assert written.agreement.holds
+    assert paths_told(folder, store, tmp_path) == []
+    assert load(folder).saved.method == "linear-probe"
+
+
+def test_a_graph_that_disagrees_is_not_written(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def off(_: Path, batches: list[np.ndarray]) -> np.ndarray:
+        expected = load(f"champion:{DATASET}", root=store).predict_proba(np.concatenate(batches))
+        return expected + np.float32(2e-4)
+
+    monkeypatch.setattr("clip_adapter.pipeline.export.run_graph", off)
+    with pytest.raises(DataError, match=r"probabilities differ by up to 2\.0e-04"):
+        export(f"champion:{DATASET}", tmp_path / "head", root=store, encoder=False)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_what_cannot_be_asked_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="opset is 9; expected 18 to 23"):
+        export("champion:digits", tmp_path / "new", opset=9)
+    with pytest.raises(ParameterError, match="max_images is 0"):
+        export("champion:digits", tmp_path / "new", max_images=0)
+
+
+def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"precious")
+    with pytest.raises(InvalidInputError, match="exists"):
+        export("champion:digits", tmp_path)
+    with pytest.raises(InvalidInputError, match="holds other files than an export"):
+        export("champion:digits", tmp_path, overwrite=True)
+    with pytest.raises(InvalidInputError, match="is a file"):
+        export("champion:digits", tmp_path / "photo.jpg", overwrite=True)
+    assert (tmp_path / "photo.jpg").read_bytes() == b"precious"
+
+
+@pytest.mark.slow
+def test_an_encoder_is_exported_with_its_classifier(
+    tiny_model: str, photos: Path, tmp_path: Path
+) -> None:
+    images = sorted(photos.rglob("*.jpg"))
+    file = classifier_of(tiny_model, tmp_path / "classifier.safetensors", images[::40])
+    folder = tmp_path / "out" / "model"
+    written = export(file, folder, model=tiny_model, images=[photos], root=tmp_path / "none")
+    assert (written.is_real, written.agreement.n_images) == (True, 64)
+    assert paths_told(folder, photos, Path(tiny_model.removeprefix("local-dir:"))) == []
+    expected = load(file, model=tiny_model).predict_proba(images)
+    assert Agreement.of(expected, by_script(folder, images)).holds
+    generated = export(file, folder, model=tiny_model, root=tmp_path / "none", overwrite=True)
+    assert (generated.is_real, generated.images) == (False, "generated pictures")
+    assert "name some with --images" in " ".join(generated.summary)
+
+
+@pytest.mark.slow
+def test_bfloat16_is_exported_in_fp32_with_the_difference(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    train(
+        "digits", shots=[1], seeds=[1], methods=["clip-adapter"], root=str(root), precision="bf16"
+    )
+    run = query(root, "SELECT run_id FROM runs")["run_id"][0].as_py()
+    written = export(f"run:{run}", tmp_path / "model", root=root)
+    assert written.agreement.holds
+    assert written.precision == "bf16"
+    assert written.precision_agreement is not None
+    assert written.precision_agreement.difference > 1e-4  # or it would not be worth saying
+    assert "trained in bf16" in " ".join(written.summary)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "features in bf16; the graph computes in fp32" in card
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("method", METHODS)
+def test_of_every_method_all_forms_agree_on_500_digits(
+    method: str, digits: Path, images: list[Path], tmp_path: Path
+) -> None:
+    asked = "SELECT run_id FROM runs WHERE method = $method AND status = 'completed'"
+    run = query(digits, asked, {"method": method})["run_id"][0].as_py()
+    in_memory = load(f"run:{run}", root=digits)
+    save_classifier(in_memory.saved, tmp_path / "file.safetensors")
+    folder = tmp_path / "model"
+    written = export(f"run:{run}", folder, root=digits, max_images=500)
+    assert (written.is_real, written.agreement.n_images) == (True, 500)
+    expected = in_memory.predict_proba(images)
+    check_forms(expected, images, load(tmp_path / "file.safetensors"), load(folder))
+    assert Agreement.of(expected, by_script(folder, images)).holds
+    champion = load("champion:digits", root=digits)
+    if champion.saved.method == method:
+        check_forms(expected, images, champion)
+
+
+def check_forms(expected: np.ndarray, images: list[Path], *forms: Any) -> None:
+    for form in forms:
+        assert Agreement.of(expected, form.predict_proba(images)).holds
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("form", FORMS)
+def test_of_every_form_of_encoder_graph_and_script_agree_on_500_digits(
+    form: str, images: list[Path], tmp_path: Path
+) -> None:
+    model = save_model(tmp_path / form, FORMS[form])
+    file = classifier_of(model, tmp_path / "classifier.safetensors", images[::100])
+    folder = tmp_path / "model"
+    written = export(
+        file, folder, model=model, images=images, max_images=500, root=tmp_path / "none"
+    )
+    assert written.agreement.n_images == 500
+    expected = load(file, model=model).predict_proba(images)
+    assert Agreement.of(expected, by_script(folder, images)).holds
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+@pytest.mark.timeout(900)
+def test_real_photos_are_classified_alike(tmp_path: Path) -> None:
+    data = Path(os.environ.get("CLIP_ADAPTER_TEST_DATA", "/nowhere"))
+    if not (data / "EuroSAT.zip").is_file():
+        pytest.skip("CLIP_ADAPTER_TEST_DATA names no folder with EuroSAT.zip")
+    images = unpack(data / "EuroSAT.zip", tmp_path / "land", per_class=50)
+    file = classifier_of("glyphs", tmp_path / "classifier.safetensors", images[::50])
+    written: Exported = export(
+        file, tmp_path / "model", model="glyphs", images=images, max_images=500, root=tmp_path
+    )
+    assert (written.agreement.n_images, written.is_real) == (500, True)
+    expected = load(file, model="glyphs").predict_proba(images)
+    assert Agreement.of(expected, by_script(tmp_path / "model", images)).holds
+
+
+def unpack(archive: Path, folder: Path, *, per_class: int) -> list[Path]:
+    folder.mkdir()
+    with zipfile.ZipFile(archive) as opened:
+        names = sorted(name for name in opened.namelist() if name.endswith(".jpg"))
+        by_class: dict[str, list[str]] = {}
+        for name in names:
+            by_class.setdefault(name.rpartition("/")[0], []).append(name)
+        files = []
+        for chosen in by_class.values():
+            for name in chosen[:per_class]:
+                file = folder / name.rpartition("/")[2]
+                file.write_bytes(opened.read(name))
+                files.append(file)
+    return files
+
+
+def test_imported_features_have_no_encoder_to_export(tmp_path: Path) -> None:
+    encoder = EncoderMetadata(
+        model="made elsewhere", fingerprint="ab" * 8, is_imported=True, logit_scale=100.0
+    )
+    metadata = ClassifierMetadata(
+        encoder=encoder,
+        dataset="flowers",
+        index_fingerprint="cd" * 8,
+        run_fingerprint="ef" * 8,
+        shots=1,
+        n_train=3,
+        n_validation=3,
+        selected_on="validation",
+        trained_on=date(2026, 11, 29),
+        version="0.1.0",
+    )
+    classifier = PrototypeClassifier(
+        class_prototypes=np.eye(3, dtype=np.float32), logit_scale=100.0, class_names=("a", "b", "c")
+    )
+    saved = SavedClassifier(
+        classifier=classifier,
+        method="zero-shot",
+        settings={},
+        encoder=encoder.fingerprint,
+        metadata=metadata,
+    )
+    save_classifier(saved, tmp_path / "imported.safetensors")
+    with pytest.raises(EncoderError, match=r"'made elsewhere'.*--no-encoder"):
+        export(tmp_path / "imported.safetensors", tmp_path / "model", root=tmp_path)
+    assert not (tmp_path / "model").exists()
