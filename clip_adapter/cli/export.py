@@ -52,7 +52,7 @@ def export(
     """Export a classifier as a folder: ONNX, model card, and a script that needs no torch.
 
     The graphs are compared with PyTorch on real images; nothing is written where they disagree.
-    Needs the extra `export`: pip install 'clip-adapter[export]'.
+    Needs the packages of the extra named export: onnx, onnxruntime and onnxscript.
     """
     from clip_adapter.pipeline.export import export as export_folder  # noqa: PLC0415  # torch
 

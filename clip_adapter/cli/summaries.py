@@ -213,3 +213,8 @@ def show_promotion(console: Console, promotion: dict[str, Any] | None) -> None:
             escape_control_characters(f"{promotion['decision']}: {who}; {promotion['reason']}"),
             soft_wrap=True,
         )
+        if promotion["decision"] == "refused":
+            run = f"run:{promotion['run_id'][:12]}"
+            console.print(
+                f"to use it all the same: clip-adapter predict {run} IMAGES", soft_wrap=True
+            )

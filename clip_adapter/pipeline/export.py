@@ -430,7 +430,9 @@ def _target(to: str | Path, *, overwrite: bool) -> Path:
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is a file: choose the name of a folder")
     if not overwrite:
-        raise InvalidInputError(f"{folder} exists: choose another name, or allow to overwrite it")
+        raise InvalidInputError(
+            f"{folder} exists: choose another name, or allow to overwrite it (--overwrite)"
+        )
     if any(folder.iterdir()) and not is_export(folder):
         raise InvalidInputError(
             f"{folder} holds other files than an export (no {SCRIPT_FILE} with a config.json of "

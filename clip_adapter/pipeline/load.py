@@ -299,10 +299,13 @@ def _champion(dataset: str, root: Location, reporter: Reporter) -> SavedClassifi
 
     store = PromotionStore(root)
     name = stored_name(dataset, root=root)
-    store.known_history(name)
+    history = store.known_history(name)
     champion = store.champion(name, on_corruption=lambda error: reporter.log(str(error)))
     if champion is None:
-        raise RunStoreError.no_champion(name)
+        last = history[-1]
+        raise RunStoreError.no_champion(
+            name, refused=f"{last.reason}; run:{last.run_id[:12]} is that candidate"
+        )
     saved = decode_classifier(champion.content, source=str(champion.path))
     saved.check_encoder(champion.record.encoder, model=champion.record.model)
     return saved if saved.metadata else _with_metadata(saved, champion, root)

@@ -13,8 +13,15 @@ class RunStoreError(ClipAdapterError, ValueError):
         return cls(f"no store at {root}: run `clip-adapter demo` or pass --root")
 
     @classmethod
-    def no_champion(cls, dataset: str) -> "RunStoreError":
-        """The error for a dataset on which nothing was promoted."""
+    def no_champion(cls, dataset: str, *, refused: str = "") -> "RunStoreError":
+        """The error for a dataset on which nothing was promoted.
+
+        Args:
+            dataset: name of the dataset.
+            refused: reason of the last refusal, and which run was refused; empty if nothing was.
+        """
+        if refused:
+            return cls(f"{dataset!r} has no champion, as the last candidate was refused: {refused}")
         return cls(
             f"{dataset!r} has no champion: train with --promote, which promotes the first "
             "that is proven better than zero-shot"

@@ -21,7 +21,9 @@ def check_absent(path: Path, *, overwrite: bool) -> None:
         InvalidInputError: a file, folder or link exists.
     """
     if not overwrite and (path.exists() or path.is_symlink()):
-        raise InvalidInputError(f"{path} exists: choose another name, or allow to overwrite it")
+        raise InvalidInputError(
+            f"{path} exists: choose another name, or allow to overwrite it (--overwrite)"
+        )
 
 
 def write_file(path: Path, content: bytes | memoryview, *, overwrite: bool) -> Path:

@@ -75,6 +75,7 @@ def test_the_notebook_shows_the_new_photos_with_their_classes(desk: Path) -> Non
     assert sum(len(cell.splitlines()) for cell in cells) <= 10
     assert not any(cell.get("outputs") for cell in notebook["cells"])
     script = "\n".join(cells).replace("MODEL = None", "MODEL = 'glyphs'")
+    (desk / "new").rename(desk / "new photos")
     (desk / "cells.py").write_text(f"{script}\nprint(predictions._repr_html_())\n")
     page = "\n".join(run(str(desk / "cells.py"), cwd=desk))
     assert page.count("<img ") == 6
