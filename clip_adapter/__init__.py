@@ -3,7 +3,8 @@
 `extract`, `train`, `promote`, `predict`, `reproduce` and `maintain` do what the commands of these names
 do; `load` gives a trained classifier; `connect` opens the results in SQL. `similar` finds images like a
 text or an image, as the command `search` does, and `ImageSearch` does so many times.
-`FewShotClassifier`, `ClipAdapterClassifier` and `CachedImageEncoder` are estimators of scikit-learn.
+`FewShotClassifier`, `ClipAdapterClassifier`, `TrainedClassifier` and `CachedImageEncoder` are
+estimators of scikit-learn.
 `ResidualAdapter` and `logits` work on arrays alone. Each is imported when it is first used, so that
 importing the package costs nothing.
 """
@@ -15,7 +16,12 @@ from clip_adapter.lazy import when_asked
 
 _SHOWN = {
     "adapters": ("ResidualAdapter", "logits"),
-    "estimators": ("CachedImageEncoder", "ClipAdapterClassifier", "FewShotClassifier"),
+    "estimators": (
+        "CachedImageEncoder",
+        "ClipAdapterClassifier",
+        "FewShotClassifier",
+        "TrainedClassifier",
+    ),
     "pipeline.ablations": ("reproduce",),
     "pipeline.export": ("export",),
     "pipeline.extract": ("extract",),
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
     from clip_adapter.estimators import CachedImageEncoder as CachedImageEncoder
     from clip_adapter.estimators import ClipAdapterClassifier as ClipAdapterClassifier
     from clip_adapter.estimators import FewShotClassifier as FewShotClassifier
+    from clip_adapter.estimators import TrainedClassifier as TrainedClassifier
     from clip_adapter.pipeline.ablations import reproduce as reproduce
     from clip_adapter.pipeline.export import export as export
     from clip_adapter.pipeline.extract import extract as extract

@@ -41,6 +41,7 @@ from clip_adapter.methods import (
 from clip_adapter.methods.method import SelectedOn
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.image_features import features_of_files
+from clip_adapter.pipeline.load import load
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
 
@@ -403,6 +404,106 @@ class ClipAdapterClassifier(_FeatureClassifier):
         }
 
 
+class TrainedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """A classifier that was trained already, as a classifier of scikit-learn: `fit` loads it.
+
+    It takes raw features `[n, d]` of the classifier's encoder, or paths of images, so that scores,
+    calibration and cross-validation of scikit-learn work on a champion, a run or a file.
+
+    Args:
+        classifier: path of a classifier's file, `champion:DATASET` or `run:ID`, as `clip_adapter.load`
+            takes it.
+        root: folder or URL of the store; `CLIP_ADAPTER_ROOT`, else "clip-adapter-store", where None.
+        model: name of the encoder's model in place of the one that the file names.
+        device: torch device of the encoder, such as "cuda:0", or "auto".
+
+    Attributes:
+        classes_: class names, sorted; the order of the columns of probabilities.
+        n_features_in_: width of the features.
+        loaded_: the loaded classifier, whose `class_names` have the order of its training.
+    """
+
+    def __init__(
+        self,
+        classifier: str | Path,
+        *,
+        root: str | Path | None = None,
+        model: str | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.classifier = classifier
+        self.root = root
+        self.model = model
+        self.device = device
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:  # noqa: ARG002  # scikit-learn gives both
+        """Load the classifier; nothing is learned from the arguments.
+
+        Args:
+            X: ignored.
+            y: ignored.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ClipAdapterError: the classifier cannot be loaded; the message says why.
+            FileNotFoundError: there is no such file.
+        """
+        self.loaded_ = load(
+            self.classifier,
+            root=None if self.root is None else str(self.root),
+            model=self.model,
+            device=self.device,
+        )
+        names = np.array(self.loaded_.class_names)
+        self._order = np.argsort(names)
+        self.classes_ = names[self._order]
+        self.n_features_in_ = self.loaded_.width
+        return self
+
+    def decision_function(self, X: Any) -> Float[np.ndarray, "..."]:
+        """Logits, one column a class of `classes_`; of two classes the second's minus the first's.
+
+        Args:
+            X: raw features of n images, or their paths.
+
+        Raises:
+            NotFittedError: the estimator was not fitted.
+            ClipAdapterError: an image or the features cannot be used; the message says why.
+        """
+        check_is_fitted(self)
+        logits = self.loaded_.logits(_features_or_paths(X))[:, self._order]
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "n c"]:
+        """Probabilities after the temperature, one column a class of `classes_`.
+
+        Args:
+            X: raw features of n images, or their paths.
+
+        Raises:
+            NotFittedError: the estimator was not fitted.
+            ClipAdapterError: an image or the features cannot be used; the message says why.
+        """
+        check_is_fitted(self)
+        found: Float[np.ndarray, "n c"] = self.loaded_.predict_proba(_features_or_paths(X))
+        return found[:, self._order]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The name of the most probable class of each image.
+
+        Args:
+            X: raw features of n images, or their paths.
+
+        Raises:
+            NotFittedError: the estimator was not fitted.
+            ClipAdapterError: an image or the features cannot be used; the message says why.
+        """
+        check_is_fitted(self)
+        return self.loaded_.predict(_features_or_paths(X))
+
+
 class CachedImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
     """Image files in, raw image features out, of which each is encoded once and stored.
 
@@ -472,6 +573,13 @@ class CachedImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             preprocessing=self.preprocessing,
         ).look_up(Settings.of(root=self.root).location)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state without what the store said of the encoder: elsewhere it may be another one."""
+        state: dict[str, Any] = dict(super().__getstate__())  # may be the attributes themselves
+        if "encoding_" in state:
+            state["encoding_"] = replace(state["encoding_"], known=None)
+        return state
 
     def transform(self, X: Any) -> Float[np.ndarray, "n d"]:
         """The raw features of n images in their order, float32; those that are not stored are encoded.
@@ -614,6 +722,14 @@ def _prompt_features(prototypes: Any, *, n_classes: int) -> Float[np.ndarray, "c
             "or (c, t, d) for t prompts of each class, in the order of class_names or of the sorted labels"
         )
     return features
+
+
+def _features_or_paths(given: Any) -> Any:
+    """Features as an array, or paths as a list, of an array, a list or a data frame."""
+    array = np.asarray(given)
+    if array.ndim == 2 and np.issubdtype(array.dtype, np.number):
+        return array.astype(np.float32)
+    return _paths(given)
 
 
 def _paths(given: Any) -> list[Path]:

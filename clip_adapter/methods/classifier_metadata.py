@@ -21,6 +21,11 @@ Prompts = Annotated[tuple[Text, ...], Field(max_length=1_000)]
 MOST_CLASSES = 100_000
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded, as it holds no half of a surrogate pair."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 class _Metadata(BaseModel):
     # What a newer version adds is ignored, so that its files can be read.
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, strict=True)
@@ -112,7 +117,7 @@ class ClassifierMetadata(_Metadata):
     selected_on: Name
     templates: Prompts = ()
     class_prompts: Annotated[tuple[Prompts, ...], Field(max_length=MOST_CLASSES)] = ()
-    temperature: Annotated[float, Field(gt=0, le=1_000)] | None = None
+    temperature: Annotated[float, Field(ge=1e-3, le=1e3)] | None = None
     scores: Annotated[tuple[Score, ...], Field(max_length=100)] = ()
     trained_on: date
     version: Name

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clip_adapter.errors import DataError
+from clip_adapter.methods.classifier_metadata import is_unicode
 from clip_adapter.methods.method import Classifier
 
 LONGEST_NAME = 2_000
@@ -101,6 +102,8 @@ def check_new_classes(classifier: Classifier, class_names: Sequence[str], *, met
             f"added to it by name: expected a classifier of {', '.join(EXTENSIBLE[:-1])} or "
             f"{EXTENSIBLE[-1]}; train one of these"
         )
+    if not class_names:
+        raise DataError("no class to add is named: expected one name or more")
     known = {_folded(name): name for name in classifier.class_names}
     for name in class_names:
         _check_name(name, known)
@@ -113,7 +116,7 @@ def fitted_part(classifier: Classifier) -> Classifier:
 
 
 def _check_name(name: str, known: dict[str, str]) -> None:
-    if not name.strip():
+    if not isinstance(name, str) or not name.strip() or not is_unicode(name):
         raise DataError(f"a class to add is called {name!r}: expected a name to put into prompts")
     if len(name) > LONGEST_NAME:
         raise DataError(

@@ -13,11 +13,12 @@ from typing import Any, get_args
 import numpy as np
 from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from clip_adapter.errors import DataError
-from clip_adapter.methods.classifier_metadata import ClassifierMetadata
+from clip_adapter.methods.classifier_metadata import ClassifierMetadata, is_unicode
 from clip_adapter.methods.extended_classifier import (
     LONGEST_NAME,
     ExtendedClassifier,
@@ -74,6 +75,12 @@ class SavedClassifier:
 
         temperature = (self.metadata and self.metadata.temperature) or 1.0
         scaled = self.classifier.logits(features).astype(np.float64) / temperature
+        if not np.isfinite(scaled).all():
+            broken = int((~np.isfinite(scaled).all(axis=1)).sum())
+            raise DataError(
+                f"{broken} of {len(scaled)} features have a logit that is NaN or infinite: the "
+                "classifier or the features are broken"
+            )
         found: Float[np.ndarray, "n c"] = softmax(scaled, axis=1).astype(np.float32)
         return found
 
@@ -273,7 +280,14 @@ def decode_classifier(content: bytes, *, source: str) -> SavedClassifier:
             metadata=None if described is None else ClassifierMetadata.read(described),
         )
         _check_consistent(saved)
-    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (
+        SafetensorError,
+        KeyError,
+        TypeError,
+        ArithmeticError,
+        ValueError,
+        RecursionError,
+    ) as error:
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         if reason.startswith(source):
             raise
@@ -301,9 +315,9 @@ def _check_header_size(start: bytes, *, source: str, n_bytes: int) -> None:
 
 def _check_consistent(saved: SavedClassifier) -> None:
     names = saved.classifier.class_names
-    if long := [name for name in names if len(name) > LONGEST_NAME]:
+    if wrong := [name for name in names if not _is_text(name)]:
         raise DataError(
-            f"a class name has {len(long[0]):,} characters, more than the limit of {LONGEST_NAME:,}"
+            f"{wrong[0]!r:.80} is no class name: expected 1 to {LONGEST_NAME:,} characters of Unicode"
         )
     if len(set(names)) < len(names):
         raise DataError("two of its classes have the same name")
@@ -320,14 +334,21 @@ def _check_consistent(saved: SavedClassifier) -> None:
         )
 
 
+def _is_text(value: Any) -> bool:
+    """Whether it is a text that is neither empty nor too long, without half of a surrogate pair."""
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME:
+        return False
+    return is_unicode(value)
+
+
 def _short_text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_NAME:
+    if value != "" and not _is_text(value):
         raise DataError(f"{value!r:.80} is no text of at most {LONGEST_NAME:,} characters")
-    return value
+    return str(value)
 
 
 def _settings(values: Any) -> dict[str, Any]:
-    if not isinstance(values, dict) or len(json.dumps(values)) > 50 * LONGEST_NAME:
+    if not isinstance(values, dict) or len(json.dumps(values, allow_nan=False)) > 50 * LONGEST_NAME:
         raise DataError(f"its settings are {values!r:.80}, expected a few values by name")
     return values
 
@@ -350,7 +371,11 @@ def _metadata(content: bytes) -> dict[str, Any]:
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     metadata = json.loads(header["__metadata__"][KEY])
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("format"), int):
+    if (
+        not isinstance(metadata, dict)
+        or not isinstance(metadata.get("format"), int)
+        or metadata["format"] < 1
+    ):
         raise DataError(f"its metadata {KEY!r} is no object with a format")
     return metadata
 
@@ -373,7 +398,7 @@ def _build(kind: type[Any], tensors: Mapping[str, np.ndarray], values: Mapping[s
 def _finite_or_none(bias: Any) -> float | None:
     if bias is None:
         return None
-    if not isinstance(bias, int | float) or not math.isfinite(bias):
+    if isinstance(bias, bool) or not isinstance(bias, int | float) or not math.isfinite(bias):
         raise DataError(f"logit_bias is {bias!r}, expected a finite number")
     return bias
 
@@ -383,25 +408,61 @@ def _plain(annotation: Any, value: Any) -> Any:
         return None  # pydantic knows no arrays, and an optional one that is absent needs none
     try:
         return TypeAdapter(annotation).validate_python(value)
-    except ValidationError as error:
-        raise DataError(f"{value!r} is no {annotation}") from error
+    except (
+        ValidationError,
+        PydanticUserError,
+    ) as error:  # the second of an array in place of a number
+        raise DataError(f"{value!r:.80} is no {annotation}") from error
+
+
+_SHAPES = {
+    "class_prototypes": "c d",
+    "weight": "c d",
+    "bias": "c",
+    "down": "h d",
+    "up": "d h",
+    "ratio_query": "d",
+    "keys": "k d",
+    "labels": "k",
+}
+"""Axes of the arrays of all kinds of classifiers: of one letter, all axes are equally long."""
 
 
 def _check_shapes(classifier: Any, tensors: Mapping[str, np.ndarray]) -> None:
-    """Classify a feature of zeros, which fails if the arrays do not fit together."""
+    """Check types and shapes, and classify two features, whose logits must be finite."""
+    lengths = {"c": len(classifier.class_names)}
     for name, values in tensors.items():
-        if values.dtype != np.float32 and name != "labels":
-            raise DataError(f"{name} is {values.dtype}, expected float32")
-        if not np.isfinite(values).all():
-            raise DataError(f"{name} holds NaN or infinity")
-    width = classifier.width
+        _check_array(name, values, lengths)
+    labels = tensors.get("labels")
+    if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < lengths["c"]:
+        raise DataError(f"labels run from {labels.min()} to {labels.max()}, expected class numbers")
+    if getattr(classifier, "logit_scale", 1.0) <= 0:
+        raise DataError(f"logit_scale is {classifier.logit_scale}, expected a number above 0")
+    width = lengths["d"]
     try:
-        scores = classifier.logits(np.zeros((1, width), dtype=np.float32))
+        scores = classifier.logits(np.stack([np.zeros(width), np.ones(width)]).astype(np.float32))
     except (RuntimeError, IndexError) as error:
         raise DataError(f"its arrays do not fit together: {error}") from error
     if not np.isfinite(scores).all():
         raise DataError("its logits are not finite numbers")
-    if scores.shape[1] != len(classifier.class_names):
+
+
+def _check_array(name: str, values: np.ndarray, lengths: dict[str, int]) -> None:
+    """Check one array; axes that were not seen before are added to the lengths."""
+    is_wrong = values.dtype != np.float32
+    if name == "labels":
+        is_wrong = not np.issubdtype(values.dtype, np.signedinteger)
+    if is_wrong:
+        expected = "signed integers" if name == "labels" else "float32"
+        raise DataError(f"{name} is {values.dtype}, expected {expected}")
+    axes = _SHAPES[name].split()
+    found = dict(zip(axes, values.shape, strict=False))
+    if values.ndim != len(axes) or any(lengths.setdefault(a, n) != n for a, n in found.items()):
+        expected = ", ".join(f"{axis}={lengths.get(axis, 'any')}" for axis in axes)
         raise DataError(
-            f"it gives {scores.shape[1]} logits for {len(classifier.class_names)} class names"
+            f"its arrays do not fit together: {name} is {values.shape} for {lengths['c']} class names, expected {expected}"
         )
+    if 0 in values.shape and name not in {"keys", "labels"}:
+        raise DataError(f"{name} is empty: {values.shape}")
+    if values.dtype == np.float32 and not np.isfinite(values).all():
+        raise DataError(f"{name} holds NaN or infinity")

@@ -1,10 +1,11 @@
 """Makes the metadata of a classifier's file from the record of its run."""
 
+import re
 from datetime import UTC
 
 import clip_adapter
 from clip_adapter.datasets import ImageSource
-from clip_adapter.encoders import BUILT_IN
+from clip_adapter.encoders import BUILT_IN, LOCAL_DIR
 from clip_adapter.methods.classifier_metadata import ClassifierMetadata, EncoderMetadata, Score
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.runs import RunRecord, query
@@ -14,8 +15,7 @@ _MEASURED = """
 SELECT name, value FROM metrics
 WHERE run_id = $run_id AND split = 'test' AND name IN ('accuracy', 'temperature')
 """
-_LICENCES = {BUILT_IN: "Apache-2.0", "openai": "MIT"}
-"""Licences of weights: the built-in ones, and OpenAI's, https://github.com/openai/CLIP, LICENSE."""
+_OPENAI = re.compile(r"[A-Za-z0-9_-]+:openai")
 
 
 def classifier_metadata(
@@ -77,8 +77,17 @@ def _encoder(
         preprocessing=described.get("preprocessing"),
         logit_scale=run.logit_scale,
         logit_bias=run.logit_bias,
-        licence=None if is_imported else _LICENCES.get(run.model.rpartition(":")[2]),
+        licence=None if is_imported else _licence(run.model),
     )
+
+
+def _licence(model: str) -> str | None:
+    """The licence of weights by the name of their model; None where it is not known."""
+    if model == BUILT_IN:
+        return "Apache-2.0"
+    # https://github.com/openai/CLIP, LICENSE; folders and paths name other weights.
+    is_tag = not model.startswith(LOCAL_DIR) and _OPENAI.fullmatch(model)
+    return "MIT" if is_tag else None
 
 
 def accuracy_score(accuracy: float | None, *, n_images: int) -> tuple[Score, ...]:

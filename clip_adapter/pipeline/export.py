@@ -279,7 +279,7 @@ def _write_head(
     write_head(loaded.saved, folder / HEAD_FILE, opset=opset)
     found = _embedded(pictures, loaded) if pictures.given else pictures.features()
     generator = np.random.default_rng(0)
-    shape = (pictures.limit, loaded.n_features_in_)
+    shape = (pictures.limit, loaded.width)
     what, features = found or ("generated features", generator.normal(size=shape))
     features = features.astype(np.float32)
     expected = loaded.saved.probabilities(features)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from clip_adapter.encoders.features import can_be_normalised
-from clip_adapter.errors import ImageError, UnreadableImageError
+from clip_adapter.errors import EncoderError, ImageError, UnreadableImageError
 from clip_adapter.images import MAX_PIXELS, decode_image
 from clip_adapter.pipeline.encode import merge_small_files
 from clip_adapter.pipeline.encoder_lock import encoder_slot
@@ -99,7 +99,7 @@ class FeatureReader:
         store = self._store
         missing = prompts if store is None else store.missing_prompts(prompts)
         if missing:
-            encoder = self.load()
+            encoder = self._encoder()
             with encoder_slot(f"prompts with {encoder.name}", self.reporter):
                 features = encoder.encode_prompts(missing)
             if store is None:
@@ -108,6 +108,16 @@ class FeatureReader:
                 self.encoding.describe(store)
             store.append_prompts(missing, features)
         return cast("FeatureStore", store).read_prompts(prompts)
+
+    def _encoder(self) -> "Encoder":
+        """The encoder, whose features must belong into the store of the fingerprint."""
+        encoder = self.load()
+        if self.fingerprint and encoder.fingerprint != self.fingerprint:
+            raise EncoderError(
+                f"{encoder.name} is now encoder {encoder.fingerprint[:12]}, expected "
+                f"{self.fingerprint[:12]}: its weights or options changed; look it up again (fit)"
+            )
+        return encoder
 
     @property
     def _store(self) -> FeatureStore | None:
@@ -133,7 +143,7 @@ class FeatureReader:
         images = {key: each for key, each in images.items() if key not in unreadable}
         if not images:
             return unreadable
-        encoder, store = self.load(), self._store
+        encoder, store = self._encoder(), self._store
         decode = partial(_decode, geometry=encoder.geometry, max_pixels=self.max_pixels)
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as pool:
             decoded = dict(zip(images, pool.map(decode, images.values()), strict=True))
@@ -203,7 +213,7 @@ def features_of_files(
         FeatureCacheError: the store cannot be read or written.
     """
     reader = FeatureReader(
-        fingerprint=encoding.known.fingerprint if encoding.known else "",
+        fingerprint=encoding.known.fingerprint if encoding.known and not encoding.is_loaded else "",
         load=lambda: encoding.encoder,
         encoding=encoding,
         root=root,

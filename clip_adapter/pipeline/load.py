@@ -12,9 +12,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from clip_adapter.encoders import BUILT_IN, HF_HUB, LOCAL_DIR, Precision
+from clip_adapter.encoders.features import can_be_normalised
 from clip_adapter.errors import DataError, EncoderError, UnknownNameError, UnreadableImageError
 from clip_adapter.images import ResizeMode, decode_image, read_image_file, upright_rgb
 from clip_adapter.methods import SavedClassifier
+from clip_adapter.pipeline.encoder_lock import encoder_slot
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.identity import stored_name
 from clip_adapter.pipeline.open_vocabulary import with_named_classes
@@ -42,9 +44,9 @@ Images = Any
 class ImageClassifier:
     """A trained classifier together with its encoder, which is loaded when an image needs it.
 
-    It has the interface of a fitted classifier of scikit-learn. Images are given as paths, images of
-    Pillow or uint8 arrays `[h, w, 3]`, one or a sequence of them, or as one array `[n, d]` of raw
-    features of the encoder.
+    Images are given as paths, images of Pillow or uint8 arrays `[h, w, 3]`, one or a sequence of them, or
+    as one array `[n, d]` of raw features of the encoder. For scikit-learn, whose classes are sorted,
+    there is `clip_adapter.TrainedClassifier`.
 
     Attributes:
         saved: the classifier with its method, settings and metadata.
@@ -59,7 +61,7 @@ class ImageClassifier:
 
     @property
     def title(self) -> str:
-        """Method, and dataset that it was trained on."""
+        """Method, and name of the dataset when it was trained."""
         described = self.saved.metadata
         return f"{self.saved.method} of {described.dataset}" if described else self.saved.method
 
@@ -76,33 +78,9 @@ class ImageClassifier:
         return self.saved.classifier.class_names
 
     @property
-    def classes_(self) -> np.ndarray:
-        """The class names as an array."""
-        return np.array(self.class_names)
-
-    @property
-    def n_features_in_(self) -> int:
+    def width(self) -> int:
         """Width d of the features."""
         return self.saved.classifier.width
-
-    def fit(self, images: Images, labels: Any = None) -> "ImageClassifier":  # noqa: ARG002  # scikit-learn's
-        """Return itself unchanged, as `sklearn.frozen.FrozenEstimator` does: it is trained already."""
-        return self
-
-    def __sklearn_tags__(self) -> Any:
-        """Tags by which scikit-learn knows a classifier."""
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags  # noqa: PLC0415
-
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(),
-        )
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """It is fitted: `sklearn.frozen.FrozenEstimator` asks."""
-        return True
 
     @cached_property
     def encoder(self) -> "Encoder":
@@ -120,10 +98,10 @@ class ImageClassifier:
 
     def _require_encoding(self) -> Encoding:
         encoding, described = self.encoding, self.saved.metadata
-        if described and described.encoder.is_imported and encoding is None:
+        if described and described.encoder.is_imported:
             raise EncoderError(
                 f"the classifier takes imported features, made by {described.encoder.model!r:.200}: "
-                "give features instead of images, or name the model that made them (model=, --model)"
+                "give features instead of images"
             )
         if encoding is None:
             raise EncoderError(
@@ -176,10 +154,10 @@ class ImageClassifier:
         """
         features = _as_features(images)
         if features is not None:
-            return features
+            return _checked(features)
         given = list(_as_sequence(images))
         if not given:
-            return np.zeros((0, self.n_features_in_), dtype=np.float32)
+            return np.zeros((0, self.width), dtype=np.float32)
         encoder = self.encoder
         parts = []
         for first in range(0, len(given), IMAGES_AT_ONCE):
@@ -188,18 +166,20 @@ class ImageClassifier:
             ]
             # The model's own view is the same for every digest.
             pixels = [encoder.geometry.pixels(each, image_sha256=b"\0" * 32) for each in some]
-            parts.append(encoder.encode_images(np.stack(pixels)).astype(np.float32))
+            with encoder_slot(f"images with {encoder.name}", Reporter()):
+                parts.append(_checked(encoder.encode_images(np.stack(pixels)).astype(np.float32)))
         return np.concatenate(parts)
 
-    def decision_function(self, images: Images) -> Float[np.ndarray, "..."]:
-        """Logits `[n, c]` before the temperature; of two classes their difference `[n]`; raises as `embed`.
+    def logits(self, images: Images) -> Float[np.ndarray, "n c"]:
+        """Logits, one column a class, before the temperature.
 
-        The difference, that of the second class minus that of the first, is what scikit-learn expects.
+        Args:
+            images: images or features.
+
+        Raises:
+            UnreadableImageError: an image cannot be read; the message names it.
+            EncoderError: the encoder cannot be loaded.
         """
-        logits = self._logits(images)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
-
-    def _logits(self, images: Images) -> Float[np.ndarray, "n c"]:
         return self.saved.classifier.logits(self.embed(images))
 
     def predict_proba(self, images: Images, *, sigmoid: bool = False) -> Float[np.ndarray, "n c"]:
@@ -221,8 +201,16 @@ class ImageClassifier:
         return self.saved.probabilities(features)
 
     def predict(self, images: Images) -> np.ndarray:
-        """The name of the most probable class of each image; raises as `embed`."""
-        names: np.ndarray = self.classes_[self._logits(images).argmax(axis=1)]
+        """The name of the most probable class of each image.
+
+        Args:
+            images: images or features.
+
+        Raises:
+            UnreadableImageError: an image cannot be read; the message names it.
+            EncoderError: the encoder cannot be loaded.
+        """
+        names: np.ndarray = np.array(self.class_names)[self.logits(images).argmax(axis=1)]
         return names
 
     def score(self, images: Images, labels: Sequence[str]) -> float:
@@ -230,9 +218,21 @@ class ImageClassifier:
 
         Args:
             images: images or features.
-            labels: true class names.
+            labels: true class names, one an image.
+
+        Raises:
+            DataError: there are no images, or another number of labels.
+            UnknownNameError: a label is no class name; the message suggests the nearest.
         """
-        return float(np.mean(self.predict(images) == np.asarray(labels)))
+        predicted, known = self.predict(images).tolist(), set(self.class_names)
+        if len(predicted) != len(labels) or not predicted:
+            raise DataError(
+                f"{len(labels)} labels for {len(predicted)} images: expected one each, and one or more"
+            )
+        for label in labels:
+            if label not in known:
+                raise UnknownNameError("class", str(label), self.class_names)
+        return float(np.mean([a == b for a, b in zip(predicted, labels, strict=True)]))
 
 
 def load(
@@ -308,12 +308,16 @@ def _champion(dataset: str, root: Location, reporter: Reporter) -> SavedClassifi
         )
     saved = decode_classifier(champion.content, source=str(champion.path))
     saved.check_encoder(champion.record.encoder, model=champion.record.model)
-    return saved if saved.metadata else _with_metadata(saved, champion, root)
+    if saved.metadata is None:
+        return _with_metadata(saved, champion, root)
+    # The dataset may have another name than when it was trained on.
+    return replace(saved, metadata=saved.metadata.model_copy(update={"dataset": name}))
 
 
 def _with_metadata(saved: SavedClassifier, champion: Champion, root: Location) -> SavedClassifier:
     """A champion of an earlier version, with what the record of its run tells."""
     from clip_adapter.pipeline.classifier_metadata import classifier_metadata  # noqa: PLC0415
+    from clip_adapter.pipeline.refit import encoding_of_run  # noqa: PLC0415  # imports what computes
 
     record = champion.record
     try:
@@ -321,13 +325,17 @@ def _with_metadata(saved: SavedClassifier, champion: Champion, root: Location) -
     except UnknownNameError:
         return saved  # the runs were removed; the classifier is whole without them
     is_imported = record.dataset in imported_names(root)
-    return replace(saved, metadata=classifier_metadata(root, run, is_imported=is_imported))
+    encoding = encoding_of_run(root, run)
+    metadata = classifier_metadata(root, run, is_imported=is_imported, encoding=encoding)
+    return replace(saved, metadata=metadata)
 
 
 def _encoding(saved: SavedClassifier, *, model: str | None, device: str) -> Encoding | None:
     described = saved.metadata.encoder if saved.metadata else None
-    if described is None or (described.is_imported and model is None):
+    if described is None:
         return Encoding(model=model, device=device) if model else None
+    if described.is_imported:
+        return None
     for kind, value, known in (
         ("precision", described.precision, get_args(Precision)),
         ("resize mode", described.resize, get_args(ResizeMode)),
@@ -371,16 +379,33 @@ def _as_features(images: Images) -> Float[np.ndarray, "n d"] | None:
                 f"an array of floats of shape {images.shape} is neither features nor pixels: expected "
                 "features [n, d], or pixels as uint8 [h, w, 3]"
             )
-        return images.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # what overflows is refused as infinite
+            return images.astype(np.float32, copy=False)
     return None
 
 
+def _checked(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """The features, if all can be normalised; raises `DataError` otherwise."""
+    useless = np.flatnonzero(~can_be_normalised(features))
+    if len(useless):
+        raise DataError(
+            f"{len(useless)} of {len(features)} features are zero, infinite or NaN, the first is row "
+            f"{useless[0]}: expected raw features of the classifier's encoder"
+        )
+    return features
+
+
 def _as_sequence(images: Images) -> Iterable[Any]:
-    if isinstance(images, str | Path | Image.Image):
+    if isinstance(images, str | Path | Image.Image | bytes):
         return [images]
     if isinstance(images, np.ndarray) and images.ndim == 3:
         return [images]
-    return images  # type: ignore[no-any-return]  # any iterable
+    if not isinstance(images, Iterable):
+        raise DataError(
+            f"images are given as {type(images).__name__}: expected paths, images of Pillow, pixels as "
+            "uint8 [h, w, 3], or features [n, d]"
+        )
+    return images
 
 
 def _picture(image: Any, place: int) -> Image.Image:
@@ -388,6 +413,8 @@ def _picture(image: Any, place: int) -> Image.Image:
         if isinstance(image, str | Path):
             return decode_image(read_image_file(Path(image)))
         if isinstance(image, Image.Image):
+            if not image.width * image.height:
+                raise UnreadableImageError(f"it has {image.width} x {image.height} pixels")  # noqa: TRY301
             return upright_rgb(image)
     except UnreadableImageError as error:
         name = f"{str(image)!r:.300}" if isinstance(image, str | Path) else f"image {place}"
@@ -397,9 +424,16 @@ def _picture(image: Any, place: int) -> Image.Image:
 
 def _pixels(image: Any, place: int) -> UInt8[np.ndarray, "h w 3"]:
     found = image if isinstance(image, np.ndarray) else None
-    if found is None or found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3:
+    if (
+        found is None
+        or found.dtype != np.uint8
+        or found.ndim != 3
+        or found.shape[2] != 3
+        or not found.size
+    ):
         what = type(image).__name__ if found is None else f"{found.dtype} of shape {found.shape}"
         raise DataError(
-            f"image {place} is {what}: expected a path, an image of Pillow or pixels as uint8 [h, w, 3]"
+            f"image {place} is {what}: expected a path, an image of Pillow or pixels as uint8 [h, w, 3]; "
+            "features are given as one array of floats [n, d]"
         )
     return found

@@ -63,7 +63,7 @@ def refit(
         raise RunStoreError(f"run {run.run_id} failed, so that there is no classifier: {run.error}")
     asked = _parameters(root, run)
     method = _method(run, asked)
-    encoding = _encoding(run, asked)
+    encoding = encoding_of_run(root, run)
     features = DatasetFeatures(_encoded(root, run, n_views(method), asked), encoding)
     split = _split(root, run, features) if method.learns else _any_split(features)
     n_base = None
@@ -71,7 +71,12 @@ def refit(
         n_base = count_base_classes(features.encoded.dataset)
         (split,) = base_splits([split], features.index.labels, n_base=n_base)
     (spec,) = plan_runs(
-        features.encoded, [method], [split], image_choice=run.image_choice, study=run.study
+        features.encoded,
+        [method],
+        [split],
+        image_choice=run.image_choice,
+        study=run.study,
+        n_base_classes=n_base,
     )
     task = features.task(split, method, n_classes=n_base)
     (fitted,) = fit_method(method, [task], device=choose_device(device))
@@ -133,7 +138,17 @@ def _fingerprints(run: RunRecord, method: Method) -> list[str]:
     return [digest_settings(method, **prompts, published=each) for each in (False, True)]
 
 
-def _encoding(run: RunRecord, asked: dict[str, Any]) -> Encoding:
+def encoding_of_run(root: Location, run: RunRecord) -> Encoding:
+    """The encoder of a run with the options of the request that the run answers.
+
+    Args:
+        root: folder or URL of the store.
+        run: record of the run.
+
+    Raises:
+        FeatureCacheError: a file of requests is damaged.
+    """
+    asked = _parameters(root, run)
     return Encoding(
         model=run.model,
         precision=run.precision,  # type: ignore[arg-type]  # as recorded

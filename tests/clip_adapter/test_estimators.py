@@ -2,7 +2,9 @@
 
 import pickle
 import re
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,19 @@ from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError, SkipTestWarning
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from clip_adapter import CachedImageEncoder, ClipAdapterClassifier, FewShotClassifier, load
+from clip_adapter import (
+    CachedImageEncoder,
+    ClipAdapterClassifier,
+    FewShotClassifier,
+    TrainedClassifier,
+    load,
+)
 from clip_adapter.encoders import Encoder, EncoderError
 from clip_adapter.errors import (
     DataError,
@@ -538,3 +547,66 @@ def test_the_document_is_true(
 def test_a_model_that_does_not_exist_is_refused(digits: Arrays, warm_root: Path) -> None:
     with pytest.raises((EncoderError, UnknownNameError), match="glyfs"):
         CachedImageEncoder("glyfs", root=warm_root).fit_transform(digits[0])
+
+
+@pytest.fixture(scope="module", name="unsorted")
+def _unsorted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a classifier whose class names are not in sorted order."""
+    labels = np.repeat(np.arange(N_CLASSES), 6)
+    estimator = FewShotClassifier("gda", random_state=0).fit(features_of(labels), labels)
+    saved = estimator.to_saved()
+    names = ("plum", "apple", "pear")
+    path = tmp_path_factory.mktemp("files") / "unsorted.safetensors"
+    save_classifier(replace(saved, classifier=replace(saved.classifier, class_names=names)), path)
+    return path
+
+
+def test_a_trained_classifier_is_scored_as_scikit_learn_scores(unsorted: Path) -> None:
+    labels = np.repeat(np.arange(N_CLASSES), 20)
+    features = features_of(labels, seed=1)
+    names = np.array(["plum", "apple", "pear"])[labels]
+    trained = TrainedClassifier(unsorted).fit()
+    assert trained.classes_.tolist() == ["apple", "pear", "plum"]
+    assert trained.score(features, names) > 0.9
+    loaded = load(unsorted)
+    place = [loaded.class_names.index(name) for name in names]
+    expected = -np.log(loaded.predict_proba(features)[np.arange(len(place)), place]).mean()
+    found = -get_scorer("neg_log_loss")(trained, features, names)
+    assert found == pytest.approx(expected, abs=1e-5)  # rounded to float32; unsorted it is above 1
+    assert get_scorer("roc_auc_ovr")(trained, features, names) > 0.95
+    scores = cross_val_score(TrainedClassifier(unsorted), features, names, cv=3)
+    assert scores.min() > 0.8
+    assert clone(trained).get_params() == trained.get_params()
+
+
+def test_a_trained_classifier_of_two_classes_has_one_column_of_logits(tmp_path: Path) -> None:
+    labels = np.repeat([0, 1], 6)
+    saved = FewShotClassifier("gda", random_state=0).fit(features_of(labels), labels).to_saved()
+    save_classifier(saved, tmp_path / "two.safetensors")
+    trained = TrainedClassifier(tmp_path / "two.safetensors").fit()
+    logits = trained.decision_function(features_of(labels))
+    assert logits.shape == (12,)
+    np.testing.assert_array_equal(logits > 0, trained.predict(features_of(labels)) == "1")
+
+
+def test_replaced_weights_do_not_get_into_the_features_of_others(
+    digits: Arrays, tmp_path: Path, tiny_model: str, other_tiny_model: str
+) -> None:
+    """An encoder that was looked up, in this process or before it was pickled."""
+    pictures = list(digits[0])
+    first, second = (
+        Path(name.removeprefix("local-dir:")) for name in (tiny_model, other_tiny_model)
+    )
+    folder = Path(shutil.copytree(first, tmp_path / "model"))
+    encoder = CachedImageEncoder(f"local-dir:{folder}", root=tmp_path / "store")
+    encoder.fit(pictures[:1]).transform(pictures[:1])
+    looked_up = clone(encoder).fit(pictures[:1])
+    assert looked_up.encoding_.known is not None
+    pickled = pickle.dumps(looked_up)
+    shutil.copytree(second, folder, dirs_exist_ok=True)
+    with pytest.raises(EncoderError, match="its weights or options changed"):
+        looked_up.transform(pictures[1:2])
+    elsewhere = pickle.loads(pickled)  # noqa: S301  # our own
+    feature = elsewhere.transform(pictures[1:2])
+    expected = CachedImageEncoder(f"local-dir:{second}", root=tmp_path / "other")
+    np.testing.assert_array_equal(feature, expected.fit(pictures[1:2]).transform(pictures[1:2]))

@@ -23,7 +23,9 @@ FUNCTIONS = (
         "export",
     ),
 )
-ESTIMATORS = ("FewShotClassifier", "ClipAdapterClassifier", "CachedImageEncoder")
+ESTIMATORS = (
+    *("FewShotClassifier", "ClipAdapterClassifier", "TrainedClassifier", "CachedImageEncoder"),
+)
 
 WELL_TYPED = """
 from clip_adapter import CachedImageEncoder, ClipAdapterClassifier, FewShotClassifier

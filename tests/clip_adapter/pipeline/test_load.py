@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.frozen import FrozenEstimator
+from safetensors.numpy import load as arrays_of
+from safetensors.numpy import save
 
 import clip_adapter
 from clip_adapter.errors import (
@@ -22,6 +23,8 @@ from clip_adapter.errors import (
 )
 from clip_adapter.methods import SavedClassifier, encode_classifier, load_classifier
 from clip_adapter.methods.saved_classifier import KEY
+from clip_adapter.pipeline.classifier_metadata import _licence
+from clip_adapter.pipeline.dataset_rewrite import rename_dataset
 from clip_adapter.pipeline.load import ImageClassifier, load
 from clip_adapter.runs import PromotionStore, RunStoreError, query
 from feature_cache import FeatureStore
@@ -192,6 +195,37 @@ def test_a_champion_of_an_earlier_version_gets_its_metadata_from_its_run(
     assert found.saved.metadata == champion.saved.metadata
 
 
+def test_a_champion_of_an_earlier_version_keeps_the_options_of_its_encoder(
+    trained_digits: Path, tmp_path: Path, digit_files: list[Path]
+) -> None:
+    root = tmp_path / "store"
+    images = trained_digits / "images" / "digits"
+    asked: Any = {"methods": ["gda"], "shots": [4], "seeds": [1], "root": root, "name": "mine"}
+    dataset = f"imagefolder:{images}"
+    clip_adapter.train(dataset, "glyphs", resize="squash", promote=True, **asked)
+    whole = load("champion:mine", root=root)
+    content = encode_classifier(replace(whole.saved, metadata=None))
+    (record,) = PromotionStore(root).history("mine")
+    shutil.rmtree(root / "champions")
+    shutil.rmtree(root / "runs" / "promotions")
+    digest = hashlib.sha256(content).hexdigest()
+    PromotionStore(root).append(replace(record, classifier_sha256=digest), content=content)
+    found = load("champion:mine", root=root)
+    np.testing.assert_array_equal(
+        found.predict_proba(digit_files[:3]), whole.predict_proba(digit_files[:3])
+    )
+    rename_dataset(root, "mine", "theirs")
+    assert load("champion:theirs", root=root).title == "gda of theirs"
+
+
+@pytest.mark.parametrize(
+    "model", ["local-dir:glyphs", "local-dir:openai", "ViT-B-32:/home/me/openai", "ViT-B-32:mine"]
+)
+def test_a_licence_is_not_guessed_from_the_name_of_a_folder(model: str) -> None:
+    assert _licence(model) is None
+    assert (_licence("glyphs"), _licence("ViT-B-32:openai")) == ("Apache-2.0", "MIT")
+
+
 def test_a_file_of_an_earlier_version_needs_the_name_of_its_model(
     champion: ImageClassifier, digit_files: list[Path], tmp_path: Path
 ) -> None:
@@ -277,7 +311,14 @@ def test_what_is_no_image_is_named(
     with pytest.raises(DataError, match="neither features nor pixels"):
         champion.predict(np.zeros((2, 3, 4, 5)))
     with pytest.raises(DataError, match="the classifier was fitted to features"):
-        champion.predict(np.zeros((2, 7)))
+        champion.predict(np.ones((2, 7)))
+    for useless in (np.nan, np.inf, 0.0, 1e300):
+        with pytest.raises(DataError, match="1 of 2 features are zero, infinite or NaN"):
+            champion.predict(np.stack([np.ones(champion.width), np.full(champion.width, useless)]))
+    with pytest.raises(DataError, match="image 0 is uint8 of shape"):
+        champion.predict(np.zeros((0, 4, 3), dtype=np.uint8))
+    with pytest.raises(DataError, match="given as NoneType"):
+        champion.predict(None)
 
 
 @pytest.mark.parametrize(
@@ -303,11 +344,15 @@ def test_a_store_that_is_not_there_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_frozen_estimator_takes_it(champion: ImageClassifier, digit_files: list[Path]) -> None:
-    features = champion.embed(digit_files)
-    frozen = FrozenEstimator(champion).fit(features, champion.predict(features))
-    np.testing.assert_array_equal(frozen.predict(features), champion.predict(features))
-    assert frozen.classes_.tolist() == list(champion.class_names)
+def test_a_score_wants_one_known_label_an_image(
+    champion: ImageClassifier, digit_files: list[Path]
+) -> None:
+    with pytest.raises(UnknownNameError, match="unknown class '1'"):
+        champion.score(digit_files[:1], [1])  # type: ignore[list-item]  # as of another dataset
+    with pytest.raises(DataError, match="1 labels for 2 images"):
+        champion.score(digit_files[:2], ["one"])
+    with pytest.raises(DataError, match="one or more"):
+        champion.score([], [])
 
 
 def test_loading_loads_no_encoder(champion_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +361,7 @@ def test_loading_loads_no_encoder(champion_file: Path, monkeypatch: pytest.Monke
     )
     classifier = clip_adapter.load(champion_file)
     assert "glyphs" in repr(classifier)
-    classifier.predict(np.ones((1, classifier.n_features_in_), dtype=np.float32))
+    classifier.predict(np.ones((1, classifier.width), dtype=np.float32))
 
 
 def _with_metadata(saved: SavedClassifier, change: Callable[[dict[str, Any]], None]) -> bytes:
@@ -369,6 +414,14 @@ def _set(*places: str, value: Any) -> Callable[[dict[str, Any]], None]:
         _set("kind", value="os.system"),
         _set("format", value="1"),
         _set("logit_bias", value=1e999),
+        _set("logit_bias", value=10**400),
+        _set("logit_bias", value=True),
+        _set("format", value=-5),
+        _set("metadata", "temperature", value=1e-300),
+        _set("settings", value={"a": float("nan")}),
+        _set("method", value="\ud800"),
+        _set("values", "class_names", value=["\ud800", *map(str, range(9))]),
+        _set("values", "class_names", value=["", *map(str, range(9))]),
     ],
 )
 def test_hostile_metadata_is_one_clear_error(
@@ -379,6 +432,53 @@ def test_hostile_metadata_is_one_clear_error(
     with pytest.raises(DataError, match=r"hostile\.safetensors") as caught:
         load(path)
     assert len(str(caught.value)) < 1_500
+
+
+def _arrays(saved: SavedClassifier, **changed: np.ndarray) -> bytes:
+    """The file of a classifier with other arrays."""
+    content = encode_classifier(saved)
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+    return save({**arrays_of(content), **changed}, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    "shape", [(256,), (1, 256), (10, 256, 1), (0, 256), (256, 10), (10, 0), (9, 256)]
+)
+def test_arrays_that_do_not_fit_are_one_clear_error(
+    champion: ImageClassifier, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    path = tmp_path / "hostile.safetensors"
+    path.write_bytes(_arrays(champion.saved, weight=np.ones(shape, dtype=np.float32)))
+    with pytest.raises(DataError, match=r"hostile\.safetensors"):
+        load(path)
+    path.write_bytes(_arrays(champion.saved, bias=np.ones(1, dtype=np.float32)))
+    with pytest.raises(DataError, match="do not fit together: bias is"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("labels", np.zeros(40, dtype=bool)),
+        ("labels", np.zeros(40, dtype=np.float32)),
+        ("labels", np.full(40, 10, dtype=np.int64)),
+        ("labels", np.full(40, -1, dtype=np.int64)),
+        ("labels", np.zeros(39, dtype=np.int64)),
+        ("keys", np.full((40, 256), 3e38, dtype=np.float32)),
+        ("keys", np.zeros((1, 256), dtype=np.float32)),
+    ],
+)
+def test_a_hostile_cache_is_one_clear_error(
+    trained_digits: Path, tmp_path: Path, name: str, values: np.ndarray
+) -> None:
+    asked = "SELECT run_id FROM runs WHERE method = 'tip-adapter'"
+    run_id = query(trained_digits, asked)["run_id"][0].as_py()
+    path = tmp_path / "hostile.safetensors"
+    saved = load(f"run:{run_id}", root=trained_digits).saved
+    path.write_bytes(_arrays(saved, **{name: values}))
+    with pytest.raises(DataError, match=r"hostile\.safetensors"):
+        load(path)
 
 
 @pytest.mark.parametrize(

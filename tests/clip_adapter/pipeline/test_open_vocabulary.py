@@ -322,7 +322,7 @@ def test_classes_are_added_to_a_loaded_classifier_by_name(study: Study) -> None:
     extended = loaded.with_classes("solar farm").with_classes(["pink", "grey"])
     assert extended.class_names == (*loaded.class_names, "solar farm", "pink", "grey")
     images = sorted(study.photos.rglob("*.jpg"))[:5]
-    before, after = loaded.decision_function(images), extended.decision_function(images)
+    before, after = loaded.logits(images), extended.logits(images)
     np.testing.assert_array_equal(after[:, :3], before)
     described = loaded.saved.metadata
     assert described is not None
