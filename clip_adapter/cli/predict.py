@@ -1,76 +1,55 @@
-"""The predict command: classes of images as a table, CSV, JSON lines or Parquet."""
+"""The predict command: classes of images as a table, CSV, JSON or Parquet."""
 
-import csv
-import io
-import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from enum import StrEnum
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from clip_adapter.cli.requests import from_options
-from clip_adapter.errors import ParameterError
+from clip_adapter.cli.table_files import (
+    Format,
+    FormatOption,
+    OutputOption,
+    checked_target,
+    chosen_format,
+    write_rows,
+)
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.image_inputs import LIST
 from clip_adapter.pipeline.requests import PredictRequest
 from clip_adapter.terminal import plain_console
-from feature_cache.exchange.atomic_write import check_absent, new_file
-
-
-class Format(StrEnum):
-    """Formats of predictions."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-
-
-_SUFFIXES = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".parquet": Format.PARQUET}
 
 
 @from_options(PredictRequest)
 def predict(
     request: PredictRequest,
-    form: Annotated[
-        Format | None,
-        typer.Option(
-            "--format",
-            help="How to write the rows; else by the name of --output, else a table.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write the rows to this file.", show_default=False),
-    ] = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Let --output replace a file.")
     ] = False,
 ) -> None:
     """Classify images with a trained classifier, through the feature cache.
 
-    One row an image, in the order given; an unreadable one is a row with the reason, and exit code 1
-    if none could be read.
+    One row an image, in the order given; an unreadable one is a row with the reason, and so is a
+    damaged archive after its images. Exit code 1 if none could be read or an archive is damaged.
 
     Features are kept in the store, so that no image is encoded twice; `cache gc --unreferenced`
     drops those of images that no dataset has.
     """
-    chosen = _format(form, output)
-    if output is not None:
-        output = output.expanduser().resolve()
-        check_absent(output, overwrite=overwrite)
+    chosen = chosen_format(form, output)
+    target = checked_target(output, overwrite=overwrite)
     from clip_adapter.pipeline.predict import Prediction  # noqa: PLC0415  # imports what computes
 
-    listed = sys.stdin.read().splitlines() if LIST in request.names else []
-    prediction = Prediction(request, listed=[line for line in listed if line])
+    listed = _names(sys.stdin.buffer.read()) if LIST in request.names else []
+    prediction = Prediction(request, listed=listed)
     done: list[pa.Table] = []
 
     def tables() -> Iterator[pa.Table]:
@@ -78,84 +57,64 @@ def predict(
             done.append(table)
             yield table
 
-    if output is None:
-        _WRITERS[chosen](tables(), sys.stdout.buffer)
+    if chosen is Format.TABLE:
+        _print_table(tables())
     else:
-        with new_file(output, overwrite=overwrite) as file:
-            _WRITERS[chosen](tables(), file)
+        write_rows(tables(), chosen, target, overwrite=overwrite)
     result = prediction.result(pa.concat_tables(done))
-    _say(result.summary, output)
-    if result.n_unreadable == len(result.table):
+    _say(result.summary, target)
+    if result.n_damaged or result.n_unreadable == result.n_images:
         raise typer.Exit(1)
 
 
-def _format(form: Format | None, output: Path | None) -> Format:
-    if output is None:
-        if form is Format.PARQUET:
-            raise ParameterError("Parquet is written to a file: name it with --output FILE.parquet")
-        return form or Format.TABLE
-    chosen = form or _SUFFIXES.get(output.suffix.casefold())
-    if chosen is None or chosen is Format.TABLE:
-        raise ParameterError(
-            f"{output.name!r:.80} names no format: expected a file that ends in .csv, .jsonl or "
-            ".parquet, or --format csv, jsonl or parquet"
-        )
-    return chosen
+def _names(content: bytes) -> list[str]:
+    r"""The paths of a list: one a line, or ended by NUL bytes as `find -print0` writes them.
+
+    >>> _names(b"a.jpg\r\n\nb\x0b.jpg"), _names(b"a\nb.jpg\0c.jpg\0")
+    (['a.jpg', 'b\x0b.jpg'], ['a\nb.jpg', 'c.jpg'])
+    """
+    if b"\0" in content:
+        names = content.split(b"\0")
+    else:
+        names = [line.removesuffix(b"\r") for line in content.split(b"\n")]
+    return [os.fsdecode(name) for name in names if name]
 
 
-def _write_csv(tables: Iterable[pa.Table], file: IO[bytes]) -> None:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text)
-    for number, table in enumerate(tables):
-        if number == 0:
-            writer.writerow(table.column_names)
-        writer.writerows(list(row.values()) for row in table.to_pylist())
-        text.flush()
-    text.detach()
-
-
-def _write_jsonl(tables: Iterable[pa.Table], file: IO[bytes]) -> None:
-    for table in tables:
-        for row in table.to_pylist():
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-
-
-def _write_parquet(tables: Iterable[pa.Table], file: IO[bytes]) -> None:
-    import pyarrow.parquet as pq  # noqa: PLC0415  # for this format alone
-
-    found = iter(tables)
-    first = next(found)
-    with pq.ParquetWriter(file, first.schema) as writer:
-        for table in chain([first], found):
-            writer.write_table(table)
-
-
-def _print_table(tables: Iterable[pa.Table], _: IO[bytes]) -> None:
+def _print_table(tables: Iterable[pa.Table]) -> None:
+    """Print a table whose row of three classes and a short path fits in 80 columns."""
     whole = pa.concat_tables(tables)
     has_errors = whole["error"].null_count < len(whole)
     shown = whole if has_errors else whole.drop_columns(["error"])
-    drawn = Table()
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in shown.column_names:
-        is_number = name.startswith("confidence")
-        drawn.add_column(name, justify="right" if is_number else "left", overflow="fold")
+        if name.startswith("confidence"):
+            drawn.add_column("conf.", justify="right", no_wrap=True)
+        else:
+            drawn.add_column(_heading(name), overflow="fold")
     for row in shown.to_pylist():
         drawn.add_row(*map(_text, row.values()))
     plain_console().print(drawn)
+
+
+def _heading(column: str) -> str:
+    """The heading of a column that holds words.
+
+    >>> [_heading(name) for name in ("path", "predicted", "predicted_2", "predicted_23")]
+    ['path', 'class', '2nd', '23rd']
+    """
+    name, _, rank = column.partition("_")
+    if name != "predicted":
+        return column
+    if not rank:
+        return "class"
+    ends = {"1": "st", "2": "nd", "3": "rd"}
+    return rank + ("th" if rank[-2:-1] == "1" else ends.get(rank[-1], "th"))
 
 
 def _text(value: Any) -> Text:
     if isinstance(value, float):
         return Text(f"{value:.1%}")
     return Text("" if value is None else escape_control_characters(value))
-
-
-_WRITERS: dict[Format, Callable[[Iterable[pa.Table], IO[bytes]], None]] = {
-    Format.TABLE: _print_table,
-    Format.CSV: _write_csv,
-    Format.JSONL: _write_jsonl,
-    Format.PARQUET: _write_parquet,
-}
 
 
 def _say(summary: str, output: Path | None) -> None:

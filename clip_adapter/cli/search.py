@@ -1,46 +1,36 @@
 """The search command: the images of a dataset that are most like a text or an image."""
 
-import csv
-import json
-from enum import StrEnum
-from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from clip_adapter.cli.options import Root
+from clip_adapter.cli.table_files import (
+    Format,
+    FormatOption,
+    OutputOption,
+    checked_target,
+    chosen_format,
+    write_rows,
+)
 from clip_adapter.errors import ParameterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import ReadOptions
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
 from clip_adapter.terminal import plain_console
-from feature_cache import storage
 
 if TYPE_CHECKING:
     from clip_adapter.pipeline.search import SearchResult
 
 MOST = 100_000
 """Largest number of images that are listed."""
-
-
-class Format(StrEnum):
-    """Formats of a result."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    JSONL = "jsonl"
-
-
 PAGE_SUFFIXES = {".html", ".htm"}
-FILE_SUFFIXES = {".csv", ".json", ".jsonl", ".parquet"}
 
 
 def search(
@@ -66,20 +56,15 @@ def search(
         ),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, max=MOST, help="How many images.")] = 20,
-    form: Annotated[
-        Format, typer.Option("--format", help="How to write the images on standard output.")
-    ] = Format.TABLE,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            help="Write the images to this .csv, .json, .jsonl or .parquet file instead.",
-        ),
-    ] = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
     html: Annotated[
         Path | None,
         typer.Option("--html", help="Also write the images as a contact sheet, one .html file."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --output and --html replace a file.")
+    ] = False,
     is_text: Annotated[
         bool, typer.Option("--text", help="QUERY is some words, whatever files there are.")
     ] = False,
@@ -104,9 +89,10 @@ def search(
     if is_text and is_image:
         message = "--text and --image exclude each other"
         raise typer.BadParameter(message)
-    page = None if html is None else html.expanduser().resolve()
-    file = None if output is None else output.expanduser().resolve()
-    _check_files(file, page)
+    chosen = chosen_format(form, output)
+    _check_page(html)
+    file = checked_target(output, overwrite=overwrite)
+    page = checked_target(html, overwrite=overwrite)
     from clip_adapter.pipeline.search import similar  # noqa: PLC0415  # when the options are right
 
     result = similar(
@@ -119,19 +105,19 @@ def search(
         device=device,
         reporter=Reporter(),
     )
-    _write(result, file, form)
+    if chosen is Format.TABLE:
+        _show(plain_console(), result)
+    else:
+        write_rows([result.to_arrow()], chosen, file, overwrite=overwrite)
+        for line in [*result.summary, *([f"written to {file}"] if file else [])]:
+            _say(plain_console(stderr=True), line)
     if page is not None:
         _say(plain_console(stderr=True), _write_page(result, page, follow_links))
 
 
-def _check_files(file: Path | None, page: Path | None) -> None:
-    if file is not None and file.suffix not in FILE_SUFFIXES:
-        raise ParameterError(
-            f"--output {file.name!r:.80}: expected a file that ends in "
-            f"{', '.join(sorted(FILE_SUFFIXES))}"
-        )
+def _check_page(page: Path | None) -> None:
     # A sheet as a .png has one line for all images of a group.
-    if page is not None and page.suffix not in PAGE_SUFFIXES:
+    if page is not None and page.suffix.casefold() not in PAGE_SUFFIXES:
         raise ParameterError(f"--html {page.name!r:.80}: expected a file that ends in .html")
 
 
@@ -143,37 +129,6 @@ def _write_page(result: "SearchResult", page: Path, follow_links: Path | None) -
     write_contact_sheet(sheet, page)
     gaps = f", {sheet.n_gaps:,} of them gone, changed or unreadable" if sheet.n_gaps else ""
     return f"{sheet.n_shown + sheet.n_gaps:,} images{gaps}, in {page}"
-
-
-def _write(result: "SearchResult", file: Path | None, form: Format) -> None:
-    """Write the images to a file or to standard output, what is said about them elsewhere."""
-    if file is None and form is Format.TABLE:
-        _show(plain_console(), result)
-        return
-    if file is None:
-        print(_content(result.to_arrow(), form.value).decode(), end="")  # noqa: T201  # rich would wrap it
-    else:
-        storage.write_atomic(file, pa.py_buffer(_content(result.to_arrow(), file.suffix[1:])))
-    for line in [*result.summary, *([f"written to {file}"] if file else [])]:
-        _say(plain_console(stderr=True), line)
-
-
-def _content(table: pa.Table, form: str) -> bytes:
-    """The images in a format, as the bytes of a file."""
-    if form == "parquet":
-        sink = BytesIO()
-        pq.write_table(table, sink)
-        return sink.getvalue()
-    rows: list[dict[str, Any]] = table.to_pylist()
-    if form == "json":
-        return f"{json.dumps(rows, indent=2)}\n".encode()
-    if form == "jsonl":
-        return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
-    text = StringIO(newline="")
-    writer = csv.DictWriter(text, table.column_names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
 
 
 def _show(console: Console, result: "SearchResult") -> None:

@@ -1,29 +1,18 @@
 """Image files as a user names them: files, folders, globs, tar archives, or a list."""
 
 import glob
-import lzma
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from clip_adapter.datasets import FolderOptions
-from clip_adapter.datasets.folder_walk import FolderWalk, has_image_suffix
+from clip_adapter.datasets.folder_walk import FolderWalk
 from clip_adapter.errors import DataError, UnreadableImageError
-from clip_adapter.images import (
-    AS_IT_IS,
-    FolderReader,
-    ReadOptions,
-    image_format,
-    read_image_file,
-)
-from clip_adapter.images.reading import MAX_FILE_BYTES
+from clip_adapter.images import AS_IT_IS, FolderReader, ReadOptions, read_image_file
+from clip_adapter.pipeline.tar_images import TAR_SUFFIXES, list_tar_images, read_tar_images
 
 LIST = "-"
 """The input that stands for a list of paths on standard input."""
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 Content = bytes | UnreadableImageError
 
@@ -37,11 +26,14 @@ class ImageGroup:
         contents: function that reads the images, in the order of `names`: the bytes of each, or why
             they cannot be read.
         n_excluded: number of other files that lie there and are no images.
+        n_damaged: 1 for an archive that cannot be read to its end: its own name is the last one then,
+            and its content is why; else 0.
     """
 
     names: Sequence[str]
     contents: Callable[[], Iterator[Content]]
     n_excluded: int = 0
+    n_damaged: int = 0
 
 
 def find_images(
@@ -51,7 +43,8 @@ def find_images(
 
     A file that is named is always an image, readable or not. Of a folder or archive those files are
     images that begin like one or are called like one; folders are walked with all below them, hidden
-    files left out, sorted by path.
+    files left out, sorted by path. Of a damaged archive what lies before the damage is listed, and then
+    the archive itself.
 
     Args:
         inputs: paths of files, folders and tar archives, glob patterns (`**` for folders of any depth),
@@ -61,7 +54,7 @@ def find_images(
 
     Raises:
         FileNotFoundError: a named file is missing, or a pattern matches nothing.
-        DataError: an archive is damaged, nothing is named, or no image is found.
+        DataError: an archive is damaged before its first image, nothing is named, or no image is found.
     """
     groups = [group for each in inputs for group in _groups(each, listed, read)]
     if not any(group.names for group in groups):
@@ -133,54 +126,11 @@ def _folder(name: str, folder: Path, read: ReadOptions) -> ImageGroup:
 
 
 def _archive(name: str, path: Path) -> ImageGroup:
-    members, n_excluded = [], 0
-    with _opened(path) as archive:
-        for member in archive:
-            if member.isfile() and _may_hold_image(archive, member):
-                members.append(member.name)
-            else:
-                n_excluded += member.isfile()
-
-    def contents() -> Iterator[Content]:
-        wanted = iter(members)
-        expected = next(wanted, None)
-        with _opened(path) as again:
-            for member in again:
-                if member.isfile() and member.name == expected:
-                    yield _content(lambda member=member: _member(again, member))  # type: ignore[misc]
-                    expected = next(wanted, None)
-        while expected is not None:  # the archive was cut off since it was listed
-            yield UnreadableImageError("it is gone from the archive since it was listed")
-            expected = next(wanted, None)
-
+    listing = list_tar_images(path)
+    damaged = [name] if listing.damage else []
     return ImageGroup(
-        names=[f"{name}/{member}" for member in members], contents=contents, n_excluded=n_excluded
+        names=[*(f"{name}/{member}" for member in listing.names), *damaged],
+        contents=lambda: read_tar_images(path, listing),
+        n_excluded=listing.n_excluded,
+        n_damaged=len(damaged),
     )
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tarfile.TarFile]:
-    try:
-        with tarfile.open(path) as archive:
-            yield archive
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"the archive {path} is damaged or no tar archive: {error}") from error
-
-
-def _may_hold_image(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
-    hidden = any(part.startswith(".") for part in Path(member.name).parts)
-    if hidden or has_image_suffix(member.name):
-        return not hidden
-    file = archive.extractfile(member)
-    return file is not None and image_format(file.read(64)) is not None
-
-
-def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if member.issparse():  # would read as more zeros than the archive has bytes
-        raise UnreadableImageError("it is stored as a sparse file")
-    if member.size > MAX_FILE_BYTES:
-        raise UnreadableImageError(
-            f"{member.size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"
-        )
-    file = archive.extractfile(member)
-    return file.read() if file is not None else b""

@@ -24,11 +24,12 @@ class Predictions(TabularResult):
     """The predicted classes of images.
 
     Attributes:
-        table: one row an image, in the order of the request.
+        table: one row an image, in the order of the request, and one for each damaged archive.
         classifier: method and dataset of the classifier.
         n_encoded: number of distinct images that were encoded now.
         n_reused: number of distinct images whose feature was stored already.
         n_excluded: number of other files in the folders and archives, which are no images.
+        n_damaged: number of archives that are damaged after some image; each has a row of its own.
     """
 
     table: pa.Table
@@ -36,18 +37,26 @@ class Predictions(TabularResult):
     n_encoded: int
     n_reused: int
     n_excluded: int = 0
+    n_damaged: int = 0
+
+    @property
+    def n_images(self) -> int:
+        """Number of images, readable or not."""
+        return len(self.table) - self.n_damaged
 
     @property
     def n_unreadable(self) -> int:
         """Number of images that could not be read."""
-        return len(self.table) - int(self.table["error"].null_count)
+        return self.n_images - int(self.table["error"].null_count)
 
     @property
     def summary(self) -> str:
         """One line for a log."""
         others = f", {self.n_excluded:,} other files" if self.n_excluded else ""
+        if self.n_damaged:
+            others += f"; {self.n_damaged:,} archives are damaged and were not read to their end"
         return (
-            f"{len(self.table):,} images classified by {self.classifier}: {self.n_encoded:,} encoded, "
+            f"{self.n_images:,} images classified by {self.classifier}: {self.n_encoded:,} encoded, "
             f"{self.n_reused:,} reused, {self.n_unreadable:,} unreadable{others}"
         )
 
@@ -56,9 +65,10 @@ class Predictions(TabularResult):
 
         Returns:
             One row an image, in the order of the request: `path`; `predicted`, the most probable class,
-            null for an unreadable image and below `min_confidence`; `confidence`, its probability
-            after the temperature; with `top` above 1 `predicted_2`, `confidence_2` and so on; and
-            `error`, why an image could not be read, else null.
+            null for an unreadable image; `confidence`, its probability after the temperature; with
+            `top` above 1 `predicted_2`, `confidence_2` and so on; and `error`, why an image could not
+            be read, else null. All classes of an image are null where the confidence of the first is
+            below `min_confidence`. A damaged archive is a row after its images, with an error.
         """
         return self.table
 
@@ -79,7 +89,8 @@ def predict(
     """Classify images; an image whose feature is stored is not encoded again.
 
     Returns:
-        One row an image, in the order of the request; an unreadable image is a row with the reason.
+        One row an image, in the order of the request; an unreadable image is a row with the reason,
+        and so is an archive that is damaged after some image.
 
     Raises:
         ClipAdapterError: the classifier, its encoder or a parameter cannot be used; the message says why.
@@ -143,7 +154,7 @@ class Prediction:
 
     @property
     def n_images(self) -> int:
-        """Number of images, readable or not."""
+        """Number of rows: of images, readable or not, and of damaged archives."""
         return sum(len(group.names) for group in self.groups)
 
     def tables(self) -> Iterator[pa.Table]:
@@ -162,6 +173,7 @@ class Prediction:
             n_encoded=self._features.n_encoded,
             n_reused=self._features.n_reused,
             n_excluded=sum(group.n_excluded for group in self.groups),
+            n_damaged=sum(group.n_damaged for group in self.groups),
         )
 
     def _predict(self, batch: Sequence[Named]) -> pa.Table:
@@ -201,7 +213,7 @@ class Prediction:
                 label = int(order[place, rank])
                 values[row] = float(probabilities[place, label])
                 is_told = probabilities[place, order[place, 0]] >= least
-                classes[row] = names[label] if is_told or rank > 0 else None
+                classes[row] = names[label] if is_told else None
             yield classes, values
 
 

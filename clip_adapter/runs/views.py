@@ -393,7 +393,10 @@ MACROS = {
     "similar_images": f"""
 (digest, encoder, top := 20) AS TABLE
 WITH asked AS (
-    SELECT any_value(feature)::DOUBLE[] AS query
+    SELECT coalesce(any_value(feature)::DOUBLE[], error(
+        'no image of the digest ' || digest || ' has a feature of this encoder: expected an '
+        'image_sha256 of the view images, of an encoded dataset'
+    )) AS query
     FROM query_table('stored_{FEATURES_OF}' || encoder) WHERE image_sha256 = unhex(digest)
 )
 SELECT
@@ -408,6 +411,6 @@ ORDER BY cosine DESC, image_sha256 LIMIT top
 
 - `similar_images(digest, encoder, top := 20)`: the images with the largest cosine with an image,
   itself included, by stored features; the digest and the fingerprint of the encoder are in hex. Equal
-  cosines are in the order of the digests. Files of features are read by a statement that uses it,
-  and by no other.
+  cosines are in the order of the digests. A digest without a feature is an error. Files of features
+  are read by a statement that uses it, and by no other.
 """

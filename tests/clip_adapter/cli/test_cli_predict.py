@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,9 +64,25 @@ def test_json_lines_are_rows(predict: Command) -> None:
 
 def test_a_table_is_for_people(predict: Command) -> None:
     done = predict()
-    assert "predicted" in done.out
+    assert done.out.split()[:3] == ["path", "class", "conf."]
     assert "%" in done.out
     assert "error" not in done.out
+
+
+def test_three_classes_fit_in_80_columns(
+    command: Command,
+    photos_and_champion: tuple[Path, Path],
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, file = photos_and_champion
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("COLUMNS", "80")
+    done = command("predict", file, folder.name, "--root", root, "--top", "3")
+    heading, _, *rows = done.out.splitlines()
+    assert heading.split() == ["path", "class", "conf.", "2nd", "conf.", "3rd", "conf."]
+    assert [row.split()[0] for row in rows] == [f"{folder.name}/{n}.png" for n in range(6)]
+    assert all(row.count("%") == 3 and len(row) <= 80 for row in rows)
 
 
 def test_a_file_is_written_whole_and_not_replaced(predict: Command, tmp_path: Path) -> None:
@@ -80,7 +98,9 @@ def test_a_file_is_written_whole_and_not_replaced(predict: Command, tmp_path: Pa
 
 def test_a_format_is_that_of_the_name(predict: Command, tmp_path: Path) -> None:
     predict("--output", tmp_path / "rows.csv")
-    assert (tmp_path / "rows.csv").read_text().startswith("path,predicted,confidence,error\n")
+    assert (tmp_path / "rows.csv").read_bytes().startswith(b"path,predicted,confidence,error\n")
+    predict("--output", tmp_path / "rows.JSON")
+    assert len(json.loads((tmp_path / "rows.JSON").read_text())) == 6
     refused = predict("--output", tmp_path / "rows.docx")
     assert (refused.code, "names no format" in refused.err) == (1, True)
     refused = predict("--format", "parquet")
@@ -92,15 +112,44 @@ def test_a_list_comes_on_standard_input(
     command: Command,
     photos_and_champion: tuple[Path, Path],
     root: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder, file = photos_and_champion
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{folder}/3.png\n{folder}/gone.png\n"))
-    done = command("predict", file, "-", "--root", root, "--no-cache", "--format", "jsonl")
-    rows = [json.loads(line) for line in done.out.splitlines()]
-    assert [row["error"] is None for row in rows] == [True, False]
-    assert done.code == 0
+    odd = tmp_path / "a\u2028b\x0bc.png"
+    shutil.copy(folder / "2.png", odd)
+    names = [f"{folder}/3.png", f"{folder}/gone.png", str(odd)]
+    asked = ("predict", file, "-", "--root", root, "--no-cache", "--format", "jsonl")
+    for end in ("\n", "\r\n", "\0"):
+        content = "".join(f"{name}{end}" for name in names).encode()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        done = command(*asked)
+        rows = [json.loads(line) for line in done.out.split("\n")[:-1]]
+        assert [row["path"] for row in rows] == names
+        assert [row["error"] is None for row in rows] == [True, False, True]
+        assert done.code == 0
     assert not root.exists()
+
+
+def test_a_damaged_archive_is_a_row_and_a_failure(
+    command: Command, photos_and_champion: tuple[Path, Path], root: Path, tmp_path: Path
+) -> None:
+    folder, file = photos_and_champion
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(folder / "1.png", arcname="1.png")
+        archive.add(folder / "2.png", arcname="2.png")
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        last = archive.getmembers()[-1].offset
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes((tmp_path / "a.tar").read_bytes()[: last + 100])
+    done = command("predict", file, cut, "--root", root, "--format", "jsonl")
+    first, second = [json.loads(line) for line in done.out.splitlines()]
+    assert (first["path"], first["error"]) == (f"{cut}/1.png", None)
+    assert (second["path"], second["predicted"]) == (str(cut), None)
+    assert "the archive is damaged after 1 images" in second["error"]
+    assert "1 images classified" in done.err
+    assert "0 unreadable; 1 archives are damaged" in done.err
+    assert done.code == 1
 
 
 def test_no_readable_image_is_a_failure(

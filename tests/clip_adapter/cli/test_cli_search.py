@@ -54,6 +54,20 @@ def test_every_format_has_the_rows_alone_on_standard_output(
     assert (tmp_path / "a.csv").read_text() == search(*asked, "--format", "csv").out
 
 
+@pytest.mark.parametrize(("option", "name"), [("-o", "a.CSV"), ("--html", "a.HTML")])
+def test_a_file_is_replaced_only_if_that_is_asked_for(
+    search: Command, photos: Path, tmp_path: Path, option: str, name: str
+) -> None:
+    file = tmp_path / name
+    file.write_text("kept")
+    asked = (photos / "red" / "003.jpg", "--top", 2, option, file)
+    refused = search(*asked)
+    assert (refused.code, refused.out, file.read_text()) == (1, "", "kept")
+    assert "exists: choose another name" in refused.err
+    assert search(*asked, "--overwrite").code == 0
+    assert "red/003.jpg" in file.read_text()
+
+
 def test_a_contact_sheet_is_written_beside_the_table(
     search: Command, photos: Path, tmp_path: Path
 ) -> None:

@@ -194,24 +194,38 @@ def test_an_archive_is_read_as_it_is(
     assert not list(tmp_path.glob("link*"))
 
 
-def test_a_damaged_archive_is_one_error(ask: Ask, photos: Path, tmp_path: Path) -> None:
+def test_a_damaged_archive_is_read_up_to_there(ask: Ask, photos: Path, tmp_path: Path) -> None:
     make_tar(tmp_path / "a.tar.gz", photos, "w:gz")
     whole = (tmp_path / "a.tar.gz").read_bytes()
-    (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes(whole[: len(whole) // 2])
+    result = ask(cut)
+    rows, expected = result.to_arrow().to_pylist(), ask(tmp_path / "a.tar.gz").to_arrow()
+    n_read = sum(row["error"] is None for row in rows)
+    assert 0 < n_read < 8
+    read = [row["predicted"] for row in rows[:n_read]]
+    assert read == expected["predicted"].to_pylist()[:n_read]
+    assert rows[-1]["path"] == str(cut)
+    assert f"the archive is damaged after {n_read} images" in rows[-1]["error"]
+    assert (result.n_damaged, result.n_images) == (1, len(rows) - 1)
+    assert "1 archives are damaged" in result.summary
+
+
+def test_an_archive_of_which_nothing_can_be_read_is_an_error(ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "none.tar").write_bytes(b"no archive" * 100)
-    for name in ("cut.tar.gz", "none.tar"):
-        with pytest.raises(DataError, match=f"{name} is damaged or no tar archive"):
-            ask(tmp_path / name)
+    with pytest.raises(DataError, match=r"none.tar is damaged or no tar archive: .*"):
+        ask(tmp_path / "none.tar")
 
 
 def test_below_the_confidence_there_is_no_class(ask: Ask, photos: Path) -> None:
     free = ask(photos).to_arrow().to_pylist()
     least = sorted(row["confidence"] for row in free)[3] + 1e-6
-    told = ask(photos, min_confidence=least).to_arrow().to_pylist()
+    told = ask(photos, min_confidence=least, top=2).to_arrow().to_pylist()
     assert [row["confidence"] for row in told] == [row["confidence"] for row in free]
     for row, before in zip(told, free, strict=True):
         is_told = before["confidence"] >= least
         assert row["predicted"] == (before["predicted"] if is_told else None)
+        assert (row["predicted_2"] is None) == (not is_told)
     assert sum(row["predicted"] is None for row in told) == 4
 
 

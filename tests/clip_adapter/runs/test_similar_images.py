@@ -81,4 +81,5 @@ def test_a_damaged_file_is_named_by_what_reads_it_alone(tmp_path: Path) -> None:
 def test_what_is_not_stored_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunStoreError, match=r"no features of encoder 'abc' .* FROM extractions"):
         query(tmp_path, "FROM similar_images('00', 'abc')")
-    assert query(tmp_path, f"FROM similar_images('{'f' * 64}', '{ENCODER}')").num_rows == 0
+    with pytest.raises(RunStoreError, match=r"no image of the digest f{64} has a feature of this"):
+        query(tmp_path, f"FROM similar_images('{'f' * 64}', '{ENCODER}')")
