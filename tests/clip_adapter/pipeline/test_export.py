@@ -17,19 +17,17 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from PIL import Image
 
 from clip_adapter import export, load, train
 from clip_adapter.datasets import open_dataset
 from clip_adapter.encoders import load_encoder
-from clip_adapter.errors import DataError, EncoderError, ParameterError
+from clip_adapter.errors import DataError, EncoderError, ParameterError, UnknownNameError
 from clip_adapter.exports import Agreement, classify
-from clip_adapter.images import decode_image
 from clip_adapter.methods import METHODS, PrototypeClassifier, SavedClassifier, save_classifier
 from clip_adapter.methods.classifier_metadata import ClassifierMetadata, EncoderMetadata
 from clip_adapter.pipeline.export import CheckImages, Exported
 from clip_adapter.pipeline.image_inputs import find_images
-from clip_adapter.runs import RunStoreError, query
+from clip_adapter.runs import query
 from clip_adapter.settings import Settings
 from feature_cache import InvalidInputError
 
@@ -237,7 +235,7 @@ def test_an_export_to_which_a_user_added_something_is_kept(name: str, tmp_path: 
     for file in ("README.md", "classify.py", "head.onnx", "model.onnx.data"):
         (folder / file).write_text("exported")
     (folder / "config.json").write_text('{"model_type": "clip-adapter"}')
-    with pytest.raises(RunStoreError):  # of the store, and not of the folder
+    with pytest.raises(UnknownNameError):  # of the store, and not of the folder
         export("champion:digits", folder, root=tmp_path / "none", overwrite=True)
     added = folder / name / "HEAD" if name == ".git" else folder / name
     added.parent.mkdir(exist_ok=True)
@@ -300,13 +298,24 @@ def test_images_are_held_a_batch_at_a_time(photos: Path) -> None:
     assert sizes == [1, 32, 32, 25]
 
 
-def test_what_one_side_cannot_read_is_left_out_and_counted(photos: Path, tmp_path: Path) -> None:
+def test_what_one_side_cannot_read_is_left_out_and_counted(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "some"
     folder.mkdir()
-    (folder / "broken.jpg").write_bytes(b"no image")  # for both
-    Image.new("F", (8, 8)).save(folder / "floats.tiff")  # for the script
-    shutil.copy(next(photos.rglob("*.jpg")), folder / "photo.jpg")
-    decode_image((folder / "floats.tiff").read_bytes())
+    (folder / "broken.jpg").write_bytes(b"no image")
+    for name in ("photo.jpg", "other.jpg"):
+        shutil.copy(next(photos.rglob("*.jpg")), folder / name)
+    read = classify.read_image
+    shown = []
+
+    def refuse_every_second(file: Any) -> Any:
+        shown.append(file)
+        if len(shown) % 2 == 0:
+            raise SyntaxError("as Pillow raises for some damaged files")
+        return read(file)
+
+    monkeypatch.setattr(classify, "read_image", refuse_every_second)
     pictures = check_images([folder], 10)
     assert len(read_by(pictures)) == 1
     assert pictures.n_unreadable == 2
@@ -316,7 +325,11 @@ def test_what_one_side_cannot_read_is_left_out_and_counted(photos: Path, tmp_pat
 
 def test_the_summary_counts_images_that_could_not_be_read() -> None:
     agreement = Agreement(n_images=3, difference=0.0, n_other_class=0)
-    told = {"folder": Path("model"), "files": (), "images": "images that were named"}
+    told: dict[str, Any] = {
+        "folder": Path("model"),
+        "files": (),
+        "images": "images that were named",
+    }
     both = [
         Exported(**told, agreement=agreement, is_real=True, n_unreadable=n, precision="fp32")
         for n in (0, 5)
