@@ -31,8 +31,8 @@ def export(
         list[Path] | None,
         typer.Option(
             "--images",
-            help="Image file or folder to compare with PyTorch on, repeatable; else training and "
-            "validation images of the dataset.",
+            help="Image file, folder, pattern or tar archive to compare with PyTorch on, repeatable; "
+            "else training and validation images of the dataset.",
         ),
     ] = None,
     max_images: Annotated[
@@ -75,6 +75,7 @@ def export(
                 "files": list(written.files),
                 "images": written.images,
                 "n_images": written.agreement.n_images,
+                "n_unreadable": written.n_unreadable,
                 "largest_difference": written.agreement.difference,
             }
         )

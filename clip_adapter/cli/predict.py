@@ -48,6 +48,10 @@ def predict(
     target = checked_target(output, overwrite=overwrite)
     from clip_adapter.pipeline.predict import Prediction  # noqa: PLC0415  # imports what computes
 
+    if LIST in request.names and sys.stdin is None:
+        raise ParameterError(
+            "the input - stands for standard input, which is closed: name the images"
+        )
     listed = _names(sys.stdin.buffer.read()) if LIST in request.names else []
     prediction = Prediction(request, listed=listed)
     done: list[pa.Table] = []

@@ -1,6 +1,7 @@
 """Agreement of an exported graph, run by onnxruntime, with PyTorch on the same images."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,16 @@ class Agreement:
             n_other_class=int((chosen < best - TIE).sum()),
         )
 
+    @classmethod
+    def total(cls, parts: Sequence["Agreement"]) -> "Agreement":
+        """The agreement over several batches of images."""
+        differences = np.array([part.difference for part in parts])
+        return cls(
+            n_images=sum(part.n_images for part in parts),
+            difference=float(differences.max(initial=0)),  # NaN if one is
+            n_other_class=sum(part.n_other_class for part in parts),
+        )
+
     @property
     def holds(self) -> bool:
         """Whether every class is the same and no difference is above the bound; NaN never holds."""
@@ -75,25 +86,39 @@ class Agreement:
             )
 
 
-def run_graph(path: Path, batches: Iterable[np.ndarray]) -> Float[np.ndarray, "m c"]:
-    """Probabilities of all rows by onnxruntime on the CPU.
+def open_graph(path: Path) -> Callable[[np.ndarray], Float[np.ndarray, "m c"]]:
+    """Load a graph into onnxruntime on the CPU.
 
     Args:
         path: .onnx file with one input.
-        batches: one or several batches of rows; they may have different sizes.
+
+    Returns:
+        A function of a batch of rows, of any size, that returns their probabilities; it raises
+        DataError where onnxruntime cannot compute them.
 
     Raises:
-        DataError: onnxruntime cannot run the graph.
+        DataError: onnxruntime cannot load the graph.
     """
     import onnxruntime
 
-    try:
+    with _explained(path.name):
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (given,) = session.get_inputs()
-        found = [session.run(["probabilities"], {given.name: batch})[0] for batch in batches]
-    except Exception as error:  # its errors derive from nothing narrower
+
+    def probabilities(batch: np.ndarray) -> Float[np.ndarray, "m c"]:
+        with _explained(path.name):
+            found: np.ndarray = session.run(["probabilities"], {given.name: batch})[0]
+        return found
+
+    return probabilities
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # those of onnxruntime derive from nothing narrower
         raise DataError(
-            f"onnxruntime cannot run {path.name}: {error!s:.300}; export with another --opset, or the "
+            f"onnxruntime cannot run {name}: {error!s:.300}; export with another --opset, or the "
             "classifier alone with --no-encoder"
         ) from error
-    return np.concatenate(found)

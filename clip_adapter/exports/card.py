@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clip_adapter.encoders import BUILT_IN
 from clip_adapter.escaping import escape_markdown, slug
+from clip_adapter.exports.folder import is_local
 from clip_adapter.methods import SavedClassifier
 from clip_adapter.methods.classifier_metadata import Score
 from clip_adapter.runs import PairedDifference, RunDatabase, connect, paired_difference
@@ -19,8 +20,6 @@ from feature_cache import Location, storage
 
 MOST_CLASSES = 100
 """Largest number of rows of the table of classes; of more classes those of lowest recall."""
-Z_975 = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution."""
 
 _RUN = """
 SELECT
@@ -84,6 +83,7 @@ _ENCODER_PAPERS = {
     "laion": ("Cherti et al. 2022, OpenCLIP", "2212.07143"),
 }
 """Papers of encoders by a part of the name of the model, the first that fits; CLIP's is always named."""
+_ACCURACY = ("test", "accuracy")
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -91,9 +91,14 @@ _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 class ModelCard:
     """What a model card says, read from the run store or from the classifier's file.
 
+    The accuracy is that of the classifier's own metadata. The other numbers are those of its run, if the
+    store has it and recorded the same accuracy.
+
     Attributes:
         saved: the classifier, its encoder with the name that is shown.
-        run: the row of its run; empty if it is not recorded in the store.
+        run: the row of its run; empty if the numbers are not those of the store.
+        is_measured_again: whether the store has the run with another accuracy, as it has after a
+            classifier was fitted again and gives other predictions.
         metrics: metrics of the run by split and name.
         classes: class name, number of test images and recall of every class.
         images: number of images of each split of the dataset.
@@ -103,6 +108,7 @@ class ModelCard:
 
     saved: SavedClassifier
     run: Mapping[str, Any] = field(default_factory=dict)
+    is_measured_again: bool = False
     metrics: Mapping[tuple[str, str], float] = field(default_factory=dict)
     classes: tuple[Mapping[str, Any], ...] = ()
     images: Mapping[str, int] = field(default_factory=dict)
@@ -111,14 +117,14 @@ class ModelCard:
 
     @property
     def accuracy(self) -> Score | None:
-        """Test accuracy with its 95 % interval; None where neither store nor file has it."""
-        value = self.metrics.get(("test", "accuracy"))
-        if value is not None and self.run["n_test"]:
-            n = int(self.run["n_test"])
-            low, high = wilson_interval(round(value * n), n)
-            return Score(name="accuracy", split="test", value=value, low=low, high=high, n_images=n)
+        """Test accuracy with its 95 % interval; None where the metadata has none."""
         scores = self.saved.metadata.scores if self.saved.metadata else ()
-        return next((each for each in scores if each.name == "accuracy"), None)
+        return next((each for each in scores if (each.split, each.name) == _ACCURACY), None)
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether the test split chose the hyper-parameters."""
+        return "oracle" in (self._fact("selected_on") or "")
 
     def text(self, *, has_encoder: bool, checked: Mapping[str, Any]) -> str:
         """The card in Markdown, with the header that the hub reads.
@@ -144,7 +150,8 @@ class ModelCard:
                 class_rows=self._class_rows(),
                 split_counts=_split_counts(self.images),
                 papers=self._papers(),
-                is_built_in=bool(described and described.encoder.model == BUILT_IN),
+                is_built_in=self._is_built_in(),
+                calibration=self._calibration(),
             )
         )
         return f"---\n{header}---\n{body}"
@@ -170,7 +177,7 @@ class ModelCard:
         if dataset is None:
             return header
         header |= {"datasets": [dataset], "metrics": ["accuracy"]}
-        if accuracy is None:
+        if accuracy is None or self.is_oracle:  # the hub would rank an upper bound as a result
             return header
         result = {
             "task": {"type": "image-classification", "name": "Image classification"},
@@ -182,6 +189,27 @@ class ModelCard:
         name = f"{self.saved.method} on {dataset}"
         return {**header, "model-index": [{"name": name, "results": [result]}]}
 
+    def _is_built_in(self) -> bool:
+        encoder = self.saved.metadata.encoder if self.saved.metadata else None
+        return encoder is not None and encoder.model == BUILT_IN and not encoder.is_imported
+
+    def _calibration(self) -> dict[str, Any]:
+        """What is known about the confidences of a classifier with a temperature."""
+        from clip_adapter.training.evaluation import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
+
+        temperature = self.saved.metadata.temperature if self.saved.metadata else None
+        before, after = (self.metrics.get(("test", name)) for name in ("ece", "ece_calibrated"))
+        # The search ends near a bound, and not on it.
+        lowest, highest = LOWEST_TEMPERATURE * 1.001, HIGHEST_TEMPERATURE / 1.001
+        return {
+            "temperature": temperature,
+            "ece": before,
+            "ece_calibrated": after,
+            "is_at_bound": temperature is not None and not lowest < temperature < highest,
+            "is_no_better": None not in {before, after} and after >= before,  # type: ignore[operator]  # not None
+            "bounds": f"{LOWEST_TEMPERATURE:g} to {HIGHEST_TEMPERATURE:g}",
+        }
+
     def _class_rows(self) -> list[Mapping[str, Any]]:
         if len(self.classes) <= MOST_CLASSES:
             return list(self.classes)
@@ -192,22 +220,24 @@ class ModelCard:
         method = [
             paper for name, paper in _METHOD_PAPERS.items() if self.saved.method.startswith(name)
         ]
-        model = self.saved.metadata.encoder.model.casefold() if self.saved.metadata else ""
+        model = self.saved.metadata.encoder.model if self.saved.metadata else ""
+        model = "" if is_local(model) else model.casefold()
         encoder = [paper for part, paper in _ENCODER_PAPERS.items() if part in model][:1]
         return [*method, *encoder, ("Radford et al. 2021, CLIP", "2103.00020")]
 
 
-def read_card(saved: SavedClassifier, *, root: Location) -> ModelCard:
+def read_card(saved: SavedClassifier, *, root: Location | None) -> ModelCard:
     """Read what the card of a classifier says.
 
     Args:
         saved: the classifier; one without metadata has a card without numbers.
-        root: folder or URL of the store, which need not exist or have its run.
+        root: folder or URL of the store that the classifier is from, which need not have its run any
+            more; None for a classifier of a file, which may name any run.
 
     Raises:
         FeatureCacheError: a file of runs is damaged.
     """
-    if saved.metadata is None or not storage.is_folder(root):
+    if saved.metadata is None or root is None or not storage.is_folder(root):
         return ModelCard(saved=saved)
     with connect(root) as database:
         rows = database.query(_RUN, {"fingerprint": saved.metadata.run_fingerprint}).to_pylist()
@@ -223,16 +253,26 @@ def _of_run(saved: SavedClassifier, run: dict[str, Any], database: RunDatabase) 
         return rows
 
     state = ("dataset", "index", "encoder")
-    metrics = ask(_METRICS, "run_id")
+    metrics = {(row["split"], row["name"]): row["value"] for row in ask(_METRICS, "run_id")}
+    if not _is_same_accuracy(saved, metrics.get(_ACCURACY), n_images=run["n_test"]):
+        return ModelCard(saved=saved, is_measured_again=True)
     return ModelCard(
         saved=saved,
         run=run,
-        metrics={(row["split"], row["name"]): row["value"] for row in metrics},
+        metrics=metrics,
         classes=tuple(ask(_CLASSES, "run_id")),
         images={row["split"]: row["n"] for row in ask(_IMAGES, "dataset", "index")},
         zero_shot=_compared(ask(_PAIRS, "run_id", *state)),
         seeds=ask(_SEEDS, *state, "method", "shots", "settings")[0],
     )
+
+
+def _is_same_accuracy(saved: SavedClassifier, recorded: float | None, *, n_images: int) -> bool:
+    """Whether a classifier's metadata has the accuracy that was recorded of its run."""
+    found = ModelCard(saved=saved).accuracy
+    if found is None or recorded is None:
+        return found is None and recorded is None
+    return (found.value, found.n_images) == (recorded, n_images)
 
 
 def _compared(pairs: list[dict[str, Any]]) -> PairedDifference | None:
@@ -241,19 +281,6 @@ def _compared(pairs: list[dict[str, Any]]) -> PairedDifference | None:
         return None
     ours, theirs = (np.array([[pair[name] for pair in pairs]]) for name in ("ours", "theirs"))
     return paired_difference(ours, theirs)
-
-
-def wilson_interval(n_correct: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a fraction of n images (Wilson 1927, doi:10.1080/01621459.1927.10502953).
-
-    >>> [round(end, 3) for end in wilson_interval(9, 10)]
-    [0.596, 0.982]
-    """
-    fraction, square = n_correct / n, Z_975**2
-    centre = fraction + square / (2 * n)
-    half = Z_975 * (fraction * (1 - fraction) / n + square / (4 * n**2)) ** 0.5
-    scale = 1 + square / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def _split_counts(images: Mapping[str, int]) -> str:

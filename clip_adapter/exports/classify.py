@@ -47,16 +47,26 @@ def pixel_values(image: Image.Image, settings: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Write a line of JSON for each file: its five most probable classes."""
+    if not (files := sys.argv[1:]) or files[0] in {"-h", "--help"}:
+        sys.exit(__doc__)
     folder = Path(__file__).resolve().parent
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(
         folder / "model.onnx", providers=["CPUExecutionProvider"]
     )
-    for file in sys.argv[1:]:
-        pixels = pixel_values(read_image(file), config["preprocessing"])
+    failed = False
+    for file in files:
+        try:
+            image = read_image(file)
+        except Exception as error:  # noqa: BLE001  # Pillow's decoders raise what they like
+            failed = True
+            sys.stderr.write(f"{file}: {error}\n")
+            continue
+        pixels = pixel_values(image, config["preprocessing"])
         (found,) = session.run(["probabilities"], {"pixel_values": pixels})[0]
         best = {config["class_names"][n]: float(found[n]) for n in (-found).argsort()[:5]}
         sys.stdout.write(json.dumps({"file": file, "probabilities": best}) + "\n")
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

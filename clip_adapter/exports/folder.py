@@ -19,6 +19,16 @@ WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 HEAD_FILE, MODEL_FILE = "head.onnx", "model.onnx"
 CARD_FILE, SCRIPT_FILE = "README.md", "classify.py"
 PROCESSOR_FILE = "preprocessor_config.json"
+WRITTEN_FILES = frozenset(
+    {
+        *(WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, SCRIPT_FILE, PROCESSOR_FILE),
+        *(HEAD_FILE, f"{HEAD_FILE}.data", MODEL_FILE, f"{MODEL_FILE}.data"),
+    }
+)
+"""Names of all files that an export can write."""
+LOCAL_MODEL = "a local model"
+"""Beginning of the public name of a model from a folder or file of this machine; the name of no
+built-in or published model has spaces."""
 OPSETS = range(18, 24)
 """Versions of ONNX's operators that torch's exporter writes and onnxruntime runs."""
 DEFAULT_OPSET = 20
@@ -45,25 +55,43 @@ def check_packages() -> None:
 def public_name(model: str) -> str:
     """The name of a model without a path of this machine.
 
-    >>> public_name("local-dir:/home/me/clips/tiny"), public_name("ViT-B-32:/tmp/w.safetensors")
-    ('tiny', 'ViT-B-32:w.safetensors')
+    A model of a folder or file gets a name that no built-in or published model can have, so that it
+    is not taken for one of them, however its folder is called.
+
+    >>> public_name("local-dir:/home/me/glyphs"), public_name("ViT-B-32:/home/me/openai")
+    ('a local model (glyphs)', 'a local model (ViT-B-32:openai)')
     >>> public_name("ViT-B-32:openai"), public_name("hf-hub:laion/a-model")
     ('ViT-B-32:openai', 'hf-hub:laion/a-model')
     """
     if model.startswith(HF_HUB):
         return model
     if model.startswith(LOCAL_DIR):
-        return _last_part(model.removeprefix(LOCAL_DIR)) or "local model"
+        folder = _last_part(model.removeprefix(LOCAL_DIR))
+        return f"{LOCAL_MODEL} ({folder})" if folder else LOCAL_MODEL
     architecture, colon, weights = model.partition(":")
-    return f"{_last_part(architecture)}{colon}{_last_part(weights)}" or "local model"
+    shown = f"{_last_part(architecture)}{colon}{_last_part(weights)}"
+    is_path = shown != model or "." in weights  # no published weights have a suffix
+    if not is_path or (shown == model and is_local(model)):
+        return model
+    return f"{LOCAL_MODEL} ({shown})" if shown else LOCAL_MODEL
+
+
+def is_local(name: str) -> bool:
+    """Whether a public name is that of a model from a folder or file."""
+    return name.startswith(LOCAL_MODEL)
 
 
 def public_classifier(saved: SavedClassifier) -> SavedClassifier:
-    """The classifier with the encoder named by its `public_name`."""
+    """The classifier with the encoder named by its `public_name`.
+
+    The licence of a local model is not known, whatever the model is called.
+    """
     if saved.metadata is None:
         return saved
     encoder = saved.metadata.encoder
-    named = encoder.model_copy(update={"model": public_name(encoder.model)})
+    name = public_name(encoder.model)
+    licence = None if is_local(name) else encoder.licence
+    named = encoder.model_copy(update={"model": name, "licence": licence})
     return replace(saved, metadata=saved.metadata.model_copy(update={"encoder": named}))
 
 
@@ -114,6 +142,16 @@ def is_export(folder: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and config.get("model_type") == MODEL_TYPE
+
+
+def foreign_file(folder: Path) -> str | None:
+    """The first name in a folder, by the alphabet, that is no file of an export; None if all are."""
+    names = (
+        path.name
+        for path in folder.iterdir()
+        if path.name not in WRITTEN_FILES or not path.is_file()
+    )
+    return min(names, default=None)
 
 
 def _config(

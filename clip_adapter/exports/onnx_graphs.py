@@ -75,7 +75,7 @@ class FeatureClassifier(nn.Module):
         return scores, torch.softmax(scores / self.temperature, dim=-1)
 
 
-class ImageClassifier(nn.Module):
+class PixelClassifier(nn.Module):
     """Normalised pixels to logits and probabilities: the image tower, then the classifier.
 
     Args:
@@ -133,7 +133,7 @@ def write_model(
     height, width = encoder.geometry.size
     example = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
     try:
-        graph = _graph(ImageClassifier(encoder.model, head), example, name=PIXELS, opset=opset)
+        graph = _graph(PixelClassifier(encoder.model, head), example, name=PIXELS, opset=opset)
     except Exception as error:  # torch.export fails on a model in any way it likes
         raise EncoderError(
             f"the image tower of {encoder.name!r} cannot be exported as ONNX: {_reason(error)}; "

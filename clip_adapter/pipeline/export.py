@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -15,13 +16,15 @@ from clip_adapter.exports import (
     Agreement,
     ModelCard,
     check_packages,
+    foreign_file,
     is_export,
+    open_graph,
     public_classifier,
     read_card,
-    run_graph,
     write_files,
 )
 from clip_adapter.exports.folder import (
+    CONFIG_FILE,
     DEFAULT_OPSET,
     HEAD_FILE,
     MODEL_FILE,
@@ -29,21 +32,27 @@ from clip_adapter.exports.folder import (
     SCRIPT_FILE,
     preprocessing_settings,
 )
-from clip_adapter.images import FolderReader, decode_image, image_format, read_image_file
+from clip_adapter.images import FolderReader, decode_image
 from clip_adapter.methods import SavedClassifier
 from clip_adapter.pipeline.datasets import StoredDataset, read_dataset
-from clip_adapter.pipeline.load import ImageClassifier, load
+from clip_adapter.pipeline.image_inputs import Content, ImageGroup, find_images, image_files
+from clip_adapter.pipeline.load import CHAMPION, RUN, ImageClassifier, load
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
 from feature_cache import FeatureStore, InvalidInputError, Location, NotStoredError
 from feature_cache.exchange.atomic_write import new_folder
 
+if TYPE_CHECKING:
+    from clip_adapter.encoders import Encoder
+
 CHECKED_IMAGES = 64
 """Default number of images on which the exported graphs are compared with PyTorch."""
 BATCH = 32
-GENERATED = "generated pictures"
+GENERATED, GENERATED_FEATURES = "generated pictures", "generated features"
 
 _Item = TypeVar("_Item")
+_Pair = tuple[Image.Image, Image.Image]
+_Batch = tuple[UInt8[np.ndarray, "n h w 3"], Float[np.ndarray, "n 3 h w"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +65,8 @@ class Exported:
         agreement: comparison of the exported graph with PyTorch in fp32.
         images: description of the images, or features, of the comparison.
         is_real: whether these are real and not generated.
+        n_unreadable: number of images that were left out, as this library or the exported script cannot
+            read them.
         precision: precision of the encoder whose features trained the classifier.
         precision_agreement: comparison of the fp32 graph with an encoder of another precision.
     """
@@ -65,6 +76,7 @@ class Exported:
     agreement: Agreement
     images: str
     is_real: bool
+    n_unreadable: int
     precision: str
     precision_agreement: Agreement | None = None
 
@@ -80,6 +92,10 @@ class Exported:
             f"{len(self.files)} files in {self.folder}: {', '.join(self.files)}",
             compared,
         ]
+        if self.n_unreadable:
+            lines.append(
+                f"{self.n_unreadable} images were left out: clip-adapter or {SCRIPT_FILE} cannot read them"
+            )
         if not self.is_real:
             lines.append("no real image was at hand: name some with --images, and export again")
         if self.precision_agreement is not None:
@@ -98,6 +114,7 @@ class _Checked:
     agreement: Agreement
     images: str
     is_real: bool
+    n_unreadable: int
     precision: str = "fp32"
     precision_agreement: Agreement | None = None
 
@@ -106,6 +123,7 @@ class _Checked:
             "n_images": self.agreement.n_images,
             "images": self.images,
             "is_real": self.is_real,
+            "n_unreadable": self.n_unreadable,
             "largest_difference": self.agreement.difference,
             "precision": None,
         }
@@ -144,7 +162,7 @@ def export(
         data: folder of dataset folders; CLIP_ADAPTER_DATA when None.
         model: name of the encoder's model in place of the one that the file names.
         encoder: export the encoder with the classifier; else the classifier of features alone.
-        images: files and folders of images to compare on; by default training and validation images
+        images: files, folders, patterns and tar archives of images to compare on; by default training and validation images
             of the classifier's dataset, and generated pictures where these are not at hand.
         max_images: largest number of images to compare on.
         opset: version of ONNX's operators, one of `OPSETS`.
@@ -157,23 +175,26 @@ def export(
         InvalidInputError: the folder exists and may not be replaced.
         EncoderError: the encoder is not known, cannot be loaded or cannot be exported.
         DataError: the file holds no classifier or one that cannot be exported, its encoder is
-            another, or the graphs disagree with PyTorch.
-        UnknownNameError, RunStoreError, FileNotFoundError, FeatureCacheError: as `load`.
+            another, the graphs disagree with PyTorch, or no image is found where they are named.
+        FileNotFoundError: there is no such classifier, or an image that is named is missing.
+        UnknownNameError, RunStoreError, FeatureCacheError: as `load`.
     """
     check_packages()
     _check_numbers(opset, max_images)
     folder = _target(to, overwrite=overwrite)
+    given = find_images([str(Path(each).expanduser()) for each in images]) if images else []
     settings = Settings.of(root=None if root is None else str(root), data=data)
     loaded = load(classifier, root=settings.location, model=model, device="cpu", reporter=reporter)
     if encoder:
         _check_has_encoder(loaded)
     saved = public_classifier(loaded.saved)
-    pictures = CheckImages(saved, settings, given=tuple(map(Path, images)), limit=max_images)
+    pictures = CheckImages(saved, settings, given=given, limit=max_images)
     with new_folder(folder, overwrite=overwrite) as temporary:
         reporter.log("exporting as ONNX: " + (MODEL_FILE if encoder else HEAD_FILE))
         write = _write_model if encoder else _write_head
         checked = write(temporary, loaded, pictures, opset)
-        card = read_card(saved, root=settings.location)
+        is_stored = str(classifier).startswith((CHAMPION, RUN))
+        card = read_card(saved, root=settings.location if is_stored else None)
         _write_rest(temporary, loaded, saved, card=card, checked=checked, has_encoder=encoder)
         files = tuple(sorted(path.name for path in temporary.iterdir()))
     return Exported(folder=folder, files=files, **vars(checked))
@@ -185,35 +206,89 @@ class CheckImages:
     Args:
         saved: the classifier.
         settings: places of the store and of datasets.
-        given: files and folders that the user names.
+        given: images that the user names.
         limit: largest number of images.
+
+    Attributes:
+        what: description of the images, or features, that were compared.
+        n_unreadable: number of images that could not be read by this library or by the script.
     """
 
     def __init__(
-        self, saved: SavedClassifier, settings: Settings, *, given: Sequence[Path], limit: int
+        self,
+        saved: SavedClassifier,
+        settings: Settings,
+        *,
+        given: Sequence[ImageGroup],
+        limit: int,
     ) -> None:
         self.saved, self.settings, self.given, self.limit = saved, settings, given, limit
+        self.what, self.n_unreadable = "", 0
 
-    def contents(self) -> tuple[str, Iterator[bytes]]:
-        """A description of the images, and the content of each file; empty where there are none.
+    def pixels(self, encoder: "Encoder") -> Iterator[_Batch]:
+        """Batches of the images' pixels by this library, and by the exported script.
+
+        What only one of them reads is left out: the script gives no answer there. Memory holds one
+        batch.
 
         Raises:
-            ParameterError: none of the files that the user names is an image.
+            ParameterError: none of the images that the user names can be read.
         """
+        from clip_adapter.exports import classify  # noqa: PLC0415  # imports onnxruntime
+
+        settings = preprocessing_settings(encoder.preprocessing)
+        readable: Iterator[_Pair] = filter(None, map(self._decode, self._contents()))
+        first = next(readable, None)
+        if first is None and self.given:
+            raise ParameterError("none of the images that --images names can be read: name others")
+        if first is None:
+            self.what = GENERATED
+            readable = ((each, each) for each in _generated(self.limit))
+        pictures = readable if first is None else chain([first], readable)
+        for some in _batches(pictures):
+            ours = [encoder.geometry.pixels(each, image_sha256=b"\0" * 32) for each, _ in some]
+            theirs = [classify.pixel_values(each, settings)[0] for _, each in some]
+            yield np.stack(ours), np.stack(theirs)
+
+    def features(self, loaded: ImageClassifier) -> Iterator[Float[np.ndarray, "n d"]]:
+        """Batches of features: of the images that are named, else those stored, else generated ones."""
         if self.given:
-            files = list(_image_files(self.given))
-            if not files:
-                named = ", ".join(map(str, self.given[:3]))
-                raise ParameterError(f"no image in {named}: name image files, or folders of them")
-            return "images that were named", _read_files(_spread(files, self.limit))
+            for pixels, _ in self.pixels(loaded.encoder):
+                yield loaded.encoder.encode_images(pixels).astype(np.float32)
+            return
+        rows: Iterable[np.ndarray] | None = self._stored_features()
+        if rows is None:
+            self.what = GENERATED_FEATURES
+            generator = np.random.default_rng(0)
+            rows = (generator.normal(size=loaded.width) for _ in range(self.limit))
+        for some in _batches(rows):
+            yield np.stack(some).astype(np.float32)
+
+    def _decode(self, content: Content) -> _Pair | None:
+        """The image as this library and as the exported script decode it; None if one cannot."""
+        from clip_adapter.exports import classify  # noqa: PLC0415  # imports onnxruntime
+
+        try:
+            if not isinstance(content, UnreadableImageError):
+                return decode_image(content), classify.read_image(BytesIO(content))
+        except Exception:  # noqa: BLE001, S110  # Pillow's decoders raise what they like
+            pass
+        self.n_unreadable += 1
+        return None
+
+    def _contents(self) -> Iterator[Content]:
+        """The content of each image; empty where there are none."""
+        if self.given:
+            self.what = "images that were named"
+            return _read_groups(self.given, self.limit)
         dataset = self._dataset()
         if dataset is None or dataset.state != "present":
-            return "", iter(())
-        what = f"training and validation images of {dataset.name}"
-        return what, _read_rows(dataset, _rows_to_check(dataset, self.limit))
+            return iter(())
+        self.what = f"training and validation images of {dataset.name}"
+        return _read_rows(dataset, _rows_to_check(dataset, self.limit))
 
-    def features(self) -> tuple[str, Float[np.ndarray, "n d"]] | None:
-        """A description and stored features of the dataset; None where they are not stored."""
+    def _stored_features(self) -> Float[np.ndarray, "n d"] | None:
+        """Stored features of the dataset; None where they are not stored."""
         dataset = self._dataset()
         if dataset is None or not self.saved.encoder:
             return None
@@ -224,7 +299,8 @@ class CheckImages:
             found = store.read_images(digests)
         except (NotStoredError, InvalidInputError):
             return None
-        return f"stored features of {dataset.name}", found.astype(np.float32)
+        self.what = f"stored features of {dataset.name}"
+        return found
 
     def _dataset(self) -> StoredDataset | None:
         described = self.saved.metadata
@@ -252,22 +328,24 @@ def _write_model(
         in_fp32 = replace(loaded.encoding, precision="fp32").encoder
     write_head(saved, folder / HEAD_FILE, opset=opset)
     write_model(saved, in_fp32, folder / MODEL_FILE, opset=opset)
-    what, pixels, values = _pixels(pictures, in_fp32)
-    features = in_fp32.encode_images(pixels)
-    expected = saved.probabilities(features)
-    agreement = Agreement.of(expected, run_graph(folder / MODEL_FILE, _batches(values)))
+    head, model = open_graph(folder / HEAD_FILE), open_graph(folder / MODEL_FILE)
+    of_head, of_model, of_precision = [], [], []
+    for pixels, values in pictures.pixels(in_fp32):
+        features = in_fp32.encode_images(pixels)
+        expected = saved.probabilities(features)
+        of_model.append(Agreement.of(expected, model(values)))
+        of_head.append(Agreement.of(expected, head(features)))
+        if in_fp32 is not encoder:
+            trained_on = encoder.encode_images(pixels).astype(np.float32)
+            of_precision.append(Agreement.of(saved.probabilities(trained_on), expected))
+    agreement = Agreement.total(of_model)
     agreement.check(MODEL_FILE)
-    Agreement.of(expected, run_graph(folder / HEAD_FILE, _batches(features))).check(HEAD_FILE)
-    other = None
-    if in_fp32 is not encoder:
-        trained_on = encoder.encode_images(pixels).astype(np.float32)
-        other = Agreement.of(saved.probabilities(trained_on), expected)
-    return _Checked(
+    Agreement.total(of_head).check(HEAD_FILE)
+    return _checked(
+        pictures,
         agreement=agreement,
-        images=what,
-        is_real=what != GENERATED,
         precision=precision,
-        precision_agreement=other,
+        precision_agreement=Agreement.total(of_precision) if of_precision else None,
     )
 
 
@@ -277,15 +355,24 @@ def _write_head(
     from clip_adapter.exports.onnx_graphs import write_head  # noqa: PLC0415  # torch
 
     write_head(loaded.saved, folder / HEAD_FILE, opset=opset)
-    found = _embedded(pictures, loaded) if pictures.given else pictures.features()
-    generator = np.random.default_rng(0)
-    shape = (pictures.limit, loaded.width)
-    what, features = found or ("generated features", generator.normal(size=shape))
-    features = features.astype(np.float32)
-    expected = loaded.saved.probabilities(features)
-    agreement = Agreement.of(expected, run_graph(folder / HEAD_FILE, _batches(features)))
+    head = open_graph(folder / HEAD_FILE)
+    agreement = Agreement.total(
+        [
+            Agreement.of(loaded.saved.probabilities(some), head(some))
+            for some in pictures.features(loaded)
+        ]
+    )
     agreement.check(HEAD_FILE)
-    return _Checked(agreement=agreement, images=what, is_real=found is not None)
+    return _checked(pictures, agreement=agreement)
+
+
+def _checked(pictures: CheckImages, **found: Any) -> _Checked:
+    return _Checked(
+        images=pictures.what,
+        is_real=pictures.what not in {GENERATED, GENERATED_FEATURES},
+        n_unreadable=pictures.n_unreadable,
+        **found,
+    )
 
 
 def _write_rest(
@@ -307,54 +394,21 @@ def _write_rest(
     )
 
 
-def _embedded(
-    pictures: CheckImages, loaded: ImageClassifier
-) -> tuple[str, Float[np.ndarray, "n d"]]:
-    what, pixels, _ = _pixels(pictures, loaded.encoder)
-    return what, loaded.encoder.encode_images(pixels).astype(np.float32)
-
-
-def _pixels(
-    pictures: CheckImages, encoder: Any
-) -> tuple[str, UInt8[np.ndarray, "n h w 3"], Float[np.ndarray, "n 3 h w"]]:
-    """The pixels of the images by this library, and by the exported script.
-
-    What only one of them reads is left out: the script ends with an error there, and gives no other
-    answer.
-    """
-    from clip_adapter.exports import classify  # noqa: PLC0415  # imports onnxruntime
-
-    settings = preprocessing_settings(encoder.preprocessing)
-    what, contents = pictures.contents()
-    ours, theirs = [], []
-    for content in contents:
-        try:
-            picture = decode_image(content)
-            image = classify.read_image(BytesIO(content))
-        except (UnreadableImageError, OSError, ValueError, Image.DecompressionBombError):
-            continue
-        ours.append(encoder.geometry.pixels(picture, image_sha256=b"\0" * 32))
-        theirs.append(classify.pixel_values(image, settings)[0])
-    if not ours and pictures.given:
-        raise ParameterError("none of the images that --images names can be read: name others")
-    if not ours:
-        what = GENERATED
-        generated = _generated(pictures.limit)
-        ours = [encoder.geometry.pixels(each, image_sha256=b"\0" * 32) for each in generated]
-        theirs = [classify.pixel_values(each, settings)[0] for each in generated]
-    return what, np.stack(ours), np.stack(theirs)
-
-
-def _generated(n: int) -> list[Image.Image]:
+def _generated(n: int) -> Iterator[Image.Image]:
     """Smooth pictures of noise."""
     generator = np.random.default_rng(0)
-    small = generator.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
-    return [Image.fromarray(each).resize((96, 72), Image.Resampling.BICUBIC) for each in small]
+    for _ in range(n):
+        small = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        yield Image.fromarray(small).resize((96, 72), Image.Resampling.BICUBIC)
 
 
-def _batches(rows: np.ndarray) -> list[np.ndarray]:
-    """One row by itself, which shows that the size of a batch is free, then batches of some."""
-    return [rows[:1], *(rows[first : first + BATCH] for first in range(1, len(rows), BATCH))]
+def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """One item by itself, which shows that the size of a batch is free, then batches of some."""
+    rest = iter(items)
+    size = 1
+    while some := list(islice(rest, size)):
+        yield some
+        size = BATCH
 
 
 def _rows_to_check(dataset: StoredDataset, limit: int) -> list[int]:
@@ -370,36 +424,35 @@ def _spread(items: Sequence[_Item], n: int) -> list[_Item]:
     return [items[place] for place in chosen]
 
 
-def _read_rows(dataset: StoredDataset, rows: Iterable[int]) -> Iterator[bytes]:
+def _read_rows(dataset: StoredDataset, rows: Iterable[int]) -> Iterator[Content]:
     with FolderReader(dataset.index.source.folder) as reader:
         for row in rows:
             try:
                 yield reader.read(dataset.index.paths[row])
-            except UnreadableImageError:
-                continue  # gone since it was indexed
+            except UnreadableImageError as error:
+                yield error  # gone since it was indexed
 
 
-def _read_files(files: Iterable[Path]) -> Iterator[bytes]:
-    for file in files:
-        try:
-            yield read_image_file(file)
-        except UnreadableImageError:
-            continue
+def _read_groups(groups: Sequence[ImageGroup], limit: int) -> Iterator[Content]:
+    """Images at equal distances among those of all groups."""
+    chosen = _spread(range(sum(len(group.names) for group in groups)), limit)
+    first = 0
+    for group in groups:
+        n = len(group.names)
+        places = [place - first for place in chosen if first <= place < first + n]
+        if places:
+            yield from _read_group(group, places)
+        first += n
 
 
-def _image_files(given: Iterable[Path]) -> Iterator[Path]:
-    for each in given:
-        path = each.expanduser()
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (file for file in files if file.is_file() and _is_image(file))
-
-
-def _is_image(file: Path) -> bool:
-    try:
-        with file.open("rb") as stream:
-            return image_format(stream.read(64)) is not None
-    except OSError:
-        return False
+def _read_group(group: ImageGroup, places: Sequence[int]) -> Iterator[Content]:
+    """The images of a group at some places, in order."""
+    names = [group.names[place] for place in places]
+    if all(Path(name).is_file() for name in names):
+        return image_files(names).contents()  # without reading a whole folder for some images
+    wanted = set(places)
+    read = islice(group.contents(), places[-1] + 1)
+    return (content for place, content in enumerate(read) if place in wanted)
 
 
 def _check_numbers(opset: int, max_images: int) -> None:
@@ -433,9 +486,14 @@ def _target(to: str | Path, *, overwrite: bool) -> Path:
         raise InvalidInputError(
             f"{folder} exists: choose another name, or allow to overwrite it (--overwrite)"
         )
+    if (found := foreign_file(folder)) is not None:
+        raise InvalidInputError(
+            f"{folder} has {found!r:.300}, which no export writes: --overwrite would remove it; move it "
+            "elsewhere, or choose another name"
+        )
     if any(folder.iterdir()) and not is_export(folder):
         raise InvalidInputError(
-            f"{folder} holds other files than an export (no {SCRIPT_FILE} with a config.json of "
-            "clip-adapter): it is not replaced; choose another name"
+            f"{folder} holds other files than an export (no {CONFIG_FILE} of clip-adapter): it is not "
+            "replaced; choose another name"
         )
     return folder

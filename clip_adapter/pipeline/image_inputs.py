@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _groups(name: str, listed: Sequence[str], read: ReadOptions) -> Iterator[Ima
     if name == LIST:
         yield image_files(listed)
         return
-    path = Path(name).expanduser()
+    path = _path(name)
     if path.is_dir():
         yield _folder(name, path, read)
     elif path.name.casefold().endswith(TAR_SUFFIXES) and path.is_file():
@@ -89,6 +90,15 @@ def _groups(name: str, listed: Sequence[str], read: ReadOptions) -> Iterator[Ima
             f"there is no {name!r}: expected an image file, a folder, a tar archive, a pattern, or - "
             "for a list of paths on standard input"
         )
+
+
+def _path(name: str) -> Path:
+    """The path of an input, where `~` is the home of a user that exists."""
+    if not name:
+        raise FileNotFoundError("an input is empty: expected a path, as of a variable that is set")
+    with suppress(RuntimeError):
+        return Path(name).expanduser()
+    return Path(name)
 
 
 def image_files(names: Sequence[str]) -> ImageGroup:

@@ -20,6 +20,8 @@ def check_absent(path: Path, *, overwrite: bool) -> None:
     Raises:
         InvalidInputError: a file, folder or link exists.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InvalidInputError(f"{path} is no regular file: choose another name")
     if not overwrite and (path.exists() or path.is_symlink()):
         raise InvalidInputError(
             f"{path} exists: choose another name, or allow to overwrite it (--overwrite)"
@@ -33,7 +35,7 @@ def write_file(path: Path, content: bytes | memoryview, *, overwrite: bool) -> P
         InvalidInputError: the file exists, or a folder of that name.
         OSError: the disk is full or fails; nothing is left behind.
     """
-    check_absent(path, overwrite=overwrite and not path.is_dir())
+    check_absent(path, overwrite=overwrite and (path.is_file() or not path.exists()))
     write_atomic(path, pa.py_buffer(content))
     return path
 
@@ -46,7 +48,7 @@ def new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         InvalidInputError: the file exists, or a folder of that name.
         OSError: the disk is full or fails; nothing is left behind.
     """
-    check_absent(path, overwrite=overwrite and not path.is_dir())
+    check_absent(path, overwrite=overwrite and (path.is_file() or not path.exists()))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     with full_disk_explained(path.parent, f"the file {path.name}"):
         make_folder(path.parent)

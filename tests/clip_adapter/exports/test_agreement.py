@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clip_adapter.errors import DataError
-from clip_adapter.exports import Agreement, run_graph
+from clip_adapter.exports import Agreement, open_graph
 
 SURE = np.array([[0.9, 0.1], [0.2, 0.8]], dtype=np.float32)
 
@@ -56,4 +56,14 @@ def test_probabilities_of_other_classes_are_refused() -> None:
 def test_a_graph_that_does_not_run_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(DataError, match=r"onnxruntime cannot run model\.onnx"):
-        run_graph(tmp_path / "model.onnx", [SURE])
+        open_graph(tmp_path / "model.onnx")
+
+
+def test_batches_add_up_to_one_agreement() -> None:
+    parts = [Agreement.of(SURE, SURE), Agreement.of(SURE, shifted(0.8)), Agreement.of(SURE, SURE)]
+    total = Agreement.total(parts)
+    assert (total.n_images, total.n_other_class) == (6, 1)
+    assert total.difference == pytest.approx(0.8)
+    broken = SURE.copy()
+    broken[0, 0] = np.nan
+    assert not Agreement.total([Agreement.of(SURE, broken), Agreement.of(SURE, SURE)]).holds

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from clip_adapter.encoders.preprocessing import Preprocessing
-from clip_adapter.errors import UnavailableError
+from clip_adapter.errors import EncoderError, UnavailableError
 from clip_adapter.exports import (
     check_packages,
+    foreign_file,
     is_export,
     public_classifier,
     public_name,
@@ -17,6 +18,7 @@ from clip_adapter.exports import (
 )
 from clip_adapter.images import Geometry
 from clip_adapter.methods import SavedClassifier, load_classifier
+from clip_adapter.pipeline.load import load
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -32,17 +34,21 @@ def preprocessing(**geometry: object) -> Preprocessing:
         ("glyphs", "glyphs"),
         ("ViT-B-32-quickgelu:openai", "ViT-B-32-quickgelu:openai"),
         ("hf-hub:org/model", "hf-hub:org/model"),
-        ("local-dir:/home/me/tiny/", "tiny"),
-        ("local-dir:~/models/tiny", "tiny"),
-        ("local-dir:C:\\Users\\me\\tiny", "tiny"),
-        ("local-dir:/", "local model"),
-        ("ViT-B-32:/home/me/weights.safetensors", "ViT-B-32:weights.safetensors"),
-        ("ViT-B-32:../weights.pt", "ViT-B-32:weights.pt"),
-        ("/home/me/features of mine", "features of mine"),
+        ("local-dir:/home/me/glyphs/", "a local model (glyphs)"),
+        ("local-dir:~/models/tiny", "a local model (tiny)"),
+        ("local-dir:C:\\Users\\me\\tiny", "a local model (tiny)"),
+        ("local-dir:/", "a local model"),
+        ("local-dir:glyphs", "a local model (glyphs)"),
+        ("ViT-B-32:/home/me/openai", "a local model (ViT-B-32:openai)"),
+        ("ViT-B-32:../weights.pt", "a local model (ViT-B-32:weights.pt)"),
+        ("ViT-B-32:weights.pt", "a local model (ViT-B-32:weights.pt)"),
+        ("/home/me/features of mine", "a local model (features of mine)"),
+        ("features of mine", "features of mine"),
     ],
 )
 def test_a_model_is_named_without_a_path(model: str, shown: str) -> None:
     assert public_name(model) == shown
+    assert public_name(shown) == shown  # of a folder that is exported again
 
 
 def test_the_files_can_be_read_back_and_tell_no_path(
@@ -57,7 +63,7 @@ def test_the_files_can_be_read_back_and_tell_no_path(
     )
     loaded = load_classifier(tmp_path / "model.safetensors")
     assert loaded.metadata is not None
-    assert loaded.metadata.encoder.model == "clip"
+    assert loaded.metadata.encoder.model == "a local model (clip)"
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["id2label"] == {"0": "a cat", "1": "a dog", "2": "a hen"}
     assert (config["temperature"], config["feature_width"]) == (0.5, 8)
@@ -66,6 +72,36 @@ def test_the_files_can_be_read_back_and_tell_no_path(
     assert [
         path for path in tmp_path.iterdir() if str(tmp_path).encode() in path.read_bytes()
     ] == []
+
+
+@pytest.mark.parametrize("model", ["local-dir:/home/me/glyphs", "ViT-B-32:/home/me/openai"])
+def test_a_local_model_is_not_taken_for_a_published_one(
+    model: str,
+    make_classifier: Callable[..., SavedClassifier],
+    make_metadata: Callable[..., object],
+    tmp_path: Path,
+) -> None:
+    described = make_metadata(encoder={"model": model, "licence": "MIT"})
+    saved = public_classifier(make_classifier("adapter", metadata=described))
+    assert saved.metadata is not None
+    assert saved.metadata.encoder.licence is None
+    write_files(tmp_path, saved, preprocessing=None, card="a card", checked={})
+    with pytest.raises(EncoderError, match=r"a local model \(.*name the model yourself.*--model"):
+        _ = load(tmp_path).encoder
+
+
+def test_the_first_file_that_no_export_writes_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").touch()
+    assert foreign_file(tmp_path) is None
+    (tmp_path / "NOTES.md").touch()
+    assert foreign_file(tmp_path) == "NOTES.md"
+    (tmp_path / ".git").mkdir()
+    assert foreign_file(tmp_path) == ".git"
+
+
+def test_a_folder_with_the_name_of_a_file_is_not_of_an_export(tmp_path: Path) -> None:
+    (tmp_path / "README.md").mkdir()
+    assert foreign_file(tmp_path) == "README.md"
 
 
 def test_only_an_export_is_one(tmp_path: Path) -> None:

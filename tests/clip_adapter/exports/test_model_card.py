@@ -1,15 +1,14 @@
 """The model card: numbers from SQL, a header that the hub reads, and text that stays text."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard as HubCard
-from scipy.stats import binomtest
 
 from clip_adapter.exports import ModelCard, public_classifier, read_card
-from clip_adapter.exports.card import wilson_interval
 from clip_adapter.methods import SavedClassifier
 from clip_adapter.methods.classifier_metadata import Score
 from clip_adapter.pipeline.load import load
@@ -21,6 +20,7 @@ CHECKED: dict[str, Any] = {
     "n_images": 64,
     "images": "training and validation images of pets",
     "is_real": True,
+    "n_unreadable": 0,
     "largest_difference": 2.5e-6,
     "precision": None,
 }
@@ -87,7 +87,7 @@ def test_without_the_run_the_numbers_are_those_of_the_file(
     saved = make_classifier("linear", metadata=make_metadata(scores=(score,)))
     text = text_of(read_card(saved, root=tmp_path / "no store"))
     assert "| 40 | 75.0 % | 60.0 % to 85.0 % |" in text
-    assert "no run store was at hand" in text
+    assert "are as the file says" in text
     assert "It was not compared with zero-shot" in text
 
 
@@ -105,7 +105,12 @@ def test_a_selection_on_test_images_is_no_result(
     make_classifier: Make, make_metadata: Callable[..., Any], tmp_path: Path
 ) -> None:
     saved = make_classifier("linear", metadata=make_metadata(selected_on="test (oracle)"))
-    assert "the accuracy below is no result" in text_of(read_card(saved, root=tmp_path))
+    text = text_of(read_card(saved, root=tmp_path))
+    assert "the accuracy below is no result" in text
+    assert "read once" not in text
+    assert HubCard(text).data.eval_results is None
+    plain = text_of(read_card(make_classifier("linear"), root=tmp_path))
+    assert "The test split was read once, after that" in plain
 
 
 def test_generated_pictures_and_another_precision_are_said(
@@ -143,11 +148,85 @@ def test_the_encoder_of_a_folder_is_called_by_the_name_of_the_folder(
     described = make_metadata(encoder={"model": "local-dir:/home/someone/models/my-clip"})
     saved = public_classifier(make_classifier("linear", metadata=described))
     text = text_of(read_card(saved, root=tmp_path))
-    assert "Encoder: my-clip" in text
+    assert "Encoder: a local model (my-clip)" in text
     assert "someone" not in text
 
 
-@pytest.mark.parametrize(("n_correct", "n"), [(0, 5), (9, 10), (78, 78), (613, 899)])
-def test_the_interval_is_that_of_wilson(n_correct: int, n: int) -> None:
-    expected = binomtest(n_correct, n).proportion_ci(method="wilson")
-    assert wilson_interval(n_correct, n) == pytest.approx((expected.low, expected.high))
+def reversed_rows(saved: SavedClassifier) -> SavedClassifier:
+    classifier: Any = saved.classifier
+    return replace(saved, classifier=replace(classifier, weight=classifier.weight[::-1].copy()))
+
+
+def test_a_file_has_no_number_of_the_run_that_it_names(champion: ModelCard) -> None:
+    of_file = text_of(read_card(reversed_rows(champion.saved), root=None))
+    assert "are as the file says" in of_file
+    run_id = champion.run["run_id"][:12]
+    for only_of_store in (run_id, "### Classes", "calibration error on the test images, over 15"):
+        assert only_of_store in text_of(champion)
+        assert only_of_store not in of_file
+    assert "calibration error on test images is not recorded" in of_file
+
+
+def test_a_classifier_that_was_measured_again_has_its_own_accuracy(champion: ModelCard) -> None:
+    metadata = champion.saved.metadata
+    assert metadata is not None
+    (score,) = metadata.scores
+    other = metadata.model_copy(update={"scores": (score.model_copy(update={"value": 0.125}),)})
+    card = read_card(replace(champion.saved, metadata=other), root=STORE)
+    assert (card.run, card.classes, card.is_measured_again) == ({}, (), True)
+    text = text_of(card)
+    assert "| 78 | 12.5 % |" in text
+    assert "fitted again and measured again" in text
+
+
+def test_calibration_says_what_the_temperature_was_fitted_on(
+    make_classifier: Make, make_metadata: Callable[..., Any]
+) -> None:
+    def told(**fields: Any) -> str:
+        saved = make_classifier("linear", metadata=make_metadata(**fields))
+        return text_of(read_card(saved, root=None))
+
+    chosen_too = "The same images chose the settings"
+    assert "fitted on 12 validation images" in told()
+    assert chosen_too in told()
+    assert chosen_too not in told(selected_on="nothing")
+    assert "No temperature was fitted" in told(temperature=None)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.0500001, 19.9999, 20.0])
+def test_a_temperature_at_a_bound_calibrates_nothing(
+    temperature: float, make_classifier: Make, make_metadata: Callable[..., Any]
+) -> None:
+    saved = make_classifier("linear", metadata=make_metadata(temperature=temperature))
+    text = text_of(read_card(saved, root=None))
+    assert "**The confidences are not calibrated:** the temperature is at a bound" in text
+    inside = make_classifier("linear", metadata=make_metadata(temperature=0.06))
+    assert "not calibrated:" not in text_of(read_card(inside, root=None))
+
+
+@pytest.mark.parametrize(("after", "is_calibrated"), [(0.05, True), (0.1, False), (0.2, False)])
+def test_a_temperature_that_does_not_lower_the_error_calibrates_nothing(
+    after: float, make_classifier: Make, *, is_calibrated: bool
+) -> None:
+    metrics = {("test", "ece"): 0.1, ("test", "ece_calibrated"): after}
+    text = text_of(ModelCard(saved=make_classifier("linear"), metrics=metrics))
+    assert f"0.100 without the temperature, {after:.3f} with it" in text
+    assert ("**The confidences are not calibrated:** the error" in text) is not is_calibrated
+
+
+def test_images_that_could_not_be_read_are_counted(make_classifier: Make) -> None:
+    card = read_card(make_classifier("linear"), root=None)
+    assert "3 more images could not be read" in text_of(card, n_unreadable=3)
+    assert "could not be read" not in text_of(card)
+
+
+def test_a_local_model_is_not_described_by_its_name(
+    make_classifier: Make, make_metadata: Callable[..., Any]
+) -> None:
+    metadata = make_metadata(encoder={"model": "local-dir:/home/me/glyphs", "licence": "MIT"})
+    text = text_of(
+        read_card(public_classifier(make_classifier("linear", metadata=metadata)), root=None)
+    )
+    assert "printed characters" not in text
+    assert HubCard(text).data.license == "unknown"
+    assert "printed characters" in text_of(read_card(make_classifier("linear"), root=None))

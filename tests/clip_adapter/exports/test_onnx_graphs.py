@@ -11,7 +11,7 @@ import torch
 
 from clip_adapter.encoders import load_encoder
 from clip_adapter.errors import DataError, EncoderError
-from clip_adapter.exports import Agreement, onnx_graphs, run_graph
+from clip_adapter.exports import Agreement, onnx_graphs, open_graph
 from clip_adapter.exports.folder import OPSETS
 from clip_adapter.methods import SavedClassifier
 
@@ -22,7 +22,8 @@ Make = Callable[..., SavedClassifier]
 def check_head(saved: SavedClassifier, path: Path) -> None:
     random = np.random.default_rng(1)
     features = random.normal(size=(101, saved.classifier.width)).astype(np.float32)
-    found = run_graph(path, [features[:1], features[1:8], features[8:]])
+    batches = [features[:1], features[1:8], features[8:]]
+    found = np.concatenate([*map(open_graph(path), batches)])
     agreement = Agreement.of(saved.probabilities(features), found)
     assert agreement.holds
     assert agreement.difference < 2e-5  # float32 at a logit scale of 20 and a temperature of 0.5

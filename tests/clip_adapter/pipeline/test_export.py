@@ -5,9 +5,11 @@ import json
 import os
 import shutil
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ import pytest
 from clip_adapter import export, load, train
 from clip_adapter.datasets import open_dataset
 from clip_adapter.encoders import load_encoder
-from clip_adapter.errors import DataError, EncoderError, ParameterError
+from clip_adapter.errors import DataError, EncoderError, ParameterError, UnknownNameError
 from clip_adapter.exports import Agreement, classify
 from clip_adapter.methods import METHODS, PrototypeClassifier, SavedClassifier, save_classifier
 from clip_adapter.methods.classifier_metadata import ClassifierMetadata, EncoderMetadata
-from clip_adapter.pipeline.export import Exported
+from clip_adapter.pipeline.export import CheckImages, Exported
+from clip_adapter.pipeline.image_inputs import find_images
 from clip_adapter.runs import query
+from clip_adapter.settings import Settings
 from feature_cache import InvalidInputError
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -183,16 +187,20 @@ def test_a_head_is_exported_and_checked_on_stored_features(store: Path, tmp_path
     assert written.agreement.holds
     assert paths_told(folder, store, tmp_path) == []
     assert load(folder).saved.method == "linear-probe"
+    card = (folder / "README.md").read_text()
+    assert "from the run store" in card
+    assert "| recall |" in card
 
 
 def test_a_graph_that_disagrees_is_not_written(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def off(_: Path, batches: list[np.ndarray]) -> np.ndarray:
-        expected = load(f"champion:{DATASET}", root=store).predict_proba(np.concatenate(batches))
-        return expected + np.float32(2e-4)
+    champion = load(f"champion:{DATASET}", root=store)
 
-    monkeypatch.setattr("clip_adapter.pipeline.export.run_graph", off)
+    def off(_: Path) -> Any:
+        return lambda batch: champion.predict_proba(batch) + np.float32(2e-4)
+
+    monkeypatch.setattr("clip_adapter.pipeline.export.open_graph", off)
     with pytest.raises(DataError, match=r"probabilities differ by up to 2\.0e-04"):
         export(f"champion:{DATASET}", tmp_path / "head", root=store, encoder=False)
     assert [*tmp_path.iterdir()] == []
@@ -209,11 +217,132 @@ def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"precious")
     with pytest.raises(InvalidInputError, match="exists"):
         export("champion:digits", tmp_path)
-    with pytest.raises(InvalidInputError, match="holds other files than an export"):
+    with pytest.raises(InvalidInputError, match=r"has 'photo\.jpg', which no export writes"):
         export("champion:digits", tmp_path, overwrite=True)
     with pytest.raises(InvalidInputError, match="is a file"):
         export("champion:digits", tmp_path / "photo.jpg", overwrite=True)
     assert (tmp_path / "photo.jpg").read_bytes() == b"precious"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(InvalidInputError, match="holds other files than an export"):
+        export("champion:digits", tmp_path / "other", overwrite=True)
+
+
+@pytest.mark.parametrize("name", [".git", "NOTES.md"])
+def test_an_export_to_which_a_user_added_something_is_kept(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "head"
+    folder.mkdir()
+    for file in ("README.md", "classify.py", "head.onnx", "model.onnx.data"):
+        (folder / file).write_text("exported")
+    (folder / "config.json").write_text('{"model_type": "clip-adapter"}')
+    with pytest.raises(UnknownNameError):  # of the store, and not of the folder
+        export("champion:digits", folder, root=tmp_path / "none", overwrite=True)
+    added = folder / name / "HEAD" if name == ".git" else folder / name
+    added.parent.mkdir(exist_ok=True)
+    added.write_text("mine")
+    with pytest.raises(InvalidInputError, match=rf"has '{name}', which no export writes"):
+        export("champion:digits", folder, root=tmp_path / "none", overwrite=True)
+    assert added.read_text() == "mine"
+
+
+def test_the_card_of_a_file_has_no_number_of_the_run_that_it_names(
+    store: Path, tmp_path: Path
+) -> None:
+    saved = load(f"champion:{DATASET}", root=store).saved
+    classifier: Any = saved.classifier
+    other = replace(saved, classifier=replace(classifier, weight=classifier.weight[::-1].copy()))
+    save_classifier(other, tmp_path / "reversed.safetensors")
+    export(tmp_path / "reversed.safetensors", tmp_path / "head", root=store, encoder=False)
+    card = (tmp_path / "head" / "README.md").read_text()
+    assert "are as the file says" in card
+    assert "| recall |" not in card
+
+
+def check_images(images: Iterable[Path | str], limit: int) -> CheckImages:
+    saved = SavedClassifier(
+        classifier=PrototypeClassifier(
+            class_prototypes=np.eye(2, dtype=np.float32), logit_scale=1.0, class_names=("a", "b")
+        ),
+        method="zero-shot",
+        settings={},
+        encoder="ab" * 8,
+    )
+    return CheckImages(
+        saved, Settings.of(root="nowhere"), given=find_images([*map(str, images)]), limit=limit
+    )
+
+
+def read_by(pictures: CheckImages) -> np.ndarray:
+    """Pixels of all batches, by this library."""
+    return np.concatenate([ours for ours, _ in pictures.pixels(load_encoder("glyphs"))])
+
+
+def test_folders_patterns_and_archives_are_compared_on(photos: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        for file in sorted(photos.rglob("*.jpg")):
+            archive.add(file, str(file.relative_to(photos)))
+    found = [
+        read_by(check_images([given], 12))
+        for given in (photos, tmp_path / "photos.tar", photos / "**" / "*.jpg")
+    ]
+    assert [len(each) for each in found] == [12, 12, 12]
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    assert len(read_by(check_images([photos / "red", tmp_path / "photos.tar"], 7))) == 7
+
+
+def test_images_are_held_a_batch_at_a_time(photos: Path) -> None:
+    files = sorted(photos.rglob("*.jpg"))[:3]
+    pictures = check_images(files * 30, 90)
+    sizes = [len(ours) for ours, _ in pictures.pixels(load_encoder("glyphs"))]
+    assert sizes == [1, 32, 32, 25]
+
+
+def test_what_one_side_cannot_read_is_left_out_and_counted(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "some"
+    folder.mkdir()
+    (folder / "broken.jpg").write_bytes(b"no image")
+    for name in ("photo.jpg", "other.jpg"):
+        shutil.copy(next(photos.rglob("*.jpg")), folder / name)
+    read = classify.read_image
+    shown = []
+
+    def refuse_every_second(file: Any) -> Any:
+        shown.append(file)
+        if len(shown) % 2 == 0:
+            raise SyntaxError("as Pillow raises for some damaged files")
+        return read(file)
+
+    monkeypatch.setattr(classify, "read_image", refuse_every_second)
+    pictures = check_images([folder], 10)
+    assert len(read_by(pictures)) == 1
+    assert pictures.n_unreadable == 2
+    with pytest.raises(ParameterError, match="none of the images that --images names can be read"):
+        read_by(check_images([folder / "broken.jpg"], 10))
+
+
+def test_the_summary_counts_images_that_could_not_be_read() -> None:
+    agreement = Agreement(n_images=3, difference=0.0, n_other_class=0)
+    told: dict[str, Any] = {
+        "folder": Path("model"),
+        "files": (),
+        "images": "images that were named",
+    }
+    both = [
+        Exported(**told, agreement=agreement, is_real=True, n_unreadable=n, precision="fp32")
+        for n in (0, 5)
+    ]
+    assert ["cannot read" in " ".join(each.summary) for each in both] == [False, True]
+    assert any("5 images were left out" in line for line in both[1].summary)
+
+
+def test_images_that_are_not_there_are_an_error_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no"):
+        export("champion:digits", tmp_path / "new", images=[tmp_path / "none"])
+    with pytest.raises(DataError, match="no image among"):
+        export("champion:digits", tmp_path / "new", images=[tmp_path])
 
 
 @pytest.mark.slow
