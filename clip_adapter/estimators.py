@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clip_adapter.devices import choose_device
 from clip_adapter.encoders import DEFAULT_MODEL, Precision
+from clip_adapter.encoders.features import LEAST_NORM
 from clip_adapter.errors import DataError, ParameterError, UnknownNameError
 from clip_adapter.images import (
     ResizeMode,
@@ -48,8 +49,6 @@ from clip_adapter.settings import Settings
 PrototypesSource = Literal["given", "class means"]
 """Where the text side of a fitted classifier comes from."""
 
-LEAST_NORM = 1e-12
-"""The least length that a feature is divided by to normalise it; a shorter one counts as zero."""
 LARGEST_NORM = 1e18
 """The largest length of a feature, whose square float32 can hold."""
 

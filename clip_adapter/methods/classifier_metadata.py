@@ -4,7 +4,6 @@ A file may come from anywhere: every text, list and number has a bound, and none
 """
 
 import json
-from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Any
 
@@ -141,16 +140,3 @@ class ClassifierMetadata(_Metadata):
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"]))
             raise DataError(f"its metadata is wrong at {place:.100}: {first['msg']:.200}") from None
-
-    def prompts_of(self, class_names: Sequence[str]) -> list[list[str]]:
-        """The prompts of each class: its own, else one a template.
-
-        Args:
-            class_names: names of the classes, in the order of `class_prompts`; further names have
-                the prompts of the templates.
-        """
-        own = [*self.class_prompts, *[()] * (len(class_names) - len(self.class_prompts))]
-        return [
-            [prompt.replace("{}", name) for prompt in prompts or self.templates]
-            for name, prompts in zip(class_names, own, strict=True)
-        ]
