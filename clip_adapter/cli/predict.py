@@ -21,6 +21,7 @@ from clip_adapter.cli.table_files import (
     chosen_format,
     write_rows,
 )
+from clip_adapter.errors import ParameterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.image_inputs import LIST
 from clip_adapter.pipeline.requests import PredictRequest

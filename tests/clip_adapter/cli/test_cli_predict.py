@@ -188,3 +188,15 @@ def test_a_classifier_without_prototypes_takes_no_further_class(predict: Command
     assert refused.code == 1
     assert "gda has no class prototypes" in refused.err
     assert "expected a classifier of zero-shot, clip-adapter" in refused.err
+
+
+def test_a_closed_standard_input_is_one_line(
+    command: Command,
+    photos_and_champion: tuple[Path, Path],
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    done = command("predict", photos_and_champion[1], "-", "--root", root)
+    assert (done.code, done.out) == (1, "")
+    assert "which is closed: name the images" in done.err
