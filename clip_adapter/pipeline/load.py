@@ -161,9 +161,8 @@ class ImageClassifier:
         encoder = self.encoder
         parts = []
         for first in range(0, len(given), IMAGES_AT_ONCE):
-            some = [
-                _picture(each, first + n) for n, each in enumerate(given[first:][:IMAGES_AT_ONCE])
-            ]
+            batch = given[first : first + IMAGES_AT_ONCE]
+            some = [_picture(each, place) for place, each in enumerate(batch, start=first)]
             # The model's own view is the same for every digest.
             pixels = [encoder.geometry.pixels(each, image_sha256=b"\0" * 32) for each in some]
             with encoder_slot(f"images with {encoder.name}", Reporter()):

@@ -113,6 +113,7 @@ ShortClasses = Annotated[
         "out, or take what it has."
     ),
 ]
+Device = Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Parts = Annotated[int, Field(ge=1, le=4096)] | None
 _REQUIRED: Any = ...  # typed so that a type checker accepts the parameter by position
@@ -220,7 +221,7 @@ class DatasetRequest(Request):
         Place,
         Field(description="Folder of dataset folders; else CLIP_ADAPTER_DATA, else ROOT/images."),
     ] = None
-    device: Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    device: Device = "auto"
     precision: Annotated[
         Precision,
         Field(
@@ -453,7 +454,7 @@ class PredictRequest(Request):
             "names none, or a path."
         ),
     ] = None
-    device: Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    device: Device = "auto"
     follow_links: Annotated[
         Place,
         Field(
