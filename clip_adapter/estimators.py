@@ -5,7 +5,6 @@ scikit-learn; torch is imported when an estimator is fitted.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -32,7 +31,6 @@ from clip_adapter.images import (
 from clip_adapter.methods import (
     METHODS,
     FewShotTask,
-    LinearProbe,
     Method,
     SavedClassifier,
     create_method,
@@ -51,18 +49,6 @@ PrototypesSource = Literal["given", "class means"]
 
 LARGEST_NORM = 1e18
 """The largest length of a feature, whose square float32 can hold."""
-
-SINGLE_VALUES: Mapping[str, Mapping[str, Any]] = {
-    "clip-adapter": {"residual_ratios": (0.2,), "text_residual_ratios": (0.2,)},
-    "tip-adapter": {"alphas": (1.0,), "betas": (5.5,)},
-    "tip-adapter-f": {"alphas": (1.0,), "betas": (5.5,)},
-    "task-res": {"alphas": (0.05,)},
-    "gda": {"alphas": (1.0,)},
-    "cross-modal-probe": {"learning_rates": (1e-3,), "weight_decays": (1e-2,)},
-}
-"""The values of hyper-parameters where no image can be held out to choose them: those of the papers for
-CLIP-Adapter, Tip-Adapter, TaskRes (0.5, divided by the length of its text features, about 10) and the
-cross-modal probe; for GDA equal weights of text and images."""
 
 
 class _FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -105,15 +91,12 @@ class _FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         seed = _seed(self.random_state)
-        method, held_out = self._method(numbers, width=features.shape[1], seed=seed)
+        method, held_out = self._method(features, numbers, seed=seed)
         task = self._task(features, numbers, held_out, seed=seed)
-        on_training = isinstance(method, LinearProbe) and not held_out.any()
-        if on_training:  # it has no setting that could be given a single value
-            task = replace(task, val_features=task.train_features, val_labels=task.train_labels)
         (fitted,) = fit_method(method, [task], device=choose_device(self.device))
         self.classifier_ = fitted.classifier
         self.settings_ = dict(fitted.settings)
-        self.selected_on_: SelectedOn = "training" if on_training else fitted.selected_on
+        self.selected_on_: SelectedOn = fitted.selected_on
         self.n_validation_ = int(held_out.sum())
         self.prototypes_source_: PrototypesSource = (
             "class means" if self.prototypes is None else "given"
@@ -189,17 +172,18 @@ class _FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         )
 
     def _method(
-        self, numbers: Int[np.ndarray, " n"], *, width: int, seed: int
+        self, features: Float[np.ndarray, "n d"], numbers: Int[np.ndarray, " n"], *, seed: int
     ) -> tuple[Method, Bool[np.ndarray, " n"]]:
         """The method, and the rows that are held out to choose its hyper-parameters."""
         name, given = self._named_method()
-        given = {**_narrow_settings(name, width), **given}
+        given = {**_narrow_settings(name, features.shape[1]), **given}
         method = create_method(name, given)
-        if not _chooses_on_validation(method):
-            return method, np.zeros(len(numbers), dtype=bool)
+        nothing = np.zeros(len(numbers), dtype=bool)
+        if not method.needs_validation(self._task(features, numbers, nothing, seed=seed)):
+            return method, nothing
         held_out = held_out_rows(numbers, at_most=self.validation_shots, seed=seed)
-        if not held_out.any():
-            method = create_method(name, {**SINGLE_VALUES.get(name, {}), **given})
+        if not held_out.any() and "selection" in setting_names(type(method)):
+            method = create_method(name, {**given, "selection": "none"})
         return method, held_out
 
     def _task(
@@ -249,8 +233,8 @@ class FewShotClassifier(_FeatureClassifier):
 
     Where a method has a hyper-parameter to choose, some training images are held out for it, see
     `validation_shots`; the classifier is not fitted to them. Where nothing can be held out, as with one
-    image a class, `SINGLE_VALUES` has the value that is taken, and linear-probe, which has none, chooses
-    on its training images. `selected_on_` says what chose.
+    image a class, the method's defaults are taken. With the setting `selection` "held-out-shots" the training
+    images choose in turns, so that all of them are trained on. `selected_on_` says what chose.
 
     Args:
         method: name of a method, see `clip_adapter.methods.METHODS`; those that need a text tower, as
@@ -326,7 +310,8 @@ class ClipAdapterClassifier(_FeatureClassifier):
         prototypes: raw text features of shape (c, d), or (c, t, d) for t prompts of each class, in the
             order of `class_names`. None for the class means of the training features.
         branch: the adapted side: visual, text, or both.
-        ratio_mode: how the residual ratios are determined: validation, held-out-shots, learned or
+        selection: the images that choose ratios and length: validation, held-out-shots or none.
+        ratio_mode: how the residual ratios are determined: constant, learned or
             hypernetwork; see `clip_adapter.methods.ClipAdapter`.
         residual_ratio: weight a of the adapted image feature, from 0 to 1; None for one chosen among
             six, or 0.2 where no image can be held out to choose it.
@@ -360,7 +345,8 @@ class ClipAdapterClassifier(_FeatureClassifier):
         class_names: Sequence[Any] | None = None,
         prototypes: Any = None,
         branch: str = "visual",
-        ratio_mode: str = "validation",
+        selection: str = "validation",
+        ratio_mode: str = "constant",
         residual_ratio: float | None = None,
         text_residual_ratio: float | None = None,
         reduction: int | None = None,
@@ -376,6 +362,7 @@ class ClipAdapterClassifier(_FeatureClassifier):
         self.class_names = class_names
         self.prototypes = prototypes
         self.branch = branch
+        self.selection = selection
         self.ratio_mode = ratio_mode
         self.residual_ratio = residual_ratio
         self.text_residual_ratio = text_residual_ratio
@@ -390,7 +377,7 @@ class ClipAdapterClassifier(_FeatureClassifier):
         self.random_state = random_state
 
     def _named_method(self) -> tuple[str, dict[str, Any]]:
-        names = ("branch", "ratio_mode", "reduction", "output_activation")
+        names = ("branch", "selection", "ratio_mode", "reduction", "output_activation")
         training = ("recipe", "epochs", "learning_rate")
         ratios = {
             f"{name}s": (getattr(self, name),)
@@ -685,12 +672,6 @@ def _narrow_settings(name: str, width: int) -> dict[str, Any]:
         return {}
     default: int = vars(create_method(name))["reduction"]
     return {"reduction": width} if width < default else {}
-
-
-def _chooses_on_validation(method: Method) -> bool:
-    # CLIP-Adapter can choose on folds of its training images instead.
-    mode = getattr(method, "ratio_mode", "validation")
-    return method.n_candidates > 1 and mode == "validation"
 
 
 def _places(classes: np.ndarray, class_names: Sequence[Any] | None) -> list[int]:

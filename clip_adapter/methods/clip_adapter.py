@@ -1,12 +1,13 @@
 """CLIP-Adapter: bottleneck adapters on the visual branch, the text branch, or both."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import product
+import warnings
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from clip_adapter.errors import SettingsError
-from clip_adapter.methods.method import Fitted, Method, Progress, SelectedOn
+from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
+from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import COOP_TRAINER, Recipe, Training, TrainingSettings
 
@@ -43,14 +44,17 @@ def recipes_for(shots: int) -> Mapping[str, Recipe]:
 
 
 Branch = Literal["visual", "text", "both"]
-RatioMode = Literal["validation", "held-out-shots", "learned", "hypernetwork"]
+RatioMode = Literal["constant", "learned", "hypernetwork", "validation", "held-out-shots"]
 RATIOS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+WEIGHTS_AT_ONCE = 16_000_000
+"""Adapter weights of the models that train together by autograd; with gradients, momentum and the
+like some 250 MB."""
 TEXT_RATIOS_BESIDE_VISUAL = (0.2, 0.6, 1.0)
 """Fewer, as every pair is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipAdapter(Method):
+class ClipAdapter(GridMethod):
     """Bottleneck adapters on the image feature, the class prototypes, or both.
 
     `f' = a A(f) + (1 - a) f` and `W' = b A(W) + (1 - b) W` on raw features, then CLIP's scaled
@@ -60,14 +64,13 @@ class ClipAdapter(Method):
 
     The `ratio_mode` determines the ratios a and b:
 
-    - "validation": each point of the grid is trained, the task's validation images choose. The
-      ratios of a single point are fixed and nothing is chosen.
-    - "held-out-shots": in each of at most four folds one shot of each class is left out and each
-      point of the grid is trained on the rest; all left-out shots choose, and the chosen point is
-      trained again on all shots. No validation image is used.
+    - "constant": each combination of the candidates is trained, of which one is chosen.
     - "learned": a and b are sigmoids of parameters that are trained with the weights, from 0.2.
     - "hypernetwork": a is predicted from image feature and prototypes, b of each class from the
       prototypes; see `clip_adapter.adapters.PredictedRatios`.
+
+    The former modes "validation" and "held-out-shots" are constant ratios with that `selection`; they
+    are accepted until the next release.
 
     Attributes:
         branch: the adapted side: visual, text, or both.
@@ -87,7 +90,7 @@ class ClipAdapter(Method):
     name: ClassVar[str] = "clip-adapter"
 
     branch: Branch = "visual"
-    ratio_mode: RatioMode = "validation"
+    ratio_mode: RatioMode = "constant"
     residual_ratios: tuple[float, ...] = RATIOS
     text_residual_ratios: tuple[float, ...] | None = None
     reduction: int = 4
@@ -96,6 +99,8 @@ class ClipAdapter(Method):
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:
+        if self.ratio_mode in {"validation", "held-out-shots"}:
+            self._translate_former_mode()
         _check_ratios("residual_ratios", self.residual_ratios)
         if self.text_residual_ratios is not None:
             _check_ratios("text_residual_ratios", self.text_residual_ratios)
@@ -112,74 +117,77 @@ class ClipAdapter(Method):
         return visual + text
 
     @property
-    def grid(self) -> list[dict[str, float]]:
-        """Every combination of ratios to try; a single empty one where ratios are learned."""
-        if self.ratio_mode in {"learned", "hypernetwork"}:
-            return [{}]
+    def searched_ratios(self) -> tuple[str, ...]:
+        """Names of the residual ratios that are chosen from candidates."""
+        return self.ratio_names if self.ratio_mode == "constant" else ()
+
+    def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:
+        """Residual ratios of the adapted branches, and lengths."""
         text = self.text_residual_ratios or (
             TEXT_RATIOS_BESIDE_VISUAL if self.branch == "both" else RATIOS
         )
         values = {"residual_ratio": self.residual_ratios, "text_residual_ratio": text}
-        axes = [[(name, ratio) for ratio in values[name]] for name in self.ratio_names]
-        return [dict(point) for point in product(*axes)]
+        ratios = {name: values[name] for name in self.searched_ratios}
+        return {**ratios, "length": self.training_of(task).lengths}
 
-    @property
-    def n_candidates(self) -> int:
-        """Number of points of the grid."""
-        return len(self.grid)
+    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
+        """The ratio of the authors' released code, and the whole training."""
+        return {"residual_ratio": 0.2, "text_residual_ratio": 0.2, "length": 1.0}
 
-    def fit(
-        self,
-        tasks: Sequence[FewShotTask],
-        *,
-        device: str = "cpu",
-        progress: Progress | None = None,
-    ) -> list[Fitted]:
-        """Train the models of each task, and keep its best where there is a choice.
+    def work(self, trial: Trial) -> int:
+        """Epochs of all models."""
+        training = self.training_of(trial.task)
+        last = max(training.epoch_of(point["length"]) for point in trial.points)
+        return last * len(trial.distinct(*self.searched_ratios))
+
+    def most_together(self, trial: Trial) -> int:
+        """How many tasks' adapters fit into memory together, at all ratios and lengths."""
+        width = trial.task.class_prototypes.shape[1]
+        weights: int = 2 * len(self.ratio_names) * width * max(1, width // self.reduction)
+        if self.searched_ratios == ("residual_ratio",):
+            return models_in_memory(weights * len(trial.points))
+        return WEIGHTS_AT_ONCE // (weights * len(trial.distinct(*self.searched_ratios)))
+
+    def kind(self, task: FewShotTask) -> Hashable:
+        """Equal for tasks of one shape with the same prototypes."""
+        return super().kind(task), task.class_prototypes.tobytes()
+
+    def fit_together(
+        self, trials: Sequence[Trial], *, device: str, report: Report
+    ) -> Iterator[list[Fitted]]:
+        """Train the models of all tasks at all ratios together.
 
         Raises:
-            DataError: there is a ratio to choose, and a task has no validation images, or with
-                "held-out-shots" a class of one image; or it has fewer views.
+            DataError: a task has fewer views.
             SettingsError: the reduction leaves no hidden unit at the features' width.
             SettingsError: a model's loss or weights are not finite numbers.
         """
-        from clip_adapter.methods.fitting import grid_search
-        from clip_adapter.methods.fitting.clip_adapter import AdapterTrainer, candidates_of
+        from clip_adapter.methods.fitting.clip_adapter import fit_together
 
-        grids = [candidates_of(self, task) for task in tasks]
-        trainer = AdapterTrainer(self, device=device, progress=progress)
-        selected_on = self._selected_on()
-        if selected_on == "validation":
-            found = grid_search.choose_on_validation(grids, trainer)
-        elif selected_on == "held-out shots":
-            found = grid_search.choose_on_held_out_shots(grids, trainer)
-        else:
-            found = trainer.fit([grid[0] for grid in grids])
-        return [
-            replace(one, settings={**one.settings, **self._settings(task)}, selected_on=selected_on)
-            for task, one in zip(tasks, found, strict=True)
-        ]
-
-    def _selected_on(self) -> SelectedOn:
-        if self.ratio_mode in {"learned", "hypernetwork"}:
-            return "training"
-        if self.n_candidates == 1:
-            return "nothing"
-        return "validation" if self.ratio_mode == "validation" else "held-out shots"
+        return fit_together(self, trials, device=device, report=report)
 
     def training_of(self, task: FewShotTask) -> Training:
         """The training of a task's models."""
         return self.training.resolve(recipes_for(task.shots), shots=task.shots)
 
-    def _settings(self, task: FewShotTask) -> dict[str, float | int | str | bool]:
+    def settings(self) -> dict[str, float | int | str | bool]:
+        """The settings that a run records, by name, beside ratios and training."""
         return {
             "branch": self.branch,
             "ratio_mode": self.ratio_mode,
             "reduction": self.reduction,
             "output_activation": self.output_activation,
             "views": self.views,
-            **self.training_of(task).settings(),
         }
+
+    def _translate_former_mode(self) -> None:
+        warnings.warn(
+            f"ratio_mode={self.ratio_mode} is now selection={self.ratio_mode}, of constant ratios",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+        object.__setattr__(self, "selection", self.ratio_mode)
+        object.__setattr__(self, "ratio_mode", "constant")
 
 
 def _check_ratios(name: str, ratios: Sequence[float]) -> None:

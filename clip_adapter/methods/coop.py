@@ -1,11 +1,12 @@
 """CoOp: prompts learned by gradient descent through the frozen text tower."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from clip_adapter.errors import DataError, SettingsError
-from clip_adapter.methods.method import Fitted, Report, StackedMethod
+from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial
+from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.task import FewShotTask, TextTower
 from clip_adapter.training import COOP_TRAINER, Recipe, Training, TrainingSettings
 
@@ -27,12 +28,12 @@ PROMPTS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoOp(StackedMethod):
+class CoOp(GridMethod):
     """Learned context tokens before (or around) the class name.
 
     `w_c = text_tower([V]1 ... [V]M, CLASS_c, .)`, trained by cross-entropy of
     `logit_scale * cos(f, w_c)` on cached image features (Zhou et al. 2022,
-    https://arxiv.org/abs/2109.01134, section 3.2). Nothing is selected. The fitted
+    https://arxiv.org/abs/2109.01134, section 3.2). The length of the training is chosen. The fitted
     classifier holds class prototypes and does not need the tower.
 
     Attributes:
@@ -71,13 +72,22 @@ class CoOp(StackedMethod):
         fast = FAST_FEW if task.shots <= MOST_OF_FEW else FAST
         return self.training.resolve({"paper": COOP_TRAINER, "fast": fast}, shots=task.shots)
 
-    def work(self, task: FewShotTask) -> int:
-        """Epochs."""
-        return self.training_of(task).epochs
+    def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:
+        """Lengths."""
+        return {"length": self.training_of(task).lengths}
 
-    def most_together(self, task: FewShotTask) -> int:
+    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
+        """The whole training."""
+        return {"length": 1.0}
+
+    def work(self, trial: Trial) -> int:
+        """Epochs."""
+        training = self.training_of(trial.task)
+        return max(training.epoch_of(point["length"]) for point in trial.points)
+
+    def most_together(self, trial: Trial) -> int:
         """How many tasks' prompts the tower encodes in one step."""
-        return PROMPTS_AT_ONCE // len(task.class_names)
+        return PROMPTS_AT_ONCE // len(trial.task.class_names)
 
     def kind(self, task: FewShotTask) -> Hashable:
         """Equal for tasks of one shape with the same classes and text tower."""
@@ -85,11 +95,11 @@ class CoOp(StackedMethod):
 
     def fit_together(
         self,
-        tasks: list[FewShotTask],
+        trials: Sequence[Trial],
         *,
         device: str,  # noqa: ARG002  # trains where the text tower is
         report: Report,
-    ) -> list[Fitted]:
+    ) -> Iterator[list[Fitted]]:
         """Learn the contexts of all tasks, which share the batches of the tower.
 
         Raises:
@@ -97,6 +107,7 @@ class CoOp(StackedMethod):
         """
         from clip_adapter.methods.fitting.coop import Contexts, fit_together, initial_contexts
 
+        tasks = [trial.task for trial in trials]
         tower = _tower(tasks[0])
         contexts = initial_contexts(
             tasks,
@@ -110,9 +121,11 @@ class CoOp(StackedMethod):
             tasks[0].class_names, tower, n_context=n_context, class_position=self.class_position
         )
         training = self.training_of(tasks[0])
-        found = fit_together(tasks, contexts, prompts, training, views=self.views, report=report)
         used = self._settings(n_context)
-        return [replace(one, settings={**used, **one.settings}) for one in found]
+        for fitted in fit_together(
+            trials, contexts, prompts, training, views=self.views, report=report
+        ):
+            yield [replace(one, settings={**used, **one.settings}) for one in fitted]
 
     def _settings(self, n_context: int) -> dict[str, float | int | str | bool]:
         return {

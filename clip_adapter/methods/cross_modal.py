@@ -1,11 +1,12 @@
 """Cross-modal linear probe: prompts are training samples of their class, like images."""
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import ClassVar
 
-from clip_adapter.methods.method import Fitted, Report, StackedMethod, models_in_memory
+from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
+from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import Recipe, Training, TrainingSettings
@@ -32,7 +33,7 @@ STEPS = {"paper": 12800, "fast": 1280}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrossModalProbe(StackedMethod):
+class CrossModalProbe(GridMethod):
     """A linear head on image and text features alike, which starts as zero-shot.
 
     `logit_scale * f . w_c` with f of length 1, w from the class prototypes on, trained by
@@ -43,7 +44,6 @@ class CrossModalProbe(StackedMethod):
     Attributes:
         learning_rates: candidates for the learning rate; one set of the training replaces them.
         weight_decays: candidates for the weight decay; one set of the training replaces them.
-            Validation chooses a pair.
         views: augmented views of each training image, one drawn an epoch; 0 for the image itself.
         training: optimiser, schedule, length; batch_size counts images, which are half of
             the samples of a step.
@@ -64,42 +64,42 @@ class CrossModalProbe(StackedMethod):
         check_grid("weight_decays", self.weight_decays, at_least=0.0)
         check_count("views", self.views)
 
-    @property
-    def grid(self) -> list[tuple[float, float]]:
-        """All pairs of a learning rate and a weight decay."""
+    def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:
+        """Learning rates, weight decays and lengths."""
         rate, decay = self.training.learning_rate, self.training.weight_decay
-        rates = self.learning_rates if rate is None else (rate,)
-        decays = self.weight_decays if decay is None else (decay,)
-        return list(product(rates, decays))
+        return {
+            "learning_rate": self.learning_rates if rate is None else (rate,),
+            "weight_decay": self.weight_decays if decay is None else (decay,),
+            "length": self.training_of(task).lengths,
+        }
 
-    @property
-    def n_candidates(self) -> int:
-        """Number of pairs of a learning rate and a weight decay."""
-        return len(self.grid)
+    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
+        """The authors' larger learning rate, and the whole training."""
+        return {"learning_rate": 1e-3, "weight_decay": 1e-2, "length": 1.0}
 
-    def trainings(self, task: FewShotTask) -> list[Training]:
-        """The trainings of a task, one a point of the grid."""
+    def training_of(self, task: FewShotTask) -> Training:
+        """The training of a task, whose learning rate and weight decay a point determines."""
         resolved = self.training.resolve(RECIPES, shots=task.shots)
-        if self.training.epochs is None:
-            steps = math.ceil(len(task.train_labels) / resolved.batch_size)
-            resolved = replace(resolved, epochs=math.ceil(STEPS[resolved.recipe] / steps))
-        return [
-            replace(resolved, learning_rate=rate, weight_decay=decay) for rate, decay in self.grid
-        ]
+        if self.training.epochs is not None:
+            return resolved
+        steps = math.ceil(len(task.train_labels) / resolved.batch_size)
+        return replace(resolved, epochs=math.ceil(STEPS[resolved.recipe] / steps))
 
-    def work(self, task: FewShotTask) -> int:
-        """Epochs of all pairs."""
-        return sum(training.epochs for training in self.trainings(task))
+    def work(self, trial: Trial) -> int:
+        """Epochs of all pairs of a learning rate and a weight decay."""
+        training = self.training_of(trial.task)
+        last = max(training.epoch_of(point["length"]) for point in trial.points)
+        return last * len(trial.distinct("learning_rate", "weight_decay"))
 
-    def most_together(self, task: FewShotTask) -> int:
-        """How many tasks' heads fit into memory together."""
-        return models_in_memory(task.class_prototypes.size)
+    def most_together(self, trial: Trial) -> int:
+        """How many tasks' heads fit into memory together, at all points."""
+        return models_in_memory(trial.task.class_prototypes.size * len(trial.points))
 
     def fit_together(
-        self, tasks: list[FewShotTask], *, device: str, report: Report
-    ) -> list[Fitted]:
-        """Train a head for each task and pair, then choose a pair for each task."""
+        self, trials: Sequence[Trial], *, device: str, report: Report
+    ) -> Iterator[list[Fitted]]:
+        """Train a head for each task and pair of a learning rate and a weight decay."""
         from clip_adapter.methods.fitting.cross_modal import fit_together
 
-        trainings = self.trainings(tasks[0])
-        return fit_together(tasks, trainings, views=self.views, device=device, report=report)
+        training = self.training_of(trials[0].task)
+        return fit_together(trials, training, views=self.views, device=device, report=report)

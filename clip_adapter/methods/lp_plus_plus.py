@@ -1,16 +1,21 @@
 """LP++: a linear probe that adds text with a weight learned for each class."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from clip_adapter.errors import SettingsError
-from clip_adapter.methods.method import Fitted, Report, StackedMethod, models_in_memory
+from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
+from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count
 from clip_adapter.methods.task import FewShotTask
+from clip_adapter.training.settings import check_lengths, epoch_of
+
+LENGTHS = (0.0, 0.03, 0.1, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LpPlusPlus(StackedMethod):
+class LpPlusPlus(GridMethod):
     """Image prototypes beside text prototypes, blended class by class, all learned.
 
     `f . (w_c + alpha_c t_c)` with f and t of length 1, trained by full-batch cross-entropy over w
@@ -27,6 +32,7 @@ class LpPlusPlus(StackedMethod):
         iterations: number of steps of w.
         alpha_every: steps of w for each step of alpha.
         momentum: momentum of the steps of w, which it speeds up; at 0 no step raises the loss.
+        lengths: fractions of the iterations after which the training may stop; 0 is the start.
 
     Raises:
         SettingsError: a number is outside its range.
@@ -37,30 +43,40 @@ class LpPlusPlus(StackedMethod):
     iterations: int = 300
     alpha_every: int = 10
     momentum: float = 0.9
+    lengths: tuple[float, ...] = LENGTHS
 
     def __post_init__(self) -> None:
         check_count("iterations", self.iterations, at_least=1)
         check_count("alpha_every", self.alpha_every, at_least=1)
+        check_lengths(self.lengths)
         if not 0 <= self.momentum < 1:
             message = f"momentum is {self.momentum}; expected 0 or more, below 1"
             raise SettingsError(message)
 
-    def work(self, task: FewShotTask) -> int:  # noqa: ARG002  # equal for all tasks
-        """Iterations."""
-        return self.iterations
+    def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:  # noqa: ARG002  # the same for all
+        """Lengths."""
+        return {"length": self.lengths}
 
-    def most_together(self, task: FewShotTask) -> int:
-        """How many tasks' image prototypes fit into memory together."""
-        return models_in_memory(task.class_prototypes.size)
+    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
+        """The whole training."""
+        return {"length": 1.0}
+
+    def work(self, trial: Trial) -> int:
+        """Iterations."""
+        return max(epoch_of(point["length"], self.iterations) for point in trial.points)
+
+    def most_together(self, trial: Trial) -> int:
+        """How many tasks' image prototypes fit into memory together, at all lengths."""
+        return models_in_memory(trial.task.class_prototypes.size * len(trial.points))
 
     def fit_together(
-        self, tasks: list[FewShotTask], *, device: str, report: Report
-    ) -> list[Fitted]:
+        self, trials: Sequence[Trial], *, device: str, report: Report
+    ) -> Iterator[list[Fitted]]:
         """Learn the two blocks of all tasks."""
         from clip_adapter.methods.fitting.lp_plus_plus import fit_together
 
         return fit_together(
-            tasks,
+            trials,
             iterations=self.iterations,
             alpha_every=self.alpha_every,
             momentum=self.momentum,

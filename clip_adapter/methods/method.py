@@ -2,13 +2,12 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from clip_adapter.methods.task import FewShotTask, require_validation
 
@@ -17,8 +16,6 @@ SelectedOn = Literal["nothing", "validation", "held-out shots", "training"]
 "held-out shots" where training images were left out for the purpose."""
 Progress = Callable[[float], None]
 """Called with the fraction of the whole `fit` that was done since the last call."""
-Report = Callable[[int], None]
-"""Called with the units of work that were done since the last call."""
 
 
 @runtime_checkable
@@ -59,6 +56,19 @@ class Candidate:
     validation_nll: float
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """Logits of training images by classifiers that were fitted without them.
+
+    Attributes:
+        logits: one row an image, one column a class.
+        labels: class numbers of the images.
+    """
+
+    logits: Float[np.ndarray, "m c"]
+    labels: Int[np.ndarray, " m"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
     """A classifier and how it was chosen.
@@ -71,6 +81,8 @@ class Fitted:
         candidates: every point that was tried.
         loss_curve: mean training loss in each epoch; empty where there are no epochs.
         seconds: the task's share of the fitting time.
+        held_out: logits of the training images that were left out to choose among the candidates, with
+            the chosen settings; None where none were.
     """
 
     classifier: Classifier
@@ -79,6 +91,7 @@ class Fitted:
     candidates: tuple[Candidate, ...] = ()
     loss_curve: tuple[float, ...] = field(default=(), repr=False)
     seconds: float = 0.0
+    held_out: HeldOut | None = field(default=None, repr=False, compare=False)
 
 
 class Method(ABC):
@@ -97,10 +110,9 @@ class Method(ABC):
     learns: ClassVar[bool] = True
     needs_text_tower: ClassVar[bool] = False
 
-    @property
-    def n_candidates(self) -> int:
-        """Number of points of the grid among which validation images choose."""
-        return 1
+    def needs_validation(self, task: FewShotTask) -> bool:  # noqa: ARG002  # of a method that chooses
+        """Whether validation images choose among several candidates for the task."""
+        return False
 
     @abstractmethod
     def fit(
@@ -118,14 +130,22 @@ class Method(ABC):
             progress: called with the fraction of the work that was just done.
 
         Raises:
-            DataError: a task lacks what the method needs: a validation image where something is
-                to be chosen, as many views as are set, or a text tower.
+            DataError: a task lacks what the method needs: as many views as are set, or a text tower.
             SettingsError: a loss or weight of a training is not a finite number.
         """
 
 
 class PerTaskMethod(Method):
     """A method that fits one task after the other, on the CPU."""
+
+    @property
+    def n_candidates(self) -> int:
+        """Number of points of the grid among which validation images choose."""
+        return 1
+
+    def needs_validation(self, task: FewShotTask) -> bool:  # noqa: ARG002  # the same for all
+        """Whether there is more than one candidate."""
+        return self.n_candidates > 1
 
     @abstractmethod
     def fit_task(self, task: FewShotTask) -> Fitted:
@@ -149,80 +169,3 @@ class PerTaskMethod(Method):
             if progress is not None:
                 progress(1 / len(tasks))
         return fitted
-
-
-class StackedMethod(Method):
-    """A method that fits tasks of one shape together, in one tensor program."""
-
-    @abstractmethod
-    def fit_together(
-        self, tasks: list[FewShotTask], *, device: str, report: Report
-    ) -> list[Fitted]:
-        """Fit a classifier to each of some tasks of one kind.
-
-        Args:
-            tasks: tasks with equal `kind`, at most `most_together` of them.
-            device: torch device that trains, such as "cuda:0".
-            report: called with the units of `work` that were just done.
-        """
-
-    @abstractmethod
-    def work(self, task: FewShotTask) -> int:
-        """Units of work that a task takes, as `fit_together` reports them."""
-
-    @abstractmethod
-    def most_together(self, task: FewShotTask) -> int:
-        """How many tasks like this one fit into memory together."""
-
-    def kind(self, task: FewShotTask) -> Hashable:
-        """Equal for tasks whose arrays can be stacked and whose logits are scaled alike."""
-        return task.shots, task.train_features.shape, task.prompt_features.shape, task.logit_scale
-
-    def fit(
-        self,
-        tasks: Sequence[FewShotTask],
-        *,
-        device: str = "cpu",
-        progress: Progress | None = None,
-    ) -> list[Fitted]:
-        """Fit one classifier a task, those of one kind together, see `Method.fit`."""
-        if self.n_candidates > 1:
-            require_validation(tasks)
-        total = sum(self.work(task) for task in tasks)
-
-        def report(units: int) -> None:
-            if progress is not None:
-                progress(units / total)
-
-        fitted: dict[int, Fitted] = {}
-        for numbers in self._groups(tasks):
-            start = time.perf_counter()
-            some = [tasks[number] for number in numbers]
-            found = self.fit_together(some, device=device, report=report)
-            seconds = (time.perf_counter() - start) / len(some)
-            fitted |= {
-                number: replace(one, seconds=seconds)
-                for number, one in zip(numbers, found, strict=True)
-            }
-        return [fitted[number] for number in range(len(tasks))]
-
-    def _groups(self, tasks: Sequence[FewShotTask]) -> list[list[int]]:
-        """Numbers of tasks that are fitted together."""
-        groups: dict[Hashable, list[int]] = defaultdict(list)
-        for number, task in enumerate(tasks):
-            groups[self.kind(task)].append(number)
-        return [
-            numbers[first : first + size]
-            for numbers in groups.values()
-            for size in [max(1, self.most_together(tasks[numbers[0]]))]
-            for first in range(0, len(numbers), size)
-        ]
-
-
-def models_in_memory(n_weights: int) -> int:
-    """How many models with some number of weights fit into memory together."""
-    return FLOATS_IN_MEMORY // n_weights
-
-
-FLOATS_IN_MEMORY = 2**27
-"""Weights of all models that train together, 512 MB; a single task may have more."""

@@ -1,41 +1,64 @@
-"""Selection of hyper-parameters on validation images, and checks of their grids."""
+"""Selection of hyper-parameters: on validation images, on held-out shots, or not at all."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from clip_adapter.errors import SettingsError
 from clip_adapter.methods.method import Candidate, Classifier, SelectedOn
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training.settings import LARGEST_COUNT
 
+Selection = Literal["validation", "held-out-shots", "none"]
+"""The images that choose hyper-parameters: those of the validation split, training images that are left
+out in turn, or none, so that stated defaults are taken."""
+MAX_FOLDS = 4
+"""Four folds leave four images of each class out, as many as the usual validation set has."""
+
+
+def selected_on(selection: Selection, task: FewShotTask) -> SelectedOn:
+    """The data that choose among the candidates of a task.
+
+    Without validation images, held-out shots choose in their place. Where fewer than half of the classes
+    have two training images, nothing can: too few shots could be held out.
+    """
+    if selection == "validation" and len(task.val_labels):
+        return "validation"
+    if selection == "none" or not _can_hold_out(task.train_labels):
+        return "nothing"
+    return "held-out shots"
+
 
 def validate(classifier: Classifier, task: FewShotTask, **settings: float) -> Candidate:
     """Evaluate a classifier, made with those hyper-parameters, on the task's validation images."""
-    return validate_logits(classifier.logits(task.val_features), task, **settings)
+    return evaluate_candidate(classifier.logits(task.val_features), task.val_labels, **settings)
 
 
-def validate_logits(
-    scores: Float[np.ndarray, "m c"], task: FewShotTask, **settings: float
+def evaluate_candidate(
+    scores: Float[np.ndarray, "m c"], labels: Int[np.ndarray, " m"], **settings: float
 ) -> Candidate:
-    """Evaluate a classifier's logits of the task's validation images."""
-    from clip_adapter.training import evaluate
+    """The accuracy and NLL of logits of the images of model selection.
 
-    metrics = evaluate(scores, task.val_labels)
+    Raises:
+        DataError: there are no images, or a logit is not finite.
+    """
+    from clip_adapter.training.evaluation import check_scores, nll
+
+    check_scores(scores, labels)
     return Candidate(
         settings=settings,
-        validation_accuracy=metrics["accuracy"],
-        validation_nll=metrics["nll"],
+        validation_accuracy=float((scores.argmax(axis=1) == labels).mean()),
+        validation_nll=nll(scores, labels),
     )
 
 
 def best_candidate(candidates: Sequence[Candidate]) -> int:
-    """The number of the candidate with the best validation accuracy.
+    """The number of the candidate with the best accuracy on the images of model selection.
 
-    Candidates often tie on a few validation images: then the lower negative log-likelihood decides,
-    then the order.
+    Candidates often tie on a few images: then the lower negative log-likelihood decides, then the order.
     """
     ranks = [
         (-candidate.validation_accuracy, candidate.validation_nll, number)
@@ -44,49 +67,78 @@ def best_candidate(candidates: Sequence[Candidate]) -> int:
     return min(ranks)[2]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """The chosen point of a grid.
+def folds(task: FewShotTask) -> list[FewShotTask]:
+    """The task with one shot of each class moved to validation, for each of up to four shots.
 
-    Attributes:
-        number: number of the point in the grid.
-        selected_on: the data that chose; "nothing" for a grid of a single point.
-        candidates: results of all points on validation; empty for a grid of a single point.
+    Fold r leaves the r-th training image of every class out that has two or more; a class of one image
+    stays in training in every fold. There are as many folds as the largest class has images, at most
+    four. The task's own validation images are not used. Shots and seed stay, so that a training has as
+    many epochs as the final one.
     """
-
-    number: int
-    selected_on: SelectedOn
-    candidates: tuple[Candidate, ...]
-
-    @classmethod
-    def among(cls, candidates: Iterable[Candidate]) -> "Choice":
-        """The best of some candidates."""
-        tried = tuple(candidates)
-        return cls(number=best_candidate(tried), selected_on="validation", candidates=tried)
+    order, own = image_numbers(task.train_labels), _class_sizes(task.train_labels)
+    n_folds = min(int(own.max()), MAX_FOLDS)
+    return [_without(task, (order == fold) & (own > 1)) for fold in range(n_folds)]
 
 
-ONLY = Choice(number=0, selected_on="nothing", candidates=())
-"""The choice in a grid of a single point."""
-
-
-def choose(
-    classifiers: Sequence[Classifier],
-    task: FewShotTask,
-    settings: Sequence[Mapping[str, float]],
-) -> Choice:
-    """The classifier that is best on the task's validation images; a single one is not evaluated.
-
-    Args:
-        classifiers: one a point of the grid.
-        task: the task with the validation images.
-        settings: hyper-parameters of each classifier.
-    """
-    if len(classifiers) == 1:
-        return ONLY
-    return Choice.among(
-        validate(classifier, task, **values)
-        for classifier, values in zip(classifiers, settings, strict=True)
+def merge_folds(
+    results: Sequence[Sequence[Candidate]], n_images: Sequence[int]
+) -> tuple[Candidate, ...]:
+    """The results of each point over all folds, each weighted by the images that it leaves out."""
+    return tuple(
+        Candidate(
+            settings=of_point[0].settings,
+            validation_accuracy=float(
+                np.average([each.validation_accuracy for each in of_point], weights=n_images)
+            ),
+            validation_nll=float(
+                np.average([each.validation_nll for each in of_point], weights=n_images)
+            ),
+        )
+        for of_point in zip(*results, strict=True)
     )
+
+
+def image_numbers(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """For each image the number of images of its class before it."""
+    numbers = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        numbers[own] = np.arange(len(own))
+    return numbers
+
+
+def can_be_left_out(labels: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Mark the images whose class has another one."""
+    can: Bool[np.ndarray, " n"] = _class_sizes(labels) > 1
+    return can
+
+
+def _class_sizes(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """For each image the number of images of its class."""
+    sizes: Int[np.ndarray, " n"] = np.bincount(labels)[labels]
+    return sizes
+
+
+def _can_hold_out(labels: Int[np.ndarray, " n"]) -> bool:
+    counts = np.bincount(labels)
+    return bool(2 * (counts > 1).sum() >= len(counts))
+
+
+def _without(task: FewShotTask, left_out: Bool[np.ndarray, " n"]) -> FewShotTask:
+    views = task.train_views
+    return replace(
+        task,
+        train_features=task.train_features[~left_out],
+        train_labels=task.train_labels[~left_out],
+        train_views=None if views is None else views[:, ~left_out],
+        val_features=task.train_features[left_out],
+        val_labels=task.train_labels[left_out],
+    )
+
+
+def nearest(values: Iterable[float], value: float) -> float:
+    """The value of a grid that is nearest to a default, the first of equals."""
+    return min(values, key=lambda each: abs(each - value))
 
 
 def check_grid(name: str, values: Sequence[float], *, at_least: float) -> None:

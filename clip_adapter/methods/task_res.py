@@ -1,9 +1,11 @@
 """TaskRes: a learned residual of each class prototype."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from clip_adapter.methods.method import Fitted, Report, StackedMethod, models_in_memory
+from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
+from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import Recipe, Training, TrainingSettings
@@ -30,7 +32,7 @@ RECIPES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskRes(StackedMethod):
+class TaskRes(GridMethod):
     """A residual of each class prototype, learned from zero.
 
     `w'_c = w_c + alpha * x_c`, trained by cross-entropy of `logit_scale * cos(f, w'_c)` (Yu et
@@ -40,7 +42,7 @@ class TaskRes(StackedMethod):
     smallest of our candidates is nearest their 0.5.
 
     Attributes:
-        alphas: candidates for alpha, all trained together, of which validation chooses.
+        alphas: candidates for alpha, all trained together.
         views: augmented views of each training image, one drawn an epoch; 0 for the image itself.
         training: optimiser, schedule, length.
 
@@ -58,34 +60,35 @@ class TaskRes(StackedMethod):
         check_grid("alphas", self.alphas, at_least=0.0)
         check_count("views", self.views)
 
-    @property
-    def n_candidates(self) -> int:
-        """Number of alphas."""
-        return len(self.alphas)
+    def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:
+        """Alphas and lengths."""
+        return {"alpha": self.alphas, "length": self.training_of(task).lengths}
+
+    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
+        """The authors' alpha, for a w of length 1, and the whole training."""
+        return {"alpha": 0.05, "length": 1.0}
 
     def training_of(self, task: FewShotTask) -> Training:
         """The training of the residuals of a task."""
         return self.training.resolve(RECIPES, shots=task.shots)
 
-    def work(self, task: FewShotTask) -> int:
+    def work(self, trial: Trial) -> int:
         """Epochs of all alphas."""
-        return self.training_of(task).epochs * len(self.alphas)
+        training = self.training_of(trial.task)
+        last = max(training.epoch_of(point["length"]) for point in trial.points)
+        return last * len(trial.distinct("alpha"))
 
-    def most_together(self, task: FewShotTask) -> int:
-        """How many tasks' residuals fit into memory together."""
-        return models_in_memory(task.class_prototypes.size * len(self.alphas))
+    def most_together(self, trial: Trial) -> int:
+        """How many tasks' residuals fit into memory together, at all alphas and lengths."""
+        return models_in_memory(trial.task.class_prototypes.size * len(trial.points))
 
     def fit_together(
-        self, tasks: list[FewShotTask], *, device: str, report: Report
-    ) -> list[Fitted]:
-        """Train the residuals of all tasks at all alphas, then choose an alpha for each task."""
+        self, trials: Sequence[Trial], *, device: str, report: Report
+    ) -> Iterator[list[Fitted]]:
+        """Train the residuals of all tasks at all alphas together."""
         from clip_adapter.methods.fitting.task_res import fit_together
 
+        training = self.training_of(trials[0].task)
         return fit_together(
-            tasks,
-            alphas=self.alphas,
-            views=self.views,
-            training=self.training_of(tasks[0]),
-            device=device,
-            report=report,
+            trials, training=training, views=self.views, device=device, report=report
         )

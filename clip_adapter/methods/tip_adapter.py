@@ -1,16 +1,14 @@
 """Tip-Adapter and Tip-Adapter-F: the few shots as a cache, as they are or with trained keys."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from clip_adapter.methods.method import (
-    Fitted,
-    PerTaskMethod,
-    Report,
-    StackedMethod,
-    models_in_memory,
-)
+import numpy as np
+from jaxtyping import Float
+
+from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
+from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import Recipe, Training, TrainingSettings
@@ -39,15 +37,53 @@ RECIPES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TipAdapter(PerTaskMethod):
+class _CacheMethod(GridMethod):
+    """A method whose classifiers are caches that differ in alpha and beta."""
+
+    alphas: tuple[float, ...] = ALPHAS
+    betas: tuple[float, ...] = BETAS
+    views: int = 0
+
+    def __post_init__(self) -> None:
+        check_grid("alphas", self.alphas, at_least=0.0)
+        check_grid("betas", self.betas, at_least=0.0)
+        check_count("views", self.views)
+
+    def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:  # noqa: ARG002  # the same for all
+        """Betas and alphas."""
+        return {"beta": self.betas, "alpha": self.alphas}
+
+    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
+        """The authors' initial alpha and beta."""
+        return {"beta": 5.5, "alpha": 1.0}
+
+    def grid(self, task: FewShotTask) -> list[Point]:
+        """Every combination; at alpha 0 every beta gives the same classifier, of which one is tried."""
+        return [
+            point
+            for point in super().grid(task)
+            if point["alpha"] > 0 or point["beta"] == self.betas[0]
+        ]
+
+    def logits(
+        self, fitted: Sequence[Fitted], features: Float[np.ndarray, "m d"]
+    ) -> Iterator[Float[np.ndarray, "m c"]]:
+        """The logits of one task's caches, with one product of images and keys for equal keys."""
+        from clip_adapter.methods.fitting.tip_adapter import logits_of_caches
+
+        return logits_of_caches(fitted, features)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TipAdapter(_CacheMethod):
     """A cache of the training images beside zero-shot; nothing is trained.
 
     Source: Zhang et al. 2022, https://arxiv.org/abs/2207.09519, section 3.1; `CacheClassifier`
-    has the formula.
+    has the formula. A held-out shot is classified by the cache without its own key.
 
     Attributes:
         alphas: candidates for the weight of the cache.
-        betas: candidates for the sharpness of the cache; validation chooses a pair.
+        betas: candidates for the sharpness of the cache.
         views: augmented views of each image, whose mean direction is a key; 0 for the image itself.
 
     Raises:
@@ -56,29 +92,39 @@ class TipAdapter(PerTaskMethod):
 
     name: ClassVar[str] = "tip-adapter"
 
-    alphas: tuple[float, ...] = ALPHAS
-    betas: tuple[float, ...] = BETAS
-    views: int = 0
+    def fit_together(
+        self,
+        trials: Sequence[Trial],
+        *,
+        device: str,  # noqa: ARG002  # computes on the CPU
+        report: Report,
+    ) -> Iterator[list[Fitted]]:
+        """Fill the cache of each task."""
+        from clip_adapter.methods.fitting.tip_adapter import cache_keys, caches, filled_cache
 
-    def __post_init__(self) -> None:
-        _check_cache_settings(self.alphas, self.betas, self.views)
+        for trial in trials:
+            cache = filled_cache(trial.task, cache_keys(trial.task, self.views))
+            yield [
+                Fitted(classifier=each, settings={**point, "views": self.views})
+                for point, each in zip(trial.points, caches(cache, trial.points), strict=True)
+            ]
+            report(1)
 
-    @property
-    def n_candidates(self) -> int:
-        """Number of pairs of alpha and beta."""
-        return len(self.alphas) * len(self.betas)
-
-    def fit_task(self, task: FewShotTask) -> Fitted:
-        """Fill the cache, then choose alpha and beta."""
-        from clip_adapter.methods.fitting.tip_adapter import best_cache, cache_keys, filled_cache
+    def leave_one_out(self, task: FewShotTask) -> Iterator[Float[np.ndarray, "n c"]]:
+        """Logits of each training image by the cache without its own key, one array a point."""
+        from clip_adapter.methods.fitting.tip_adapter import (
+            cache_keys,
+            caches,
+            filled_cache,
+            logits_without_own_key,
+        )
 
         cache = filled_cache(task, cache_keys(task, self.views))
-        found = best_cache(cache, task, alphas=self.alphas, betas=self.betas)
-        return replace(found, settings={**found.settings, "views": self.views})
+        return logits_without_own_key(caches(cache, self.grid(task)), task.train_features)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TipAdapterF(StackedMethod):
+class TipAdapterF(_CacheMethod):
     """Tip-Adapter whose keys are trained, from the cached features on.
 
     Source: Zhang et al. 2022, https://arxiv.org/abs/2207.09519, section 3.2: cross-entropy of
@@ -89,7 +135,7 @@ class TipAdapterF(StackedMethod):
         initial_alpha: weight of the cache while the keys are trained.
         initial_beta: sharpness of the cache while the keys are trained.
         alphas: candidates for the weight of the cache after the training.
-        betas: candidates for the sharpness after the training; validation chooses a pair.
+        betas: candidates for the sharpness after the training.
         views: augmented views of each image: a key starts as their mean direction, and each epoch
             visits one drawn among them; 0 for the image itself.
         training: optimiser, schedule, length.
@@ -102,42 +148,43 @@ class TipAdapterF(StackedMethod):
 
     initial_alpha: float = 1.0
     initial_beta: float = 5.5
-    alphas: tuple[float, ...] = ALPHAS
-    betas: tuple[float, ...] = BETAS
-    views: int = 0
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:
-        _check_cache_settings(self.alphas, self.betas, self.views)
+        super().__post_init__()
         check_grid("initial_alpha", (self.initial_alpha,), at_least=0.0)
         check_grid("initial_beta", (self.initial_beta,), at_least=0.0)
 
-    @property
-    def n_candidates(self) -> int:
-        """Number of pairs of alpha and beta."""
-        return len(self.alphas) * len(self.betas)
+    def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:
+        """Lengths, betas and alphas."""
+        return {"length": self.training_of(task).lengths, **super().axes(task)}
+
+    def defaults(self, task: FewShotTask) -> Point:
+        """The whole training, and the alpha and beta of the training."""
+        return {"length": 1.0, **super().defaults(task)}
 
     def training_of(self, task: FewShotTask) -> Training:
         """The training of the keys of a task."""
         return self.training.resolve(RECIPES, shots=task.shots)
 
-    def work(self, task: FewShotTask) -> int:
+    def work(self, trial: Trial) -> int:
         """Epochs."""
-        return self.training_of(task).epochs
+        training = self.training_of(trial.task)
+        return max(training.epoch_of(point["length"]) for point in trial.points)
 
-    def most_together(self, task: FewShotTask) -> int:
-        """How many tasks' keys fit into memory together."""
-        return models_in_memory(task.train_features.size)
+    def most_together(self, trial: Trial) -> int:
+        """How many tasks' keys fit into memory together, after all lengths."""
+        return models_in_memory(trial.task.train_features.size * len(trial.distinct("length")))
 
     def fit_together(
-        self, tasks: list[FewShotTask], *, device: str, report: Report
-    ) -> list[Fitted]:
-        """Train the keys of all tasks, then choose alpha and beta of each."""
-        from clip_adapter.methods.fitting.tip_adapter import best_cache, filled_cache, train_keys
+        self, trials: Sequence[Trial], *, device: str, report: Report
+    ) -> Iterator[list[Fitted]]:
+        """Train the keys of all tasks together."""
+        from clip_adapter.methods.fitting.tip_adapter import caches, filled_cache, train_keys
 
-        training = self.training_of(tasks[0])
+        training = self.training_of(trials[0].task)
         trained, curves = train_keys(
-            tasks,
+            trials,
             training,
             alpha=self.initial_alpha,
             beta=self.initial_beta,
@@ -145,17 +192,20 @@ class TipAdapterF(StackedMethod):
             device=device,
             report=report,
         )
-        used = {"views": self.views, **training.settings()}
-        fitted = []
-        for task, keys, curve in zip(tasks, trained, curves, strict=True):
-            cache = filled_cache(task, keys)
-            one = best_cache(cache, task, alphas=self.alphas, betas=self.betas)
-            settings = {**one.settings, **used}
-            fitted.append(replace(one, settings=settings, loss_curve=tuple(curve)))
-        return fitted
-
-
-def _check_cache_settings(alphas: Sequence[float], betas: Sequence[float], views: int) -> None:
-    check_grid("alphas", alphas, at_least=0.0)
-    check_grid("betas", betas, at_least=0.0)
-    check_count("views", views)
+        for number, trial in enumerate(trials):
+            cache_of = {
+                epochs: filled_cache(trial.task, keys[number]) for epochs, keys in trained.items()
+            }
+            fitted = []
+            for point in trial.points:
+                stopped = training.stopping_at(point["length"])
+                epochs = stopped.visited_epochs
+                settings = {"alpha": point["alpha"], "beta": point["beta"], "views": self.views}
+                fitted.append(
+                    Fitted(
+                        classifier=caches(cache_of[epochs], [point])[0],
+                        settings={**settings, **stopped.settings()},
+                        loss_curve=tuple(curves[number][:epochs]),
+                    )
+                )
+            yield fitted

@@ -45,8 +45,8 @@ class DownProjection(Protocol):
     def advance(self, step: ScaledStep) -> None:
         """Change the weights by `step.advance` times the momentum."""
 
-    def finish(self, weight: float) -> None:
-        """Write the trained weights in place of the untrained ones."""
+    def trained(self, weight: float) -> Float[Tensor, "g d h"]:
+        """The weights after some steps, of which `weight` is the last one's `weight_after`."""
 
 
 class DenseDownProjection:
@@ -77,9 +77,9 @@ class DenseDownProjection:
         """Add the momentum, times `step.advance`, to the weights."""
         self.update.advance(step)
 
-    def finish(self, weight: float) -> None:
-        """Multiply the weights by `weight`, after the last step."""
-        self.update.weights.mul_(weight)
+    def trained(self, weight: float) -> Float[Tensor, "g d h"]:
+        """The weights, multiplied by `weight`."""
+        return self.update.weights * weight
 
 
 class GramDownProjection:
@@ -91,7 +91,7 @@ class GramDownProjection:
     multiplies by r instead of d numbers, and momentum and weights are as small as C.
 
     Args:
-        weights: D0, overwritten with D by `finish`.
+        weights: D0.
         features: the rows of each training set.
         set_of_adapter: number of the training set of each adapter.
     """
@@ -137,7 +137,7 @@ class GramDownProjection:
         """Add the momentum, times `step.advance`, to the weights."""
         self.combination.add_(self.momentum.view(self.shape), alpha=step.advance)
 
-    def finish(self, weight: float) -> None:
-        """Multiply the weights by `weight`, after the last step."""
-        self.weights.mul_(self.kept * weight)
-        self.weights.baddbmm_(self.features.transpose(1, 2), self.combination, alpha=weight)
+    def trained(self, weight: float) -> Float[Tensor, "g d h"]:
+        """The weights D, multiplied by `weight`."""
+        weights = self.weights * (self.kept * weight)
+        return weights.baddbmm_(self.features.transpose(1, 2), self.combination, alpha=weight)

@@ -29,13 +29,14 @@ class TrainingSets(Protocol):
         """Augmented views of each image, whose rows follow view after view; 0 for the image itself."""
 
 
-def train_stacked(
+def train_stacked(  # noqa: PLR0913  # what is trained, how, and who is told
     parameters: Sequence[Tensor],
     losses: Callable[[Int[Tensor, "t b"]], Float[Tensor, " g"]],
     training: Training,
     *,
     sets: TrainingSets,
     progress: Callable[[int], None] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
 ) -> Float[Tensor, "e g"]:
     """Train models in place and return the mean loss of each in every epoch.
 
@@ -49,6 +50,7 @@ def train_stacked(
         training: optimiser and schedule.
         sets: training sets that the rows belong to.
         progress: called after each epoch with the number of models that went through it.
+        after_epoch: called with the number of epochs that were trained, first with 0.
 
     Raises:
         SettingsError: if a loss or weight is NaN or infinite after the last epoch.
@@ -57,8 +59,10 @@ def train_stacked(
     steps = steps_of(sets.n_images, training.batch_size)
     curves = []
     orders = visiting_orders(
-        sets.seeds, n_images=sets.n_images, views=sets.views, epochs=training.epochs
+        sets.seeds, n_images=sets.n_images, views=sets.views, epochs=training.visited_epochs
     )
+    keep = after_epoch or (lambda _: None)
+    keep(0)
     for epoch, order in enumerate(orders):
         total: Tensor | None = None
         for step, batch in enumerate(torch.split(order, training.batch_size, dim=1)):
@@ -73,6 +77,9 @@ def train_stacked(
             curves.append(total)
             if progress is not None:
                 progress(len(total))
+        keep(epoch + 1)
+    if not curves:  # stopped before the first epoch
+        return torch.zeros(0, len(parameters[0]), device=parameters[0].device)
     return check_finite(torch.stack(curves), parameters)
 
 

@@ -1,6 +1,6 @@
 """Training of many adapters with gradients that are written out, instead of autograd."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -36,6 +36,7 @@ def train_adapters(
     training: Training,
     *,
     progress: Callable[[int], None] | None = None,
+    checkpoints: Mapping[int, StackedAdapters] | None = None,
 ) -> Float[Tensor, "e g"]:
     """Train every adapter of the stack in place and return its mean loss in each epoch.
 
@@ -50,24 +51,38 @@ def train_adapters(
         data: the training sets.
         training: optimiser and schedule.
         progress: called after each epoch with the number of adapters that went through it.
+        checkpoints: by a number of epochs, a stack of the same shape that receives the weights after
+            so many.
 
     Raises:
         SettingsError: if a loss or weight is NaN or infinite after the last epoch, naming the
             adapter.
     """
+    checkpoints = checkpoints or {}
     if training.optimizer != "sgd" or is_scalable(
         learning_rates(training, data.n_images),
         momentum=training.momentum,
         weight_decay=training.weight_decay,
     ):
-        return _train_in_groups(adapters, data, training, progress=progress)
+        return _train_in_groups(
+            adapters, data, training, progress=progress, checkpoints=checkpoints
+        )
 
     def losses(rows: Int[Tensor, "t b"]) -> Float[Tensor, " g"]:
         features, labels = data.batch(rows)
         return mean_losses(logits(adapters(features), data.prototypes, data.logit_scale), labels)
 
+    def keep(epoch: int) -> None:
+        if epoch in checkpoints:
+            checkpoints[epoch].load_state_dict(adapters.state_dict())
+
     return train_stacked(
-        list(adapters.parameters()), losses, training, sets=data, progress=progress
+        list(adapters.parameters()),
+        losses,
+        training,
+        sets=data,
+        progress=progress,
+        after_epoch=keep,
     )
 
 
@@ -77,10 +92,11 @@ def _train_in_groups(
     training: Training,
     *,
     progress: Callable[[int], None] | None,
+    checkpoints: Mapping[int, StackedAdapters],
 ) -> Float[Tensor, "e g"]:
     def train(members: slice, after_epoch: Report) -> Float[Tensor, "e g"]:
         group = AdapterGroup(adapters, data, members=members, training=training)
-        return group.train(after_epoch=after_epoch)
+        return group.train(after_epoch=after_epoch, checkpoints=checkpoints)
 
     groups = groups_of(
         len(data.set_of_adapter),
@@ -116,6 +132,7 @@ class AdapterGroup:
     ) -> None:
         self.data = data.part(members)
         self.training = training
+        self.members = members
         self.up = adapters.up.detach()[members]
         self.up_t = self.up.transpose(1, 2)
         self.up_update = weight_update_for(self.up, training)
@@ -124,28 +141,43 @@ class AdapterGroup:
         self.output_activation = adapters.output_activation
         directions = torch.nn.functional.normalize(data.prototypes, dim=-1)
         self.prototypes = data.logit_scale * directions
-        self.down = _down_projection(adapters.down.detach()[members], self.data, training)
+        self.down_weights = adapters.down.detach()[members]
+        self.down = _down_projection(self.down_weights, self.data, training)
         self._buffers: dict[int, _Buffers] = {}
 
     @torch.no_grad()
-    def train(self, *, after_epoch: Callable[[], None]) -> Float[Tensor, "e g"]:
-        """Train all members and return the mean loss of each in every epoch."""
-        data, epochs = self.data, self.training.epochs
+    def train(
+        self,
+        *,
+        after_epoch: Callable[[], None],
+        checkpoints: Mapping[int, StackedAdapters] | None = None,
+    ) -> Float[Tensor, "e g"]:
+        """Train all members and return the mean loss of each in every epoch.
+
+        Args:
+            after_epoch: called after each epoch.
+            checkpoints: by a number of epochs, a stack of all adapters that receives the weights of
+                the members after so many.
+        """
+        data, epochs = self.data, self.training.visited_epochs
         orders = visiting_orders(
             data.seeds, n_images=data.n_images, views=data.views, epochs=epochs
         )
         steps = scaled_steps_of(self.training, data.n_images)
-        curves, weight = [], 1.0
-        for order in orders:
+        curves, weight, checkpoints = [], 1.0, checkpoints or {}
+        for epoch, order in enumerate(orders, start=1):
             losses = []
             for batch in self._batches(order):
                 step = next(steps)
                 losses.append(self._step(batch, step).view(len(self.up), -1))
                 weight = step.weight_after
             curves.append(torch.cat(losses, dim=1).mean(dim=1).neg())
+            if epoch in checkpoints:
+                checkpoints[epoch].up.detach()[self.members] = self.up * weight
+                checkpoints[epoch].down.detach()[self.members] = self.down.trained(weight)
             after_epoch()
         self.up.mul_(weight)
-        self.down.finish(weight)
+        self.down_weights.copy_(self.down.trained(weight))
         return torch.stack(curves)
 
     def _batches(self, order: Int[Tensor, "t n"]) -> Iterator[GatheredBatch]:

@@ -1,8 +1,8 @@
 """Settings of a training by gradient descent: recipes, and what is set of them."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from clip_adapter.errors import SettingsError
@@ -15,6 +15,8 @@ LARGEST = 1e15
 """Largest number of a setting; the product of two still fits into float32."""
 LARGEST_COUNT = 2**31 - 1
 """Largest number that a column of the run store holds."""
+LENGTHS = (0.1, 0.25, 0.5, 1.0)
+"""Fractions of its epochs after which a training may stop, where nothing else is set."""
 WARMUP_LEARNING_RATE = 1e-5
 """Learning rate of CoOp's warm-up epoch (https://arxiv.org/abs/2109.01134, section 4.1)."""
 
@@ -33,6 +35,7 @@ class Recipe:
         momentum: momentum of SGD.
         warmup_epochs: epochs at a constant learning rate of 1e-5 before the schedule.
         schedule: "epochs" or "steps", after which the learning rate falls along half a cosine.
+        lengths: fractions of the epochs after which the training may stop, in ascending order.
     """
 
     optimizer: Optimizer
@@ -43,6 +46,7 @@ class Recipe:
     momentum: float = 0.0
     warmup_epochs: int = 0
     schedule: Literal["epochs", "steps"] = "steps"
+    lengths: tuple[float, ...] = LENGTHS
 
     def epochs_for(self, shots: int) -> int:
         """Passes over the images at some number of labelled images a class."""
@@ -51,7 +55,21 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One training with the value of every setting."""
+    """One training with the value of every setting.
+
+    Attributes:
+        recipe: name of the recipe.
+        optimizer: sgd, adam, or adamw.
+        epochs: passes over the images that the schedule of the learning rate is made for.
+        batch_size: images in a step.
+        learning_rate: learning rate of the first step after the warm-up.
+        weight_decay: weight decay of the optimizer.
+        momentum: momentum of SGD.
+        warmup_epochs: epochs at a constant learning rate of 1e-5 before the schedule.
+        schedule: "epochs" or "steps", after which the learning rate falls along half a cosine.
+        lengths: fractions of the epochs after which the training may stop.
+        stopped_epoch: number of epochs after which it stops; None for all.
+    """
 
     recipe: RecipeName
     optimizer: Optimizer
@@ -62,6 +80,21 @@ class Training:
     momentum: float
     warmup_epochs: int
     schedule: Literal["epochs", "steps"]
+    lengths: tuple[float, ...] = (1.0,)
+    stopped_epoch: int | None = None
+
+    @property
+    def visited_epochs(self) -> int:
+        """Number of epochs until the training stops."""
+        return self.epochs if self.stopped_epoch is None else self.stopped_epoch
+
+    def epoch_of(self, length: float) -> int:
+        """The number of epochs that a length is, at least one unless the length is 0."""
+        return epoch_of(length, self.epochs)
+
+    def stopping_at(self, length: float) -> "Training":
+        """The same training that stops after a fraction of its epochs."""
+        return replace(self, stopped_epoch=self.epoch_of(length))
 
     def learning_rate_at(self, epoch: int, progress: float = 0.0) -> float:
         """The learning rate in an epoch of which the fraction `progress` is done.
@@ -80,11 +113,32 @@ class Training:
             "recipe": self.recipe,
             "optimizer": self.optimizer,
             "epochs": self.epochs,
+            "stopped_epoch": self.visited_epochs,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
             "momentum": self.momentum,
         }
+
+
+def epoch_of(length: float, epochs: int) -> int:
+    """The number of epochs that a length is, at least one unless the length is 0.
+
+    >>> epoch_of(0.25, 10), epoch_of(0.01, 10), epoch_of(0, 10)
+    (2, 1, 0)
+    """
+    return max(1, round(length * epochs)) if length else 0
+
+
+def check_lengths(lengths: Sequence[float]) -> None:
+    """Return if there are lengths, all of them fractions.
+
+    Raises:
+        SettingsError: there is none, or one is below 0, above 1 or NaN.
+    """
+    if not lengths or not all(0 <= length <= 1 for length in lengths):
+        message = f"lengths is {tuple(lengths)}; expected one or more numbers from 0 to 1"
+        raise SettingsError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +154,9 @@ class TrainingSettings:
         learning_rate: learning rate of the first step after the warm-up.
         weight_decay: weight decay of the optimizer.
         momentum: momentum of SGD, below 1.
+        lengths: fractions of the epochs among which the images of model selection choose how long to
+            train, along one training; None for those of the recipe, or for all epochs where the
+            epochs are set. At 0 the start is tried as well.
 
     Raises:
         SettingsError: for a number outside its range, NaN and infinity included.
@@ -112,8 +169,11 @@ class TrainingSettings:
     learning_rate: float | None = None
     weight_decay: float | None = None
     momentum: float | None = None
+    lengths: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.lengths is not None:
+            check_lengths(self.lengths)
         ranges = (
             ("epochs", 1, LARGEST_COUNT),
             ("batch_size", 1, LARGEST_COUNT),
@@ -146,7 +206,13 @@ class TrainingSettings:
             momentum=_given(self.momentum, recipe.momentum),
             warmup_epochs=recipe.warmup_epochs,
             schedule=recipe.schedule,
+            lengths=self._lengths(recipe),
         )
+
+    def _lengths(self, recipe: Recipe) -> tuple[float, ...]:
+        if self.lengths is not None:
+            return self.lengths
+        return recipe.lengths if self.epochs is None else (1.0,)
 
 
 def _given(value: Number | None, otherwise: Number) -> Number:

@@ -1,10 +1,9 @@
 """Training of CLIP-Adapters, as many at a time as fit into one tensor program."""
 
-import time
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,7 +22,9 @@ from clip_adapter.adapters import (
 )
 from clip_adapter.adapters.stacked import Ratios
 from clip_adapter.methods.classifiers import AdapterClassifier, PrototypeClassifier
-from clip_adapter.methods.method import Classifier, Fitted, Progress
+from clip_adapter.methods.fitting.stacked_tasks import stop_epochs
+from clip_adapter.methods.grid_method import Report, Trial
+from clip_adapter.methods.method import Classifier, Fitted
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
 from clip_adapter.training import (
@@ -34,43 +35,10 @@ from clip_adapter.training import (
     train_stacked,
 )
 
-WEIGHTS_AT_ONCE = 16_000_000
-"""Adapter weights of the models that train together by autograd; with gradients, momentum and the
-like some 250 MB."""
+if TYPE_CHECKING:  # it imports this module when it is fitted
+    from clip_adapter.methods.clip_adapter import ClipAdapter
+
 Weights = tuple[Float[Tensor, "d h"], Float[Tensor, "h d"]]
-Report = Callable[[int], None] | None
-
-
-@runtime_checkable
-class AdapterSettings(Protocol):
-    """What `ClipAdapter` says about the models to train."""
-
-    @property
-    def ratio_names(self) -> tuple[str, ...]:
-        """Names of the residual ratios, one for each adapted branch."""
-
-    @property
-    def ratio_mode(self) -> str:
-        """How the residual ratios are determined."""
-
-    @property
-    def grid(self) -> list[dict[str, float]]:
-        """Every combination of ratios to try; a single empty one where ratios are learned."""
-
-    @property
-    def reduction(self) -> int:
-        """Feature width divided by hidden width."""
-
-    @property
-    def output_activation(self) -> bool:
-        """Whether the adapter ends in a second ReLU."""
-
-    @property
-    def views(self) -> int:
-        """Augmented views of each image to train on; 0 for the image itself."""
-
-    def training_of(self, task: FewShotTask) -> Training:
-        """The training of a task's models."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,113 +47,55 @@ class AdapterCandidate:
 
     Attributes:
         task: the task with the training images.
-        training: optimiser, schedule and length.
         ratios: residual ratios by name; empty where they are learned.
     """
 
     task: FewShotTask
-    training: Training
     ratios: Mapping[str, float]
 
-    @property
-    def n_images(self) -> int:
-        """Number of training images."""
-        return len(self.task.train_labels)
 
-    @property
-    def image_visits(self) -> int:
-        """Number of images that the training visits in all epochs."""
-        return self.training.epochs * self.n_images
-
-    @property
-    def kind(self) -> Hashable:
-        """Equal for candidates that fit into one tensor program."""
-        prototypes = self.task.class_prototypes
-        text_side = (prototypes.shape, prototypes.tobytes(), self.task.logit_scale)
-        return self.training, self.n_images, text_side
-
-
-def candidates_of(method: AdapterSettings, task: FewShotTask) -> list[AdapterCandidate]:
-    """One candidate for each point of the method's grid."""
-    training = method.training_of(task)
-    return [AdapterCandidate(task=task, training=training, ratios=point) for point in method.grid]
-
-
-class AdapterTrainer:
-    """Trains candidates, those of one size, schedule and prototypes together.
+def fit_together(
+    method: "ClipAdapter", trials: Sequence[Trial], *, device: str, report: Report
+) -> Iterator[list[Fitted]]:
+    """Train the models of all tasks at all their ratios, and stop at each length.
 
     Each model ends where it would have ended alone, up to the rounding of batched products.
-
-    Args:
-        method: settings that all candidates share.
-        device: torch device that trains, such as "cuda:0".
-        progress: called with the fraction of the whole fit that was just done.
     """
-
-    def __init__(self, method: AdapterSettings, *, device: str, progress: Progress | None) -> None:
-        self._method = method
-        self._device = device
-        self._progress = progress
-
-    def fit(self, candidates: Sequence[AdapterCandidate], *, share: float = 1.0) -> list[Fitted]:
-        """Train candidates and return the models in their order, see `train`."""
-        fitted = dict(self.train(candidates, share=share))
-        return [fitted[number] for number in range(len(candidates))]
-
-    def train(
-        self, candidates: Sequence[AdapterCandidate], *, share: float = 1.0
-    ) -> Iterator[tuple[int, Fitted]]:
-        """Train candidates and yield the number of each with its model, group by group.
-
-        The settings of a model are its residual ratios; of predicted ratios their mean.
-
-        Args:
-            candidates: the models to train.
-            share: fraction of the whole fit that this is, for the progress.
-        """
-        visits = sum(candidate.image_visits for candidate in candidates)
-        progress = self._progress
-        report = progress and (lambda done: progress(done * share / visits))
-        groups: dict[Hashable, list[int]] = defaultdict(list)
-        for number, candidate in enumerate(candidates):
-            groups[candidate.kind].append(number)
-        for members in groups.values():
-            for numbers in self._programs(candidates[members[0]], members):
-                chosen = [candidates[number] for number in numbers]
-                yield from zip(numbers, self._train_together(chosen, report), strict=True)
-
-    def _programs(self, example: AdapterCandidate, members: list[int]) -> Iterator[list[int]]:
-        """The members of a group, as many at a time as fit into memory."""
-        method = self._method
-        if method.ratio_names == ("residual_ratio",) and example.ratios:
-            yield members
-            return
-        width = example.task.class_prototypes.shape[1]
-        weights = 2 * len(method.ratio_names) * width * (width // method.reduction)
-        size = max(1, WEIGHTS_AT_ONCE // max(1, weights))
-        for start in range(0, len(members), size):
-            yield members[start : start + size]
-
-    def _train_together(
-        self, candidates: list[AdapterCandidate], report: Report
-    ) -> Iterator[Fitted]:
-        start = time.perf_counter()
-        models = untrained(self._method, candidates).to(self._device)
-        data = _stacked(candidates, views=self._method.views, device=self._device)
-        visited = report and (lambda models: report(models * candidates[0].n_images))
-        curves = _train(models, data, candidates[0].training, visited).cpu().T.tolist()
-        models = models.cpu()
-        seconds = (time.perf_counter() - start) / len(candidates)
-        for number, (candidate, curve) in enumerate(zip(candidates, curves, strict=True)):
-            classifier, ratios = classifier_and_ratios(models, number, candidate.task)
-            yield Fitted(
-                classifier=classifier, settings=ratios, loss_curve=tuple(curve), seconds=seconds
+    training = method.training_of(trials[0].task)
+    stops = stop_epochs(trials, training)
+    models_of = [trial.distinct(*method.searched_ratios) for trial in trials]
+    candidates = [
+        AdapterCandidate(task=trial.task, ratios=ratios)
+        for trial, models in zip(trials, models_of, strict=True)
+        for ratios in models
+    ]
+    models = untrained(method, candidates).to(device)
+    checkpoints = {stop: copy.deepcopy(models) for stop in stops}
+    data = _stacked(candidates, views=method.views, device=device)
+    until = replace(training, stopped_epoch=stops[-1])
+    curves = _train(models, data, until, checkpoints, report).cpu()
+    for model in checkpoints.values():
+        model.cpu()
+    first = 0
+    for trial, distinct in zip(trials, models_of, strict=True):
+        fitted = []
+        for point in trial.points:
+            stopped = training.stopping_at(point["length"])
+            epochs = stopped.visited_epochs
+            number = first + distinct.index({name: point[name] for name in method.searched_ratios})
+            classifier, ratios = classifier_and_ratios(checkpoints[epochs], number, trial.task)
+            fitted.append(
+                Fitted(
+                    classifier=classifier,
+                    settings={**ratios, **method.settings(), **stopped.settings()},
+                    loss_curve=tuple(curves[:epochs, number].tolist()),
+                )
             )
+        first += len(distinct)
+        yield fitted
 
 
-def untrained(
-    method: AdapterSettings, candidates: Sequence[AdapterCandidate]
-) -> StackedAdapterModel:
+def untrained(method: "ClipAdapter", candidates: Sequence[AdapterCandidate]) -> StackedAdapterModel:
     """One untrained model a candidate.
 
     The weights are drawn from the seed of the task alone, those of the visual branch before those
@@ -206,7 +116,7 @@ def untrained(
     )
 
 
-def _draw(method: AdapterSettings, task: FewShotTask) -> list[Weights]:
+def _draw(method: "ClipAdapter", task: FewShotTask) -> list[Weights]:
     width = task.class_prototypes.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
@@ -215,7 +125,7 @@ def _draw(method: AdapterSettings, task: FewShotTask) -> list[Weights]:
 
 
 def _branch(
-    method: AdapterSettings,
+    method: "ClipAdapter",
     ratio_name: str,
     weights: Sequence[Weights],
     candidates: Sequence[AdapterCandidate],
@@ -254,36 +164,50 @@ def _stacked(candidates: list[AdapterCandidate], *, views: int, device: str) -> 
 
 
 def _train(
-    models: StackedAdapterModel, data: StackedData, training: Training, report: Report
+    models: StackedAdapterModel,
+    data: StackedData,
+    training: Training,
+    checkpoints: Mapping[int, StackedAdapterModel],
+    report: Report,
 ) -> Float[Tensor, "e g"]:
+    """Train models; the checkpoints receive the weights after some numbers of epochs."""
     visual = models.visual
     if visual is not None and models.text is None and isinstance(visual.ratios, FixedRatios):
+        stacks = {
+            epoch: _as_stack(model.visual, visual.ratios)
+            for epoch, model in checkpoints.items()
+            if model.visual is not None
+        }
         stack = _as_stack(visual, visual.ratios)
-        curves = train_adapters(stack, data, training, progress=report)
-        _copy_weights(visual, stack)
-        return curves
+        return train_adapters(stack, data, training, progress=report, checkpoints=stacks)
 
     def losses(rows: Int[Tensor, "t b"]) -> Float[Tensor, " g"]:
         features, labels = data.batch(rows)
         adapted, prototypes = models(features, data.prototypes)
         return mean_losses(logits(adapted, prototypes, data.logit_scale), labels)
 
-    return train_stacked(list(models.parameters()), losses, training, sets=data, progress=report)
+    def keep(epoch: int) -> None:
+        if epoch in checkpoints:
+            checkpoints[epoch].load_state_dict(models.state_dict())
+
+    return train_stacked(
+        list(models.parameters()),
+        losses,
+        training,
+        sets=data,
+        progress=report,
+        after_epoch=keep,
+    )
 
 
 def _as_stack(branch: StackedBranch, ratios: FixedRatios) -> StackedAdapters:
+    """The adapters of a branch; they share the memory of its weights."""
     return StackedAdapters(
         branch.down.detach(),
         branch.up.detach(),
         residual_ratios=ratios.exact,
         output_activation=branch.output_activation,
     )
-
-
-@torch.no_grad()
-def _copy_weights(branch: StackedBranch, stack: StackedAdapters) -> None:
-    branch.down.copy_(stack.down)
-    branch.up.copy_(stack.up)
 
 
 @torch.no_grad()

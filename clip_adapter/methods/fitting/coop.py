@@ -1,8 +1,8 @@
 """Fitting of CoOp: prompts with context tokens, and the training of these."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from clip_adapter.errors import DataError
 from clip_adapter.methods.classifiers import PrototypeClassifier
-from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
-from clip_adapter.methods.method import Fitted, Report
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks, stop_epochs
+from clip_adapter.methods.grid_method import Report, Trial
+from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.task import FewShotTask, TextTower
 from clip_adapter.training import Training, mean_losses, train_stacked
 
@@ -117,31 +118,35 @@ def _check_room(
 
 
 def fit_together(  # noqa: PLR0913  # what is trained, and how
-    tasks: list[FewShotTask],
+    trials: Sequence[Trial],
     contexts: Float[Tensor, "g k m w"],
     prompts: Contexts,
     training: Training,
     *,
     views: int,
     report: Report,
-) -> list[Fitted]:
+) -> Iterator[list[Fitted]]:
     """Learn the contexts of all tasks, which share the batches of the tower, in place."""
+    tasks = [trial.task for trial in trials]
     data = StackedTasks.of(tasks, views=views, device=str(contexts.device))
-    curves = _learn(contexts, prompts, data, training, report)
-    with torch.no_grad():
-        learned = prompts.prototypes(contexts).cpu().numpy()
-    return [
-        Fitted(
-            classifier=PrototypeClassifier(
-                class_prototypes=prototypes,
-                logit_scale=task.logit_scale,
-                class_names=task.class_names,
-            ),
-            settings=training.settings(),
-            loss_curve=tuple(curve),
-        )
-        for task, prototypes, curve in zip(tasks, learned, curves.cpu().T.tolist(), strict=True)
-    ]
+    learned, curves = _learn(
+        contexts, prompts, data, training, stop_epochs(trials, training), report
+    )
+    for number, trial in enumerate(trials):
+        fitted = []
+        for point in trial.points:
+            stopped = training.stopping_at(point["length"])
+            epochs = stopped.visited_epochs
+            classifier = PrototypeClassifier(
+                class_prototypes=learned[epochs][number].numpy(),
+                logit_scale=trial.task.logit_scale,
+                class_names=trial.task.class_names,
+            )
+            curve = tuple(curves[:epochs, number].tolist())
+            fitted.append(
+                Fitted(classifier=classifier, settings=stopped.settings(), loss_curve=curve)
+            )
+        yield fitted
 
 
 def initial_contexts(
@@ -158,15 +163,21 @@ def initial_contexts(
     return contexts.to(tower.embed(["."])[0].device)
 
 
-def _learn(
+def _learn(  # noqa: PLR0913  # what is trained, and how
     contexts: Float[Tensor, "g k m w"],
     prompts: Contexts,
     data: StackedTasks,
     training: Training,
+    stops: Sequence[int],
     report: Report,
-) -> Float[Tensor, "e g"]:
-    """Train the contexts in place; returns the losses of each epoch."""
+) -> tuple[dict[int, Float[Tensor, "g c d"]], Float[Tensor, "e g"]]:
+    """Train the contexts in place.
+
+    Returns:
+        The prototypes after each number of epochs in `stops`, and the losses of each epoch, on the CPU.
+    """
     contexts.requires_grad_()
+    learned: dict[int, Float[Tensor, "g c d"]] = {}
 
     def losses(rows: Int[Tensor, "g b"]) -> Float[Tensor, " g"]:
         directions, labels = data.batch(rows)
@@ -174,4 +185,11 @@ def _learn(
         scores = data.logit_scale * directions @ prototypes.transpose(1, 2)
         return mean_losses(scores, labels)
 
-    return train_stacked([contexts], losses, training, sets=data, progress=report)
+    @torch.no_grad()
+    def keep(epoch: int) -> None:
+        if epoch in stops:
+            learned[epoch] = prompts.prototypes(contexts).cpu()
+
+    until = replace(training, stopped_epoch=max(stops))
+    curves = train_stacked([contexts], losses, until, sets=data, progress=report, after_epoch=keep)
+    return learned, curves.cpu()

@@ -1,5 +1,6 @@
 """Fitting of the cross-modal linear probe."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,68 +9,74 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import LinearClassifier
-from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
-from clip_adapter.methods.method import Fitted, Report
-from clip_adapter.methods.selection import choose
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks, stop_epochs
+from clip_adapter.methods.grid_method import Report, Trial
+from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
 from clip_adapter.training import Training, mean_losses, train_stacked
 
+PAIR = "learning_rate", "weight_decay"
+
 
 def fit_together(
-    tasks: list[FewShotTask],
-    trainings: list[Training],
+    trials: Sequence[Trial], training: Training, *, views: int, device: str, report: Report
+) -> Iterator[list[Fitted]]:
+    """Train a head for each task and pair of a learning rate and a weight decay."""
+    points = [point for trial in trials for point in trial.points]
+    stops = stop_epochs(trials, training)
+    fitted: dict[tuple[int, int], Fitted] = {}
+    for pair in Trial(task=trials[0].task, points=points).distinct(*PAIR):
+        numbers = [n for n, trial in enumerate(trials) if pair in trial.distinct(*PAIR)]
+        tasks = [trials[number].task for number in numbers]
+        settings = replace(
+            training,
+            learning_rate=pair["learning_rate"],
+            weight_decay=pair["weight_decay"],
+            stopped_epoch=stops[-1],
+        )
+        heads, curves = _learn(tasks, settings, stops, views=views, device=device, report=report)
+        for place, number in enumerate(numbers):
+            for position, point in enumerate(trials[number].points):
+                if pair.items() <= point.items():
+                    stopped = settings.stopping_at(point["length"])
+                    epochs = stopped.visited_epochs
+                    fitted[number, position] = Fitted(
+                        classifier=_classifier(tasks[place], heads[epochs][place]),
+                        settings={"views": views, **stopped.settings()},
+                        loss_curve=tuple(curves[:epochs, place].tolist()),
+                    )
+    for number, trial in enumerate(trials):
+        yield [fitted[number, position] for position in range(len(trial.points))]
+
+
+def _classifier(task: FewShotTask, weights: Float[Tensor, "c d"]) -> LinearClassifier:
+    return LinearClassifier(
+        weight=(task.logit_scale * weights).numpy(),
+        bias=np.zeros(len(weights), dtype=np.float32),
+        class_names=task.class_names,
+    )
+
+
+def _learn(  # noqa: PLR0913  # what is trained, and how
+    tasks: Sequence[FewShotTask],
+    training: Training,
+    stops: Sequence[int],
     *,
     views: int,
     device: str,
     report: Report,
-) -> list[Fitted]:
-    """Train a head for each task and training, then choose a training for each task."""
+) -> tuple[dict[int, Float[Tensor, "g c d"]], Float[Tensor, "e g"]]:
+    """Train a head for each task.
+
+    Returns:
+        The heads after each number of epochs in `stops`, and their losses, on the CPU.
+    """
     data = StackedTasks.of(tasks, views=views, device=device)
     prompts = float_tensor(np.stack([task.prompt_features for task in tasks])).to(device)
     prompts = torch.nn.functional.normalize(prompts, dim=-1)
-    learned = [_learn(data, prompts, training, report) for training in trainings]
-    heads = torch.stack([weights for weights, _ in learned], dim=1).cpu()
-    curves = torch.stack([losses.T for _, losses in learned], dim=1).cpu()
-    found = [
-        _choose(task, trainings, heads[number], curves[number]) for number, task in enumerate(tasks)
-    ]
-    return [replace(one, settings={"views": views, **one.settings}) for one in found]
-
-
-def _choose(
-    task: FewShotTask,
-    trainings: list[Training],
-    heads: Float[Tensor, "p c d"],
-    curves: Float[Tensor, "p e"],
-) -> Fitted:
-    classifiers = [
-        LinearClassifier(
-            weight=(task.logit_scale * weights).numpy(),
-            bias=np.zeros(len(weights), dtype=np.float32),
-            class_names=task.class_names,
-        )
-        for weights in heads
-    ]
-    tried = [
-        {"learning_rate": each.learning_rate, "weight_decay": each.weight_decay}
-        for each in trainings
-    ]
-    choice = choose(classifiers, task, tried)
-    return Fitted(
-        classifier=classifiers[choice.number],
-        settings=trainings[choice.number].settings(),
-        selected_on=choice.selected_on,
-        candidates=choice.candidates,
-        loss_curve=tuple(curves[choice.number].tolist()),
-    )
-
-
-def _learn(
-    data: StackedTasks, prompts: Float[Tensor, "g c p d"], training: Training, report: Report
-) -> tuple[Float[Tensor, "g c d"], Float[Tensor, "e g"]]:
-    """Train a head for each task; returns the heads and their losses."""
     weights = data.prototypes.clone().requires_grad_()
+    heads: dict[int, Float[Tensor, "g c d"]] = {}
     generators = [torch.Generator().manual_seed(seed) for seed in data.seeds]
     models, n_prompts = torch.arange(len(weights))[:, None], prompts.shape[2]
 
@@ -84,5 +91,11 @@ def _learn(
         scores = data.logit_scale * samples @ weights.transpose(1, 2)
         return mean_losses(scores, labels.repeat(1, 2))
 
-    curves = train_stacked([weights], losses, training, sets=data, progress=report)
-    return weights.detach(), curves
+    def keep(epoch: int) -> None:
+        if epoch in stops:
+            heads[epoch] = weights.detach().cpu().clone()
+
+    curves = train_stacked(
+        [weights], losses, training, sets=data, progress=report, after_epoch=keep
+    )
+    return heads, curves.cpu()

@@ -1,5 +1,6 @@
 """Fitting of LP++."""
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,60 +9,77 @@ from torch import Tensor
 
 from clip_adapter.methods.classifiers import LinearClassifier
 from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
-from clip_adapter.methods.method import Fitted, Report
-from clip_adapter.methods.task import FewShotTask
+from clip_adapter.methods.grid_method import Report, Trial
+from clip_adapter.methods.method import Fitted
 from clip_adapter.training import check_finite
+from clip_adapter.training.settings import epoch_of
 
 INITIAL_ALPHA = 2.5
 """Factor of the logit scale and the mean cosine: the authors' 250 at CLIP's scale of 100."""
 
 
 def fit_together(  # noqa: PLR0913  # the settings, each by its name
-    tasks: list[FewShotTask],
+    trials: Sequence[Trial],
     *,
     iterations: int,
     alpha_every: int,
     momentum: float,
     device: str,
     report: Report,
-) -> list[Fitted]:
+) -> Iterator[list[Fitted]]:
     """Learn the two blocks of all tasks; the settings are those of `LpPlusPlus`."""
-    blocks = _Blocks.of(StackedTasks.of(tasks, device=device))
-    losses = _learn(
-        blocks, iterations=iterations, alpha_every=alpha_every, momentum=momentum, report=report
+    blocks = _Blocks.of(StackedTasks.of([trial.task for trial in trials], device=device))
+    stops = [[epoch_of(point["length"], iterations) for point in trial.points] for trial in trials]
+    learned, losses = _learn(
+        blocks,
+        {stop for of_trial in stops for stop in of_trial},
+        alpha_every=alpha_every,
+        momentum=momentum,
+        report=report,
     )
-    curves = losses.cpu().T.tolist()
-    return [
-        Fitted(
-            classifier=LinearClassifier(
+    for number, (trial, of_trial) in enumerate(zip(trials, stops, strict=True)):
+        fitted = []
+        for stop in of_trial:
+            weight = learned[stop][number]
+            classifier = LinearClassifier(
                 weight=weight.numpy(),
                 bias=weight.new_zeros(len(weight)).numpy(),
-                class_names=task.class_names,
-            ),
-            settings={"epochs": iterations, "momentum": momentum},
-            selected_on="training",
-            loss_curve=tuple(curve),
-        )
-        for task, weight, curve in zip(tasks, blocks.blended().cpu(), curves, strict=True)
-    ]
+                class_names=trial.task.class_names,
+            )
+            settings = {"epochs": iterations, "stopped_epoch": stop, "momentum": momentum}
+            curve = tuple(losses[:stop, number].tolist())
+            fitted.append(Fitted(classifier=classifier, settings=settings, loss_curve=curve))
+        yield fitted
 
 
 def _learn(
-    blocks: "_Blocks", *, iterations: int, alpha_every: int, momentum: float, report: Report
-) -> Float[Tensor, "e g"]:
-    """Train the blocks in turns; returns the loss before each step of w."""
+    blocks: "_Blocks",
+    stops: Collection[int],
+    *,
+    alpha_every: int,
+    momentum: float,
+    report: Report,
+) -> tuple[dict[int, Float[Tensor, "g c d"]], Float[Tensor, "e g"]]:
+    """Train the blocks in turns.
+
+    Returns:
+        The weights after each number of steps in `stops`, and the loss before each step of w, on the
+        CPU.
+    """
     steps_of_w, steps_of_alpha = blocks.steps()
     velocity = torch.zeros_like(blocks.w)
-    curves = []
-    for iteration in range(1, iterations + 1):
+    learned, curves = {0: blocks.blended().cpu()}, [blocks.w.new_zeros(0, len(blocks.w))]
+    for iteration in range(1, max(stops) + 1):
         losses, of_w, of_alpha = blocks.gradients()
-        curves.append(losses)
+        curves.append(losses[None])
         velocity.mul_(momentum).add_(of_w)
         if iteration % alpha_every == 0:
             blocks.alpha -= steps_of_alpha[:, None] * of_alpha
         blocks.w -= steps_of_w[:, None, None] * velocity
+        if iteration in stops:
+            learned[iteration] = blocks.blended().cpu()
         report(len(losses))
-    return check_finite(torch.stack(curves), [blocks.w, blocks.alpha])
+    return learned, check_finite(torch.cat(curves), [blocks.w, blocks.alpha]).cpu()
 
 
 @dataclass(kw_only=True)

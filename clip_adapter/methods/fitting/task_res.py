@@ -1,6 +1,6 @@
 """Fitting of TaskRes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -8,68 +8,59 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import PrototypeClassifier
-from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
-from clip_adapter.methods.method import Fitted, Report
-from clip_adapter.methods.selection import choose
-from clip_adapter.methods.task import FewShotTask
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks, stop_epochs
+from clip_adapter.methods.grid_method import Report, Trial
+from clip_adapter.methods.method import Fitted
 from clip_adapter.training import Training, mean_losses, train_stacked
 
 
-def fit_together(  # noqa: PLR0913  # the settings, each by its name
-    tasks: list[FewShotTask],
-    *,
-    alphas: Sequence[float],
-    views: int,
-    training: Training,
-    device: str,
-    report: Report,
-) -> list[Fitted]:
-    """Train the residuals of all tasks at all alphas, then choose an alpha for each task."""
-    data = StackedTasks.of(tasks, views=views, device=device)
-    learned, curves = _learn(torch.tensor(alphas, device=device), data, training, report)
-    found = [
-        _choose(alphas, task, prototypes, curve)
-        for task, prototypes, curve in zip(tasks, learned, curves, strict=True)
-    ]
-    used = {"views": views, **training.settings()}
-    return [replace(one, settings={**one.settings, **used}) for one in found]
-
-
-def _choose(
-    alphas: Sequence[float],
-    task: FewShotTask,
-    learned: Float[Tensor, "a c d"],
-    curves: Float[Tensor, "a e"],
-) -> Fitted:
-    classifiers = [
-        PrototypeClassifier(
-            class_prototypes=prototypes.numpy(),
-            logit_scale=task.logit_scale,
-            class_names=task.class_names,
-        )
-        for prototypes in learned
-    ]
-    settings = [{"alpha": alpha} for alpha in alphas]
-    choice = choose(classifiers, task, settings)
-    return Fitted(
-        classifier=classifiers[choice.number],
-        settings=settings[choice.number],
-        selected_on=choice.selected_on,
-        candidates=choice.candidates,
-        loss_curve=tuple(curves[choice.number].tolist()),
-    )
+def fit_together(
+    trials: Sequence[Trial], *, training: Training, views: int, device: str, report: Report
+) -> Iterator[list[Fitted]]:
+    """Train the residuals of all tasks, each at its alphas, and stop at each length."""
+    data = StackedTasks.of([trial.task for trial in trials], views=views, device=device)
+    models = [[point["alpha"] for point in trial.distinct("alpha")] for trial in trials]
+    stops = stop_epochs(trials, training)
+    learned, curves = _learn(torch.tensor(models, device=device), data, training, stops, report)
+    for number, (trial, alphas) in enumerate(zip(trials, models, strict=True)):
+        fitted = []
+        for point in trial.points:
+            stopped, model = training.stopping_at(point["length"]), alphas.index(point["alpha"])
+            epochs = stopped.visited_epochs
+            classifier = PrototypeClassifier(
+                class_prototypes=learned[epochs][number, model].numpy(),
+                logit_scale=trial.task.logit_scale,
+                class_names=trial.task.class_names,
+            )
+            fitted.append(
+                Fitted(
+                    classifier=classifier,
+                    settings={"alpha": point["alpha"], "views": views, **stopped.settings()},
+                    loss_curve=tuple(curves[:epochs, number, model].tolist()),
+                )
+            )
+        yield fitted
 
 
 def _learn(
-    alphas: Float[Tensor, " a"], data: StackedTasks, training: Training, report: Report
-) -> tuple[Float[Tensor, "t a c d"], Float[Tensor, "t a e"]]:
-    """Learn the prototypes of each task at each alpha; returns them and their losses, on the CPU."""
-    n_tasks, n_alphas = len(data.prototypes), len(alphas)
+    alphas: Float[Tensor, "t a"],
+    data: StackedTasks,
+    training: Training,
+    stops: Sequence[int],
+    report: Report,
+) -> tuple[dict[int, Float[Tensor, "t a c d"]], Float[Tensor, "e t a"]]:
+    """Learn the prototypes of each task at each of its alphas.
+
+    Returns:
+        The prototypes after each number of epochs in `stops`, and the losses, on the CPU.
+    """
+    n_tasks, n_alphas = alphas.shape
     residuals = torch.zeros_like(data.prototypes.repeat_interleave(n_alphas, dim=0))
     residuals.requires_grad_()
+    learned: dict[int, Float[Tensor, "t a c d"]] = {}
 
     def prototypes() -> Float[Tensor, "t a c d"]:
-        added = alphas[:, None, None] * residuals.view(n_tasks, n_alphas, *residuals.shape[1:])
+        added = alphas[..., None, None] * residuals.view(n_tasks, n_alphas, *residuals.shape[1:])
         return torch.nn.functional.normalize(data.prototypes[:, None] + added, dim=-1)
 
     def losses(rows: Int[Tensor, "t b"]) -> Float[Tensor, " g"]:
@@ -77,5 +68,10 @@ def _learn(
         scores = data.logit_scale * images[:, None] @ prototypes().transpose(2, 3)
         return mean_losses(scores.flatten(0, 1), labels.repeat_interleave(n_alphas, dim=0))
 
-    curves = train_stacked([residuals], losses, training, sets=data, progress=report)
-    return prototypes().detach().cpu(), curves.cpu().T.reshape(n_tasks, n_alphas, -1)
+    def keep(epoch: int) -> None:
+        if epoch in stops:
+            learned[epoch] = prototypes().detach().cpu()
+
+    until = replace(training, stopped_epoch=max(stops))
+    curves = train_stacked([residuals], losses, until, sets=data, progress=report, after_epoch=keep)
+    return learned, curves.cpu().view(-1, n_tasks, n_alphas)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby, product
+from itertools import groupby
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import CacheClassifier, class_affinities
-from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
-from clip_adapter.methods.method import Candidate, Fitted, Report
-from clip_adapter.methods.selection import ONLY, Choice, validate_logits
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks, stop_epochs
+from clip_adapter.methods.grid_method import Point, Report, Trial
+from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
 from clip_adapter.training import Training, mean_losses, train_stacked
@@ -38,37 +39,41 @@ def filled_cache(task: FewShotTask, keys: Float[np.ndarray, "n d"]) -> CacheClas
     )
 
 
-def best_cache(
-    cache: CacheClassifier, task: FewShotTask, *, alphas: Sequence[float], betas: Sequence[float]
-) -> Fitted:
-    """The cache with the alpha and beta that are best on validation; a single pair is not evaluated."""
-    # At alpha 0 every beta gives the same classifier: one of them is tried.
-    pairs = [(a, b) for b, a in product(betas, alphas) if a > 0 or b == betas[0]]
-    choice = ONLY if len(pairs) == 1 else Choice.among(_evaluated(cache, task, pairs))
-    alpha, beta = pairs[choice.number]
-    return Fitted(
-        classifier=replace(cache, alpha=alpha, beta=beta),
-        settings={"alpha": alpha, "beta": beta},
-        selected_on=choice.selected_on,
-        candidates=choice.candidates,
-    )
+def caches(cache: CacheClassifier, points: Sequence[Point]) -> list[CacheClassifier]:
+    """The cache with the alpha and beta of each point."""
+    return [replace(cache, alpha=point["alpha"], beta=point["beta"]) for point in points]
 
 
-def _evaluated(
-    cache: CacheClassifier, task: FewShotTask, pairs: Sequence[tuple[float, float]]
-) -> Iterator[Candidate]:
-    """Evaluate each pair on validation, with one product of images and keys for all."""
-    of_text, cosines = cache.parts(task.val_features)
-    labels = torch.from_numpy(cache.labels)
-    for beta, group in groupby(pairs, key=lambda pair: pair[1]):
+def logits_of_caches(
+    fitted: Sequence[Fitted], features: Float[np.ndarray, "m d"]
+) -> Iterator[Float[np.ndarray, "m c"]]:
+    """The logits of each cache; neighbours of equal keys and beta share what depends on these alone."""
+    caches = [cast("CacheClassifier", one.classifier) for one in fitted]
+    for _, same_keys in groupby(caches, key=lambda cache: id(cache.keys)):
+        some = list(same_keys)
+        yield from _logits(some, *some[0].parts(features))
+
+
+def logits_without_own_key(
+    caches: Sequence[CacheClassifier], features: Float[np.ndarray, "n d"]
+) -> Iterator[Float[np.ndarray, "n c"]]:
+    """The logits of the cached images by caches of equal keys, each image without its own key."""
+    of_text, cosines = caches[0].parts(features)
+    return _logits(caches, of_text, cosines.fill_diagonal_(-torch.inf))
+
+
+def _logits(
+    caches: Sequence[CacheClassifier], of_text: Float[Tensor, "m c"], cosines: Float[Tensor, "m k"]
+) -> Iterator[Float[np.ndarray, "m c"]]:
+    labels = torch.from_numpy(caches[0].labels)
+    for beta, group in groupby(caches, key=lambda cache: cache.beta):
         of_cache = class_affinities(cosines, labels, beta=beta, n_classes=of_text.shape[1])
-        for alpha, _ in group:
-            scores = (of_text + alpha * of_cache).numpy()
-            yield validate_logits(scores, task, alpha=alpha, beta=beta)
+        for cache in group:
+            yield (of_text + cache.alpha * of_cache).numpy()
 
 
 def train_keys(  # noqa: PLR0913  # the settings, each by its name
-    tasks: list[FewShotTask],
+    trials: Sequence[Trial],
     training: Training,
     *,
     alpha: float,
@@ -76,8 +81,14 @@ def train_keys(  # noqa: PLR0913  # the settings, each by its name
     views: int,
     device: str,
     report: Report,
-) -> tuple[Float[np.ndarray, "t n d"], list[list[float]]]:
-    """Train the keys of all tasks at one alpha and beta; returns them, and the losses of each task."""
+) -> tuple[dict[int, Float[np.ndarray, "t n d"]], list[list[float]]]:
+    """Train the keys of all tasks at one alpha and beta.
+
+    Returns:
+        The keys after each number of epochs at which some point stops, and the losses of each task.
+    """
+    tasks, stops = [trial.task for trial in trials], stop_epochs(trials, training)
+    trained: dict[int, Float[np.ndarray, "t n d"]] = {}
     data = StackedTasks.of(tasks, views=views, device=device)
     keys = float_tensor(np.stack([cache_keys(task, views) for task in tasks])).to(device)
     values = torch.nn.functional.one_hot(data.labels, data.prototypes.shape[1]).to(keys.dtype)
@@ -90,5 +101,10 @@ def train_keys(  # noqa: PLR0913  # the settings, each by its name
         of_text = data.logit_scale * images @ data.prototypes.transpose(1, 2)
         return mean_losses(of_text + alpha * of_cache, labels)
 
-    curves = train_stacked([keys], losses, training, sets=data, progress=report)
-    return keys.detach().cpu().numpy(), curves.cpu().T.tolist()
+    def keep(epoch: int) -> None:
+        if epoch in stops:
+            trained[epoch] = keys.detach().cpu().numpy().copy()
+
+    until = replace(training, stopped_epoch=max(stops))
+    curves = train_stacked([keys], losses, until, sets=data, progress=report, after_epoch=keep)
+    return trained, curves.cpu().T.tolist()

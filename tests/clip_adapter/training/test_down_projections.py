@@ -35,7 +35,7 @@ def batch(seed: int) -> GatheredBatch:
     )
 
 
-def walk(down: DownProjection, steps: list[ScaledStep]) -> list[Tensor]:
+def walk(down: DownProjection, steps: list[ScaledStep]) -> tuple[list[Tensor], Tensor]:
     """What the projection answers on a short walk, each step of which depends on the answer."""
     answers = []
     for number, step in enumerate(steps):
@@ -46,8 +46,7 @@ def walk(down: DownProjection, steps: list[ScaledStep]) -> list[Tensor]:
         answers.append(hidden.clone())
         down.accumulate(images, torch.cos(hidden), gain=step.gain)
         down.advance(step)
-    down.finish(0.5)
-    return answers
+    return answers, down.trained(0.5)
 
 
 @pytest.mark.parametrize("rescaled", [1.0, 0.25])
@@ -56,9 +55,8 @@ def test_both_ways_to_keep_it_give_the_same(rescaled: float) -> None:
         shrink=rescaled, fade=rescaled, weight=1.0, gain=2.0, advance=-0.1, weight_after=1.0
     )
     start = normal(N_ADAPTERS, DIM, HIDDEN, seed=1)
-    direct, spanned = start.clone(), start.clone()
-    expected = walk(DenseDownProjection(MomentumUpdate(direct)), [step] * 7)
-    found = walk(GramDownProjection(spanned, FEATURES, SETS), [step] * 7)
+    expected, direct = walk(DenseDownProjection(MomentumUpdate(start.clone())), [step] * 7)
+    found, spanned = walk(GramDownProjection(start, FEATURES, SETS), [step] * 7)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(spanned, direct)
     assert not torch.allclose(direct, start)

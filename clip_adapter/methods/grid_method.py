@@ -1,0 +1,362 @@
+"""The base class of methods that choose hyper-parameters from a grid."""
+
+import time
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, product
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+from clip_adapter.methods.method import Candidate, Fitted, HeldOut, Method, Progress, SelectedOn
+from clip_adapter.methods.selection import (
+    Selection,
+    best_candidate,
+    can_be_left_out,
+    evaluate_candidate,
+    folds,
+    merge_folds,
+    nearest,
+    selected_on,
+)
+from clip_adapter.methods.task import FewShotTask
+
+Point = Mapping[str, float]
+"""One point of a grid of hyper-parameters, by name."""
+Report = Callable[[int], None]
+"""Called with the units of work that were done since the last call."""
+FLOATS_IN_MEMORY = 2**27
+"""Weights of all models that train together, 512 MB; a single task may have more."""
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    """A task, and the points of the grid at which a method is fitted to it."""
+
+    task: FewShotTask
+    points: Sequence[Point]
+
+    def distinct(self, *names: str) -> list[Point]:
+        """The points reduced to some of their hyper-parameters, each once, in their order."""
+        reduced = [{name: point[name] for name in names} for point in self.points]
+        return [point for number, point in enumerate(reduced) if point not in reduced[:number]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridMethod(Method):
+    """A method that is fitted at each point of a grid of hyper-parameters, of which one is chosen.
+
+    The `selection` determines the images that choose; they never include a test image:
+
+    - "validation": the task's validation images. Without any, held-out shots choose.
+    - "held-out-shots": in each of up to four folds one shot of each class is left out, and each
+      point is fitted to the rest; all left-out shots choose, and the chosen point is fitted to all
+      shots. Where a method knows its logits of a left-out image in closed form, each image is left
+      out once. No validation image is used. A class of one image stays in training; where fewer than
+      half of the classes have two images, nothing is chosen.
+    - "none": nothing is chosen; the point of the method's defaults is taken, which depend on the
+      number of shots and on nothing else.
+
+    A grid of a single point is taken as it is.
+
+    Attributes:
+        selection: the images that choose: validation, held-out-shots or none.
+    """
+
+    selection: Selection = "validation"
+
+    @abstractmethod
+    def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:
+        """The values to try of each hyper-parameter, by name; a grid has all combinations."""
+
+    @abstractmethod
+    def defaults(self, task: FewShotTask) -> Point:
+        """The value of each hyper-parameter where nothing is chosen."""
+
+    @abstractmethod
+    def fit_together(
+        self, trials: Sequence[Trial], *, device: str, report: Report
+    ) -> Iterator[list[Fitted]]:
+        """Fit the method to some tasks of one kind, each at equally many points.
+
+        Args:
+            trials: tasks with equal `kind`, at most `most_together` of them.
+            device: torch device that trains, such as "cuda:0".
+            report: called with the units of `work` that were just done.
+
+        Yields:
+            For each trial in its order one fitted classifier a point.
+        """
+
+    def grid(self, task: FewShotTask) -> list[Point]:
+        """Every combination of the hyper-parameters' values."""
+        axes = self.axes(task)
+        return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+    def work(self, trial: Trial) -> int:  # noqa: ARG002  # of a method that trains
+        """Units of work that a trial takes, as `fit_together` reports them."""
+        return 1
+
+    def most_together(self, trial: Trial) -> int:  # noqa: ARG002  # of a method that stacks tasks
+        """How many trials like this one fit into memory together."""
+        return 1
+
+    def kind(self, task: FewShotTask) -> Hashable:
+        """Equal for tasks whose arrays can be stacked and whose logits are scaled alike."""
+        return task.shots, task.train_features.shape, task.prompt_features.shape, task.logit_scale
+
+    def needs_validation(self, task: FewShotTask) -> bool:
+        """Whether validation images are to choose among several points."""
+        return self.selection == "validation" and len(self.grid(task)) > 1
+
+    def logits(
+        self, fitted: Sequence[Fitted], features: Float[np.ndarray, "m d"]
+    ) -> Iterator[Float[np.ndarray, "m c"]]:
+        """The logits of one task's classifiers, one array a point."""
+        for one in fitted:
+            yield one.classifier.logits(features)
+
+    def leave_one_out(
+        self,
+        task: FewShotTask,  # noqa: ARG002  # of a method with a closed form
+    ) -> Iterator[Float[np.ndarray, "n c"]] | None:
+        """Logits of each training image by classifiers fitted to the others, one array a point.
+
+        None where there is no closed form, so that folds are fitted.
+        """
+        return None
+
+    def fit(
+        self,
+        tasks: Sequence[FewShotTask],
+        *,
+        device: str = "cpu",
+        progress: Progress | None = None,
+    ) -> list[Fitted]:
+        """Fit one classifier a task, choosing a point of the grid, see `Method.fit`."""
+        ways = {
+            "validation": self._choose_on_validation,
+            "held-out shots": self._choose_on_held_out_shots,
+            "nothing": self._take_default,
+        }
+        by_way: dict[SelectedOn, list[int]] = defaultdict(list)
+        for number, task in enumerate(tasks):
+            by_way[self._selected_on(task)].append(number)
+        found: dict[int, Fitted] = {}
+        for way, numbers in by_way.items():
+            share = len(numbers) / len(tasks)
+            fitting = _Fitting(self, device=device, progress=progress, share=share)
+            fitted = ways[way]([tasks[number] for number in numbers], fitting)
+            for place, (number, one) in enumerate(zip(numbers, fitted, strict=True)):
+                found[number] = replace(one, selected_on=way, seconds=fitting.seconds[place])
+            fitting.finish()
+        return [found[number] for number in range(len(tasks))]
+
+    def _selected_on(self, task: FewShotTask) -> SelectedOn:
+        return "nothing" if len(self.grid(task)) == 1 else selected_on(self.selection, task)
+
+    def _choose_on_validation(
+        self, tasks: Sequence[FewShotTask], fitting: "_Fitting"
+    ) -> list[Fitted]:
+        trials = [Trial(task=task, points=self.grid(task)) for task in tasks]
+        fitting.plan(trials)
+        return fitting.map(self._best_on_validation, trials)
+
+    def _choose_on_held_out_shots(
+        self, tasks: Sequence[FewShotTask], fitting: "_Fitting"
+    ) -> list[Fitted]:
+        grids = [self.grid(task) for task in tasks]
+        in_closed_form = [self._leave_one_out(task) for task in tasks]
+        in_folds = [
+            [] if known else folds(task) for task, known in zip(tasks, in_closed_form, strict=True)
+        ]
+        fitting.plan(
+            [
+                *_trials(in_folds, grids),
+                *_trials(in_folds, [points[-1:] for points in grids]),
+                *_trials([[task] for task in tasks], [points[-1:] for points in grids]),
+            ]
+        )
+        candidates = [
+            known or merge_folds(results, [len(fold.val_labels) for fold in its_folds])
+            for known, results, its_folds in zip(
+                in_closed_form,
+                fitting.map_each(self._evaluated, in_folds, grids),
+                in_folds,
+                strict=True,
+            )
+        ]
+        numbers = [best_candidate(of_task) for of_task in candidates]
+        chosen = [[points[number]] for points, number in zip(grids, numbers, strict=True)]
+        fitted = fitting.map_each(_first, [[task] for task in tasks], chosen)
+        held_out = [
+            _joined(parts) if parts else self._left_out(task, number)
+            for task, number, parts in zip(
+                tasks, numbers, fitting.map_each(_held_out, in_folds, chosen), strict=True
+            )
+        ]
+        return [
+            replace(one, candidates=tried, held_out=images)
+            for (one,), tried, images in zip(fitted, candidates, held_out, strict=True)
+        ]
+
+    def _take_default(self, tasks: Sequence[FewShotTask], fitting: "_Fitting") -> list[Fitted]:
+        trials = [Trial(task=task, points=[self.default(task)]) for task in tasks]
+        fitting.plan(trials)
+        return fitting.map(_first, trials)
+
+    def default(self, task: FewShotTask) -> Point:
+        """The point of the grid that is nearest to the method's defaults."""
+        defaults = self.defaults(task)
+        return {name: nearest(values, defaults[name]) for name, values in self.axes(task).items()}
+
+    def _best_on_validation(self, trial: Trial, fitted: list[Fitted]) -> Fitted:
+        candidates = self._evaluated(trial, fitted)
+        return replace(fitted[best_candidate(candidates)], candidates=candidates)
+
+    def _evaluated(self, trial: Trial, fitted: list[Fitted]) -> tuple[Candidate, ...]:
+        """Results of each point on the validation images of the trial."""
+        task = trial.task
+        return tuple(
+            evaluate_candidate(scores, task.val_labels, **point)
+            for scores, point in zip(
+                self.logits(fitted, task.val_features), trial.points, strict=True
+            )
+        )
+
+    def _leave_one_out(self, task: FewShotTask) -> tuple[Candidate, ...] | None:
+        """Results of each point on every image that can be left out; None without a closed form."""
+        found = self.leave_one_out(task)
+        if found is None:
+            return None
+        rows = can_be_left_out(task.train_labels)
+        return tuple(
+            evaluate_candidate(scores[rows], task.train_labels[rows], **point)
+            for scores, point in zip(found, self.grid(task), strict=True)
+        )
+
+    def _left_out(self, task: FewShotTask, number: int) -> HeldOut:
+        """Logits of the images that can be left out, at one point of the grid."""
+        rows = can_be_left_out(task.train_labels)
+        (scores,) = islice(self.leave_one_out(task) or (), number, number + 1)
+        return HeldOut(logits=scores[rows], labels=task.train_labels[rows])
+
+
+class _Fitting:
+    """Fits a method to trials, those of one kind together, and counts work and time.
+
+    Args:
+        method: the method with its settings.
+        device: torch device that trains, such as "cuda:0".
+        progress: called with the fraction of the whole fit that was just done.
+        share: fraction of the whole fit that this is.
+
+    Attributes:
+        seconds: time of the trials of each task, by the task's number.
+    """
+
+    def __init__(
+        self, method: GridMethod, *, device: str, progress: Progress | None, share: float
+    ) -> None:
+        self._method = method
+        self._device = device
+        self._progress = progress or (lambda _: None)
+        self._units = 0
+        self._left = self._share = share
+        self.seconds: dict[int, float] = defaultdict(float)
+
+    def plan(self, trials: Sequence[Trial]) -> None:
+        """Announce all the trials, so that their work is known before it begins."""
+        self._units = sum(map(self._method.work, trials))
+
+    def finish(self) -> None:
+        """Report what was planned and not needed."""
+        self._progress(self._left)
+
+    def map(
+        self,
+        take: Callable[[Trial, list[Fitted]], Result],
+        trials: Sequence[Trial],
+        owners: Sequence[int] | None = None,
+    ) -> list[Result]:
+        """Fit each trial, and keep what a function takes of its classifiers.
+
+        Args:
+            take: from a trial and its classifiers, one a point, to what is kept.
+            trials: tasks and points.
+            owners: number of the task that each trial belongs to; by default its own.
+        """
+        taken: dict[int, Result] = {}
+        for numbers in self._groups(trials):
+            start = time.perf_counter()
+            group = [trials[number] for number in numbers]
+            fitted = self._method.fit_together(group, device=self._device, report=self._report)
+            for number, trial, points in zip(numbers, group, fitted, strict=True):
+                taken[number] = take(trial, points)
+            seconds = (time.perf_counter() - start) / len(group)
+            for number in numbers:
+                self.seconds[number if owners is None else owners[number]] += seconds
+        return [taken[number] for number in range(len(trials))]
+
+    def map_each(
+        self,
+        take: Callable[[Trial, list[Fitted]], Result],
+        tasks: Sequence[Sequence[FewShotTask]],
+        grids: Sequence[Sequence[Point]],
+    ) -> list[list[Result]]:
+        """Fit the tasks of each list at the points of its grid, and keep what a function takes."""
+        owners = [number for number, some in enumerate(tasks) for _ in some]
+        taken = iter(self.map(take, _trials(tasks, grids), owners))
+        return [[next(taken) for _ in some] for some in tasks]
+
+    def _report(self, units: int) -> None:
+        done = min(self._left, self._share * units / self._units)
+        self._left -= done
+        self._progress(done)
+
+    def _groups(self, trials: Sequence[Trial]) -> list[list[int]]:
+        """Numbers of trials that are fitted together."""
+        groups: dict[Hashable, list[int]] = defaultdict(list)
+        for number, trial in enumerate(trials):
+            groups[self._method.kind(trial.task), len(trial.points)].append(number)
+        return [
+            numbers[first : first + size]
+            for numbers in groups.values()
+            for size in [max(1, self._method.most_together(trials[numbers[0]]))]
+            for first in range(0, len(numbers), size)
+        ]
+
+
+def _trials(
+    tasks: Sequence[Sequence[FewShotTask]], grids: Sequence[Sequence[Point]]
+) -> list[Trial]:
+    return [
+        Trial(task=task, points=points)
+        for some, points in zip(tasks, grids, strict=True)
+        for task in some
+    ]
+
+
+def _first(_: Trial, fitted: list[Fitted]) -> Fitted:
+    return fitted[0]
+
+
+def _held_out(trial: Trial, fitted: list[Fitted]) -> HeldOut:
+    task = trial.task
+    return HeldOut(logits=fitted[0].classifier.logits(task.val_features), labels=task.val_labels)
+
+
+def _joined(parts: Sequence[HeldOut]) -> HeldOut:
+    return HeldOut(
+        logits=np.concatenate([part.logits for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+    )
+
+
+def models_in_memory(n_weights: int) -> int:
+    """How many models with some number of weights fit into memory together."""
+    return FLOATS_IN_MEMORY // n_weights
