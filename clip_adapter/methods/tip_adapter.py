@@ -17,6 +17,8 @@ ALPHAS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
 BETAS = (1.0, 2.0, 3.0, 4.0, 5.5, 7.0, 9.0, 12.0)
 """Coarser than the authors' search of 200 betas and 20 alphas, whose ranges differ by dataset: up to
 7 and 3 for most, 12 and 10 for EuroSAT (https://github.com/gaopengcuhk/Tip-Adapter, configs)."""
+MOST_FOLDS = 16
+"""A cache takes no training, so that more folds than four cost little."""
 RECIPES = {
     # Zhang et al. 2022, section 4.1: 20 epochs of AdamW (torch's own decay) in batches of 256.
     "paper": Recipe(
@@ -79,7 +81,7 @@ class TipAdapter(_CacheMethod):
     """A cache of the training images beside zero-shot; nothing is trained.
 
     Source: Zhang et al. 2022, https://arxiv.org/abs/2207.09519, section 3.1; `CacheClassifier`
-    has the formula. A held-out shot is classified by the cache without its own key.
+    has the formula.
 
     Attributes:
         alphas: candidates for the weight of the cache.
@@ -91,6 +93,7 @@ class TipAdapter(_CacheMethod):
     """
 
     name: ClassVar[str] = "tip-adapter"
+    most_folds: ClassVar[int] = MOST_FOLDS
 
     def fit_together(
         self,
@@ -109,18 +112,6 @@ class TipAdapter(_CacheMethod):
                 for point, each in zip(trial.points, caches(cache, trial.points), strict=True)
             ]
             report(1)
-
-    def leave_one_out(self, task: FewShotTask) -> Iterator[Float[np.ndarray, "n c"]]:
-        """Logits of each training image by the cache without its own key, one array a point."""
-        from clip_adapter.methods.fitting.tip_adapter import (
-            cache_keys,
-            caches,
-            filled_cache,
-            logits_without_own_key,
-        )
-
-        cache = filled_cache(task, cache_keys(task, self.views))
-        return logits_without_own_key(caches(cache, self.grid(task)), task.train_features)
 
 
 @dataclass(frozen=True, kw_only=True)
