@@ -80,33 +80,18 @@ class LinearProbe(PerTaskMethod):
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(C=value, max_iter=self.max_iterations)
-        rows, basis = _in_span(directions)
         with warnings.catch_warnings():
             # At a large C the separable few-shot problem has no finite optimum: L-BFGS stops at
             # its limit, and validation evaluates where it stopped.
             warnings.simplefilter("ignore", ConvergenceWarning)
             # With one image a class the labels look like measurements; they are classes.
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-            model.fit(rows, labels)
-        return (model.coef_ if basis is None else model.coef_ @ basis), model.intercept_
+            model.fit(directions, labels)
+        return model.coef_, model.intercept_
 
 
 def _value(candidate: Candidate) -> float:
     return candidate.settings["inverse_regularization"]
-
-
-def _in_span(
-    directions: Float[np.ndarray, "n d"],
-) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "k d"] | None]:
-    """Coordinates of fewer images than dimensions in their span, and its orthonormal basis.
-
-    The gradient of the loss and of the L2 penalty never leaves the span of the images, and a rotation
-    changes neither: L-BFGS takes the same steps, up to rounding, in n dimensions instead of d.
-    """
-    if len(directions) >= directions.shape[1]:
-        return directions, None
-    basis, coordinates = np.linalg.qr(directions.T)
-    return coordinates.T, basis.T
 
 
 def _as_multinomial(
