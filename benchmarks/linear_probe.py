@@ -15,7 +15,7 @@ ABOUT = (
     "with as many BLAS threads as cores over the method; in processes of their own, taking turns, "
     "other images every round"
 )
-CLASSES, SHOTS, ROUNDS = 102, 16, 2
+CLASSES, SHOTS, ROUNDS = 102, 16, 3
 QUICK_CLASSES, QUICK_ROUNDS = 20, 1
 
 
