@@ -2,14 +2,15 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from clip_adapter.methods.method import Candidate, Classifier, Fitted, PerTaskMethod
 from clip_adapter.methods.selection import best_candidate, check_count, validate
 from clip_adapter.methods.task import FewShotTask
+from clip_adapter.training.thread_limit import one_blas_thread
 
 COARSE_GRID = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 """The first values of CLIP's search for C (Radford et al. 2021, appendix A.3)."""
@@ -47,6 +48,10 @@ class LinearProbe(PerTaskMethod):
 
     def fit_task(self, task: FewShotTask) -> Fitted:
         """Search C on validation, coarsely and then around the best value so far."""
+        with one_blas_thread.active():
+            return self._search(task)
+
+    def _search(self, task: FewShotTask) -> Fitted:
         tried = [self._try(task, value) for value in COARSE_GRID]
         step = 10.0  # half the distance of the coarse grid, in log space
         for _ in range(self.refinements):
@@ -63,6 +68,14 @@ class LinearProbe(PerTaskMethod):
         )
 
     def _try(self, task: FewShotTask, value: float) -> tuple[Candidate, Classifier]:
+        weight, bias = self._fit(_directions(task.train_features), task.train_labels, value)
+        classifier = _as_multinomial(weight, bias, task.class_names)
+        return validate(classifier, task, inverse_regularization=value), classifier
+
+    def _fit(
+        self, directions: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], value: float
+    ) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, " k"]]:
+        """Weight and bias at a value of C, one row a class; two classes have one row."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
@@ -73,20 +86,20 @@ class LinearProbe(PerTaskMethod):
             warnings.simplefilter("ignore", ConvergenceWarning)
             # With one image a class the labels look like measurements; they are classes.
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-            model.fit(_directions(task.train_features), task.train_labels)
-        classifier = _as_multinomial(model, task.class_names)
-        return validate(classifier, task, inverse_regularization=value), classifier
+            model.fit(directions, labels)
+        return model.coef_, model.intercept_
 
 
 def _value(candidate: Candidate) -> float:
     return candidate.settings["inverse_regularization"]
 
 
-def _as_multinomial(model: Any, class_names: tuple[str, ...]) -> Classifier:
+def _as_multinomial(
+    weight: Float[np.ndarray, "k d"], bias: Float[np.ndarray, " k"], class_names: tuple[str, ...]
+) -> Classifier:
     from clip_adapter.methods.classifiers import LinearClassifier
 
-    weight = model.coef_.astype(np.float32)
-    bias = model.intercept_.astype(np.float32)
+    weight, bias = weight.astype(np.float32), bias.astype(np.float32)
     if len(weight) == 1:  # two classes: scikit-learn keeps only the log-odds of the second
         weight = np.concatenate([np.zeros_like(weight), weight])
         bias = np.concatenate([np.zeros_like(bias), bias])
