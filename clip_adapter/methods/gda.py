@@ -11,12 +11,14 @@ from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial
 from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
+from clip_adapter.training.settings import value_at
 
 NO_SCATTER = 1e-12
 """Scatter of equal features of length 1, by rounding; features that differ scatter more."""
 UNKNOWN_SCATTER = 0.25
 """Scatter of a class's features of length 1 where each class has a single one: about that of CLIP's
 features of photographs, so that a weight chosen where it is unknown serves where it is known."""
+DEFAULT_ALPHAS = ((1, 0.01), (2, 0.003), (4, 0.03), (8, 0.3), (16, 10.0))
 MOST_FOLDS = 16
 """A fit takes no training, so that more folds than four cost little."""
 
@@ -43,7 +45,7 @@ class Gda(GridMethod):
     name: ClassVar[str] = "gda"
     most_folds: ClassVar[int] = MOST_FOLDS
 
-    alphas: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4)
+    alphas: tuple[float, ...] = (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
     views: int = 0
 
     def __post_init__(self) -> None:
@@ -54,9 +56,9 @@ class Gda(GridMethod):
         """Alphas."""
         return {"alpha": self.alphas}
 
-    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
-        """Equal weights of text and images."""
-        return {"alpha": 1.0}
+    def defaults(self, task: FewShotTask) -> Point:
+        """A weight that grows with the shots."""
+        return {"alpha": value_at(task.shots, DEFAULT_ALPHAS)}
 
     def fit_together(
         self,

@@ -99,6 +99,11 @@ class GridMethod(Method):
         axes = self.axes(task)
         return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
+    @property
+    def without_choice(self) -> SelectedOn:
+        """What is recorded where nothing is chosen: "training" if a hyper-parameter is learned."""
+        return "nothing"
+
     def work(self, trial: Trial) -> int:  # noqa: ARG002  # of a method that trains
         """Units of work that a trial takes, as `fit_together` reports them."""
         return 1
@@ -144,7 +149,11 @@ class GridMethod(Method):
             fitting = _Fitting(self, device=device, progress=progress, share=share)
             fitted = ways[way]([tasks[number] for number in numbers], fitting)
             for place, (number, one) in enumerate(zip(numbers, fitted, strict=True)):
-                found[number] = replace(one, selected_on=way, seconds=fitting.seconds[place])
+                found[number] = replace(
+                    one,
+                    selected_on=self.without_choice if way == "nothing" else way,
+                    seconds=fitting.seconds[place],
+                )
             fitting.finish()
         return [found[number] for number in range(len(tasks))]
 
