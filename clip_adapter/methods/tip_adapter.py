@@ -12,11 +12,14 @@ from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import Recipe, Training, TrainingSettings
+from clip_adapter.training.settings import value_at
 
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 35.0, 60.0)
 BETAS = (1.0, 2.0, 3.5, 5.5, 8.0, 12.0, 18.0, 30.0)
 """Coarser than the authors' search of 200 betas and 20 alphas, and in one range for all datasets; theirs
 end at 3 to 50 (https://github.com/gaopengcuhk/Tip-Adapter, configs)."""
+DEFAULT_TRAINED_BETAS = ((1, 1.0), (2, 2.0), (16, 5.5))
+DEFAULT_TRAINED_ALPHAS = ((1, 12.0), (2, 3.0), (16, 1.0))
 MOST_FOLDS = 16
 """A cache takes no training, so that more folds than four cost little."""
 RECIPES = {
@@ -137,6 +140,8 @@ class TipAdapterF(_CacheMethod):
 
     name: ClassVar[str] = "tip-adapter-f"
 
+    alphas: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0)
+    betas: tuple[float, ...] = (1.0, 2.0, 3.5, 5.5, 9.0)
     initial_alpha: float = 1.0
     initial_beta: float = 5.5
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -151,8 +156,12 @@ class TipAdapterF(_CacheMethod):
         return {"length": self.training_of(task).lengths, **super().axes(task)}
 
     def defaults(self, task: FewShotTask) -> Point:
-        """The whole training, and the alpha and beta of the training."""
-        return {"length": 1.0, "beta": self.initial_beta, "alpha": self.initial_alpha}
+        """The whole training, and from four shots on the alpha and beta of the training."""
+        beta, alpha = (
+            value_at(task.shots, values)
+            for values in (DEFAULT_TRAINED_BETAS, DEFAULT_TRAINED_ALPHAS)
+        )
+        return {"length": 1.0, "beta": beta, "alpha": alpha}
 
     def training_of(self, task: FewShotTask) -> Training:
         """The training of the keys of a task."""
