@@ -95,7 +95,7 @@ def paired_difference(
     *,
     same_training_images: bool = False,
 ) -> PairedDifference:
-    """Compare a and b, trained at s seeds each, on n images.
+    r"""Compare a and b, trained at s seeds each, on n images.
 
     With one seed, images are what varies: the p-value is McNemar's exact test's (McNemar 1947), and
     the interval the exact binomial one of the images on which only one is right, widened to the
