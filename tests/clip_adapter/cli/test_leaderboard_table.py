@@ -54,7 +54,7 @@ def test_narrow_intervals_keep_their_decimal() -> None:
 
 def test_seeds_that_train_on_the_same_images_have_no_interval() -> None:
     rows = [row("gda", 16, 0.5, None, draws=1), row("lp++", 16, 0.4, 0.02, draws=2)]
-    text = drawn(rows, width=120)
+    text = drawn(rows, width=200)
     assert "50.0 same" in text
     assert "40.0 ±2.0" in text
     assert "same: all seeds train on the same images" in text
