@@ -187,7 +187,7 @@ def test_the_documented_differences_are_claimed_in_four_of_five_cases(checkout: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n_images", "deviation"), product((30, *IMAGES), DEVIATIONS))
+@pytest.mark.parametrize(("n_images", "deviation"), list(product((30, *IMAGES), DEVIATIONS)))
 def test_a_candidate_that_is_no_better_is_promoted_in_one_of_forty_cases_at_most(
     n_images: int, deviation: float
 ) -> None:
@@ -223,7 +223,7 @@ def nights(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n_images", "deviation"), product((200, 800), (1, 2, 4)))
+@pytest.mark.parametrize(("n_images", "deviation"), list(product((200, 800), (1, 2, 4))))
 def test_thirty_nights_leave_no_worse_champion(n_images: int, deviation: float) -> None:
     rng = np.random.default_rng([n_images, int(deviation)])
     times = 200
