@@ -81,18 +81,18 @@ def comparison_table(comparisons: Sequence[PairwiseComparison]) -> Table:
             shots_in_words(comparison.shots),
             points(paired.difference),
             f"{points(paired.low)} to {points(paired.high)}",
+            paired.verdict,
+            probability(paired.adjusted_p_value),
+            probability(paired.p_value),
             f"{paired.n_seeds_ahead} of {len(paired.seed_differences)}{_only(paired)}",
             f"{paired.wins:,} / {paired.ties:,} / {paired.losses:,}",
-            probability(paired.p_value),
-            probability(paired.adjusted_p_value),
-            paired.verdict,
         )
         for comparison in comparisons
         for paired in [comparison.paired]
     ]
     header = (
-        *("against", "shots", "difference", "95 % interval", "seeds ahead"),
-        *("wins / ties / losses", "p", "adjusted p", "verdict"),
+        *("against", "shots", "difference", "95 % interval", "verdict"),
+        *("adjusted p", "p", "seeds ahead", "wins / ties / losses"),
     )
     return Table(header=header, rows=tuple(rows), n_words=1)
 
