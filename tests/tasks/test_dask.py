@@ -73,7 +73,7 @@ def _train(tmp_path_factory: pytest.TempPathFactory, asked: dict[str, Any]) -> T
             capture_output=True,
             text=True,
             check=False,
-            timeout=200,
+            timeout=400,
         )
 
     return train
