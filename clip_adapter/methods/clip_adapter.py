@@ -145,10 +145,10 @@ class ClipAdapter(GridMethod):
         }
 
     def work(self, trial: Trial) -> int:
-        """Epochs of all models."""
+        """Images that all models visit."""
         training = self.training_of(trial.task)
         last = max(training.epoch_of(point["length"]) for point in trial.points)
-        return last * len(trial.distinct(*self.searched_ratios))
+        return last * len(trial.distinct(*self.searched_ratios)) * len(trial.task.train_labels)
 
     def most_together(self, trial: Trial) -> int:
         """How many tasks' adapters fit into memory together, at all ratios and lengths."""

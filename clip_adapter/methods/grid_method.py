@@ -203,7 +203,8 @@ class GridMethod(Method):
 
     def _best_on_validation(self, trial: Trial, fitted: list[Fitted]) -> Fitted:
         candidates = self._evaluated(trial, fitted)
-        return replace(fitted[best_candidate(candidates)], candidates=candidates)
+        chosen = _one_of(trial, fitted, best_candidate(candidates))
+        return replace(chosen, candidates=candidates)
 
     def _evaluated(self, trial: Trial, fitted: list[Fitted]) -> tuple[Candidate, ...]:
         """Results of each point on the validation images of the trial."""
@@ -245,7 +246,8 @@ class _Fitting:
 
     def finish(self) -> None:
         """Report what was planned and not needed."""
-        self._progress(self._left)
+        if self._left > 0:
+            self._progress(self._left)
 
     def map(
         self,
@@ -311,8 +313,14 @@ def _trials(
     ]
 
 
-def _first(_: Trial, fitted: list[Fitted]) -> Fitted:
-    return fitted[0]
+def _first(trial: Trial, fitted: list[Fitted]) -> Fitted:
+    return _one_of(trial, fitted, 0)
+
+
+def _one_of(trial: Trial, fitted: list[Fitted], number: int) -> Fitted:
+    """The classifier of a point, whose hyper-parameters are among its settings."""
+    one = fitted[number]
+    return replace(one, settings={**trial.points[number], **one.settings})
 
 
 def _held_out(trial: Trial, fitted: list[Fitted]) -> HeldOut:

@@ -141,16 +141,21 @@ def test_scikit_learn_leaves_the_checks_of_matrices_out_for_paths() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["zero-shot", "lp++"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("zero-shot", {}), ("lp++", {"lengths": [1.0]}), ("gda", {"selection": "none"})],
+)
 def test_a_method_that_chooses_nothing_is_fitted_to_all_images(
-    name: str, shots: Arrays, prototypes: np.ndarray
+    name: str, settings: dict[str, Any], shots: Arrays, prototypes: np.ndarray
 ) -> None:
     features, labels = shots
-    estimator = FewShotClassifier(name, prototypes=prototypes, random_state=5).fit(features, labels)
+    estimator = FewShotClassifier(
+        name, prototypes=prototypes, settings=settings, random_state=5
+    ).fit(features, labels)
     assert estimator.n_validation_ == 0
     assert estimator.prototypes_source_ == "given"
     task = task_of(shots, prototypes, np.zeros(len(labels), dtype=bool), seed=5)
-    (expected,) = fit_method(create_method(name), [task])
+    (expected,) = fit_method(create_method(name, settings), [task])
     np.testing.assert_array_equal(
         estimator.decision_function(features),
         expected.classifier.logits(features.astype(np.float32)),
@@ -229,16 +234,22 @@ def test_the_short_form_is_clip_adapter(shots: Arrays, prototypes: np.ndarray) -
     np.testing.assert_array_equal(found.predict_proba(shots[0]), expected.predict_proba(shots[0]))
 
 
-@pytest.mark.parametrize("ratio_mode", ["held-out-shots", "learned", "hypernetwork"])
-def test_ratios_that_need_no_validation_take_no_image_for_it(
-    ratio_mode: str, shots: Arrays
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"selection": "held-out-shots"}, "held-out shots"),
+        ({"selection": "none"}, "nothing"),
+        ({"ratio_mode": "learned"}, "training"),
+        ({"ratio_mode": "hypernetwork"}, "training"),
+    ],
+)
+def test_what_needs_no_validation_takes_no_image_for_it(
+    settings: dict[str, Any], expected: str, shots: Arrays
 ) -> None:
-    estimator = ClipAdapterClassifier(
-        ratio_mode=ratio_mode, recipe="fast", epochs=1, random_state=0
-    )
+    estimator = ClipAdapterClassifier(recipe="fast", epochs=1, random_state=0, **settings)
     estimator.fit(*shots)
     assert estimator.n_validation_ == 0
-    assert estimator.selected_on_ in {"held-out shots", "training"}
+    assert estimator.selected_on_ == expected
 
 
 def test_a_seed_gives_the_same_bits_and_another_seed_others(shots: Arrays) -> None:
@@ -357,18 +368,18 @@ def test_one_image_a_class_is_fitted_with_stated_values(name: str, prototypes: n
     estimator.fit(features_of(labels), labels)
     assert estimator.n_validation_ == 0
     assert np.isfinite(estimator.predict_proba(features_of(labels, seed=2))).all()
-    # LP++ learns its blend like a weight; the probe has no grid that could be a single value.
-    expected = "training" if name in {"linear-probe", "lp++"} else "nothing"
+    expected = "training" if name == "lp++" else "nothing"  # whose blend is a weight
     assert estimator.selected_on_ == expected
     if name == "clip-adapter":
-        assert estimator.settings_["residual_ratio"] == 0.2
+        assert estimator.settings_["residual_ratio"] == 0.6
 
 
-def test_a_grid_of_ones_own_needs_images_to_choose_by(prototypes: np.ndarray) -> None:
+def test_of_a_grid_of_ones_own_the_point_nearest_to_the_default_is_taken(
+    prototypes: np.ndarray,
+) -> None:
     labels = np.arange(N_CLASSES)
-    estimator = FewShotClassifier("gda", settings={"alphas": (1.0, 10.0)}, prototypes=prototypes)
-    with pytest.raises(DataError, match="no validation images"):
-        estimator.fit(features_of(labels), labels)
+    estimator = FewShotClassifier("gda", settings={"alphas": (10.0, 1.0)}, prototypes=prototypes)
+    assert estimator.fit(features_of(labels), labels).settings_["alpha"] == 1.0
 
 
 @pytest.mark.parametrize(("n", "expected"), [(1, 0), (2, 1), (3, 1), (8, 4), (20, 4)])

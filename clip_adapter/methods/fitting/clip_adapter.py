@@ -73,7 +73,9 @@ def fit_together(
     checkpoints = {stop: copy.deepcopy(models) for stop in stops}
     data = _stacked(candidates, views=method.views, device=device)
     until = replace(training, stopped_epoch=stops[-1])
-    curves = _train(models, data, until, checkpoints, report).cpu()
+    curves = _train(
+        models, data, until, checkpoints, lambda models: report(models * data.n_images)
+    ).cpu()
     for model in checkpoints.values():
         model.cpu()
     first = 0

@@ -137,7 +137,7 @@ def test_the_record_has_the_ratios_of_the_branches_there_are(
     assert ("text_residual_ratio" in settings) == (method.branch != "visual")
     assert (settings["branch"], settings["ratio_mode"]) == (method.branch, method.ratio_mode)
     columns = {field.name for field in dataclasses.fields(RunSettings)}
-    assert set(settings) - columns == {"stopped_epoch"}
+    assert set(settings) - columns == {"length", "stopped_epoch"}
 
 
 def test_what_chose_is_told(method: ClipAdapter, make_task: MakeTask) -> None:

@@ -97,7 +97,7 @@ def test_it_nears_the_minimum_that_scipy_finds(make_task: MakeTask) -> None:
 def test_the_blend_is_a_weight_and_a_single_length_needs_no_validation(make_task: MakeTask) -> None:
     fitted = fit_one(LpPlusPlus(iterations=5, lengths=WHOLE), make_task(n_val=0))
     assert (fitted.selected_on, fitted.candidates) == ("training", ())
-    assert fitted.settings == {"epochs": 5, "stopped_epoch": 5, "momentum": 0.9}
+    assert fitted.settings == {"length": 1.0, "epochs": 5, "stopped_epoch": 5, "momentum": 0.9}
     assert len(fitted.loss_curve) == 5
 
 

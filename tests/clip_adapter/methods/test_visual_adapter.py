@@ -159,6 +159,7 @@ def test_the_record_names_every_setting_as_it_was_used(make_task: MakeTask) -> N
         "recipe": "paper",
         "optimizer": "sgd",
         "epochs": 50,
+        "length": 1.0,
         "stopped_epoch": 50,
         "batch_size": 32,
         "learning_rate": 2e-3,
