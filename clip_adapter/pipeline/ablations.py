@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from clip_adapter.datasets import IMPORTED, PROMPT_STYLES
 from clip_adapter.encoders import EncoderError
+from clip_adapter.errors import ParameterError
 from clip_adapter.methods import METHODS, Method, create_method, setting_names
 from clip_adapter.methods.extended_classifier import EXTENSIBLE
 from clip_adapter.pipeline.encode import EncodedDataset
@@ -17,12 +18,18 @@ from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_and_encode
 from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classes
-from clip_adapter.pipeline.plan import SplitSpec, SweepError, plan_runs, training_rows
+from clip_adapter.pipeline.plan import (
+    SplitSpec,
+    SweepError,
+    log_selection,
+    plan_runs,
+    training_rows,
+)
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import ReproduceRequest, StudyName, accepts
 from clip_adapter.pipeline.tables import TabularResult, evaluated_runs, with_base_to_new
-from clip_adapter.pipeline.train import TrainedRuns, train_runs
+from clip_adapter.pipeline.train import TrainedRuns, selection_of, train_runs
 from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY
 from clip_adapter.settings import Settings
 
@@ -84,8 +91,9 @@ STUDIES: Mapping[StudyName, tuple[Variant, ...]] = MappingProxyType(
         "output-activation": _over("output_activation", True, False),
         "ratio-mode": (
             Variant(settings={"residual_ratios": [0.2]}),
-            *_over("ratio_mode", "validation", "learned", "hypernetwork"),
-            Variant(settings={"ratio_mode": "held-out-shots"}, fewest_shots=2),
+            Variant(settings={"selection": "validation"}),
+            *_over("ratio_mode", "learned", "hypernetwork"),
+            Variant(settings={"selection": "held-out-shots"}, fewest_shots=2),
         ),
         OPEN_VOCABULARY: tuple(Variant(label=name, method=name) for name in EXTENSIBLE),
     }
@@ -174,13 +182,15 @@ def reproduce(
     """
     encoding = encoding_of(request, reporter=reporter)
     variants = _usable(STUDIES[request.study], request, encoding, reporter)
-    methods = [_method(each, recipe=request.recipe) for each in variants]
+    _check_selection(variants, request)
+    methods = [_method(each, request) for each in variants]
     encoding = encoding.with_views(methods)
     choices = SplitSpec(
         shots=request.shots,
         seeds=request.seeds,
         indices=Settings.folder(request.few_shot_indices),
         short_classes=request.short_classes,
+        validation=request.validation,
     )
     encoded, splits = index_and_encode(
         request,
@@ -189,6 +199,7 @@ def reproduce(
         executor=executor,
         reporter=reporter,
     )
+    log_selection(methods, splits, reporter=reporter)
     dataset, n_base, runs, failures = encoded.dataset, None, [], []
     if request.study == OPEN_VOCABULARY:
         n_base = count_base_classes(dataset)
@@ -239,10 +250,38 @@ def reproduce(
     )
 
 
-def _method(variant: Variant, *, recipe: str) -> Method:
+def _check_selection(variants: Sequence[Variant], request: ReproduceRequest) -> None:
+    """Raise if the request contradicts what the variants of its study choose on.
+
+    Raises:
+        ParameterError: a variant chooses on validation images, and none are to be set aside, or all
+            variants say themselves what they choose on.
+    """
+    said = [each.settings.get("selection") for each in variants]
+    if not request.validation and "validation" in said:
+        raise ParameterError(
+            f"the study {request.study} compares choices on validation images with others, and "
+            "--no-validation sets no image aside: leave it out"
+        )
+    if request.selection and not any(
+        own is None and selection_of(variant.method, request.selection)
+        for own, variant in zip(said, variants, strict=True)
+    ):
+        raise ParameterError(
+            f"--selection {request.selection} can change nothing, as every variant of the study "
+            f"{request.study} says itself what it chooses on: leave it out"
+        )
+
+
+def _method(variant: Variant, request: ReproduceRequest) -> Method:
     has_recipe = "recipe" in setting_names(METHODS[variant.method])
     return create_method(
-        variant.method, {**variant.settings, **({"recipe": recipe} if has_recipe else {})}
+        variant.method,
+        {
+            **selection_of(variant.method, request.selection),
+            **variant.settings,
+            **({"recipe": request.recipe} if has_recipe else {}),
+        },
     )
 
 

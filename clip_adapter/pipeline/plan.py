@@ -1,7 +1,7 @@
 """Plans the runs of a sweep, each with a fingerprint of everything that decides its result."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,8 @@ from clip_adapter.pipeline.provenance import (
 )
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.shots import ALL_SHOTS
+
+_NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class SweepError(ClipAdapterError, RuntimeError):
@@ -76,6 +78,8 @@ class SplitSpec:
         indices: folder of published choices, `shot_{K}-seed_{S}.json`; sampled when None.
         short_classes: whether a class of too few images is an error, left out of the index before, or
             gives what it has.
+        validation: whether images are set aside to validate. Without, none of the splits has any, and
+            of published choices those that train are taken.
 
     Raises:
         DatasetError: a way with short classes is given together with published choices.
@@ -85,6 +89,7 @@ class SplitSpec:
     seeds: Sequence[int]
     indices: Path | None = None
     short_classes: Literal["error", "skip", "take-all"] = "error"
+    validation: bool = True
 
     def __post_init__(self) -> None:
         if self.indices is not None and self.short_classes != "error":
@@ -114,7 +119,9 @@ class SplitSpec:
             DatasetError: a published choice is missing or belongs to another dataset.
             DatasetError: a class has no test image, or published choices are given with all shots.
         """
-        sampler = FewShotSampler(index, take_all=self.short_classes == "take-all")
+        sampler = FewShotSampler(
+            index, take_all=self.short_classes == "take-all", validation=self.validation
+        )
         found = [
             self._split(sampler, shots=shots, seed=seed)
             for shots in sorted(set(self.shots))
@@ -131,7 +138,8 @@ class SplitSpec:
                 "published few-shot choices are of a number of shots: leave them out to train on "
                 "all images, or ask for a number"
             )
-        return read_few_shot_indices(self.indices, sampler.index, shots=shots, seed=seed)
+        published = read_few_shot_indices(self.indices, sampler.index, shots=shots, seed=seed)
+        return published if self.validation else replace(published, val_rows=_NO_ROWS)
 
 
 def training_rows(splits: Sequence[FewShotSplit]) -> list[int]:
@@ -155,6 +163,18 @@ def log_short_classes(
             )
             more = f", and {len(short) - 5} more classes on fewer" if len(short) > 5 else ""
             reporter.log(f"{listed}{more}")
+
+
+def log_selection(
+    methods: Sequence[Method], splits: Sequence[FewShotSplit], *, reporter: Reporter
+) -> None:
+    """Report that methods which choose on validation images choose on held-out shots, if there are none."""
+    asked = [each for each in methods if getattr(each, "selection", None) == "validation"]
+    if asked and any(not len(split.val_rows) for split in splits):
+        reporter.log(
+            "no image is set aside to validate: settings are chosen on training images that are left out in "
+            "turn, and are the stated defaults where too few classes have two"
+        )
 
 
 def plan_runs(
@@ -221,6 +241,8 @@ def _plan(
         **({"class_prompts": dataset.class_prompts} if dataset.class_prompts else {}),
         # A leaderboard shows published choices beside sampled ones, not averaged with them.
         published=image_choice != "own" and method.learns,
+        # Nor runs without validation images with those that have some, which keep their fingerprints.
+        **({"validation": False} if method.learns and not len(split.val_rows) else {}),
     )
     # Runs of all classes keep their fingerprints.
     base = {"n_base_classes": n_base_classes, "extension": digest_extension()}

@@ -131,11 +131,15 @@ def _recorded(run: RunRecord) -> dict[str, Any]:
 
 
 def _fingerprints(run: RunRecord, method: Method) -> list[str]:
-    """The fingerprints of the settings with and without published choices of images."""
+    """The fingerprints of the settings with and without published choices and validation images."""
     prompts: dict[str, Any] = {"class_names": run.class_names, "templates": run.templates}
     if run.class_prompts:
         prompts["class_prompts"] = run.class_prompts
-    return [digest_settings(method, **prompts, published=each) for each in (False, True)]
+    return [
+        digest_settings(method, **prompts, published=published, **further)
+        for published in (False, True)
+        for further in ({}, {"validation": False})
+    ]
 
 
 def encoding_of_run(root: Location, run: RunRecord) -> Encoding:

@@ -14,7 +14,8 @@ from feature_cache import Location
 Scale = Literal["numbers", "octaves", "names"]
 """Axis of the varied setting: linear, logarithmic, or names in a row."""
 
-_RATIO_MODES = ("fixed", "validation", "learned", "hypernetwork", "held-out-shots")
+_RATIO_MODES = ("fixed", "validation", "learned", "hypernetwork", "held-out-shots", "none")
+_SELECTED_ON = {"validation": "validation", "held-out shots": "held-out-shots"}
 _BRANCHES = ("visual", "text", "both")
 
 
@@ -82,8 +83,17 @@ def _relus(run: RunRecord) -> str:
 
 
 def _ratio_mode(run: RunRecord) -> str:
-    # A grid of a single ratio leaves validation nothing to choose.
-    return "fixed" if run.selected_on == "nothing" else str(run.settings.ratio_mode)
+    """How the ratio was determined; of a constant one, on what it was chosen.
+
+    Runs of earlier versions have the latter as their mode.
+    """
+    mode = str(run.settings.ratio_mode)
+    if mode in {"validation", "held-out-shots"}:
+        return "fixed" if run.selected_on == "nothing" else mode
+    if mode != "constant":
+        return mode
+    candidates = (run.hyperparameters or {}).get("residual_ratios") or ()
+    return "fixed" if len(candidates) == 1 else _SELECTED_ON.get(run.selected_on, "none")
 
 
 def _which_settings(run: RunRecord) -> str:

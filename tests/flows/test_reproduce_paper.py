@@ -27,10 +27,9 @@ def test_a_study_records_a_run_for_every_variant_shot_and_seed(
     assert (again.n_trained, again.n_reused) == (0, 9)
     modes = "SELECT ratio_mode, count(*) AS n FROM runs WHERE study = 'ratio-mode' GROUP BY ALL"
     assert {row["ratio_mode"]: row["n"] for row in query(root, modes).to_pylist()} == {
-        "validation": 4,  # of these two with a single ratio
+        "constant": 5,  # of these two with a single ratio, and one chosen on held-out shots
         "learned": 2,
         "hypernetwork": 2,
-        "held-out-shots": 1,
     }
     assert query(root, "SELECT * FROM leaderboard").num_rows == 0
 
@@ -43,7 +42,7 @@ def test_the_variants_of_a_study_are_called_apart(study: StudyName) -> None:
 
 def test_a_setting_that_is_varied_is_written_as_set_takes_it() -> None:
     names = [variant.name for variant in STUDIES["ratio-mode"]]
-    assert names[:2] == ["residual_ratios=[0.2]", "ratio_mode=validation"]
+    assert names[:2] == ["residual_ratios=[0.2]", "selection=validation"]
     assert [variant.name for variant in STUDIES["output-activation"]] == [
         "output_activation=true",
         "output_activation=false",

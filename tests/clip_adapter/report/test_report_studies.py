@@ -88,6 +88,33 @@ def test_a_grid_of_one_ratio_is_called_fixed(put_runs: PutRuns, studies: Ask) ->
     assert [variant.name for variant in studies()[0].variants] == ["fixed", *modes]
 
 
+def test_constant_ratios_are_called_by_what_they_were_chosen_on(
+    put_runs: PutRuns, studies: Ask
+) -> None:
+    """As earlier versions recorded them, and as they are recorded now: one value of the study."""
+    put_variants(
+        put_runs,
+        "ratio-mode",
+        {"settings": {"ratio_mode": "held-out-shots"}, "selected_on": "held-out shots"},
+        *[
+            {
+                "settings": {"ratio_mode": mode},
+                "selected_on": by,
+                "hyperparameters": {"residual_ratios": ratios},
+            }
+            for mode, by, ratios in [
+                ("constant", "validation", [0.2]),  # which chose how long to train
+                ("constant", "validation", [0.1, 0.2]),
+                ("constant", "held-out shots", [0.1, 0.2]),
+                ("constant", "nothing", [0.1, 0.2]),
+                ("learned", "nothing", [0.1, 0.2]),
+            ]
+        ],
+    )
+    names = [variant.name for variant in studies()[0].variants]
+    assert names == ["fixed", "validation", "learned", "held-out-shots", "none"]
+
+
 def test_numbers_stand_where_they_are_and_names_in_a_row(put_runs: PutRuns, studies: Ask) -> None:
     put_variants(
         put_runs, "residual-ratio", *[{"settings": {"residual_ratio": r}} for r in (0.5, 0.1)]
