@@ -5,6 +5,7 @@ scikit-learn; torch is imported when an estimator is fitted.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self

@@ -11,11 +11,16 @@ from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial
 from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
+from clip_adapter.training.settings import value_at
 
 NO_SCATTER = 1e-12
 """Scatter of equal features of length 1, by rounding; features that differ scatter more."""
-IMAGES_AT_ONCE = 1024
-"""Images of which one is left out at a time, in one block of arrays."""
+UNKNOWN_SCATTER = 0.25
+"""Scatter of a class's features of length 1 where each class has a single one: about that of CLIP's
+features of photographs, so that a weight chosen where it is unknown serves where it is known."""
+DEFAULT_ALPHAS = ((1, 0.01), (2, 0.003), (4, 0.03), (8, 0.3), (16, 10.0))
+MOST_FOLDS = 16
+"""A fit takes no training, so that more folds than four cost little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +31,7 @@ class Gda(GridMethod):
     `v_c = P mean_c`, `b_c = log(1 / c) - mean_c . P mean_c / 2` and the precision
     `P = d ((n - 1) S + tr(S) I)^-1` of the n features' deviations from their class's mean (Wang
     et al. 2024, https://arxiv.org/abs/2402.04087, section 3.1). With one feature a class nothing
-    deviates: P is then `d I`, that of features spread over the whole sphere.
+    deviates: P is then `4 d I`, that of features whose squares of deviations add up to 1/4 on average.
 
     Attributes:
         alphas: candidates for the weight of the Gaussian classifier.
@@ -38,8 +43,9 @@ class Gda(GridMethod):
     """
 
     name: ClassVar[str] = "gda"
+    most_folds: ClassVar[int] = MOST_FOLDS
 
-    alphas: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4)
+    alphas: tuple[float, ...] = (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
     views: int = 0
 
     def __post_init__(self) -> None:
@@ -50,9 +56,9 @@ class Gda(GridMethod):
         """Alphas."""
         return {"alpha": self.alphas}
 
-    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
-        """Equal weights of text and images."""
-        return {"alpha": 1.0}
+    def defaults(self, task: FewShotTask) -> Point:
+        """A weight that grows with the shots."""
+        return {"alpha": value_at(task.shots, DEFAULT_ALPHAS)}
 
     def fit_together(
         self,
@@ -81,18 +87,6 @@ class Gda(GridMethod):
                 fitted.append(Fitted(classifier=classifier, settings=settings))
             yield fitted
             report(1)
-
-    def leave_one_out(self, task: FewShotTask) -> Iterator[Float[np.ndarray, "n c"]] | None:
-        """Logits of each training image by the Gaussian classifier of the others, one array a point.
-
-        None with views, which leave a class's scatter by more than one image at a time.
-        """
-        if self.views:
-            return None
-        rows, labels = _directions(task, 0)
-        text = task.logit_scale * rows @ task.class_prototypes.T
-        gaussian = _leave_one_out(rows, labels)
-        return ((text + alpha * gaussian).astype(np.float32) for alpha in self.alphas)
 
 
 def _directions(
@@ -127,73 +121,8 @@ def _times_precision(
     scatter = deviations.T @ deviations
     total = np.trace(scatter)
     if total <= NO_SCATTER:
-        unknown: Float[np.ndarray, "c d"] = width * means
+        unknown: Float[np.ndarray, "c d"] = width / UNKNOWN_SCATTER * means
         return unknown
     shrunk = scatter + total / (len(deviations) - 1) * np.eye(width)
     product: Float[np.ndarray, "c d"] = width * np.linalg.solve(shrunk, means.T).T
     return product
-
-
-def _leave_one_out(
-    rows: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, "n c"]:
-    """Logits of each image by the Gaussian classifier of the other images.
-
-    Without image i, whose class has m images and whose deviation from their mean is e, the class's mean
-    moves by `-e / (m - 1)` and the scatter loses `m / (m - 1) e e'`. In the basis of the scatter's
-    eigenvectors the ridge, which the trace determines, changes the diagonal, and the rank-one term
-    follows by the Sherman-Morrison formula. An image that is alone in its class keeps it.
-    """
-    counts = np.bincount(labels)
-    members = np.zeros((len(counts), len(rows)))
-    members[labels, np.arange(len(rows))] = 1 / counts[labels]
-    means = members @ rows
-    deviations = rows - means[labels]
-    eigenvalues, basis = np.linalg.eigh(deviations.T @ deviations)
-    rows, means, deviations = rows @ basis, means @ basis, deviations @ basis
-    others = np.maximum(counts[labels] - 1, 1)[:, None]
-    moved = means[labels] - deviations / others
-    lost = np.sqrt((others + 1) / others) * deviations
-    n_blocks = -(-len(rows) // IMAGES_AT_ONCE)
-    arrays = zip(
-        *(np.array_split(each, n_blocks) for each in (rows, lost, moved, labels)), strict=True
-    )
-    return np.concatenate(
-        [
-            _scores_without(*block, means=means, eigenvalues=eigenvalues, n=len(rows))
-            for block in arrays
-        ]
-    )
-
-
-def _scores_without(  # noqa: PLR0913  # arrays in one basis
-    rows: Float[np.ndarray, "b d"],
-    lost: Float[np.ndarray, "b d"],
-    moved: Float[np.ndarray, "b d"],
-    labels: Int[np.ndarray, " b"],
-    *,
-    means: Float[np.ndarray, "c d"],
-    eigenvalues: Float[np.ndarray, " d"],
-    n: int,
-) -> Float[np.ndarray, "b c"]:
-    width, each = rows.shape[1], np.arange(len(rows))
-    totals = np.maximum(eigenvalues.sum() - (lost**2).sum(axis=1), 0.0)
-    known = totals > NO_SCATTER
-    diagonal = eigenvalues + (totals / max(1, n - 2))[:, None]
-    inverse = np.where(known[:, None], 1 / np.where(known[:, None], diagonal, 1), 1.0)
-    along = np.where(known[:, None], inverse * lost, 0.0)
-    stretch = 1 - (lost * along).sum(axis=1)
-
-    def quadratic(of_row: np.ndarray, of_along: np.ndarray) -> np.ndarray:
-        column = (slice(None),) + (None,) * (of_row.ndim - 1)
-        result: np.ndarray = of_row + of_along / stretch[column]
-        return result
-
-    on_row, on_along = (rows * along).sum(axis=1), along @ means.T
-    cosines = quadratic((rows * inverse) @ means.T, on_row[:, None] * on_along)
-    squares = quadratic(inverse @ (means**2).T, on_along**2)
-    own_along = (moved * along).sum(axis=1)
-    cosines[each, labels] = quadratic((rows * inverse * moved).sum(axis=1), on_row * own_along)
-    squares[each, labels] = quadratic((inverse * moved**2).sum(axis=1), own_along**2)
-    scores: Float[np.ndarray, "b c"] = width * (cosines - squares / 2) - np.log(len(means))
-    return scores

@@ -5,17 +5,17 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, product
-from typing import TypeVar
+from itertools import product
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from clip_adapter.methods.method import Candidate, Fitted, HeldOut, Method, Progress, SelectedOn
 from clip_adapter.methods.selection import (
+    MAX_FOLDS,
     Selection,
     best_candidate,
-    can_be_left_out,
     evaluate_candidate,
     folds,
     merge_folds,
@@ -53,10 +53,9 @@ class GridMethod(Method):
     The `selection` determines the images that choose; they never include a test image:
 
     - "validation": the task's validation images. Without any, held-out shots choose.
-    - "held-out-shots": in each of up to four folds one shot of each class is left out, and each
-      point is fitted to the rest; all left-out shots choose, and the chosen point is fitted to all
-      shots. Where a method knows its logits of a left-out image in closed form, each image is left
-      out once. No validation image is used. A class of one image stays in training; where fewer than
+    - "held-out-shots": in each of up to `most_folds` folds one shot of each class is left out, and
+      each point is fitted to the rest; all left-out shots choose, and the chosen point is fitted to
+      all shots. No validation image is used. A class of one image stays in training; where fewer than
       half of the classes have two images, nothing is chosen.
     - "none": nothing is chosen; the point of the method's defaults is taken, which depend on the
       number of shots and on nothing else.
@@ -64,8 +63,11 @@ class GridMethod(Method):
     A grid of a single point is taken as it is.
 
     Attributes:
+        most_folds: largest number of folds of held-out shots.
         selection: the images that choose: validation, held-out-shots or none.
     """
+
+    most_folds: ClassVar[int] = MAX_FOLDS
 
     selection: Selection = "validation"
 
@@ -97,6 +99,11 @@ class GridMethod(Method):
         axes = self.axes(task)
         return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
+    @property
+    def without_choice(self) -> SelectedOn:
+        """What is recorded where nothing is chosen: "training" if a hyper-parameter is learned."""
+        return "nothing"
+
     def work(self, trial: Trial) -> int:  # noqa: ARG002  # of a method that trains
         """Units of work that a trial takes, as `fit_together` reports them."""
         return 1
@@ -120,16 +127,6 @@ class GridMethod(Method):
         for one in fitted:
             yield one.classifier.logits(features)
 
-    def leave_one_out(
-        self,
-        task: FewShotTask,  # noqa: ARG002  # of a method with a closed form
-    ) -> Iterator[Float[np.ndarray, "n c"]] | None:
-        """Logits of each training image by classifiers fitted to the others, one array a point.
-
-        None where there is no closed form, so that folds are fitted.
-        """
-        return None
-
     def fit(
         self,
         tasks: Sequence[FewShotTask],
@@ -152,7 +149,11 @@ class GridMethod(Method):
             fitting = _Fitting(self, device=device, progress=progress, share=share)
             fitted = ways[way]([tasks[number] for number in numbers], fitting)
             for place, (number, one) in enumerate(zip(numbers, fitted, strict=True)):
-                found[number] = replace(one, selected_on=way, seconds=fitting.seconds[place])
+                found[number] = replace(
+                    one,
+                    selected_on=self.without_choice if way == "nothing" else way,
+                    seconds=fitting.seconds[place],
+                )
             fitting.finish()
         return [found[number] for number in range(len(tasks))]
 
@@ -170,38 +171,24 @@ class GridMethod(Method):
         self, tasks: Sequence[FewShotTask], fitting: "_Fitting"
     ) -> list[Fitted]:
         grids = [self.grid(task) for task in tasks]
-        in_closed_form = [self._leave_one_out(task) for task in tasks]
-        in_folds = [
-            [] if known else folds(task) for task, known in zip(tasks, in_closed_form, strict=True)
-        ]
-        fitting.plan(
-            [
-                *_trials(in_folds, grids),
-                *_trials(in_folds, [points[-1:] for points in grids]),
-                *_trials([[task] for task in tasks], [points[-1:] for points in grids]),
-            ]
-        )
+        in_folds = [folds(task, at_most=self.most_folds) for task in tasks]
+        alone = [[task] for task in tasks]
+        last = [points[-1:] for points in grids]
+        fitting.plan([*_trials(in_folds, grids), *_trials(in_folds, last), *_trials(alone, last)])
         candidates = [
-            known or merge_folds(results, [len(fold.val_labels) for fold in its_folds])
-            for known, results, its_folds in zip(
-                in_closed_form,
-                fitting.map_each(self._evaluated, in_folds, grids),
-                in_folds,
-                strict=True,
+            merge_folds(results, [len(fold.val_labels) for fold in its_folds])
+            for results, its_folds in zip(
+                fitting.map_each(self._evaluated, in_folds, grids), in_folds, strict=True
             )
         ]
-        numbers = [best_candidate(of_task) for of_task in candidates]
-        chosen = [[points[number]] for points, number in zip(grids, numbers, strict=True)]
-        fitted = fitting.map_each(_first, [[task] for task in tasks], chosen)
-        held_out = [
-            _joined(parts) if parts else self._left_out(task, number)
-            for task, number, parts in zip(
-                tasks, numbers, fitting.map_each(_held_out, in_folds, chosen), strict=True
-            )
+        chosen = [
+            [points[best_candidate(tried)]] for points, tried in zip(grids, candidates, strict=True)
         ]
+        fitted = fitting.map_each(_first, alone, chosen)
+        held_out = fitting.map_each(_held_out, in_folds, chosen)
         return [
-            replace(one, candidates=tried, held_out=images)
-            for (one,), tried, images in zip(fitted, candidates, held_out, strict=True)
+            replace(one, candidates=tried, held_out=_joined(parts))
+            for (one,), tried, parts in zip(fitted, candidates, held_out, strict=True)
         ]
 
     def _take_default(self, tasks: Sequence[FewShotTask], fitting: "_Fitting") -> list[Fitted]:
@@ -227,23 +214,6 @@ class GridMethod(Method):
                 self.logits(fitted, task.val_features), trial.points, strict=True
             )
         )
-
-    def _leave_one_out(self, task: FewShotTask) -> tuple[Candidate, ...] | None:
-        """Results of each point on every image that can be left out; None without a closed form."""
-        found = self.leave_one_out(task)
-        if found is None:
-            return None
-        rows = can_be_left_out(task.train_labels)
-        return tuple(
-            evaluate_candidate(scores[rows], task.train_labels[rows], **point)
-            for scores, point in zip(found, self.grid(task), strict=True)
-        )
-
-    def _left_out(self, task: FewShotTask, number: int) -> HeldOut:
-        """Logits of the images that can be left out, at one point of the grid."""
-        rows = can_be_left_out(task.train_labels)
-        (scores,) = islice(self.leave_one_out(task) or (), number, number + 1)
-        return HeldOut(logits=scores[rows], labels=task.train_labels[rows])
 
 
 class _Fitting:

@@ -6,12 +6,13 @@ from typing import ClassVar
 
 from clip_adapter.errors import SettingsError
 from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
-from clip_adapter.methods.method import Fitted
+from clip_adapter.methods.method import Fitted, SelectedOn
 from clip_adapter.methods.selection import check_count
 from clip_adapter.methods.task import FewShotTask
-from clip_adapter.training.settings import check_lengths, epoch_of
+from clip_adapter.training.settings import check_lengths, epoch_of, value_at
 
 LENGTHS = (0.0, 0.03, 0.1, 0.25, 0.5, 1.0)
+DEFAULT_LENGTHS = ((1, 0.1), (2, 0.25), (4, 0.5), (16, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +25,10 @@ class LpPlusPlus(GridMethod):
 
     - w starts at the class means of f, every alpha at `2.5 logit_scale` times the mean over the
       classes of `mean_i[y_i = c] f_i . t_c`;
-    - a step is the reciprocal of the block's Lipschitz constant, by the curvature of
-      cross-entropy, at most 1/2: `largest eigenvalue of F'F / 2n` for w,
-      `max_c sum_i (f_i . t_c)^2 / 2n` for alpha. Each then minimises a majoriser of the loss.
+    - a step is made of the block's Lipschitz constant, by the curvature of cross-entropy, at most 1/2:
+      `largest eigenvalue of F'F / 2n` for w, `max_c sum_i (f_i . t_c)^2 / 2n` for alpha. A step of
+      alpha is its reciprocal; one of w, as the authors', twice its reciprocal, the longest of which
+      the loss does not diverge.
 
     Attributes:
         iterations: number of steps of w.
@@ -53,13 +55,18 @@ class LpPlusPlus(GridMethod):
             message = f"momentum is {self.momentum}; expected 0 or more, below 1"
             raise SettingsError(message)
 
+    @property
+    def without_choice(self) -> SelectedOn:
+        """ "training": the blend of text and images is a weight."""
+        return "training"
+
     def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:  # noqa: ARG002  # the same for all
         """Lengths."""
         return {"length": self.lengths}
 
-    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
-        """The whole training."""
-        return {"length": 1.0}
+    def defaults(self, task: FewShotTask) -> Point:
+        """A length that grows with the shots."""
+        return {"length": value_at(task.shots, DEFAULT_LENGTHS)}
 
     def work(self, trial: Trial) -> int:
         """Iterations."""

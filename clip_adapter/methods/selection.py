@@ -67,17 +67,22 @@ def best_candidate(candidates: Sequence[Candidate]) -> int:
     return min(ranks)[2]
 
 
-def folds(task: FewShotTask) -> list[FewShotTask]:
-    """The task with one shot of each class moved to validation, for each of up to four shots.
+def folds(task: FewShotTask, *, at_most: int = MAX_FOLDS) -> list[FewShotTask]:
+    """The task with one shot of each class moved to validation, for each of some shots.
 
     Fold r leaves the r-th training image of every class out that has two or more; a class of one image
-    stays in training in every fold. There are as many folds as the largest class has images, at most
-    four. The task's own validation images are not used. Shots and seed stay, so that a training has as
-    many epochs as the final one.
+    stays in training in every fold. All classes are left as many images as they can: with single images
+    left out, their own class would always be the one of fewer. The task's own validation images are not
+    used. Shots and seed stay, so that a training has as many epochs as the final one.
+
+    Args:
+        task: a task in which some class has two images.
+        at_most: number of folds, if the largest class has as many images.
     """
-    order, own = image_numbers(task.train_labels), _class_sizes(task.train_labels)
-    n_folds = min(int(own.max()), MAX_FOLDS)
-    return [_without(task, (order == fold) & (own > 1)) for fold in range(n_folds)]
+    order, sizes = image_numbers(task.train_labels), np.bincount(task.train_labels)
+    n_folds = min(int(sizes.max()), at_most)
+    can = sizes[task.train_labels] > 1
+    return [_without(task, (order == fold) & can) for fold in range(n_folds)]
 
 
 def merge_folds(
@@ -105,18 +110,6 @@ def image_numbers(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         own = np.flatnonzero(labels == label)
         numbers[own] = np.arange(len(own))
     return numbers
-
-
-def can_be_left_out(labels: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Mark the images whose class has another one."""
-    can: Bool[np.ndarray, " n"] = _class_sizes(labels) > 1
-    return can
-
-
-def _class_sizes(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """For each image the number of images of its class."""
-    sizes: Int[np.ndarray, " n"] = np.bincount(labels)[labels]
-    return sizes
 
 
 def _can_hold_out(labels: Int[np.ndarray, " n"]) -> bool:

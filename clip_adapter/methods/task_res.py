@@ -9,6 +9,7 @@ from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import Recipe, Training, TrainingSettings
+from clip_adapter.training.settings import value_at
 
 RECIPES = {
     # Yu et al. 2023, section 4.1, with the warm-up epoch of CoOp's trainer it runs in.
@@ -30,6 +31,8 @@ RECIPES = {
     ),
 }
 
+DEFAULT_ALPHAS = ((1, 0.02), (8, 0.05), (16, 0.1))
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRes(GridMethod):
@@ -38,8 +41,8 @@ class TaskRes(GridMethod):
     `w'_c = w_c + alpha * x_c`, trained by cross-entropy of `logit_scale * cos(f, w'_c)` (Yu et
     al. 2023, https://arxiv.org/abs/2211.10277, section 3.2). Here w has length 1.
     The authors' w has the length s of the encoder's text feature, and learns with alpha what a w of
-    length 1 learns with alpha / s: CLIP's text features have lengths of about 10, so that the
-    smallest of our candidates is nearest their 0.5.
+    length 1 learns with alpha / s: CLIP's text features have lengths of about 10, so that 0.05 is
+    nearest their 0.5.
 
     Attributes:
         alphas: candidates for alpha, all trained together.
@@ -52,7 +55,7 @@ class TaskRes(GridMethod):
 
     name: ClassVar[str] = "task-res"
 
-    alphas: tuple[float, ...] = (0.05, 0.1, 0.5, 1.0)
+    alphas: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.5)
     views: int = 0
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
@@ -64,9 +67,9 @@ class TaskRes(GridMethod):
         """Alphas and lengths."""
         return {"alpha": self.alphas, "length": self.training_of(task).lengths}
 
-    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
-        """The authors' alpha, for a w of length 1, and the whole training."""
-        return {"alpha": 0.05, "length": 1.0}
+    def defaults(self, task: FewShotTask) -> Point:
+        """An alpha that grows with the shots, and the whole training."""
+        return {"alpha": value_at(task.shots, DEFAULT_ALPHAS), "length": 1.0}
 
     def training_of(self, task: FewShotTask) -> Training:
         """The training of the residuals of a task."""

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 from clip_adapter.errors import DataError
 
-LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 1000.0
 """Bounds of a temperature: temperature 0 would fit a few images best that are all classified right."""
 
 
@@ -19,7 +19,7 @@ def fit_temperature(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
 
     Temperature scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2): it
     changes the confidence of a classifier and none of its predictions. The likelihood has one peak in
-    T; it is searched in log T, between 0.05 and 20. Where no T is better than 1, T is 1.
+    T; it is searched in log T, between 0.05 and 1000. Where no T is better than 1, T is 1.
 
     Args:
         scores: logits of images that did not train the classifier, and that are not test images.

@@ -2,14 +2,16 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from queue import SimpleQueue
 
 import torch
 from torch import Tensor
+
+from clip_adapter.training.thread_limit import ThreadLimit
 
 CACHE_BYTES = 12 * 2**20
 """Largest size of a thread's group; two groups fit into the last-level cache of a small server."""
@@ -99,28 +101,10 @@ def _forward(
             done += 1
 
 
-class _ThreadLimit:
-    """Limits torch to one thread while any caller is active, then restores the number of threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._threads = 1
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        with self._lock:
-            if self._users == 0:
-                self._threads = torch.get_num_threads()
-                torch.set_num_threads(1)
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    torch.set_num_threads(self._threads)
+def _limit_torch() -> Callable[[], None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return partial(torch.set_num_threads, threads)
 
 
-_limit = _ThreadLimit()
+_limit = ThreadLimit(_limit_torch)

@@ -50,7 +50,21 @@ class Recipe:
 
     def epochs_for(self, shots: int) -> int:
         """Passes over the images at some number of labelled images a class."""
-        return next((epochs for most, epochs in self.epochs if shots <= most), self.epochs[-1][1])
+        return value_at(shots, self.epochs)
+
+
+def value_at(shots: int, values: Sequence[tuple[int, Number]]) -> Number:
+    """The value at some number of labelled images a class.
+
+    Args:
+        shots: labelled images a class.
+        values: pairs of a number of shots and the value up to it, in ascending order; the last also
+            counts for more shots.
+
+    >>> value_at(3, ((1, 50), (4, 100), (16, 200)))
+    100
+    """
+    return next((value for most, value in values if shots <= most), values[-1][1])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,9 +129,8 @@ def fit_together(  # noqa: PLR0913  # what is trained, and how
     """Learn the contexts of all tasks, which share the batches of the tower, in place."""
     tasks = [trial.task for trial in trials]
     data = StackedTasks.of(tasks, views=views, device=str(contexts.device))
-    learned, curves = _learn(
-        contexts, prompts, data, training, stop_epochs(trials, training), report
-    )
+    stops = stop_epochs(trials, training)
+    learned, curves = _learn(contexts, prompts, data, training=training, stops=stops, report=report)
     for number, trial in enumerate(trials):
         fitted = []
         for point in trial.points:
@@ -167,6 +166,7 @@ def _learn(  # noqa: PLR0913  # what is trained, and how
     contexts: Float[Tensor, "g k m w"],
     prompts: Contexts,
     data: StackedTasks,
+    *,
     training: Training,
     stops: Sequence[int],
     report: Report,

@@ -115,7 +115,7 @@ class _Blocks:
         return self.w + self.alpha[..., None] * self.text
 
     def steps(self) -> tuple[Float[Tensor, " g"], Float[Tensor, " g"]]:
-        """The reciprocals of the Lipschitz constants of w and alpha."""
+        """Twice the reciprocal of the Lipschitz constant of w, and the reciprocal of that of alpha."""
         n = self.images.shape[1]
         # The eigenvalues of F'F and FF' are the same; the smaller of the two is faster.
         tall = n > self.images.shape[2]
@@ -125,7 +125,7 @@ class _Blocks:
             else self.images @ self.images.transpose(1, 2)
         )
         largest = torch.linalg.eigvalsh(gram)[:, -1]
-        return 2 * n / largest, 2 * n / self.cosines.square().sum(dim=1).amax(dim=1)
+        return 4 * n / largest, 2 * n / self.cosines.square().sum(dim=1).amax(dim=1)
 
     def gradients(self) -> tuple[Float[Tensor, " g"], Float[Tensor, "g c d"], Float[Tensor, "g c"]]:
         """Each task's mean loss, and its gradients by w and by alpha."""

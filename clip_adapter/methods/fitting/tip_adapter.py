@@ -51,25 +51,12 @@ def logits_of_caches(
     caches = [cast("CacheClassifier", one.classifier) for one in fitted]
     for _, same_keys in groupby(caches, key=lambda cache: id(cache.keys)):
         some = list(same_keys)
-        yield from _logits(some, *some[0].parts(features))
-
-
-def logits_without_own_key(
-    caches: Sequence[CacheClassifier], features: Float[np.ndarray, "n d"]
-) -> Iterator[Float[np.ndarray, "n c"]]:
-    """The logits of the cached images by caches of equal keys, each image without its own key."""
-    of_text, cosines = caches[0].parts(features)
-    return _logits(caches, of_text, cosines.fill_diagonal_(-torch.inf))
-
-
-def _logits(
-    caches: Sequence[CacheClassifier], of_text: Float[Tensor, "m c"], cosines: Float[Tensor, "m k"]
-) -> Iterator[Float[np.ndarray, "m c"]]:
-    labels = torch.from_numpy(caches[0].labels)
-    for beta, group in groupby(caches, key=lambda cache: cache.beta):
-        of_cache = class_affinities(cosines, labels, beta=beta, n_classes=of_text.shape[1])
-        for cache in group:
-            yield (of_text + cache.alpha * of_cache).numpy()
+        of_text, cosines = some[0].parts(features)
+        labels = torch.from_numpy(some[0].labels)
+        for beta, group in groupby(some, key=lambda cache: cache.beta):
+            of_cache = class_affinities(cosines, labels, beta=beta, n_classes=of_text.shape[1])
+            for cache in group:
+                yield (of_text + cache.alpha * of_cache).numpy()
 
 
 def train_keys(  # noqa: PLR0913  # the settings, each by its name

@@ -21,6 +21,7 @@ from clip_adapter.methods import (
     save_classifier,
 )
 from clip_adapter.methods.clip_adapter import Branch, RatioMode
+from clip_adapter.methods.selection import Selection
 from clip_adapter.runs import RunSettings
 from clip_adapter.training import SettingsError, TrainingSettings
 
@@ -30,14 +31,20 @@ TEN_EPOCHS = TrainingSettings(
     recipe="fast", optimizer="adamw", epochs=10, batch_size=4, learning_rate=1e-2
 )
 BRANCHES: Sequence[Branch] = get_args(Branch)
-MODES: Sequence[RatioMode] = get_args(RatioMode)
+MODES: Sequence[tuple[RatioMode, Selection]] = [
+    ("constant", "validation"),
+    ("constant", "held-out-shots"),
+    ("learned", "validation"),
+    ("hypernetwork", "validation"),
+]
 
 
 @pytest.fixture(name="method", params=[(branch, mode) for branch in BRANCHES for mode in MODES])
 def _method(request: pytest.FixtureRequest) -> ClipAdapter:
-    branch, mode = request.param
+    branch, (mode, selection) = request.param
     return ClipAdapter(
         branch=branch,
+        selection=selection,
         ratio_mode=mode,
         residual_ratios=(0.2, 0.6),
         text_residual_ratios=(0.4, 1.0),
@@ -129,18 +136,15 @@ def test_the_record_has_the_ratios_of_the_branches_there_are(
     assert ("residual_ratio" in settings) == (method.branch != "text")
     assert ("text_residual_ratio" in settings) == (method.branch != "visual")
     assert (settings["branch"], settings["ratio_mode"]) == (method.branch, method.ratio_mode)
-    assert set(settings) <= {field.name for field in dataclasses.fields(RunSettings)}
+    columns = {field.name for field in dataclasses.fields(RunSettings)}
+    assert set(settings) - columns == {"stopped_epoch"}
 
 
 def test_what_chose_is_told(method: ClipAdapter, make_task: MakeTask) -> None:
-    chosen_by = {
-        "validation": "validation",
-        "held-out-shots": "held-out shots",
-        "learned": "training",
-        "hypernetwork": "training",
-    }
     fitted = fit_one(method, make_task())
-    assert fitted.selected_on == chosen_by[method.ratio_mode]
+    chosen_by = {"validation": "validation", "held-out-shots": "held-out shots"}
+    constant = method.ratio_mode == "constant"
+    assert fitted.selected_on == (chosen_by[method.selection] if constant else "training")
     grid = 4 if method.branch == "both" else 2
     assert len(fitted.candidates) == (0 if fitted.selected_on == "training" else grid)
 

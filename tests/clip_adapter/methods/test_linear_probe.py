@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from clip_adapter.methods import DataError, FewShotTask, Fitted, LinearProbe
 from clip_adapter.methods.linear_probe import COARSE_GRID
@@ -98,3 +99,22 @@ def test_a_feature_of_zeros_is_classified_by_the_biases(make_task: MakeTask) -> 
     classifier = fit_one(LinearProbe(), make_task()).classifier
     found = classifier.logits(np.zeros((1, 16), dtype=np.float32))
     assert np.isfinite(found).all()
+
+
+def test_the_search_has_one_blas_thread_and_gives_the_others_back(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, fit = [], LogisticRegression.fit
+
+    def blas_threads() -> set[int]:
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    def noting(model: LogisticRegression, rows: np.ndarray, labels: np.ndarray) -> object:
+        seen.append(blas_threads())
+        return fit(model, rows, labels)
+
+    monkeypatch.setattr(LogisticRegression, "fit", noting)
+    with threadpool_limits(limits=2, user_api="blas"):
+        fit_one(LinearProbe(refinements=0), make_task())
+        assert blas_threads() == {2}
+    assert seen == [{1}] * len(COARSE_GRID)

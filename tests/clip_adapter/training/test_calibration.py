@@ -71,7 +71,7 @@ def test_logits_times_a_number_have_a_temperature_times_that_number(
 def test_images_that_are_all_right_end_at_the_bound_and_not_at_zero() -> None:
     # Below 0.06 the probability is 1 to the last digit, and no temperature better than another.
     assert 0.05 <= fit_temperature(np.array([[2.0, 0.0]]), np.array([0])) < 0.06
-    assert fit_temperature(np.array([[2.0, 0.0]]), np.array([1])) == pytest.approx(20.0, rel=1e-3)
+    assert fit_temperature(np.array([[2.0, 0.0]]), np.array([1])) == pytest.approx(1000.0, rel=1e-3)
 
 
 def test_where_nothing_is_gained_the_temperature_is_one() -> None:

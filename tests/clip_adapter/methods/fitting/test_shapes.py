@@ -22,7 +22,7 @@ def test_an_array_of_another_length_is_refused() -> None:
 
 def test_a_tensor_of_another_type_is_refused() -> None:
     with pytest.raises(TypeCheckError, match="alphas"):
-        task_res._learn(torch.zeros(2, dtype=torch.int64), None, None, None)  # type: ignore[arg-type]
+        task_res._learn(torch.zeros(2, 1, dtype=torch.int64), None, None, None, None)  # type: ignore[arg-type]
 
 
 def test_what_is_right_passes() -> None:
