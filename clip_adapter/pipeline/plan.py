@@ -27,6 +27,7 @@ from clip_adapter.pipeline.provenance import (
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.shots import ALL_SHOTS
 
+SelectionImages = Literal["few", "whole", "test"]
 _NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
@@ -47,6 +48,8 @@ class RunSpec:
         image_choice: who chose the images of its split.
         n_base_classes: number of classes that are trained, the first ones of the dataset; the others are
             added by name. None where all are trained.
+        selection_images: the images that validate: a "few" as in every sweep, in the study "selection"
+            also the "whole" validation split, or those of the "test" split (an oracle).
     """
 
     method: Method
@@ -56,6 +59,12 @@ class RunSpec:
     fingerprint: str
     image_choice: str = "own"
     n_base_classes: int | None = None
+    selection_images: SelectionImages = "few"
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether the images of the test split validate, so that the run is no result."""
+        return self.selection_images == "test"
 
     @property
     def shots(self) -> int:
@@ -185,6 +194,7 @@ def plan_runs(
     image_choice: str = "own",
     study: str | None = None,
     n_base_classes: int | None = None,
+    selection_images: SelectionImages = "few",
 ) -> list[RunSpec]:
     """Plan one run for each method, shot and seed; a single one for a method that does not learn.
 
@@ -196,11 +206,16 @@ def plan_runs(
         study: name of the study that the runs belong to.
         n_base_classes: number of classes that are trained, to which the images of the splits belong;
             all when None.
+        selection_images: the images that the splits have for validation, see `RunSpec`.
+
+    Raises:
+        SweepError: a split validates on test images, and that is not said to be an oracle.
     """
     options: dict[str, Any] = {
         "image_choice": image_choice,
         "study": study,
         "n_base_classes": n_base_classes,
+        "selection_images": selection_images,
     }
     return [
         _plan(encoded, method, split, **options)
@@ -230,8 +245,15 @@ def _plan(
     study: str | None,
     image_choice: str,
     n_base_classes: int | None,
+    selection_images: SelectionImages,
 ) -> RunSpec:
     dataset = encoded.dataset
+    splits = {dataset.index.splits[row] for row in split.val_rows}
+    if selection_images != "test" and "test" in splits:
+        raise SweepError(
+            "a split validates on test images: expected images of the train or val split, as only an "
+            "oracle of the study selection chooses on test"
+        )
     split_fingerprint = split.fingerprint(dataset.index.image_sha256) if method.learns else ""
     settings_fingerprint = digest_settings(
         method,
@@ -243,6 +265,7 @@ def _plan(
         published=image_choice != "own" and method.learns,
         # Nor runs without validation images with those that have some, which keep their fingerprints.
         **({"validation": False} if method.learns and not len(split.val_rows) else {}),
+        **({} if selection_images == "few" else {"selection_images": selection_images}),
     )
     # Runs of all classes keep their fingerprints.
     base = {"n_base_classes": n_base_classes, "extension": digest_extension()}
@@ -263,4 +286,5 @@ def _plan(
         ),
         image_choice=image_choice if method.learns else "own",
         n_base_classes=n_base_classes,
+        selection_images=selection_images,
     )

@@ -77,6 +77,7 @@ def refit(
         image_choice=run.image_choice,
         study=run.study,
         n_base_classes=n_base,
+        selection_images=(run.hyperparameters or {}).get("selection_images", "few"),
     )
     task = features.task(split, method, n_classes=n_base)
     (fitted,) = fit_method(method, [task], device=choose_device(device))

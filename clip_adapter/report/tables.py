@@ -105,7 +105,11 @@ def calibration_table(series: Sequence[MethodSeries]) -> Table:
             return ""
         if after is None or temperature is None:
             return f"{100 * before.value:.1f}"
-        return f"{100 * before.value:.1f} → {100 * after.value:.1f} (T = {temperature.value:.2f})"
+        # Without validation images, the shots that were left out in turn gave the temperature.
+        given = any(result.run.n_validation for result in one.at(shots))
+        where = "" if given else " of held-out shots"
+        found = f"T = {temperature.value:.2f}{where}"
+        return f"{100 * before.value:.1f} → {100 * after.value:.1f} ({found})"
 
     return by_shots(series, cell)
 
