@@ -55,12 +55,18 @@ def refit(
         reporter: where to report predictions that differ from the recorded ones.
 
     Raises:
-        RunStoreError: the run failed, or the images that it learned from are not recorded.
+        RunStoreError: the run failed or chose on test images, or the images that it learned from are
+            not recorded.
         DataError: the classifier contradicts the recorded predictions.
         FeatureCacheError: features or the index are no longer stored, or damaged.
     """
     if run.status != "completed":
         raise RunStoreError(f"run {run.run_id} failed, so that there is no classifier: {run.error}")
+    if run.selected_on == "test (oracle)":
+        raise RunStoreError(
+            f"run {run.run_id} chose its settings on the test images, which shows what choosing could gain "
+            "and makes no classifier: name a run of another selection"
+        )
     asked = _parameters(root, run)
     method = _method(run, asked)
     encoding = encoding_of_run(root, run)

@@ -54,6 +54,9 @@ StudyName = Literal[
     "output-activation",
     "ratio-mode",
     "open-vocabulary",
+    "selection",
+    "rivals",
+    "published",
 ]
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
@@ -421,10 +424,11 @@ class TrainRequest(SweepRequest):
 
 
 class ReproduceRequest(DatasetRequest):
-    """Run one of the paper's ablations, which vary one setting of CLIP-Adapter, or open-vocabulary.
+    """Run one of the paper's ablations, which vary one setting of CLIP-Adapter, or another study.
 
     Open-vocabulary trains every method that has class prototypes on half of the classes and adds the
-    others by name.
+    others by name; selection measures what choosing settings on test images adds; rivals trains every
+    method; published compares with the figures of the paper.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("study", "dataset", "model")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clip_adapter.pipeline.ablations import STUDIES
+from clip_adapter.pipeline.ablations import STUDIES, STUDIES_OF_METHODS, variants_of
 from clip_adapter.pipeline.requests import STUDY_NAMES, StudyName
 from clip_adapter.runs import query
 from flows.reproduce_paper import reproduce_paper
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 def test_every_study_can_be_asked_for() -> None:
-    assert set(STUDY_NAMES) == set(STUDIES)
+    assert set(STUDY_NAMES) == {*STUDIES, *STUDIES_OF_METHODS}
 
 
 def test_a_study_records_a_run_for_every_variant_shot_and_seed(
@@ -34,9 +34,9 @@ def test_a_study_records_a_run_for_every_variant_shot_and_seed(
     assert query(root, "SELECT * FROM leaderboard").num_rows == 0
 
 
-@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("study", STUDY_NAMES)
 def test_the_variants_of_a_study_are_called_apart(study: StudyName) -> None:
-    names = [variant.name for variant in STUDIES[study]]
+    names = [variant.name for variant in variants_of(study)]
     assert len(set(names)) == len(names)
 
 
