@@ -115,6 +115,28 @@ def test_constant_ratios_are_called_by_what_they_were_chosen_on(
     assert names == ["fixed", "validation", "learned", "held-out-shots", "none"]
 
 
+def test_the_paper_s_figures_are_beside_ours(put_runs: PutRuns, studies: Ask) -> None:
+    put_variants(put_runs, "published", {}, {"selected_on": "test (oracle)"})
+    (found,) = studies()
+    assert [variant.name for variant in found.variants] == [
+        "test (oracle)",
+        "validation",
+        "the paper",
+    ]
+    assert {shots: mean.value for shots, mean in found.variants[-1].means.items()} == {4: 0.7338}
+
+
+def test_rivals_without_a_recipe_are_beside_those_of_each(put_runs: PutRuns, studies: Ask) -> None:
+    for recipe in ("paper", "fast"):
+        put_variants(put_runs, "rivals", {"method": "clip-adapter", "recipe": recipe})
+    put_runs([90], study="rivals", method="gda", settings=RunSettings())
+    asked = {"hyperparameters": {"selection": "validation"}, "settings": RunSettings()}
+    put_runs([80], study="rivals", method="gda", n_validation=0, settings_fingerprint="x", **asked)
+    found = {study.recipe: [variant.name for variant in study.variants] for study in studies()}
+    names = ["clip-adapter", "gda", "gda, held-out-shots"]
+    assert found == {"fast": names, "paper": names}
+
+
 def test_numbers_stand_where_they_are_and_names_in_a_row(put_runs: PutRuns, studies: Ask) -> None:
     put_variants(
         put_runs, "residual-ratio", *[{"settings": {"residual_ratio": r}} for r in (0.5, 0.1)]
