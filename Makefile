@@ -5,6 +5,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Whole files, in their order: what is long to start is shared within a file.
 TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
+# Hundreds of processes import the project, and each would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test test-slow bench lint format clean

@@ -11,7 +11,7 @@ from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.identity import stored_name
-from clip_adapter.runs import Comparison, compare_methods
+from clip_adapter.runs import ADVISED_SEEDS, Comparison, compare_methods
 from clip_adapter.settings import Settings
 from clip_adapter.shots import shots_from_words, shots_in_words
 from clip_adapter.terminal import plain_console
@@ -45,9 +45,11 @@ def compare(
 ) -> None:
     """Compare two methods on the same test images, over all seeds that both have.
 
-    The 95 % interval of the difference is bootstrapped over test images. The p-value is McNemar's
-    exact test; over several seeds an image counts for the method that is right more often.
-    A method without shots, as zero-shot, is compared at any number of shots.
+    Interval and p-value cover other draws of training images and other test images where there are
+    several seeds; one seed, or seeds that all train on the same images, show something of these
+    classifiers only (McNemar's exact test). Where training is cheap, train with --seeds 1-10: with 3
+    seeds only large differences can be shown. A method without shots, as zero-shot, is compared at
+    any number of shots.
     """
     location = Settings.of(root=root).location
     compared = compare_methods(
@@ -86,6 +88,9 @@ def _summary(compared: Comparison) -> dict[str, Any]:
         "b_right_more_often": paired.losses,
         "equally_often": paired.ties,
         "p_value": paired.p_value,
+        "adjusted_p_value": paired.adjusted_p_value,
+        "same_training_images": paired.same_training_images,
+        "scope": paired.scope,
         "verdict": paired.verdict,
     }
 
@@ -102,12 +107,28 @@ def _show(console: Console, compared: Comparison) -> None:
         table.add_row(Text(name), Text(value))
     console.print(table)
     console.print(Text(_verdict(compared, a, b), style="bold"))
+    if advice := _advice(compared):
+        console.print(advice, soft_wrap=True)
 
 
 def _verdict(compared: Comparison, a: str, b: str) -> str:
     verdict = compared.paired.verdict
     texts = {"ahead": f"{a} is ahead of {b}", "behind": f"{a} is behind {b}"}
     return texts.get(verdict, verdict)
+
+
+def _advice(compared: Comparison) -> str:
+    """How a smaller difference could be shown, where more draws of training images are to be had."""
+    is_trained = any(seed is not None for seed in compared.seeds)
+    paired = compared.paired
+    if not is_trained or paired.same_training_images or len(compared.seeds) >= ADVISED_SEEDS:
+        return ""
+    if paired.verdict != "no difference shown" and len(compared.seeds) > 1:
+        return ""
+    return (
+        f"{len(compared.seeds)} {'draw' if len(compared.seeds) == 1 else 'draws'} of training images "
+        f"show large differences only: train both with --seeds 1-{ADVISED_SEEDS}"
+    )
 
 
 def _title(compared: Comparison) -> str:
@@ -134,4 +155,5 @@ def _lines(compared: Comparison, a: str, b: str) -> dict[str, str]:
         "images": f"{a} right more often on {paired.wins:,}, {b} on {paired.losses:,}, "
         f"equally often on {paired.ties:,}",
         "p": f"{paired.p_value:.2g}" if paired.p_value >= 1e-4 else "< 0.0001",
+        "about": paired.scope,
     }

@@ -9,6 +9,7 @@ import typer
 from clip_adapter.shots import ALL_SHOTS
 
 LARGEST = 2**31 - 1  # of a column of the run store
+MOST_SEEDS = 1_000  # of a range, so that a slip of the hand starts no endless training
 
 Root = Annotated[
     str | None,
@@ -93,6 +94,28 @@ def parse_numbers(text: str, *, at_least: int = 0) -> list[int]:
         message = f"{min(numbers)} is too small; expected numbers of {at_least} or more"
         raise typer.BadParameter(message)
     return numbers
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds between commas; 1-10 stands for all from 1 to 10.
+
+    >>> parse_seeds("1-3,7")
+    [1, 2, 3, 7]
+
+    Raises:
+        typer.BadParameter: the text has another form, or names more than MOST_SEEDS seeds.
+    """
+    return parse_numbers(",".join(map(_spelt_out, text.split(","))))
+
+
+def _spelt_out(part: str) -> str:
+    first, dash, last = (each.strip() for each in part.partition("-"))
+    if not (dash and first.isdecimal() and last.isdecimal()) or len(part) > len("0-") + 2 * 10:
+        return part  # no range: what is wrong with it is said of the list
+    if not 0 <= int(last) - int(first) < MOST_SEEDS:
+        message = f"{part!r} is not a range of seeds like 1-10, of {MOST_SEEDS} seeds at most"
+        raise typer.BadParameter(message)
+    return ",".join(map(str, range(int(first), int(last) + 1)))
 
 
 def parse_shots(text: str) -> list[int]:

@@ -256,7 +256,8 @@ def _open_vocabulary(
         caption="trained on the first half of the classes, the others added by name; base alone: images "
         "of base classes, told apart from these alone; base: when the new names compete; change: in "
         "points; new: images of new classes, among all; harmonic mean of base and new; mean ± 95 % "
-        "interval over seeds, of all recorded runs of this study",
+        "interval over seeds, of all recorded runs of this study"
+        + (f"; {summaries.SAME}" if any(each.base.same_images for each in found) else ""),
     )
     return [shown], [_open_vocabulary_row(each) for each in found]
 
@@ -264,14 +265,18 @@ def _open_vocabulary(
 def _open_vocabulary_cells(found: "OpenVocabulary") -> list[str]:
     change = found.change
     before, after = (
-        [summaries.percent((mean.value, mean.half_width)) for mean in means]
+        [summaries.percent(_score(mean)) for mean in means]
         for means in (
             (found.base, found.base_among_all),
             (found.new_among_all, found.harmonic_mean),
         )
     )
-    moved = summaries.percent((change.value, change.half_width), sign="+")
+    moved = summaries.percent(_score(change), sign="+")
     return [found.method, shots_in_words(found.shots), *before, moved, *after]
+
+
+def _score(mean: "Mean") -> summaries.Score:
+    return summaries.Score(mean.value, mean.half_width, same_images=mean.same_images)
 
 
 def _open_vocabulary_row(found: "OpenVocabulary") -> dict[str, Any]:
@@ -317,13 +322,18 @@ def _selection(
         "accuracy, %",
         caption="on test: settings chosen on the test images, an upper bound and no result; then what that "
         "adds, in points, to settings chosen on the whole validation split, on min(K, 4) of its images a "
-        "class, on held-out shots, or by defaults; mean ± 95 % interval over seeds",
+        "class, on held-out shots, or by defaults; mean ± 95 % interval over seeds"
+        + (f"; {summaries.SAME}" if any(_has_same_images(each) for each in found) else ""),
     )
     return [shown], [row for each in found for row in _selection_rows(each)]
 
 
+def _has_same_images(found: "SelectionCosts") -> bool:
+    return any(mean.same_images for mean in found.accuracy.values())
+
+
 def _accuracy(mean: "Mean | None", *, sign: str = "") -> str:
-    return "" if mean is None else summaries.percent((mean.value, mean.half_width), sign=sign)
+    return "" if mean is None else summaries.percent(_score(mean), sign=sign)
 
 
 def _selection_rows(found: "SelectionCosts") -> list[dict[str, Any]]:
@@ -358,9 +368,7 @@ def _study_rows(study: "Study") -> list[dict[str, Any]]:
 
 def _study_table(study: "Study", subject: str) -> Group:
     scores = {
-        variant.name: {
-            shots: (mean.value, mean.half_width) for shots, mean in variant.means.items()
-        }
+        variant.name: {shots: _score(mean) for shots, mean in variant.means.items()}
         for variant in study.variants
     }
     return summaries.accuracy_table(

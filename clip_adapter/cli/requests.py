@@ -13,7 +13,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from clip_adapter.cli.extensions import prefect_runner
-from clip_adapter.cli.options import parse_names, parse_numbers, parse_settings, parse_shots
+from clip_adapter.cli.options import parse_names, parse_seeds, parse_settings, parse_shots
 from clip_adapter.errors import ParameterError
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest, Request, SweepRequest
@@ -125,7 +125,7 @@ _FORMS = {
     "also": _Form(list[str] | None, metavar="NAME", more="repeatable"),
     "methods": _Form(str, parse=parse_names, write=_joined, more="separated by commas"),
     "shots": _Form(str, parse=parse_shots, write=_joined, more="separated by commas"),
-    "seeds": _Form(str, parse=parse_numbers, write=_joined, more="separated by commas"),
+    "seeds": _Form(str, parse=parse_seeds, write=_joined, more="separated by commas, or as 1-10"),
     "settings": _Form(
         list[str] | None,
         parse=lambda texts: parse_settings(texts or []) or None,

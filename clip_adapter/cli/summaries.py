@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console, Group
@@ -21,8 +21,22 @@ from clip_adapter.terminal import plain_console
 from feature_cache import Location
 from feature_cache.parquet_file import is_final
 
-Score = tuple[float, float | None]
-"""A mean over seeds, a fraction, and the half-width of its 95 % interval (Student's t), if any."""
+SAME = "same: all seeds train on the same images, which says nothing about other images"
+"""What a table says of the word in place of an interval."""
+
+
+class Score(NamedTuple):
+    """A mean over seeds.
+
+    Attributes:
+        mean: the mean, a fraction.
+        interval: half-width of its 95 % interval (Student's t), if any.
+        same_images: whether several seeds train on the same images, which gives no interval.
+    """
+
+    mean: float
+    interval: float | None = None
+    same_images: bool = False
 
 
 def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
@@ -36,7 +50,11 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
     for row in rows:
         method, settings = row["method"], row["settings_fingerprint"]
         name = method if counts[method] == 1 else with_settings(method, settings)
-        scores[name][row["shots"]] = row["accuracy_mean"], row["accuracy_ci95"]
+        scores[name][row["shots"]] = Score(
+            row["accuracy_mean"],
+            row["accuracy_ci95"],
+            same_images=row["draws"] == 1 < row["seeds"],
+        )
     return accuracy_table(
         scores,
         heading="method",
@@ -63,10 +81,12 @@ def accuracy_table(
     table.add_column(Text(heading), overflow="fold")
     for each in shots:
         table.add_column(shots_in_words(each), justify="right", no_wrap=True)
-    best = {each: max(row[each][0] for row in scores.values() if each in row) for each in shots}
+    best = {each: max(row[each].mean for row in scores.values() if each in row) for each in shots}
     for name, row in scores.items():
         cells = [_cell(row.get(each), best[each]) for each in shots]
         table.add_row(Text(escape_control_characters(name)), *cells)
+    if any(score.same_images for row in scores.values() for score in row.values()):
+        caption += f"; {SAME}"
     return Group(
         Text(escape_control_characters(title), style="table.title"),
         table,
@@ -77,19 +97,22 @@ def accuracy_table(
 def _cell(score: Score | None, best: float) -> Text:
     if score is None:
         return Text()
-    return Text(percent(score), style="bold" if score[0] == best else "")
+    return Text(percent(score), style="bold" if score.mean == best else "")
 
 
 def percent(score: Score, *, sign: str = "") -> str:
     """A mean in percent with the half-width of its interval, in at most ten characters.
 
-    >>> percent((0.8431, 0.0124)), percent((0.5, None)), percent((-0.107, 0.2), sign="+")
+    >>> percent(Score(0.8431, 0.0124)), percent(Score(0.5)), percent(Score(-0.107, 0.2), sign="+")
     ('84.3 ±1.2', '50.0', '-10.7 ± 20')
+    >>> percent(Score(0.9, same_images=True))
+    '90.0 same'
     """
-    mean, interval = score
-    text = f"{100 * mean:{sign}.1f}"
-    if interval is not None:  # three characters: from ten points on without a decimal
-        text += f" ±{100 * interval:3.{int(interval < 0.0995)}f}"
+    text = f"{100 * score.mean:{sign}.1f}"
+    if score.same_images:
+        return f"{text} same"
+    if score.interval is not None:  # three characters: from ten points on without a decimal
+        text += f" ±{100 * score.interval:3.{int(score.interval < 0.0995)}f}"
     return text
 
 

@@ -117,11 +117,11 @@ class Encoder:
     def _encode(
         self, forward: Callable[[Tensor], Tensor], inputs: Tensor
     ) -> Float[np.ndarray, "n d"]:
-        def on_device(batch: Tensor) -> Tensor:
-            with self.precision.autocast(self.device):
-                return self.precision.cast_features(forward(batch.to(self.device)))
+        return self.batches.apply(partial(self._on_device, forward), inputs).numpy()
 
-        return self.batches.apply(on_device, inputs).numpy()
+    def _on_device(self, forward: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        with self.precision.autocast(self.device):
+            return self.precision.cast_features(forward(batch.to(self.device)))
 
     def _image_features(self, pixels: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n d"]:
         features: Tensor = self.model.encode_image(

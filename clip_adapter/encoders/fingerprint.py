@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from clip_adapter.errors import EncoderError
@@ -111,9 +112,10 @@ def digest_tokenizer(tokenizer: Any) -> str:
         "type": type(tokenizer).__name__,
         **{name: getattr(tokenizer, name, None) for name in _SETTINGS},
         **{name: _name_of(getattr(tokenizer, name, None)) for name in ("clean_fn", "reduction_fn")},
-        "words": _words_of(tokenizer),
     }
-    return hashlib.sha256(canonical_json(described).encode()).hexdigest()
+    # "words" is the last of the names in their order.
+    text = f'{canonical_json(described)[:-1]},"words":{_words_of(tokenizer)}}}'
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _name_of(function: Any) -> str:
@@ -124,25 +126,37 @@ def _name_of(function: Any) -> str:
     return f"{inner.__name__} {getattr(function, 'keywords', {})}"
 
 
-def _words_of(tokenizer: Any) -> Any:
+def _words_of(tokenizer: Any) -> str:
     import open_clip
 
     if isinstance(tokenizer, open_clip.SimpleTokenizer):
         merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
-        return {"vocabulary": tokenizer.encoder, "merges": merges, "pattern": tokenizer.pat.pattern}
+        return _words_of_clip(
+            tuple(tokenizer.encoder.items()), tuple(merges), tokenizer.pat.pattern
+        )
     inner: Any = getattr(tokenizer, "tokenizer", None)
     if not hasattr(inner, "get_vocab"):
         raise EncoderError(
             f"the tokenizer {type(tokenizer).__name__} shows no vocabulary, so its features could "
             "not be told from another's; expected one of open_clip or transformers"
         )
-    return {
+    words = {
         "type": type(inner).__name__,
         "vocabulary": inner.get_vocab(),
         "special": {name: str(token) for name, token in inner.special_tokens_map.items()},
         "padding_side": inner.padding_side,
         "pipeline": _pipeline_of(inner),
     }
+    return canonical_json(words)
+
+
+# Nearly all models share these 49,408 words, whose text takes as long as a small model to load.
+@lru_cache(maxsize=1)
+def _words_of_clip(
+    vocabulary: tuple[tuple[str, int], ...], merges: tuple[tuple[str, str], ...], pattern: str
+) -> str:
+    words = {"vocabulary": dict(vocabulary), "merges": merges, "pattern": pattern}
+    return canonical_json(words)
 
 
 def _pipeline_of(inner: Any) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,7 +79,7 @@ def weights_key(
             if model.startswith((LOCAL_DIR, HF_HUB))
             else model.partition(":")[0],
             "files": {name: _digest_of(file) for name, file in files.items()},
-            "code": _digest_all(_code()),
+            "code": _digest_of_code(),
             "packages": {name: _version_of(name) for name in PACKAGES},
             "precision": precision,
             "resize": resize,
@@ -197,8 +198,10 @@ def _digest_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _digest_all(files: Iterable[Path]) -> str:
-    digests = [f"{file.name} {_digest_of(file)}" for file in files]
+# A process computes with the code that it has imported, whatever becomes of the files.
+@cache
+def _digest_of_code() -> str:
+    digests = [f"{file.name} {_digest_of(file)}" for file in _code()]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
@@ -217,6 +220,7 @@ def _open_clip() -> Path:
     return Path(spec.origin).parent
 
 
+@cache
 def _version_of(package: str) -> str:
     try:
         return version(package)

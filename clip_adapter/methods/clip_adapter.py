@@ -124,7 +124,7 @@ class ClipAdapter(GridMethod):
 
     @property
     def without_choice(self) -> SelectedOn:
-        """ "training" where the ratios are learned."""
+        """Learned ratios are recorded as "training"."""
         return "nothing" if self.ratio_mode == "constant" else "training"
 
     def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:

@@ -10,6 +10,7 @@ from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import Recipe, Training, TrainingSettings
+from clip_adapter.training.settings import value_at
 
 RECIPES = {
     # Lin et al. 2023, appendix: AdamW along a cosine, in batches of 8, half of them texts.
@@ -19,6 +20,7 @@ RECIPES = {
         weight_decay=1e-2,
         epochs=((16, 1),),  # as many as make up STEPS
         batch_size=4,
+        lengths=(0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
     ),
     "fast": Recipe(
         optimizer="adamw",
@@ -26,10 +28,12 @@ RECIPES = {
         weight_decay=1e-2,
         epochs=((16, 1),),
         batch_size=32,
+        lengths=(0.0, 0.1, 0.25, 0.5, 1.0),
     ),
 }
-STEPS = {"paper": 12800, "fast": 1280}
+STEPS = {"paper": 12800, "fast": 200}
 """Steps of a training whose epochs are not set; the paper counts steps."""
+DEFAULT_LEARNING_RATES = ((2, 3e-4), (16, 1e-3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,7 @@ class CrossModalProbe(GridMethod):
 
     name: ClassVar[str] = "cross-modal-probe"
 
-    learning_rates: tuple[float, ...] = (1e-3, 1e-4)
+    learning_rates: tuple[float, ...] = (1e-3, 3e-4, 1e-4)
     weight_decays: tuple[float, ...] = (1e-2,)
     views: int = 0
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -73,9 +77,10 @@ class CrossModalProbe(GridMethod):
             "length": self.training_of(task).lengths,
         }
 
-    def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
-        """The authors' larger learning rate, and the whole training."""
-        return {"learning_rate": 1e-3, "weight_decay": 1e-2, "length": 1.0}
+    def defaults(self, task: FewShotTask) -> Point:
+        """A learning rate that grows with the shots, and the whole training."""
+        rate = value_at(task.shots, DEFAULT_LEARNING_RATES)
+        return {"learning_rate": rate, "weight_decay": 1e-2, "length": 1.0}
 
     def training_of(self, task: FewShotTask) -> Training:
         """The training of a task, whose learning rate and weight decay a point determines."""

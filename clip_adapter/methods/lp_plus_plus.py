@@ -57,7 +57,7 @@ class LpPlusPlus(GridMethod):
 
     @property
     def without_choice(self) -> SelectedOn:
-        """ "training": the blend of text and images is a weight."""
+        """The blend of text and images is a weight: "training"."""
         return "training"
 
     def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:  # noqa: ARG002  # the same for all

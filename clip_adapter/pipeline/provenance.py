@@ -139,6 +139,7 @@ def git_commit() -> str | None:
     return done.stdout.strip()
 
 
+@cache
 def versions() -> Versions:
     """Versions of the software of this process."""
     return Versions(

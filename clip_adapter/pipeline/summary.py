@@ -1,6 +1,7 @@
 """The summary of a training on half a page of Markdown, and the whole report as HTML."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,14 @@ from clip_adapter.report.numbers import points
 from clip_adapter.report.pages import Section, html_report, png_address, render, section_of
 from clip_adapter.report.results import DatasetResults, MethodSeries, method_series, read_results
 from clip_adapter.report.tables import Table, by_shots
-from clip_adapter.runs import IncomparableRunsError, RunDatabase, connect, encoding_rate
+from clip_adapter.runs import (
+    IncomparableRunsError,
+    PairedDifference,
+    RunDatabase,
+    adjust_p_values,
+    connect,
+    encoding_rate,
+)
 from clip_adapter.shots import shots_in_words
 
 MOST_LISTED = 10
@@ -112,27 +120,37 @@ def _against_zero_shot(results: DatasetResults, series: Sequence[MethodSeries]) 
     """Methods x shots: the difference in points with its interval, bold where it is shown.
 
     None where zero-shot was not run, or nothing else was. Of several settings of zero-shot the
-    latest counts.
+    latest counts. The verdicts are corrected for the number of cells.
     """
     zero_shot = [each for each in series if each.method == "zero-shot"]
     others = [each for each in series if each.method != "zero-shot"]
     if not zero_shot or not others:
         return None
     baseline = max(zero_shot, key=lambda each: each.recency)
-    return by_shots(others, lambda one, shots: _difference(results, one, baseline, shots=shots))
+    found = _differences(results, others, baseline)
+    return by_shots(
+        others,
+        lambda one, shots: _difference(found.get((one.name, shots))) if shots in one.shots else "",
+    )
 
 
-def _difference(
-    results: DatasetResults, series: MethodSeries, baseline: MethodSeries, *, shots: int
-) -> str:
-    if shots not in series.shots:
-        return ""
-    try:
-        paired = paired_series(results, series, baseline, shots)
-    except IncomparableRunsError:
+def _differences(
+    results: DatasetResults, series: Sequence[MethodSeries], baseline: MethodSeries
+) -> dict[tuple[str, int], PairedDifference]:
+    """The difference of every series at all its shots that can be compared, adjusted together."""
+    found: dict[tuple[str, int], PairedDifference] = {}
+    for one in series:
+        for shots in one.shots:
+            with suppress(IncomparableRunsError):
+                found[one.name, shots] = paired_series(results, one, baseline, shots)
+    return dict(zip(found, adjust_p_values(list(found.values())), strict=True))
+
+
+def _difference(paired: PairedDifference | None) -> str:
+    if paired is None:
         return "not comparable"
     text = f"{points(paired.difference)} ({points(paired.low)} to {points(paired.high)})"
-    return Markup("**{}**").format(text) if paired.verdict in {"ahead", "behind"} else text
+    return text if paired.verdict == "no difference shown" else Markup("**{}**").format(text)
 
 
 def _saved(database: RunDatabase, training: Training, device: str) -> str:

@@ -2,12 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from clip_adapter.report.numbers import listed, points
 from clip_adapter.report.results import DatasetResults, MethodSeries, reference_series
-from clip_adapter.runs import IncomparableRunsError, PairedDifference, Verdict, compare
+from clip_adapter.runs import (
+    ADVISED_SEEDS,
+    IncomparableRunsError,
+    PairedDifference,
+    Verdict,
+    adjust_p_values,
+    compare,
+)
 from clip_adapter.shots import shots_in_words
 
 
@@ -50,14 +57,30 @@ class Interpretation:
 
     @property
     def tally(self) -> str:
-        """The number of comparisons with each verdict, and what the intervals cover."""
+        """The number of comparisons with each verdict."""
         shown = [comparison.paired.verdict for comparison in self.comparisons]
         return (
             f"ahead in {shown.count('ahead')} of {len(shown)} comparisons and behind in "
-            f"{shown.count('behind')}; in {shown.count('seeds disagree')} the seeds disagree, and "
-            f"in {shown.count('no difference shown')} no difference is shown. The intervals are "
-            "over test images, for these very classifiers: other training images would move both "
-            "sides"
+            f"{shown.count('behind')}; in {shown.count('no difference shown')} no difference is shown"
+        )
+
+    @property
+    def n_of_one_draw(self) -> int:
+        """Number of comparisons at a single seed."""
+        return sum(len(each.paired.seed_differences) == 1 for each in self.comparisons)
+
+    @property
+    def n_on_same_images(self) -> int:
+        """Number of comparisons of which all seeds train on the same images."""
+        return sum(each.paired.same_training_images for each in self.comparisons)
+
+    @property
+    def could_show_more(self) -> bool:
+        """Whether more seeds than some comparison has would show smaller differences."""
+        return any(
+            len(each.paired.seed_differences) < ADVISED_SEEDS
+            and not each.paired.same_training_images
+            for each in self.comparisons
         )
 
 
@@ -81,8 +104,13 @@ def interpret(results: DatasetResults, series: Sequence[MethodSeries]) -> Interp
                 )
     if not comparisons:
         return None
+    adjusted = adjust_p_values([each.paired for each in comparisons])
     return Interpretation(
-        reference=reference.name, comparisons=tuple(comparisons), refused=tuple(refused)
+        reference=reference.name,
+        comparisons=tuple(
+            replace(each, paired=paired) for each, paired in zip(comparisons, adjusted, strict=True)
+        ),
+        refused=tuple(refused),
     )
 
 

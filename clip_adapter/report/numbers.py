@@ -14,11 +14,14 @@ class Mean:
 
     Attributes:
         value: the mean.
-        half_width: half-width of its 95 % interval by Student's t; None for a single seed.
+        half_width: half-width of its 95 % interval by Student's t; None for a single seed, and where
+            all seeds train on the same images, which leaves no draw of them to judge by.
+        same_images: whether several seeds train on the same images.
     """
 
     value: float
     half_width: float | None
+    same_images: bool = False
 
     @property
     def low(self) -> float:
@@ -31,11 +34,16 @@ class Mean:
         return self.value + (self.half_width or 0.0)
 
 
-def mean_of(values: Sequence[float]) -> Mean:
-    """The mean, with the half-width `t(0.975, n - 1) * s / sqrt(n)` for standard deviation s."""
+def mean_of(values: Sequence[float], *, same_images: bool = False) -> Mean:
+    """The mean, with the half-width `t(0.975, n - 1) * s / sqrt(n)` for standard deviation s.
+
+    Args:
+        values: a value for each seed.
+        same_images: whether all seeds train on the same images.
+    """
     mean = statistics.fmean(values)
-    if len(values) == 1:
-        return Mean(mean, None)
+    if len(values) == 1 or same_images:
+        return Mean(mean, None, same_images=len(values) > 1)
     quantile = float(stdtrit(len(values) - 1, 0.975))
     return Mean(mean, quantile * statistics.stdev(values) / math.sqrt(len(values)))
 
@@ -43,11 +51,17 @@ def mean_of(values: Sequence[float]) -> Mean:
 def percent(mean: Mean) -> str:
     """A fraction in percent with its interval.
 
-    >>> percent(Mean(0.8431, 0.0124))
-    '84.3 ± 1.2'
+    >>> percent(Mean(0.8431, 0.0124)), percent(Mean(0.8431, None, same_images=True))
+    ('84.3 ± 1.2', '84.3 (same images)')
     """
-    half = "" if mean.half_width is None else f" ± {100 * mean.half_width:.1f}"
-    return f"{100 * mean.value:.1f}{half}"
+    return f"{100 * mean.value:.1f}{spread(mean)}"
+
+
+def spread(mean: Mean) -> str:
+    """What stands behind a mean in percent: its interval, or why it has none."""
+    if mean.same_images:
+        return " (same images)"
+    return "" if mean.half_width is None else f" ± {100 * mean.half_width:.1f}"
 
 
 def points(difference: float) -> str:

@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from clip_adapter.report.numbers import Mean, mean_of, percent, points
-from clip_adapter.report.results import read_measured, results_of
+from clip_adapter.report.numbers import Mean, mean_of, percent, points, spread
+from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.tables import Table
 from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY, RunResult, connect
 from clip_adapter.shots import shots_in_words
@@ -91,8 +92,7 @@ def open_vocabulary_table(found: Sequence[OpenVocabulary]) -> Table:
 
 
 def _change(change: Mean) -> str:
-    half = "" if change.half_width is None else f" ± {100 * change.half_width:.1f}"
-    return f"{points(change.value)}{half}"
+    return f"{points(change.value)}{spread(change)}"
 
 
 def _summary(method: str, recipe: str, shots: int, results: Sequence[RunResult]) -> OpenVocabulary:
@@ -100,14 +100,15 @@ def _summary(method: str, recipe: str, shots: int, results: Sequence[RunResult])
         name: [result.metrics[metric] for result in results] for name, metric in BASE_TO_NEW.items()
     }
     base, among_all = values["base_accuracy"], values["base_accuracy_among_all"]
+    mean = partial(mean_of, same_images=train_on_same_images(results))
     return OpenVocabulary(
         method=method,
         recipe=recipe,
         shots=shots,
         seeds=tuple(each.run.seed for each in results if each.run.seed is not None),
-        base=mean_of(base),
-        base_among_all=mean_of(among_all),
-        change=mean_of([after - before for before, after in zip(base, among_all, strict=True)]),
-        new_among_all=mean_of(values["new_accuracy_among_all"]),
-        harmonic_mean=mean_of(values["harmonic_mean"]),
+        base=mean(base),
+        base_among_all=mean(among_all),
+        change=mean([after - before for before, after in zip(base, among_all, strict=True)]),
+        new_among_all=mean(values["new_accuracy_among_all"]),
+        harmonic_mean=mean(values["harmonic_mean"]),
     )

@@ -128,6 +128,12 @@ def results_of(results: Iterable[RunResult], dataset: str, encoder: str) -> tupl
     return tuple(each for each in results if (each.run.dataset, each.run.encoder) == key)
 
 
+def train_on_same_images(results: Iterable[RunResult]) -> bool:
+    """Whether all results are known to come from the same training images."""
+    found = {each.training_images for each in results}
+    return len(found) == 1 and None not in found
+
+
 def settings_of(run: RunRecord) -> dict[str, Any]:
     """The settings of a run that its method has, by name."""
     return {name: value for name, value in vars(run.settings).items() if value is not None}
@@ -195,9 +201,11 @@ class MethodSeries:
 
     def mean(self, metric: str, shots: int, *, split: str = "test") -> Mean | None:
         """The mean of a metric over seeds; None where there is no value."""
-        metrics = [result.metrics for result in self.at(shots)]
-        values = [each[split, metric] for each in metrics if (split, metric) in each]
-        return mean_of(values) if values else None
+        having = [each for each in self.at(shots) if (split, metric) in each.metrics]
+        if not having:
+            return None
+        values = [each.metrics[split, metric] for each in having]
+        return mean_of(values, same_images=train_on_same_images(having))
 
 
 def method_series(results: Sequence[RunResult]) -> list[MethodSeries]:

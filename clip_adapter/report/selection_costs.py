@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from clip_adapter.report.numbers import Mean, mean_of, percent, points
-from clip_adapter.report.results import read_measured, results_of
+from clip_adapter.report.numbers import Mean, mean_of, percent, points, spread
+from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.tables import Table
 from clip_adapter.runs import RunRecord, RunResult, connect
 from clip_adapter.shots import shots_in_words
@@ -17,6 +17,8 @@ SELECTION: Final = "selection"
 ORACLE = "test (oracle)"
 CHOICES = ("whole validation split", "few validation images", "held-out shots", "defaults")
 """What chooses in place of the test images: a few validation images are min(K, 4) a class."""
+_ACCURACY = ("test", "accuracy")
+_BySeed = dict[int, RunResult]
 _FEW = {
     "validation": "few validation images",
     "held-out-shots": "held-out shots",
@@ -63,15 +65,13 @@ def selection_costs_of(results: Sequence[RunResult]) -> list[SelectionCosts]:
     Args:
         results: runs of one dataset and encoder; those of other studies are passed over.
     """
-    groups: dict[tuple[str, str, int], dict[str, dict[int, float]]] = defaultdict(
-        lambda: defaultdict(dict)
-    )
+    groups: dict[tuple[str, str, int], dict[str, _BySeed]] = defaultdict(lambda: defaultdict(dict))
     # A later run of one choice, shots and seed replaces an earlier one, as in other studies.
     for result in sorted(results, key=lambda result: result.recency):
         run = result.run
-        if run.study == SELECTION and ("test", "accuracy") in result.metrics:
+        if run.study == SELECTION and _ACCURACY in result.metrics:
             key = run.method.removesuffix(" (oracle)"), run.settings.recipe or "", run.shots
-            groups[key][_choice(run)][run.seed or 0] = result.metrics["test", "accuracy"]
+            groups[key][_choice(run)][run.seed or 0] = result
     return [_costs(*key, groups[key]) for key in sorted(groups)]
 
 
@@ -94,9 +94,7 @@ def added_in_points(costs: SelectionCosts, choice: str) -> str:
     """What choosing on test adds to one choice, in points with its interval; empty if unknown."""
     if choice not in costs.added:
         return ""
-    added = costs.added[choice]
-    half = "" if added.half_width is None else f" ± {100 * added.half_width:.1f}"
-    return f"{points(added.value)}{half}"
+    return f"{points(costs.added[choice].value)}{spread(costs.added[choice])}"
 
 
 def _choice(run: RunRecord) -> str:
@@ -107,19 +105,32 @@ def _choice(run: RunRecord) -> str:
 
 
 def _costs(
-    method: str, recipe: str, shots: int, by_choice: Mapping[str, Mapping[int, float]]
+    method: str, recipe: str, shots: int, by_choice: Mapping[str, _BySeed]
 ) -> SelectionCosts:
     oracle = by_choice.get(ORACLE, {})
-    differences = {
-        choice: [oracle[seed] - value for seed, value in sorted(values.items()) if seed in oracle]
-        for choice, values in by_choice.items()
+    pairs = {
+        choice: [(oracle[seed], other) for seed, other in sorted(others.items()) if seed in oracle]
+        for choice, others in by_choice.items()
         if choice != ORACLE
     }
     return SelectionCosts(
         method=method,
         recipe=recipe,
         shots=shots,
-        seeds=tuple(sorted({seed for values in by_choice.values() for seed in values})),
-        accuracy={choice: mean_of(list(values.values())) for choice, values in by_choice.items()},
-        added={choice: mean_of(values) for choice, values in differences.items() if values},
+        seeds=tuple(sorted({seed for results in by_choice.values() for seed in results})),
+        accuracy={
+            choice: mean_of(
+                [each.metrics[_ACCURACY] for each in results.values()],
+                same_images=train_on_same_images(results.values()),
+            )
+            for choice, results in by_choice.items()
+        },
+        added={
+            choice: mean_of(
+                [one.metrics[_ACCURACY] - other.metrics[_ACCURACY] for one, other in both],
+                same_images=train_on_same_images(one for one, _ in both),
+            )
+            for choice, both in pairs.items()
+            if both
+        },
     )

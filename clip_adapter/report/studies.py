@@ -7,7 +7,7 @@ from typing import Literal
 
 from clip_adapter.datasets import PROMPT_STYLES
 from clip_adapter.report.numbers import Mean, mean_of, plain
-from clip_adapter.report.results import read_measured, results_of
+from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.selection_costs import SELECTION
 from clip_adapter.runs import OPEN_VOCABULARY, RunRecord, RunResult, connect, with_settings
 from feature_cache import Location
@@ -204,14 +204,20 @@ def _study(name: str, recipe: str, results: Sequence[RunResult]) -> Study:
 
 
 def _variant(axis: _Axis, value: float | str, results: Sequence[RunResult], place: int) -> Variant:
-    scores: dict[int, list[float]] = defaultdict(list)
+    by_shots: dict[int, list[RunResult]] = defaultdict(list)
     for result in results:
-        scores[result.run.shots].append(result.metrics["test", "accuracy"])
+        by_shots[result.run.shots].append(result)
     is_number = axis.scale != "names" and isinstance(value, int | float)
     return Variant(
         name=plain(value),
         position=float(value) if is_number else float(place),
-        means={shots: mean_of(scores[shots]) for shots in sorted(scores)},
+        means={
+            shots: mean_of(
+                [each.metrics["test", "accuracy"] for each in by_shots[shots]],
+                same_images=train_on_same_images(by_shots[shots]),
+            )
+            for shots in sorted(by_shots)
+        },
     )
 
 

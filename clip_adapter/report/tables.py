@@ -9,6 +9,7 @@ from markupsafe import Markup
 from clip_adapter.report.interpretation import PairwiseComparison
 from clip_adapter.report.numbers import Mean, percent, plain, points, probability
 from clip_adapter.report.results import MethodSeries, settings_of
+from clip_adapter.runs import PairedDifference
 from clip_adapter.shots import shots_in_words
 
 MOST_VALUES = 5
@@ -80,23 +81,32 @@ def comparison_table(comparisons: Sequence[PairwiseComparison]) -> Table:
             shots_in_words(comparison.shots),
             points(paired.difference),
             f"{points(paired.low)} to {points(paired.high)}",
-            f"{paired.n_seeds_ahead} of {len(paired.seed_differences)}",
-            f"{paired.wins:,} / {paired.ties:,} / {paired.losses:,}",
-            probability(paired.p_value),
             paired.verdict,
+            probability(paired.adjusted_p_value),
+            probability(paired.p_value),
+            f"{paired.n_seeds_ahead} of {len(paired.seed_differences)}{_only(paired)}",
+            f"{paired.wins:,} / {paired.ties:,} / {paired.losses:,}",
         )
         for comparison in comparisons
         for paired in [comparison.paired]
     ]
     header = (
-        *("against", "shots", "difference", "95 % interval", "seeds ahead"),
-        *("wins / ties / losses", "p", "verdict"),
+        *("against", "shots", "difference", "95 % interval", "verdict"),
+        *("adjusted p", "p", "seeds ahead", "wins / ties / losses"),
     )
     return Table(header=header, rows=tuple(rows), n_words=1)
 
 
+def _only(paired: PairedDifference) -> str:
+    """What the number of seeds does not show: that they are no different draws."""
+    return " (same images)" if paired.same_training_images else ""
+
+
 def calibration_table(series: Sequence[MethodSeries]) -> Table:
-    """Methods x shots: calibration error, that after temperature scaling, and the temperature."""
+    """Methods x shots: calibration error, that after temperature scaling, and the temperature.
+
+    The second column names the images that the temperature was fitted on.
+    """
 
     def cell(one: MethodSeries, shots: int) -> str:
         names = ("ece", "ece_calibrated", "temperature")
@@ -105,13 +115,22 @@ def calibration_table(series: Sequence[MethodSeries]) -> Table:
             return ""
         if after is None or temperature is None:
             return f"{100 * before.value:.1f}"
-        # Without validation images, the shots that were left out in turn gave the temperature.
-        given = any(result.run.n_validation for result in one.at(shots))
-        where = "" if given else " of held-out shots"
-        found = f"T = {temperature.value:.2f}{where}"
-        return f"{100 * before.value:.1f} → {100 * after.value:.1f} ({found})"
+        return f"{100 * before.value:.1f} → {100 * after.value:.1f} (T = {temperature.value:.2f})"
 
-    return by_shots(series, cell)
+    table = by_shots(series, cell)
+    rows = [
+        (name, _calibrated_on(one), *cells)
+        for one, (name, *cells) in zip(series, table.rows, strict=True)
+    ]
+    header = ("method", "T fitted on", *table.header[1:])
+    return Table(header=header, rows=tuple(rows), n_words=2)
+
+
+def _calibrated_on(series: MethodSeries) -> str:
+    """The images that temperatures were fitted on: without validation images, folds of the shots."""
+    fitted = [each.run for each in series.results if ("test", "temperature") in each.metrics]
+    names = ["validation" if run.n_validation else "held-out shots" for run in fitted]
+    return ", ".join(dict.fromkeys(names))
 
 
 def cost_table(series: Sequence[MethodSeries]) -> Table:

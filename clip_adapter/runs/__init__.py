@@ -18,8 +18,11 @@ from clip_adapter.runs.errors import RunStoreError as RunStoreError
 from clip_adapter.runs.extractions import ExtractionRecord as ExtractionRecord
 from clip_adapter.runs.extractions import encoding_rate as encoding_rate
 from clip_adapter.runs.extractions import record_extraction as record_extraction
+from clip_adapter.runs.paired import ADVISED_SEEDS as ADVISED_SEEDS
+from clip_adapter.runs.paired import LEVEL as LEVEL
 from clip_adapter.runs.paired import PairedDifference as PairedDifference
 from clip_adapter.runs.paired import Verdict as Verdict
+from clip_adapter.runs.paired import adjust_p_values as adjust_p_values
 from clip_adapter.runs.paired import paired_difference as paired_difference
 from clip_adapter.runs.promotion_policy import FEWEST_IMAGES as FEWEST_IMAGES
 from clip_adapter.runs.promotion_policy import Decision as Decision

@@ -21,10 +21,14 @@ if TYPE_CHECKING:  # takes time to import, and only describes shapes
     from jaxtyping import Bool
 
 _CORRECT = """
-SELECT
-    run_id, list(correct ORDER BY position) AS correct,
-    md5(string_agg(image_sha256 || ' ' || label, ',' ORDER BY position)) AS images
-FROM predictions WHERE run_id IN $run_ids GROUP BY run_id
+WITH predicted AS (
+    SELECT
+        run_id, list(correct ORDER BY position) AS correct,
+        md5(string_agg(image_sha256 || ' ' || label, ',' ORDER BY position)) AS images
+    FROM predictions WHERE run_id IN $run_ids GROUP BY run_id
+)
+SELECT run_id, correct, images, training_images
+FROM predicted JOIN runs USING (run_id) LEFT JOIN training_sets USING (split_fingerprint)
 """
 _Seed = int | None
 
@@ -62,19 +66,30 @@ class Correctness:
     Attributes:
         correct: whether each image is classified correctly, in the order of the test split.
         images: digest over the images and their labels, in that order.
+        training_images: digest over the images that the run was trained on, in any order; None where
+            it was trained on none, or they are not recorded.
     """
 
     correct: Bool[np.ndarray, " n"]
     images: str
+    training_images: str | None = None
 
 
 def read_correctness(database: RunDatabase, runs: Iterable[RunRecord]) -> dict[str, Correctness]:
     """Read by run id what runs classify correctly; runs whose predictions are lost are left out."""
     table = database.query(_CORRECT, {"run_ids": sorted({run.run_id for run in runs})})
     return {
-        run_id: Correctness(correct=correct.values.to_numpy(zero_copy_only=False), images=images)
-        for run_id, correct, images in zip(
-            table["run_id"].to_pylist(), table["correct"], table["images"].to_pylist(), strict=True
+        run_id: Correctness(
+            correct=correct.values.to_numpy(zero_copy_only=False),
+            images=images,
+            training_images=training_images,
+        )
+        for run_id, correct, images, training_images in zip(
+            table["run_id"].to_pylist(),
+            table["correct"],
+            table["images"].to_pylist(),
+            table["training_images"].to_pylist(),
+            strict=True,
         )
     }
 
@@ -160,8 +175,20 @@ def compare(
         b=b,
         seeds=tuple(pairs),
         shots=max(a.last.shots, b.last.shots),
-        paired=paired_difference(correct_a, correct_b),
+        paired=paired_difference(
+            correct_a, correct_b, same_training_images=_is_one_set(pairs, correctness)
+        ),
     )
+
+
+def _is_one_set(
+    pairs: Mapping[_Seed, tuple[str, str]], correctness: Mapping[str, Correctness]
+) -> bool:
+    """Whether all runs that were trained on images were trained on the same ones."""
+    found = [correctness[run_id].training_images for pair in pairs.values() for run_id in pair]
+    # Runs of one side may be zero-shot's, which is trained on no image.
+    sides = [{*found[0::2]}, {*found[1::2]}]
+    return {*found} != {None} and all(len(side) == 1 for side in sides)
 
 
 def _pairs(a: MethodResults, b: MethodResults) -> dict[_Seed, tuple[str, str]]:

@@ -9,8 +9,6 @@ from clip_adapter.runs.paired import PairedDifference
 FEWEST_IMAGES = 30
 """Smallest number of images to compare on; with fewer, differences of practical use are within
 chance."""
-LEVEL = 0.05
-"""Significance level of McNemar's test, two-sided."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +63,9 @@ def decide(  # noqa: PLR0913  # all that decides
 ) -> Decision:
     """Promote a candidate that is proven better, refuse every other.
 
-    Better is proven where the 95 % interval of the difference lies above 0 and p < 0.05. Changed
-    labels beyond `max_relabelled_fraction` are refused whatever the accuracy: a candidate that
+    Better is proven where p < 0.05 in McNemar's exact test, which is where the 95 % interval of the
+    difference lies above 0. What is claimed is about these two classifiers, so that draws of training
+    images have no part in it. Changed labels beyond `max_relabelled_fraction` are refused whatever the accuracy: a candidate that
     learned a mistake is right on images that share it.
 
     Args:
@@ -89,11 +88,11 @@ def decide(  # noqa: PLR0913  # all that decides
         )
         return Decision(outcome="refused", reason=reason)
     numbers = _numbers(paired, baseline)
-    if paired.low > 0 and paired.p_value < LEVEL:
+    if paired.verdict == "ahead":
         if left_out:
             return Decision(outcome="refused", reason=_fewer_classes(left_out, baseline))
         return Decision(outcome="promoted", reason=f"proven better: {numbers}")
-    if paired.high < 0 and paired.p_value < LEVEL:
+    if paired.verdict == "behind":
         return Decision(outcome="refused", reason=f"proven worse: {numbers}", is_regression=True)
     return Decision(outcome="refused", reason=f"not proven better: {numbers}")
 

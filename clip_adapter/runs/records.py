@@ -254,6 +254,8 @@ class RunResult:
         split: few-shot split of the run; None when it learned from no image.
         request: number of the last request that the run answers, in a result that is read from a
             store; None where there is none.
+        training_images: digest over the images that the run was trained on, in any order, in a result
+            that is read from a store; None where there are none, or they are not recorded.
     """
 
     run: RunRecord
@@ -263,6 +265,7 @@ class RunResult:
     other_predictions: Sequence[ImagePredictions] = ()
     split: SplitRecord | None = None
     request: int | None = None
+    training_images: str | None = None
 
     @property
     def recency(self) -> tuple[int, float, str]:

@@ -123,21 +123,29 @@ def read_runs(
 ) -> list[RunResult]:
     """Read the runs of a view, ordered by dataset, encoder, method, settings, shots and seed.
 
-    Curves, predictions and splits are not read. Where the test split chose a setting, "(oracle)"
+    Curves, predictions and splits are not read, only a digest of the training images. Where the test split chose a setting, "(oracle)"
     is appended to the name of the method.
 
     Args:
         database: database of the store.
         view: name of the view.
-        metrics: read the metrics of the runs as well.
+        metrics: read the metrics of the runs, and which images they were trained on, as well.
     """
     rows = database.query(f"FROM {view} ORDER BY {_ORDER}").to_pylist()
+    trained_on: dict[str, str] = {}
     measured: dict[str, dict[tuple[str, str], float]] = {}
     if metrics:
         for row in database.query(f"FROM metrics SEMI JOIN {view} USING (run_id)").to_pylist():
             measured.setdefault(row["run_id"], {})[row["split"], row["name"]] = row["value"]
+        for row in database.query("FROM training_sets").to_pylist():
+            trained_on[row["split_fingerprint"]] = row["training_images"]
     return [
-        RunResult(run=_run(row), metrics=measured.get(row["run_id"], {}), request=row["asked"])
+        RunResult(
+            run=_run(row),
+            metrics=measured.get(row["run_id"], {}),
+            request=row["asked"],
+            training_images=trained_on.get(row["split_fingerprint"]),
+        )
         for row in rows
     ]
 

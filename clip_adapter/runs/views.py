@@ -51,6 +51,15 @@ SELECT DISTINCT * REPLACE (lower(hex(image_sha256)) AS image_sha256)
 FROM stored_splits SEMI JOIN stored_runs USING (split_fingerprint)
 """
 
+# The order of the images, which differs between seeds, has no part in a sum. A split that is stored in
+# k files has each of its rows k times. DISTINCT over all rows would take ten times as long.
+_TRAINING_SETS = """
+SELECT
+    split_fingerprint, max(position + 1)::INTEGER AS n_images,
+    (sum(hash(image_sha256)::HUGEINT) * max(position + 1) // count(*))::VARCHAR AS training_images
+FROM stored_splits WHERE role = 'train' GROUP BY split_fingerprint
+"""
+
 # One index may be recorded under several names and sources; its images are shown once.
 _IMAGES = """
 SELECT * REPLACE (lower(hex(image_sha256)) AS image_sha256) FROM stored_images
@@ -243,6 +252,7 @@ summary AS (
     SELECT
         dataset, arg_max(model, (started_at, run_id)) AS model, method, shots,
         count(*)::INTEGER AS seeds,
+        count(DISTINCT coalesce(training_images, run_id))::INTEGER AS draws,
         avg(accuracy) AS accuracy_mean,
         stddev_samp(accuracy) AS deviation,
         min(accuracy) AS accuracy_min,
@@ -255,15 +265,17 @@ summary AS (
         max(started_at) AS last_run,
         encoder,
         arg_max(hyperparameters, (started_at, run_id)) AS hyperparameters
-    FROM current_runs JOIN scores USING (run_id)
+    FROM current_runs JOIN scores USING (run_id) LEFT JOIN training_sets USING (split_fingerprint)
     WHERE accuracy IS NOT NULL
     GROUP BY dataset, encoder, method, settings_fingerprint, shots, selected_on
 )
 SELECT
     dataset, model, method, shots, seeds, accuracy_mean,
-    coalesce(quantile, {_many_degrees("seeds - 1")}) * deviation / sqrt(seeds) AS accuracy_ci95,
+    CASE WHEN draws > 1 THEN
+        coalesce(quantile, {_many_degrees("seeds - 1")}) * deviation / sqrt(seeds)
+    END AS accuracy_ci95,
     accuracy_min, accuracy_max, nll_mean, selected_on, residual_ratio_median,
-    seconds_train_mean, settings_fingerprint, last_run, encoder, hyperparameters
+    seconds_train_mean, settings_fingerprint, last_run, encoder, hyperparameters, draws
 FROM summary LEFT JOIN student_t ON degrees = seeds - 1
 ORDER BY dataset, model, shots, accuracy_mean DESC, method, settings_fingerprint
 """
@@ -347,6 +359,7 @@ VIEWS = {
     "curves": _CURVES,
     "predictions": _PREDICTIONS,
     "splits": _SPLITS,
+    "training_sets": _TRAINING_SETS,
     "images": _IMAGES,
     "quarantine": _QUARANTINE,
     "excluded": _EXCLUDED,
@@ -369,6 +382,8 @@ VIEWS = {
 - `asked_runs`: the last request that each run answers, and the last that names it by its id.
 - `metrics`, `curves`, `predictions`, `splits`: results and images of those runs; digests in hex;
   predictions on the test split only.
+- `training_sets`: the number of images that each split trains on, and a digest over them: splits of
+  equal digests train on the same images.
 - `images`, `quarantine`, `excluded`: the dataset indexes, the files that could not be read, and
   those that were left out.
 - `extractions`: how many images were encoded when, by which encoder, and in how many seconds.
@@ -376,7 +391,8 @@ VIEWS = {
   was requested last; `asked` is the number of the last request that a run answers.
 - `study_runs`: the current runs of studies, which are in no other view but `runs`.
 - `leaderboard`: mean accuracy over seeds, a fraction, with the half-width of its 95 % interval
-  (null for a single seed); `hyperparameters` are those of the last run.
+  (null for a single seed, and where all seeds train on the same images: `draws` counts the different
+  sets of training images); `hyperparameters` are those of the last run.
 - `confusion`: counts of each class and predicted class, over all seeds.
 - `per_class`: recall, precision (null where a class is never predicted) and F1 of each class; `n`
   counts its test images once for each seed.

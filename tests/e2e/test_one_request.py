@@ -15,6 +15,7 @@ from clip_adapter.runs import query
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 MakePrefect = Callable[[Path, Path], Prefect]
+Command = Callable[..., Any]
 DEPLOYMENT = "train-adapters/photos"
 RUNS = """
 SELECT fingerprint, method, shots, seed, split, name, round(value, 9) AS value
@@ -61,29 +62,42 @@ def deployed(server: Prefect, parameters: dict[str, Any]) -> str:
     return str(run["state"]["name"])
 
 
-def commanded(folder: Path, model: str, root: Path, *more: str) -> dict[str, Any]:
-    options = ["--model", model, "--shots", "1,all", "--seeds", "1,2", "--root", root, "--json"]
-    options += ["--set", "clip-adapter.epochs=2"]
+@pytest.fixture(name="options_for")
+def _options_for(folder: Path, tiny_model: str) -> Callable[[Path], list[str]]:
+    """The same request on the command line, for a store."""
+    options = ["--model", tiny_model, "--shots", "1,all", "--seeds", "1,2"]
+    options += ["--set", "clip-adapter.epochs=2", "--json"]
+    return lambda root: [f"imagefolder:{folder}", *options, "--root", str(root)]
+
+
+def with_prefect(options: list[str]) -> dict[str, Any]:
+    """What the command tells in a process of its own, where the flow runs."""
     program = "from clip_adapter.cli import main; main()"
-    command = [sys.executable, "-c", program, "train", f"imagefolder:{folder}", *options, *more]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", program, "train", *options, "--prefect"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     summary: dict[str, Any] = json.loads(done.stdout)
     return summary
 
 
 def test_a_request_by_command_and_by_deployment_makes_the_same_runs(
-    server: Prefect, parameters: dict[str, Any], folder: Path, tiny_model: str, root: Path
+    server: Prefect,
+    parameters: dict[str, Any],
+    options_for: Callable[[Path], list[str]],
+    root: Path,
+    command: Command,
 ) -> None:
     assert deployed(server, parameters) == "Completed"
     theirs = Path(server.environment["CLIP_ADAPTER_ROOT"])
-    assert commanded(folder, tiny_model, root)["runs_trained"] == 9
+    trained = command("train", *options_for(root))
+    assert json.loads(trained.out)["runs_trained"] == 9, trained.err
     ours, by_deployment = (query(each, RUNS).to_pylist() for each in (root, theirs))
     assert len(ours) > 9
     assert ours == by_deployment
     # What one has made the other finds, and so does the flow that the command runs.
-    assert commanded(folder, tiny_model, theirs)["runs_on_record"] == 9
-    assert commanded(folder, tiny_model, theirs, "--prefect")["up_to_date"]
+    same = options_for(theirs)
+    assert json.loads(command("train", *same).out)["runs_on_record"] == 9
+    assert with_prefect(same)["up_to_date"]
     assert deployed(server, parameters) == "UpToDate"
 
 

@@ -34,6 +34,11 @@ def test_a_comparison_agrees_with_the_leaderboard(compare: Command, root: Path) 
     for word in ("seeds 1, 2", "clip-adapter", "linear-probe", "95 % interval", "by seed"):
         assert word in shown
     assert found["verdict"] in shown or "clip-adapter is" in shown
+    is_shown = found["difference_low"] > 0 or found["difference_high"] < 0
+    assert is_shown == (found["p_value"] < 0.05) == (found["verdict"] != "no difference shown")
+    assert found["adjusted_p_value"] == found["p_value"]
+    assert (found["same_training_images"], found["scope"] in shown) == (False, True)
+    assert ("--seeds 1-10" in shown) != is_shown
     refused = compare("--dataset", f"{name}s", "--shots", "1")
     assert (refused.code, refused.out) == (1, "")
     assert f"did you mean {name!r}" in refused.err

@@ -5,11 +5,19 @@ from typing import Any
 
 from rich.console import Console
 
-from clip_adapter.cli.summaries import accuracy_table, leaderboard_table
+from clip_adapter.cli.summaries import Score, accuracy_table, leaderboard_table
 from clip_adapter.shots import ALL_SHOTS
 
 
-def row(method: str, shots: int, mean: float, interval: float | None) -> dict[str, Any]:
+def row(  # a row of the leaderboard
+    method: str,
+    shots: int,
+    mean: float,
+    interval: float | None,
+    *,
+    seeds: int = 3,
+    draws: int = 3,
+) -> dict[str, Any]:
     return {
         "dataset": "eurosat",
         "model": "a model",
@@ -18,6 +26,8 @@ def row(method: str, shots: int, mean: float, interval: float | None) -> dict[st
         "shots": shots,
         "accuracy_mean": mean,
         "accuracy_ci95": interval,
+        "seeds": seeds,
+        "draws": draws,
     }
 
 
@@ -40,6 +50,15 @@ def test_narrow_intervals_keep_their_decimal() -> None:
     text = drawn([row("gda", 1, 0.5, 0.0994), row("lp++", 1, 0.4, 0.0996)], width=80)
     assert "50.0 ±9.9" in text
     assert "40.0 ± 10" in text
+
+
+def test_seeds_that_train_on_the_same_images_have_no_interval() -> None:
+    rows = [row("gda", 16, 0.5, None, draws=1), row("lp++", 16, 0.4, 0.02, draws=2)]
+    text = drawn(rows, width=200)
+    assert "50.0 same" in text
+    assert "40.0 ±2.0" in text
+    assert "same: all seeds train on the same images" in text
+    assert "same" not in drawn([row("gda", 16, 0.5, None, seeds=1, draws=1)], width=120)
 
 
 def test_all_shots_are_the_last_column() -> None:
@@ -71,7 +90,7 @@ def test_a_title_cannot_steer_a_terminal() -> None:
 
 def test_a_name_that_is_too_long_is_folded_and_no_number_is_cut() -> None:
     name = "a picture of the digit {}, which somebody has written by hand."
-    scores = {name: dict.fromkeys((1, 2, 4, 8, 16), (0.573, 0.123))}
+    scores = {name: dict.fromkeys((1, 2, 4, 8, 16), Score(0.573, 0.123))}
     console = Console(file=StringIO(), width=80)
     console.print(accuracy_table(scores, heading="prompts", title="x", caption="y"))
     assert isinstance(console.file, StringIO)

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +125,23 @@ FORMS: dict[str, tuple[str, Save]] = {
     "old": (".pt", saved_in_the_old_format),
 }
 PREFIXES = ["", "module.", "model._orig_mod.", "_orig_mod.module.model."]
+PRECISIONS = [torch.float32, torch.float16, torch.bfloat16]
+PAIRWISE = [
+    ([*ARCHITECTURES][(row + column) % 3], form, prefix, PRECISIONS[(row + 2 * column) % 3])
+    for row, form in enumerate(FORMS)
+    for column, prefix in enumerate(PREFIXES)
+]
+"""Among them every two of an architecture, a form, a prefix and a precision meet."""
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("prefix", PREFIXES)
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_two_values_meet() -> None:
+    columns = [ARCHITECTURES, FORMS, PREFIXES, PRECISIONS]
+    for one, other in combinations(range(4), 2):
+        met = {(case[one], case[other]) for case in PAIRWISE}
+        assert met == {*product(columns[one], columns[other])}
+
+
+@pytest.mark.parametrize(("architecture", "form", "prefix", "precision"), PAIRWISE)
 def test_every_form_of_a_file_loads_the_same_weights(
     architecture: str, form: str, prefix: str, precision: torch.dtype, tmp_path: Path
 ) -> None:

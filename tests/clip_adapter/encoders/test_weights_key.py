@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import open_clip
@@ -71,8 +71,20 @@ def test_the_preprocessing_changes_the_key_whether_chosen_or_beside_the_weights(
     assert len({*keys, None}) == 7
 
 
+@pytest.fixture(name="forget")
+def _forget() -> Iterator[Callable[[], None]]:
+    """Let this process digest the code, and look up versions, once more."""
+
+    def forget() -> None:
+        known_weights._digest_of_code.cache_clear()
+        known_weights._version_of.cache_clear()
+
+    yield forget
+    forget()
+
+
 def test_another_preprocessing_of_a_tag_changes_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: Callable[[], None]
 ) -> None:
     """Features that an earlier version made with the wrong preprocessing are not found again."""
     (tmp_path / "own.pt").touch()
@@ -83,12 +95,16 @@ def test_another_preprocessing_of_a_tag_changes_the_key(
         return "0" if file.name in {"pretrained.py", "model_settings.py"} else digest(file)
 
     monkeypatch.setattr(known_weights, "_digest_of", changed)
+    forget()
     assert weights_key(model) not in {before, None}
 
 
-def test_another_version_of_a_package_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_a_package_changes_the_key(
+    monkeypatch: pytest.MonkeyPatch, forget: Callable[[], None]
+) -> None:
     before = weights_key()
     monkeypatch.setattr("clip_adapter.encoders.known_weights.version", lambda _: "0")
+    forget()
     assert weights_key() not in {before, None}
 
 

@@ -66,7 +66,7 @@ def fit_one(method: ClipAdapter | ZeroShot, task: FewShotTask) -> Fitted:
 def test_what_is_trained_together_ends_where_it_ends_alone(
     method: ClipAdapter, make_task: MakeTask, pictures: np.ndarray
 ) -> None:
-    tasks = [make_task(seed=seed, shots=shots) for shots in (4, 2) for seed in (1, 2)]
+    tasks = [make_task(seed=seed, shots=shots) for shots, seed in ((4, 1), (2, 2), (4, 2))]
     for task, found in zip(tasks, method.fit(tasks), strict=True):
         expected = fit_one(method, task)
         # Float32 products of another size, carried through ten epochs at a logit scale of 20.

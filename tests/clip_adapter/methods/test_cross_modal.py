@@ -94,8 +94,8 @@ def test_each_prompt_of_a_class_is_drawn(make_task: MakeTask) -> None:
 def test_without_epochs_the_steps_are_the_papers(make_task: MakeTask) -> None:
     training = TrainingSettings(recipe="fast", batch_size=4)
     method = CrossModalProbe(learning_rates=(1e-3,), training=training)
-    # 6 images are 2 steps an epoch, of 1280.
-    assert fit_one(method, make_task(shots=2)).settings["epochs"] == 640
+    # 6 images are 2 steps an epoch, of 200.
+    assert fit_one(method, make_task(shots=2)).settings["epochs"] == 100
 
 
 def test_every_pair_is_tried_and_the_chosen_one_told(make_task: MakeTask) -> None:
@@ -105,9 +105,9 @@ def test_every_pair_is_tried_and_the_chosen_one_told(make_task: MakeTask) -> Non
     )
     fitted = fit_one(method, make_task(shots=4, n_val=30))
     tried = [tuple(candidate.settings.values()) for candidate in fitted.candidates]
-    assert tried == [(1e-2, 0.0), (1e-2, 0.1), (1e-3, 0.0), (1e-3, 0.1)]
+    assert tried == [(1e-2, 0.0, 1.0), (1e-2, 0.1, 1.0), (1e-3, 0.0, 1.0), (1e-3, 0.1, 1.0)]
     used = {name: fitted.settings[name] for name in ("learning_rate", "weight_decay")}
-    assert used in [candidate.settings for candidate in fitted.candidates]
+    assert {**used, "length": 1.0} in [candidate.settings for candidate in fitted.candidates]
 
 
 def test_only_validation_chooses(make_task: MakeTask) -> None:

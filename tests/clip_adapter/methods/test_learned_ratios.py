@@ -12,6 +12,7 @@ from clip_adapter.training import TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
 LONG = TrainingSettings(recipe="fast", epochs=200, learning_rate=1e-2)
+SHORT = TrainingSettings(recipe="fast", epochs=5, learning_rate=1e-2)
 LEARNED: list[RatioMode] = ["learned", "hypernetwork"]
 
 
@@ -43,7 +44,7 @@ def test_a_ratio_rises_where_clip_is_wrong(
 def test_no_validation_image_is_needed_or_read(
     make_task: MakeTask, pictures: np.ndarray, mode: RatioMode, branch: Branch
 ) -> None:
-    method = ClipAdapter(branch=branch, ratio_mode=mode, training=LONG)
+    method = ClipAdapter(branch=branch, ratio_mode=mode, training=SHORT)
     task = make_task(shots=2)
     none = replace(task, val_features=task.val_features[:0], val_labels=task.val_labels[:0])
     np.testing.assert_array_equal(

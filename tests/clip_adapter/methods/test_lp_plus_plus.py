@@ -19,6 +19,7 @@ from clip_adapter.methods import (
 from clip_adapter.training import SettingsError
 
 MakeTask = Callable[..., FewShotTask]
+WHOLE = (1.0,)
 
 
 def fit_one(method: LpPlusPlus, task: FewShotTask) -> Fitted:
@@ -43,7 +44,7 @@ def plain_training(task: FewShotTask, iterations: int, momentum: float) -> np.nd
     alpha.requires_grad_()
     curvature = torch.linalg.svdvals(images)[0] ** 2 / (2 * n)
     curvature_of_alpha = max(float(((images @ t) ** 2).sum()) for t in text) / (2 * n)
-    of_w = torch.optim.SGD([w], lr=float(1 / curvature), momentum=momentum)
+    of_w = torch.optim.SGD([w], lr=float(2 / curvature), momentum=momentum)
     of_alpha = torch.optim.SGD([alpha], lr=1 / curvature_of_alpha)
     for iteration in range(1, iterations + 1):
         w.grad = alpha.grad = None
@@ -58,7 +59,7 @@ def plain_training(task: FewShotTask, iterations: int, momentum: float) -> np.nd
 @pytest.mark.parametrize(("shots", "momentum"), [(1, 0.9), (4, 0.0), (16, 0.9)])
 def test_it_learns_what_autograd_learns(make_task: MakeTask, shots: int, momentum: float) -> None:
     task = make_task(shots=shots)  # with few images, and with more than features are wide
-    found = weight_of(fit_one(LpPlusPlus(iterations=25, momentum=momentum), task))
+    found = weight_of(fit_one(LpPlusPlus(iterations=25, momentum=momentum, lengths=WHOLE), task))
     # Weights of about 20 in float32, after 25 steps.
     np.testing.assert_allclose(found, plain_training(task, 25, momentum), rtol=1e-4, atol=1e-3)
 
@@ -68,7 +69,7 @@ def test_it_learns_what_autograd_learns(make_task: MakeTask, shots: int, momentu
 def test_without_momentum_no_step_of_either_block_raises_the_loss(
     make_task: MakeTask, shots: int, alpha_every: int
 ) -> None:
-    method = LpPlusPlus(momentum=0.0, alpha_every=alpha_every, iterations=200)
+    method = LpPlusPlus(momentum=0.0, alpha_every=alpha_every, iterations=200, lengths=WHOLE)
     for seed in range(3):
         curve = np.array(fit_one(method, make_task(shots=shots, seed=seed)).loss_curve)
         assert (np.diff(curve) <= 1e-6).all()  # rounding, of losses below 5
@@ -89,14 +90,14 @@ def test_it_nears_the_minimum_that_scipy_finds(make_task: MakeTask) -> None:
         return float((log_sums - scores[np.arange(len(labels)), labels]).mean())
 
     lowest = minimize(loss, np.zeros(3 * 16), method="L-BFGS-B").fun
-    reached = fit_one(LpPlusPlus(iterations=3000), task).loss_curve[-1]
+    reached = fit_one(LpPlusPlus(iterations=3000, lengths=WHOLE), task).loss_curve[-1]
     assert reached == pytest.approx(lowest, abs=1e-3)  # scipy differentiates numerically
 
 
-def test_nothing_is_selected_and_no_validation_is_needed(make_task: MakeTask) -> None:
-    fitted = fit_one(LpPlusPlus(iterations=5), make_task(n_val=0))
+def test_the_blend_is_a_weight_and_a_single_length_needs_no_validation(make_task: MakeTask) -> None:
+    fitted = fit_one(LpPlusPlus(iterations=5, lengths=WHOLE), make_task(n_val=0))
     assert (fitted.selected_on, fitted.candidates) == ("training", ())
-    assert fitted.settings == {"epochs": 5, "momentum": 0.9}
+    assert fitted.settings == {"epochs": 5, "stopped_epoch": 5, "momentum": 0.9}
     assert len(fitted.loss_curve) == 5
 
 

@@ -70,7 +70,7 @@ def test_every_alpha_of_a_grid_ends_where_it_ends_alone(make_task: MakeTask) -> 
     together = fit_one(TaskRes(alphas=alphas, training=SHORT), task)
     for alpha, candidate in zip(alphas, together.candidates, strict=True):
         alone = fit_one(TaskRes(alphas=(alpha,), training=SHORT), task)
-        assert candidate.settings == {"alpha": alpha}
+        assert candidate.settings == {"alpha": alpha, "length": 1.0}
         scores = alone.classifier.logits(task.val_features)
         right = scores.argmax(axis=1) == task.val_labels
         assert candidate.validation_accuracy == right.mean()

@@ -69,7 +69,7 @@ def test_a_cache_of_no_weight_is_zero_shot_bit_for_bit(
 def test_the_pairs_are_judged_by_the_very_classifiers_they_make(make_task: MakeTask) -> None:
     task = make_task(n_val=30)
     fitted = fit_one(TipAdapter(), task)
-    assert len(fitted.candidates) == 9 * 8 + 1  # alpha 0 needs no beta
+    assert len(fitted.candidates) == 10 * 8 + 1  # alpha 0 needs no beta
     for candidate in fitted.candidates:
         alpha, beta = candidate.settings["alpha"], candidate.settings["beta"]
         alone = fit_one(TipAdapter(alphas=(alpha,), betas=(beta,)), task).classifier
@@ -91,7 +91,10 @@ def test_a_single_pair_needs_no_validation(
     make_task: MakeTask, method: type[TipAdapter | TipAdapterF]
 ) -> None:
     task = make_task(n_val=0)
-    fitted = fit_one(method(alphas=(1.0,), betas=(5.5,)), task)
+    settings = {"alphas": (1.0,), "betas": (5.5,)}
+    if method is TipAdapterF:
+        settings["training"] = TrainingSettings(epochs=2)
+    fitted = fit_one(method(**settings), task)
     assert (fitted.selected_on, fitted.candidates) == ("nothing", ())
 
 

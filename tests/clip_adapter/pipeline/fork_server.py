@@ -30,12 +30,13 @@ def main() -> None:
 
     import clip_adapter.pipeline.encode  # noqa: PLC0415
     import clip_adapter.pipeline.index  # noqa: F401, PLC0415
-    from clip_adapter.encoders import load_encoder  # noqa: PLC0415
+    from clip_adapter.encoders import load_encoder, weights_key  # noqa: PLC0415
 
     pa.array([""])  # imports pandas where it is installed
     Image.init()
     torch.set_num_threads(1)
     encoder = load_encoder(sys.argv[1], batch_size=BATCH_SIZE)
+    weights_key(sys.argv[1])  # else every fork digests the code
     answer("ready" if not threads() else threads())
     for line in sys.stdin:
         order = json.loads(line)

@@ -35,7 +35,7 @@ VIEWS = {
 @pytest.fixture(name="train_photos")
 def _train_photos(photos: Path, root: Path, tiny_model: str) -> Train:
     """Train two methods on the photos as they are."""
-    asked: dict[str, Any] = {"methods": ["zero-shot", "linear-probe"], "shots": [2], "seeds": [1]}
+    asked: dict[str, Any] = {"methods": ["zero-shot", "gda"], "shots": [2], "seeds": [1]}
     return lambda: train(f"imagefolder:{photos}", model=tiny_model, root=root, **asked)
 
 
@@ -135,7 +135,7 @@ def test_the_same_request_again_is_recorded_once(train_photos: Train, root: Path
 def test_a_run_that_is_trained_again_counts_in_place_of_the_earlier_one(
     photos: Path, root: Path, tiny_model: str
 ) -> None:
-    asked: dict[str, Any] = {"methods": ["linear-probe"], "shots": [1], "seeds": [1, 2, 3]}
+    asked: dict[str, Any] = {"methods": ["gda"], "shots": [1], "seeds": [1, 2, 3]}
     made = []
     for retrain in (False, True, True, True):
         done = train(f"imagefolder:{photos}", model=tiny_model, root=root, retrain=retrain, **asked)

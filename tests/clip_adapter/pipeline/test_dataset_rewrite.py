@@ -43,7 +43,7 @@ OWN_TABLES = ("images", "quarantine", "excluded", "extractions", "promotions", "
 @pytest.fixture(name="train_folder")
 def _train_folder(root: Path, tiny_model: str) -> Train:
     """Train one method on a folder as it is."""
-    asked: dict[str, Any] = {"methods": ["linear-probe"], "shots": [1], "seeds": [1]}
+    asked: dict[str, Any] = {"methods": ["gda"], "shots": [1], "seeds": [1]}
     return lambda folder, **more: train(
         f"imagefolder:{folder}", model=tiny_model, root=root, **asked, **more
     )

@@ -17,10 +17,12 @@ from clip_adapter.runs import query
 from feature_cache import IndexStore
 
 QUICK: dict[str, dict[str, Any]] = {
+    "linear-probe": {"refinements": 1},
     "clip-adapter": {"epochs": 2},
     "coop": {"epochs": 2, "n_context": 4},
     "tip-adapter-f": {"epochs": 2},
     "task-res": {"epochs": 2},
+    "lp++": {"iterations": 20},
     "cross-modal-probe": {"epochs": 2},
 }
 CHOSEN = """

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.memory import DECODED_BYTES, peak_bytes
 
-FEW, MANY = 1_000, 6_000
+FEW, MANY = 500, 4_500
 BYTES_A_ROW = 4_000
 """An image's path, digest, label, split and sizes in the index and in the list of what is wanted:
 1.4 and 2.9 kB an image were measured between 2,000 and 20,000 images."""

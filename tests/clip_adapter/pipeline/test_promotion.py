@@ -21,7 +21,7 @@ def test_the_first_champion_is_proven_better_than_zero_shot(
     promotion = datasets.retrain(datasets.make_dataset(), GOOD)
     record = promotion.record
     assert (record.decision, promotion.is_new) == ("promoted", True)
-    assert (record.method, record.shots, record.seed) == ("linear-probe", 4, 1)
+    assert (record.method, record.shots, record.seed) == ("gda", 4, 1)
     assert record.champion_before is None
     assert "zero-shot" in record.reason
     assert record.accuracy_challenger > record.accuracy_champion  # type: ignore[operator]  # compared
@@ -30,7 +30,7 @@ def test_the_first_champion_is_proven_better_than_zero_shot(
     assert found is not None
     assert found.record == record
     saved = decode_classifier(found.content, source="the champion")
-    assert (saved.method, saved.encoder) == ("linear-probe", record.encoder)
+    assert (saved.method, saved.encoder) == ("gda", record.encoder)
 
 
 def test_who_is_no_better_than_zero_shot_is_refused(
@@ -139,7 +139,7 @@ def test_what_either_has_learned_from_judges_neither(
     datasets: SyntheticDatasets, root: Path
 ) -> None:
     encoded = datasets.make_dataset()
-    sweep = {"methods": ("linear-probe",), "shots": (4,)}
+    sweep = {"methods": ("gda",), "shots": (4,)}
     first, second = (datasets.retrain(encoded, {**sweep, "seeds": (seed,)}) for seed in (2, 3))
     asked = "SELECT count(DISTINCT image_sha256) AS n FROM splits WHERE role = 'validation'"
     (used,) = query(root, asked)["n"].to_pylist()
@@ -183,7 +183,7 @@ def test_a_decision_keeps_every_number(datasets: SyntheticDatasets, root: Path) 
     assert replace(record, **row) == record
     assert row["n_images"] == 3 * (40 - 4)
     (run,) = query(root, f"SELECT * FROM runs WHERE run_id = '{record.run_id}'").to_pylist()
-    assert (run["method"], run["shots"], run["seed"]) == ("linear-probe", 4, 1)
+    assert (run["method"], run["shots"], run["seed"]) == ("gda", 4, 1)
 
 
 @pytest.mark.parametrize("limit", [0.05, 1])

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from clip_adapter.runs import (
     RunResult,
     RunSettings,
     RunStore,
+    SplitImages,
+    SplitRecord,
     Versions,
 )
 
@@ -52,6 +55,7 @@ PLAIN: dict[str, Any] = {
 }
 
 PutRuns = Callable[..., None]
+PutSplits = Callable[..., list[str]]
 
 
 def result(number: int, n_right: int, seed: int | None, **fields: Any) -> RunResult:
@@ -99,6 +103,37 @@ def put_runs(root: Path) -> PutRuns:
         RunStore(root).record(runs)
 
     return put
+
+
+@pytest.fixture
+def put_splits(root: Path) -> PutSplits:
+    """Record a split for each tuple of numbers of training images, in one failed run each."""
+
+    def put(training_images: Iterable[tuple[int, ...]]) -> list[str]:
+        splits = [
+            SplitRecord(
+                split_fingerprint=f"split-{seed}",
+                dataset="digits",
+                index_fingerprint="index",
+                shots=4,
+                seed=seed,
+                train=_images(numbers),
+                validation=_images((100 + seed,)),
+            )
+            for seed, numbers in enumerate(training_images, 1)
+        ]
+        for split in splits:
+            run = result(20_000 + split.seed, 0, split.seed, status="failed", error="a split").run
+            of_split = replace(run, split_fingerprint=split.split_fingerprint)
+            RunStore(root).record([RunResult(run=of_split, split=split)])
+        return [split.split_fingerprint for split in splits]
+
+    return put
+
+
+def _images(numbers: tuple[int, ...]) -> SplitImages:
+    digests = [hashlib.sha256(str(number).encode()).digest() for number in numbers]
+    return SplitImages(image_sha256=digests, label=np.zeros(len(digests), dtype=np.int64))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from clip_adapter.report import pages, write_report
 from clip_adapter.runs import RunSettings, RunStoreError
 
 PutRuns = Callable[..., None]
+PutSplits = Callable[..., list[str]]
 HOSTILE = "a|b<script>x</script>[c](javascript:d) **e**"
 NAMED = re.compile(r"\[[^\]]*\]\(([^)]+)\)")
 
@@ -66,7 +67,7 @@ def test_the_tables_hold_the_numbers(digits: Path, page: Path) -> None:
         ["linear-probe", "", "56.7 ± 19.0", "**85.0 ± 0.0**"],
     ]
     assert list(rows(text, "Calibration"))[2] == [
-        *("clip-adapter", ""),
+        *("clip-adapter", "validation", ""),
         *["12.5 → 5.0 (T = 1.50)"] * 2,
     ]
     assert list(rows(text, "Seconds to train"))[2] == ["clip-adapter", "", "2.50", "2.50"]
@@ -75,14 +76,33 @@ def test_the_tables_hold_the_numbers(digits: Path, page: Path) -> None:
 def test_the_reading_says_what_the_comparisons_show(digits: Path, page: Path) -> None:
     write_report(digits, page)
     text = section(page.read_text(), "Where clip-adapter wins, and where not")
-    assert "clip-adapter is ahead in 3 of 4 comparisons and behind in 1; in 0 the seeds" in text
+    assert "clip-adapter is ahead in 2 of 4 comparisons and behind in 1; in 1 no difference" in text
     assert "- Against zero-shot: ahead at 1 and 4 shots (+11.0 and +20.0)." in text
-    assert "- Against linear-probe: ahead at 1 shot (+14.3); behind at 4 shots (-5.0)." in text
+    assert (
+        "- Against linear-probe: behind at 4 shots (-5.0); no difference shown at 1 shot (+14.3)."
+        in text
+    )
     assert "The highest mean has clip-adapter at 1 shot; linear-probe at 4 shots." in text
+    assert "`--seeds 1-10`" in text
     (*_, last) = rows(page.read_text(), "Where clip-adapter wins, and where not")
-    # McNemar on ten images that only the probe is right on: 2 * 0.5 ** 10.
+    # McNemar on ten images that only the probe is right on: 2 * 0.5 ** 10, the second smallest of
+    # four p-values, which Holm's correction multiplies by 3.
     assert last[:3] == ["linear-probe", "4 shots", "-5.0"]
-    assert last[4:] == ["0 of 3", "0 / 190 / 10", "0.002", "behind"]
+    assert last[4:] == ["behind", "0.0059", "0.002", "0 of 3", "0 / 190 / 10"]
+
+
+def test_every_verdict_agrees_with_the_p_value_beside_it(digits: Path, page: Path) -> None:
+    write_report(digits, page)
+    (header, *shown) = rows(page.read_text(), "Where clip-adapter wins, and where not")
+    for row in shown:
+        cells = dict(zip(header, row, strict=True))
+        low, high = map(float, cells["95 % interval"].split(" to "))
+        p_value, adjusted = (
+            float(cells[name].removeprefix("below ")) for name in ("p", "adjusted p")
+        )
+        assert p_value <= adjusted
+        assert (p_value < 0.05) == (low > 0 or high < 0)
+        assert (adjusted < 0.05) == (cells["verdict"] != "no difference shown")
 
 
 def test_a_difference_that_seeds_contradict_is_no_win(
@@ -91,7 +111,29 @@ def test_a_difference_that_seeds_contradict_is_no_win(
     put_runs([190, 190, 150])
     put_runs([150, 150, 160], method="linear-probe", settings_fingerprint="probe")
     write_report(root, page)
-    assert "- Against linear-probe: seeds disagree at 4 shots (+11.7)." in page.read_text()
+    assert "- Against linear-probe: no difference shown at 4 shots (+11.7)." in page.read_text()
+
+
+def test_seeds_that_train_on_the_same_images_are_no_draws(
+    put_runs: PutRuns, put_splits: PutSplits, root: Path, page: Path
+) -> None:
+    fingerprints = put_splits([(1, 2), (2, 1)])
+    for method, scores in (("clip-adapter", (180, 170)), ("linear-probe", (150, 140))):
+        for seed, (n_right, fingerprint) in enumerate(zip(scores, fingerprints, strict=True), 1):
+            put_runs(
+                [n_right],
+                seeds=[seed],
+                method=method,
+                settings_fingerprint=method,
+                split_fingerprint=fingerprint,
+            )
+    write_report(root, page)
+    text = page.read_text()
+    assert list(rows(text, "Accuracy"))[1] == ["clip-adapter", "**87.5 (same images)**"]
+    (_, row) = rows(text, "Where clip-adapter wins, and where not")
+    assert row[7] == "2 of 2 (same images)"
+    assert 'In 1 all draws train on the same images ("same images")' in text
+    assert "`--seeds 1-10`" not in text
 
 
 def test_what_was_chosen_is_told_seed_by_seed(put_runs: PutRuns, root: Path, page: Path) -> None:
@@ -188,6 +230,16 @@ def test_encoders_have_sections_of_their_own(put_runs: PutRuns, root: Path, page
     assert len(write_report(root, page).figures) == 2
     titles = re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE)
     assert titles == ["digits with ViT-B-32:openai", "digits with glyphs"]
+
+
+@pytest.mark.parametrize(("n_validation", "fitted_on"), [(8, "validation"), (0, "held-out shots")])
+def test_the_page_says_what_temperatures_were_fitted_on(
+    put_runs: PutRuns, root: Path, page: Path, n_validation: int, fitted_on: str
+) -> None:
+    put_runs([150] * 3, n_validation=n_validation)
+    write_report(root, page)
+    header, row = rows(page.read_text(), "Calibration")
+    assert (header[1], row[1]) == ("T fitted on", fitted_on)
 
 
 def test_what_cannot_be_compared_is_said(digits: Path, put_runs: PutRuns, page: Path) -> None:

@@ -81,10 +81,20 @@ def test_without_a_measured_rate_no_time_is_named(digits: Path) -> None:
 def test_every_method_is_compared_with_zero_shot_with_its_interval(digits: Path) -> None:
     header, ours, probe = cells(summary(digits), "Against zero-shot")
     assert header == ["method", "1 shot", "4 shots"]
-    # 22 of 200 images at a standard error of 2.2 points, bootstrapped with a fixed seed.
-    assert ours[1] == "**+11.0 (+6.8 to +15.5)**"
+    # 22 of 200 images at a standard error of 2.2 points, and seeds half a point apart: Student's t
+    # of 199 and of 2 degrees times 2.2 and 1.0 / sqrt(3), added as squares.
+    assert ours[1] == "**+11.0 (+6.1 to +15.9)**"
     # Behind at two of three seeds, ahead at the third: not bold.
     assert probe[1].startswith("-3.3 (")
+
+
+def test_the_table_is_corrected_for_its_cells(put_runs: PutRuns, root: Path) -> None:
+    put_runs([120], seeds=[None], method="zero-shot", shots=0, split_fingerprint="")
+    put_runs([127], seeds=[1])  # McNemar: 2 * 0.5 ** 7 = 0.016
+    assert cells(summary(root), "Against zero-shot")[1][1].startswith("**+3.5 (")
+    for number in range(3):
+        put_runs([120], seeds=[1], method=f"other-{number}", settings_fingerprint=f"{number}")
+    assert cells(summary(root), "Against zero-shot")[1][1].startswith("+3.5 (")
 
 
 def test_without_zero_shot_there_is_nothing_to_compare_with(put_runs: PutRuns, root: Path) -> None:

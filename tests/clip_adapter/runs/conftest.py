@@ -131,6 +131,29 @@ def split() -> SplitRecord:
 
 
 @pytest.fixture
+def splits_of(split: SplitRecord) -> Callable[..., list[SplitRecord]]:
+    """Splits of seeds 1, 2, ... by the numbers of their training images."""
+
+    def make(*training_images: tuple[int, ...]) -> list[SplitRecord]:
+        return [
+            replace(
+                split,
+                split_fingerprint=f"split-{seed}",
+                seed=seed,
+                train=SplitImages(
+                    image_sha256=[digest(number) for number in numbers],
+                    label=np.zeros(len(numbers), dtype=np.int64),
+                ),
+                # They select on different images, which makes no other training.
+                validation=SplitImages(image_sha256=[digest(100 + seed)], label=np.array([1])),
+            )
+            for seed, numbers in enumerate(training_images, 1)
+        ]
+
+    return make
+
+
+@pytest.fixture
 def ask_for(root: Path) -> Callable[..., RequestRecord]:
     """Record a request by its number, which is also its place in the sequence."""
 

@@ -18,6 +18,7 @@ from clip_adapter.runs import (
     RunResult,
     RunStore,
     RunStoreError,
+    SplitRecord,
     compare_methods,
 )
 
@@ -68,6 +69,42 @@ def test_a_method_without_shots_takes_part_at_every_seed(put: Put, compared: Com
     assert found.seeds == (1, 2)
     assert found.paired.seed_differences == (1.0, 0.5)
     assert compared(methods=("zero-shot", "zero-shot")).seeds == (None,)
+
+
+@pytest.mark.parametrize(
+    ("training_images", "same"), [([(7, 8), (8, 7)], True), ([(7, 8), (7, 9)], False)]
+)
+def test_seeds_that_train_on_the_same_images_are_no_draws_of_them(
+    *,
+    tmp_path: Path,
+    put: Put,
+    compared: Compare,
+    splits_of: Callable[..., list[SplitRecord]],
+    training_images: list[tuple[int, ...]],
+    same: bool,
+) -> None:
+    for split in splits_of(*training_images):
+        for number, method in enumerate(BOTH):
+            result = put(
+                10 * number + split.seed,
+                *(number, 0, split.seed - 1),
+                seed=split.seed,
+                method=method,
+                split_fingerprint=split.split_fingerprint,
+            )
+            RunStore(tmp_path).record([replace(result, split=split)])
+    put(3, 1, 1, 1, method="zero-shot", shots=0, seed=None, split_fingerprint="")
+    for methods in (BOTH, ("clip-adapter", "zero-shot"), ("zero-shot", "linear-probe")):
+        found = compared(methods=methods).paired
+        assert found.same_training_images == same
+        assert ("same images" in found.scope) == same
+
+
+def test_runs_without_recorded_splits_are_draws(put: Put, compared: Compare) -> None:
+    for seed in (1, 2):
+        put(seed, 0, 0, seed=seed)
+        put(10 + seed, 0, 1, seed=seed, method="linear-probe")
+    assert not compared().paired.same_training_images
 
 
 def test_the_latest_run_of_a_seed_is_the_one_that_counts(put: Put, compared: Compare) -> None:

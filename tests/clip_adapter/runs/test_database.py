@@ -31,6 +31,39 @@ def test_every_view_of_an_empty_store_is_empty_and_typed(tmp_path: Path, view: s
     assert all(field.type != pa.null() for field in found.schema)
 
 
+@pytest.mark.parametrize(
+    "listing",
+    [
+        "SHOW TABLES",
+        "SELECT name FROM (SHOW ALL TABLES), runs",
+        "SELECT view_name AS name FROM duckdb_views()",
+        "SELECT table_name AS name FROM information_schema.tables WHERE table_name <> 'runs'",
+    ],
+)
+def test_all_views_are_listed_whatever_was_asked_before(
+    tmp_path: Path, result_of: ResultOf, listing: str
+) -> None:
+    RunStore(tmp_path).record([result_of(1)])
+    with connect(tmp_path) as database:
+        database.query("from leaderboard")
+        assert {*database.query(listing)["name"].to_pylist()} >= {*VIEWS} - {"runs"}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'from "Leaderboard"',
+        "from query_table('leader' || 'board') semi join runs using (dataset)",
+        "from query('from leader' || 'board') semi join runs using (dataset)",
+        "with runs as (select 1 as one) from leaderboard, runs",
+        "describe leaderboard",
+        "summarize leaderboard",
+    ],
+)
+def test_a_view_is_found_however_it_is_named(tmp_path: Path, sql: str) -> None:
+    assert query(tmp_path, sql).num_columns > 1
+
+
 def test_a_leaderboard_without_runs_has_the_columns_of_one_with_runs(
     tmp_path: Path, result_of: ResultOf
 ) -> None:

@@ -11,7 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from clip_adapter.runs import ImagePredictions, RunRecord, RunResult, RunStore, query
+from clip_adapter.runs import (
+    ImagePredictions,
+    RunRecord,
+    RunResult,
+    RunStore,
+    SplitRecord,
+    query,
+)
 from clip_adapter.runs.views import _T_975
 from feature_cache.indexes import INDEX_SCHEMA, QUARANTINE_SCHEMA, IndexStore
 
@@ -73,6 +80,34 @@ def test_every_quantile_of_the_table_is_that_of_scipy() -> None:
 def test_one_seed_has_no_interval(tmp_path: Path, result_of: Callable[..., RunResult]) -> None:
     (row,) = ask(tmp_path, [result_of(1, method="zero-shot", shots=0, seed=None)])
     assert (row["seeds"], row["accuracy_mean"], row["accuracy_ci95"]) == (1, 0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("training_images", "draws"),
+    [([(7, 8), (8, 7), (7, 8)], 1), ([(7, 8), (7, 8), (7, 9)], 2), ([(7,), (8,), (9,)], 3)],
+)
+def test_seeds_on_the_same_training_images_are_one_draw_without_an_interval(
+    tmp_path: Path,
+    result_of: Callable[..., RunResult],
+    splits_of: Callable[..., list[SplitRecord]],
+    training_images: list[tuple[int, ...]],
+    draws: int,
+) -> None:
+    results = [
+        replace(
+            result_of(
+                split.seed,
+                split.seed / 10,
+                seed=split.seed,
+                split_fingerprint=split.split_fingerprint,
+            ),
+            split=split,
+        )
+        for split in splits_of(*training_images)
+    ]
+    (row,) = ask(tmp_path, results)
+    assert (row["seeds"], row["draws"]) == (3, draws)
+    assert (row["accuracy_ci95"] is None) == (draws == 1)
 
 
 def test_a_failed_run_is_in_runs_but_not_on_the_leaderboard(
