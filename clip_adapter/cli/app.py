@@ -44,7 +44,7 @@ COMMANDS = {
     "champion:rollback": "Make an earlier promotion current again. Nothing is removed: one more "
     "decision is recorded.",
     "pipeline:reproduce": "Run one of the paper's ablations, which vary one setting of CLIP-Adapter, or "
-    "open-vocabulary.",
+    "another study.",
     "search:search": "Find the images of indexed datasets that are most like some words or an image.",
     "sql:sql": "Ask DuckDB about runs, metrics and predictions; nothing is locked or written.",
     "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",

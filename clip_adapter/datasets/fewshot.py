@@ -32,7 +32,8 @@ class FewShotSplit:
         shots: number of training images a class; `ALL_SHOTS` for all of each class.
         seed: seed of the sample.
         train_rows: `[classes * shots]` rows, class by class; fewer where a class is short.
-        val_rows: `[classes * min(shots, 4)]` rows, class by class; fewer where a class is short.
+        val_rows: `[classes * min(shots, 4)]` rows, class by class; fewer where a class is short,
+            none where no image is set aside to validate.
     """
 
     shots: int
@@ -60,10 +61,13 @@ class FewShotSampler:
     Attributes:
         index: index of the dataset.
         take_all: whether a class of too few images gives what it has, instead of an error.
+        validation: whether images are set aside to validate. Without, the val split trains where the
+            train split has too few images.
     """
 
     index: DatasetIndex
     take_all: bool = False
+    validation: bool = True
     _ranked_by_seed: dict[int, _Ranking] = field(default_factory=dict, init=False, repr=False)
 
     def sample(self, *, shots: int, seed: int) -> FewShotSplit:
@@ -74,15 +78,18 @@ class FewShotSampler:
         train: list[int] = []
         val: list[int] = []
         for label, class_name in enumerate(self.index.source.class_names):
-            ranked_train = ranked.get((label, "train"), [])
+            trainable = ranked.get((label, "train"), [])
             ranked_val = ranked.get((label, "val"), [])
-            n_train, n_borrowed = shares(shots, len(ranked_train), len(ranked_val))
+            if not self.validation:
+                trainable, ranked_val = trainable + ranked_val, []
+            n_val = len(ranked_val) if self.validation else None
+            n_train, n_borrowed = shares(shots, len(trainable), n_val)
             needed = n_train + n_borrowed
-            if len(ranked_train) < needed:
-                reason = _too_few(class_name, len(ranked_train), needed, shots=shots)
-                raise DatasetError(f"{reason}; {_advice(self._fitting())}")
-            train += ranked_train[:n_train]
-            borrowed = ranked_train[::-1][:n_borrowed]
+            if len(trainable) < needed:
+                reason = self._too_few(class_name, len(trainable), needed, shots=shots)
+                raise DatasetError(f"{reason}; {self._advice(shots)}")
+            train += trainable[:n_train]
+            borrowed = trainable[::-1][:n_borrowed]
             val += ranked_val[:MAX_VAL_PER_CLASS][:shots] + borrowed
         return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
 
@@ -91,12 +98,44 @@ class FewShotSampler:
 
         All shots alone, where no number fits but every class has an image to train on.
         """
-        counts = [counts[:2] for counts in _counts(self.index)]
+        counts = [each[:2] for each in _counts(self.index, validation=self.validation)]
         most = min(_most_shots(*each) for each in counts)
         if most:
             powers = [2**exponent for exponent in range(most.bit_length())]
             return tuple(sorted({*powers, most}))
         return (ALL_SHOTS,) if all(n_train for n_train, _ in counts) else ()
+
+    def _too_few(self, class_name: str, found: int, needed: int, *, shots: int) -> str:
+        lacking = needed - shots
+        borrowed = f" ({lacking} of them to validate on, which its val split lacks)"
+        splits = "its train split" if self.validation else "its train and val splits"
+        return (
+            f"class {class_name!r} has too few images for {shots_in_words(shots)}: {found} distinct "
+            f"images in {splits}, {needed} needed{borrowed if lacking > 0 else ''}"
+        )
+
+    def _advice(self, shots: int) -> str:
+        """What to do where a class has too few images for some number of shots."""
+        fitting = self._fitting()
+        take_all = (
+            ", or train on what such a class has (--short-classes take-all)" if fitting else ""
+        )
+        more = (
+            "add images to the class (where no folders say otherwise, half of them train), sort them "
+            "into train and test folders yourself, leave such classes out (--short-classes skip)"
+            f"{take_all}"
+        )
+        if self.validation and not _short(_counts(self.index, validation=False), [shots]):
+            more = (
+                "set no image aside to validate, with which every class has enough for "
+                f"{shots_in_words(shots)} (--no-validation), {more}"
+            )
+        if not fitting:
+            return f"no other number of shots would do, so {more}"
+        if fitting == (ALL_SHOTS,):
+            return f"use --shots all, which takes of each class what it has, or {more}"
+        listed = ",".join(map(str, fitting))
+        return f"use --shots {listed} (every class has enough for {fitting[-1]}, and no more), or {more}"
 
     @cached_property
     def _candidates(self) -> _Ranking:
@@ -112,7 +151,9 @@ class FewShotSampler:
         return self._ranked_by_seed[seed]
 
 
-def sample_few_shot(index: DatasetIndex, *, shots: int, seed: int) -> FewShotSplit:
+def sample_few_shot(
+    index: DatasetIndex, *, shots: int, seed: int, validation: bool = True
+) -> FewShotSplit:
     """Choose `shots` training and min(shots, 4) validation images of every class.
 
     The images of a class are ranked by SHA-256 of (seed, image digest) and the first are taken:
@@ -125,29 +166,48 @@ def sample_few_shot(index: DatasetIndex, *, shots: int, seed: int) -> FewShotSpl
     `ALL_SHOTS` takes the whole train split, less what validation lacks, which then is half of a
     class at most.
 
+    Without validation the ranked val split follows the ranked train split: the same images train
+    where the train split has enough, and `ALL_SHOTS` takes all that are not in test.
+
+    Args:
+        index: index of the dataset.
+        shots: labelled images a class, or `ALL_SHOTS`.
+        seed: seed of the ranking.
+        validation: whether images are set aside to validate.
+
     Raises:
         DatasetError: `shots` is below 1, `seed` is not in 0..2**63-1, or a class has too few distinct
             images.
     """
-    return FewShotSampler(index).sample(shots=shots, seed=seed)
+    return FewShotSampler(index, validation=validation).sample(shots=shots, seed=seed)
 
 
-def short_classes(index: DatasetIndex, shots: Iterable[int]) -> tuple[int, ...]:
-    """The labels of the classes without a test image, or with too few others for some of `shots`."""
-    asked = tuple(shots)
-    return tuple(
-        label
-        for label, (n_train, n_val, n_test) in enumerate(_counts(index))
-        if not n_test or any(sum(_shares(each, n_train, n_val)) > n_train for each in asked)
-    )
+def short_classes(
+    index: DatasetIndex, shots: Iterable[int], *, validation: bool = True
+) -> tuple[int, ...]:
+    """The labels of the classes without a test image, or with too few others for some of `shots`.
+
+    Args:
+        index: index of the dataset.
+        shots: numbers of labelled images a class.
+        validation: whether images are set aside to validate, as `FewShotSampler` has it.
+    """
+    asked, counts = tuple(shots), _counts(index, validation=validation)
+    short = _short(counts, asked)
+    return tuple(label for label, (*_, n_test) in enumerate(counts) if not n_test or label in short)
 
 
-def most_shots(index: DatasetIndex) -> tuple[int, ...]:
+def most_shots(index: DatasetIndex, *, validation: bool = True) -> tuple[int, ...]:
     """The largest number of shots that each class has images for, by label; 0 if not for one.
 
     Images that validate are counted as `sample_few_shot` counts them, test images are not looked at.
+
+    Args:
+        index: index of the dataset.
+        validation: whether images are set aside to validate, as `FewShotSampler` has it.
     """
-    return tuple(_most_shots(n_train, n_val) for n_train, n_val, _ in _counts(index))
+    counts = _counts(index, validation=validation)
+    return tuple(_most_shots(n_train, n_val) for n_train, n_val, _ in counts)
 
 
 def read_few_shot_indices(
@@ -182,16 +242,22 @@ def _check(shots: int, seed: int) -> None:
         raise DatasetError(f"seed is {seed}; expected 0 or more, below 2**63")
 
 
-def _shares(shots: int, n_train: int, n_val: int) -> tuple[int, int]:
-    """Number of images of a class's train split that train, and number that validate."""
-    lacking = max(0, min(shots, MAX_VAL_PER_CLASS) - n_val)
+def _shares(shots: int, n_train: int, n_val: int | None) -> tuple[int, int]:
+    """Number of a class's images for training that train, and number that validate.
+
+    Args:
+        shots: number of labelled images a class.
+        n_train: number of its images in the train split, or in both splits where none validates.
+        n_val: number of its images in the val split; None where no image validates.
+    """
+    lacking = 0 if n_val is None else max(0, min(shots, MAX_VAL_PER_CLASS) - n_val)
     if shots < ALL_SHOTS:
         return shots, lacking
     borrowed = min(lacking, n_train // 2)
     return max(1, n_train - borrowed), borrowed
 
 
-def _shares_of_short(shots: int, n_train: int, n_val: int) -> tuple[int, int]:
+def _shares_of_short(shots: int, n_train: int, n_val: int | None) -> tuple[int, int]:
     """The shares of a class; of one with too few images for them, what it has.
 
     Where the val split has none, one image validates if another is left to train. Up to `shots` of
@@ -205,47 +271,37 @@ def _shares_of_short(shots: int, n_train: int, n_val: int) -> tuple[int, int]:
     return n_shots, n_train - n_shots
 
 
-def _most_shots(n_train: int, n_val: int) -> int:
+def _short(counts: Sequence[tuple[int, int | None, int]], shots: Sequence[int]) -> set[int]:
+    """The labels of the classes with too few images to train and validate."""
+    return {
+        label
+        for label, (n_train, n_val, _) in enumerate(counts)
+        if any(sum(_shares(each, n_train, n_val)) > n_train for each in shots)
+    }
+
+
+def _most_shots(n_train: int, n_val: int | None) -> int:
     """The largest number of shots that a class has images for, those that validate included."""
     return next(
         shots for shots in range(n_train, -1, -1) if sum(_shares(shots, n_train, n_val)) <= n_train
     )
 
 
-def _too_few(class_name: str, found: int, needed: int, *, shots: int) -> str:
-    lacking = needed - shots
-    borrowed = f" ({lacking} of them to validate on, which its val split lacks)"
-    return (
-        f"class {class_name!r} has too few images for {shots_in_words(shots)}: {found} distinct images "
-        f"in its train split, {needed} needed{borrowed if lacking > 0 else ''}"
-    )
+def _counts(index: DatasetIndex, *, validation: bool = True) -> list[tuple[int, int | None, int]]:
+    """Numbers of distinct images of each class that may train, that may only validate, and test.
 
-
-def _advice(fitting: tuple[int, ...]) -> str:
-    take_all = ", or train on what such a class has (--short-classes take-all)" if fitting else ""
-    more = (
-        "add images to the class (where no folders say otherwise, half of them train), sort them "
-        "into train and test folders yourself, leave such classes out (--short-classes skip)"
-        f"{take_all}"
-    )
-    if not fitting:
-        return f"no other number of shots would do, so {more}"
-    if fitting == (ALL_SHOTS,):
-        return f"use --shots all, which takes of each class what it has, or {more}"
-    listed = ",".join(map(str, fitting))
-    return (
-        f"use --shots {listed} (every class has enough for {fitting[-1]}, and no more), or {more}"
-    )
-
-
-def _counts(index: DatasetIndex) -> list[tuple[int, int, int]]:
-    """Numbers of distinct images in the train, val and test split of each class."""
+    Without validation both splits train, and None validates.
+    """
     candidates = _candidates(index)
+
+    def n_of(label: int, split: Split) -> int:
+        return len(candidates.get((label, split), []))
+
     return [
         (
-            len(candidates.get((label, "train"), [])),
-            len(candidates.get((label, "val"), [])),
-            len(candidates.get((label, "test"), [])),
+            n_of(label, "train") + (0 if validation else n_of(label, "val")),
+            n_of(label, "val") if validation else None,
+            n_of(label, "test"),
         )
         for label in range(len(index.source.class_names))
     ]

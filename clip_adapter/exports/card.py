@@ -203,6 +203,7 @@ class ModelCard:
         lowest, highest = LOWEST_TEMPERATURE * 1.001, HIGHEST_TEMPERATURE / 1.001
         return {
             "temperature": temperature,
+            "is_on_validation": bool(self._fact("n_validation")),
             "ece": before,
             "ece_calibrated": after,
             "is_at_bound": temperature is not None and not lowest < temperature < highest,

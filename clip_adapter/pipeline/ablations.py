@@ -1,15 +1,17 @@
-"""Studies, the ablations of the CLIP-Adapter paper and one of new classes: variants, and how one is made."""
+"""Studies: ablations of the CLIP-Adapter paper, new classes, what selection costs, all methods; and how one is made."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 
-from clip_adapter.datasets import IMPORTED, PROMPT_STYLES
+from clip_adapter.datasets import IMPORTED, PROMPT_STYLES, DatasetIndex, FewShotSplit
 from clip_adapter.encoders import EncoderError
+from clip_adapter.errors import ParameterError
 from clip_adapter.methods import METHODS, Method, create_method, setting_names
 from clip_adapter.methods.extended_classifier import EXTENSIBLE
 from clip_adapter.pipeline.encode import EncodedDataset
@@ -17,12 +19,20 @@ from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encode_in_parts, encoding_of, index_and_encode
 from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classes
-from clip_adapter.pipeline.plan import SplitSpec, SweepError, plan_runs, training_rows
+from clip_adapter.pipeline.paired_evaluation import held_out_rows
+from clip_adapter.pipeline.plan import (
+    SelectionImages,
+    SplitSpec,
+    SweepError,
+    log_selection,
+    plan_runs,
+    training_rows,
+)
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import ReproduceRequest, StudyName, accepts
 from clip_adapter.pipeline.tables import TabularResult, evaluated_runs, with_base_to_new
-from clip_adapter.pipeline.train import TrainedRuns, train_runs
+from clip_adapter.pipeline.train import TrainedRuns, is_usable, selection_of, train_runs
 from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY
 from clip_adapter.settings import Settings
 
@@ -40,6 +50,8 @@ class Variant:
         settings: settings of the method that differ from its defaults.
         templates: prompts; those of the dataset when empty.
         fewest_shots: smallest number of shots at which the variant can be trained.
+        images: the images that choose its settings on validation: a few beside the shots, the whole
+            validation split, or those of the test, as an upper bound.
     """
 
     label: str = ""
@@ -47,6 +59,7 @@ class Variant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     templates: tuple[str, ...] = ()
     fewest_shots: int = 1
+    images: SelectionImages = "few"
 
     @property
     def name(self) -> str:
@@ -61,6 +74,11 @@ class Variant:
             return ", ".join(f"{name}={_as_text(value)}" for name, value in self.settings.items())
         styles = {templates: style for style, templates in PROMPT_STYLES.items()}
         return f"prompts={styles.get(self.templates, 'of the dataset')}"
+
+    @property
+    def beside_method(self) -> str:
+        """The name without that of the method, for messages that name the method."""
+        return self.name.removeprefix(self.method).removeprefix(", ")
 
 
 def _as_text(value: Any) -> str:
@@ -84,14 +102,81 @@ STUDIES: Mapping[StudyName, tuple[Variant, ...]] = MappingProxyType(
         "output-activation": _over("output_activation", True, False),
         "ratio-mode": (
             Variant(settings={"residual_ratios": [0.2]}),
-            *_over("ratio_mode", "validation", "learned", "hypernetwork"),
-            Variant(settings={"ratio_mode": "held-out-shots"}, fewest_shots=2),
+            Variant(settings={"selection": "validation"}),
+            *_over("ratio_mode", "learned", "hypernetwork"),
+            Variant(settings={"selection": "held-out-shots"}, fewest_shots=2),
         ),
         OPEN_VOCABULARY: tuple(Variant(label=name, method=name) for name in EXTENSIBLE),
+        "published": (
+            Variant(label="chosen on validation", settings={"selection": "validation"}),
+            Variant(
+                label="chosen on test (oracle)", settings={"selection": "validation"}, images="test"
+            ),
+        ),
     }
 )
-"""Variants by study: those of section 4.4 and tables 3 to 6 of https://arxiv.org/abs/2110.04544, and the
-methods whose classifiers can be given classes by name."""
+"""Variants by study: those of section 4.4 and tables 3 to 6 of https://arxiv.org/abs/2110.04544, the
+methods whose classifiers can be given classes by name, and the setting of the paper's figures. The studies of
+all methods, "selection" and "rivals", are made by `variants_of`."""
+
+PUBLISHED_ON: tuple[str, str] = ("eurosat", "RN50-quickgelu:openai")
+"""Dataset and model of the figures of the paper, `clip_adapter.report.studies.PUBLISHED`."""
+
+
+def variants_of(
+    study: StudyName,
+    *,
+    reporter: Reporter = Reporter(),  # noqa: B008  # has no state
+) -> tuple[Variant, ...]:
+    """The variants of a study; "selection" and "rivals" have every method that can be loaded.
+
+    Args:
+        study: name of the study.
+        reporter: where to report methods that cannot be loaded.
+    """
+    if study not in STUDIES_OF_METHODS:
+        return STUDIES[study]
+    names = [name for name in METHODS if is_usable(name, reporter, has_tower=True)]
+    return tuple(chain.from_iterable(STUDIES_OF_METHODS[study](name) for name in names))
+
+
+def _rival(name: str) -> tuple[Variant, ...]:
+    return (Variant(label=name, method=name),)
+
+
+def _selections(name: str) -> tuple[Variant, ...]:
+    """A method by everything that can choose its settings; none where it has nothing to choose."""
+    if "selection" not in setting_names(METHODS[name]):
+        return ()
+    validated: tuple[tuple[str, SelectionImages], ...] = (
+        ("test (oracle)", "test"),
+        ("whole validation split", "whole"),
+        ("few validation images", "few"),
+    )
+    return (
+        *(
+            Variant(
+                label=f"{name}, {label}",
+                method=name,
+                settings={"selection": "validation"},
+                images=images,
+            )
+            for label, images in validated
+        ),
+        Variant(
+            label=f"{name}, held-out shots",
+            method=name,
+            settings={"selection": "held-out-shots"},
+            fewest_shots=2,
+        ),
+        Variant(label=f"{name}, defaults", method=name, settings={"selection": "none"}),
+    )
+
+
+STUDIES_OF_METHODS: Mapping[StudyName, Callable[[str], tuple[Variant, ...]]] = MappingProxyType(
+    {"selection": _selections, "rivals": _rival}
+)
+"""The variants of one method, by study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +247,9 @@ def reproduce(
     """Train every variant of a study once for every shot and seed.
 
     An ablation varies a setting of CLIP-Adapter. In open-vocabulary a variant is a method, which learns from
-    the first half of the classes; the others are added to its classifier by name before the test.
+    the first half of the classes; the others are added to its classifier by name before the test. In
+    rivals a variant is a method, in selection a method and what chooses its settings, the test images among
+    it: such runs are called oracles and are no results. Published is the setting of the paper's figures.
 
     Returns:
         The dataset with its features, and the counts of runs of each variant.
@@ -172,15 +259,18 @@ def reproduce(
         SweepError: some runs failed; they are recorded as failed, the others as completed.
         FeatureCacheError: the store cannot be read or written.
     """
+    request = _as_published(request)
     encoding = encoding_of(request, reporter=reporter)
-    variants = _usable(STUDIES[request.study], request, encoding, reporter)
-    methods = [_method(each, recipe=request.recipe) for each in variants]
+    variants = _usable(variants_of(request.study, reporter=reporter), request, encoding, reporter)
+    _check_selection(variants, request)
+    methods = [_method(each, request) for each in variants]
     encoding = encoding.with_views(methods)
     choices = SplitSpec(
         shots=request.shots,
         seeds=request.seeds,
         indices=Settings.folder(request.few_shot_indices),
         short_classes=request.short_classes,
+        validation=request.validation,
     )
     encoded, splits = index_and_encode(
         request,
@@ -189,27 +279,36 @@ def reproduce(
         executor=executor,
         reporter=reporter,
     )
+    log_selection(methods, splits, reporter=reporter)
     dataset, n_base, runs, failures = encoded.dataset, None, [], []
     if request.study == OPEN_VOCABULARY:
         n_base = count_base_classes(dataset)
         splits = base_splits(splits, dataset.index.labels, n_base=n_base)
     rows = training_rows(splits)
+    by_prompts: dict[tuple[str, ...], EncodedDataset] = {(): encoded}
     for variant, method in zip(variants, methods, strict=True):
-        encoded = encode_in_parts(  # the prompts alone: the images are stored
-            dataset.prompted(variant.templates),
-            encoding,
-            view_rows=rows,
-            parts=request.parts,
-            executor=executor,
-            reporter=reporter,
-        )
+        if variant.templates not in by_prompts:
+            by_prompts[variant.templates] = encode_in_parts(  # prompts alone: the images are stored
+                dataset.prompted(variant.templates),
+                encoding,
+                view_rows=rows,
+                parts=request.parts,
+                executor=executor,
+                reporter=reporter,
+            )
+        encoded = by_prompts[variant.templates]
         specs = plan_runs(
             encoded,
             [method],
-            [split for split in splits if split.shots >= variant.fewest_shots],
+            _choosing_on(
+                variant.images,
+                [split for split in splits if split.shots >= variant.fewest_shots],
+                dataset.index,
+            ),
             image_choice=choices.image_choice,
             study=request.study,
             n_base_classes=n_base,
+            selection_images=variant.images,
         )
         try:
             trained = train_runs(
@@ -217,7 +316,7 @@ def reproduce(
                 encoded=encoded,
                 encoding=encoding,
                 study=request.study,
-                variant="" if variant.label else variant.name,  # a method is named anyway
+                variant=variant.beside_method,
                 parts=request.parts,
                 executor=executor,
                 reporter=reporter,
@@ -239,10 +338,79 @@ def reproduce(
     )
 
 
-def _method(variant: Variant, *, recipe: str) -> Method:
+def _as_published(request: ReproduceRequest) -> ReproduceRequest:
+    """The request with the model of the paper's figures, where the study is "published".
+
+    Raises:
+        ParameterError: the dataset or the model is not that of the figures.
+    """
+    if request.study != "published":
+        return request
+    dataset, model = PUBLISHED_ON
+    architecture = (request.model or model).partition(":")[0]
+    if request.dataset != dataset or architecture not in {"RN50", "RN50-quickgelu"}:
+        raise ParameterError(
+            f"the paper's figures are those of {dataset} with CLIP's RN50, found {request.dataset} with "
+            f"{request.model or model}: use clip-adapter reproduce published {dataset}, with the archive "
+            "that `clip-adapter datasets` names and a network for the weights, or --model RN50:FILE"
+        )
+    return request.model_copy(update={"model": request.model or model})
+
+
+def _choosing_on(
+    images: SelectionImages, splits: Sequence[FewShotSplit], index: DatasetIndex
+) -> list[FewShotSplit]:
+    """The splits with other images to validate on.
+
+    This is the only place where test images choose, which `plan_runs` asks to be said.
+    """
+    if images == "few":
+        return list(splits)
+    if images == "test":
+        return [replace(split, val_rows=index.rows("test")) for split in splits]
+    return [
+        replace(
+            split,
+            val_rows=held_out_rows(
+                index, frozenset(index.image_sha256[row] for row in split.train_rows)
+            ),
+        )
+        for split in splits
+    ]
+
+
+def _check_selection(variants: Sequence[Variant], request: ReproduceRequest) -> None:
+    """Raise if the request contradicts what the variants of its study choose on.
+
+    Raises:
+        ParameterError: a variant chooses on validation images, and none are to be set aside, or all
+            variants say themselves what they choose on.
+    """
+    said = [each.settings.get("selection") for each in variants]
+    if not request.validation and "validation" in said:  # of an oracle as well
+        raise ParameterError(
+            f"the study {request.study} compares choices on validation images with others, and "
+            "--no-validation sets no image aside: leave it out"
+        )
+    if request.selection and not any(
+        own is None and selection_of(variant.method, request.selection)
+        for own, variant in zip(said, variants, strict=True)
+    ):
+        raise ParameterError(
+            f"--selection {request.selection} can change nothing, as every variant of the study "
+            f"{request.study} says itself what it chooses on: leave it out"
+        )
+
+
+def _method(variant: Variant, request: ReproduceRequest) -> Method:
     has_recipe = "recipe" in setting_names(METHODS[variant.method])
     return create_method(
-        variant.method, {**variant.settings, **({"recipe": recipe} if has_recipe else {})}
+        variant.method,
+        {
+            **selection_of(variant.method, request.selection),
+            **variant.settings,
+            **({"recipe": request.recipe} if has_recipe else {}),
+        },
     )
 
 

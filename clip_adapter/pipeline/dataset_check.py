@@ -224,17 +224,24 @@ def _tiny_classes(index: DatasetIndex) -> Iterator[Finding]:
                 severity="warning",
                 message=f"{_number(len(tiny), 'class', 'classes')} with too few train images for "
                 f"{shots_in_words(shots)}, with those to validate on that val lacks",
-                fix=_for_tiny_classes(index, min(most.values())),
+                fix=_for_tiny_classes(index, min(most.values()), shots=shots),
                 examples=_some(f"{name}: {shots_in_words(found)}" for name, found in tiny.items()),
             )
 
 
-def _for_tiny_classes(index: DatasetIndex, fitting: int) -> str:
-    if fitting:
-        fewer = f"train with --shots {fitting}{' or fewer' if fitting > 1 else ''}, "
-    elif not short_classes(index, [ALL_SHOTS]):
-        fewer = "train with --shots all, "
+def _for_tiny_classes(index: DatasetIndex, fitting: int, *, shots: int) -> str:
+    if min(most_shots(index, validation=False)) >= shots:
+        fewer = (
+            "set no image aside to validate, with which every class has enough for "
+            f"{shots_in_words(shots)} (--no-validation), "
+        )
     else:
+        fewer = ""
+    if fitting:
+        fewer = f"train with --shots {fitting}{' or fewer' if fitting > 1 else ''}, {fewer}"
+    elif not short_classes(index, [ALL_SHOTS]):
+        fewer = f"train with --shots all, {fewer}"
+    elif not fewer:
         return "add images, or leave the classes out with --short-classes skip"
     return f"add images, {fewer}or say what to do with them: --short-classes skip or take-all"
 

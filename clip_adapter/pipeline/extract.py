@@ -142,6 +142,7 @@ def index_and_encode(
             request,
             templates=templates,
             skip_short=choices.skip_short if choices else (),
+            validation=choices is None or choices.validation,
             executor=executor,
             reporter=reporter,
         )
@@ -171,6 +172,7 @@ def index_requested(
     *,
     templates: Sequence[str] | None = None,
     skip_short: Sequence[int] = (),
+    validation: bool = True,
     executor: Executor,
     reporter: Reporter,
 ) -> IndexedDataset:
@@ -180,6 +182,7 @@ def index_requested(
         request: names the dataset and its folders.
         templates: prompts with one {} for the class name, instead of those of the dataset.
         skip_short: numbers of shots; a class with too few images for one of them is left out.
+        validation: whether images to validate are counted among those that a class needs.
         executor: runs the step.
         reporter: where to report progress and unreadable files.
 
@@ -204,6 +207,7 @@ def index_requested(
         max_bad_fraction=request.max_bad_fraction,
         templates=templates,
         skip_short=skip_short,
+        validation=validation,
         reporter=reporter,
     )
 

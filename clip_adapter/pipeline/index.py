@@ -140,6 +140,7 @@ def index_dataset(
     max_bad_fraction: float = 0.05,
     templates: Sequence[str] | None = None,
     skip_short: Sequence[int] = (),
+    validation: bool = True,
     reporter: Reporter,
 ) -> IndexedDataset:
     """Store the index of a dataset and return the indexed dataset.
@@ -156,6 +157,7 @@ def index_dataset(
         templates: prompts with one {} for the class name, instead of those of the dataset and of
             `dataset.yaml`; a class with prompts in `options.class_names` keeps these.
         skip_short: numbers of shots; a class with too few images for one of them is left out.
+        validation: whether images to validate are counted among those that a class needs.
         reporter: where to report progress and unreadable files.
 
     Raises:
@@ -167,7 +169,8 @@ def index_dataset(
     if dataset.startswith(IMPORTED):
         if templates:
             raise DatasetError(f"{dataset!r} has the texts it was imported with, and no templates")
-        return _imported(dataset.removeprefix(IMPORTED), root=root, skip_short=skip_short)
+        name = dataset.removeprefix(IMPORTED)
+        return _imported(name, root=root, skip_short=skip_short, validation=validation)
     if templates:
         check_templates(templates)
     # Pillow logs some malformed files in addition to raising an exception.
@@ -200,7 +203,8 @@ def index_dataset(
     index = replace(index, source=replace(index.source, fingerprint_name=store.first_name()))
     every_class = index.source.class_names
     if skip_short:
-        index = _without_short_classes(index, skip_short, reporter=reporter)
+        labels = short_classes(index, skip_short, validation=validation)
+        index = _without_short_classes(index, labels, reporter=reporter)
     source = index.source
     write_index(store, index)
     for note in source.notes:  # those of the folder, then those of its files
@@ -354,9 +358,8 @@ def _build(
 
 
 def _without_short_classes(
-    index: DatasetIndex, shots: Sequence[int], *, reporter: Reporter
+    index: DatasetIndex, labels: Sequence[int], *, reporter: Reporter
 ) -> DatasetIndex:
-    labels = short_classes(index, shots)
     kept = without_classes(index, labels, reason="short class")
     names = index.source.class_names
     for label in labels[:5]:
@@ -366,7 +369,9 @@ def _without_short_classes(
     return kept
 
 
-def _imported(name: str, *, root: Location, skip_short: Sequence[int]) -> IndexedDataset:
+def _imported(
+    name: str, *, root: Location, skip_short: Sequence[int], validation: bool
+) -> IndexedDataset:
     """The dataset whose index the import wrote."""
     found = find_imported(root, name)
     dataset = IndexedDataset(
@@ -382,7 +387,8 @@ def _imported(name: str, *, root: Location, skip_short: Sequence[int]) -> Indexe
         is_imported=True,
     )
     index = dataset.index
-    if skip_short and (short := short_classes(index, skip_short)):
+    short = short_classes(index, skip_short, validation=validation) if skip_short else ()
+    if short:
         raise DatasetError(
             f"class {found.class_names[short[0]]!r} of features:{name} has too few images, and imported "
             "features have the classes they were imported with: import them without it, or train on "

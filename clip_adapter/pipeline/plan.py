@@ -1,7 +1,7 @@
 """Plans the runs of a sweep, each with a fingerprint of everything that decides its result."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,9 @@ from clip_adapter.pipeline.provenance import (
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.shots import ALL_SHOTS
 
+SelectionImages = Literal["few", "whole", "test"]
+_NO_ROWS = np.zeros(0, dtype=np.int64)
+
 
 class SweepError(ClipAdapterError, RuntimeError):
     """Some methods of a sweep could not be trained; the others are recorded."""
@@ -45,6 +48,8 @@ class RunSpec:
         image_choice: who chose the images of its split.
         n_base_classes: number of classes that are trained, the first ones of the dataset; the others are
             added by name. None where all are trained.
+        selection_images: the images that validate: a "few" as in every sweep, in the study "selection"
+            also the "whole" validation split, or those of the "test" split (an oracle).
     """
 
     method: Method
@@ -54,6 +59,12 @@ class RunSpec:
     fingerprint: str
     image_choice: str = "own"
     n_base_classes: int | None = None
+    selection_images: SelectionImages = "few"
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether the images of the test split validate, so that the run is no result."""
+        return self.selection_images == "test"
 
     @property
     def shots(self) -> int:
@@ -76,6 +87,8 @@ class SplitSpec:
         indices: folder of published choices, `shot_{K}-seed_{S}.json`; sampled when None.
         short_classes: whether a class of too few images is an error, left out of the index before, or
             gives what it has.
+        validation: whether images are set aside to validate. Without, none of the splits has any, and
+            of published choices those that train are taken.
 
     Raises:
         DatasetError: a way with short classes is given together with published choices.
@@ -85,6 +98,7 @@ class SplitSpec:
     seeds: Sequence[int]
     indices: Path | None = None
     short_classes: Literal["error", "skip", "take-all"] = "error"
+    validation: bool = True
 
     def __post_init__(self) -> None:
         if self.indices is not None and self.short_classes != "error":
@@ -114,7 +128,9 @@ class SplitSpec:
             DatasetError: a published choice is missing or belongs to another dataset.
             DatasetError: a class has no test image, or published choices are given with all shots.
         """
-        sampler = FewShotSampler(index, take_all=self.short_classes == "take-all")
+        sampler = FewShotSampler(
+            index, take_all=self.short_classes == "take-all", validation=self.validation
+        )
         found = [
             self._split(sampler, shots=shots, seed=seed)
             for shots in sorted(set(self.shots))
@@ -131,7 +147,8 @@ class SplitSpec:
                 "published few-shot choices are of a number of shots: leave them out to train on "
                 "all images, or ask for a number"
             )
-        return read_few_shot_indices(self.indices, sampler.index, shots=shots, seed=seed)
+        published = read_few_shot_indices(self.indices, sampler.index, shots=shots, seed=seed)
+        return published if self.validation else replace(published, val_rows=_NO_ROWS)
 
 
 def training_rows(splits: Sequence[FewShotSplit]) -> list[int]:
@@ -157,6 +174,18 @@ def log_short_classes(
             reporter.log(f"{listed}{more}")
 
 
+def log_selection(
+    methods: Sequence[Method], splits: Sequence[FewShotSplit], *, reporter: Reporter
+) -> None:
+    """Report that methods which choose on validation images choose on held-out shots, if there are none."""
+    asked = [each for each in methods if getattr(each, "selection", None) == "validation"]
+    if asked and any(not len(split.val_rows) for split in splits):
+        reporter.log(
+            "no image is set aside to validate: settings are chosen on training images that are left out in "
+            "turn, and are the stated defaults where too few classes have two"
+        )
+
+
 def plan_runs(
     encoded: EncodedDataset,
     methods: Iterable[Method],
@@ -165,6 +194,7 @@ def plan_runs(
     image_choice: str = "own",
     study: str | None = None,
     n_base_classes: int | None = None,
+    selection_images: SelectionImages = "few",
 ) -> list[RunSpec]:
     """Plan one run for each method, shot and seed; a single one for a method that does not learn.
 
@@ -176,11 +206,16 @@ def plan_runs(
         study: name of the study that the runs belong to.
         n_base_classes: number of classes that are trained, to which the images of the splits belong;
             all when None.
+        selection_images: the images that the splits have for validation, see `RunSpec`.
+
+    Raises:
+        SweepError: a split validates on test images, and that is not said to be an oracle.
     """
     options: dict[str, Any] = {
         "image_choice": image_choice,
         "study": study,
         "n_base_classes": n_base_classes,
+        "selection_images": selection_images,
     }
     return [
         _plan(encoded, method, split, **options)
@@ -210,8 +245,15 @@ def _plan(
     study: str | None,
     image_choice: str,
     n_base_classes: int | None,
+    selection_images: SelectionImages,
 ) -> RunSpec:
     dataset = encoded.dataset
+    splits = {dataset.index.splits[row] for row in split.val_rows}
+    if selection_images != "test" and "test" in splits:
+        raise SweepError(
+            "a split validates on test images: expected images of the train or val split, as only an "
+            "oracle of the study selection chooses on test"
+        )
     split_fingerprint = split.fingerprint(dataset.index.image_sha256) if method.learns else ""
     settings_fingerprint = digest_settings(
         method,
@@ -221,6 +263,9 @@ def _plan(
         **({"class_prompts": dataset.class_prompts} if dataset.class_prompts else {}),
         # A leaderboard shows published choices beside sampled ones, not averaged with them.
         published=image_choice != "own" and method.learns,
+        # Nor runs without validation images with those that have some, which keep their fingerprints.
+        **({"validation": False} if method.learns and not len(split.val_rows) else {}),
+        **({} if selection_images == "few" else {"selection_images": selection_images}),
     )
     # Runs of all classes keep their fingerprints.
     base = {"n_base_classes": n_base_classes, "extension": digest_extension()}
@@ -241,4 +286,5 @@ def _plan(
         ),
         image_choice=image_choice if method.learns else "own",
         n_base_classes=n_base_classes,
+        selection_images=selection_images,
     )

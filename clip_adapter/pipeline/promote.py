@@ -179,7 +179,9 @@ def decide_promotion(
     known = _decided(store, dataset, retraining, reporter)
     if known is not None:
         return Promotion(record=known, is_new=False)
-    spec, run_id = choose_candidate(encoded.dataset.root, specs, dataset=encoded.dataset.name)
+    spec, run_id = choose_candidate(
+        encoded.dataset.root, specs, dataset=encoded.dataset.name, reporter=reporter
+    )
     features = DatasetFeatures(encoded, encoding)
     device = choose_device(encoding.device if encoding else device)
     while True:

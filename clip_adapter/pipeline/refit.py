@@ -55,12 +55,18 @@ def refit(
         reporter: where to report predictions that differ from the recorded ones.
 
     Raises:
-        RunStoreError: the run failed, or the images that it learned from are not recorded.
+        RunStoreError: the run failed or chose on test images, or the images that it learned from are
+            not recorded.
         DataError: the classifier contradicts the recorded predictions.
         FeatureCacheError: features or the index are no longer stored, or damaged.
     """
     if run.status != "completed":
         raise RunStoreError(f"run {run.run_id} failed, so that there is no classifier: {run.error}")
+    if run.selected_on == "test (oracle)":
+        raise RunStoreError(
+            f"run {run.run_id} chose its settings on the test images, which shows what choosing could gain "
+            "and makes no classifier: name a run of another selection"
+        )
     asked = _parameters(root, run)
     method = _method(run, asked)
     encoding = encoding_of_run(root, run)
@@ -77,6 +83,7 @@ def refit(
         image_choice=run.image_choice,
         study=run.study,
         n_base_classes=n_base,
+        selection_images=(run.hyperparameters or {}).get("selection_images", "few"),
     )
     task = features.task(split, method, n_classes=n_base)
     (fitted,) = fit_method(method, [task], device=choose_device(device))
@@ -131,11 +138,15 @@ def _recorded(run: RunRecord) -> dict[str, Any]:
 
 
 def _fingerprints(run: RunRecord, method: Method) -> list[str]:
-    """The fingerprints of the settings with and without published choices of images."""
+    """The fingerprints of the settings with and without published choices and validation images."""
     prompts: dict[str, Any] = {"class_names": run.class_names, "templates": run.templates}
     if run.class_prompts:
         prompts["class_prompts"] = run.class_prompts
-    return [digest_settings(method, **prompts, published=each) for each in (False, True)]
+    return [
+        digest_settings(method, **prompts, published=published, **further)
+        for published in (False, True)
+        for further in ({}, {"validation": False})
+    ]
 
 
 def encoding_of_run(root: Location, run: RunRecord) -> Encoding:

@@ -31,12 +31,14 @@ from pydantic import (
     Field,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 
 from clip_adapter.datasets import FolderOptions
 from clip_adapter.encoders import BUILT_IN, DEFAULT_MODEL, Precision
 from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.images import MAX_PIXELS, Augmentation, ReadOptions, ResizeMode
+from clip_adapter.methods.selection import Selection
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
@@ -52,6 +54,9 @@ StudyName = Literal[
     "output-activation",
     "ratio-mode",
     "open-vocabulary",
+    "selection",
+    "rivals",
+    "published",
 ]
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
@@ -113,6 +118,21 @@ ShortClasses = Annotated[
         "out, or take what it has."
     ),
 ]
+SelectedBy = Annotated[
+    Selection | None,
+    Field(
+        description="What chooses the settings of every method that has such a setting: validation "
+        "images, held-out-shots (training images that are left out in turn) or none (stated defaults); "
+        "else as each method has it."
+    ),
+]
+Validation = Annotated[
+    bool,
+    Field(
+        description="Set min(K, 4) images a class aside to validate; without, none is, and those of "
+        "the val split train where the train split has too few."
+    ),
+]
 Device = Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Parts = Annotated[int, Field(ge=1, le=4096)] | None
@@ -153,6 +173,8 @@ class Request(BaseModel):
         except ValidationError as error:
             wrong = "; ".join(
                 f"{'.'.join(map(str, each['loc']))} is {each['input']!r}: {each['msg']}"
+                if each["loc"]
+                else str(each["ctx"]["error"])  # of several parameters that contradict each other
                 for each in error.errors()
             )
             raise ParameterError(wrong) from None
@@ -193,6 +215,15 @@ class Request(BaseModel):
     def location(self) -> Location:
         """Folder or URL of the store."""
         return Settings.of(root=self.root).location
+
+
+def _check_can_select(option: str, selection: object, *, validation: bool) -> None:
+    if selection == "validation" and not validation:
+        message = (
+            f"{option} is given together with --no-validation, which sets no image aside to choose "
+            "on: leave one of them out, or choose on training images (--selection held-out-shots)"
+        )
+        raise ValueError(message)
 
 
 class DatasetRequest(Request):
@@ -353,6 +384,8 @@ class SweepRequest(DatasetRequest):
     ] = None
     few_shot_indices: Indices = None
     short_classes: ShortClasses = "error"
+    selection: SelectedBy = None
+    validation: Validation = True
     study: Annotated[
         str | None,
         Field(description="Name of an ablation study; its runs are not shown on the leaderboard."),
@@ -360,6 +393,17 @@ class SweepRequest(DatasetRequest):
     max_relabelled_fraction: Annotated[
         Fraction, Field(description="Promote nothing if more images than this changed their class.")
     ] = 0.05
+
+    @model_validator(mode="after")
+    def _check_selection(self) -> Self:
+        asked: dict[str, object] = {
+            f"--set {name}.selection=validation": settings.get("selection")
+            for name, settings in (self.settings or {}).items()
+        }
+        asked["--selection validation"] = self.selection
+        for option, selection in asked.items():
+            _check_can_select(option, selection, validation=self.validation)
+        return self
 
 
 class PromoteRequest(SweepRequest):
@@ -380,10 +424,11 @@ class TrainRequest(SweepRequest):
 
 
 class ReproduceRequest(DatasetRequest):
-    """Run one of the paper's ablations, which vary one setting of CLIP-Adapter, or open-vocabulary.
+    """Run one of the paper's ablations, which vary one setting of CLIP-Adapter, or another study.
 
     Open-vocabulary trains every method that has class prototypes on half of the classes and adds the
-    others by name.
+    others by name; selection measures what choosing settings on test images adds; rivals trains every
+    method; published compares with the figures of the paper.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("study", "dataset", "model")
@@ -399,7 +444,15 @@ class ReproduceRequest(DatasetRequest):
     )
     few_shot_indices: Indices = None
     short_classes: ShortClasses = "error"
+    selection: SelectedBy = None
+    validation: Validation = True
     augmentation: Drawn = "coop"
+
+    @model_validator(mode="after")
+    def _check_selection(self) -> Self:
+        option = "--selection validation"
+        _check_can_select(option, self.selection, validation=self.validation)
+        return self
 
 
 class PredictRequest(Request):

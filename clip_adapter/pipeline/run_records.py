@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from clip_adapter.methods import Fitted, Method, settings_of
+from clip_adapter.methods.method import HeldOut
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.open_vocabulary import evaluate_base_and_new, tested_classifier
 from clip_adapter.pipeline.plan import RunSpec
@@ -19,6 +20,7 @@ from clip_adapter.runs import (
     RunRecord,
     RunResult,
     RunSettings,
+    SelectedOn,
     SplitImages,
     SplitRecord,
 )
@@ -53,9 +55,12 @@ class Sweep:
 def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     """Evaluate a fitted classifier on the test split and make the record of its run.
 
-    This is the only place that reads the test split, after all selection. The metrics are those of
-    `evaluate` on "test" and "validation". Where there are validation images, a temperature is fitted to
-    them, and "test" also has `temperature`, `nll_calibrated` and `ece_calibrated`. In a run of base
+    This is the only place that reads the test split, after all selection; the study "selection" has
+    oracles beside, see `RunSpec.selection_images`. The metrics are those of `evaluate` on "test", on
+    "validation" where there are validation images, and on "held-out" where training images were left
+    out in turn. A temperature is fitted to the validation images, or to the left-out ones where there
+    are none; "test" then also has `temperature`, `nll_calibrated` and `ece_calibrated`. An oracle has
+    none. In a run of base
     classes the others are added to the classifier by name before the test, whose images are of all classes;
     its further metrics are those of `evaluate_base_and_new`.
 
@@ -75,7 +80,7 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
         metrics={
             **_named("test", evaluate(scores, labels)),
             **(evaluate_base_and_new(scores, labels, n_base=n_base) if n_base else {}),
-            **_on_validation(sweep, spec, fitted, scores=scores, labels=labels),
+            **_beside_test(sweep, spec, fitted, scores=scores, labels=labels),
         },
         curves={"loss": fitted.loss_curve} if fitted.loss_curve else {},
         predictions=ImagePredictions(
@@ -89,7 +94,7 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     )
 
 
-def _on_validation(
+def _beside_test(
     sweep: Sweep,
     spec: RunSpec,
     fitted: Fitted,
@@ -97,18 +102,40 @@ def _on_validation(
     scores: Float[np.ndarray, "n c"],
     labels: Int[np.ndarray, " n"],
 ) -> dict[tuple[str, str], float]:
+    """Metrics of the images of model selection, and of test logits with the temperature from them."""
+    if spec.is_oracle:
+        return {}
+    known = {
+        split: images
+        for split, images in (
+            ("validation", _validation(sweep, spec, fitted)),
+            ("held-out", fitted.held_out),
+        )
+        if images is not None
+    }
+    if not known:
+        return {}
+    metrics = {
+        key: value
+        for split, images in known.items()
+        for key, value in _named(split, evaluate(images.logits, images.labels)).items()
+    }
+    first = next(iter(known.values()))
+    temperature = fit_temperature(first.logits, first.labels)
+    after = evaluate(scores / temperature, labels)
+    calibrated = {f"{name}_calibrated": after[name] for name in ("nll", "ece")}
+    return {**metrics, **_named("test", {"temperature": temperature, **calibrated})}
+
+
+def _validation(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> HeldOut | None:
+    """Logits of the validation images; None where there are none."""
     rows = spec.split.val_rows
     if not spec.method.learns or not len(rows):
-        return {}
-    val_labels = sweep.features.index.labels[rows]
-    val_scores = fitted.classifier.logits(sweep.features.image_features(rows))
-    temperature = fit_temperature(val_scores, val_labels)
-    metrics = evaluate(scores / temperature, labels)
-    calibrated = {f"{name}_calibrated": metrics[name] for name in ("nll", "ece")}
-    return {
-        **_named("validation", evaluate(val_scores, val_labels)),
-        **_named("test", {"temperature": temperature, **calibrated}),
-    }
+        return None
+    return HeldOut(
+        logits=fitted.classifier.logits(sweep.features.image_features(rows)),
+        labels=sweep.features.index.labels[rows],
+    )
 
 
 def _named(split: str, metrics: dict[str, float]) -> dict[tuple[str, str], float]:
@@ -125,6 +152,8 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
     dataset = encoded.dataset
     learns = spec.method.learns
     settings = {**settings_of(spec.method), **fitted.settings} if fitted else {}
+    # A setting of the run and not of the method: of study "selection" alone.
+    others = {} if spec.selection_images == "few" else {"selection_images": spec.selection_images}
     return RunRecord(
         run_id=uuid.uuid4().hex,
         fingerprint=spec.fingerprint,
@@ -144,12 +173,12 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
         shots=spec.shots,
         seed=spec.seed,
         settings=RunSettings.of(settings),
-        hyperparameters=settings,
+        hyperparameters={**settings, **others},
         settings_fingerprint=spec.settings_fingerprint,
         tried=_candidates(fitted),
         study=sweep.study,
         image_choice=spec.image_choice,
-        selected_on=fitted.selected_on if fitted else "nothing",
+        selected_on=_selected_on(spec, fitted),
         seconds_encode=encoded.seconds,
         seconds_train=fitted.seconds if fitted else 0.0,
         peak_memory_bytes=peak_memory_bytes(),
@@ -164,6 +193,14 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
         git_commit=git_commit(),
         **outcome,
     )
+
+
+def _selected_on(spec: RunSpec, fitted: Fitted | None) -> SelectedOn:
+    if fitted is None:
+        return "nothing"
+    if spec.is_oracle and fitted.selected_on == "validation":
+        return "test (oracle)"
+    return fitted.selected_on
 
 
 def _candidates(fitted: Fitted | None) -> tuple[Candidate, ...] | None:

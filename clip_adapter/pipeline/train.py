@@ -11,13 +11,20 @@ import pyarrow as pa
 
 from clip_adapter.datasets import IMPORTED
 from clip_adapter.encoders import EncoderError
-from clip_adapter.methods import METHODS, Method, create_method
+from clip_adapter.methods import METHODS, Method, create_method, setting_names
+from clip_adapter.methods.selection import Selection
 from clip_adapter.pipeline.candidate import check_can_promote
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encoding_of, index_and_encode
-from clip_adapter.pipeline.plan import RunSpec, SplitSpec, SweepError, plan_runs
+from clip_adapter.pipeline.plan import (
+    RunSpec,
+    SplitSpec,
+    SweepError,
+    log_selection,
+    plan_runs,
+)
 from clip_adapter.pipeline.promote import Promotion, decide_promotion
 from clip_adapter.pipeline.provenance import digest_settings
 from clip_adapter.pipeline.reporter import Reporter
@@ -137,6 +144,7 @@ def train(
         seeds=request.seeds,
         indices=Settings.folder(request.few_shot_indices),
         short_classes=request.short_classes,
+        validation=request.validation,
     )
     encoded, splits = index_and_encode(
         request,
@@ -146,6 +154,7 @@ def train(
         executor=executor,
         reporter=reporter,
     )
+    log_selection(methods, splits, reporter=reporter)
     specs = plan_runs(
         encoded, methods, splits, image_choice=choices.image_choice, study=request.study
     )
@@ -224,8 +233,16 @@ def requested_methods(
     names = list(dict.fromkeys(request.methods))
     if names == ["all"]:
         has_tower = not request.dataset.startswith(IMPORTED)
-        names = [name for name in METHODS if _is_usable(name, reporter, has_tower=has_tower)]
-    methods = [create_method(name, settings.get(name)) for name in names]
+        names = [name for name in METHODS if is_usable(name, reporter, has_tower=has_tower)]
+    methods = [
+        create_method(name, {**selection_of(name, request.selection), **settings.get(name, {})})
+        for name in names
+    ]
+    if request.selection and not any(selection_of(name, request.selection) for name in names):
+        raise SettingsError(
+            f"--selection {request.selection} can change nothing: none of {', '.join(names)} has settings "
+            "to choose; leave it out, or add a method"
+        )
     for name in settings.keys() - set(names):
         create_method(name, settings[name])
     if unused := sorted(settings.keys() - set(names)):
@@ -238,7 +255,20 @@ def requested_methods(
     return methods
 
 
-def _is_usable(name: str, reporter: Reporter, *, has_tower: bool) -> bool:
+def selection_of(name: str, selection: Selection | None) -> dict[str, Any]:
+    """The setting `selection` of a method, if one is asked for and the method has it."""
+    has_it = name in METHODS and "selection" in setting_names(METHODS[name])
+    return {"selection": selection} if selection and has_it else {}
+
+
+def is_usable(name: str, reporter: Reporter, *, has_tower: bool) -> bool:
+    """Whether a method can be loaded, and an encoder without a text tower is enough for it.
+
+    Args:
+        name: name of the method.
+        reporter: where to report a method that cannot be loaded.
+        has_tower: whether the encoder has a text tower.
+    """
     try:
         needs_tower = METHODS[name].needs_text_tower
     except SettingsError as error:

@@ -8,6 +8,8 @@ from clip_adapter.report.open_vocabulary import open_vocabulary_table as open_vo
 from clip_adapter.report.open_vocabulary import read_open_vocabulary as read_open_vocabulary
 from clip_adapter.report.pages import WrittenReport as WrittenReport
 from clip_adapter.report.pages import write_report as write_report
+from clip_adapter.report.selection_costs import SelectionCosts as SelectionCosts
+from clip_adapter.report.selection_costs import read_selection_costs as read_selection_costs
 from clip_adapter.report.studies import Study as Study
 from clip_adapter.report.studies import read_studies as read_studies
 

@@ -22,6 +22,8 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 DASHES = ([1, 0], [6, 3], [2, 2])
 WIDTH, HEIGHT = 520, 340
 LABEL_LIMIT = 240
+MOST_LEVEL = 6
+"""Most names below an axis that stand side by side; more are turned."""
 EDGE = 10
 """Pixels between the outermost points and the frame."""
 # The letters of the legend may be wider in a browser than in the renderer, and are not to be cut.
@@ -74,7 +76,8 @@ def study_figure(study: Study, *, title: str) -> str:
     if study.scale == "names":
         order = [escape_control_characters(variant.name) for variant in study.variants]
         x = alt.X("label:N").title(study.varied).sort(order)
-        x = x.axis(labelAngle=0, labelLimit=LABEL_LIMIT, grid=False)
+        angle = 0 if len(order) <= MOST_LEVEL else -40
+        x = x.axis(labelAngle=angle, labelLimit=LABEL_LIMIT, grid=False)
         return _svg(_points(rows, x, domain), title)
     x = alt.X("x:Q").title(study.varied).scale(nice=False, padding=EDGE).axis(grid=False)
     if study.scale == "octaves":

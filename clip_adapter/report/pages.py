@@ -22,6 +22,7 @@ from clip_adapter.report.interpretation import interpret, leaders
 from clip_adapter.report.numbers import listed
 from clip_adapter.report.open_vocabulary import open_vocabulary_of, open_vocabulary_table
 from clip_adapter.report.results import DatasetResults, method_series, read_results
+from clip_adapter.report.selection_costs import selection_costs_of, selection_costs_table
 from clip_adapter.report.studies import Study, studies_of
 from clip_adapter.report.tables import (
     accuracy_table,
@@ -77,12 +78,14 @@ class Section:
         results: methods on the leaderboard; None where there are only studies.
         studies: studies, each with its figure and table.
         open_vocabulary: methods with classes that were added by name; None where that was not studied.
+        selection_costs: what choosing on test images adds; None where that was not studied.
     """
 
     about: Mapping[str, Any]
     results: Mapping[str, Any] | None
     studies: tuple[Mapping[str, Any], ...]
     open_vocabulary: Mapping[str, Any] | None
+    selection_costs: Mapping[str, Any] | None
 
     @property
     def figures(self) -> list[Figure]:
@@ -140,6 +143,7 @@ def section_of(results: DatasetResults) -> Section:
         results=_results(results) if results.runs else None,
         studies=tuple(_study(results, study) for study in studies_of(results.study_runs)),
         open_vocabulary=_open_vocabulary(results),
+        selection_costs=_selection_costs(results),
     )
 
 
@@ -202,6 +206,17 @@ def _open_vocabulary(results: DatasetResults) -> dict[str, Any] | None:
     seeds = sorted({seed for each in found for seed in each.seeds})
     return {
         "table": open_vocabulary_table(found),
+        "seeds": listed([str(seed) for seed in seeds]) or "none",
+    }
+
+
+def _selection_costs(results: DatasetResults) -> dict[str, Any] | None:
+    found = selection_costs_of(results.study_runs)
+    if not found:
+        return None
+    seeds = sorted({seed for each in found for seed in each.seeds})
+    return {
+        "table": selection_costs_table(found),
         "seeds": listed([str(seed) for seed in seeds]) or "none",
     }
 

@@ -1,20 +1,22 @@
-"""The ablation studies of a dataset: what was varied, and the results."""
+"""The studies of a dataset that vary one thing: what was varied, and the results."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from clip_adapter.datasets import PROMPT_STYLES
 from clip_adapter.report.numbers import Mean, mean_of, plain
 from clip_adapter.report.results import read_measured, results_of, train_on_same_images
+from clip_adapter.report.selection_costs import SELECTION
 from clip_adapter.runs import OPEN_VOCABULARY, RunRecord, RunResult, connect, with_settings
 from feature_cache import Location
 
 Scale = Literal["numbers", "octaves", "names"]
 """Axis of the varied setting: linear, logarithmic, or names in a row."""
 
-_RATIO_MODES = ("fixed", "validation", "learned", "hypernetwork", "held-out-shots")
+_RATIO_MODES = ("fixed", "validation", "learned", "hypernetwork", "held-out-shots", "none")
+_SELECTED_ON = {"validation": "validation", "held-out shots": "held-out-shots"}
 _BRANCHES = ("visual", "text", "both")
 
 
@@ -82,8 +84,29 @@ def _relus(run: RunRecord) -> str:
 
 
 def _ratio_mode(run: RunRecord) -> str:
-    # A grid of a single ratio leaves validation nothing to choose.
-    return "fixed" if run.selected_on == "nothing" else str(run.settings.ratio_mode)
+    """How the ratio was determined; of a constant one, on what it was chosen.
+
+    Runs of earlier versions have the latter as their mode.
+    """
+    mode = str(run.settings.ratio_mode)
+    if mode in {"validation", "held-out-shots"}:
+        return "fixed" if run.selected_on == "nothing" else mode
+    if mode != "constant":
+        return mode
+    candidates = (run.hyperparameters or {}).get("residual_ratios") or ()
+    return "fixed" if len(candidates) == 1 else _SELECTED_ON.get(run.selected_on, "none")
+
+
+def _rival(run: RunRecord) -> str:
+    """The method, and on what it was to choose, if not on validation images."""
+    asked = (run.hyperparameters or {}).get("selection")
+    if asked == "validation" and not run.n_validation:
+        asked = "held-out-shots"  # which stand in for them
+    return run.method if asked in {None, "validation"} else f"{run.method}, {asked}"
+
+
+def _selected_on(run: RunRecord) -> str:
+    return run.selected_on
 
 
 def _which_settings(run: RunRecord) -> str:
@@ -110,7 +133,14 @@ _AXES: Mapping[str, _Axis] = {
     "ratio-mode": _Axis(
         varied="what sets the ratio", scale="names", value=_ratio_mode, order=_RATIO_MODES
     ),
+    "rivals": _Axis(varied="method", scale="names", value=_rival, order=("zero-shot",)),
+    "published": _Axis(
+        varied="images that chose ratio and length", scale="names", value=_selected_on
+    ),
 }
+PUBLISHED: Mapping[int, float] = {1: 0.6140, 2: 0.6390, 4: 0.7338, 8: 0.7793, 16: 0.8443}
+"""Test accuracy of CLIP-Adapter on EuroSAT with CLIP's RN50, by shots (Gao et al.,
+https://arxiv.org/abs/2110.04544)."""
 _ANY = _Axis(varied="settings", scale="names", value=_which_settings)
 
 
@@ -129,15 +159,21 @@ def studies_of(results: Sequence[RunResult]) -> list[Study]:
     """The studies by name and recipe.
 
     The variants of a study that is not one of the paper's are named by their settings fingerprint.
-    Open-vocabulary is left out, whose results are not one accuracy: see `open_vocabulary_of`.
+    Open-vocabulary and selection are left out, whose results are not one accuracy: see
+    `open_vocabulary_of` and `selection_costs_of`. In rivals, methods without a recipe are beside those of
+    every recipe.
     """
     by_name: dict[tuple[str, str], list[RunResult]] = defaultdict(list)
     for result in results:
         if (
-            result.run.study not in (None, OPEN_VOCABULARY)
+            result.run.study not in (None, OPEN_VOCABULARY, SELECTION)
             and ("test", "accuracy") in result.metrics
         ):
             by_name[str(result.run.study), result.run.settings.recipe or ""].append(result)
+    if any(name == "rivals" and recipe for name, recipe in by_name):
+        without = by_name.pop(("rivals", ""), [])
+        for key in [key for key in by_name if key[0] == "rivals"]:
+            by_name[key] += without
     return [_study(*key, by_name[key]) for key in sorted(by_name)]
 
 
@@ -153,14 +189,16 @@ def _study(name: str, recipe: str, results: Sequence[RunResult]) -> Study:
     for (value, *_), result in latest.items():
         by_value[value].append(result)
     values = sorted(by_value, key=lambda value: _rank(axis, value))
+    variants = [_variant(axis, value, by_value[value], place) for place, value in enumerate(values)]
+    if name == "published":
+        shots = {each for variant in variants for each in variant.means}
+        variants.append(_published(shots, place=len(variants)))
     return Study(
         name=name,
         recipe=recipe,
         varied=axis.varied,
         scale=axis.scale,
-        variants=tuple(
-            _variant(axis, value, by_value[value], place) for place, value in enumerate(values)
-        ),
+        variants=tuple(variants),
         seeds=tuple(sorted({each.run.seed for each in results if each.run.seed is not None})),
     )
 
@@ -181,6 +219,12 @@ def _variant(axis: _Axis, value: float | str, results: Sequence[RunResult], plac
             for shots in sorted(by_shots)
         },
     )
+
+
+def _published(shots: Collection[int], *, place: int) -> Variant:
+    """The figures of the paper, which have no interval."""
+    means = {each: Mean(value, None) for each, value in PUBLISHED.items() if each in shots}
+    return Variant(name="the paper", position=float(place), means=means)
 
 
 def _rank(axis: _Axis, value: float | str) -> tuple[int, float, str]:

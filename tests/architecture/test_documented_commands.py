@@ -102,6 +102,8 @@ def _problems(line: str) -> Iterator[str]:
             yield f"there is no command {name!r}"
             return
         command = getattr(command.commands[name], "real", command.commands[name])
-    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    known = {"--help"}
+    for parameter in command.params:
+        known |= {*parameter.opts, *parameter.secondary_opts}  # --no-... is of the latter
     options = {word.partition("=")[0].strip(".,;)") for word in words if word.startswith("--")}
     yield from (f"there is no option {option}" for option in sorted(options - known))

@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]  # ships no types
 from servers import CHECKOUT, RUN_SECONDS, Prefect
 
 import clip_adapter
-from clip_adapter.pipeline.ablations import STUDIES
+from clip_adapter.pipeline.requests import STUDY_NAMES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 MakePrefect = Callable[[Path, Path], Prefect]
@@ -24,7 +24,7 @@ EXPECTED = {
         for dataset in DATASETS
     ),
     "maintain-stores/weekly",
-    *(f"reproduce-paper/{study}" for study in STUDIES),
+    *(f"reproduce-paper/{study}" for study in STUDY_NAMES),
 }
 
 

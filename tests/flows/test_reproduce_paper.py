@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clip_adapter.pipeline.ablations import STUDIES
+from clip_adapter.pipeline.ablations import STUDIES, STUDIES_OF_METHODS, variants_of
 from clip_adapter.pipeline.requests import STUDY_NAMES, StudyName
 from clip_adapter.runs import query
 from flows.reproduce_paper import reproduce_paper
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 def test_every_study_can_be_asked_for() -> None:
-    assert set(STUDY_NAMES) == set(STUDIES)
+    assert set(STUDY_NAMES) == {*STUDIES, *STUDIES_OF_METHODS}
 
 
 def test_a_study_records_a_run_for_every_variant_shot_and_seed(
@@ -27,23 +27,22 @@ def test_a_study_records_a_run_for_every_variant_shot_and_seed(
     assert (again.n_trained, again.n_reused) == (0, 9)
     modes = "SELECT ratio_mode, count(*) AS n FROM runs WHERE study = 'ratio-mode' GROUP BY ALL"
     assert {row["ratio_mode"]: row["n"] for row in query(root, modes).to_pylist()} == {
-        "validation": 4,  # of these two with a single ratio
+        "constant": 5,  # of these two with a single ratio, and one chosen on held-out shots
         "learned": 2,
         "hypernetwork": 2,
-        "held-out-shots": 1,
     }
     assert query(root, "SELECT * FROM leaderboard").num_rows == 0
 
 
-@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("study", STUDY_NAMES)
 def test_the_variants_of_a_study_are_called_apart(study: StudyName) -> None:
-    names = [variant.name for variant in STUDIES[study]]
+    names = [variant.name for variant in variants_of(study)]
     assert len(set(names)) == len(names)
 
 
 def test_a_setting_that_is_varied_is_written_as_set_takes_it() -> None:
     names = [variant.name for variant in STUDIES["ratio-mode"]]
-    assert names[:2] == ["residual_ratios=[0.2]", "ratio_mode=validation"]
+    assert names[:2] == ["residual_ratios=[0.2]", "selection=validation"]
     assert [variant.name for variant in STUDIES["output-activation"]] == [
         "output_activation=true",
         "output_activation=false",

@@ -85,6 +85,23 @@ def _open_vocabulary(
     return partial(command, "reproduce", *study, "--shots", "2", "--seeds", "1,2")
 
 
+def test_selection_ends_with_what_choosing_on_test_adds(
+    command: Command, photos: Path, root: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablations, "is_usable", lambda name, *_, **__: name == "gda")
+    place = (f"imagefolder:{photos}", "--model", tiny_model, "--root", root)
+    asked = partial(command, "reproduce", "selection", *place, "--shots", "2", "--seeds", "1,2")
+    lines = asked().out.splitlines()
+    (row,) = [line for line in lines if line.startswith("gda")]
+    assert row.count("+") == row.count("±") - 1 == 4
+    told = json.loads(asked("--json").out)
+    assert (told["runs_trained"], told["runs_on_record"]) == (0, 10)
+    chosen = {each["chosen_on"]: each["oracle_adds_mean"] for each in told["outcome"]}
+    assert len(chosen) == 5
+    assert chosen.pop("test (oracle)") is None
+    assert min(chosen.values()) >= 0
+
+
 def test_open_vocabulary_ends_with_what_new_classes_cost_and_gain(open_vocabulary: Command) -> None:
     first, again = open_vocabulary(), open_vocabulary()
     assert "3 runs trained, 0 recorded already" in first.out

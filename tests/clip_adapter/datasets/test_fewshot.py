@@ -13,6 +13,7 @@ from clip_adapter.datasets import (
     FewShotSampler,
     FewShotSplit,
     Split,
+    most_shots,
     sample_few_shot,
     short_classes,
 )
@@ -207,6 +208,7 @@ def test_a_class_with_too_few_images_is_named_with_its_numbers(make_index: MakeI
         (1, 0, "use --shots all, which"),
         (0, 4, "no other number of shots would do, so add images"),
         (0, 4, "leave such classes out (--short-classes skip)"),
+        (12, 4, "every class has enough for 16 shots (--no-validation)"),
     ],
 )
 def test_a_class_with_too_few_images_says_which_shots_would_do(
@@ -362,3 +364,61 @@ def test_a_class_is_short_that_has_too_few_for_some_number_of_shots(make_index: 
 
 def test_a_class_without_a_test_image_is_short(make_index: MakeIndex) -> None:
     assert short_classes(make_index(with_a_class_of(9, 9, n_test=0)), [1]) == (3,)
+
+
+def test_without_validation_the_val_split_follows_the_train_split(make_index: MakeIndex) -> None:
+    index = make_index(with_a_class_of(3, 2))
+    sampler = FewShotSampler(index, validation=False)
+    few, more = (sampler.sample(shots=shots, seed=1) for shots in (3, 5))
+    assert set(few.train_rows) < set(more.train_rows)
+    assert [index.splits[row] for row in more.train_rows[-5:]] == ["train"] * 3 + ["val"] * 2
+    assert (len(few.val_rows), len(more.val_rows)) == (0, 0)
+
+
+def test_without_validation_all_shots_are_all_but_the_test_images(make_index: MakeIndex) -> None:
+    index = make_index(with_a_class_of(3, 2))
+    everything = sample_few_shot(index, shots=ALL_SHOTS, seed=1, validation=False)
+    assert {index.splits[row] for row in everything.train_rows} == {"train", "val"}
+    assert len(everything.train_rows) == len(index) - len(index.rows("test"))
+
+
+@given(shots=SHOTS, seed=SEEDS)
+def test_without_validation_the_same_images_train(
+    make_index: MakeIndex, shots: int, seed: int
+) -> None:
+    index = make_index(TRAIN + VAL + TEST)
+    validated = sample_few_shot(index, shots=shots, seed=seed)
+    alone = sample_few_shot(index, shots=shots, seed=seed, validation=False)
+    assert alone.train_rows.tolist() == validated.train_rows.tolist()
+
+
+@given(counts=COUNTS, shots=st.sampled_from([1, 2, 4, 8, ALL_SHOTS]))
+def test_without_validation_the_short_classes_are_those_that_cannot_be_sampled(
+    make_index: MakeIndex, counts: tuple[int, int], shots: int
+) -> None:
+    index = make_index(with_a_class_of(*counts))
+    is_short = short_classes(index, [shots], validation=False)
+    needed = 1 if shots == ALL_SHOTS else shots
+    assert is_short == ((3,) if sum(counts) < needed else ())
+    assert most_shots(index, validation=False)[3] == sum(counts)
+    if is_short:
+        with pytest.raises(DatasetError, match=r"'class 3' .* in its train and val splits"):
+            sample_few_shot(index, shots=shots, seed=1, validation=False)
+    else:
+        sample_few_shot(index, shots=shots, seed=1, validation=False)
+
+
+def test_a_short_class_takes_both_splits_where_none_validates(make_index: MakeIndex) -> None:
+    index = make_index(with_a_class_of(2, 1))
+    split = FewShotSampler(index, take_all=True, validation=False).sample(shots=8, seed=1)
+    assert of_label(index, split, 3) == (3, 0)
+
+
+@pytest.mark.parametrize(("shots", "is_advised"), [(4, True), (8, False)])
+def test_that_none_validates_is_advised_where_it_would_do(
+    make_index: MakeIndex, shots: int, *, is_advised: bool
+) -> None:
+    index = make_index(with_a_class_of(4, 0))
+    with pytest.raises(DatasetError) as refused:
+        sample_few_shot(index, shots=shots, seed=1)
+    assert ("--no-validation" in str(refused.value)) == is_advised

@@ -190,6 +190,9 @@ def test_calibration_says_what_the_temperature_was_fitted_on(
     assert "fitted on 12 validation images" in told()
     assert chosen_too in told()
     assert chosen_too not in told(selected_on="nothing")
+    held_out = told(n_validation=0, selected_on="held-out shots")
+    assert "fitted on training images, each by a classifier that was fitted without it" in held_out
+    assert chosen_too in held_out
     assert "No temperature was fitted" in told(temperature=None)
 
 

@@ -41,10 +41,11 @@ def plan(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     few_shot_indices: Path | None = None,
     study: str | None = None,
+    validation: bool = True,
 ) -> list[RunSpec]:
     """The runs of a sweep."""
     wanted = [create_method(name, (settings or {}).get(name)) for name in dict.fromkeys(methods)]
-    choices = SplitSpec(shots=shots, seeds=seeds, indices=few_shot_indices)
+    choices = SplitSpec(shots=shots, seeds=seeds, indices=few_shot_indices, validation=validation)
     splits = choices.splits(encoded.dataset.index)
     return plan_runs(encoded, wanted, splits, image_choice=choices.image_choice, study=study)
 

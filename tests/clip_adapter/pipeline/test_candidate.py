@@ -26,18 +26,26 @@ def plan(method: str, shots: int, seed: int) -> RunSpec:
     )
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, *validated: tuple[RunSpec, float, float]) -> Any:
-    """The run that is chosen among runs with those accuracies and NLLs on validation."""
+Measured = tuple[RunSpec, float | None, float | None]
+
+
+def choose(
+    monkeypatch: pytest.MonkeyPatch, *validated: Measured, held_out: tuple[Measured, ...] = ()
+) -> Any:
+    """The run that is chosen among runs with those accuracies and NLLs."""
+    columns = ("validation_accuracy", "validation_nll", "held_out_accuracy", "held_out_nll")
     rows = [
-        {"fingerprint": each.fingerprint, "run_id": each.fingerprint, "accuracy": right, "nll": nll}
-        for each, right, nll in validated
+        dict.fromkeys(columns)
+        | {"fingerprint": each.fingerprint, "run_id": each.fingerprint}
+        | {f"{images}_accuracy": right, f"{images}_nll": nll}
+        for images, measured in (("validation", validated), ("held_out", held_out))
+        for each, right, nll in measured
     ]
     monkeypatch.setattr(
         "clip_adapter.pipeline.candidate.query", lambda *_: pa.Table.from_pylist(rows)
     )
-    return choose_candidate(
-        Path(), [plan("zero-shot", 1, 1), *(each for each, *_ in validated)], dataset="pets"
-    )
+    specs = [plan("zero-shot", 1, 1), *(each for each, *_ in (*validated, *held_out))]
+    return choose_candidate(Path(), specs, dataset="pets")
 
 
 def test_the_best_mean_over_seeds_is_chosen_and_of_it_the_first_seed(
@@ -69,6 +77,42 @@ def test_of_equals_the_lower_nll_is_chosen_then_the_first_asked_for(
     probe, adapter = plan("linear-probe", 4, 1), plan("clip-adapter", 4, 1)
     assert choose(monkeypatch, (probe, 0.5, 0.2), (adapter, 0.5, 0.1))[0] == adapter
     assert choose(monkeypatch, (probe, 0.5, 0.1), (adapter, 0.5, 0.1))[0] == probe
+
+
+def test_without_validation_images_held_out_shots_rank_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe, adapter = plan("linear-probe", 4, 1), plan("clip-adapter", 4, 1)
+    chosen = choose(monkeypatch, held_out=((probe, 0.5, 0.1), (adapter, 0.75, 0.1)))
+    assert chosen[0] == adapter
+    assert "the candidate is the best on held-out shots" in capsys.readouterr().err
+
+
+def test_validation_and_held_out_shots_are_never_mixed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe, adapter = plan("linear-probe", 4, 1), plan("clip-adapter", 4, 1)
+    chosen = choose(monkeypatch, (probe, 0.5, 0.1), held_out=((adapter, 0.75, 0.1),))
+    assert chosen[0] == probe
+    assert "on which clip-adapter was not measured and takes no part" in capsys.readouterr().err
+
+
+def test_a_single_method_is_the_candidate_whatever_is_recorded_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = (plan("gda", 4, seed) for seed in (1, 2))
+    chosen = choose(monkeypatch, (first, None, None), (second, None, None))
+    assert chosen[0] == first
+
+
+def test_of_several_methods_that_nothing_ranks_none_is_the_candidate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unknown = [(plan(name, 4, 1), None, None) for name in ("gda", "lp++")]
+    with pytest.raises(
+        RunStoreError, match=r"which of gda, lp\+\+ is best, and test images may not"
+    ):
+        choose(monkeypatch, *unknown)
 
 
 def test_without_runs_on_record_there_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:

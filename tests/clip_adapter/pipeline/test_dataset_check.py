@@ -146,6 +146,16 @@ def test_the_number_of_shots_that_is_advised_does_for_every_class() -> None:
     assert all("--shots 1," in each.fix for each in tiny)
 
 
+@pytest.mark.parametrize(("n_val", "is_said"), [(1, False), (2, True)])
+def test_it_is_said_where_every_class_has_enough_if_none_validates(
+    n_val: int, *, is_said: bool
+) -> None:
+    val: list[Image] = [("hen", f"val {row}", "val") for row in range(n_val)]
+    index = index_of(SOUND + many("hen", train=14) + val)
+    found = only(check_dataset(index))
+    assert ("enough for 16 shots (--no-validation)" in found.fix) == is_said
+
+
 def test_copies_make_no_class_large_enough() -> None:
     copies: list[Image] = [("hen", "hen 0", "train")] * 20
     found = {

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from steps import train_methods
+from steps import plan, train_methods
 
-from clip_adapter.methods import METHODS
+from clip_adapter.methods import METHODS, setting_names
+from clip_adapter.pipeline.candidate import choose_candidate
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.index import read_index, write_index
@@ -26,7 +27,8 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 CHOSEN = """
 SELECT shots, seed, selected_on, candidates::VARCHAR AS candidates,
-    residual_ratio, inverse_regularization, alpha, beta, learning_rate, weight_decay
+    residual_ratio, inverse_regularization, alpha, beta, learning_rate, weight_decay,
+    hyperparameters::VARCHAR AS hyperparameters
 FROM runs WHERE index_fingerprint = '{}' ORDER BY ALL
 """
 SCORES = "SELECT avg(value) AS mean FROM metrics JOIN runs USING (run_id)"
@@ -50,19 +52,46 @@ def train(encoded: EncodedDataset, method: str, encoding: Encoding, **changes: A
     train_methods(encoded, methods=[method], **(known | changes))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_other_test_labels_change_no_choice(
-    method: str, encoded: EncodedDataset, root: Path, encoding: Encoding
-) -> None:
+CHOICES = [
+    (method, selection)
+    for method in METHODS
+    for selection in (None, "held-out-shots", "none")
+    if selection is None or "selection" in setting_names(METHODS[method])
+]
+
+
+def with_other_test_labels(encoded: EncodedDataset, root: Path) -> EncodedDataset:
     index = read_index(encoded.dataset)
     labels, rows = index.labels.copy(), index.rows("test")
     labels[rows] = np.random.default_rng(0).permutation(labels[rows])
-    other = relabelled(encoded, root, labels)
-    chosen = []
-    for each in (encoded, other):
-        train(each, method, encoding)
+    return relabelled(encoded, root, labels)
+
+
+@pytest.mark.parametrize(("method", "selection"), CHOICES)
+def test_other_test_labels_change_no_choice(
+    method: str, selection: str | None, encoded: EncodedDataset, root: Path, encoding: Encoding
+) -> None:
+    chosen, settings = [], QUICK.get(method, {}) | ({"selection": selection} if selection else {})
+    for each in (encoded, with_other_test_labels(encoded, root)):
+        train(each, method, encoding, settings={method: settings}, validation=selection is None)
         chosen.append(query(root, CHOSEN.format(each.dataset.index_fingerprint)).to_pylist())
     assert len(chosen[0]) == 1
+    assert chosen[0] == chosen[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("validation", [True, False])
+def test_other_test_labels_change_no_candidate(
+    encoded: EncodedDataset, root: Path, encoding: Encoding, *, validation: bool
+) -> None:
+    """Of all methods, by validation images or by held-out shots."""
+    sweep: dict[str, Any] = {"methods": [*METHODS], "shots": [2], "seeds": [1, 2]}
+    sweep |= {"settings": QUICK, "validation": validation}
+    chosen = []
+    for each in (encoded, with_other_test_labels(encoded, root)):
+        train_methods(each, encoding=encoding, **sweep)
+        spec, _ = choose_candidate(root, plan(each, **sweep), dataset=each.dataset.name)
+        chosen.append((spec.method, spec.shots, spec.seed))
     assert chosen[0] == chosen[1]
 
 

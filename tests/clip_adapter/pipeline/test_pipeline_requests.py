@@ -66,6 +66,22 @@ def test_a_misspelt_parameter_names_the_nearest() -> None:
         (TrainRequest, {"dataset": ["digits", "eurosat"]}, "dataset is .*valid string"),
         (TrainRequest, {"model": ["glyphs"]}, "model is .*valid string"),
         (ReproduceRequest, {}, "study is .*: Field required"),
+        (TrainRequest, {"selection": "test"}, "selection is 'test': .*'held-out-shots' or 'none'"),
+        (
+            TrainRequest,
+            {"selection": "validation", "validation": False},
+            "^--selection validation is given together with --no-validation, .* held-out-shots",
+        ),
+        (
+            TrainRequest,
+            {"settings": {"gda": {"selection": "validation"}}, "validation": False},
+            "^--set gda.selection=validation is given together with --no-validation",
+        ),
+        (
+            ReproduceRequest,
+            {"study": "branch", "selection": "validation", "validation": False},
+            "^--selection validation is given together with --no-validation",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_what_is_expected(
@@ -93,6 +109,24 @@ def test_all_methods_are_those_a_dataset_can_be_given_to() -> None:
 def test_settings_of_a_method_that_is_not_trained_are_refused() -> None:
     request = TrainRequest(methods=["zero-shot"], settings={"gda": {}})
     with pytest.raises(SettingsError, match="gda, which is not trained"):
+        requested_methods(request)
+
+
+def test_a_selection_is_that_of_every_method_that_has_one() -> None:
+    methods = requested_methods(
+        TrainRequest(
+            methods=["zero-shot", "gda", "task-res"],
+            selection="held-out-shots",
+            settings={"task-res": {"selection": "none"}},
+        )
+    )
+    found = [getattr(method, "selection", None) for method in methods]
+    assert found == [None, "held-out-shots", "none"]
+
+
+def test_a_selection_that_can_change_nothing_is_refused() -> None:
+    request = TrainRequest(methods=["zero-shot"], selection="none")
+    with pytest.raises(SettingsError, match="--selection none can change nothing: none of zero-sh"):
         requested_methods(request)
 
 

@@ -1,5 +1,6 @@
 """Which runs a sweep consists of, and what makes one run another."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from steps import index_dataset, plan
 from synthetic_datasets import SyntheticDatasets
 
 from clip_adapter.datasets import DatasetError, DatasetIndex, FewShotSplit
+from clip_adapter.methods import create_method
 from clip_adapter.pipeline.encode import EncodedDataset
-from clip_adapter.pipeline.plan import SplitSpec, log_short_classes
+from clip_adapter.pipeline.plan import SplitSpec, log_selection, log_short_classes, plan_runs
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.shots import ALL_SHOTS
 
@@ -146,6 +148,52 @@ def test_where_no_class_is_short_it_does_not_matter_what_short_classes_would_do(
     assert chosen["error"] == chosen["skip"] == chosen["take-all"]
 
 
+def test_without_validation_the_shots_of_a_seed_are_the_same(with_few: DatasetIndex) -> None:
+    spec: dict[str, Any] = {"shots": [1, 4], "short_classes": "take-all"}
+    validated, alone = (splits_of(with_few, **spec, validation=each) for each in (True, False))
+    few = with_few.source.class_names.index("a few")
+    for one, other in zip(validated, alone, strict=True):
+        trained = [
+            set(rows[with_few.labels[rows] != few]) for rows in (one.train_rows, other.train_rows)
+        ]
+        assert trained[0] == trained[1]
+        assert (len(one.val_rows) > 0, len(other.val_rows)) == (True, 0)
+    # The class of three has one image in each split.
+    assert (with_few.labels[alone[-1].train_rows] == few).sum() == 2
+
+
+def test_a_class_is_left_out_by_what_it_lacks_without_validation(
+    photos: Path, root: Path, put_photos: Callable[..., Path]
+) -> None:
+    put_photos(photos, "a-few", range(100, 103), colour="blue")
+    names = {
+        validation: index_dataset(
+            f"imagefolder:{photos}", root=root, data=root, skip_short=[2], validation=validation
+        ).class_names
+        for validation in (True, False)
+    }
+    assert "a few" in names[False]
+    assert "a few" not in names[True]
+
+
+def test_of_published_choices_those_that_train_are_taken(photos: Path, root: Path) -> None:
+    index = index_dataset(f"imagefolder:{photos}", root=root, data=root).index
+    ours = SplitSpec(shots=[2], seeds=[1]).splits(index)[0]
+    content = {
+        role: [
+            {"impath": index.paths[row], "label": int(index.labels[row])} for row in rows.tolist()
+        ]
+        for role, rows in (("train", ours.train_rows), ("val", ours.val_rows))
+    }
+    (root.parent / "shot_2-seed_1.json").write_text(json.dumps(content))
+    spec: dict[str, Any] = {"shots": [2], "seeds": [1], "indices": root.parent}
+    (published,) = SplitSpec(**spec).splits(index)
+    (alone,) = SplitSpec(**spec, validation=False).splits(index)
+    assert published.val_rows.tolist() == ours.val_rows.tolist()
+    assert alone.train_rows.tolist() == ours.train_rows.tolist()
+    assert alone.val_rows.tolist() == []
+
+
 @pytest.mark.parametrize("way", ["skip", "take-all"])
 def test_published_choices_leave_nothing_to_say_about_short_classes(
     tmp_path: Path, way: Any
@@ -159,6 +207,33 @@ def test_the_digits_are_written_below_the_root(root: Path, tmp_path: Path) -> No
     assert indexed.folder == root / "images" / "digits"
     assert not (tmp_path / "somebodys-datasets").exists()
     SplitSpec(shots=[1], seeds=[1]).splits(indexed.index)
+
+
+def test_runs_without_validation_images_are_others(encoded: EncodedDataset) -> None:
+    with_some, without = (
+        plan_runs(
+            encoded,
+            [create_method("gda"), create_method("zero-shot")],
+            SplitSpec(shots=[1], seeds=[1], validation=each).splits(encoded.dataset.index),
+        )
+        for each in (True, False)
+    )
+    assert with_some[0].settings_fingerprint != without[0].settings_fingerprint
+    assert with_some[1] == replace(without[1], split=with_some[1].split)
+
+
+@pytest.mark.parametrize(("settings", "is_said"), [({}, True), ({"selection": "none"}, False)])
+def test_it_is_said_once_that_no_image_validates(
+    encoded: EncodedDataset, capsys: pytest.CaptureFixture[str], *, settings: Any, is_said: bool
+) -> None:
+    methods = [create_method("gda", settings), create_method("zero-shot")]
+    for validation in (True, False):
+        spec = SplitSpec(shots=[1, 2], seeds=[1], validation=validation)
+        splits = spec.splits(encoded.dataset.index)
+        capsys.readouterr()
+        log_selection(methods, splits, reporter=Reporter())
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == (is_said and not validation)
 
 
 def test_who_chose_the_images_is_known_by_the_published_choices(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The numbers of a run, from logits that are known."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ from scipy.special import log_softmax
 from steps import plan
 from synthetic_datasets import CLASSES, SyntheticDatasets
 
-from clip_adapter.methods import Fitted
+from clip_adapter.methods import Fitted, create_method
 from clip_adapter.methods.classifiers import LinearClassifier
+from clip_adapter.methods.method import HeldOut
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.plan import SplitSpec, SweepError, plan_runs
 from clip_adapter.pipeline.run_records import Sweep, completed_run
-from clip_adapter.training import evaluate
+from clip_adapter.training import evaluate, fit_temperature
 
 Metrics = dict[tuple[str, str], float]
 
@@ -59,7 +62,7 @@ def test_test_logits_are_calibrated_by_the_temperature_of_the_validation_images(
     scores, labels = scores_of(encoded, encoded.dataset.index.rows("test"), scale=scale)
     fitted = minimize_scalar(
         lambda log_t: nll(val_scores / np.exp(log_t), val_labels),
-        bounds=(np.log(0.05), np.log(20.0)),
+        bounds=(np.log(0.05), np.log(1000.0)),
         method="bounded",
     )
     found, temperature = metrics_of(encoded, scale=scale), np.exp(fitted.x)
@@ -70,6 +73,51 @@ def test_test_logits_are_calibrated_by_the_temperature_of_the_validation_images(
     assert found["test", "ece_calibrated"] == evaluate(calibrated, labels)["ece"]
     assert found["test", "nll"] == pytest.approx(nll(scores, labels), rel=1e-9)
     assert found["validation", "nll"] == pytest.approx(nll(val_scores, val_labels), rel=1e-9)
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_without_validation_images_the_temperature_is_that_of_held_out_shots(
+    encoded: EncodedDataset, *, validation: bool
+) -> None:
+    splits = SplitSpec(shots=[4], seeds=[1], validation=validation).splits(encoded.dataset.index)
+    (spec,) = plan_runs(encoded, [create_method("gda")], splits)
+    held_out = HeldOut(
+        **dict(zip(("logits", "labels"), scores_of(encoded, np.arange(12), scale=9.0), strict=True))
+    )
+    fitted = Fitted(classifier=first_numbers(9.0), held_out=held_out, selected_on="held-out shots")
+    sweep = Sweep(DatasetFeatures(encoded), device="cpu", sweep_id="sweep")
+    found = completed_run(sweep, spec, fitted)
+    expected = fit_temperature(held_out.logits, held_out.labels)
+    assert (found.metrics["test", "temperature"] == expected) is not validation
+    assert (("validation", "accuracy") in found.metrics) is validation
+    accuracy = (held_out.logits.argmax(axis=1) == held_out.labels).mean()
+    assert found.metrics["held-out", "accuracy"] == pytest.approx(accuracy)
+    assert found.run.n_validation == len(splits[0].val_rows)
+
+
+def test_without_images_of_selection_no_temperature_is_fitted(encoded: EncodedDataset) -> None:
+    splits = SplitSpec(shots=[4], seeds=[1], validation=False).splits(encoded.dataset.index)
+    (spec,) = plan_runs(encoded, [create_method("gda", {"selection": "none"})], splits)
+    sweep = Sweep(DatasetFeatures(encoded), device="cpu", sweep_id="sweep")
+    found = completed_run(sweep, spec, Fitted(classifier=first_numbers(1.0)))
+    assert {split for split, _ in found.metrics} == {"test"}
+    assert ("test", "temperature") not in found.metrics
+
+
+def test_an_oracle_is_called_one_and_has_no_temperature(encoded: EncodedDataset) -> None:
+    index = encoded.dataset.index
+    (few,) = SplitSpec(shots=[4], seeds=[1]).splits(index)
+    oracle = replace(few, val_rows=index.rows("test"))
+    with pytest.raises(SweepError, match="a split validates on test images"):
+        plan_runs(encoded, [create_method("gda")], [oracle])
+    (spec,) = plan_runs(encoded, [create_method("gda")], [oracle], selection_images="test")
+    sweep = Sweep(DatasetFeatures(encoded), device="cpu", sweep_id="sweep")
+    found = completed_run(
+        sweep, spec, Fitted(classifier=first_numbers(1.0), selected_on="validation")
+    )
+    assert found.run.selected_on == "test (oracle)"
+    assert {split for split, _ in found.metrics} == {"test"}
+    assert ("test", "temperature") not in found.metrics
 
 
 def test_calibrated_numbers_do_not_depend_on_the_scale_of_the_logits(

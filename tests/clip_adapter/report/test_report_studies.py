@@ -88,6 +88,55 @@ def test_a_grid_of_one_ratio_is_called_fixed(put_runs: PutRuns, studies: Ask) ->
     assert [variant.name for variant in studies()[0].variants] == ["fixed", *modes]
 
 
+def test_constant_ratios_are_called_by_what_they_were_chosen_on(
+    put_runs: PutRuns, studies: Ask
+) -> None:
+    """As earlier versions recorded them, and as they are recorded now: one value of the study."""
+    put_variants(
+        put_runs,
+        "ratio-mode",
+        {"settings": {"ratio_mode": "held-out-shots"}, "selected_on": "held-out shots"},
+        *[
+            {
+                "settings": {"ratio_mode": mode},
+                "selected_on": by,
+                "hyperparameters": {"residual_ratios": ratios},
+            }
+            for mode, by, ratios in [
+                ("constant", "validation", [0.2]),  # which chose how long to train
+                ("constant", "validation", [0.1, 0.2]),
+                ("constant", "held-out shots", [0.1, 0.2]),
+                ("constant", "nothing", [0.1, 0.2]),
+                ("learned", "nothing", [0.1, 0.2]),
+            ]
+        ],
+    )
+    names = [variant.name for variant in studies()[0].variants]
+    assert names == ["fixed", "validation", "learned", "held-out-shots", "none"]
+
+
+def test_the_paper_s_figures_are_beside_ours(put_runs: PutRuns, studies: Ask) -> None:
+    put_variants(put_runs, "published", {}, {"selected_on": "test (oracle)"})
+    (found,) = studies()
+    assert [variant.name for variant in found.variants] == [
+        "test (oracle)",
+        "validation",
+        "the paper",
+    ]
+    assert {shots: mean.value for shots, mean in found.variants[-1].means.items()} == {4: 0.7338}
+
+
+def test_rivals_without_a_recipe_are_beside_those_of_each(put_runs: PutRuns, studies: Ask) -> None:
+    for recipe in ("paper", "fast"):
+        put_variants(put_runs, "rivals", {"method": "clip-adapter", "recipe": recipe})
+    put_runs([90], study="rivals", method="gda", settings=RunSettings())
+    asked = {"hyperparameters": {"selection": "validation"}, "settings": RunSettings()}
+    put_runs([80], study="rivals", method="gda", n_validation=0, settings_fingerprint="x", **asked)
+    found = {study.recipe: [variant.name for variant in study.variants] for study in studies()}
+    names = ["clip-adapter", "gda", "gda, held-out-shots"]
+    assert found == {"fast": names, "paper": names}
+
+
 def test_numbers_stand_where_they_are_and_names_in_a_row(put_runs: PutRuns, studies: Ask) -> None:
     put_variants(
         put_runs, "residual-ratio", *[{"settings": {"residual_ratio": r}} for r in (0.5, 0.1)]
