@@ -27,6 +27,7 @@ BENCHMARKS = {
     "imagenet_size": "one adapter over 16,000 images and 1,000 classes",
     "search": "the nearest of a million images, beside a plain matrix product",
     "linear_probe": "the search for C of the linear probe, beside scikit-learn as it comes",
+    "dev_sets": "what chooses hyper-parameters, on sets of real features made for development",
     "coop_step": "a training step of CoOp, the text tower in the loop",
 }
 

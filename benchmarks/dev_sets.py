@@ -19,7 +19,9 @@ import numpy as np
 from benchmarks.records import Figures
 from clip_adapter.methods import (
     METHODS,
+    Candidate,
     FewShotTask,
+    Fitted,
     GridMethod,
     Method,
     Trial,
@@ -160,13 +162,13 @@ def _of_grid(
     """Every point is fitted once to all shots; what chooses takes one of them."""
     grid = method.grid(task)
 
-    def fitted(to: FewShotTask) -> list:
+    def fitted(to: FewShotTask) -> list[Fitted]:
         (found,) = method.fit_together(
             [Trial(task=to, points=grid)], device="cpu", report=lambda _: None
         )
         return found
 
-    def candidates(to: FewShotTask, points: list) -> list:
+    def candidates(to: FewShotTask, points: list[Fitted]) -> list[Candidate]:
         scores = method.logits(points, to.val_features)
         return [
             evaluate_candidate(each, to.val_labels, **point)
@@ -198,7 +200,7 @@ def _of_search(
     )
     accuracies = []
     for selection, each in tries:
-        (fitted,) = fit_method(replace(method, selection=selection), [each])  # type: ignore[call-arg]
+        (fitted,) = fit_method(create_method(method.name, {"selection": selection}), [each])
         accuracies.append(_percent(fitted.classifier.logits(features), labels))
     return tuple(accuracies)
 
@@ -210,7 +212,7 @@ def _percent(scores: np.ndarray, labels: np.ndarray) -> float:
 def measure_dev_sets(place: Path, *, quick: bool) -> Figures:  # noqa: ARG001  # nothing is written
     """Fit every method to every draw of every set, and compare what chooses."""
     found = dev_sets(Path(os.environ.get(FOLDER, ".")))
-    draws = {1: 1, 4: 1} if quick else DRAWS
+    draws = dict.fromkeys((1, 4, 16), 1) if quick else DRAWS
     rows = [
         row_of(method, dev_set, shots=shots, draw=draw)
         for method in methods()
@@ -234,8 +236,8 @@ def figures_of(rows: Sequence[Row]) -> Figures:
         "images; what is chosen on validation images, on held-out shots, by defaults, in hindsight",
         details={
             "points_lost_to_hindsight": losses,
-            "rows": {  # type: ignore[dict-item]  # JSON, as the others
-                f"{row.method} {row.dataset} {row.shots} shots draw {row.draw}": {
+            **{
+                f"{row.method}, {row.dataset}, {row.shots} shots, draw {row.draw}": {
                     name: round(value, 2)
                     for name, value in asdict(row).items()
                     if isinstance(value, float)

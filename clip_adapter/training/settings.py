@@ -138,7 +138,7 @@ class Training:
 def epoch_of(length: float, epochs: int) -> int:
     """The number of epochs that a length is, at least one unless the length is 0.
 
-    >>> epoch_of(0.25, 10), epoch_of(0.01, 10), epoch_of(0, 10)
+    >>> epoch_of(0.25, 10), epoch_of(0.01, 10), epoch_of(0.0, 10)
     (2, 1, 0)
     """
     return max(1, round(length * epochs)) if length else 0

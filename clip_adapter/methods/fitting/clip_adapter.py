@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,10 +35,42 @@ from clip_adapter.training import (
     train_stacked,
 )
 
-if TYPE_CHECKING:  # it imports this module when it is fitted
-    from clip_adapter.methods.clip_adapter import ClipAdapter
-
 Weights = tuple[Float[Tensor, "d h"], Float[Tensor, "h d"]]
+
+
+@runtime_checkable
+class AdapterSettings(Protocol):
+    """What `ClipAdapter` says about the models to train."""
+
+    @property
+    def ratio_names(self) -> tuple[str, ...]:
+        """Names of the residual ratios, one for each adapted branch."""
+
+    @property
+    def searched_ratios(self) -> tuple[str, ...]:
+        """Names of the residual ratios that are chosen from candidates."""
+
+    @property
+    def ratio_mode(self) -> str:
+        """How the residual ratios are determined."""
+
+    @property
+    def reduction(self) -> int:
+        """Feature width divided by hidden width."""
+
+    @property
+    def output_activation(self) -> bool:
+        """Whether the adapter ends in a second ReLU."""
+
+    @property
+    def views(self) -> int:
+        """Augmented views of each image to train on; 0 for the image itself."""
+
+    def settings(self) -> dict[str, float | int | str | bool]:
+        """The settings that a run records, by name, beside ratios and training."""
+
+    def training_of(self, task: FewShotTask) -> Training:
+        """The training of a task's models."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +87,7 @@ class AdapterCandidate:
 
 
 def fit_together(
-    method: "ClipAdapter", trials: Sequence[Trial], *, device: str, report: Report
+    method: AdapterSettings, trials: Sequence[Trial], *, device: str, report: Report
 ) -> Iterator[list[Fitted]]:
     """Train the models of all tasks at all their ratios, and stop at each length.
 
@@ -97,7 +129,9 @@ def fit_together(
         yield fitted
 
 
-def untrained(method: "ClipAdapter", candidates: Sequence[AdapterCandidate]) -> StackedAdapterModel:
+def untrained(
+    method: AdapterSettings, candidates: Sequence[AdapterCandidate]
+) -> StackedAdapterModel:
     """One untrained model a candidate.
 
     The weights are drawn from the seed of the task alone, those of the visual branch before those
@@ -118,7 +152,7 @@ def untrained(method: "ClipAdapter", candidates: Sequence[AdapterCandidate]) -> 
     )
 
 
-def _draw(method: "ClipAdapter", task: FewShotTask) -> list[Weights]:
+def _draw(method: AdapterSettings, task: FewShotTask) -> list[Weights]:
     width = task.class_prototypes.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
@@ -127,7 +161,7 @@ def _draw(method: "ClipAdapter", task: FewShotTask) -> list[Weights]:
 
 
 def _branch(
-    method: "ClipAdapter",
+    method: AdapterSettings,
     ratio_name: str,
     weights: Sequence[Weights],
     candidates: Sequence[AdapterCandidate],
