@@ -91,13 +91,13 @@ class ClassifierMetadata(_Metadata):
         shots: labelled images a class; 0 for a method that uses none.
         seed: seed of the run; None for a method without randomness.
         n_train: number of training images.
-        n_validation: number of images that chose settings and temperature.
+        n_validation: number of validation images; 0 where held-out shots or nothing chose.
         selected_on: data that chose the hyper-parameters.
         templates: prompts with {} for the name of the class.
         class_prompts: prompts of each class in place of the templates, none for a class without
             prompts of its own; empty where no class has any.
         temperature: number by which logits are divided so that their softmax is calibrated, fitted
-            on the validation images; None where there were none.
+            on the validation images, else on held-out shots; None where there were neither.
         scores: metrics of the run, with intervals.
         trained_on: date of the run, in UTC: with the time, equal runs would make unequal files.
         version: version of this package.
@@ -116,7 +116,7 @@ class ClassifierMetadata(_Metadata):
     selected_on: Name
     templates: Prompts = ()
     class_prompts: Annotated[tuple[Prompts, ...], Field(max_length=MOST_CLASSES)] = ()
-    temperature: Annotated[float, Field(ge=1e-3, le=1e3)] | None = None
+    temperature: Annotated[float, Field(ge=1e-3, le=1e4)] | None = None
     scores: Annotated[tuple[Score, ...], Field(max_length=100)] = ()
     trained_on: date
     version: Name

@@ -11,8 +11,8 @@ from clip_adapter.methods.method import Fitted, SelectedOn
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import COOP_TRAINER, Recipe, Training, TrainingSettings
 
-# Found on validation images of Flowers102, UCF101 and Caltech101 by benchmarks/fast_recipe.py;
-# docs/notebook.md has the figures, also of recipes that were worse.
+# Found on validation images of Flowers102, UCF101 and Caltech101, and kept on the development sets of
+# benchmarks/dev_sets.py; docs/notebook.md has the figures, also of recipes that were worse.
 FAST_ONE = Recipe(
     optimizer="sgd",
     learning_rate=5e-3,

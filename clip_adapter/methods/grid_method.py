@@ -30,6 +30,8 @@ Report = Callable[[int], None]
 """Called with the units of work that were done since the last call."""
 FLOATS_IN_MEMORY = 2**27
 """Weights of all models that train together, 512 MB; a single task may have more."""
+ROUNDING = 1e-9
+"""Fraction of progress that sums of fractions may miss."""
 Result = TypeVar("Result")
 
 
@@ -246,7 +248,7 @@ class _Fitting:
 
     def finish(self) -> None:
         """Report what was planned and not needed."""
-        if self._left > 0:
+        if self._left > ROUNDING:
             self._progress(self._left)
 
     def map(

@@ -62,7 +62,7 @@ class SavedClassifier:
     def probabilities(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
         """Softmax of the logits, divided by the temperature where the file has one.
 
-        The temperature was fitted on validation images (Guo et al. 2017,
+        The temperature was fitted on validation images or held-out shots (Guo et al. 2017,
         https://arxiv.org/abs/1706.04599): the highest probability is then a calibrated confidence.
 
         Args:

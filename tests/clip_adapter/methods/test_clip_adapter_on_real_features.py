@@ -7,6 +7,7 @@ import pytest
 
 from clip_adapter.methods import ClipAdapter, FewShotTask
 from clip_adapter.methods.clip_adapter import Branch, RatioMode
+from clip_adapter.methods.selection import Selection
 from clip_adapter.training import TrainingSettings, evaluate
 
 
@@ -39,14 +40,23 @@ def test_both_recipes_reach_what_a_plain_loop_reached(
 
 
 @pytest.mark.shared_data
-@pytest.mark.parametrize("mode", ["validation", "held-out-shots", "learned", "hypernetwork"])
+@pytest.mark.parametrize(
+    ("mode", "selection"),
+    [
+        ("constant", "validation"),
+        ("constant", "held-out-shots"),
+        ("learned", "validation"),
+        ("hypernetwork", "validation"),
+    ],
+)
 @pytest.mark.parametrize("branch", ["visual", "text", "both"])
 def test_every_form_lifts_clip_far_from_four_flowers_a_class(
-    flowers: dict[str, np.ndarray], branch: Branch, mode: RatioMode
+    flowers: dict[str, np.ndarray], branch: Branch, mode: RatioMode, selection: Selection
 ) -> None:
     method = ClipAdapter(
         branch=branch,
         ratio_mode=mode,
+        selection=selection,
         residual_ratios=(0.2, 0.6),
         text_residual_ratios=(0.2, 0.6),
         training=TrainingSettings(recipe="fast"),

@@ -155,9 +155,10 @@ def test_other_settings_are_trained_beside_those_on_record(
 
 @pytest.mark.parametrize("method", METHODS_BY_NAME.values(), ids=METHODS_BY_NAME)
 def test_every_number_that_can_be_set_has_a_column(method: Any) -> None:
-    # What is a grid stands among the candidates; LP++ calls its epochs iterations.
+    # What is a grid stands among the candidates; LP++ calls its epochs iterations; what selects has
+    # a column of its own.
     numbers = {one.name for one in fields(method) if not isinstance(one.default, tuple)}
-    grids = {"training", "text_residual_ratios", "iterations"}
+    grids = {"training", "text_residual_ratios", "iterations", "selection"}
     assert numbers - grids <= {one.name for one in fields(RunSettings)}
 
 
