@@ -10,7 +10,7 @@ import pytest
 from servers import FINAL, Prefect, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-N_MISSED, EVERY_SECONDS = 3, 3
+N_MISSED, EVERY_SECONDS = 5, 3
 
 
 def schedule_runs(prefect: Prefect, name: str) -> None:

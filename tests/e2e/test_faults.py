@@ -15,7 +15,7 @@ from feature_cache import stores
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EXTRACT = "extract-features/digits"
-N_IMAGES, VIEWS = 1797, 5
+N_IMAGES, VIEWS = 1797, 9
 N_FEATURES = N_IMAGES * (1 + VIEWS)
 
 

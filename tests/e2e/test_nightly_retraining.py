@@ -103,7 +103,6 @@ def test_nights_of_retraining(calm: SimulatedNights) -> None:
 def test_ten_kills_change_nothing_that_stays(
     calm: SimulatedNights, digits: Path, tmp_path: Path, make_prefect: MakePrefect
 ) -> None:
-    calm.prefect.close()  # a server that nobody needs any more takes its share of the machine
     pictures = PictureFolder(digits.parent / "pictures", digits)
     saboteur = Saboteur(Random(SEED), kills=list(KILLS))  # noqa: S311  # moments, not secrets
     for _ in simulate(make_prefect(tmp_path / "wild", tmp_path / "wild-store"), pictures, saboteur):

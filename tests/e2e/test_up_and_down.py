@@ -1,7 +1,6 @@
 """One command brings everything up, another ends just that, and nothing that dies stays dead."""
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -24,13 +23,9 @@ def _service(root: Path) -> Iterator[Service]:
 
 
 @pytest.fixture(name="used", scope="module")
-def _used(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Service]:
+def _used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """On a root that tests have in common: up or down, as the one before has left it."""
-    service = Service(tmp_path_factory.mktemp("used") / "store")
-    home = service.folder / "home"
-    home.mkdir(parents=True)
-    shutil.copy(prefect_database, home / "prefect.db")
-    yield from ended_afterwards(service)
+    yield from ended_afterwards(Service(tmp_path_factory.mktemp("used") / "store"))
 
 
 def test_one_command_brings_all_up_and_another_ends_it(service: Service) -> None:

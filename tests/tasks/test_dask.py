@@ -13,7 +13,6 @@ from prefect.settings import get_current_settings
 from states import damaged_files, rows_in
 
 from clip_adapter.runs import query
-from flows.train_adapters import train_adapters
 
 pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed")
 pytestmark = [
@@ -42,24 +41,17 @@ SWEEP = {
 Train = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(name="asked", scope="module")
-def _asked(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: str, put_photos: Any
-) -> dict[str, Any]:
-    """What every run is asked for, but the store."""
-    photos = tmp_path_factory.mktemp("dask") / "photos"
+@pytest.fixture(name="train", scope="module")
+def _train(tmp_path_factory: pytest.TempPathFactory, tiny_model: str, put_photos: Any) -> Train:
+    """Run the flow in a process of its own; with `dask` set its tasks go to a cluster."""
+    place = tmp_path_factory.mktemp("dask")
+    program, photos = place / "program.py", place / "photos"
+    program.write_text(PROGRAM)
     for class_name in ("red", "green", "blue"):
         put_photos(photos, class_name, range(30))
-    return {"dataset": f"imagefolder:{photos}", "model": tiny_model, **SWEEP}
-
-
-@pytest.fixture(name="train", scope="module")
-def _train(tmp_path_factory: pytest.TempPathFactory, asked: dict[str, Any]) -> Train:
-    """Run the flow in a process of its own; with `dask` set its tasks go to a cluster."""
-    program = tmp_path_factory.mktemp("dask") / "program.py"
-    program.write_text(PROGRAM)
 
     def train(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        asked = {"dataset": f"imagefolder:{photos}", "model": tiny_model, "root": str(root)}
         inherited = {
             "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{Path(__file__).parent}",
             "PREFECT_API_URL": str(get_current_settings().api.url),
@@ -67,28 +59,24 @@ def _train(tmp_path_factory: pytest.TempPathFactory, asked: dict[str, Any]) -> T
             "DASK_DISTRIBUTED__WORKER__PRELOAD": "dask_preload",
         }
         return subprocess.run(
-            [sys.executable, str(program), json.dumps({**asked, "root": str(root)})],
+            [sys.executable, str(program), json.dumps({**asked, **SWEEP})],
             cwd=CHECKOUT,
             env=os.environ | inherited | environment,
             capture_output=True,
             text=True,
             check=False,
-            timeout=400,
+            timeout=200,
         )
 
     return train
 
 
 @pytest.fixture(name="alone", scope="module")
-def _alone(asked: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store that a run in this process leaves."""
+def _alone(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store that a run in a single process leaves."""
     root = tmp_path_factory.mktemp("alone") / "store"
-    assert counts_of(train_adapters(**asked, root=str(root))) == [90, 0, 9]
+    assert counts(train(root)) == [90, 0, 9]
     return root
-
-
-def counts_of(trained: Any) -> list[int]:
-    return [trained.encoded.n_encoded, trained.encoded.n_reused, trained.runs.n_trained]
 
 
 def counts(done: subprocess.CompletedProcess[str]) -> list[int]:
@@ -115,12 +103,12 @@ def test_a_cluster_leaves_the_same_features_and_runs(train: Train, alone: Path, 
 
 
 def test_what_a_killed_worker_left_undone_the_next_run_does(
-    train: Train, asked: dict[str, Any], alone: Path, root: Path, tmp_path: Path
+    train: Train, alone: Path, root: Path, tmp_path: Path
 ) -> None:
     marker = tmp_path / "died"
     train(root, CLIP_ADAPTER_DASK="local:2", TEST_DEATH_MARKER=str(marker))
     assert marker.exists()
-    n_encoded, n_reused, _ = counts_of(train_adapters(**asked, root=str(root)))
+    n_encoded, n_reused, _ = counts(train(root, CLIP_ADAPTER_DASK="local:2"))
     assert n_encoded + n_reused == 90
     # What the victim had stored before it died is not made again.
     assert n_reused >= 12
