@@ -31,6 +31,7 @@ from clip_adapter.methods import (
     folds,
     setting_names,
 )
+from clip_adapter.methods.grid_method import Point
 from clip_adapter.methods.selection import evaluate_candidate, merge_folds, selected_on
 
 FOLDER = "CLIP_ADAPTER_TEST_DATA"
@@ -162,29 +163,32 @@ def _of_grid(
     """Every point is fitted once to all shots; what chooses takes one of them."""
     grid = method.grid(task)
 
-    def fitted(to: FewShotTask) -> list[Fitted]:
-        (found,) = method.fit_together(
-            [Trial(task=to, points=grid)], device="cpu", report=lambda _: None
-        )
+    def fitted(to: FewShotTask, points: list[Point]) -> list[Fitted]:
+        trial = Trial(task=to, points=points)
+        (found,) = method.fit_together([trial], device="cpu", report=lambda _: None)
         return found
 
-    def candidates(to: FewShotTask, points: list[Fitted]) -> list[Candidate]:
-        scores = method.logits(points, to.val_features)
-        return [
+    def candidates(
+        to: FewShotTask, points: list[Point], found: list[Fitted]
+    ) -> tuple[Candidate, ...]:
+        scores = method.logits(found, to.val_features)
+        return tuple(
             evaluate_candidate(each, to.val_labels, **point)
-            for each, point in zip(scores, grid, strict=True)
-        ]
+            for each, point in zip(scores, points, strict=True)
+        )
 
-    on_all = fitted(task)
+    on_all = fitted(task, grid)
     judged = [_percent(scores, labels) for scores in method.logits(on_all, features)]
     default = judged[grid.index(method.default(task))]
     held_out = default
     if selected_on("held-out-shots", task) == "held-out shots":
+        tried = method.held_out_grid(task)
         parts = folds(task, at_most=method.most_folds)
-        results = [candidates(part, fitted(part)) for part in parts]
+        results = [candidates(part, tried, fitted(part, tried)) for part in parts]
         merged = merge_folds(results, [len(part.val_labels) for part in parts])
-        held_out = judged[best_candidate(merged)]
-    return judged[best_candidate(candidates(task, on_all))], held_out, default, max(judged)
+        held_out = judged[grid.index(tried[best_candidate(merged)])]
+    on_validation = judged[best_candidate(candidates(task, grid, on_all))]
+    return on_validation, held_out, default, max(judged)
 
 
 def _of_search(

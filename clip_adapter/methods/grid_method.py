@@ -106,6 +106,10 @@ class GridMethod(Method):
         """What is recorded where nothing is chosen: "training" if a hyper-parameter is learned."""
         return "nothing"
 
+    def held_out_grid(self, task: FewShotTask) -> list[Point]:
+        """The points among which held-out shots choose; all of them, unless some mean another thing in a fold."""
+        return self.grid(task)
+
     def work(self, trial: Trial) -> int:  # noqa: ARG002  # of a method that trains
         """Units of work that a trial takes, as `fit_together` reports them."""
         return 1
@@ -172,7 +176,7 @@ class GridMethod(Method):
     def _choose_on_held_out_shots(
         self, tasks: Sequence[FewShotTask], fitting: "_Fitting"
     ) -> list[Fitted]:
-        grids = [self.grid(task) for task in tasks]
+        grids = [self.held_out_grid(task) for task in tasks]
         in_folds = [folds(task, at_most=self.most_folds) for task in tasks]
         alone = [[task] for task in tasks]
         last = [points[-1:] for points in grids]

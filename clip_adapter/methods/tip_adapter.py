@@ -163,6 +163,18 @@ class TipAdapterF(_CacheMethod):
         )
         return {"length": 1.0, "beta": beta, "alpha": alpha}
 
+    def held_out_grid(self, task: FewShotTask) -> list[Point]:
+        """The lengths, at the default alpha and beta.
+
+        In a fold each class has a key less, so that an alpha that is right there is too large for all.
+        """
+        default = self.default(task)
+        return [
+            point
+            for point in self.grid(task)
+            if all(point[name] == default[name] for name in ("alpha", "beta"))
+        ]
+
     def training_of(self, task: FewShotTask) -> Training:
         """The training of the keys of a task."""
         return self.training.resolve(RECIPES, shots=task.shots)
