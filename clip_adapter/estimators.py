@@ -315,7 +315,7 @@ class ClipAdapterClassifier(_FeatureClassifier):
         ratio_mode: how the residual ratios are determined: constant, learned or
             hypernetwork; see `clip_adapter.methods.ClipAdapter`.
         residual_ratio: weight a of the adapted image feature, from 0 to 1; None for one chosen among
-            six, or 0.2 where no image can be held out to choose it.
+            six, or 0.6 where no image can be held out to choose it.
         text_residual_ratio: weight b of the adapted text feature, chosen likewise.
         reduction: feature width divided by hidden width; None for 4, or the width of narrower features.
         output_activation: whether the adapter ends in a second ReLU, as the authors' code has it.

@@ -178,7 +178,7 @@ class AdapterGroup:
             after_epoch()
         self.up.mul_(weight)
         self.down_weights.copy_(self.down.trained(weight))
-        return torch.stack(curves)
+        return torch.stack(curves) if curves else self.up.new_zeros(0, len(self.up))
 
     def _batches(self, order: Int[Tensor, "t n"]) -> Iterator[GatheredBatch]:
         data = self.data
