@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from clip_adapter.errors import SettingsError
-from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
+from clip_adapter.methods.grid_method import (
+    GridMethod,
+    Point,
+    Report,
+    Trial,
+    models_in_memory,
+    stop_epochs,
+)
 from clip_adapter.methods.method import Fitted, SelectedOn
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training import COOP_TRAINER, Recipe, Training, TrainingSettings
@@ -146,8 +153,7 @@ class ClipAdapter(GridMethod):
 
     def work(self, trial: Trial) -> int:
         """Images that all models visit."""
-        training = self.training_of(trial.task)
-        last = max(training.epoch_of(point["length"]) for point in trial.points)
+        last = stop_epochs([trial], self.training_of(trial.task))[-1]
         return last * len(trial.distinct(*self.searched_ratios)) * len(trial.task.train_labels)
 
     def most_together(self, trial: Trial) -> int:

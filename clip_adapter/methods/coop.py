@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from clip_adapter.errors import DataError, SettingsError
-from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial
+from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, stop_epochs
 from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.task import FewShotTask, TextTower
 from clip_adapter.training import COOP_TRAINER, Recipe, Training, TrainingSettings
@@ -82,8 +82,7 @@ class CoOp(GridMethod):
 
     def work(self, trial: Trial) -> int:
         """Epochs."""
-        training = self.training_of(trial.task)
-        return max(training.epoch_of(point["length"]) for point in trial.points)
+        return stop_epochs([trial], self.training_of(trial.task))[-1]
 
     def most_together(self, trial: Trial) -> int:
         """How many tasks' prompts the tower encodes in one step."""

@@ -5,7 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
+from clip_adapter.methods.grid_method import (
+    GridMethod,
+    Point,
+    Report,
+    Trial,
+    models_in_memory,
+    stop_epochs,
+)
 from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
@@ -92,8 +99,7 @@ class CrossModalProbe(GridMethod):
 
     def work(self, trial: Trial) -> int:
         """Epochs of all pairs of a learning rate and a weight decay."""
-        training = self.training_of(trial.task)
-        last = max(training.epoch_of(point["length"]) for point in trial.points)
+        last = stop_epochs([trial], self.training_of(trial.task))[-1]
         return last * len(trial.distinct("learning_rate", "weight_decay"))
 
     def most_together(self, trial: Trial) -> int:

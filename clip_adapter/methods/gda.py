@@ -84,8 +84,7 @@ class Gda(GridMethod):
                     bias=(alpha * bias).astype(np.float32),
                     class_names=task.class_names,
                 )
-                settings = {"alpha": alpha, "views": self.views}
-                fitted.append(Fitted(classifier=classifier, settings=settings))
+                fitted.append(Fitted(classifier=classifier, settings={"views": self.views}))
             yield fitted
             report(1)
 

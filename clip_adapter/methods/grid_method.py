@@ -19,10 +19,10 @@ from clip_adapter.methods.selection import (
     evaluate_candidate,
     folds,
     merge_folds,
-    nearest,
     selected_on,
 )
 from clip_adapter.methods.task import FewShotTask
+from clip_adapter.training.settings import Training
 
 Point = Mapping[str, float]
 """One point of a grid of hyper-parameters, by name."""
@@ -57,7 +57,7 @@ class GridMethod(Method):
     - "validation": the task's validation images. Without any, held-out shots choose.
     - "held-out-shots": in each of up to `most_folds` folds one shot of each class is left out, and
       each point is fitted to the rest; all left-out shots choose, and the chosen point is fitted to
-      all shots. No validation image is used. A class of one image stays in training; where fewer than
+      all shots. No validation image chooses. A class of one image stays in training; where fewer than
       half of the classes have two images, nothing is chosen.
     - "none": nothing is chosen; the point of the method's defaults is taken, which depend on the
       number of shots and on nothing else.
@@ -193,7 +193,7 @@ class GridMethod(Method):
         fitted = fitting.map_each(_first, alone, chosen)
         held_out = fitting.map_each(_held_out, in_folds, chosen)
         return [
-            replace(one, candidates=tried, held_out=_joined(parts))
+            replace(one, candidates=tried, held_out=HeldOut.joined(parts))
             for (one,), tried, parts in zip(fitted, candidates, held_out, strict=True)
         ]
 
@@ -205,7 +205,10 @@ class GridMethod(Method):
     def default(self, task: FewShotTask) -> Point:
         """The point of the grid that is nearest to the method's defaults."""
         defaults = self.defaults(task)
-        return {name: nearest(values, defaults[name]) for name, values in self.axes(task).items()}
+        return {
+            name: min(values, key=lambda value: abs(value - defaults[name]))  # used at once
+            for name, values in self.axes(task).items()
+        }
 
     def _best_on_validation(self, trial: Trial, fitted: list[Fitted]) -> Fitted:
         candidates = self._evaluated(trial, fitted)
@@ -330,15 +333,13 @@ def _one_of(trial: Trial, fitted: list[Fitted], number: int) -> Fitted:
 
 
 def _held_out(trial: Trial, fitted: list[Fitted]) -> HeldOut:
-    task = trial.task
-    return HeldOut(logits=fitted[0].classifier.logits(task.val_features), labels=task.val_labels)
+    return HeldOut.of(fitted[0].classifier, trial.task)
 
 
-def _joined(parts: Sequence[HeldOut]) -> HeldOut:
-    return HeldOut(
-        logits=np.concatenate([part.logits for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-    )
+def stop_epochs(trials: Sequence[Trial], training: Training) -> list[int]:
+    """The numbers of epochs after which some point of the trials stops, in ascending order."""
+    lengths = {point["length"] for trial in trials for point in trial.points}
+    return sorted({training.epoch_of(length) for length in lengths})
 
 
 def models_in_memory(n_weights: int) -> int:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -88,12 +88,18 @@ class LinearProbe(PerTaskMethod):
             step **= 0.5
         candidates = tuple(candidate for candidate, _ in tried)
         chosen, fitted = tried[best_candidate(candidates)]
-        return Fitted(
-            classifier=fitted[0] if on_validation else self._fit(task, chosen.settings[INVERSE]),
+        found = Fitted(
+            classifier=fitted[0],
             settings=dict(chosen.settings),
             selected_on=chosen_on,
             candidates=candidates,
-            held_out=None if on_validation else _held_out(parts, fitted),
+        )
+        if on_validation:
+            return found
+        return replace(
+            found,
+            classifier=self._fit(task, chosen.settings[INVERSE]),
+            held_out=HeldOut.joined(list(map(HeldOut.of, fitted, parts))),
         )
 
     def _try(
@@ -127,13 +133,6 @@ class LinearProbe(PerTaskMethod):
 def _best(tried: Sequence[tuple[Candidate, list[Classifier]]]) -> Candidate:
     candidates = [candidate for candidate, _ in tried]
     return candidates[best_candidate(candidates)]
-
-
-def _held_out(parts: Sequence[FewShotTask], fitted: Sequence[Classifier]) -> HeldOut:
-    scores = [each.logits(part.val_features) for each, part in zip(fitted, parts, strict=True)]
-    return HeldOut(
-        logits=np.concatenate(scores), labels=np.concatenate([part.val_labels for part in parts])
-    )
 
 
 def _as_multinomial(

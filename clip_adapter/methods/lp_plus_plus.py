@@ -21,7 +21,7 @@ class LpPlusPlus(GridMethod):
 
     `f . (w_c + alpha_c t_c)` with f and t of length 1, trained by full-batch cross-entropy over w
     and alpha in turns (Huang et al. 2024, https://arxiv.org/abs/2404.02285, sections 3 and 4). The
-    initial blocks and the step sizes are computed from the data, so that nothing is selected:
+    initial blocks and the step sizes are computed from the data, so that only the length is selected:
 
     - w starts at the class means of f, every alpha at `2.5 logit_scale` times the mean over the
       classes of `mean_i[y_i = c] f_i . t_c`;

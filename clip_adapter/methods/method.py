@@ -68,6 +68,19 @@ class HeldOut:
     logits: Float[np.ndarray, "m c"]
     labels: Int[np.ndarray, " m"]
 
+    @classmethod
+    def of(cls, classifier: Classifier, fold: FewShotTask) -> "HeldOut":
+        """The logits of the images that a fold leaves out."""
+        return cls(logits=classifier.logits(fold.val_features), labels=fold.val_labels)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[HeldOut]") -> "HeldOut":
+        """The images of all folds, fold by fold."""
+        return cls(
+            logits=np.concatenate([part.logits for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:

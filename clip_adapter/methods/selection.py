@@ -1,6 +1,6 @@
 """Selection of hyper-parameters: on validation images, on held-out shots, or not at all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -79,7 +79,7 @@ def folds(task: FewShotTask, *, at_most: int = MAX_FOLDS) -> list[FewShotTask]:
         task: a task in which some class has two images.
         at_most: number of folds, if the largest class has as many images.
     """
-    order, sizes = image_numbers(task.train_labels), np.bincount(task.train_labels)
+    order, sizes = _image_numbers(task.train_labels), np.bincount(task.train_labels)
     n_folds = min(int(sizes.max()), at_most)
     can = sizes[task.train_labels] > 1
     return [_without(task, (order == fold) & can) for fold in range(n_folds)]
@@ -103,7 +103,7 @@ def merge_folds(
     )
 
 
-def image_numbers(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def _image_numbers(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """For each image the number of images of its class before it."""
     numbers = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
@@ -127,11 +127,6 @@ def _without(task: FewShotTask, left_out: Bool[np.ndarray, " n"]) -> FewShotTask
         val_features=task.train_features[left_out],
         val_labels=task.train_labels[left_out],
     )
-
-
-def nearest(values: Iterable[float], value: float) -> float:
-    """The value of a grid that is nearest to a default, the first of equals."""
-    return min(values, key=lambda each: abs(each - value))
 
 
 def check_grid(name: str, values: Sequence[float], *, at_least: float) -> None:

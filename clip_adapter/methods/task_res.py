@@ -4,7 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
+from clip_adapter.methods.grid_method import (
+    GridMethod,
+    Point,
+    Report,
+    Trial,
+    models_in_memory,
+    stop_epochs,
+)
 from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
@@ -77,8 +84,7 @@ class TaskRes(GridMethod):
 
     def work(self, trial: Trial) -> int:
         """Epochs of all alphas."""
-        training = self.training_of(trial.task)
-        last = max(training.epoch_of(point["length"]) for point in trial.points)
+        last = stop_epochs([trial], self.training_of(trial.task))[-1]
         return last * len(trial.distinct("alpha"))
 
     def most_together(self, trial: Trial) -> int:

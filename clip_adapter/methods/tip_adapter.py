@@ -7,7 +7,14 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
+from clip_adapter.methods.grid_method import (
+    GridMethod,
+    Point,
+    Report,
+    Trial,
+    models_in_memory,
+    stop_epochs,
+)
 from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.selection import check_count, check_grid
 from clip_adapter.methods.task import FewShotTask
@@ -106,13 +113,13 @@ class TipAdapter(_CacheMethod):
         report: Report,
     ) -> Iterator[list[Fitted]]:
         """Fill the cache of each task."""
-        from clip_adapter.methods.fitting.tip_adapter import cache_keys, caches, filled_cache
+        from clip_adapter.methods.fitting.tip_adapter import cache_keys, filled_cache, weighted
 
         for trial in trials:
             cache = filled_cache(trial.task, cache_keys(trial.task, self.views))
             yield [
-                Fitted(classifier=each, settings={**point, "views": self.views})
-                for point, each in zip(trial.points, caches(cache, trial.points), strict=True)
+                Fitted(classifier=weighted(cache, point), settings={"views": self.views})
+                for point in trial.points
             ]
             report(1)
 
@@ -181,8 +188,7 @@ class TipAdapterF(_CacheMethod):
 
     def work(self, trial: Trial) -> int:
         """Epochs."""
-        training = self.training_of(trial.task)
-        return max(training.epoch_of(point["length"]) for point in trial.points)
+        return stop_epochs([trial], self.training_of(trial.task))[-1]
 
     def most_together(self, trial: Trial) -> int:
         """How many tasks' keys fit into memory together, after all lengths."""
@@ -192,7 +198,7 @@ class TipAdapterF(_CacheMethod):
         self, trials: Sequence[Trial], *, device: str, report: Report
     ) -> Iterator[list[Fitted]]:
         """Train the keys of all tasks together."""
-        from clip_adapter.methods.fitting.tip_adapter import caches, filled_cache, train_keys
+        from clip_adapter.methods.fitting.tip_adapter import filled_cache, train_keys, weighted
 
         training = self.training_of(trials[0].task)
         trained, curves = train_keys(
@@ -212,11 +218,10 @@ class TipAdapterF(_CacheMethod):
             for point in trial.points:
                 stopped = training.stopping_at(point["length"])
                 epochs = stopped.visited_epochs
-                settings = {"alpha": point["alpha"], "beta": point["beta"], "views": self.views}
                 fitted.append(
                     Fitted(
-                        classifier=caches(cache_of[epochs], [point])[0],
-                        settings={**settings, **stopped.settings()},
+                        classifier=weighted(cache_of[epochs], point),
+                        settings={"views": self.views, **stopped.settings()},
                         loss_curve=tuple(curves[number][:epochs]),
                     )
                 )

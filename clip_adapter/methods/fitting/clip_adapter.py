@@ -22,8 +22,7 @@ from clip_adapter.adapters import (
 )
 from clip_adapter.adapters.stacked import Ratios
 from clip_adapter.methods.classifiers import AdapterClassifier, PrototypeClassifier
-from clip_adapter.methods.fitting.stacked_tasks import stop_epochs
-from clip_adapter.methods.grid_method import Report, Trial
+from clip_adapter.methods.grid_method import Report, Trial, stop_epochs
 from clip_adapter.methods.method import Classifier, Fitted
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from clip_adapter.errors import DataError
 from clip_adapter.methods.classifiers import PrototypeClassifier
-from clip_adapter.methods.fitting.stacked_tasks import StackedTasks, stop_epochs
-from clip_adapter.methods.grid_method import Report, Trial
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
+from clip_adapter.methods.grid_method import Report, Trial, stop_epochs
 from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.task import FewShotTask, TextTower
 from clip_adapter.training import Training, mean_losses, train_stacked

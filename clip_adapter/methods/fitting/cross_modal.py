@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import LinearClassifier
-from clip_adapter.methods.fitting.stacked_tasks import StackedTasks, stop_epochs
-from clip_adapter.methods.grid_method import Report, Trial
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
+from clip_adapter.methods.grid_method import Report, Trial, stop_epochs
 from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor

@@ -8,10 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_adapter.methods.grid_method import Trial
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
-from clip_adapter.training import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +63,3 @@ class StackedTasks:
         rows = rows.to(self.labels.device)
         each = torch.arange(len(rows), device=rows.device)[:, None]
         return self.directions[each, rows], self.labels[each, rows % self.n_images]
-
-
-def stop_epochs(trials: Sequence[Trial], training: Training) -> list[int]:
-    """The numbers of epochs after which some point of the trials stops, in ascending order."""
-    lengths = {point["length"] for trial in trials for point in trial.points}
-    return sorted({training.epoch_of(length) for length in lengths})

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import PrototypeClassifier
-from clip_adapter.methods.fitting.stacked_tasks import StackedTasks, stop_epochs
-from clip_adapter.methods.grid_method import Report, Trial
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
+from clip_adapter.methods.grid_method import Report, Trial, stop_epochs
 from clip_adapter.methods.method import Fitted
 from clip_adapter.training import Training, mean_losses, train_stacked
 
@@ -35,7 +35,7 @@ def fit_together(
             fitted.append(
                 Fitted(
                     classifier=classifier,
-                    settings={"alpha": point["alpha"], "views": views, **stopped.settings()},
+                    settings={"views": views, **stopped.settings()},
                     loss_curve=tuple(curves[:epochs, number, model].tolist()),
                 )
             )

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip_adapter.methods.classifiers import CacheClassifier, class_affinities
-from clip_adapter.methods.fitting.stacked_tasks import StackedTasks, stop_epochs
-from clip_adapter.methods.grid_method import Point, Report, Trial
+from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
+from clip_adapter.methods.grid_method import Point, Report, Trial, stop_epochs
 from clip_adapter.methods.method import Fitted
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.tensors import float_tensor
@@ -39,9 +39,9 @@ def filled_cache(task: FewShotTask, keys: Float[np.ndarray, "n d"]) -> CacheClas
     )
 
 
-def caches(cache: CacheClassifier, points: Sequence[Point]) -> list[CacheClassifier]:
-    """The cache with the alpha and beta of each point."""
-    return [replace(cache, alpha=point["alpha"], beta=point["beta"]) for point in points]
+def weighted(cache: CacheClassifier, point: Point) -> CacheClassifier:
+    """The cache with the alpha and beta of a point."""
+    return replace(cache, alpha=point["alpha"], beta=point["beta"])
 
 
 def logits_of_caches(
