@@ -123,9 +123,14 @@ class Method(ABC):
     learns: ClassVar[bool] = True
     needs_text_tower: ClassVar[bool] = False
 
-    def needs_validation(self, task: FewShotTask) -> bool:  # noqa: ARG002  # of a method that chooses
+    @property
+    def n_candidates(self) -> int:
+        """Number of candidates among which validation images choose."""
+        return 1
+
+    def needs_validation(self, task: FewShotTask) -> bool:  # noqa: ARG002  # of a method whose grid depends on it
         """Whether validation images choose among several candidates for the task."""
-        return False
+        return self.n_candidates > 1
 
     @abstractmethod
     def fit(
@@ -150,15 +155,6 @@ class Method(ABC):
 
 class PerTaskMethod(Method):
     """A method that fits one task after the other, on the CPU."""
-
-    @property
-    def n_candidates(self) -> int:
-        """Number of points of the grid among which validation images choose."""
-        return 1
-
-    def needs_validation(self, task: FewShotTask) -> bool:  # noqa: ARG002  # the same for all
-        """Whether there is more than one candidate."""
-        return self.n_candidates > 1
 
     @abstractmethod
     def fit_task(self, task: FewShotTask) -> Fitted:

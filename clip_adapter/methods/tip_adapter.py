@@ -77,6 +77,11 @@ class _CacheMethod(GridMethod):
             if point["alpha"] > 0 or point["beta"] == self.betas[0]
         ]
 
+    def default(self, task: FewShotTask) -> Point:
+        """The point of the grid that is nearest to the defaults."""
+        point = super().default(task)
+        return point if point["alpha"] > 0 else {**point, "beta": self.betas[0]}
+
     def logits(
         self, fitted: Sequence[Fitted], features: Float[np.ndarray, "m d"]
     ) -> Iterator[Float[np.ndarray, "m c"]]:

@@ -23,6 +23,7 @@ from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classe
 from clip_adapter.pipeline.plan import plan_runs
 from clip_adapter.pipeline.provenance import digest_settings
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.train import selection_of
 from clip_adapter.runs import RequestStore, RunRecord, RunStoreError, query
 from feature_cache import IndexStore, Location
 from feature_cache.exchange import imported_names
@@ -126,14 +127,17 @@ def _method(run: RunRecord, asked: dict[str, Any]) -> Method:
 
 
 def _settings(run: RunRecord, asked: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
-    yield (asked.get("settings") or {}).get(run.method)
+    for_all = selection_of(run.method, asked.get("selection"))
+    yield {**for_all, **((asked.get("settings") or {}).get(run.method) or {})}
     yield None
     yield _recorded(run)
 
 
 def _recorded(run: RunRecord) -> dict[str, Any]:
     known = setting_names(type(create_method(run.method)))
-    values = run.hyperparameters or vars(run.settings)
+    values = dict(run.hyperparameters or vars(run.settings))
+    if "length" in values:  # with `epochs` set and no length, all of them would be trained
+        values["lengths"] = [values["length"]]
     return {name: values[name] for name in known if values.get(name) is not None}
 
 
@@ -142,6 +146,9 @@ def _fingerprints(run: RunRecord, method: Method) -> list[str]:
     prompts: dict[str, Any] = {"class_names": run.class_names, "templates": run.templates}
     if run.class_prompts:
         prompts["class_prompts"] = run.class_prompts
+    images = (run.hyperparameters or {}).get("selection_images")
+    if images is not None:
+        prompts["selection_images"] = images
     return [
         digest_settings(method, **prompts, published=published, **further)
         for published in (False, True)

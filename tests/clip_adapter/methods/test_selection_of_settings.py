@@ -243,6 +243,23 @@ def test_classes_of_one_image_choose_nothing_where_they_are_the_most(
     assert set(held_out.labels.tolist()) == {1, 2}
 
 
+@pytest.mark.parametrize("selection", ["validation", "held-out-shots", "none"])
+@pytest.mark.parametrize("name", ["tip-adapter", "tip-adapter-f"])
+def test_a_cache_without_weight_has_one_point_whatever_the_betas(
+    make_task: MakeTask, name: str, selection: Selection
+) -> None:
+    settings = {**QUICK[name], "alphas": [0.0], "betas": [1.0, 18.0], "selection": selection}
+    fitted = fit_one(create_method(name, settings), make_task(shots=3))
+    assert (fitted.settings["alpha"], fitted.settings["beta"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("method", ["clip-adapter", "task-res", "tip-adapter-f", "coop"])
+def test_a_training_may_stop_at_its_start(make_task: MakeTask, method: str) -> None:
+    settings = {**QUICK[method], "lengths": [0.0], "selection": "none"}
+    fitted = fit_one(create_method(method, settings), make_task(shots=3))
+    assert (fitted.settings["stopped_epoch"], fitted.loss_curve) == (0, ())
+
+
 @pytest.mark.parametrize("former", ["validation", "held-out-shots"])
 def test_the_former_ratio_modes_are_selections(
     former: Literal["validation", "held-out-shots"],

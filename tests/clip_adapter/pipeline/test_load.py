@@ -141,6 +141,33 @@ def test_a_run_is_fitted_again_as_it_was(trained_digits: Path, method: str) -> N
     assert classifier.saved.metadata.scores[0].value == accuracy
 
 
+@pytest.mark.parametrize("study", [None, "output-activation"])
+def test_a_run_whose_length_was_chosen_is_fitted_to_that_length(
+    trained_digits: Path, tmp_path: Path, study: str | None
+) -> None:
+    root = shutil.copytree(trained_digits, tmp_path / "store")
+    options: dict[str, Any] = {"shots": [4], "seeds": [1], "selection": "held-out-shots"}
+    if study is None:  # the request says which settings were asked for
+        settings = {"clip-adapter": {"recipe": "fast"}}
+        clip_adapter.train(
+            "digits", "glyphs", methods=["clip-adapter"], settings=settings, root=root, **options
+        )
+    else:  # a study does not: what the run records says it
+        clip_adapter.reproduce(study, "digits", "glyphs", recipe="fast", root=root, **options)
+    chosen = "SELECT run_id, hyperparameters FROM runs WHERE method = 'clip-adapter' ORDER BY ALL"
+    run = query(root, chosen).to_pylist()[0]
+    classifier = load(f"run:{run['run_id']}", root=root)
+    length = float(dict(run["hyperparameters"])["length"])
+    assert classifier.saved.settings["length"] == length
+    assert study is None or length < 1  # else all epochs would do as well
+    recorded = (
+        "SELECT value FROM metrics WHERE run_id = $id AND split = 'test' AND name = 'accuracy'"
+    )
+    (accuracy,) = query(root, recorded, {"id": run["run_id"]})["value"].to_pylist()
+    assert classifier.saved.metadata is not None
+    assert classifier.saved.metadata.scores[0].value == accuracy
+
+
 @pytest.fixture
 def fitted_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every fitted linear classifier name the class after the right one."""
