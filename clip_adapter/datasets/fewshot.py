@@ -29,7 +29,8 @@ class FewShotSplit:
     """The images that a few-shot run trains on and selects on, as rows of the index.
 
     Attributes:
-        shots: number of training images a class; `ALL_SHOTS` for all of each class.
+        shots: number of training images a class; `ALL_SHOTS` for all of each class; of a budget, the
+            mean number, rounded.
         seed: seed of the sample.
         train_rows: `[classes * shots]` rows, class by class; fewer where a class is short.
         val_rows: `[classes * min(shots, 4)]` rows, class by class; fewer where a class is short,
@@ -92,6 +93,47 @@ class FewShotSampler:
             borrowed = trainable[::-1][:n_borrowed]
             val += ranked_val[:MAX_VAL_PER_CLASS][:shots] + borrowed
         return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
+
+    def draw(self, *, budget: int, seed: int) -> FewShotSplit:
+        """Choose so many training images of all classes together, and none to validate.
+
+        The images of the train split are ranked as `sample_few_shot` ranks those of a class, whatever
+        their class, and the first are taken: classes get images by their prevalence, some perhaps
+        none, and a smaller budget lies inside a larger one of the same seed.
+
+        Args:
+            budget: number of labelled images in all.
+            seed: seed of the ranking.
+
+        Raises:
+            DatasetError: `budget` is below 2, `seed` is not in 0..2**63-1, the train split has fewer
+                distinct images, or all that are drawn are of one class.
+        """
+        if budget < 2:
+            raise DatasetError(f"budget is {budget}; expected 2 labelled images or more")
+        _check(1, seed)
+        name, n_classes = self.index.source.name, len(self.index.source.class_names)
+        candidates = [
+            row for (_, split), rows in self._candidates.items() if split == "train" for row in rows
+        ]
+        if len(candidates) < budget:
+            raise DatasetError(
+                f"the train split of dataset {name!r} has {len(candidates)} distinct images with one "
+                f"label, {budget} are asked for: ask for fewer, or use --shots all"
+            )
+        drawn = _ranked(self.index, candidates, seed=seed)[:budget]
+        labels = self.index.labels
+        if len({int(labels[row]) for row in drawn}) < 2:
+            raise DatasetError(
+                f"the {budget} images of dataset {name!r} that seed {seed} draws are all of one class, so "
+                "that there is nothing to tell apart: ask for more images, or take another seed"
+            )
+        return FewShotSplit(
+            max(1, round(budget / n_classes)),
+            seed,
+            train_rows=_rows(sorted(drawn, key=lambda row: int(labels[row]))),
+            val_rows=_rows([]),
+        )
 
     def _fitting(self) -> tuple[int, ...]:
         """Numbers of shots for which every class has enough: powers of two, the largest last.
@@ -213,26 +255,41 @@ def most_shots(index: DatasetIndex, *, validation: bool = True) -> tuple[int, ..
 def read_few_shot_indices(
     folder: Path, index: DatasetIndex, *, shots: int, seed: int
 ) -> FewShotSplit:
-    """Read the published choice in `folder/shot_{shots}-seed_{seed}.json` and find its images.
+    """Read a published choice and find its images, in one of two forms.
 
-    The form is that of cross-modal adaptation (Lin et al. 2023,
-    https://github.com/linzhiqiu/cross_modal_adaptation): `train` and `val`, each with a list
-    `data` (or a list itself) of objects with `impath` and `label`. Leading folders of a path that the
-    dataset does not have are ignored. No file outside the dataset is opened.
+    - `shot_{shots}-seed_{seed}.json` of cross-modal adaptation (Lin et al. 2023,
+      https://github.com/linzhiqiu/cross_modal_adaptation): `train` and `val`, each with a list `data`
+      (or a list itself) of objects with `impath` and `label`.
+    - `shot_{shots}-seed_{seed}_train.jsonl` and `..._val.jsonl` of 2SFS (Farina et al. 2025,
+      https://github.com/FarinaMatteo/rethinking_fewshot_vlms): one object a line, with `_impath` and
+      `_label`.
+
+    Leading folders of a path that the dataset does not have are ignored. No file outside the dataset is
+    opened.
 
     Raises:
-        DatasetError: `shots` is below 1 or `seed` below 0; the file is missing or malformed, or names
-            an image that the index lacks or has under another label or in its test split, an image in
-            both train and val, or not `shots` training images of every class.
+        DatasetError: `shots` is below 1 or `seed` below 0; the files are missing or malformed, there are
+            files of both forms, or they name an image that the index lacks or has under another label
+            or in its test split, an image in both train and val, or not `shots` training images of
+            every class.
     """
     if shots < 1 or seed < 0:
         raise DatasetError(f"shots is {shots} and seed {seed}; expected 1 or more, and 0 or more")
-    path = folder / f"shot_{shots}-seed_{seed}.json"
-    content = _read_json(path)
+    stem = folder / f"shot_{shots}-seed_{seed}"
+    items = _read_lines(stem) if _has_lines(stem) else _read_parts(stem)
     by_path = {stored: row for row, stored in enumerate(index.paths)}
-    train, val = (_published_rows(content, part, by_path, index, path) for part in ("train", "val"))
-    _check_published(train, val, index=index, shots=shots, path=path)
+    train, val = (
+        [_published_row(item, by_path, index, path) for item in of_part] for path, of_part in items
+    )
+    _check_published(train, val, index=index, shots=shots, path=stem)
     return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
+
+
+def published_files(folder: Path) -> list[Path]:
+    """The files of published choices in a folder, of both forms, sorted by name."""
+    return sorted(
+        file for form in ("*.json", "*_*.jsonl") for file in folder.glob(f"shot_*-seed_{form}")
+    )
 
 
 def _check(shots: int, seed: int) -> None:
@@ -335,48 +392,99 @@ def _rows(rows: list[int]) -> NDArray[np.int64]:
     return column
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+_Items = list[tuple[Path, list[Any]]]
+"""The file and the objects of the training images, then those of the validation images."""
+
+
+def _has_lines(stem: Path) -> bool:
+    """Whether a choice is published as lines of JSON; raises `DatasetError` if in both forms."""
+    lines = [
+        path
+        for path in (_named(stem, "_train.jsonl"), _named(stem, "_val.jsonl"))
+        if path.is_file()
+    ]
+    single = _named(stem, ".json")
+    if lines and single.is_file():
+        raise DatasetError(
+            f"{single} and {lines[0]} both choose images for these shots and this seed: keep one of the "
+            "forms"
+        )
+    return bool(lines)
+
+
+def _named(stem: Path, ending: str) -> Path:
+    return stem.with_name(stem.name + ending)
+
+
+def _read_text(path: Path) -> str:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DatasetError(
-            f"{path} cannot be read ({error.strerror}): expected one file for each number of "
-            "shots and each seed, shot_{K}-seed_{S}.json"
+            f"{path} cannot be read ({error.strerror}): expected one file for each number of shots and "
+            "each seed, shot_{K}-seed_{S}.json, or two, shot_{K}-seed_{S}_train.jsonl and ..._val.jsonl"
         ) from error
     except ValueError as error:
-        raise DatasetError(f"{path} is not JSON: {error}") from error
+        raise DatasetError(f"{path} is not text in UTF-8: {error}") from error
+
+
+def _read_json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{where} is not JSON: {error}") from error
+
+
+def _read_lines(stem: Path) -> _Items:
+    items: _Items = []
+    for part in ("train", "val"):
+        path = _named(stem, f"_{part}.jsonl")
+        found = [
+            _read_json(line, f"line {number} of {path}")
+            for number, line in enumerate(_read_text(path).splitlines(), 1)
+            if line.strip()
+        ]
+        items.append((path, found))
+    return items
+
+
+def _read_parts(stem: Path) -> _Items:
+    path = _named(stem, ".json")
+    content = _read_json(_read_text(path), str(path))
     if not isinstance(content, dict):
         raise DatasetError(f"{path} holds a {type(content).__name__}, expected an object")
-    return content
-
-
-def _published_rows(
-    content: dict[str, Any], part: str, by_path: dict[str, int], index: DatasetIndex, path: Path
-) -> list[int]:
-    items = content.get(part)
-    items = items.get("data") if isinstance(items, dict) else items
-    if not isinstance(items, list):
-        raise DatasetError(f"{path} has no list of images under {part!r}")
-    return [_published_row(item, by_path, index, path) for item in items]
+    items: _Items = []
+    for part in ("train", "val"):
+        found = content.get(part)
+        found = found.get("data") if isinstance(found, dict) else found
+        if not isinstance(found, list):
+            raise DatasetError(f"{path} has no list of images under {part!r}")
+        items.append((path, found))
+    return items
 
 
 def _published_row(item: Any, by_path: dict[str, int], index: DatasetIndex, path: Path) -> int:
-    known = isinstance(item, dict) and isinstance(item.get("impath"), str)
-    if not known or type(item.get("label")) is not int:
-        raise DatasetError(f"{path}: {item!r} is no image, expected impath and label")
-    row = _find(item["impath"], by_path)
+    # The lines of 2SFS are the attributes of an object of CoOp's loader.
+    named = (
+        {key.removeprefix("_"): value for key, value in item.items()}
+        if isinstance(item, dict)
+        else {}
+    )
+    image, label = named.get("impath"), named.get("label")
+    if not isinstance(image, str) or type(label) is not int:
+        raise DatasetError(f"{path}: {item!r:.300} is no image, expected impath and label")
+    row = _find(image, by_path)
     if row is None:
         raise DatasetError(
-            f"{path} names {item['impath']!r}, which is no readable image of dataset "
-            f"{index.source.name!r}"
+            f"{path} names {image!r:.300}, which is no readable image of dataset {index.source.name!r}"
         )
-    if index.labels[row] != item["label"]:
+    if index.labels[row] != label:
         raise DatasetError(
-            f"{path} gives {item['impath']!r} the label {item['label']!r}, in the dataset it "
-            f"has {int(index.labels[row])}"
+            f"{path} gives {image!r:.300} the label {label!r}, in the dataset it has "
+            f"{int(index.labels[row])}"
         )
     if index.splits[row] == "test":
-        raise DatasetError(f"{path} names {item['impath']!r}, an image of the test split")
+        raise DatasetError(f"{path} names {image!r:.300}, an image of the test split")
     return row
 
 
