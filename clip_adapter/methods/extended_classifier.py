@@ -15,6 +15,8 @@ LONGEST_NAME = 2_000
 """Largest number of characters of a class name."""
 EXTENSIBLE = ("zero-shot", "clip-adapter", "coop", "task-res", "tip-adapter", "tip-adapter-f")
 """Built-in methods whose classifiers have class prototypes."""
+NOT_EXTENSIBLE = ("linear-probe", "gda", "lp++", "cross-modal-probe")
+"""The other built-in methods, whose classifiers know a class by its images alone."""
 WITH_PROTOTYPES = ("PrototypeClassifier", "AdapterClassifier", "CacheClassifier")
 """Kinds of classifiers that have class prototypes."""
 
@@ -83,6 +85,33 @@ def extend_classifier(
     )
 
 
+def retarget_classifier(
+    classifier: Classifier,
+    class_names: Sequence[str],
+    prototypes: Float[np.ndarray, "c d"],
+    *,
+    method: str,
+) -> Classifier:
+    """A classifier of other classes, by their text; what was learned of an image's feature stays.
+
+    The logits are those that `extend_classifier` adds, whether or not the classifier has classes of the
+    same names.
+
+    Args:
+        classifier: a classifier with class prototypes.
+        class_names: names of the other classes.
+        prototypes: text feature of each class; only directions matter.
+        method: name of the method that made the classifier, for messages.
+
+    Raises:
+        DataError: the classifier has no prototypes, or those of the classes are not one finite vector
+            other than 0 of the classifier's width a name.
+    """
+    _check_has_prototypes(classifier, method=method)
+    _check_prototypes(prototypes, n_classes=len(class_names), width=classifier.width)
+    return _by_text(fitted_part(classifier), tuple(class_names), prototypes.astype(np.float32))
+
+
 def check_new_classes(classifier: Classifier, class_names: Sequence[str], *, method: str) -> None:
     """Return if classes of these names can be added to a classifier.
 
@@ -95,6 +124,16 @@ def check_new_classes(classifier: Classifier, class_names: Sequence[str], *, met
         DataError: the classifier has no class prototypes; a name is empty, too long, given twice, or
             a class of the classifier already. Case and blanks do not tell names apart.
     """
+    _check_has_prototypes(classifier, method=method)
+    if not class_names:
+        raise DataError("no class to add is named: expected one name or more")
+    known = {_folded(name): name for name in classifier.class_names}
+    for name in class_names:
+        _check_name(name, known)
+        known[_folded(name)] = name
+
+
+def _check_has_prototypes(classifier: Classifier, *, method: str) -> None:
     kind = type(fitted_part(classifier)).__name__
     if kind not in WITH_PROTOTYPES:
         raise DataError(
@@ -102,12 +141,6 @@ def check_new_classes(classifier: Classifier, class_names: Sequence[str], *, met
             f"added to it by name: expected a classifier of {', '.join(EXTENSIBLE[:-1])} or "
             f"{EXTENSIBLE[-1]}; train one of these"
         )
-    if not class_names:
-        raise DataError("no class to add is named: expected one name or more")
-    known = {_folded(name): name for name in classifier.class_names}
-    for name in class_names:
-        _check_name(name, known)
-        known[_folded(name)] = name
 
 
 def fitted_part(classifier: Classifier) -> Classifier:

@@ -66,15 +66,15 @@ class DatasetFeatures:
         return self.index.rows("test")
 
     def task(
-        self, split: FewShotSplit, method: Method, *, n_classes: int | None = None
+        self, split: FewShotSplit, method: Method, *, classes: Sequence[int] | None = None
     ) -> FewShotTask:
         """The arrays of a few-shot split that a method may use; no test image is among them.
 
         Args:
             split: the images for training and for validation.
             method: determines which augmented views and whether the text tower belong to the task.
-            n_classes: number of classes of the task, the first ones of the dataset, to which the images
-                of the split belong; all when None.
+            classes: numbers of the classes of the task, ascending, to which the images of the split
+                belong and which are numbered anew; all when None.
 
         Raises:
             DataError: the arrays do not make up a task.
@@ -82,14 +82,17 @@ class DatasetFeatures:
             FeatureCacheError: some features are missing or damaged.
         """
         views = self.encoded.views_for(n_views(method))
+        names, prompts = self.encoded.dataset.class_names, self.prompt_features
+        if classes is not None:
+            names, prompts = tuple(names[label] for label in classes), prompts[list(classes)]
         return FewShotTask(
             train_features=self.image_features(split.train_rows),
-            train_labels=self.index.labels[split.train_rows],
+            train_labels=self.labels(split.train_rows, classes=classes),
             val_features=self.image_features(split.val_rows),
-            val_labels=self.index.labels[split.val_rows],
-            prompt_features=self.prompt_features[:n_classes],
+            val_labels=self.labels(split.val_rows, classes=classes),
+            prompt_features=prompts,
             logit_scale=self.encoded.logit_scale,
-            class_names=self.encoded.dataset.class_names[:n_classes],
+            class_names=names,
             shots=split.shots,
             seed=split.seed,
             train_views=self._views(split.train_rows, views) if views else None,
@@ -100,6 +103,22 @@ class DatasetFeatures:
         """Raw image features of some rows, in their order."""
         chosen: Float[np.ndarray, "n d"] = self._features[rows]
         return chosen
+
+    def labels(
+        self, rows: Int[np.ndarray, " n"], *, classes: Sequence[int] | None = None
+    ) -> Int[np.ndarray, " n"]:
+        """The class numbers of some rows, or their places among some classes, ascending."""
+        found: Int[np.ndarray, " n"] = self.index.labels[rows]
+        if classes is None:
+            return found
+        places: Int[np.ndarray, " n"] = np.searchsorted(np.asarray(classes), found)
+        return places
+
+    @cached_property
+    def test_features(self) -> Float[np.ndarray, "n d"]:
+        """Raw features of the test split alone, for a dataset of which no other images are encoded."""
+        digests = self.digests(self.test_rows())
+        return self._store.read_images(digests).astype(np.float32, copy=False)
 
     def digests(self, rows: Int[np.ndarray, " n"]) -> Sequence[bytes]:
         """The image digests of some rows, in their order."""

@@ -17,7 +17,7 @@ from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor, not_retried
 from clip_adapter.pipeline.identity import expected_name
 from clip_adapter.pipeline.index import IndexedDataset, index_dataset
-from clip_adapter.pipeline.plan import SplitSpec, log_short_classes, training_rows
+from clip_adapter.pipeline.plan import SplitSpec, log_draws, log_short_classes, training_rows
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import DatasetRequest, ExtractRequest, accepts
@@ -163,7 +163,10 @@ def index_and_encode(
             changed = escape_control_characters(error.changed_file)
             reporter.log(f"{changed} changed or vanished after it was indexed: indexing again")
         else:
-            log_short_classes(splits, dataset.index, reporter=reporter)
+            if choices and choices.budget is not None:
+                log_draws(splits, dataset.index, reporter=reporter)
+            else:
+                log_short_classes(splits, dataset.index, reporter=reporter)
             return encoded, splits
 
 

@@ -79,16 +79,27 @@ def _train(
 
 
 def _fit(sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter) -> list[RunResult]:
+    # Runs that are tested on several datasets are trained once.
+    trainings: dict[tuple[str, int, int | None], RunSpec] = {}
+    for spec in specs:
+        trainings.setdefault(_training(spec), spec)
     tasks = [
-        sweep.features.task(spec.split, method, n_classes=spec.n_base_classes) for spec in specs
+        sweep.features.task(spec.split, method, classes=spec.trained_classes)
+        for spec in trainings.values()
     ]
     with reporter.progress(
-        f"training {sweep.called(method)}", total=len(specs), unit="runs"
+        f"training {sweep.called(method)}", total=len(tasks), unit="runs"
     ) as advance:
         fitted = fit_method(
-            method, tasks, device=sweep.device, progress=lambda part: advance(part * len(specs))
+            method, tasks, device=sweep.device, progress=lambda part: advance(part * len(tasks))
         )
-    return [completed_run(sweep, *each) for each in zip(specs, fitted, strict=True)]
+    by_training = dict(zip(trainings, fitted, strict=True))
+    return [completed_run(sweep, spec, by_training[_training(spec)]) for spec in specs]
+
+
+def _training(spec: RunSpec) -> tuple[str, int, int | None]:
+    """What tells apart the trainings of one method."""
+    return spec.split_fingerprint, spec.shots, spec.seed
 
 
 def _train_one_by_one(

@@ -1,7 +1,7 @@
 """Classes that a classifier was not trained on: held out, added by name, and evaluated."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -58,25 +58,66 @@ def base_splits(
     ]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReorderedClassifier:
+    """A classifier with its classes in another order.
+
+    Attributes:
+        classifier: the classifier.
+        order: place of each class among those of the classifier.
+    """
+
+    classifier: Classifier
+    order: tuple[int, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name for each column of the logits."""
+        return tuple(self.classifier.class_names[place] for place in self.order)
+
+    @property
+    def width(self) -> int:
+        """Width of the features that it classifies."""
+        return self.classifier.width
+
+    def logits(self, features: Float[np.ndarray, "n any_width"]) -> Float[np.ndarray, "n c"]:
+        """Logits of raw features; raises `DataError` for features of another width."""
+        ordered: Float[np.ndarray, "n c"] = self.classifier.logits(features)[:, list(self.order)]
+        return ordered
+
+
 def tested_classifier(
-    classifier: Classifier, features: DatasetFeatures, *, n_base: int | None, method: str
+    classifier: Classifier,
+    features: DatasetFeatures,
+    *,
+    classes: Sequence[int] | None,
+    method: str,
 ) -> Classifier:
-    """The classifier of all classes of the dataset: new classes are added by name.
+    """The classifier of all classes of the dataset: those that were not trained are added by name.
 
     Args:
         classifier: a classifier of the classes that were trained.
         features: features of the dataset, prompts of all classes included.
-        n_base: number of base classes; the classifier is returned as it is when None.
+        classes: numbers of the classes that were trained, ascending; the classifier is returned as it is
+            when None.
         method: name of the method that made it, for messages.
 
     Raises:
         DataError: the method has no class prototypes.
     """
-    if n_base is None:
+    if classes is None:
         return classifier
-    new = features.encoded.dataset.class_names[n_base:]
-    prototypes = class_prototypes(features.prompt_features[n_base:])
-    return extend_classifier(classifier, new, prototypes, method=method)
+    names = features.encoded.dataset.class_names
+    others = sorted(set(range(len(names))) - set(classes))
+    prototypes = class_prototypes(features.prompt_features[others])
+    extended = extend_classifier(
+        classifier, [names[label] for label in others], prototypes, method=method
+    )
+    labels = [*classes, *others]
+    if labels == sorted(labels):
+        return extended
+    order = tuple(int(place) for place in np.argsort(labels))
+    return ReorderedClassifier(classifier=extended, order=order)
 
 
 def with_named_classes(

@@ -12,6 +12,7 @@ from clip_adapter.datasets import (
     DatasetIndex,
     FewShotSampler,
     FewShotSplit,
+    published_files,
     read_few_shot_indices,
 )
 from clip_adapter.errors import ClipAdapterError
@@ -25,9 +26,13 @@ from clip_adapter.pipeline.provenance import (
     digest_values,
 )
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.transfer import Target
+from clip_adapter.runs import Protocol
 from clip_adapter.shots import ALL_SHOTS
 
 SelectionImages = Literal["few", "whole", "test"]
+BUDGET = "budget:"
+"""Beginning of the image choice of a number of labelled images in all."""
 _NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
@@ -48,6 +53,9 @@ class RunSpec:
         image_choice: who chose the images of its split.
         n_base_classes: number of classes that are trained, the first ones of the dataset; the others are
             added by name. None where all are trained.
+        drawn_classes: numbers of the classes with a training image, ascending, where a budget has none of
+            some; the others are added by name. None where each has one.
+        target: dataset on whose test split the classifier is tested; None for its own.
         selection_images: the images that validate: a "few" as in every sweep, in the study "selection"
             also the "whole" validation split, or those of the "test" split (an oracle).
     """
@@ -59,7 +67,21 @@ class RunSpec:
     fingerprint: str
     image_choice: str = "own"
     n_base_classes: int | None = None
+    drawn_classes: tuple[int, ...] | None = None
+    target: Target | None = None
     selection_images: SelectionImages = "few"
+
+    @property
+    def trained_classes(self) -> Sequence[int] | None:
+        """Numbers of the classes that are trained, ascending; None where all are."""
+        return self.drawn_classes if self.n_base_classes is None else range(self.n_base_classes)
+
+    @property
+    def protocol(self) -> Protocol:
+        """Which classes are trained and which are tested."""
+        if self.target is not None:
+            return self.target.protocol
+        return "all-classes" if self.n_base_classes is None else "base-to-new"
 
     @property
     def is_oracle(self) -> bool:
@@ -89,6 +111,8 @@ class SplitSpec:
             gives what it has.
         validation: whether images are set aside to validate. Without, none of the splits has any, and
             of published choices those that train are taken.
+        budget: number of labelled images in all, drawn whatever their class, in place of `shots`; none
+            is set aside to validate.
 
     Raises:
         DatasetError: a way with short classes is given together with published choices.
@@ -99,6 +123,7 @@ class SplitSpec:
     indices: Path | None = None
     short_classes: Literal["error", "skip", "take-all"] = "error"
     validation: bool = True
+    budget: int | None = None
 
     def __post_init__(self) -> None:
         if self.indices is not None and self.short_classes != "error":
@@ -114,10 +139,12 @@ class SplitSpec:
 
     @property
     def image_choice(self) -> str:
-        """Who chose the images: "own", or "published:" and the digest of the published choices."""
+        """What chose the images: "own", "published:" and the digest of the choices, or "budget:" and a number."""
+        if self.budget is not None:
+            return f"{BUDGET}{self.budget}"
         if self.indices is None:
             return "own"
-        files = sorted(self.indices.glob("shot_*-seed_*.json"))
+        files = published_files(self.indices)
         return f"published:{digest_values(files={file.name: file.read_text() for file in files})}"
 
     def splits(self, index: DatasetIndex) -> list[FewShotSplit]:
@@ -127,15 +154,20 @@ class SplitSpec:
             DatasetError: a class has fewer images than shots, and short classes are an error.
             DatasetError: a published choice is missing or belongs to another dataset.
             DatasetError: a class has no test image, or published choices are given with all shots.
+            DatasetError: a budget is larger than the train split, or has images of one class alone.
         """
         sampler = FewShotSampler(
             index, take_all=self.short_classes == "take-all", validation=self.validation
         )
-        found = [
-            self._split(sampler, shots=shots, seed=seed)
-            for shots in sorted(set(self.shots))
-            for seed in sorted(set(self.seeds))
-        ]
+        seeds = sorted(set(self.seeds))
+        if self.budget is not None:
+            found = [sampler.draw(budget=self.budget, seed=seed) for seed in seeds]
+        else:
+            found = [
+                self._split(sampler, shots=shots, seed=seed)
+                for shots in sorted(set(self.shots))
+                for seed in seeds
+            ]
         _check_every_class_is_tested(index)
         return found
 
@@ -172,6 +204,32 @@ def log_short_classes(
             )
             more = f", and {len(short) - 5} more classes on fewer" if len(short) > 5 else ""
             reporter.log(f"{listed}{more}")
+
+
+def any_split(index: DatasetIndex) -> FewShotSplit:
+    """One image a class, which a method that does not learn ignores."""
+    _, rows = np.unique(index.labels, return_index=True)
+    return FewShotSplit(1, 0, rows.astype(np.int64), _NO_ROWS)
+
+
+def classes_drawn(split: FewShotSplit, index: DatasetIndex) -> tuple[int, ...] | None:
+    """Numbers of the classes with a training image, ascending; None where every class has one."""
+    found = np.unique(index.labels[split.train_rows])
+    return None if len(found) == len(index.source.class_names) else tuple(found.tolist())
+
+
+def log_draws(splits: Sequence[FewShotSplit], index: DatasetIndex, *, reporter: Reporter) -> None:
+    """Report which classes a budget has no image of, a line for each seed."""
+    names = index.source.class_names
+    for split in splits:
+        drawn = classes_drawn(split, index)
+        if drawn is not None:
+            absent = [repr(name) for label, name in enumerate(names) if label not in drawn]
+            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+            reporter.log(
+                f"the {len(split.train_rows)} images of seed {split.seed} have none of {len(absent)} of "
+                f"{len(names)} classes: {', '.join(absent[:5])}{more}; these are known by name alone"
+            )
 
 
 def log_selection(
@@ -255,20 +313,29 @@ def _plan(
             "oracle of the study selection chooses on test"
         )
     split_fingerprint = split.fingerprint(dataset.index.image_sha256) if method.learns else ""
+    drawn = None
+    if image_choice.startswith(BUDGET) and n_base_classes is None:
+        if method.learns:
+            drawn = classes_drawn(split, dataset.index)
+        else:  # which ignores its images, but a task has one of each class
+            split = any_split(dataset.index)
     settings_fingerprint = digest_settings(
         method,
         class_names=dataset.class_names,
         templates=dataset.templates,
         # Datasets without prompts of single classes keep the fingerprints of their runs.
         **({"class_prompts": dataset.class_prompts} if dataset.class_prompts else {}),
-        # A leaderboard shows published choices beside sampled ones, not averaged with them.
-        published=image_choice != "own" and method.learns,
+        **(digested_choice(image_choice) if method.learns else digested_choice("own")),
         # Nor runs without validation images with those that have some, which keep their fingerprints.
         **({"validation": False} if method.learns and not len(split.val_rows) else {}),
         **({} if selection_images == "few" else {"selection_images": selection_images}),
     )
     # Runs of all classes keep their fingerprints.
-    base = {"n_base_classes": n_base_classes, "extension": digest_extension()}
+    base: dict[str, Any] = {}
+    if n_base_classes is not None:
+        base = {"n_base_classes": n_base_classes, "extension": digest_extension()}
+    elif drawn is not None:
+        base = {"drawn_classes": drawn, "extension": digest_extension()}
     return RunSpec(
         method=method,
         split=split,
@@ -282,9 +349,42 @@ def _plan(
             code=digest_code(type(method)),
             study=study,
             views=encoded.views_for(n_views(method)),
-            **(base if n_base_classes is not None else {}),
+            **base,
         ),
         image_choice=image_choice if method.learns else "own",
         n_base_classes=n_base_classes,
+        drawn_classes=drawn,
         selection_images=selection_images,
     )
+
+
+def digested_choice(image_choice: str) -> dict[str, Any]:
+    """What the fingerprint of settings says of an image choice.
+
+    So a leaderboard shows published choices and budgets beside sampled images, not averaged with them.
+    """
+    if image_choice.startswith(BUDGET):
+        return {"published": False, "budget": int(image_choice.removeprefix(BUDGET))}
+    return {"published": image_choice != "own"}
+
+
+def with_targets(specs: Sequence[RunSpec], targets: Sequence[Target]) -> list[RunSpec]:
+    """The runs of a sweep, each followed by one for each dataset on which its classifier can be tested.
+
+    A classifier without class prototypes is tested where the classes are its own.
+    """
+    return [
+        each
+        for spec in specs
+        for each in (
+            spec,
+            *(_tested_on(spec, target) for target in targets if target.can_test(spec.method.name)),
+        )
+    ]
+
+
+def _tested_on(spec: RunSpec, target: Target) -> RunSpec:
+    fingerprint = digest_values(
+        run=spec.fingerprint, target=target.digest(), extension=digest_extension()
+    )
+    return replace(spec, target=target, fingerprint=fingerprint)

@@ -20,7 +20,7 @@ from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding, n_views
 from clip_adapter.pipeline.index import IndexedDataset, index_of_table
 from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classes, tested_classifier
-from clip_adapter.pipeline.plan import plan_runs
+from clip_adapter.pipeline.plan import any_split, digested_choice, plan_runs
 from clip_adapter.pipeline.provenance import digest_settings
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.train import selection_of
@@ -47,7 +47,8 @@ def refit(
     """Fit the classifier of a recorded run from the stored features.
 
     Its predictions on the test split are compared with the recorded ones. That of a base-to-new run has
-    the new classes by name, as it was tested, and cannot be saved.
+    the new classes by name, as it was tested, as that of a budget has the classes without an image; such
+    a classifier cannot be saved.
 
     Args:
         root: folder or URL of the store that has the run.
@@ -56,8 +57,8 @@ def refit(
         reporter: where to report predictions that differ from the recorded ones.
 
     Raises:
-        RunStoreError: the run failed or chose on test images, or the images that it learned from are
-            not recorded.
+        RunStoreError: the run failed, chose on test images or is a test on another dataset, or the
+            images that it learned from are not recorded.
         DataError: the classifier contradicts the recorded predictions.
         FeatureCacheError: features or the index are no longer stored, or damaged.
     """
@@ -68,11 +69,18 @@ def refit(
             f"run {run.run_id} chose its settings on the test images, which shows what choosing could gain "
             "and makes no classifier: name a run of another selection"
         )
+    if run.protocol in {"domain-shift", "cross-dataset"}:
+        on = run.tested_on.dataset if run.tested_on else "another dataset"
+        raise RunStoreError(
+            f"run {run.run_id} is the test of a classifier of {run.dataset} on {on}: name the run of "
+            f"{run.dataset} itself, `SELECT * FROM current_runs WHERE split_fingerprint = "
+            f"'{run.split_fingerprint}'`, whose classifier it is"
+        )
     asked = _parameters(root, run)
     method = _method(run, asked)
     encoding = encoding_of_run(root, run)
     features = DatasetFeatures(_encoded(root, run, n_views(method), asked), encoding)
-    split = _split(root, run, features) if method.learns else _any_split(features)
+    split = _split(root, run, features) if method.learns else any_split(features.index)
     n_base = None
     if run.protocol == "base-to-new":
         n_base = count_base_classes(features.encoded.dataset)
@@ -86,10 +94,12 @@ def refit(
         n_base_classes=n_base,
         selection_images=(run.hyperparameters or {}).get("selection_images", "few"),
     )
-    task = features.task(split, method, n_classes=n_base)
+    task = features.task(spec.split, method, classes=spec.trained_classes)
     (fitted,) = fit_method(method, [task], device=choose_device(device))
     saved = SavedClassifier(
-        classifier=tested_classifier(fitted.classifier, features, n_base=n_base, method=run.method),
+        classifier=tested_classifier(
+            fitted.classifier, features, classes=spec.trained_classes, method=run.method
+        ),
         method=run.method,
         settings=fitted.settings,
         encoder=run.encoder,
@@ -149,9 +159,10 @@ def _fingerprints(run: RunRecord, method: Method) -> list[str]:
     images = (run.hyperparameters or {}).get("selection_images")
     if images is not None:
         prompts["selection_images"] = images
+    # Runs of earlier versions do not tell what chose their images.
     return [
-        digest_settings(method, **prompts, published=published, **further)
-        for published in (False, True)
+        digest_settings(method, **prompts, **choice, **further)
+        for choice in (digested_choice(run.image_choice), {"published": True})
         for further in ({}, {"validation": False})
     ]
 
@@ -236,12 +247,6 @@ def _split(root: Location, run: RunRecord, features: DatasetFeatures) -> FewShot
         np.array(chosen["train"], dtype=np.int64),
         np.array(chosen["validation"], dtype=np.int64),
     )
-
-
-def _any_split(features: DatasetFeatures) -> FewShotSplit:
-    """One image a class, which a method that does not learn ignores."""
-    _, rows = np.unique(features.index.labels, return_index=True)
-    return FewShotSplit(1, 0, rows.astype(np.int64), np.array([], dtype=np.int64))
 
 
 def _compare(

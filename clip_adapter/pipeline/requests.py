@@ -5,7 +5,7 @@ The parameters of the flows and the options of the commands are generated from t
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import (
@@ -100,9 +100,36 @@ Seeds = Annotated[
         description="Seeds of the sampled images, of the initial weights and of shuffling.",
     ),
 ]
+DEFAULT_SHOTS = (1, 2, 4, 8, 16)
 Indices = Annotated[
     Place,
-    Field(description="Folder of published choices, shot_{K}-seed_{S}.json, instead of ours."),
+    Field(
+        description="Folder of published choices instead of ours, shot_{K}-seed_{S}.json or 2SFS's "
+        "shot_{K}-seed_{S}_train.jsonl and _val.jsonl."
+    ),
+]
+ClassProtocol = Annotated[
+    Literal["all-classes", "base-to-new"],
+    Field(
+        description="all-classes, or base-to-new: train on the first half of the classes, test each half "
+        "with its own names."
+    ),
+]
+TestOn = Annotated[
+    list[str] | None,
+    Field(
+        min_length=1,
+        description="Other datasets on whose test images every classifier is tested as well: a domain "
+        "shift where the classes are the same by name, else with the dataset's own names.",
+    ),
+]
+Budget = Annotated[
+    int | None,
+    Field(
+        ge=2,
+        description="So many labelled images in all, drawn whatever their class, instead of shots; none is "
+        "set aside to validate.",
+    ),
 ]
 Drawn = Annotated[
     Augmentation,
@@ -223,6 +250,13 @@ def _check_can_select(option: str, selection: object, *, validation: bool) -> No
             f"{option} is given together with --no-validation, which sets no image aside to choose "
             "on: leave one of them out, or choose on training images (--selection held-out-shots)"
         )
+        raise ValueError(message)
+
+
+def _refuse_beside(option: str, given: Mapping[str, object], *, why: str) -> None:
+    chosen = ", ".join(f"--{name}" for name, value in given.items() if value)
+    if chosen:
+        message = f"{chosen} is given together with {option}, which {why}: leave one of them out"
         raise ValueError(message)
 
 
@@ -366,7 +400,7 @@ class SweepRequest(DatasetRequest):
         list[str],
         Field(min_length=1, description="Names of methods, or all; see `clip-adapter methods`."),
     ] = ["zero-shot", "linear-probe", "clip-adapter"]
-    shots: Shots = [1, 2, 4, 8, 16]
+    shots: Shots = list(DEFAULT_SHOTS)
     seeds: Seeds = [1, 2, 3]
     settings: Annotated[
         dict[str, dict[str, Any]] | None,
@@ -386,6 +420,9 @@ class SweepRequest(DatasetRequest):
     short_classes: ShortClasses = "error"
     selection: SelectedBy = None
     validation: Validation = True
+    budget: Budget = None
+    protocol: ClassProtocol = "all-classes"
+    test_on: TestOn = None
     study: Annotated[
         str | None,
         Field(description="Name of an ablation study; its runs are not shown on the leaderboard."),
@@ -403,6 +440,34 @@ class SweepRequest(DatasetRequest):
         asked["--selection validation"] = self.selection
         for option, selection in asked.items():
             _check_can_select(option, selection, validation=self.validation)
+            if self.budget and selection == "validation":
+                message = (
+                    f"{option} is given together with --budget, whose images all train: leave one of them "
+                    "out, or choose on training images (--selection held-out-shots)"
+                )
+                raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> Self:
+        """Refuse parameters that contradict a budget, a protocol or other datasets to test on."""
+        if self.budget:
+            given: dict[str, object] = {
+                "shots": self.shots != list(DEFAULT_SHOTS),
+                "few-shot-indices": self.few_shot_indices,
+                "short-classes": self.short_classes != "error",
+            }
+            _refuse_beside(
+                "--budget", given, why="says how many images train, whatever their class"
+            )
+        if self.protocol != "all-classes":
+            given = {"study": self.study, "test-on": self.test_on}
+            given["promote"] = getattr(self, "promote", False)
+            _refuse_beside(
+                f"--protocol {self.protocol}", given, why="trains on some of the classes alone"
+            )
+        if self.test_on:
+            _refuse_beside("--test-on", {"study": self.study}, why="has a protocol of its own")
         return self
 
 

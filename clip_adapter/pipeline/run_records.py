@@ -1,7 +1,7 @@
 """Makes the rows of the run store from a fitted classifier."""
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +14,10 @@ from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.open_vocabulary import evaluate_base_and_new, tested_classifier
 from clip_adapter.pipeline.plan import RunSpec
 from clip_adapter.pipeline.provenance import git_commit, peak_memory_bytes, versions
+from clip_adapter.pipeline.transfer import Target
 from clip_adapter.runs import (
     Candidate,
+    EvaluatedOn,
     ImagePredictions,
     RunRecord,
     RunResult,
@@ -38,6 +40,7 @@ class Sweep:
         study: name of the study that the runs belong to.
         variant: name of the variant of that study.
         started_at: time at which the sweep began.
+        targets: features of other datasets to test on, by name, each read once.
     """
 
     features: DatasetFeatures
@@ -46,6 +49,14 @@ class Sweep:
     study: str | None = None
     variant: str = ""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    targets: dict[str, DatasetFeatures] = field(default_factory=dict)
+
+    def features_of(self, target: Target) -> DatasetFeatures:
+        """Features of another dataset to test on."""
+        name = target.encoded.dataset.name
+        if name not in self.targets:
+            self.targets[name] = DatasetFeatures(target.encoded)
+        return self.targets[name]
 
     def called(self, method: Method) -> str:
         """Name of the runs of a method in messages: the method, and the variant if there is one."""
@@ -62,29 +73,36 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     are none; "test" then also has `temperature`, `nll_calibrated` and `ece_calibrated`. An oracle has
     none. In a run of base
     classes the others are added to the classifier by name before the test, whose images are of all classes;
-    its further metrics are those of `evaluate_base_and_new`.
+    its further metrics are those of `evaluate_base_and_new`. A run that is tested on another dataset has
+    metrics of "test" alone, on that dataset's test split.
 
     Raises:
         DataError: the classifier's logits are not finite.
     """
-    rows = sweep.features.test_rows()
-    labels = sweep.features.index.labels[rows]
-    n_base = spec.n_base_classes
-    tested = tested_classifier(
-        fitted.classifier, sweep.features, n_base=n_base, method=spec.method.name
-    )
-    scores = tested.logits(sweep.features.image_features(rows))
+    method, n_base = spec.method.name, spec.n_base_classes
+    if spec.target is not None:
+        features = sweep.features_of(spec.target)
+        scores = spec.target.logits(fitted.classifier, features, method=method)
+    else:
+        features = sweep.features
+        tested = tested_classifier(
+            fitted.classifier, features, classes=spec.trained_classes, method=method
+        )
+        scores = tested.logits(features.image_features(features.test_rows()))
+    rows = features.test_rows()
+    labels = features.index.labels[rows]
+    metrics = _named("test", evaluate(scores, labels))
+    if n_base is not None:
+        metrics |= evaluate_base_and_new(scores, labels, n_base=n_base)
+    if spec.target is None:
+        metrics |= _beside_test(sweep, spec, fitted, scores=scores, labels=labels)
     predictions = predict(scores)
     return RunResult(
         run=_record(sweep, spec, fitted),
-        metrics={
-            **_named("test", evaluate(scores, labels)),
-            **(evaluate_base_and_new(scores, labels, n_base=n_base) if n_base else {}),
-            **_beside_test(sweep, spec, fitted, scores=scores, labels=labels),
-        },
-        curves={"loss": fitted.loss_curve} if fitted.loss_curve else {},
+        metrics=metrics,
+        curves={"loss": fitted.loss_curve} if fitted.loss_curve and spec.target is None else {},
         predictions=ImagePredictions(
-            image_sha256=sweep.features.digests(rows),
+            image_sha256=features.digests(rows),
             label=labels,
             predicted=predictions.predicted,
             confidence=predictions.confidence,
@@ -134,7 +152,7 @@ def _validation(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> HeldOut | None:
         return None
     return HeldOut(
         logits=fitted.classifier.logits(sweep.features.image_features(rows)),
-        labels=sweep.features.index.labels[rows],
+        labels=sweep.features.labels(rows, classes=spec.trained_classes),
     )
 
 
@@ -154,7 +172,7 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
     settings = {**settings_of(spec.method), **fitted.settings} if fitted else {}
     # A setting of the run and not of the method: of study "selection" alone.
     others = {} if spec.selection_images == "few" else {"selection_images": spec.selection_images}
-    return RunRecord(
+    record = RunRecord(
         run_id=uuid.uuid4().hex,
         fingerprint=spec.fingerprint,
         sweep_id=sweep.sweep_id,
@@ -186,13 +204,33 @@ def _record(sweep: Sweep, spec: RunSpec, fitted: Fitted | None, **outcome: Any) 
         n_validation=len(spec.split.val_rows) if learns else 0,
         n_test=len(sweep.features.test_rows()),
         n_leaked=dataset.n_leaked,
-        protocol="all-classes" if spec.n_base_classes is None else "base-to-new",
+        protocol=spec.protocol,
         device=sweep.device,
         precision=encoded.precision,
         versions=versions(),
         git_commit=git_commit(),
         **outcome,
     )
+    return record if spec.target is None else _tested_on(record, sweep, spec, spec.target)
+
+
+def _tested_on(record: RunRecord, sweep: Sweep, spec: RunSpec, target: Target) -> RunRecord:
+    """The record of a run that is tested on another dataset, whose classes its predictions number."""
+    dataset, features = target.encoded.dataset, sweep.features_of(target)
+    tested = features.test_rows()
+    trained = set(sweep.features.digests(spec.split.train_rows)) if spec.method.learns else set()
+    record = replace(
+        record,
+        class_names=dataset.class_names,
+        n_test=len(tested),
+        n_leaked=len(trained.intersection(features.digests(tested))),
+        tested_on=EvaluatedOn(dataset=dataset.name),
+    )
+    if target.columns is not None:  # the prompts are those of the classifiers
+        own = record.class_prompts
+        prompts = own and tuple(own[column] for column in target.columns)
+        return replace(record, class_prompts=prompts)
+    return replace(record, templates=dataset.templates, class_prompts=dataset.class_prompts or None)
 
 
 def _selected_on(spec: RunSpec, fitted: Fitted | None) -> SelectedOn:

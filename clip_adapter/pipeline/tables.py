@@ -38,6 +38,9 @@ QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY named DESC NULLS LA
 """
 
 _BASE_TO_NEW = "SELECT run_id, split, name, value FROM metrics WHERE run_id IN $run_ids"
+_TESTED_ON = """
+SELECT run_id, coalesce(tested_on.dataset, dataset) AS name FROM runs WHERE run_id IN $run_ids
+"""
 
 
 class TabularResult(ABC):
@@ -112,6 +115,22 @@ def with_base_to_new(runs: pa.Table, *, root: Location) -> pa.Table:
         numbers = [values.get((run_id, *metric)) for run_id in run_ids]
         runs = runs.append_column(column, pa.array(numbers, pa.float64()))
     return runs
+
+
+def with_tested_on(runs: pa.Table, *, root: Location) -> pa.Table:
+    """A table of runs with a column `tested_on`, the name of the dataset of the test images.
+
+    Args:
+        runs: rows of `evaluated_runs`.
+        root: folder or URL of the store.
+
+    Raises:
+        FeatureCacheError: a file of runs is damaged.
+    """
+    run_ids = runs["run_id"].to_pylist()
+    found = query(root, _TESTED_ON, {"run_ids": run_ids}).to_pylist()
+    names = {row["run_id"]: row["name"] for row in found}
+    return runs.append_column("tested_on", pa.array([names[each] for each in run_ids], pa.string()))
 
 
 def _table(table: pa.Table) -> str:

@@ -9,29 +9,39 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from clip_adapter.datasets import IMPORTED
+from clip_adapter.datasets import IMPORTED, DatasetIndex, FewShotSplit
 from clip_adapter.encoders import EncoderError
 from clip_adapter.methods import METHODS, Method, create_method, setting_names
+from clip_adapter.methods.extended_classifier import NOT_EXTENSIBLE
 from clip_adapter.methods.selection import Selection
 from clip_adapter.pipeline.candidate import check_can_promote
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import encoding_of, index_and_encode
+from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classes
 from clip_adapter.pipeline.plan import (
     RunSpec,
     SplitSpec,
     SweepError,
+    classes_drawn,
     log_selection,
     plan_runs,
+    with_targets,
 )
 from clip_adapter.pipeline.promote import Promotion, decide_promotion
 from clip_adapter.pipeline.provenance import digest_settings
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
 from clip_adapter.pipeline.requests import PromoteRequest, SweepRequest, TrainRequest, accepts
-from clip_adapter.pipeline.tables import TabularResult, evaluated_runs
-from clip_adapter.runs import PromotionRecord, RunStore
+from clip_adapter.pipeline.tables import (
+    TabularResult,
+    evaluated_runs,
+    with_base_to_new,
+    with_tested_on,
+)
+from clip_adapter.pipeline.targets import check_targets, encode_targets, log_left_out
+from clip_adapter.runs import BASE_TO_NEW, PromotionRecord, RunStore, RunStoreError
 from clip_adapter.settings import Settings
 from clip_adapter.training import SettingsError
 
@@ -76,11 +86,15 @@ class Training(TabularResult):
         encoded: the dataset with its features.
         runs: counts of runs trained now and before.
         promotion: the decision about the champion; None if `promote` was false.
+        is_base_to_new: whether half of the classes were trained, and each half was tested.
+        tested_on: names in the store of the other datasets on which classifiers were tested.
     """
 
     encoded: EncodedDataset
     runs: TrainedRuns
     promotion: Promotion | None = None
+    is_base_to_new: bool = False
+    tested_on: tuple[str, ...] = ()
 
     @property
     def summary(self) -> list[str]:
@@ -101,18 +115,24 @@ class Training(TabularResult):
             One row a run, in the order of the request: `dataset`, `model`, `method`, `shots`,
             `seed`, `accuracy` and `nll` on the test split, `validation_accuracy`, `residual_ratio`
             (null for methods that have none), `selected_on`, `seconds_train`, `started_at`,
-            `run_id` and `fingerprint`.
+            `run_id` and `fingerprint`. Where half of the classes were trained, also the columns of
+            `BASE_TO_NEW`; where classifiers were tested on other datasets, also `tested_on`, the name
+            of the dataset with the test images.
 
         Raises:
             FeatureCacheError: a file of runs is damaged.
         """
         dataset = self.encoded.dataset
-        return evaluated_runs(dataset.root, self.runs.fingerprints, dataset=dataset.name)
+        runs = evaluated_runs(dataset.root, self.runs.fingerprints, dataset=dataset.name)
+        if self.is_base_to_new:
+            return with_base_to_new(runs, root=dataset.root)
+        return with_tested_on(runs, root=dataset.root) if self.tested_on else runs
 
     def _shown(self) -> pa.Table:
-        return self.to_arrow().select(
-            ["method", "shots", "seed", "accuracy", "nll", "residual_ratio", "seconds_train"]
-        )
+        columns = ["method", "shots", "seed", "accuracy", "nll", "residual_ratio", "seconds_train"]
+        if self.is_base_to_new:
+            columns = ["method", "shots", "seed", *BASE_TO_NEW]
+        return self.to_arrow().select([*columns, *(["tested_on"] if self.tested_on else [])])
 
 
 @accepts(TrainRequest)
@@ -136,6 +156,7 @@ def train(
     methods = requested_methods(request, reporter=reporter)
     if request.promote:
         check_can_promote(methods)
+    check_targets(request)
     encoding = encoding_of(request, reporter=reporter)
     methods = _with_text_tower(methods, request, encoding, reporter)
     encoding = encoding.with_views(methods)
@@ -145,6 +166,7 @@ def train(
         indices=Settings.folder(request.few_shot_indices),
         short_classes=request.short_classes,
         validation=request.validation,
+        budget=request.budget,
     )
     encoded, splits = index_and_encode(
         request,
@@ -154,10 +176,24 @@ def train(
         executor=executor,
         reporter=reporter,
     )
+    index, n_base = encoded.dataset.index, None
+    if request.protocol == "base-to-new":
+        n_base = count_base_classes(encoded.dataset)
+        splits = base_splits(splits, index.labels, n_base=n_base)
+    elif request.budget is not None:
+        methods = _with_classes_drawn(methods, splits, request, index, reporter)
     log_selection(methods, splits, reporter=reporter)
-    specs = plan_runs(
-        encoded, methods, splits, image_choice=choices.image_choice, study=request.study
+    planned = plan_runs(
+        encoded,
+        methods,
+        splits,
+        image_choice=choices.image_choice,
+        study=request.study,
+        n_base_classes=n_base,
     )
+    targets = encode_targets(request, encoding, encoded, executor=executor, reporter=reporter)
+    log_left_out(methods, targets, reporter=reporter)
+    specs = with_targets(planned, targets)
     # Recorded before training, so that the runs of a process that is killed belong to this request.
     fingerprints = [spec.fingerprint for spec in specs]
     asked: dict[str, Any] = {"command": "train", "encoded": encoded, "fingerprints": fingerprints}
@@ -179,14 +215,20 @@ def train(
     if request.promote:
         promotion = executor.call(
             decide_promotion,
-            specs,
+            planned,
             encoded=encoded,
             encoding=encoding,
             max_relabelled_fraction=request.max_relabelled_fraction,
             on_regression=on_regression,
             reporter=reporter,
         )
-    return Training(encoded=encoded, runs=runs, promotion=promotion)
+    return Training(
+        encoded=encoded,
+        runs=runs,
+        promotion=promotion,
+        is_base_to_new=n_base is not None,
+        tested_on=tuple(target.encoded.dataset.name for target in targets),
+    )
 
 
 @accepts(PromoteRequest)
@@ -252,7 +294,36 @@ def requested_methods(
         )
     for method in methods:
         digest_settings(method)  # refuses a setting by which runs cannot be told apart
+    if request.protocol == "base-to-new":
+        return with_prototypes(
+            methods, why="is to know the new classes by their names", reporter=reporter
+        )
     return methods
+
+
+def with_prototypes(methods: Sequence[Method], *, why: str, reporter: Reporter) -> list[Method]:
+    """The methods whose classifiers know a class without an image by its name.
+
+    Args:
+        methods: methods of a request.
+        why: what a classifier is to know by name, for the message.
+        reporter: where to report the methods that are left out.
+
+    Raises:
+        SettingsError: there is no such method.
+    """
+    names = [method.name for method in methods if method.name in NOT_EXTENSIBLE]
+    able = [method for method in methods if method.name not in NOT_EXTENSIBLE]
+    if not able:
+        raise SettingsError(
+            f"{', '.join(names)} knows a class by its images alone, and {why}: name a method with class "
+            "prototypes, as zero-shot, clip-adapter or tip-adapter"
+        )
+    if names:
+        reporter.warn(
+            f"{', '.join(names)} is left out, which knows a class by its images alone, and {why}"
+        )
+    return able
 
 
 def selection_of(name: str, selection: Selection | None) -> dict[str, Any]:
@@ -275,6 +346,33 @@ def is_usable(name: str, reporter: Reporter, *, has_tower: bool) -> bool:
         reporter.warn(f"{error}; the other methods are trained")
         return False
     return has_tower or not needs_tower
+
+
+def _with_classes_drawn(
+    methods: list[Method],
+    splits: Sequence[FewShotSplit],
+    request: TrainRequest,
+    index: DatasetIndex,
+    reporter: Reporter,
+) -> list[Method]:
+    """The methods that can do with the classes of which a budget has images.
+
+    Raises:
+        SettingsError: every method needs an image of each class.
+        RunStoreError: such a classifier is to be promoted, and it cannot be saved.
+    """
+    lacking = [split for split in splits if classes_drawn(split, index) is not None]
+    if not lacking:
+        return methods
+    seeds = ", ".join(str(split.seed) for split in lacking)
+    if request.promote:
+        raise RunStoreError(
+            f"the {request.budget} images of seed {seeds} have none of some class, and a classifier that "
+            "knows classes by name alone cannot be saved as a champion: ask for a larger --budget, or do "
+            "not promote"
+        )
+    why = f"the {request.budget} images of seed {seeds} have none of some class"
+    return with_prototypes(methods, why=why, reporter=reporter)
 
 
 def _with_text_tower(

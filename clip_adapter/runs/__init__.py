@@ -35,6 +35,7 @@ from clip_adapter.runs.promotions import last_champion as last_champion
 from clip_adapter.runs.promotions import roll_back as roll_back
 from clip_adapter.runs.promotions import rolled_back as rolled_back
 from clip_adapter.runs.records import ImagePredictions as ImagePredictions
+from clip_adapter.runs.records import Protocol as Protocol
 from clip_adapter.runs.records import RunRecord as RunRecord
 from clip_adapter.runs.records import RunResult as RunResult
 from clip_adapter.runs.records import SelectedOn as SelectedOn

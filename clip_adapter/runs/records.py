@@ -24,7 +24,9 @@ when they were learned like weights."""
 Selection = Literal["validation", "held-out-shots", "none"]
 """Source of the images to select on: beside the shots, among the shots, or none."""
 
-Protocol = Literal["all-classes", "base-to-new"]
+Protocol = Literal["all-classes", "base-to-new", "domain-shift", "cross-dataset"]
+"""Classes that are trained and tested: all of a dataset; half of them, and each half; those of another
+dataset, which are trained ones by name; those of another dataset, which are known by their text."""
 Status = Literal["completed", "failed"]
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -44,7 +46,7 @@ class RunRecord:
         dataset: name of the dataset in the store.
         index_fingerprint: fingerprint of the dataset's index.
         split_fingerprint: fingerprint of the few-shot split; empty for a method without images.
-        class_names: names of the classes, in the order of their numbers.
+        class_names: names of the classes that are tested, in the order of their numbers.
         templates: prompts, with {} for the name of the class.
         model: name by which the encoder was requested.
         encoder: fingerprint of the encoder.
@@ -76,7 +78,7 @@ class RunRecord:
             choices, or "budget:<n>" for n images in all.
         selection: where images to select on came from; None for what `selected_on` implies.
         logit_bias: constant that the encoder adds to every logit; None where it has none.
-        protocol: which classes are trained and tested: "all-classes" or "base-to-new".
+        protocol: which classes are trained and tested.
         tested_on: images of the test; None for all classes of the run's dataset.
         class_prompts: prompts of each class in place of the templates, none for a class without prompts
             of its own; None where no class has any.

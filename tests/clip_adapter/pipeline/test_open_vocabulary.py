@@ -80,7 +80,7 @@ def metrics_of(root: Path) -> Metrics:
 
 def fit(encoded: EncodedDataset, method: str) -> Fitted:
     (spec,) = plan(encoded, method)
-    task = DatasetFeatures(encoded).task(spec.split, spec.method, n_classes=spec.n_base_classes)
+    task = DatasetFeatures(encoded).task(spec.split, spec.method, classes=spec.trained_classes)
     (fitted,) = fit_method(spec.method, [task])
     return fitted
 
