@@ -1,4 +1,4 @@
-"""Numbers of labelled images a class, and the number that stands for all."""
+"""Numbers of labelled images a class, the number that stands for all, and what chose the images, in words."""
 
 ALL_SHOTS = 2**31 - 1
 """All images of a class, however many it has; the run store records this number."""
@@ -28,3 +28,18 @@ def shots_in_words(shots: int) -> str:
     ('none', '1 shot', '16 shots', 'all shots')
     """
     return {0: "none", 1: "1 shot", ALL_SHOTS: "all shots"}.get(shots, f"{shots} shots")
+
+
+def image_choice_in_words(choice: str) -> str:
+    """What chose the training images of a run, as a name in a table shows it; empty for our sampler.
+
+    >>> image_choice_in_words("own"), image_choice_in_words("budget:50")
+    ('', 'budget of 50 images')
+    >>> image_choice_in_words("published:0123456789abcdef")
+    'published images 01234567'
+    """
+    kind, _, value = choice.partition(":")
+    return {
+        "budget": f"budget of {value} images",
+        "published": f"published images {value[:8]}",
+    }.get(kind, "")

@@ -13,7 +13,7 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.identity import stored_name
 from clip_adapter.runs import ADVISED_SEEDS, Comparison, compare_methods
 from clip_adapter.settings import Settings
-from clip_adapter.shots import shots_from_words, shots_in_words
+from clip_adapter.shots import image_choice_in_words, shots_from_words, shots_in_words
 from clip_adapter.terminal import plain_console
 
 _Name = "A method; METHOD@SETTINGS, as an error lists them, where it ran with several settings."
@@ -133,10 +133,11 @@ def _advice(compared: Comparison) -> str:
 
 def _title(compared: Comparison) -> str:
     seeds = [str(seed) for seed in compared.seeds if seed is not None]
-    run = compared.a.last
+    run = compared.a.last if compared.a.last.shots else compared.b.last
     parts = [
         escape_control_characters(f"{run.dataset} with {run.model} ({run.encoder[:8]})"),
         shots_in_words(compared.shots) if compared.shots else "no shots",
+        *filter(None, [image_choice_in_words(run.image_choice)]),
         *([f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []),
         f"{compared.paired.n_images:,} test images: accuracy, %",
     ]

@@ -371,10 +371,11 @@ def _study_table(study: "Study", subject: str) -> Group:
         variant.name: {shots: _score(mean) for shots, mean in variant.means.items()}
         for variant in study.variants
     }
+    on_images = f", {study.images}" if study.images else ""
     return summaries.accuracy_table(
         scores,
         heading=study.varied,
-        title=f"{study.name} on {subject}, {study.recipe} recipe: test accuracy, %",
+        title=f"{study.name} on {subject}, {study.recipe} recipe{on_images}: test accuracy, %",
         caption="mean ± 95 % interval over seeds, of all recorded runs of this study",
     )
 

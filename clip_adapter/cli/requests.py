@@ -134,6 +134,12 @@ _FORMS = {
         more="as clip-adapter.residual_ratios=[0.2]; repeatable",
     ),
     "templates": _Form(list[str] | None, name="--template", more="repeatable"),
+    "test_on": _Form(
+        str | None,
+        parse=lambda text: parse_names(text) if text else None,
+        metavar="NAME,...",
+        more="separated by commas",
+    ),
 }
 _ARGUMENTS = {"dataset", "study", "classifier", "inputs"}
 """Parameters that are positional on the command line if the request allows it."""

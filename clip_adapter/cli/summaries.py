@@ -16,7 +16,7 @@ from rich.text import Text
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.progress import Advance, bar
 from clip_adapter.runs import query, with_settings
-from clip_adapter.shots import shots_in_words
+from clip_adapter.shots import image_choice_in_words, shots_in_words
 from clip_adapter.terminal import plain_console
 from feature_cache import Location
 from feature_cache.parquet_file import is_final
@@ -42,14 +42,21 @@ class Score(NamedTuple):
 def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
     """Draw the `leaderboard` rows of one dataset and model, as `accuracy_table` does.
 
-    A method that ran with several settings has a line for each, named as `compare` takes it.
+    A method that ran with several settings has a line for each, named as `compare` takes it, and one for
+    each choice of training images.
     """
-    configurations = dict.fromkeys((row["method"], row["settings_fingerprint"]) for row in rows)
-    counts = Counter(method for method, _ in configurations)
+    configurations = {
+        (row["method"], row["image_choice"], row["settings_fingerprint"]) for row in rows
+    }
+    counts = Counter((method, choice) for method, choice, _ in configurations)
     scores: dict[str, dict[int, Score]] = defaultdict(dict)
     for row in rows:
-        method, settings = row["method"], row["settings_fingerprint"]
-        name = method if counts[method] == 1 else with_settings(method, settings)
+        method, choice, settings = row["method"], row["image_choice"], row["settings_fingerprint"]
+        name, words = method, image_choice_in_words(choice)
+        if counts[method, choice] > 1:
+            name = with_settings(method, settings, choice)
+        elif words:
+            name = f"{method}, {words}"
         scores[name][row["shots"]] = Score(
             row["accuracy_mean"],
             row["accuracy_ci95"],

@@ -44,7 +44,7 @@ WHERE dataset = $dataset AND index_fingerprint = $index GROUP BY split
 _PAIRS = """
 WITH zero_shot AS (
     SELECT run_id FROM runs LEFT JOIN asked_runs USING (run_id)
-    WHERE status = 'completed' AND method = 'zero-shot' AND study IS NULL
+    WHERE status = 'completed' AND method = 'zero-shot' AND study IS NULL AND protocol = 'all-classes'
         AND dataset = $dataset AND index_fingerprint = $index AND encoder = $encoder
     QUALIFY row_number() OVER (ORDER BY asked DESC NULLS LAST, started_at DESC, run_id) = 1
 ),
@@ -58,7 +58,7 @@ SELECT count(*)::INTEGER AS n, avg(value) AS mean, min(value) AS low, max(value)
 FROM current_runs JOIN metrics USING (run_id)
 WHERE split = 'test' AND name = 'accuracy' AND dataset = $dataset AND encoder = $encoder
     AND index_fingerprint = $index AND method = $method AND shots = $shots
-    AND settings_fingerprint = $settings
+    AND settings_fingerprint = $settings AND image_choice = $image_choice
 """
 
 _HUB_LICENCES = {"Apache-2.0": "apache-2.0", "MIT": "mit"}
@@ -264,7 +264,7 @@ def _of_run(saved: SavedClassifier, run: dict[str, Any], database: RunDatabase) 
         classes=tuple(ask(_CLASSES, "run_id")),
         images={row["split"]: row["n"] for row in ask(_IMAGES, "dataset", "index")},
         zero_shot=_compared(ask(_PAIRS, "run_id", *state)),
-        seeds=ask(_SEEDS, *state, "method", "shots", "settings")[0],
+        seeds=ask(_SEEDS, *state, "method", "shots", "settings", "image_choice")[0],
     )
 
 

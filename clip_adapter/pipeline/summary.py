@@ -34,7 +34,8 @@ WHERE dataset = $dataset AND index_fingerprint = $index ORDER BY path
 _CONFUSIONS = """
 SELECT class_name, predicted_name, sum(n) AS n FROM confusion
 WHERE dataset = $dataset AND encoder = $encoder AND method = $method
-    AND settings_fingerprint = $settings AND shots = $shots AND label <> predicted
+    AND settings_fingerprint = $settings AND image_choice = $choice AND shots = $shots
+    AND label <> predicted
 GROUP BY ALL ORDER BY n DESC, class_name, predicted_name LIMIT 3
 """
 
@@ -191,6 +192,7 @@ def _confusions(
             "encoder": results.latest.encoder,
             "method": series.method,
             "settings": series.settings_fingerprint,
+            "choice": series.results[0].run.image_choice,
             "shots": shots,
         },
     ).to_pylist()

@@ -9,7 +9,7 @@ from clip_adapter.report.numbers import Mean, mean_of, percent, points, spread
 from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.tables import Table
 from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY, RunResult, connect
-from clip_adapter.shots import shots_in_words
+from clip_adapter.shots import image_choice_in_words, shots_in_words
 from feature_cache import Location
 
 
@@ -18,7 +18,7 @@ class OpenVocabulary:
     """The accuracies of a method that was trained on base classes; means over seeds.
 
     Attributes:
-        method: name of the method.
+        method: name of the method, with what chose its images if that was not our sampler.
         recipe: recipe of its training; empty where it has none.
         shots: labelled images of each base class; 0 for a method that uses none.
         seeds: seeds of its runs; none for a method without randomness.
@@ -59,7 +59,7 @@ def open_vocabulary_of(results: Sequence[RunResult]) -> list[OpenVocabulary]:
     """
     # A later run of a method, shots and seed replaces an earlier one, as in other studies.
     latest = {
-        (each.run.method, each.run.settings.recipe or "", each.run.shots, each.run.seed): each
+        (_method(each), each.run.settings.recipe or "", each.run.shots, each.run.seed): each
         for each in sorted(results, key=lambda result: result.recency)
         if each.run.study == OPEN_VOCABULARY
         and all(metric in each.metrics for metric in BASE_TO_NEW.values())
@@ -93,6 +93,11 @@ def open_vocabulary_table(found: Sequence[OpenVocabulary]) -> Table:
 
 def _change(change: Mean) -> str:
     return f"{points(change.value)}{spread(change)}"
+
+
+def _method(result: RunResult) -> str:
+    words = image_choice_in_words(result.run.image_choice)
+    return f"{result.run.method}, {words}" if words else result.run.method
 
 
 def _summary(method: str, recipe: str, shots: int, results: Sequence[RunResult]) -> OpenVocabulary:

@@ -184,9 +184,10 @@ def _results(results: DatasetResults) -> dict[str, Any]:
 
 
 def _study(results: DatasetResults, study: Study) -> dict[str, Any]:
-    recipe = f"{study.recipe} recipe" if study.recipe else ""
+    recipe = ", ".join(filter(None, [study.recipe and f"{study.recipe} recipe", study.images]))
     title = f"{study.name} on {_subject(results)}{recipe and f', {recipe}'}"
-    file = "-".join(filter(None, ["study", slug(study.name), study.recipe and slug(study.recipe)]))
+    words = ["study", study.name, study.recipe, study.images]
+    file = "-".join(slug(each) for each in words if each)
     means = {variant.name: variant.means for variant in study.variants}
     return {
         "name": study.name,

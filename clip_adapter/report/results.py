@@ -19,6 +19,7 @@ from clip_adapter.runs import (
     read_runs,
     with_settings,
 )
+from clip_adapter.shots import image_choice_in_words
 
 CLIP_ADAPTER = "clip-adapter"
 
@@ -160,7 +161,7 @@ def _failures(rows: Iterable[Mapping[str, Any]], dataset: str, encoder: str) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSeries:
-    """The results of a method with its settings, at all shots.
+    """The results of a method with its settings on one choice of training images, at all shots.
 
     Attributes:
         name: name of the method, with the settings that differ where there are several.
@@ -209,13 +210,18 @@ class MethodSeries:
 
 
 def method_series(results: Sequence[RunResult]) -> list[MethodSeries]:
-    """One series for each method and settings, methods without shots first, then by name."""
-    by_method: dict[str, dict[str, list[RunResult]]] = defaultdict(lambda: defaultdict(list))
+    """One series for each method, settings and image choice, methods without shots first, then by name."""
+    by_method: dict[tuple[str, str], dict[str, list[RunResult]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for result in results:
-        by_method[result.run.method][result.run.settings_fingerprint].append(result)
+        run = result.run
+        by_method[run.method, run.image_choice][run.settings_fingerprint].append(result)
     series = [
-        MethodSeries(name=_name(method, settings, of_method), results=tuple(of_settings))
-        for method, of_method in by_method.items()
+        MethodSeries(
+            name=_on_images(_name(method, settings, of_method), choice), results=tuple(of_settings)
+        )
+        for (method, choice), of_method in by_method.items()
         for settings, of_settings in of_method.items()
     ]
     return sorted(series, key=lambda each: (each.shots != [0], each.name))
@@ -227,6 +233,11 @@ def reference_series(series: Sequence[MethodSeries]) -> MethodSeries | None:
     return max(
         candidates, key=lambda each: (len(each.results), each.recency, each.name), default=None
     )
+
+
+def _on_images(name: str, choice: str) -> str:
+    words = image_choice_in_words(choice)
+    return f"{name}, {words}" if words else name
 
 
 def _name(method: str, settings: str, of_method: Mapping[str, Sequence[RunResult]]) -> str:

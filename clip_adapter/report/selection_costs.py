@@ -9,7 +9,7 @@ from clip_adapter.report.numbers import Mean, mean_of, percent, points, spread
 from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.tables import Table
 from clip_adapter.runs import RunRecord, RunResult, connect
-from clip_adapter.shots import shots_in_words
+from clip_adapter.shots import image_choice_in_words, shots_in_words
 from feature_cache import Location
 
 SELECTION: Final = "selection"
@@ -31,7 +31,7 @@ class SelectionCosts:
     """A method whose settings were chosen on different images, from the same training images.
 
     Attributes:
-        method: name of the method.
+        method: name of the method, with what chose its images if that was not our sampler.
         recipe: recipe of its training; empty where it has none.
         shots: labelled images a class.
         seeds: seeds of its runs.
@@ -70,7 +70,9 @@ def selection_costs_of(results: Sequence[RunResult]) -> list[SelectionCosts]:
     for result in sorted(results, key=lambda result: result.recency):
         run = result.run
         if run.study == SELECTION and _ACCURACY in result.metrics:
-            key = run.method.removesuffix(" (oracle)"), run.settings.recipe or "", run.shots
+            words = image_choice_in_words(run.image_choice)
+            method = run.method.removesuffix(" (oracle)") + (words and f", {words}")
+            key = method, run.settings.recipe or "", run.shots
             groups[key][_choice(run)][run.seed or 0] = result
     return [_costs(*key, groups[key]) for key in sorted(groups)]
 

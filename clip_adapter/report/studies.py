@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from clip_adapter.datasets import PROMPT_STYLES
@@ -10,6 +10,7 @@ from clip_adapter.report.numbers import Mean, mean_of, plain
 from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.selection_costs import SELECTION
 from clip_adapter.runs import OPEN_VOCABULARY, RunRecord, RunResult, connect, with_settings
+from clip_adapter.shots import image_choice_in_words
 from feature_cache import Location
 
 Scale = Literal["numbers", "octaves", "names"]
@@ -46,6 +47,7 @@ class Study:
         scale: axis of that setting.
         variants: values of that setting, in the order of the axis.
         seeds: seeds of its runs.
+        images: what chose its training images, in words; empty for our sampler.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Study:
     scale: Scale
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
+    images: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,15 +159,25 @@ def read_studies(root: Location, *, dataset: str, encoder: str) -> list[Study]:
 
 
 def studies_of(results: Sequence[RunResult]) -> list[Study]:
-    """The studies by name and recipe.
+    """The studies by what chose the training images, name and recipe.
 
     The variants of a study that is not one of the paper's are named by their settings fingerprint.
     Open-vocabulary and selection are left out, whose results are not one accuracy: see
     `open_vocabulary_of` and `selection_costs_of`. In rivals, methods without a recipe are beside those of
     every recipe.
     """
+    choices = sorted({each.run.image_choice for each in results if each.run.shots}) or ["own"]
+    return [study for choice in choices for study in _studies_on(choice, results)]
+
+
+def _studies_on(choice: str, results: Sequence[RunResult]) -> list[Study]:
+    """The studies on one choice of training images, with the runs that use none."""
+    of_choice = [each for each in results if not each.run.shots or each.run.image_choice == choice]
+    with_images = {each.run.study for each in of_choice if each.run.shots}
     by_name: dict[tuple[str, str], list[RunResult]] = defaultdict(list)
-    for result in results:
+    for result in of_choice:
+        if choice != "own" and result.run.study not in with_images:
+            continue
         if (
             result.run.study not in (None, OPEN_VOCABULARY, SELECTION)
             and ("test", "accuracy") in result.metrics
@@ -174,7 +187,8 @@ def studies_of(results: Sequence[RunResult]) -> list[Study]:
         without = by_name.pop(("rivals", ""), [])
         for key in [key for key in by_name if key[0] == "rivals"]:
             by_name[key] += without
-    return [_study(*key, by_name[key]) for key in sorted(by_name)]
+    images = image_choice_in_words(choice)
+    return [replace(_study(*key, by_name[key]), images=images) for key in sorted(by_name)]
 
 
 def _study(name: str, recipe: str, results: Sequence[RunResult]) -> Study:

@@ -33,9 +33,19 @@ FROM predicted JOIN runs USING (run_id) LEFT JOIN training_sets USING (split_fin
 _Seed = int | None
 
 
-def with_settings(method: str, settings_fingerprint: str) -> str:
-    """The name of a method with the settings it was asked to try, METHOD@SETTINGS."""
-    return f"{method}@{settings_fingerprint[:8]}"
+def with_settings(method: str, settings_fingerprint: str, image_choice: str = "own") -> str:
+    """The name of a method with the settings it was asked to try, METHOD@SETTINGS.
+
+    Where its training images were published or drawn for a budget, that follows after a slash.
+
+    >>> with_settings("gda", "0123456789"), with_settings("gda", "0123456789", "budget:50")
+    ('gda@01234567', 'gda@01234567/budget:50')
+    """
+    name = f"{method}@{settings_fingerprint[:8]}"
+    if image_choice == "own":
+        return name
+    kind, _, value = image_choice.partition(":")
+    return f"{name}/{kind}:{value[:8]}"
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class MethodResults:
     """The runs of a method with its settings at one number of shots.
 
     Attributes:
-        runs: one run for each seed, of one dataset and encoder.
+        runs: one run for each seed, of one dataset, encoder and image choice.
     """
 
     runs: tuple[RunRecord, ...]
@@ -56,7 +66,8 @@ class MethodResults:
     @property
     def name(self) -> str:
         """Name of the method with its settings, as `compare_methods` takes it."""
-        return with_settings(self.last.method, self.last.settings_fingerprint)
+        last = self.last
+        return with_settings(last.method, last.settings_fingerprint, last.image_choice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,21 +277,31 @@ def _with_shots(runs: Sequence[RunRecord], shots: int) -> list[RunRecord]:
 
 
 def _choose(runs: Sequence[RunRecord], name: str) -> MethodResults:
-    """The results of a method by its name, or by METHOD@FINGERPRINT, which may be cut short."""
-    groups = groupby(runs, key=lambda run: (run.method, run.settings_fingerprint, run.shots))
+    """The results of a method by its name, or by METHOD@FINGERPRINT/CHOICE, which may be cut short."""
+    groups = groupby(sorted(runs, key=_configuration), key=_configuration)
     results = [MethodResults(tuple(group)) for _, group in groups]
-    method, _, settings = name.partition("@")
+    method, _, rest = name.partition("@")
+    settings, _, choice = rest.partition("/")
     of_method = [each for each in results if each.last.method == method]
-    found = [each for each in of_method if each.last.settings_fingerprint.startswith(settings)]
+    found = [
+        each
+        for each in of_method
+        if each.last.settings_fingerprint.startswith(settings)
+        and each.last.image_choice.startswith(choice)
+    ]
     if not found:
         known = [each.name for each in of_method] or [each.last.method for each in results]
         raise UnknownNameError("method with runs at these shots", name, dict.fromkeys(known))
     if len(found) > 1:
         raise RunStoreError(
-            f"{name!r} ran with {len(found)} different settings: name one of "
+            f"{name!r} ran with {len(found)} different settings or choices of images: name one of "
             f"{', '.join(each.name for each in found)}"
         )
     return found[0]
+
+
+def _configuration(run: RunRecord) -> tuple[str, str, int, str]:
+    return run.method, run.settings_fingerprint, run.shots, run.image_choice
 
 
 def _listed(seeds: Iterable[int | None]) -> str:

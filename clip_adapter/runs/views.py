@@ -29,7 +29,7 @@ SELECT DISTINCT
     class_names, templates, encoder, logit_scale, device, precision,
     fingerprint, settings_fingerprint, index_fingerprint, split_fingerprint, sweep_id,
     versions, git_commit,
-    hyperparameters, image_choice, selection, logit_bias,
+    hyperparameters, coalesce(image_choice, 'own') AS image_choice, selection, logit_bias,
     coalesce(protocol, 'all-classes') AS protocol, tested_on, class_prompts
 FROM stored_runs
 """
@@ -136,16 +136,19 @@ SELECT * EXCLUDE (named, asked_name) REPLACE (coalesce(asked_name, model) AS mod
 FROM completed SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
 LEFT JOIN asked_names USING (dataset, encoder)
 QUALIFY row_number() OVER (
-    PARTITION BY dataset, encoder, study, method, settings_fingerprint, shots, seed
+    PARTITION BY dataset, encoder, study, protocol, coalesce(tested_on.dataset, dataset),
+        method, settings_fingerprint, image_choice, shots, seed
     ORDER BY asked DESC NULLS LAST, named DESC NULLS LAST,
         CASE WHEN asked IS NULL THEN started_at END DESC, run_id
 ) = 1
 """
 
 
-# Runs of a study vary what is constant on a leaderboard.
-_CURRENT_RUNS = _latest_runs("study IS NULL")
+# Runs of a study vary what is constant on a leaderboard, and those of another protocol are tested on
+# other classes or images.
+_CURRENT_RUNS = _latest_runs("study IS NULL AND protocol = 'all-classes'")
 _STUDY_RUNS = _latest_runs("study IS NOT NULL")
+_PROTOCOL_RUNS = _latest_runs("study IS NULL AND protocol <> 'all-classes'")
 
 _T_975 = [
     float(quantile)
@@ -264,10 +267,11 @@ summary AS (
         settings_fingerprint,
         max(started_at) AS last_run,
         encoder,
-        arg_max(hyperparameters, (started_at, run_id)) AS hyperparameters
+        arg_max(hyperparameters, (started_at, run_id)) AS hyperparameters,
+        image_choice
     FROM current_runs JOIN scores USING (run_id) LEFT JOIN training_sets USING (split_fingerprint)
     WHERE accuracy IS NOT NULL
-    GROUP BY dataset, encoder, method, settings_fingerprint, shots, selected_on
+    GROUP BY dataset, encoder, method, settings_fingerprint, image_choice, shots, selected_on
 )
 SELECT
     dataset, model, method, shots, seeds, accuracy_mean,
@@ -275,9 +279,87 @@ SELECT
         coalesce(quantile, {_many_degrees("seeds - 1")}) * deviation / sqrt(seeds)
     END AS accuracy_ci95,
     accuracy_min, accuracy_max, nll_mean, selected_on, residual_ratio_median,
-    seconds_train_mean, settings_fingerprint, last_run, encoder, hyperparameters, draws
+    seconds_train_mean, settings_fingerprint, last_run, encoder, hyperparameters, draws, image_choice
 FROM summary LEFT JOIN student_t ON degrees = seeds - 1
-ORDER BY dataset, model, shots, accuracy_mean DESC, method, settings_fingerprint
+ORDER BY dataset, model, shots, accuracy_mean DESC, method, settings_fingerprint, image_choice
+"""
+
+# The harmonic mean is that of the accuracies of each half among its own classes (Zhou et al. 2022,
+# https://arxiv.org/abs/2203.05557, table 1); the mean over seeds is the mean of theirs.
+_BASE_TO_NEW = """
+WITH halves AS (
+    SELECT
+        run_id,
+        max(value) FILTER (split = 'test-base') AS base,
+        max(value) FILTER (split = 'test-new') AS new
+    FROM metrics WHERE name = 'accuracy' GROUP BY run_id
+)
+SELECT
+    dataset, model, method, shots, seed, base, new,
+    CASE WHEN base + new > 0 THEN 2 * base * new / (base + new) ELSE 0.0 END AS harmonic_mean,
+    settings_fingerprint, encoder, image_choice, run_id
+FROM protocol_runs JOIN halves USING (run_id)
+WHERE protocol = 'base-to-new' AND base IS NOT NULL AND new IS NOT NULL
+ORDER BY dataset, model, shots, method, settings_fingerprint, image_choice, seed
+"""
+
+_BASE_TO_NEW_MEANS = f"""
+WITH student_t AS (FROM (VALUES {_QUANTILES}) AS t(degrees, quantile)),
+summary AS (
+    SELECT
+        dataset, any_value(model) AS model, method, shots, count(*)::INTEGER AS seeds,
+        count(DISTINCT coalesce(training_images, run_id))::INTEGER AS draws,
+        avg(base) AS base_mean, stddev_samp(base) AS base_deviation,
+        avg(new) AS new_mean, stddev_samp(new) AS new_deviation,
+        avg(harmonic_mean) AS harmonic_mean_mean, stddev_samp(harmonic_mean) AS deviation,
+        settings_fingerprint, encoder, image_choice
+    FROM base_to_new JOIN (SELECT run_id, split_fingerprint FROM runs) USING (run_id)
+    LEFT JOIN training_sets USING (split_fingerprint)
+    GROUP BY dataset, encoder, method, settings_fingerprint, image_choice, shots
+),
+intervals AS (
+    SELECT *, CASE WHEN draws > 1 THEN
+        coalesce(quantile, {_many_degrees("seeds - 1")}) / sqrt(seeds)
+    END AS factor
+    FROM summary LEFT JOIN student_t ON degrees = seeds - 1
+)
+SELECT
+    dataset, model, method, shots, seeds,
+    base_mean, factor * base_deviation AS base_ci95,
+    new_mean, factor * new_deviation AS new_ci95,
+    harmonic_mean_mean, factor * deviation AS harmonic_mean_ci95,
+    settings_fingerprint, encoder, image_choice, draws
+FROM intervals
+ORDER BY dataset, model, shots, harmonic_mean_mean DESC, method, settings_fingerprint, image_choice
+"""
+
+# The accuracy on the source is that of the run of the same training on its own test split.
+_SHIFT = """
+WITH scores AS (
+    SELECT run_id, max(value) AS accuracy FROM metrics
+    WHERE split = 'test' AND name = 'accuracy' GROUP BY run_id
+),
+sources AS (
+    SELECT
+        dataset, encoder, index_fingerprint, method, settings_fingerprint, split_fingerprint,
+        image_choice, shots, seed, accuracy
+    FROM current_runs JOIN scores USING (run_id)
+)
+SELECT
+    tested.dataset AS source, tested.tested_on.dataset AS target, tested.protocol,
+    tested.model, tested.method, tested.shots, tested.seed,
+    sources.accuracy AS accuracy_source, scores.accuracy AS accuracy_target,
+    tested.settings_fingerprint, tested.encoder, tested.image_choice, tested.run_id
+FROM protocol_runs AS tested JOIN scores USING (run_id) LEFT JOIN sources
+    ON sources.dataset = tested.dataset AND sources.encoder = tested.encoder
+    AND sources.index_fingerprint = tested.index_fingerprint
+    AND sources.method = tested.method
+    AND sources.settings_fingerprint = tested.settings_fingerprint
+    AND sources.split_fingerprint = tested.split_fingerprint
+    AND sources.image_choice = tested.image_choice
+    AND sources.shots = tested.shots AND sources.seed IS NOT DISTINCT FROM tested.seed
+WHERE tested.protocol IN ('domain-shift', 'cross-dataset')
+ORDER BY source, target, model, shots, method, settings_fingerprint, image_choice, seed
 """
 
 # Class numbers count from 0, DuckDB's lists from 1.
@@ -285,7 +367,7 @@ _CONFUSION = """
 SELECT
     dataset, model, method, shots, label, predicted,
     class_names[label + 1] AS class_name, class_names[predicted + 1] AS predicted_name,
-    count(*)::INTEGER AS n, settings_fingerprint, encoder
+    count(*)::INTEGER AS n, settings_fingerprint, encoder, image_choice
 FROM current_runs JOIN predictions USING (run_id)
 GROUP BY ALL
 ORDER BY dataset, model, method, shots, label, predicted
@@ -295,14 +377,14 @@ ORDER BY dataset, model, method, shots, label, predicted
 _PER_CLASS = """
 WITH by_label AS (
     SELECT
-        dataset, model, method, shots, settings_fingerprint, encoder, class_name, label,
+        dataset, model, method, shots, settings_fingerprint, encoder, image_choice, class_name, label,
         sum(n) AS n, coalesce(sum(n) FILTER (label = predicted), 0) AS hits
     FROM confusion GROUP BY ALL
 ),
 by_prediction AS (
     SELECT
-        dataset, model, method, shots, settings_fingerprint, encoder, predicted AS label,
-        sum(n) AS n_predicted
+        dataset, model, method, shots, settings_fingerprint, encoder, image_choice,
+        predicted AS label, sum(n) AS n_predicted
     FROM confusion GROUP BY ALL
 )
 SELECT
@@ -310,28 +392,31 @@ SELECT
     (hits / n)::DOUBLE AS recall,
     (hits / n_predicted)::DOUBLE AS precision,
     (2 * hits / (n + coalesce(n_predicted, 0)))::DOUBLE AS f1,
-    settings_fingerprint, encoder
+    settings_fingerprint, encoder, image_choice
 FROM by_label LEFT JOIN by_prediction
-    USING (dataset, model, method, shots, settings_fingerprint, encoder, label)
-ORDER BY dataset, model, method, shots, settings_fingerprint, label
+    USING (dataset, model, method, shots, settings_fingerprint, encoder, image_choice, label)
+ORDER BY dataset, model, method, shots, settings_fingerprint, image_choice, label
 """
 
-# Runs compare when they saw the same dataset through the same encoder at the same shots and seed;
+# Runs compare when they saw the same images of a dataset through the same encoder at the same shots and seed;
 # methods that learn from no image (0 shots) take part in every such comparison.
 _DISAGREEMENTS = """
 WITH choices AS (
-    SELECT DISTINCT dataset, encoder, shots, seed FROM current_runs WHERE shots > 0
+    SELECT DISTINCT dataset, encoder, shots, seed, image_choice FROM current_runs WHERE shots > 0
 ),
 comparable AS (
-    SELECT choices.shots, choices.seed, current_runs.* EXCLUDE (shots, seed)
+    SELECT
+        choices.shots, choices.seed, choices.image_choice,
+        current_runs.* EXCLUDE (dataset, encoder, shots, seed, image_choice), dataset, encoder
     FROM choices JOIN current_runs USING (dataset, encoder)
     WHERE current_runs.shots = 0
         OR (current_runs.shots = choices.shots
+            AND current_runs.image_choice = choices.image_choice
             AND current_runs.seed IS NOT DISTINCT FROM choices.seed)
 ),
 predicted_images AS (SELECT * FROM comparable JOIN predictions USING (run_id)),
 differing AS (
-    SELECT dataset, encoder, shots, seed, image_sha256
+    SELECT dataset, encoder, shots, seed, image_choice, image_sha256
     FROM predicted_images GROUP BY ALL HAVING min(predicted) <> max(predicted)
 ),
 places AS (
@@ -341,11 +426,11 @@ SELECT DISTINCT
     a.dataset, a.model, a.shots, a.seed, a.image_sha256, places.path,
     a.label, a.class_names[a.label + 1] AS class_name, a.method,
     a.predicted, a.class_names[a.predicted + 1] AS predicted_name, a.correct,
-    a.confidence, a.run_id
+    a.confidence, a.run_id, a.image_choice
 FROM predicted_images AS a
 JOIN differing AS d
     ON a.dataset = d.dataset AND a.encoder = d.encoder AND a.shots = d.shots
-    AND a.seed IS NOT DISTINCT FROM d.seed AND a.image_sha256 = d.image_sha256
+    AND a.image_choice = d.image_choice AND a.seed IS NOT DISTINCT FROM d.seed AND a.image_sha256 = d.image_sha256
 LEFT JOIN places
     ON places.index_fingerprint = a.index_fingerprint AND places.image_sha256 = a.image_sha256
 ORDER BY ALL
@@ -368,7 +453,11 @@ VIEWS = {
     "champion": _CHAMPION,
     "current_runs": _CURRENT_RUNS,
     "study_runs": _STUDY_RUNS,
+    "protocol_runs": _PROTOCOL_RUNS,
     "leaderboard": _LEADERBOARD,
+    "base_to_new": _BASE_TO_NEW,
+    "base_to_new_means": _BASE_TO_NEW_MEANS,
+    "shift": _SHIFT,
     "confusion": _CONFUSION,
     "per_class": _PER_CLASS,
     "disagreements": _DISAGREEMENTS,
@@ -390,9 +479,14 @@ VIEWS = {
 - `current_runs`: the current runs, one for each configuration and seed: those of the state that
   was requested last; `asked` is the number of the last request that a run answers.
 - `study_runs`: the current runs of studies, which are in no other view but `runs`.
-- `leaderboard`: mean accuracy over seeds, a fraction, with the half-width of its 95 % interval
+- `protocol_runs`: the current runs that were trained on half of the classes, or tested on another
+  dataset; they are in no other view but `runs`, `base_to_new` and `shift`.
+- `leaderboard`: mean accuracy over seeds of runs of one image choice, a fraction, with the half-width of its 95 % interval
   (null for a single seed, and where all seeds train on the same images: `draws` counts the different
   sets of training images); `hyperparameters` are those of the last run.
+- `base_to_new`: accuracy on images of base classes and of new ones, each among its own classes, and their
+  harmonic mean; `base_to_new_means`: the means over seeds with intervals, as on the leaderboard.
+- `shift`: accuracy on the test split of another dataset beside that on the classifier's own.
 - `confusion`: counts of each class and predicted class, over all seeds.
 - `per_class`: recall, precision (null where a class is never predicted) and F1 of each class; `n`
   counts its test images once for each seed.
