@@ -1,7 +1,7 @@
 """Few-shot adaptation of CLIP on cached features.
 
 `extract`, `train`, `promote`, `predict`, `reproduce` and `maintain` do what the commands of these names
-do; `load` gives a trained classifier; `connect` opens the results in SQL. `similar` finds images like a
+do, `train_all` and `reproduce_all` on several datasets; `load` gives a trained classifier; `connect` opens the results in SQL. `similar` finds images like a
 text or an image, as the command `search` does, and `ImageSearch` does so many times.
 `FewShotClassifier`, `ClipAdapterClassifier`, `TrainedClassifier` and `CachedImageEncoder` are
 estimators of scikit-learn.
@@ -28,8 +28,10 @@ _SHOWN = {
     "pipeline.load": ("load",),
     "pipeline.maintain": ("maintain",),
     "pipeline.predict": ("predict",),
+    "pipeline.reproduce_all": ("reproduce_all",),
     "pipeline.search": ("ImageSearch", "similar"),
     "pipeline.train": ("promote", "train"),
+    "pipeline.train_all": ("train_all",),
     "runs": ("connect",),
 }
 
@@ -46,10 +48,12 @@ if TYPE_CHECKING:
     from clip_adapter.pipeline.load import load as load
     from clip_adapter.pipeline.maintain import maintain as maintain
     from clip_adapter.pipeline.predict import predict as predict
+    from clip_adapter.pipeline.reproduce_all import reproduce_all as reproduce_all
     from clip_adapter.pipeline.search import ImageSearch as ImageSearch
     from clip_adapter.pipeline.search import similar as similar
     from clip_adapter.pipeline.train import promote as promote
     from clip_adapter.pipeline.train import train as train
+    from clip_adapter.pipeline.train_all import train_all as train_all
     from clip_adapter.runs import connect as connect
 else:
     __getattr__ = when_asked(__name__, **_SHOWN)

@@ -2,20 +2,28 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, Group
 
 from clip_adapter.cli import summaries
-from clip_adapter.cli.options import Json, Root
-from clip_adapter.cli.requests import Prefect, check, from_options, run
+from clip_adapter.cli.options import Json, Root, parse_shots
+from clip_adapter.cli.requests import Prefect, from_options, run
+from clip_adapter.cli.several import (
+    exit_if_some_failed,
+    protocol_summary,
+    show_in_turn,
+    show_protocols,
+    show_tables,
+)
 from clip_adapter.datasets import IMPORTED
-from clip_adapter.errors import ClipAdapterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.requests import (
+    ALL_DATASETS,
     DatasetRequest,
     ExtractRequest,
     ReproduceRequest,
@@ -25,14 +33,25 @@ from clip_adapter.runs import OPEN_VOCABULARY
 from clip_adapter.settings import Settings
 from clip_adapter.shots import shots_in_words
 from clip_adapter.terminal import plain_console
-from feature_cache import FeatureCacheError
 
 if TYPE_CHECKING:
     from clip_adapter.pipeline.ablations import Reproduction
+    from clip_adapter.pipeline.reproduce_all import ReproducedDatasets
     from clip_adapter.pipeline.train import Training
     from clip_adapter.report import OpenVocabulary, Study
     from clip_adapter.report.numbers import Mean
     from clip_adapter.report.selection_costs import SelectionCosts
+
+
+TableShots = Annotated[
+    str | None,
+    typer.Option(
+        "--table-shots",
+        metavar="K,...",
+        help="Of several datasets, the numbers of shots to show a table for at the end; else the largest.",
+        show_default=False,
+    ),
+]
 
 
 @from_options(ExtractRequest, required=("dataset",), repeatable=("dataset", "model"))
@@ -40,27 +59,59 @@ def extract(
     requests: list[ExtractRequest], prefect: Prefect = False, as_json: Json = False
 ) -> None:
     """Encode a dataset's images and prompts once into the feature cache."""
-    _show_each(
-        "extract_features",
-        requests,
-        summarise=summaries.extraction_summary,
-        show=_show_extraction,
-        prefect=prefect,
-        as_json=as_json,
+    shown: dict[str, Any] = {
+        "summarise": summaries.extraction_summary,
+        "show": _show_extraction,
+        "as_json": as_json,
+    }
+    if len(requests) == 1:
+        _show_one("extract_features", requests[0], prefect=prefect, **shown)
+        return
+    outcomes = show_in_turn(
+        requests, lambda request: run("extract_features", request, prefect=prefect), **shown
     )
+    _exit_if_some_failed(outcomes)
 
 
 @from_options(TrainRequest, required=("dataset",), repeatable=("dataset", "model"))
-def train(requests: list[TrainRequest], prefect: Prefect = False, as_json: Json = False) -> None:
-    """Train and evaluate few-shot methods on cached features, and record every run."""
-    _show_each(
-        "train_adapters",
+def train(
+    requests: list[TrainRequest],
+    table_shots: TableShots = None,
+    prefect: Prefect = False,
+    as_json: Json = False,
+) -> None:
+    """Train and evaluate few-shot methods on cached features, and record every run.
+
+    Of several datasets and models, every pair is trained one after the other, and a table of datasets and
+    methods follows at the end.
+    """
+    shown: dict[str, Any] = {
+        "summarise": _training_summary,
+        "show": _show_training,
+        "as_json": as_json,
+    }
+    if len(requests) == 1:
+        _show_one("train_adapters", requests[0], prefect=prefect, **shown)
+        return
+    from clip_adapter.pipeline.train_all import TrainedDatasets, check_training  # noqa: PLC0415
+
+    shots = parse_shots(table_shots) if table_shots else None
+    if shots and not requests[0].budget:
+        _check_table_shots(shots, requests[0].shots)
+    outcomes = show_in_turn(
         requests,
-        summarise=_training_summary,
-        show=_show_training,
-        prefect=prefect,
-        as_json=as_json,
+        lambda request: run("train_adapters", request, prefect=prefect),
+        check=check_training,
+        **shown,
     )
+    done = TrainedDatasets.of(outcomes)
+    if not as_json and len({request.dataset for request in requests}) > 1:
+        is_base_to_new = requests[0].protocol == "base-to-new"
+        what = "harmonic mean of base and new" if is_base_to_new else "test accuracy"
+        if requests[0].budget:
+            what += f", budget of {requests[0].budget} images"
+        show_tables(plain_console(), done.tables(shots), what=what)
+    _exit_if_some_failed(outcomes)
 
 
 def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> None:
@@ -72,10 +123,9 @@ def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> 
         f"on the cached features. Everything is written to\n{places.location}\n",
         soft_wrap=True,
     )
-    request = TrainRequest(dataset="digits", model="glyphs", root=root)
-    _show_each(
+    _show_one(
         "train_adapters",
-        [request],
+        TrainRequest(dataset="digits", model="glyphs", root=root),
         summarise=_training_summary,
         show=_show_training,
         prefect=prefect,
@@ -91,9 +141,13 @@ def reproduce(request: ReproduceRequest, prefect: Prefect = False, as_json: Json
 
     Open-vocabulary trains methods on half of the classes and adds the others by name; selection measures
     what choosing settings on test images adds; rivals trains every method; published has the paper's
-    figures beside ours. The result of every variant is shown at the end; `clip-adapter report` draws the
+    figures beside ours; paper trains the methods that the paper compares. The dataset "all" stands for every
+    known one whose images are present. The result of every variant is shown at the end; `clip-adapter report` draws the
     figures.
     """
+    if request.dataset == ALL_DATASETS:
+        _show_datasets(run("reproduce_paper", request, prefect=prefect), as_json=as_json)
+        return
     done: Reproduction = run("reproduce_paper", request, prefect=prefect)
     shown = {OPEN_VOCABULARY: _open_vocabulary, "selection": _selection}
     tables, outcome = shown.get(done.study, _ablation)(request, done)
@@ -117,57 +171,70 @@ def reproduce(request: ReproduceRequest, prefect: Prefect = False, as_json: Json
         _say_how_to_draw(console, summary["dataset"], root=request.root)
 
 
-def _show_each(
+def _show_datasets(done: "ReproducedDatasets", *, as_json: bool) -> None:
+    """Show a study on several datasets: a table of datasets and variants.
+
+    Raises:
+        Exit: the study failed on some dataset; exit code 1.
+    """
+    tables = done.tables()
+    if as_json:
+        summaries.print_json(
+            {
+                "study": done.study,
+                "runs_trained": done.n_trained,
+                "runs_on_record": done.n_reused,
+                "tables": [
+                    {**asdict(table), "mean": table.mean, "datasets_of_mean": table.whole}
+                    for table in tables
+                ],
+            }
+        )
+    else:
+        console = plain_console()
+        console.print(
+            f"[bold]{done.n_trained} runs trained[/bold], {done.n_reused} recorded already",
+            markup=True,
+        )
+        value = (
+            "harmonic mean of base and new" if done.study == OPEN_VOCABULARY else "test accuracy"
+        )
+        show_tables(console, tables, what=f"{done.study}: {value}")
+    n_asked = len(done.reproductions) + len(done.failures)
+    exit_if_some_failed(done.failures, of=n_asked)
+
+
+def _show_one(
     flow: str,
-    requests: Sequence[DatasetRequest],
+    request: DatasetRequest,
     *,
     summarise: Callable[[Any], dict[str, Any]],
     show: Callable[[Console, Any, dict[str, Any]], None],
     prefect: bool,
     as_json: bool,
 ) -> None:
-    """Run requests one after the other and show the summary of each; as JSON, in a list if several.
-
-    Of several requests all names are checked before the first is run, and after one that fails the
-    others are run.
-
-    Raises:
-        Exit: some of several requests failed; exit code 1.
-    """
-    console, errors = plain_console(), plain_console(stderr=True)
-    if len(requests) == 1:
-        summary = summarise(run(flow, requests[0], prefect=prefect))
-        if as_json:
-            summaries.print_json(summary)
-        else:
-            show(console, requests[0], summary)
-        return
-    check(requests)
-    answers, failed = [], []
-    for request in requests:
-        pair = request.dataset + (f" with {request.model}" if request.model else "")
-        try:
-            answers.append(summarise(run(flow, request, prefect=prefect)))
-        except (ClipAdapterError, FeatureCacheError, OSError) as error:
-            failed.append(pair)
-            answers.append(
-                {"dataset": request.dataset, "model": request.model, "error": str(error)}
-            )
-            _say(errors, f"error: {pair}: {error}")
-            continue
-        if not as_json:
-            _say(console, f"\n{answers[-1]['dataset']} with {answers[-1]['model']}", style="bold")
-            show(console, request, answers[-1])
+    """Run one request and show its summary."""
+    summary = summarise(run(flow, request, prefect=prefect))
     if as_json:
-        summaries.print_json(answers)
-    if failed:
-        _say(errors, f"{len(failed)} of {len(requests)} failed: {'; '.join(failed)}")
-        raise typer.Exit(1)
+        summaries.print_json(summary)
+    else:
+        show(plain_console(), request, summary)
 
 
-def _say(console: Console, text: str, *, style: str = "red") -> None:
-    shown = escape_control_characters(text, keep="\n")
-    console.print(shown, soft_wrap=True, style=style)
+def _exit_if_some_failed(outcomes: Sequence[tuple[Any, Any]]) -> None:
+    from clip_adapter.pipeline.in_turn import Failure  # noqa: PLC0415  # computes
+
+    failures = [outcome for _, outcome in outcomes if isinstance(outcome, Failure)]
+    exit_if_some_failed(failures, of=len(outcomes))
+
+
+def _check_table_shots(asked: Sequence[int], trained: Sequence[int]) -> None:
+    if lacking := [each for each in asked if each not in trained]:
+        message = (
+            f"--table-shots {', '.join(map(str, lacking))} is not among the shots that are trained: "
+            f"{', '.join(map(str, trained))}"
+        )
+        raise typer.BadParameter(message)
 
 
 def _show_extraction(console: Console, request: ExtractRequest, summary: dict[str, Any]) -> None:
@@ -186,7 +253,11 @@ def _training_summary(trained: "Training") -> dict[str, Any]:
     rows = summaries.leaderboard_rows(
         encoded.dataset.root, dataset=encoded.dataset.name, encoder=encoded.encoder
     )
-    return {**summaries.training_summary(trained), "leaderboard": rows}
+    return {
+        **summaries.training_summary(trained),
+        "leaderboard": rows,
+        **protocol_summary(trained),
+    }
 
 
 def _show_training(console: Console, _request: TrainRequest, summary: dict[str, Any]) -> None:
@@ -196,7 +267,9 @@ def _show_training(console: Console, _request: TrainRequest, summary: dict[str, 
         f"{summary['runs_on_record']} recorded already",
         markup=True,
     )
-    summaries.show_leaderboard(console, summary["leaderboard"])
+    if "base_to_new" not in summary:
+        summaries.show_leaderboard(console, summary["leaderboard"])
+    show_protocols(console, summary)
     summaries.show_promotion(console, summary["promotion"])
 
 

@@ -1,7 +1,7 @@
 """Generates the options of commands from the requests of the pipeline."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
@@ -14,9 +14,7 @@ from pydantic.fields import FieldInfo
 
 from clip_adapter.cli.extensions import prefect_runner
 from clip_adapter.cli.options import parse_names, parse_seeds, parse_settings, parse_shots
-from clip_adapter.errors import ParameterError
-from clip_adapter.pipeline.reporter import Reporter
-from clip_adapter.pipeline.requests import DatasetRequest, Request, SweepRequest
+from clip_adapter.pipeline.requests import ALL_DATASETS, Request
 from clip_adapter.shots import ALL_SHOTS
 
 Prefect = Annotated[
@@ -49,37 +47,10 @@ def run(flow: str, request: Request, *, prefect: bool) -> Any:
     if prefect:
         return prefect_runner()(flow, request)
     module, function = _PLACES[flow]
+    if getattr(request, "dataset", None) == ALL_DATASETS:
+        module = function = "reproduce_all"
     # Imports what computes, when the options have been read.
     return getattr(import_module(f"clip_adapter.pipeline.{module}"), function)(request)
-
-
-class _Silent(Reporter):
-    def log(self, message: str) -> None:
-        """Write nothing: the request says it again when it is run."""
-
-
-def check(requests: Sequence[DatasetRequest]) -> None:
-    """Check methods, datasets and models of several requests before the first is run.
-
-    Raises:
-        ClipAdapterError: a method, dataset or model cannot be used, or several datasets have one
-            name; the message says why.
-    """
-    # These import what computes, as above.
-    from clip_adapter.pipeline.extract import encoding_of  # noqa: PLC0415
-    from clip_adapter.pipeline.train import requested_methods  # noqa: PLC0415
-
-    names = {request.name for request in requests} - {None}
-    if names and len({request.dataset for request in requests}) > 1:
-        raise ParameterError(
-            f"--name {names.pop()} is for one folder of images, and several datasets are given: give "
-            "each folder its name in a command of its own"
-        )
-    Reporter().log(f"checking {len(requests)} pairs of a dataset and a model")
-    for request in requests:
-        if isinstance(request, SweepRequest):
-            requested_methods(request, reporter=_Silent())
-        encoding_of(request, reporter=_Silent())
 
 
 @dataclass(frozen=True)

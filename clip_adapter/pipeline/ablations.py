@@ -30,12 +30,14 @@ from clip_adapter.pipeline.plan import (
 )
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.request_log import record_request
-from clip_adapter.pipeline.requests import ReproduceRequest, StudyName, accepts
+from clip_adapter.pipeline.requests import ALL_DATASETS, ReproduceRequest, StudyName, accepts
 from clip_adapter.pipeline.tables import TabularResult, evaluated_runs, with_base_to_new
 from clip_adapter.pipeline.train import TrainedRuns, is_usable, selection_of, train_runs
 from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY
 from clip_adapter.settings import Settings
 
+METHODS_OF_PAPER = ("zero-shot", "linear-probe", "coop", "clip-adapter")
+"""The methods that the CLIP-Adapter paper compares on eleven datasets (section 4.2)."""
 RATIOS = tuple(tenths / 10 for tenths in range(11))
 """Residual ratios from 0, which is zero-shot, to 1, which discards the feature of CLIP."""
 
@@ -113,10 +115,12 @@ STUDIES: Mapping[StudyName, tuple[Variant, ...]] = MappingProxyType(
                 label="chosen on test (oracle)", settings={"selection": "validation"}, images="test"
             ),
         ),
+        "paper": tuple(Variant(label=name, method=name) for name in METHODS_OF_PAPER),
     }
 )
 """Variants by study: those of section 4.4 and tables 3 to 6 of https://arxiv.org/abs/2110.04544, the
-methods whose classifiers can be given classes by name, and the setting of the paper's figures. The studies of
+methods whose classifiers can be given classes by name, the setting of the paper's figures, and the methods
+that it compares. The studies of
 all methods, "selection" and "rivals", are made by `variants_of`."""
 
 PUBLISHED_ON: tuple[str, str] = ("eurosat", "RN50-quickgelu:openai")
@@ -248,7 +252,7 @@ def reproduce(
 
     An ablation varies a setting of CLIP-Adapter. In open-vocabulary a variant is a method, which learns from
     the first half of the classes; the others are added to its classifier by name before the test. In
-    rivals a variant is a method, in selection a method and what chooses its settings, the test images among
+    rivals and paper a variant is a method, in selection a method and what chooses its settings, the test images among
     it: such runs are called oracles and are no results. Published is the setting of the paper's figures.
 
     Returns:
@@ -259,6 +263,10 @@ def reproduce(
         SweepError: some runs failed; they are recorded as failed, the others as completed.
         FeatureCacheError: the store cannot be read or written.
     """
+    if request.dataset == ALL_DATASETS:
+        raise ParameterError(
+            "the dataset all stands for several datasets, and reproduce takes one: call reproduce_all"
+        )
     request = _as_published(request)
     encoding = encoding_of(request, reporter=reporter)
     variants = _usable(variants_of(request.study, reporter=reporter), request, encoding, reporter)

@@ -57,7 +57,10 @@ StudyName = Literal[
     "selection",
     "rivals",
     "published",
+    "paper",
 ]
+ALL_DATASETS = "all"
+"""Every known dataset whose images are present, in place of the name of one."""
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
 
@@ -493,7 +496,8 @@ class ReproduceRequest(DatasetRequest):
 
     Open-vocabulary trains every method that has class prototypes on half of the classes and adds the
     others by name; selection measures what choosing settings on test images adds; rivals trains every
-    method; published compares with the figures of the paper.
+    method; published compares with the figures of the paper; paper trains the methods that the paper
+    compares. The dataset "all" stands for every known one whose images are present.
     """
 
     positional: ClassVar[tuple[str, ...]] = ("study", "dataset", "model")
@@ -517,6 +521,14 @@ class ReproduceRequest(DatasetRequest):
     def _check_selection(self) -> Self:
         option = "--selection validation"
         _check_can_select(option, self.selection, validation=self.validation)
+        return self
+
+    @model_validator(mode="after")
+    def _check_all(self) -> Self:
+        if self.dataset == ALL_DATASETS:
+            of_one = ("images", "name", "class_names", "ignore", "few_shot_indices")
+            given = {name.replace("_", "-"): getattr(self, name) for name in of_one}
+            _refuse_beside("the dataset all", given, why="stands for several datasets")
         return self
 
 

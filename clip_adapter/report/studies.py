@@ -137,6 +137,7 @@ _AXES: Mapping[str, _Axis] = {
         varied="what sets the ratio", scale="names", value=_ratio_mode, order=_RATIO_MODES
     ),
     "rivals": _Axis(varied="method", scale="names", value=_rival, order=("zero-shot",)),
+    "paper": _Axis(varied="method", scale="names", value=_rival, order=("zero-shot",)),
     "published": _Axis(
         varied="images that chose ratio and length", scale="names", value=_selected_on
     ),
@@ -144,6 +145,7 @@ _AXES: Mapping[str, _Axis] = {
 PUBLISHED: Mapping[int, float] = {1: 0.6140, 2: 0.6390, 4: 0.7338, 8: 0.7793, 16: 0.8443}
 """Test accuracy of CLIP-Adapter on EuroSAT with CLIP's RN50, by shots (Gao et al.,
 https://arxiv.org/abs/2110.04544)."""
+_OF_METHODS = ("rivals", "paper")
 _ANY = _Axis(varied="settings", scale="names", value=_which_settings)
 
 
@@ -163,7 +165,7 @@ def studies_of(results: Sequence[RunResult]) -> list[Study]:
 
     The variants of a study that is not one of the paper's are named by their settings fingerprint.
     Open-vocabulary and selection are left out, whose results are not one accuracy: see
-    `open_vocabulary_of` and `selection_costs_of`. In rivals, methods without a recipe are beside those of
+    `open_vocabulary_of` and `selection_costs_of`. In rivals and paper, methods without a recipe are beside those of
     every recipe.
     """
     choices = sorted({each.run.image_choice for each in results if each.run.shots}) or ["own"]
@@ -183,10 +185,11 @@ def _studies_on(choice: str, results: Sequence[RunResult]) -> list[Study]:
             and ("test", "accuracy") in result.metrics
         ):
             by_name[str(result.run.study), result.run.settings.recipe or ""].append(result)
-    if any(name == "rivals" and recipe for name, recipe in by_name):
-        without = by_name.pop(("rivals", ""), [])
-        for key in [key for key in by_name if key[0] == "rivals"]:
-            by_name[key] += without
+    for study in _OF_METHODS:
+        if any(name == study and recipe for name, recipe in by_name):
+            without = by_name.pop((study, ""), [])
+            for key in [key for key in by_name if key[0] == study]:
+                by_name[key] += without
     images = image_choice_in_words(choice)
     return [replace(_study(*key, by_name[key]), images=images) for key in sorted(by_name)]
 

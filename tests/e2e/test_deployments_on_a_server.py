@@ -25,6 +25,7 @@ EXPECTED = {
     ),
     "maintain-stores/weekly",
     *(f"reproduce-paper/{study}" for study in STUDY_NAMES),
+    "reproduce-paper/eleven",
 }
 
 

@@ -1,0 +1,208 @@
+"""Several requests in one command, and what the field's protocols show beside the leaderboard."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from clip_adapter.cli import summaries
+from clip_adapter.escaping import escape_control_characters
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import DatasetRequest
+from clip_adapter.runs import query
+from clip_adapter.shots import image_choice_in_words, shots_in_words
+from clip_adapter.terminal import plain_console
+
+if TYPE_CHECKING:
+    from clip_adapter.pipeline.in_turn import DatasetsTable, Failure
+    from clip_adapter.pipeline.train import Training
+
+AnyRequest = TypeVar("AnyRequest", bound=DatasetRequest)
+Result = TypeVar("Result")
+
+_BASE_TO_NEW = """
+SELECT * FROM base_to_new_means WHERE dataset = $dataset AND encoder = $encoder
+"""
+_SHIFT = """
+SELECT
+    source, target, protocol, method, shots, image_choice, settings_fingerprint,
+    count(*)::INTEGER AS seeds,
+    avg(accuracy_source) AS accuracy_source_mean, avg(accuracy_target) AS accuracy_target_mean
+FROM shift WHERE source = $dataset AND encoder = $encoder
+GROUP BY ALL ORDER BY target, shots, method, image_choice, settings_fingerprint
+"""
+
+
+def show_in_turn(
+    requests: Sequence[AnyRequest],
+    run: Callable[[AnyRequest], Result],
+    *,
+    summarise: Callable[[Result], dict[str, Any]],
+    show: Callable[[Console, Any, dict[str, Any]], None],
+    check: Callable[[AnyRequest], object] = lambda _: None,
+    as_json: bool,
+) -> "list[tuple[AnyRequest, Result | Failure]]":
+    """Run several requests one after the other and show the summary of each; as JSON, in a list.
+
+    All names are checked before the first is run, and after one that fails the others are run.
+
+    Returns:
+        Each request with its result, or with why there is none.
+    """
+    from clip_adapter.pipeline.in_turn import Failure, run_in_turn  # noqa: PLC0415  # computes
+
+    console, errors = plain_console(), plain_console(stderr=True)
+    outcomes: list[tuple[AnyRequest, Result | Failure]] = []
+    answers: list[dict[str, Any]] = []
+    for request, outcome in run_in_turn(requests, run, check=check, reporter=Reporter()):
+        outcomes.append((request, outcome))
+        if isinstance(outcome, Failure):
+            answers.append(
+                {"dataset": request.dataset, "model": request.model, "error": outcome.error}
+            )
+            say(errors, f"error: {outcome.pair}: {outcome.error}")
+            continue
+        answers.append(summarise(outcome))
+        if not as_json:
+            say(console, f"\n{answers[-1]['dataset']} with {answers[-1]['model']}", style="bold")
+            show(console, request, answers[-1])
+    if as_json:
+        summaries.print_json(answers)
+    return outcomes
+
+
+def exit_if_some_failed(failures: "Sequence[Failure]", *, of: int) -> None:
+    """Exit with code 1 if some of several requests failed, and say which.
+
+    Raises:
+        Exit: some failed.
+    """
+    if failures:
+        pairs = "; ".join(each.pair for each in failures)
+        say(plain_console(stderr=True), f"{len(failures)} of {of} failed: {pairs}")
+        raise typer.Exit(1)
+
+
+def say(console: Console, text: str, *, style: str = "red") -> None:
+    """Print a text that may hold names of the user's files."""
+    shown = escape_control_characters(text, keep="\n")
+    console.print(shown, soft_wrap=True, style=style)
+
+
+def show_tables(console: Console, tables: "Sequence[DatasetsTable]", *, what: str) -> None:
+    """Print datasets x methods, the mean over datasets, and what is missing and why."""
+    for table in tables:
+        rows = [
+            [name, *(_percent(row.get(each)) for each in table.columns)]
+            for name, row in table.rows.items()
+        ]
+        rows += [[each.dataset, *("-" for _ in table.columns)] for each in table.failures]
+        n_rows, n_whole = len(rows), len(table.whole)
+        if table.mean and n_rows > 1:
+            name = "mean" if n_whole == n_rows else f"mean of {n_whole}"
+            rows.append([name, *(_percent(table.mean[each]) for each in table.columns)])
+        console.print()
+        console.print(
+            summaries.text_table(
+                ("dataset", *table.columns),
+                rows,
+                title=f"{what}, {table.heading}, %",
+                caption="mean over seeds; in the last line the mean over datasets"
+                + (" that have every method" if n_whole < n_rows else "")
+                if n_rows > 1
+                else "mean over seeds",
+            )
+        )
+        for each in table.failures:
+            say(console, f"- {each.dataset}: {each.error}", style="")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def protocol_summary(training: "Training") -> dict[str, Any]:
+    """What a training under one of the field's protocols adds to its summary; nothing for others."""
+    encoded = training.encoded
+    root, asked = (
+        encoded.dataset.root,
+        {"dataset": encoded.dataset.name, "encoder": encoded.encoder},
+    )
+    found: dict[str, Any] = {}
+    if training.is_base_to_new:
+        found["base_to_new"] = query(root, _BASE_TO_NEW, asked).to_pylist()
+    if training.tested_on:
+        rows = query(root, _SHIFT, asked).to_pylist()
+        found["shift"] = [row for row in rows if row["target"] in training.tested_on]
+    return found
+
+
+def show_protocols(console: Console, summary: dict[str, Any]) -> None:
+    """Print what `protocol_summary` found."""
+    if rows := summary.get("base_to_new"):
+        header = ("method", "shots", "base", "new", "harmonic")
+        console.print()
+        console.print(
+            summaries.text_table(
+                header,
+                [
+                    [
+                        _method(row),
+                        shots_in_words(row["shots"]),
+                        *(_score(row, name) for name in ("base", "new", "harmonic_mean")),
+                    ]
+                    for row in rows
+                ],
+                title=f"{rows[0]['dataset']} with {rows[0]['model']}, base to new: test accuracy, %",
+                caption="trained on the first half of the classes; each half is told apart from its own "
+                "classes alone; harmonic mean of both; mean ± 95 % interval over seeds"
+                + (f"; {summaries.SAME}" if any(_is_same(row) for row in rows) else ""),
+            )
+        )
+    if rows := summary.get("shift"):
+        console.print()
+        console.print(
+            summaries.text_table(
+                ("target", "method", "shots", "source", "target"),
+                [
+                    [
+                        row["target"],
+                        _method(row),
+                        shots_in_words(row["shots"]),
+                        _percent(row["accuracy_source_mean"]),
+                        _percent(row["accuracy_target_mean"]),
+                    ]
+                    for row in rows
+                ],
+                title=f"trained on {rows[0]['source']}, tested on its own test split and on others: "
+                "test accuracy, %",
+                caption="; ".join(
+                    f"{target}: {_KINDS[protocol]}"
+                    for target, protocol in dict.fromkeys(
+                        (row["target"], row["protocol"]) for row in rows
+                    )
+                )
+                + "; mean over seeds",
+            )
+        )
+
+
+_KINDS = {
+    "domain-shift": "a domain shift, the same classes by name",
+    "cross-dataset": "other classes, known by their text",
+}
+
+
+def _method(row: dict[str, Any]) -> str:
+    words = image_choice_in_words(row["image_choice"])
+    return f"{row['method']}, {words}" if words else str(row["method"])
+
+
+def _is_same(row: dict[str, Any]) -> bool:
+    return bool(row["draws"] == 1 < row["seeds"])
+
+
+def _score(row: dict[str, Any], name: str) -> str:
+    score = summaries.Score(row[f"{name}_mean"], row[f"{name}_ci95"], same_images=_is_same(row))
+    return summaries.percent(score)
