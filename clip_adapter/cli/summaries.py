@@ -62,12 +62,14 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
             row["accuracy_ci95"],
             same_images=row["draws"] == 1 < row["seeds"],
         )
+    has_budget = any(row["image_choice"].startswith("budget:") for row in rows)
     return accuracy_table(
         scores,
         heading="method",
         title=f"{rows[0]['dataset']} with {rows[0]['model']}: test accuracy, %",
         caption="mean ± 95 % interval over seeds; hyper-parameters chosen on validation images, "
-        "the test split read once",
+        "the test split read once"
+        + ("; the shots of a budget are the mean number a class" if has_budget else ""),
     )
 
 

@@ -148,6 +148,10 @@ def train(
     Returns:
         The dataset with its features, the counts of runs, and the decision about the champion.
 
+    Under the protocol base-to-new the methods learn from the first half of the classes, and are tested on
+    both; with other datasets to test on, each classifier is tested on these as well, as a run of its own.
+    Neither is on the leaderboard, nor a candidate for promotion.
+
     Raises:
         ClipAdapterError: a dataset, model or parameter cannot be used; the message says why.
         SweepError: some runs failed; they are recorded as failed, the others as completed.
@@ -251,7 +255,7 @@ def promote(
             not recorded.
         FeatureCacheError: the store cannot be read or written.
     """
-    asked = TrainRequest(**request.model_dump(), promote=True)
+    asked = TrainRequest.of(**request.model_dump(), promote=True)
     training = train(asked, executor=executor, reporter=reporter, on_regression=on_regression)
     return cast("Promotion", training.promotion)  # it was asked for
 
@@ -296,7 +300,7 @@ def requested_methods(
         digest_settings(method)  # refuses a setting by which runs cannot be told apart
     if request.protocol == "base-to-new":
         return with_prototypes(
-            methods, why="is to know the new classes by their names", reporter=reporter
+            methods, why="the new classes have none to train on", reporter=reporter
         )
     return methods
 
@@ -306,7 +310,7 @@ def with_prototypes(methods: Sequence[Method], *, why: str, reporter: Reporter) 
 
     Args:
         methods: methods of a request.
-        why: what a classifier is to know by name, for the message.
+        why: which classes have no image, for the message.
         reporter: where to report the methods that are left out.
 
     Raises:
@@ -314,15 +318,15 @@ def with_prototypes(methods: Sequence[Method], *, why: str, reporter: Reporter) 
     """
     names = [method.name for method in methods if method.name in NOT_EXTENSIBLE]
     able = [method for method in methods if method.name not in NOT_EXTENSIBLE]
+    is_one = len(names) == 1
+    knows = f"{', '.join(names)}: {'it knows' if is_one else 'they know'} a class by its images alone"
     if not able:
         raise SettingsError(
-            f"{', '.join(names)} knows a class by its images alone, and {why}: name a method with class "
-            "prototypes, as zero-shot, clip-adapter or tip-adapter"
+            f"nothing is left to train without {knows}, and {why}; name a method with class prototypes, "
+            "as zero-shot, clip-adapter or tip-adapter"
         )
     if names:
-        reporter.warn(
-            f"{', '.join(names)} is left out, which knows a class by its images alone, and {why}"
-        )
+        reporter.warn(f"left out {'is' if is_one else 'are'} {knows}, and {why}")
     return able
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from clip_adapter.pipeline import reproduce_all
 from clip_adapter.pipeline.ablations import STUDIES, STUDIES_OF_METHODS, variants_of
+from clip_adapter.pipeline.datasets import KnownDataset
 from clip_adapter.pipeline.requests import STUDY_NAMES, StudyName
 from clip_adapter.runs import query
 from flows.reproduce_paper import reproduce_paper
@@ -78,3 +80,16 @@ def test_prompts_are_varied_and_recorded(photos: Path, root: Path, tiny_model: s
     )
     styles = "SELECT len(templates) AS n FROM runs ORDER BY n"
     assert [row["n"] for row in query(root, styles).to_pylist()] == [1, 1, 7]
+
+
+def test_a_study_on_all_datasets_is_one_flow_run(
+    photos: Path, root: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = KnownDataset(name=f"imagefolder:{photos}", what="x", is_present=True, next_step="")
+    monkeypatch.setattr(reproduce_all, "known_datasets", lambda _: [known])
+    asked: dict[str, Any] = {"shots": [1], "seeds": [1], "recipe": "fast", "root": str(root)}
+    done: Any = reproduce_paper("output-activation", "all", tiny_model, **asked)
+    assert (done.n_trained, [each.study for each in done.reproductions]) == (
+        2,
+        ["output-activation"],
+    )

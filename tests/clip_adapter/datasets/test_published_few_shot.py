@@ -12,6 +12,7 @@ from clip_adapter.datasets import (
     DatasetError,
     DatasetIndex,
     Split,
+    published_files,
     read_few_shot_indices,
 )
 
@@ -97,3 +98,63 @@ def test_a_missing_file_says_how_it_must_be_called(index: DatasetIndex, tmp_path
         read_few_shot_indices(tmp_path, index, shots=4, seed=2)
     with pytest.raises(DatasetError, match="shots is 0"):
         read_few_shot_indices(tmp_path, index, shots=0, seed=2)
+
+
+def line(row: int, label: int | None = None) -> str:
+    """An object as 2SFS writes it."""
+    label = row % 2 if label is None else label
+    named = {"_impath": f"made-up/{row:06d}.png", "_label": label, "_domain": 0, "_classname": "x"}
+    return json.dumps(named)
+
+
+def write_lines(folder: Path, train: Sequence[str], val: Sequence[str]) -> None:
+    for part, lines in (("train", train), ("val", val)):
+        (folder / f"shot_2-seed_1_{part}.jsonl").write_text("\n".join([*lines, ""]))
+
+
+def test_the_lines_of_2sfs_choose_the_same_images_as_one_object(
+    index: DatasetIndex, tmp_path: Path
+) -> None:
+    write(tmp_path, GOOD, [item(6)])
+    expected = read_few_shot_indices(tmp_path, index, shots=2, seed=1)
+    (tmp_path / "shot_2-seed_1.json").unlink()
+    write_lines(tmp_path, [line(0), "", line(2), line(1), line(3)], [line(6)])
+    found = read_few_shot_indices(tmp_path, index, shots=2, seed=1)
+    assert found.train_rows.tolist() == expected.train_rows.tolist()
+    assert found.val_rows.tolist() == expected.val_rows.tolist() == [6]
+    assert [path.name for path in published_files(tmp_path)] == [
+        "shot_2-seed_1_train.jsonl",
+        "shot_2-seed_1_val.jsonl",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("train", "reason"),
+    [
+        ([line(0), line(2), line(1), line(3, label=0)], "the label 0, in the dataset it has 1"),
+        ([line(0), line(2), line(1), line(9)], "an image of the test split"),
+        ([line(0), line(2), line(1), "{"], "line 4 of .*_train.jsonl is not JSON"),
+        ([line(0), line(2), line(1), "[1]"], "is no image, expected impath and label"),
+        ([line(0), line(2), line(1), "[" * 100_000], "line 4 of .*_train.jsonl is not JSON"),
+        ([line(0), line(2), line(1)], "chooses 1 training images of class 'class 1', expected 2"),
+    ],
+)
+def test_lines_that_do_not_fit_the_dataset_are_refused(
+    index: DatasetIndex, tmp_path: Path, train: Sequence[str], reason: str
+) -> None:
+    write_lines(tmp_path, train, [line(6)])
+    with pytest.raises(DatasetError, match=reason):
+        read_few_shot_indices(tmp_path, index, shots=2, seed=1)
+
+
+def test_two_forms_of_one_choice_and_half_of_one_are_refused(
+    index: DatasetIndex, tmp_path: Path
+) -> None:
+    write_lines(tmp_path, [line(0), line(2), line(1), line(3)], [])
+    write(tmp_path, GOOD, [])
+    with pytest.raises(DatasetError, match="keep one of the forms"):
+        read_few_shot_indices(tmp_path, index, shots=2, seed=1)
+    (tmp_path / "shot_2-seed_1.json").unlink()
+    (tmp_path / "shot_2-seed_1_val.jsonl").unlink()
+    with pytest.raises(DatasetError, match=r"_val.jsonl cannot be read"):
+        read_few_shot_indices(tmp_path, index, shots=2, seed=1)
