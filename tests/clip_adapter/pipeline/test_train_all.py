@@ -59,7 +59,7 @@ def test_a_table_by_hand() -> None:
     assert one.failures == four.failures == (gone,)
     (largest,) = datasets_tables([(None, cars)], [], column="method", value="accuracy")
     assert largest.shots == 4
-    with pytest.raises(ParameterError, match="no run has 8 shots.* expected one of 0, 1, 4"):
+    with pytest.raises(ParameterError, match=r"no run has 8 shots.* expected one of 0, 1, 4"):
         datasets_tables([(None, cars)], [], column="method", value="accuracy", shots=[8])
 
 
