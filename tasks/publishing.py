@@ -51,7 +51,7 @@ SELECT
     round(100 * accuracy_mean, 1) AS accuracy, round(100 * accuracy_ci95, 1) AS interval,
     round(nll_mean, 3) AS nll, selected_on AS chosen, residual_ratio_median AS ratio,
     round(seconds_train_mean, 2) AS seconds, strftime(last_run, '%Y-%m-%d %H:%M') AS last,
-    model, encoder[:8] AS encoder, settings_fingerprint[:8] AS settings
+    model, encoder[:8] AS encoder, settings_fingerprint[:8] AS settings, image_choice AS images
 FROM leaderboard WHERE dataset = $dataset
 """
 
