@@ -39,8 +39,6 @@ def train_adapters(request: TrainRequest) -> Training | State[Any]:
     )
     for line in done.summary:
         get_run_logger().info(line)
-    if done.is_base_to_new:  # whose runs are on no leaderboard that could be published
-        return _up_to_date(done) if done.is_up_to_date else done
     root, dataset = done.encoded.dataset.root, done.encoded.dataset.name
     if done.is_up_to_date and is_published(root=root, dataset=dataset):
         return _up_to_date(done)

@@ -25,12 +25,8 @@ _BASE_TO_NEW = """
 SELECT * FROM base_to_new_means WHERE dataset = $dataset AND encoder = $encoder
 """
 _SHIFT = """
-SELECT
-    source, target, protocol, method, shots, image_choice, settings_fingerprint,
-    count(*)::INTEGER AS seeds,
-    avg(accuracy_source) AS accuracy_source_mean, avg(accuracy_target) AS accuracy_target_mean
-FROM shift WHERE source = $dataset AND encoder = $encoder
-GROUP BY ALL ORDER BY target, shots, method, image_choice, settings_fingerprint
+SELECT * FROM shift_means
+WHERE source = $dataset AND encoder = $encoder AND list_contains($targets, target)
 """
 
 
@@ -133,8 +129,8 @@ def protocol_summary(training: "Training") -> dict[str, Any]:
     if training.is_base_to_new:
         found["base_to_new"] = query(root, _BASE_TO_NEW, asked).to_pylist()
     if training.tested_on:
-        rows = query(root, _SHIFT, asked).to_pylist()
-        found["shift"] = [row for row in rows if row["target"] in training.tested_on]
+        targets = list(training.tested_on)
+        found["shift"] = query(root, _SHIFT, {**asked, "targets": targets}).to_pylist()
     return found
 
 

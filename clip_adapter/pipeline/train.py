@@ -319,7 +319,9 @@ def with_prototypes(methods: Sequence[Method], *, why: str, reporter: Reporter) 
     names = [method.name for method in methods if method.name in NOT_EXTENSIBLE]
     able = [method for method in methods if method.name not in NOT_EXTENSIBLE]
     is_one = len(names) == 1
-    knows = f"{', '.join(names)}: {'it knows' if is_one else 'they know'} a class by its images alone"
+    knows = (
+        f"{', '.join(names)}: {'it knows' if is_one else 'they know'} a class by its images alone"
+    )
     if not able:
         raise SettingsError(
             f"nothing is left to train without {knows}, and {why}; name a method with class prototypes, "

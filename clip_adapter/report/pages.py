@@ -21,6 +21,7 @@ from clip_adapter.report.charts import accuracy_figure, study_figure
 from clip_adapter.report.interpretation import interpret, leaders
 from clip_adapter.report.numbers import listed
 from clip_adapter.report.open_vocabulary import open_vocabulary_of, open_vocabulary_table
+from clip_adapter.report.protocols import base_to_new_table, shift_table
 from clip_adapter.report.results import DatasetResults, method_series, read_results
 from clip_adapter.report.selection_costs import selection_costs_of, selection_costs_table
 from clip_adapter.report.studies import Study, studies_of
@@ -79,6 +80,8 @@ class Section:
         studies: studies, each with its figure and table.
         open_vocabulary: methods with classes that were added by name; None where that was not studied.
         selection_costs: what choosing on test images adds; None where that was not studied.
+        base_to_new: methods that were trained on half of the classes; None where none was.
+        shift: methods that were tested on other datasets; None where none was.
     """
 
     about: Mapping[str, Any]
@@ -86,6 +89,8 @@ class Section:
     studies: tuple[Mapping[str, Any], ...]
     open_vocabulary: Mapping[str, Any] | None
     selection_costs: Mapping[str, Any] | None
+    base_to_new: Mapping[str, Any] | None = None
+    shift: Mapping[str, Any] | None = None
 
     @property
     def figures(self) -> list[Figure]:
@@ -144,6 +149,8 @@ def section_of(results: DatasetResults) -> Section:
         studies=tuple(_study(results, study) for study in studies_of(results.study_runs)),
         open_vocabulary=_open_vocabulary(results),
         selection_costs=_selection_costs(results),
+        base_to_new={"table": base_to_new_table(rows)} if (rows := results.base_to_new) else None,
+        shift={"table": shift_table(rows)} if (rows := results.shift) else None,
     )
 
 

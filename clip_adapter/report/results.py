@@ -66,17 +66,23 @@ class DatasetResults:
         study_runs: runs of studies, with their metrics.
         correctness: what the runs of the leaderboard classify correctly, by run id.
         failures: runs that failed.
+        base_to_new_runs: runs that were trained on half of the classes, with their metrics.
+        base_to_new: rows of the view `base_to_new_means`.
+        shift: rows of the view `shift_means`.
     """
 
     runs: tuple[RunResult, ...]
     study_runs: tuple[RunResult, ...]
     correctness: Mapping[str, Correctness]
     failures: tuple[Failure, ...]
+    base_to_new_runs: tuple[RunResult, ...] = ()
+    base_to_new: tuple[Mapping[str, Any], ...] = ()
+    shift: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def all_runs(self) -> tuple[RunResult, ...]:
-        """Runs of the leaderboard and of studies; at least one."""
-        return self.runs + self.study_runs
+        """Runs that were tested on the dataset itself; at least one."""
+        return self.runs + self.study_runs + self.base_to_new_runs
 
     @property
     def latest(self) -> RunRecord:
@@ -95,11 +101,11 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
         UnknownNameError: a dataset has no completed run.
         RunStoreError: no dataset has a completed run.
     """
-    runs, study_runs = (
-        read_measured(database, "current_runs"),
-        read_measured(database, "study_runs"),
+    runs, study_runs, others = (
+        read_measured(database, view) for view in ("current_runs", "study_runs", "protocol_runs")
     )
-    latest = sorted((*runs, *study_runs), key=lambda result: result.recency)
+    halves = [each for each in others if each.run.protocol == "base-to-new"]
+    latest = sorted((*runs, *study_runs, *halves), key=lambda result: result.recency)
     # The model is the name by which the encoder was requested last.
     models = {(each.run.dataset, each.run.encoder): each.run.model for each in latest}
     _check_datasets(datasets, sorted({dataset for dataset, _ in models}))
@@ -107,12 +113,18 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
     chosen = [each.run for each in runs if (each.run.dataset, each.run.encoder) in wanted]
     correctness = read_correctness(database, chosen)
     failures = database.query(_FAILURES).to_pylist()
+    base_to_new, shift = (
+        database.query(f"FROM {view}").to_pylist() for view in ("base_to_new_means", "shift_means")
+    )
     return [
         DatasetResults(
             runs=results_of(runs, dataset, encoder),
             study_runs=results_of(study_runs, dataset, encoder),
             correctness=correctness,
             failures=_failures(failures, dataset, encoder),
+            base_to_new_runs=results_of(halves, dataset, encoder),
+            base_to_new=_rows_of(base_to_new, "dataset", dataset, encoder),
+            shift=_rows_of(shift, "source", dataset, encoder),
         )
         for dataset, encoder in sorted(wanted, key=lambda key: (key[0], models[key], key[1]))
     ]
@@ -149,6 +161,12 @@ def _check_datasets(datasets: Sequence[str], known: Sequence[str]) -> None:
     for dataset in datasets:
         if dataset not in known:
             raise UnknownNameError("dataset with runs", dataset, known)
+
+
+def _rows_of(
+    rows: Iterable[Mapping[str, Any]], column: str, dataset: str, encoder: str
+) -> tuple[Mapping[str, Any], ...]:
+    return tuple(row for row in rows if (row[column], row["encoder"]) == (dataset, encoder))
 
 
 def _failures(rows: Iterable[Mapping[str, Any]], dataset: str, encoder: str) -> tuple[Failure, ...]:

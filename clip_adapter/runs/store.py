@@ -114,8 +114,8 @@ def _check_distinct(results: Sequence[RunResult]) -> None:
         )
 
 
-RunView = Literal["current_runs", "study_runs"]
-"""Views of the runs that count: those of a leaderboard, or those of studies."""
+RunView = Literal["current_runs", "study_runs", "protocol_runs"]
+"""Views of the runs that count: those of a leaderboard, of studies, or of other protocols."""
 
 
 def read_runs(

@@ -362,6 +362,16 @@ WHERE tested.protocol IN ('domain-shift', 'cross-dataset')
 ORDER BY source, target, model, shots, method, settings_fingerprint, image_choice, seed
 """
 
+_SHIFT_MEANS = """
+SELECT
+    source, target, protocol, any_value(model) AS model, method, shots, count(*)::INTEGER AS seeds,
+    avg(accuracy_source) AS accuracy_source_mean, avg(accuracy_target) AS accuracy_target_mean,
+    settings_fingerprint, encoder, image_choice
+FROM shift
+GROUP BY source, target, protocol, encoder, method, settings_fingerprint, image_choice, shots
+ORDER BY source, model, target, shots, method, settings_fingerprint, image_choice
+"""
+
 # Class numbers count from 0, DuckDB's lists from 1.
 _CONFUSION = """
 SELECT
@@ -458,6 +468,7 @@ VIEWS = {
     "base_to_new": _BASE_TO_NEW,
     "base_to_new_means": _BASE_TO_NEW_MEANS,
     "shift": _SHIFT,
+    "shift_means": _SHIFT_MEANS,
     "confusion": _CONFUSION,
     "per_class": _PER_CLASS,
     "disagreements": _DISAGREEMENTS,
@@ -486,7 +497,8 @@ VIEWS = {
   sets of training images); `hyperparameters` are those of the last run.
 - `base_to_new`: accuracy on images of base classes and of new ones, each among its own classes, and their
   harmonic mean; `base_to_new_means`: the means over seeds with intervals, as on the leaderboard.
-- `shift`: accuracy on the test split of another dataset beside that on the classifier's own.
+- `shift`: accuracy on the test split of another dataset beside that on the classifier's own;
+  `shift_means`: the means of both over seeds.
 - `confusion`: counts of each class and predicted class, over all seeds.
 - `per_class`: recall, precision (null where a class is never predicted) and F1 of each class; `n`
   counts its test images once for each seed.
