@@ -464,7 +464,7 @@ class SweepRequest(DatasetRequest):
                 "--budget", given, why="says how many images train, whatever their class"
             )
         if self.protocol != "all-classes":
-            given = {"study": self.study, "test-on": self.test_on}
+            given = {"study": self.study, "test-on": self.test_on, "budget": self.budget}
             given["promote"] = getattr(self, "promote", False)
             _refuse_beside(
                 f"--protocol {self.protocol}", given, why="trains on some of the classes alone"

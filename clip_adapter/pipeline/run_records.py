@@ -80,15 +80,16 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
         DataError: the classifier's logits are not finite.
     """
     method, n_base = spec.method.name, spec.n_base_classes
-    if spec.target is not None:
-        features = sweep.features_of(spec.target)
-        scores = spec.target.logits(fitted.classifier, features, method=method)
-    else:
-        features = sweep.features
-        tested = tested_classifier(
-            fitted.classifier, features, classes=spec.trained_classes, method=method
+    features, classifier = sweep.features, fitted.classifier
+    if spec.protocol != "cross-dataset":  # where none of the classes that were trained is tested
+        classifier = tested_classifier(
+            classifier, features, classes=spec.trained_classes, method=method
         )
-        scores = tested.logits(features.image_features(features.test_rows()))
+    if spec.target is None:
+        scores = classifier.logits(features.image_features(features.test_rows()))
+    else:
+        features = sweep.features_of(spec.target)
+        scores = spec.target.logits(classifier, features, method=method)
     rows = features.test_rows()
     labels = features.index.labels[rows]
     metrics = _named("test", evaluate(scores, labels))

@@ -59,7 +59,7 @@ class Target:
         """Logits of the test images, one column a class of this dataset.
 
         Args:
-            classifier: a classifier of another dataset.
+            classifier: a classifier of another dataset, of all its classes if these are tested.
             features: features of this dataset.
             method: name of the method that made the classifier, for messages.
 

@@ -108,6 +108,7 @@ def test_the_settings_of_a_run_of_all_classes_are_digested_as_ever(
         {"protocol": "base-to-new", "promote": True},
         {"protocol": "base-to-new", "study": "mine"},
         {"protocol": "base-to-new", "test_on": ["eurosat"]},
+        {"protocol": "base-to-new", "budget": 50},
         {"test_on": ["eurosat"], "study": "mine"},
         {"test_on": []},
         {"budget": 50, "shots": [1]},
@@ -322,6 +323,28 @@ def test_a_domain_shift_is_told_apart_from_the_matched_classes_alone(
             "n_test": 20,
         }
     ]
+
+
+def test_a_budget_without_a_class_is_tested_on_another_dataset(
+    datasets: SyntheticDatasets, root: Path
+) -> None:
+    """Also on the class without an image, which the target has."""
+    source = datasets.make_dataset(NAMES, telling_prompts=True)
+    seed = seed_without_class(source, 8)
+    specs = plan_budget(source, 8, "tip-adapter", seed=seed)
+    assert specs[0].drawn_classes is not None
+    (absent,) = set(range(5)) - set(specs[0].drawn_classes)
+    names = (NAMES[absent], "emu")
+    shifted = target_of(source, gallery(root, names))
+    record(source, with_targets(specs, [shifted]))
+    others = replace(shifted, columns=None)
+    record(source, with_targets(specs, [others]))
+    rows = query(root, "SELECT protocol, accuracy_target, image_choice FROM shift").to_pylist()
+    assert {(row["protocol"], row["image_choice"]) for row in rows} == {
+        ("domain-shift", "budget:8"),
+        ("cross-dataset", "budget:8"),
+    }
+    assert all(row["accuracy_target"] > 0.9 for row in rows)
 
 
 def test_other_classes_are_known_by_their_text(datasets: SyntheticDatasets, root: Path) -> None:
