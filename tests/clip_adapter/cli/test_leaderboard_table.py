@@ -28,6 +28,7 @@ def row(  # a row of the leaderboard
         "accuracy_ci95": interval,
         "seeds": seeds,
         "draws": draws,
+        "image_choice": "own",
     }
 
 
@@ -97,3 +98,16 @@ def test_a_name_that_is_too_long_is_folded_and_no_number_is_cut() -> None:
     text = console.file.getvalue()
     assert text.count("57.3 ± 12") == 5
     assert "…" not in text
+
+
+def test_choices_of_images_are_told_apart_in_words() -> None:
+    own = row("gda", 4, 0.5, None)
+    rows = [
+        own,
+        {**own, "image_choice": "budget:50"},
+        {**own, "image_choice": "published:abcdef0123"},
+    ]
+    text = drawn(rows, width=200)
+    names = [line.rpartition("  ")[0].strip() for line in text.splitlines() if "gda" in line]
+    assert names == ["gda", "gda, budget of 50 images", "gda, published images abcdef01"]
+    assert "the shots of a budget are the mean number a class" in text
