@@ -104,7 +104,8 @@ def train_all(
         models: names of models; the default of each dataset when None.
         executor: runs the steps.
         reporter: where to report progress, and the time left over all.
-        parameters: further parameters of `train`, which are those of every request.
+        parameters: further parameters of `train`, as root, shots and methods, which are those of every
+            request.
 
     Raises:
         ClipAdapterError: a method, dataset, model or parameter does not exist; the message says why.

@@ -13,6 +13,8 @@ FUNCTIONS = (
     *(
         "extract",
         "train",
+        "train_all",
+        "reproduce_all",
         "promote",
         "predict",
         "reproduce",
@@ -30,7 +32,7 @@ ESTIMATORS = (
 WELL_TYPED = """
 from clip_adapter import CachedImageEncoder, ClipAdapterClassifier, FewShotClassifier
 from clip_adapter import ImageSearch, connect, extract, load, maintain, predict, promote
-from clip_adapter import reproduce, similar, train
+from clip_adapter import reproduce, reproduce_all, similar, train, train_all
 from pathlib import Path
 
 training = train("digits", shots=[1, 2], seeds=[1])
@@ -42,6 +44,8 @@ promote("digits", max_relabelled_fraction=0.1).record.decision
 extract(dataset="digits", views=2).images_per_second
 reproduce("output-activation", "digits", recipe="fast").variants[0].n_trained
 reproduce(study="views")
+train_all(["digits"], ["glyphs"], shots=[1]).tables([1])[0].mean["gda"]
+reproduce_all("paper", "all", root="store").tables()[0].rows
 maintain(root="store").verified.n_files
 similar("a red barn", dataset=["photos"], top=3).to_arrow()
 ImageSearch.open("photos", in_memory=False).similar([1.0, 0.0]).n_compared
