@@ -397,8 +397,9 @@ class SweepRequest(DatasetRequest):
     @model_validator(mode="after")
     def _check_selection(self) -> Self:
         asked: dict[str, object] = {
-            f"--set {name}.selection=validation": settings.get("selection")
+            f"--set {name}.{setting}=validation": settings.get(setting)
             for name, settings in (self.settings or {}).items()
+            for setting in ("selection", "ratio_mode")  # the second is a former name
         }
         asked["--selection validation"] = self.selection
         for option, selection in asked.items():
