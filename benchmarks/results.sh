@@ -23,7 +23,8 @@ for set in caltech38 caltech101 oxford_pets oxford_flowers fgvc ucf101; do
     --array test=dev_ --array text_features=prototypes --class-names "$names"
   rm "$names"
   # At 16 shots some classes have no further image to validate on, and every seed takes the same images.
-  clip-adapter train "features:$name" --methods all --shots 1,2,4,8,16 --seeds 1-3 --short-classes take-all
+  clip-adapter train "features:$name" --methods all --shots 1,2,4,8,16 --seeds 1-3 --short-classes take-all \
+    --set clip-adapter.recipe=fast --set tip-adapter-f.recipe=fast --set task-res.recipe=fast --set cross-modal-probe.recipe=fast
 done
 
 clip-adapter train digits --methods all --seeds 1-10
