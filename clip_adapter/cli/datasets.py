@@ -80,7 +80,12 @@ def list_(root: Root = None, data: Data = None, as_json: Json = False) -> None:
     stored = stored_datasets(settings.location, data=settings.data_folder)
     if as_json:
         steps = {
-            each.name: {"present": each.is_present, "next_step": each.next_step} for each in known
+            each.name: {
+                "present": each.is_present,
+                "state": each.state,
+                "next_step": each.next_step,
+            }
+            for each in known
         }
         indexed = [_as_json(each) for each in stored]
         print_json({"known": dict(DATASETS), "next_steps": steps, "indexed": indexed})
@@ -92,9 +97,9 @@ def list_(root: Root = None, data: Data = None, as_json: Json = False) -> None:
 
 
 def _show_known(console: Console, known: list[KnownDataset]) -> None:
-    table = _table("known datasets", "name", "what it is", "next step")
+    table = _table("known datasets", "name", "what it is", "here", "next step")
     for each in known:
-        _add(table, each.name, each.what, each.next_step)
+        _add(table, each.name, each.what, each.state, each.next_step)
     console.print(table)
 
 

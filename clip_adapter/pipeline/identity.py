@@ -16,12 +16,13 @@ from typing import NamedTuple
 from clip_adapter.datasets import (
     IMPORTED,
     OWN_FOLDER,
-    RESERVED_NAMES,
     DatasetError,
     FolderOptions,
     ImageSource,
+    canonical_name,
     check_dataset,
     own_folder,
+    reserved_names,
 )
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import current_index
@@ -83,7 +84,7 @@ def candidate_names(
     ):
         return [slug]  # as in every night: no other dataset is looked at
     # A folder of EuroSAT that is opened as one's own is another dataset, with other classes.
-    origins = _origins(root, stored - RESERVED_NAMES)
+    origins = _origins(root, stored - reserved_names())
     before = {slug} | {name for each in origins.values() for name in each.first_names}
     by_path |= _renamed(origins, {slug} | _named_by_path(folder, before))
     if is_taken and not by_path:
@@ -183,7 +184,8 @@ def stored_name(dataset: str, *, root: Location) -> str:
         DatasetError: the folder does not exist, or is that of several datasets.
     """
     if not dataset.startswith(OWN_FOLDER):
-        return dataset.removeprefix(IMPORTED)
+        name = dataset.removeprefix(IMPORTED)
+        return name if name in _stored(root) else canonical_name(name)
     place = os.path.abspath(own_folder(dataset))  # noqa: PTH100  # keeps links
     found = [name for name in sorted(_stored(root)) if place in sources_of(IndexStore(root, name))]
     if len(found) > 1:
@@ -215,7 +217,7 @@ def _stored(root: Location) -> set[str]:
 
 
 def _is_taken(slug: str, stored: AbstractSet[str], root: Location) -> bool:
-    return slug in RESERVED_NAMES or (
+    return slug in reserved_names() or (
         slug in stored and slug in imported_names(root, on_corruption=_ignore)
     )
 
