@@ -322,7 +322,7 @@ def test_scenes_are_named_by_their_folders_from_last_to_first(tmp_path: Path, pu
 
 
 @pytest.mark.parametrize("inner", ["images", ""])
-def test_imagenet_tests_on_its_validation_images(inner: str, tmp_path: Path, put: Put) -> None:
+def test_imagenet_tests_on_its_validation_images(inner: str, tmp_path: Path) -> None:
     described = describe("imagenet")
     folder = tmp_path / "imagenet" / inner
     for split in ("train", "val"):
