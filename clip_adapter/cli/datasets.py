@@ -99,9 +99,9 @@ def list_(root: Root = None, data: Data = None, as_json: Json = False) -> None:
 
 
 def _show_known(console: Console, known: list[KnownDataset]) -> None:
-    table = _table("known datasets", "name", "what it is", "here", "next step")
+    table = _table("known datasets", "name", "what it is", "here", "next: clip-adapter ...")
     for each in known:
-        _add(table, each.name, each.what, each.state, each.next_step)
+        _add(table, each.name, each.what, each.state, each.next_step.removeprefix("clip-adapter "))
     console.print(table)
 
 

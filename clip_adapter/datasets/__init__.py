@@ -5,6 +5,7 @@ from clip_adapter.datasets.class_names import naming_notes as naming_notes
 from clip_adapter.datasets.class_names import prompts_badly as prompts_badly
 from clip_adapter.datasets.described import FoundDataset as FoundDataset
 from clip_adapter.datasets.described import find_described as find_described
+from clip_adapter.datasets.described import listed_source as listed_source
 from clip_adapter.datasets.described import open_described as open_described
 from clip_adapter.datasets.described import split_file_from as split_file_from
 from clip_adapter.datasets.descriptions import DatasetDescription as DatasetDescription

@@ -104,6 +104,24 @@ def find_described(described: DatasetDescription, folder: Path) -> FoundDataset:
     return seen
 
 
+def listed_source(described: DatasetDescription, folder: Path) -> ImageSource | None:
+    """What the lists of a dataset say, whether or not its images are there; None without lists.
+
+    Raises:
+        DatasetError: a list is malformed or has other labels.
+    """
+    found = find_described(described, folder)
+    if not found.rows:
+        return None
+    return ImageSource(
+        name=described.name,
+        folder=found.images or folder,
+        class_names=_names(described, found.rows),
+        templates=described.templates,
+        files=tuple(LabelledFile(row.path, label=row.label, split=row.split) for row in found.rows),
+    )
+
+
 def how_to_get(described: DatasetDescription) -> str:
     """How to get a dataset, in a part of a sentence."""
     return f"`clip-adapter datasets fetch {described.name}` downloads it or says how to get it"

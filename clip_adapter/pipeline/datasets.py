@@ -133,9 +133,7 @@ def _known(name: str, what: str, *, data: Path) -> KnownDataset:
     """A dataset with a name of its own: what of it is in the folder of datasets."""
     train = f"clip-adapter train {name}"
     if name in GENERATED:
-        return KnownDataset(
-            name=name, what=what, is_present=True, next_step=train, state="needs nothing"
-        )
+        return KnownDataset(name=name, what=what, is_present=True, next_step=train, state="ready")
     described = describe(name)
     folder = described.folder_in(data)
     try:
@@ -152,9 +150,9 @@ def _known(name: str, what: str, *, data: Path) -> KnownDataset:
     step = train
     if found.images is None:
         step = f"clip-adapter datasets fetch {name}"
-        state = "missing" if lacks_list or not found.lists else f"{wanted} alone, no images"
+        state = "missing" if lacks_list or not found.lists else "split file alone"
     elif lacks_list:
-        state = f"images, but no {wanted}"
+        state = "images, no split file"
         if described.needs_split_file:
             step = f"clip-adapter datasets fetch {name}"
         elif described.split_file:

@@ -24,7 +24,7 @@ _BROKEN: Final = (urllib.error.URLError, http.client.HTTPException, OSError)
 _BEFORE_RETRY_SECONDS: Final = 1.0
 
 
-def download(  # noqa: PLR0913  # what identifies a file, each by its name
+def download(
     url: str,
     target: Path,
     *,
@@ -175,7 +175,7 @@ class _Transfer:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http and https, and not from https to http."""
 
-    def redirect_request(
+    def redirect_request(  # noqa: PLR0917  # as urllib calls it
         self, request: Any, file: Any, code: int, reason: str, headers: Any, url: str
     ) -> Any:
         """The request for the address that an answer redirects to."""

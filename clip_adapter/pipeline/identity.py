@@ -21,6 +21,7 @@ from clip_adapter.datasets import (
     ImageSource,
     canonical_name,
     check_dataset,
+    known_names,
     own_folder,
     reserved_names,
 )
@@ -73,7 +74,7 @@ def candidate_names(
     is_taken = _is_taken(slug, stored, root)
     if options.name:
         if is_taken:
-            raise DatasetError(_taken(slug, folder))
+            raise DatasetError(_taken(slug, folder, root))
         return sorted(own or _renamed(_origins(root, stored), {slug}))
     place, by_path = os.path.abspath(folder), _named_by_path(folder, stored)  # noqa: PTH100  # keeps links
     if (
@@ -88,7 +89,7 @@ def candidate_names(
     before = {slug} | {name for each in origins.values() for name in each.first_names}
     by_path |= _renamed(origins, {slug} | _named_by_path(folder, before))
     if is_taken and not by_path:
-        raise DatasetError(_taken(slug, folder))
+        raise DatasetError(_taken(slug, folder, root))
     names = by_path if is_taken else by_path | own
     read = {name for name, each in origins.items() if place in each.sources}
     return sorted(read if read and not read & names else names)
@@ -147,7 +148,7 @@ def choose_name(
     """
     if not any(known.values()):  # also where nothing of a damaged index could be read
         if _is_taken(source.name, _stored(root), root):
-            raise DatasetError(_taken(source.name, source.folder))
+            raise DatasetError(_taken(source.name, source.folder, root))
         return source.name
     if is_given and source.name in known:
         return source.name  # whatever its images are
@@ -222,8 +223,13 @@ def _is_taken(slug: str, stored: AbstractSet[str], root: Location) -> bool:
     )
 
 
-def _taken(slug: str, folder: Path) -> str:
-    return f"{slug!r} is the name of another dataset: give that in {folder} another with --name"
+def _taken(slug: str, folder: Path, root: Location) -> str:
+    message = f"{slug!r} is the name of another dataset: give that in {folder} another with --name"
+    store = IndexStore(root, slug, _ignore)
+    if slug in known_names() and os.path.abspath(folder) in sources_of(store):  # noqa: PTH100  # keeps links
+        # Indexed by a version that did not know a dataset of this name.
+        message += f"; `clip-adapter datasets rename {slug} NAME` keeps the runs that it has under this one"
+    return message
 
 
 def _name_by_path(folder: Path) -> str:

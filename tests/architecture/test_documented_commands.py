@@ -9,6 +9,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # ships no types
 
 from clip_adapter.cli.app import build
+from clip_adapter.datasets import describe, known_names
 
 TARGET = re.compile(r"\bmake ((?:[a-z]+-)*[a-z]+)(?=[`\s.,;:)]|$)")
 FLOWS = "train-adapters|extract-features|maintain-stores|reproduce-paper"
@@ -65,6 +66,17 @@ def test_every_deployment_in_the_documents_exists(
     declared = yaml.safe_load((checkout / "prefect.yaml").read_text())["deployments"]
     named = {name for text in documents.values() for name in DEPLOYMENT.findall(text)}
     assert named - {_full_name(each) for each in declared} == set()
+
+
+def test_every_described_dataset_has_its_deployments(checkout: Path) -> None:
+    declared = yaml.safe_load((checkout / "prefect.yaml").read_text())["deployments"]
+    parameters = {_full_name(each): each.get("parameters", {}) for each in declared}
+    for name in known_names():
+        flows = ["extract-features"]
+        if not describe(name).is_for_tests_alone:
+            flows.append("train-adapters")
+        for flow in flows:
+            assert parameters[f"{flow}/{name}"]["dataset"] == name
 
 
 def test_every_schedule_has_a_slug_and_says_whether_it_is_active(checkout: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_known_dataset_says_where_to_get_it_until_it_is_there(tmp_path: Path) 
     for class_folder, _ in describe("eurosat").classes:
         (tmp_path / "eurosat" / class_folder).mkdir(parents=True)
     there = {each.name: each for each in known_datasets(tmp_path)}["eurosat"]
-    assert (there.is_present, there.state) == (True, "images, but no split_zhou_EuroSAT.json")
+    assert (there.is_present, there.state) == (True, "images, no split file")
     assert there.next_step.startswith("clip-adapter train eurosat; for published splits first")
 
 
