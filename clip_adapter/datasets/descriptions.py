@@ -202,7 +202,7 @@ def _described(name: str, told: Mapping[str, Any], source: str) -> DatasetDescri
         split: _number(each, what=f"counts of {source}")
         for split, each in by_split("counts").items()
     }
-    split_folders: Mapping[Split | None, str] = {**by_split("split_folders")} or {None: ""}
+    split_folders: dict[Split | None, str] = dict(by_split("split_folders").items())
     downloads = told.get("downloads", [])
     if not isinstance(downloads, list):
         raise DatasetError(f"downloads of {source}: expected a list")
@@ -219,7 +219,7 @@ def _described(name: str, told: Mapping[str, Any], source: str) -> DatasetDescri
         list_path=text("list_path") or "{}",
         class_list=text("class_list") or None,
         names_from_folders=text("names_from_folders") or None,
-        split_folders=split_folders,
+        split_folders=split_folders or {None: ""},
         class_folders=class_folders,
         classes=classes,
         n_classes=_number(told.get("n_classes", str(len(classes))), what=f"n_classes of {source}"),

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -151,7 +152,7 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
             if info.is_dir():
                 yield _Member(info.filename, 0, None)
             else:
-                yield _Member(info.filename, info.file_size, lambda info=info: file.open(info))
+                yield _Member(info.filename, info.file_size, partial(file.open, info))
 
 
 def _tar_members(archive: Path) -> Iterator[_Member]:
@@ -164,7 +165,7 @@ def _tar_members(archive: Path) -> Iterator[_Member]:
         if member.isdir():
             yield _Member(name, 0, None)
         elif member.isreg():
-            yield _Member(name, member.size, lambda file=file, member=member: _opened(file, member))
+            yield _Member(name, member.size, partial(_opened, file, member))
         else:
             raise DataError(f"{name!r:.200} in it is no file but a device or the like")
 

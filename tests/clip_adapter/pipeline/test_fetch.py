@@ -211,7 +211,7 @@ def test_a_redirect_to_something_else_than_http_is_refused(
     server: Server, tmp_path: Path, target: str
 ) -> None:
     server.redirects["/file.bin"] = target
-    with pytest.raises(UnavailableError, match="[Rr]edirect"):
+    with pytest.raises(UnavailableError, match=r"[Rr]edirect"):
         get(server, tmp_path / "file.bin")
     assert list(tmp_path.iterdir()) == []
 
