@@ -119,3 +119,19 @@ def _problems(line: str) -> Iterator[str]:
         known |= {*parameter.opts, *parameter.secondary_opts}  # --no-... is of the latter
     options = {word.partition("=")[0].strip(".,;)") for word in words if word.startswith("--")}
     yield from (f"there is no option {option}" for option in sorted(options - known))
+
+
+def test_the_table_of_datasets_is_what_their_files_say(documents: dict[str, str]) -> None:
+    lines = documents["docs/datasets.md"].splitlines()
+    rows = {line.split(" | ")[0].strip("| `"): line for line in lines if line.startswith("| `")}
+    for name in known_names():
+        described = describe(name)
+        counts = (described.counts.get(split) for split in ("train", "val", "test"))
+        cells = [
+            described.title,
+            f"{described.n_classes:,}",
+            " / ".join("-" if count is None else f"{count:,}" for count in counts),
+            described.templates[0],
+            str(described.licence),
+        ]
+        assert rows[name].startswith(f"| `{name}` | {' | '.join(cells)} | ")
