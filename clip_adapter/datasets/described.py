@@ -162,7 +162,7 @@ def _read_lists(described: DatasetDescription, lists: tuple[Path, ...]) -> tuple
     else:
         rows = _read_text_lists(described, lists)
     labels = {row.label for row in rows}
-    absent = set(range(max(len(described.classes), max(labels, default=0) + 1))) - labels
+    absent = set(range(len(described.classes) or len(labels))) - labels
     if absent:
         label = min(absent)
         name = described.classes[label][0] if described.classes else f"number {label}"

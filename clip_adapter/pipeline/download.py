@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,10 +55,8 @@ def download(
     if target.exists():
         return
     transfer = _Transfer(url, target, limit_bytes=limit_bytes)
-    with reporter.progress(
-        f"downloading {target.name}", total=limit_bytes / 1e6, unit="MB"
-    ) as advance:
-        transfer.run(advance, reporter=reporter)
+    with ExitStack() as stack:
+        transfer.run(stack, reporter=reporter)
     if algorithm:
         found = _digest(transfer.part, algorithm)
         if found != digest:
@@ -84,6 +83,7 @@ class _Transfer:
         self._limit = limit_bytes
         # The version of the file on the server, so that no two versions are joined.
         self._version = target.with_name(f"{target.name}.version")
+        self._advance: Callable[[float], None] | None = None
         self._n_shown = 0
 
     def forget(self) -> None:
@@ -91,12 +91,17 @@ class _Transfer:
         for path in (self.part, self._version):
             path.unlink(missing_ok=True)
 
-    def run(self, advance: Callable[[float], None], *, reporter: Reporter) -> None:
-        """Transfer the file, again and again while the connection breaks."""
+    def run(self, stack: ExitStack, *, reporter: Reporter) -> None:
+        """Transfer the file, again and again while the connection breaks.
+
+        Args:
+            stack: what the report of progress is left with.
+            reporter: where to report progress.
+        """
         n_failed, most = 0, -1
         while True:
             try:
-                if self._receive(advance):
+                if self._receive(stack, reporter):
                     return
                 why = "the connection was closed"
             except urllib.error.HTTPError as error:
@@ -124,7 +129,7 @@ class _Transfer:
             reporter.log(f"{why}; trying again from {size / 1e6:,.1f} MB")
             time.sleep(_BEFORE_RETRY_SECONDS * (n_failed - 1))
 
-    def _receive(self, advance: Callable[[float], None]) -> bool:
+    def _receive(self, stack: ExitStack, reporter: Reporter) -> bool:
         """Ask for what is lacking and write what comes; whether the file is complete."""
         size = self._size()
         headers = {"Accept-Encoding": "identity", "User-Agent": "clip-adapter"}
@@ -141,12 +146,19 @@ class _Transfer:
             whole = begin + int(length) if length.isdecimal() else None
             self._check_size(whole or 0)
             self._version.write_text(_version(answer.headers))
+            if self._advance is None:  # the size is known now
+                self._n_shown = begin
+                total = ((whole or self._limit) - begin) / 1e6
+                title = f"downloading {self.part.stem}"
+                self._advance = stack.enter_context(
+                    reporter.progress(title, total=total, unit="MB")
+                )
             with self.part.open("r+b" if begin else "wb") as file:
                 file.seek(begin)
                 while piece := answer.read(_PIECE):
                     self._check_size(file.tell() + len(piece))
                     file.write(piece)
-                    self._show(file.tell(), advance)
+                    self._show(file.tell())
                 file.truncate()
                 os.fsync(file.fileno())
         return whole is None or self._size() == whole
@@ -166,9 +178,9 @@ class _Transfer:
                 "another one than the one that was published"
             )
 
-    def _show(self, n_bytes: int, advance: Callable[[float], None]) -> None:
-        if n_bytes > self._n_shown:
-            advance((n_bytes - self._n_shown) / 1e6)
+    def _show(self, n_bytes: int) -> None:
+        if self._advance is not None and n_bytes > self._n_shown:
+            self._advance((n_bytes - self._n_shown) / 1e6)
             self._n_shown = n_bytes
 
 

@@ -214,9 +214,16 @@ def _unpack_all(wanted: list[Download], work: Path, *, reporter: Reporter) -> Pa
 
 
 def _unpack(archive: Path, folder: Path, *, reporter: Reporter) -> None:
-    size_mb = archive.stat().st_size / 1e6
-    with reporter.progress(f"unpacking {archive.name}", total=size_mb, unit="MB") as advance:
-        unpack(archive, folder, advance=advance)
+    # Photos hardly become smaller in an archive, so that its size is about that of its content.
+    left = size = archive.stat().st_size / 1e6
+    with reporter.progress(f"unpacking {archive.name}", total=size, unit="MB") as advance:
+
+        def show(n_mb: float) -> None:
+            nonlocal left
+            advance(min(n_mb, left))
+            left -= min(n_mb, left)
+
+        unpack(archive, folder, advance=show)
 
 
 def _move_into(folder: Path, staged: Path) -> None:
