@@ -1,5 +1,6 @@
 """Opens a published dataset as its description says: CoOp's layout, or that of its archives."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ def split_file_from(described: DatasetDescription) -> str:
 
 
 def _find_lists(described: DatasetDescription, places: Sequence[Path]) -> tuple[Path, ...]:
-    """The split file in the first place that has it, else the text lists in the first that has all."""
+    """The split file in the first place that has it, else the text lists if all are there."""
     if described.split_file:
         for place in places:
             if (place / described.split_file).is_file():
@@ -145,10 +146,7 @@ def _find_lists(described: DatasetDescription, places: Sequence[Path]) -> tuple[
     names = [*described.lists.values(), *([described.class_list] if described.class_list else [])]
     if not described.lists or described.needs_split_file:
         return ()
-    for place in places:
-        if all((place / name).is_file() for name in names):
-            return tuple(place / name for name in described.lists.values())
-    # SUN397 has its list of classes among the images and the others beside them.
+    # Each for itself: SUN397 has its list of classes among the images and the others beside them.
     found = [next((p / name for p in places if (p / name).is_file()), None) for name in names]
     return tuple(each for each in found if each)[: len(described.lists)] if all(found) else ()
 
@@ -183,13 +181,13 @@ def _check_rows(
             folder = row.path.partition("/")[0]
             if folder not in labels:
                 raise DatasetError(
-                    f"{split_file} lists {row.path!r}, which lies in none of {_some(labels)}"
+                    f"{split_file} lists {row.path!r:.200}, which lies in none of {_some(labels)}"
                 )
             label = labels[folder]
         expected, found = (label, described.class_names[label]), (row.label, row.class_name)
         if found != expected and (row.label, _prompted(row.class_name)) != expected:
             raise DatasetError(
-                f"{split_file} gives {row.path!r} the label and class {found}, expected {expected}; "
+                f"{split_file} gives {row.path!r:.200} the label and class {found}, expected {expected}; "
                 "use CoOp's published file or remove it"
             )
 
@@ -209,14 +207,14 @@ def _read_text_lists(
             key = rest.strip() or str(PurePosixPath(path).parent)
             if key not in labels:
                 raise DatasetError(
-                    f"{file} lists {path!r} of class {key!r}, which is none of {_some(labels)}"
+                    f"{file} lists {path!r:.200} of class {key!r:.200}, which is none of {_some(labels)}"
                 )
             name = described.class_names[labels[key]] if described.classes else key
             by_split[split].append(PublishedRow(path, labels[key], name, split))
     rows = tuple(row for split in SPLITS for row in by_split[split])
     twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
     if twice:
-        raise DatasetError(f"{twice[0]!r} is listed twice in {', '.join(map(str, lists))}")
+        raise DatasetError(f"{twice[0]!r:.200} is listed twice in {', '.join(map(str, lists))}")
     return rows
 
 
@@ -263,7 +261,8 @@ def _holds_images(described: DatasetDescription, place: Path, rows: Sequence[Pub
     """
     if described.class_folders == "no":
         some = rows[:: max(1, len(rows) // _LOOKED_AT)]
-        return any((place / row.path).exists() for row in some)
+        # Unlike pathlib, os.path raises no error for a name that is longer than names can be.
+        return any(os.path.exists(place / row.path) for row in some)  # noqa: PTH110
     expected = [*product(described.split_folders.values(), described.classes)]
     paths = [str(PurePosixPath(part, folder)) for part, (folder, _) in expected]
     missing = [path for path in paths if not (place / path).is_dir()]
@@ -288,7 +287,7 @@ def _not_found(described: DatasetDescription, folder: Path, found: FoundDataset)
             f"which image has which class. Put it into {folder} ({source}); {how_to_get(described)}"
         )
     if described.class_folders == "no":
-        looked_for = f"{found.rows[0].path} and the other images of {found.lists[0].name}"
+        looked_for = f"{found.rows[0].path:.200} and the other images of {found.lists[0].name}"
     else:
         folders = [each for each, _ in described.classes]
         looked_for = f"the class folders {_some(folders)}"

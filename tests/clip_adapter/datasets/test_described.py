@@ -390,6 +390,44 @@ def test_a_split_folder_that_is_a_link_out_is_named(tmp_path: Path) -> None:
     assert len(open_described(described, tmp_path / "imagenet", read).files) == 2000
 
 
+HOSTILE = {
+    "path out": (["../../secret.jpg", 0, "abyssinian"], "stays in the folder"),
+    "absolute path": (["/etc/passwd", 0, "abyssinian"], "stays in the folder"),
+    "huge label": (["1.jpg", 10**12, "abyssinian"], r"\(1000000000000, 'abyssinian'\), expected"),
+    "long name": (["a" * 10_000, 0, "abyssinian"], "lists no image of class 'american bulldog'"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_split_file_is_one_clear_error(tmp_path: Path, what: str) -> None:
+    row, message = HOSTILE[what]
+    folder = tmp_path / "oxford_pets"
+    (folder / "images").mkdir(parents=True)
+    split_file(folder, "split_zhou_OxfordPets.json", {"train": [row]})
+    with pytest.raises(DatasetError, match=message) as raised:
+        opened("oxford_pets", tmp_path)
+    assert len(str(raised.value)) < 1000
+
+
+def test_a_label_without_an_image_before_it_is_refused(tmp_path: Path) -> None:
+    rows: list[list[object]] = [["a/1.jpg", 0, "a"], ["b/1.jpg", 10**12, "b"]]
+    split_file(tmp_path / "sun397", "split_zhou_SUN397.json", {"train": rows})
+    with pytest.raises(DatasetError, match="lists no image of class 'number 1'"):
+        opened("sun397", tmp_path)
+
+
+def test_a_listed_name_that_is_longer_than_names_can_be_is_looked_for(tmp_path: Path) -> None:
+    described = describe("oxford-pets")
+    rows: list[list[object]] = [
+        [f"{label}.jpg" if label else "a" * 10_000, label, name]
+        for label, name in enumerate(described.class_names)
+    ]
+    split_file(tmp_path / "oxford_pets", "split_zhou_OxfordPets.json", {"train": rows})
+    with pytest.raises(DatasetError, match="OxfordPets was not found") as raised:
+        opened("oxford_pets", tmp_path)
+    assert len(str(raised.value)) < 2000
+
+
 def test_a_list_that_leads_out_of_the_folder_is_refused(tmp_path: Path, put: Put) -> None:
     described = describe("dtd")
     for each, _ in described.classes:
