@@ -19,7 +19,7 @@ from clip_adapter.datasets import (
     listed_source,
     open_dataset,
 )
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.pipeline.datasets import known_datasets, read_dataset, stored_names
 from clip_adapter.pipeline.identity import stored_name
 from clip_adapter.pipeline.plan import SplitSpec
@@ -87,7 +87,7 @@ def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
     images of each class and split, the same on every machine, but others than training takes.
 
     Raises:
-        UnknownNameError: there is no such method or setting.
+        UnknownNameError: there is no such dataset, method or setting.
         SettingsError: a value is invalid.
     """
     methods = requested_methods(request, reporter=reporter)
@@ -106,6 +106,8 @@ def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
             validation=request.validation,
         )
         draws = tuple(_draw(index, each) for each in choices.splits(index))
+    except UnknownNameError:
+        raise
     except ClipAdapterError as error:
         ranked_by, problem = None, str(error)
     return DryRun(

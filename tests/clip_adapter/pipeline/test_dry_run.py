@@ -10,6 +10,7 @@ import pytest
 from steps import index_dataset
 
 from clip_adapter.datasets import describe
+from clip_adapter.errors import UnknownNameError
 from clip_adapter.pipeline.dry_run import DryRun, dry_run
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import TrainRequest
@@ -84,6 +85,11 @@ def test_a_dataset_that_is_not_there_says_what_to_do(tmp_path: Path, root: Path)
     found = told(dataset="dtd", data=tmp_path, root=root)
     assert (found.state, found.next_step) == ("missing", "clip-adapter datasets fetch dtd")
     assert "DTD was not found" in found.problem
+
+
+def test_a_name_that_is_not_known_is_an_error(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'eurosat'"):
+        told(dataset="eurosta", data=tmp_path, root=root)
 
 
 def test_an_indexed_dataset_is_drawn_by_content_as_it_is_trained(photos: Path, root: Path) -> None:
