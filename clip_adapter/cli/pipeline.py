@@ -22,6 +22,7 @@ from clip_adapter.cli.several import (
 )
 from clip_adapter.datasets import IMPORTED
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import (
     ALL_DATASETS,
     DatasetRequest,
@@ -36,6 +37,7 @@ from clip_adapter.terminal import plain_console
 
 if TYPE_CHECKING:
     from clip_adapter.pipeline.ablations import Reproduction
+    from clip_adapter.pipeline.dry_run import DryRun
     from clip_adapter.pipeline.reproduce_all import ReproducedDatasets
     from clip_adapter.pipeline.train import Training
     from clip_adapter.report import OpenVocabulary, Study
@@ -77,6 +79,12 @@ def extract(
 def train(
     requests: list[TrainRequest],
     table_shots: TableShots = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only show what is there, what would be trained, and on which images."
+        ),
+    ] = False,
     prefect: Prefect = False,
     as_json: Json = False,
 ) -> None:
@@ -85,6 +93,9 @@ def train(
     Of several datasets and models, every pair is trained one after the other, and a table of datasets and
     methods follows at the end.
     """
+    if dry_run:
+        _show_dry_runs(requests, as_json=as_json)
+        return
     shown: dict[str, Any] = {
         "summarise": _training_summary,
         "show": _show_training,
@@ -112,6 +123,53 @@ def train(
             what += f", budget of {requests[0].budget} images"
         show_tables(plain_console(), done.tables(shots), what=what)
     _exit_if_some_failed(outcomes)
+
+
+def _show_dry_runs(requests: Sequence[TrainRequest], *, as_json: bool) -> None:
+    from clip_adapter.pipeline.dry_run import dry_run as find_out  # noqa: PLC0415  # when it is called
+
+    # Models are encoded one after the other and draw the same images.
+    by_dataset = {request.dataset: request for request in requests}
+    found = [find_out(each, reporter=Reporter()) for each in by_dataset.values()]
+    if as_json:
+        rows = [
+            asdict(each)
+            | {"draws": [asdict(draw) | {"digest": draw.digest} for draw in each.draws]}
+            for each in found
+        ]
+        summaries.print_json(rows if len(rows) > 1 else rows[0])
+        return
+    console = plain_console()
+    for each in found:
+        _show_dry_run(console, each)
+    say(console, "nothing was trained or written: leave out --dry-run to train", style="")
+
+
+def _show_dry_run(console: Console, found: "DryRun") -> None:
+    state = f": {found.state}" if found.state else ""
+    say(console, f"{found.dataset}{state}", style="bold")
+    if found.next_step:
+        say(console, f"  first: {found.next_step}", style="")
+    say(console, f"  {found.n_runs} runs of {', '.join(found.methods)}", style="")
+    if found.problem:
+        say(console, f"  images are not known: {found.problem}", style="")
+    elif found.ranked_by == "path":
+        say(
+            console,
+            "  images ranked by their paths, as their contents are not known here: as many as training "
+            "takes of each class, but others",
+            style="",
+        )
+    for draw in found.draws:
+        counts = f"{len(draw.train):,} images to train on, {len(draw.val):,} to validate"
+        say(
+            console,
+            f"  {shots_in_words(draw.shots)}, seed {draw.seed}: {counts}, digest {draw.digest[:12]}; "
+            f"{', '.join(draw.train[:2])}, ...",
+            style="",
+        )
+    if found.draws:
+        say(console, "  --json lists every file", style="")
 
 
 def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> None:

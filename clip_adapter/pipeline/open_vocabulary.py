@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from clip_adapter.datasets import DatasetError, FewShotSplit
+from clip_adapter.datasets import DatasetError, FewShotSplit, ImageSource
 from clip_adapter.methods import Classifier, SavedClassifier, class_prototypes
 from clip_adapter.methods.extended_classifier import extend_classifier
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
@@ -17,7 +17,7 @@ FEWEST_CLASSES = 3
 """Two to tell apart in the training, and one to add."""
 
 
-def count_base_classes(dataset: IndexedDataset) -> int:
+def count_base_classes(dataset: IndexedDataset | ImageSource) -> int:
     """The number of base classes: the first half of the classes in the order of their numbers, rounded up.
 
     The authors of CoOp divide so (Zhou et al. 2022, https://arxiv.org/abs/2203.05557, section 4.1;

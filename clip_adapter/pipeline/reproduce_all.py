@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from clip_adapter.datasets import GENERATED, DatasetError
+from clip_adapter.datasets import GENERATED, DatasetError, describe, known_names
 from clip_adapter.pipeline.ablations import Reproduction, reproduce
 from clip_adapter.pipeline.datasets import known_datasets
 from clip_adapter.pipeline.executor import Executor
@@ -93,8 +93,8 @@ def reproduce_all(
 ) -> ReproducedDatasets:
     """Reproduce a study on every known dataset whose images are present, one after the other.
 
-    The dataset of the request is left out of account. Datasets that are generated, as digits, are no
-    benchmark and no part of it. A dataset on which the study fails does not stop the others, and what is
+    The dataset of the request is left out of account. Datasets that are generated, as digits, or have
+    test images alone, as imagenet-v2, are no part of it. A dataset on which the study fails does not stop the others, and what is
     recorded is not trained again.
 
     Returns:
@@ -107,7 +107,7 @@ def reproduce_all(
     known = [
         each
         for each in known_datasets(request.places.data_folder)
-        if each.is_present is not None and each.name not in GENERATED
+        if each.is_present is not None and _is_benchmark(each.name)
     ]
     missing = tuple(
         Failure(dataset=each.name, model=None, error=each.next_step)
@@ -132,3 +132,10 @@ def reproduce_all(
         failures=tuple(each for _, each in outcomes if isinstance(each, Failure)),
         missing=missing,
     )
+
+
+def _is_benchmark(name: str) -> bool:
+    """Whether a known dataset has published images to train on."""
+    if name in GENERATED:
+        return False
+    return name not in known_names() or not describe(name).is_for_tests_alone

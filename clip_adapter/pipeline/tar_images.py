@@ -165,8 +165,23 @@ class _Archive(tarfile.TarFile):
             )
 
 
+def tar_members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Yield every member of an archive, each while it can be read, and check its end.
+
+    Raises:
+        ReadError: the archive is damaged, or has too many members or too large headers.
+    """
+    with _damage_raised():
+        yield from _every_member(path)
+
+
 def _files(path: Path) -> Iterator[tuple[_Archive, tarfile.TarInfo]]:
-    """Yield the regular files of an archive, each while it can be read, and check its end.
+    """Yield the regular files of an archive, as `_every_member` does."""
+    return (each for each in _every_member(path) if each[1].isfile())
+
+
+def _every_member(path: Path) -> Iterator[tuple[_Archive, tarfile.TarInfo]]:
+    """Yield every member of an archive, each while it can be read, and check its end.
 
     Damage is an error of any kind that `_damage_raised` knows.
 
@@ -181,8 +196,7 @@ def _files(path: Path) -> Iterator[tuple[_Archive, tarfile.TarInfo]]:
             for n_members, member in enumerate(_members(archive)):
                 if n_members == MAX_MEMBERS:
                     raise tarfile.ReadError(f"it has more than {MAX_MEMBERS:,} members")
-                if member.isfile():
-                    yield archive, member
+                yield archive, member
             _check_end(archive)
 
 
