@@ -16,6 +16,7 @@ from clip_adapter.cli.requests import Prefect, from_options, run
 from clip_adapter.cli.several import (
     exit_if_some_failed,
     protocol_summary,
+    say,
     show_in_turn,
     show_protocols,
     show_tables,

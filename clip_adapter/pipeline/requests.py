@@ -131,7 +131,7 @@ ClassProtocol = Annotated[
     ),
 ]
 TestOn = Annotated[
-    list[str] | None,
+    list[Annotated[str, BeforeValidator(_as_dataset)]] | None,
     Field(
         min_length=1,
         description="Other datasets on whose test images every classifier is tested as well: a domain "

@@ -148,3 +148,14 @@ def test_published_split_files_are_drawn_from_without_images(
     ]
     digests = "".join(draw.digest for draw in found.draws)
     assert hashlib.sha256(digests.encode()).hexdigest()[:16] == PUBLISHED[name]
+
+
+def test_a_budget_and_half_of_the_classes_are_drawn_as_training_draws_them(
+    data: Path, root: Path
+) -> None:
+    place = {"dataset": "oxford_pets", "data": data, "root": root, "seeds": [1, 2]}
+    found = told(**place, budget=50, methods=["zero-shot", "tip-adapter"])
+    assert [(len(draw.train), len(draw.val)) for draw in found.draws] == [(50, 0)] * 2
+    assert found.n_runs == 3
+    base = told(**place, shots=[1], protocol="base-to-new", methods=["tip-adapter"])
+    assert [len(draw.train) for draw in base.draws] == [(len(PETS) + 1) // 2] * 2

@@ -124,6 +124,13 @@ def test_parameters_that_contradict_a_protocol_are_refused(wrong: dict[str, Any]
         TrainRequest.of(**wrong)
 
 
+def test_a_dataset_to_test_on_may_be_spelled_as_others_spell_it() -> None:
+    assert TrainRequest.of(test_on=["imagenet_v2", "features:x"]).test_on == [
+        "imagenet-v2",
+        "features:x",
+    ]
+
+
 def test_base_to_new_makes_no_champion(digits: dict[str, Any]) -> None:
     with pytest.raises(ParameterError, match="--promote is given together with --protocol"):
         promote(PromoteRequest.of(**digits, protocol="base-to-new"))

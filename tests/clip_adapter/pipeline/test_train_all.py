@@ -147,6 +147,7 @@ def test_a_study_is_reproduced_on_all_that_is_present(
     there = [known(name, is_present=True) for name in folders]
     others = [
         known("digits", is_present=True),
+        known("imagenet-v2", is_present=True),
         known("dtd", is_present=False),
         known("features:NAME", is_present=None),
     ]
