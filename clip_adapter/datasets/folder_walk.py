@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clip_adapter.datasets.sources import ExcludedFile, FolderOptions
-from clip_adapter.images import FolderReader, UnreadableImageError, image_format
-
-IMAGE_SUFFIXES: Final = (
-    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg"),
-    *(".jpg", ".jxl", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-)
-"""A file of such a name is meant to be an image: one that does not decode is unreadable, not excluded."""
+from clip_adapter.images import FolderReader, ImageReader, UnreadableImageError, image_format
+from clip_adapter.images import has_image_suffix as has_image_suffix
 
 NOT_AN_IMAGE: Final = "not an image"
 _OUTSIDE = "outside the class folders"
@@ -179,12 +174,7 @@ class FolderWalk:
                 waiting += [f"{here}/{name}" for name in names]
 
 
-def has_image_suffix(path: str) -> bool:
-    """Whether the name of a file says that it is an image."""
-    return path.lower().endswith(IMAGE_SUFFIXES)
-
-
-def is_no_image(reader: FolderReader, path: str) -> bool:
+def is_no_image(reader: ImageReader, path: str) -> bool:
     """Whether neither the name nor the first bytes of a file say that it is an image.
 
     Raises:
@@ -193,7 +183,7 @@ def is_no_image(reader: FolderReader, path: str) -> bool:
     return not has_image_suffix(path) and image_format(reader.read_head(path)) is None
 
 
-def may_hold_image(reader: FolderReader, paths: Sequence[str]) -> bool:
+def may_hold_image(reader: ImageReader, paths: Sequence[str]) -> bool:
     """Whether a file among `paths` is meant to be an image, or cannot be read to tell."""
     if any(map(has_image_suffix, paths)):
         return True

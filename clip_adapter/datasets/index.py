@@ -23,7 +23,13 @@ from clip_adapter.datasets.sources import ExcludedFile, ImageSource, LabelledFil
 from clip_adapter.datasets.splits import SPLITS, Split, assign_splits
 from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.images import FolderReader, UnreadableImageError, check_header, image_size
+from clip_adapter.images import (
+    ImageReader,
+    UnreadableImageError,
+    check_header,
+    image_size,
+    open_images,
+)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -217,7 +223,7 @@ def _examine_chunk(
     source: ImageSource, files: list[LabelledFile], *, known: KnownSizes
 ) -> list[_Row | QuarantinedFile | ExcludedFile]:
     measure = partial(_measure, known=known, max_pixels=source.read.max_pixels)
-    with FolderReader(source.folder, source.read) as reader:
+    with open_images(source.folder, source.read) as reader:
         return [_examine(reader, file, measure=measure) for file in files]
 
 
@@ -231,7 +237,7 @@ def _measure(data: bytes, digest: bytes, *, known: KnownSizes, max_pixels: int) 
 
 
 def _examine(
-    reader: FolderReader,
+    reader: ImageReader,
     file: LabelledFile,
     *,
     measure: Callable[[bytes, bytes], tuple[int, int]],
@@ -391,7 +397,8 @@ def _too_many_bad(
 
 def _where_links_lead(source: ImageSource, bad: list[QuarantinedFile]) -> str:
     """What to say where all unreadable files are links out: a folder below which they all lead."""
-    targets = [os.path.realpath(source.folder / file.path) for file in bad]
+    folder = str(source.folder)
+    targets = [os.path.realpath(os.path.join(folder, file.path)) for file in bad]  # noqa: PTH118  # of text
     shared = os.path.commonpath(targets)
     n_parts = len(Path(shared).parts)
     place = shlex.quote(shared) if n_parts > 2 and len(set(targets)) > 1 else "ROOT"
