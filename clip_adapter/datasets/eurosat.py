@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from clip_adapter.datasets.folder_walk import FolderWalk, has_image_suffix
+from clip_adapter.datasets.folder_walk import FolderWalk
 from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile
 from clip_adapter.datasets.splits import PublishedRow, read_published_split
 from clip_adapter.errors import DatasetError
-from clip_adapter.images import AS_IT_IS, ReadOptions
+from clip_adapter.images import AS_IT_IS, ReadOptions, has_image_suffix
 
 SPLIT_FILE_NAME = "split_zhou_EuroSAT.json"
 TEMPLATES = ("a centered satellite photo of {}.",)

@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clip_adapter.datasets.sources import ExcludedFile, FolderOptions
-from clip_adapter.images import FolderReader, ImageReader, UnreadableImageError, image_format
-from clip_adapter.images import has_image_suffix as has_image_suffix
+from clip_adapter.images import (
+    FolderReader,
+    ImageReader,
+    UnreadableImageError,
+    has_image_suffix,
+    image_format,
+)
 
 NOT_AN_IMAGE: Final = "not an image"
 _OUTSIDE = "outside the class folders"
@@ -54,7 +59,7 @@ class FolderWalk:
         self._read = options.read
         allowed = (folder, options.read.follow_links)
         self._roots = [place.resolve() for place in allowed if place is not None]
-        self._patterns = {pattern: _compile(pattern) for pattern in options.ignore}
+        self._patterns = {pattern: compile_pattern(pattern) for pattern in options.ignore}
         self._unmatched = dict(self._patterns)
         self._listings: dict[str, FolderListing] = {}
 
@@ -196,7 +201,8 @@ def may_hold_image(reader: ImageReader, paths: Sequence[str]) -> bool:
     return False
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern of `fnmatch` for whole paths, in which `*` stands for any characters, `/` included."""
     path = unicodedata.normalize("NFC", pattern).removeprefix("./").rstrip("/")
     return re.compile(fnmatch.translate(path))
 

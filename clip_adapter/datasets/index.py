@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, is_no_image
 from clip_adapter.datasets.sources import ExcludedFile, ImageSource, LabelledFile
-from clip_adapter.datasets.splits import SPLITS, Split, assign_splits
+from clip_adapter.datasets.splits import (
+    SPLITS,
+    Split,
+    assign_splits,
+    join_groups,
+    spread_over_groups,
+)
 from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import (
@@ -162,6 +168,15 @@ class DatasetIndex:
         return sorted(digests["train"] & digests["test"])
 
 
+    def divided_groups(self) -> list[str]:
+        """The groups that have images in train and in another split, or in val and test, sorted."""
+        splits: dict[str, set[Split]] = {}
+        for group, split in zip(self.groups, self.splits, strict=True):
+            if group is not None:
+                splits.setdefault(group, set()).add(split)
+        return sorted(group for group, found in splits.items() if len(found) > 1)
+
+
 def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its name
     source: ImageSource,
     *,
@@ -216,7 +231,11 @@ def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its
         _check_classes(source, rows, bad=bad, excluded=other)
     if ambiguous:
         source = replace(source, notes=(*source.notes, _two_labels(source, ambiguous)))
-    return _assemble(source, rows, bad, other, splits=_splits(rows, known_splits))
+    index = _assemble(source, rows, bad, other, splits=_splits(rows, known_splits))
+    if divided := index.divided_groups():
+        notes = (*source.notes, _groups_divided(source, divided))
+        index = replace(index, source=replace(source, notes=notes))
+    return index
 
 
 def _examine_chunk(
@@ -261,38 +280,49 @@ def _splits(rows: Sequence[_Row], known: KnownSplits) -> tuple[Split, ...]:
     """The published split of each row, else the one it is assigned.
 
     Where folders or a list make a val split, no other image is added to it. What is known does not count
-    in a class of which it would leave none to train on or none to test on.
+    in a class of which it would leave none to train on or none to test on. Images of a group that has
+    published splits get the one that most of these images have.
     """
     published = {row.image_sha256: row.split for row in rows if row.split is not None}
     among: Sequence[Split] = ("train", "test") if "val" in published.values() else SPLITS
     assigned: dict[bytes, Split] = {}
     if None in {row.split for row in rows}:
         labelled = [(row.image_sha256, row.label) for row in rows]
-        assigned = assign_splits(labelled, known={**known, **published}, among=among)
-        anew = _one_sided(labelled, {**assigned, **published}, published)
-        again = (each for each in labelled if each[1] in anew)
-        assigned |= assign_splits(again, known=published, among=among)
+        groups = [(row.image_sha256, row.group) for row in rows if row.group is not None]
+        fixed = {**spread_over_groups(published, groups), **published}
+        assigned = assign_splits(labelled, known={**known, **fixed}, among=among, groups=groups)
+        anew = _one_sided(labelled, {**assigned, **published}, fixed, join_groups(groups))
+        if anew:
+            kept = {digest: split for digest, split in assigned.items() if digest not in anew}
+            kept |= fixed
+            assigned = assign_splits(labelled, known=kept, among=among, groups=groups)
     return tuple(row.split or assigned[row.image_sha256] for row in rows)
 
 
 def _one_sided(
-    labelled: Iterable[tuple[bytes, int]], splits: KnownSplits, published: Collection[bytes]
-) -> set[int]:
-    """Labels of the classes without train or without test images that have two to assign anew.
+    labelled: Sequence[tuple[bytes, int]],
+    splits: KnownSplits,
+    fixed: Collection[bytes],
+    unit_of: Mapping[bytes, bytes],
+) -> set[bytes]:
+    """Images to assign anew: of classes without train or test images, with all of their groups.
 
-    Such a class had its splits from folders that are no longer there, or from a list.
+    Such a class had its splits from folders that are no longer there, or from a list. It has two images
+    or groups that are not fixed.
     """
     found: dict[int, set[Split]] = defaultdict(set)
     undecided: dict[int, set[bytes]] = defaultdict(set)
     for digest, label in labelled:
         found[label].add(splits[digest])
-        if digest not in published:
-            undecided[label].add(digest)
-    return {
-        label
-        for label, digests in undecided.items()
-        if len(digests) > 1 and not {"train", "test"} <= found[label]
+        if digest not in fixed:
+            undecided[label].add(unit_of.get(digest, digest))
+    units = {
+        unit
+        for label, each in undecided.items()
+        if len(each) > 1 and not {"train", "test"} <= found[label]
+        for unit in each
     }
+    return {digest for digest, _ in labelled if unit_of.get(digest, digest) in units} if units else units
 
 
 def _split_off_two_labels(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
@@ -320,6 +350,14 @@ def _two_labels(source: ImageSource, rows: Sequence[_Row]) -> str:
     return (
         f"{len(paths)} images of {source.name!r} have two labels and are left out of train, val and "
         f"test, with all {len(rows)} files: {shown}{more}; remove the copies in the wrong class"
+    )
+
+
+def _groups_divided(source: ImageSource, groups: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, groups[:3])) + (", ..." if len(groups) > 3 else "")
+    return (
+        f"{len(groups)} groups of {source.name!r} have images in several splits, as the given splits have "
+        f"it ({shown}): accuracy on test may be too high; give all images of a group one split, or none"
     )
 
 

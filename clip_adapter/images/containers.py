@@ -214,6 +214,8 @@ def _blobs_of(folder: Path) -> Path | None:
     The hub's client links every file of a snapshot to `blobs` of the same repository.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  # Path.resolve follows links
-    repository = folder.parent.parent
-    is_snapshot = folder.parent.name == "snapshots" and repository.name.startswith("datasets--")
-    return repository / "blobs" if is_snapshot else None
+    for each in (folder, *folder.parents):
+        repository = each.parent.parent
+        if each.parent.name == "snapshots" and repository.name.startswith("datasets--"):
+            return repository / "blobs"
+    return None
