@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -167,7 +167,6 @@ class DatasetIndex:
             digests[split].add(digest)
         return sorted(digests["train"] & digests["test"])
 
-
     def divided_groups(self) -> list[str]:
         """The groups that have images in train and in another split, or in val and test, sorted."""
         splits: dict[str, set[Split]] = {}
@@ -322,7 +321,11 @@ def _one_sided(
         if len(each) > 1 and not {"train", "test"} <= found[label]
         for unit in each
     }
-    return {digest for digest, _ in labelled if unit_of.get(digest, digest) in units} if units else units
+    return (
+        {digest for digest, _ in labelled if unit_of.get(digest, digest) in units}
+        if units
+        else units
+    )
 
 
 def _split_off_two_labels(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:

@@ -26,7 +26,16 @@ MAX_ROWS: Final = 10_000_000
 MAX_CELL: Final = 4096
 """Largest number of characters of a path, label, split or group."""
 _ALSO_CALLED: Final[Mapping[str, tuple[str, ...]]] = {
-    "path": ("file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img"),
+    "path": (
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "image",
+        "image_path",
+        "img",
+    ),
     "label": ("class", "class_name", "category", "target", "labels", "species", "y"),
     "split": ("set", "subset", "fold", "partition"),
     "group": ("patient", "patient_id", "scene", "site", "subject"),
@@ -152,7 +161,9 @@ class RowReading:
         """Sentences about what was left out."""
         found = [f"--ignore {each!r} matches nothing in {self.what}" for each in self._unmatched]
         if self._n_again:
-            found.append(f"{self._n_again:,} rows of {self.what} name an image again and count once")
+            found.append(
+                f"{self._n_again:,} rows of {self.what} name an image again and count once"
+            )
         return found
 
 
@@ -313,7 +324,9 @@ def _naming_notes(
     ]
     if named and all(label.isdecimal() for label, _ in named):
         shown = ", ".join(repr(name) for _, name in named[:3])
-        return [f"the labels are numbers, and classes are called {shown}; name them: --class-names FILE"]
+        return [
+            f"the labels are numbers, and classes are called {shown}; name them: --class-names FILE"
+        ]
     changed = [f"{label} is {name!r}" for label, name in named if name != plain_name(label)]
     more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
     said = f"class names from labels: {', '.join(changed[:_SHOWN])}{more}"

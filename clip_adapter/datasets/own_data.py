@@ -45,7 +45,9 @@ def _of_tables(kind: str, what: str) -> Form:
 FORMS: Final[Mapping[str, Form]] = MappingProxyType(
     {
         "csv": _of_tables("csv", "your own pictures, listed in a CSV file: path, label"),
-        "parquet": _of_tables("parquet", "your own pictures, listed in a Parquet file: path, label"),
+        "parquet": _of_tables(
+            "parquet", "your own pictures, listed in a Parquet file: path, label"
+        ),
         "jsonl": _of_tables("jsonl", "your own pictures, listed in lines of JSON: path, label"),
         "webdataset": Form(
             written="webdataset:GLOB",

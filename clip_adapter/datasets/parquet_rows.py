@@ -49,7 +49,7 @@ def parquet_rows(
             texts.append(name)
         elif not (types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind)):
             raise DatasetError(
-                f"the column {name!r:.100} of {what} is {str(kind):.100}; expected text or whole numbers"
+                f"the column {name!r:.100} of {what} is {kind!s:.100}; expected text or whole numbers"
             )
     with damage_raised(what):
         # A dictionary keeps a text that is repeated a million times in memory once.

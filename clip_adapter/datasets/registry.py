@@ -89,7 +89,7 @@ def templates_of(slug: str) -> tuple[str, ...]:
 
 def description_of(slug: str) -> str:
     """Description of an indexed dataset of images, by its name in the store."""
-    return DATASETS.get(slug, "images of your own")
+    return DATASETS.get(slug, "a folder of your own: imagefolder:PATH")
 
 
 def check_dataset(

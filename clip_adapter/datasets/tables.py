@@ -52,7 +52,9 @@ def open_table(path: str, images: Path | None, options: FolderOptions, *, kind: 
         found = "is no regular file" if table.exists() else "does not exist"
         raise DatasetError(f"the table {table} {found}; write {kind}:PATH with one")
     if table.stat().st_size > MAX_TABLE_BYTES:
-        raise DatasetError(f"{table} is larger than {MAX_TABLE_BYTES:,} bytes, the limit of a table")
+        raise DatasetError(
+            f"{table} is larger than {MAX_TABLE_BYTES:,} bytes, the limit of a table"
+        )
     folder = images or table.parent
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder} of images (--images FOLDER)")
@@ -141,7 +143,9 @@ def _parse_json(line: str, *, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where} is no JSON: {str(error)[:200]}") from error
     if not isinstance(row, dict):
-        raise DatasetError(f"{where} is a {type(row).__name__}; expected an object with path and label")
+        raise DatasetError(
+            f"{where} is a {type(row).__name__}; expected an object with path and label"
+        )
     return row
 
 

@@ -60,9 +60,13 @@ def open_webdataset(pattern: str, images: Path | None, options: FolderOptions) -
     reading = RowReading(f"webdataset:{pattern}", options)
     shards = [each for each in found if not reading.is_ignored(each)]
     if not shards:
-        raise DatasetError(f"no tar archive matches {pattern!r:.300}; write webdataset:GLOB, as shards/*.tar")
+        raise DatasetError(
+            f"no tar archive matches {pattern!r:.300}; write webdataset:GLOB, as shards/*.tar"
+        )
     if len(shards) > MAX_SHARDS:
-        raise DatasetError(f"{pattern!r:.300} matches {len(shards):,} archives, more than {MAX_SHARDS:,}")
+        raise DatasetError(
+            f"{pattern!r:.300} matches {len(shards):,} archives, more than {MAX_SHARDS:,}"
+        )
     compressed = [each for each in shards if not each.lower().endswith(".tar")]
     if compressed:
         raise DatasetError(
@@ -87,7 +91,9 @@ def _find(pattern: str) -> tuple[ImageFolder, str, list[str]]:
     if is_url:
         place = image_folder(f"{base}{mark}{options}")
         if isinstance(place, Path):
-            raise DatasetError(f"{plain!r:.200}: expected a path, or a URL as s3://bucket/shards/*.tar")
+            raise DatasetError(
+                f"{plain!r:.200}: expected a path, or a URL as s3://bucket/shards/*.tar"
+            )
         wanted = compile_pattern(rest) if wildcard else re.compile(re.escape(rest))
         depth = None if "**" in rest else rest.count("/")
         found = [
@@ -98,7 +104,9 @@ def _find(pattern: str) -> tuple[ImageFolder, str, list[str]]:
     else:
         place = Path(base or slash or ".").expanduser()
         if (place / rest).is_dir():
-            raise DatasetError(f"{pattern!r:.300} is a folder; write webdataset:{pattern.rstrip('/')}/*.tar")
+            raise DatasetError(
+                f"{pattern!r:.300} is a folder; write webdataset:{pattern.rstrip('/')}/*.tar"
+            )
         if not wildcard:
             rest = glob.escape(rest)
         found = sorted(glob.glob(rest, root_dir=place, recursive=True))  # noqa: PTH207  # relative
@@ -116,7 +124,9 @@ class _Archives:
         """One row for each image; other members are left out or read for their image."""
         labelled_by, wrapped = self._look()
         reads_json = labelled_by == "json" or self._asked.keys() & {"split", "group"}
-        wanted = {each for each in _SIDECARS if each == labelled_by or (each == "json" and reads_json)}
+        wanted = {
+            each for each in _SIDECARS if each == labelled_by or (each == "json" and reads_json)
+        }
         for shard in self._shards:
             split = split_named_in(shard)
             said = self._sidecars(shard, wanted)

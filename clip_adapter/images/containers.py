@@ -181,7 +181,9 @@ class _Kept:
             if key not in self._members:
                 self._members[key] = TarMembers(file)
             self._members.move_to_end(key)
-            while len(self._members) > 1 and sum(map(len, self._members.values())) > MAX_KEPT_MEMBERS:
+            while (
+                len(self._members) > 1 and sum(map(len, self._members.values())) > MAX_KEPT_MEMBERS
+            ):
                 self._members.popitem(last=False)
             return self._members[key]
 

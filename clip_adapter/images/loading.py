@@ -123,7 +123,11 @@ def _load_chunk(
 
 
 def _read_and_load(
-    reader: ImageReader, folder: ImageFolder, wanted: WantedViews, *, load: Callable[..., LoadedViews]
+    reader: ImageReader,
+    folder: ImageFolder,
+    wanted: WantedViews,
+    *,
+    load: Callable[..., LoadedViews],
 ) -> LoadedViews:
     data = _read(folder, wanted, reader)
     try:

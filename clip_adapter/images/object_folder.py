@@ -53,7 +53,9 @@ class ObjectFolder:
             client, base = self._client()
             listed = client.get_file_info(fs.FileSelector(base, recursive=True))
             return sorted(
-                each.path.removeprefix(f"{base}/") for each in listed if each.type == fs.FileType.File
+                each.path.removeprefix(f"{base}/")
+                for each in listed
+                if each.type == fs.FileType.File
             )
 
     def state(self, path: str) -> tuple[int, int]:
@@ -80,7 +82,7 @@ class ObjectFolder:
                 raw: Any = client.open_input_file(f"{base}/{path}")
             except FileNotFoundError as error:
                 raise UnreadableImageError("the file does not exist") from error
-        return io.BufferedReader(raw, _READ_AHEAD)  # type: ignore[return-value]
+        return io.BufferedReader(raw, _READ_AHEAD)
 
     def _client(self) -> tuple[Any, str]:
         store, bucket, prefix = _parts(self.url)

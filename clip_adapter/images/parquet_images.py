@@ -165,5 +165,3 @@ def _binary_leaves(file: Any, column: str) -> tuple[str, int, bool] | None:
 def _damaged(error: BaseException) -> str:
     said = " ".join(str(error).split())[:200]
     return f"the Parquet file is damaged, or no Parquet file: {said}"
-
-

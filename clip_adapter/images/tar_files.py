@@ -124,7 +124,9 @@ class TarMembers:
         try:
             with _damage_raised():
                 if kind := _compression(file):
-                    message = f"it is compressed ({kind}) and cannot be read in place: decompress it"
+                    message = (
+                        f"it is compressed ({kind}) and cannot be read in place: decompress it"
+                    )
                     raise UnreadableImageError(message)
                 for _, member in _all_members(file):
                     self._add(member, hashes)
@@ -158,13 +160,16 @@ class TarMembers:
 
     def __iter__(self) -> Iterator[str]:
         """The names of the regular files, in the order of the archive."""
-        return (self._name(number).decode("utf-8", "surrogateescape") for number in range(len(self)))
+        return (
+            self._name(number).decode("utf-8", "surrogateescape") for number in range(len(self))
+        )
 
     def find(self, name: str) -> tuple[int, int] | None:
         """Place and size in bytes of a file's content; None if there is no file of that name."""
         wanted = name.encode("utf-8", "surrogateescape")
         first, end = (
-            int(np.searchsorted(self._hashes, hash(wanted), side=side)) for side in ("left", "right")
+            int(np.searchsorted(self._hashes, hash(wanted), side=side))
+            for side in ("left", "right")
         )
         for number in self._order[first:end][::-1].tolist():  # stable: the last of a name is first
             if self._name(number) == wanted:
