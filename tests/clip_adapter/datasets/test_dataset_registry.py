@@ -11,6 +11,7 @@ from clip_adapter.datasets import (
     open_dataset,
 )
 from clip_adapter.datasets.eurosat import CLASS_NAMES
+from clip_adapter.datasets.own_data import FORMS
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.images import ReadOptions
 
@@ -60,7 +61,8 @@ def test_an_imagefolder_with_two_paths_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_listed_dataset_has_a_description() -> None:
-    assert set(DATASETS) == {"digits", "eurosat", "imagefolder:PATH", "features:NAME"}
+    own = {"imagefolder:PATH", *(form.written for form in FORMS.values())}
+    assert set(DATASETS) == {"digits", "eurosat", *own, "features:NAME"}
     assert all(DATASETS.values())
 
 
