@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, get_args
 
@@ -78,10 +79,6 @@ def assign_splits(
     labels: dict[bytes, int] = {}
     for digest, label in labelled:
         labels[digest] = min(label, labels.get(digest, label))
-    units: dict[bytes, list[bytes]] = defaultdict(list)
-    unit_of = join_groups(groups)
-    for digest in labels:
-        units[unit_of.get(digest, digest)].append(digest)
     counts: dict[int, Counter[Split]] = {label: Counter() for label in labels.values()}
     splits: dict[bytes, Split] = {}
 
@@ -90,16 +87,37 @@ def assign_splits(
         for digest in unit:
             counts[labels[digest]][split] += 1
 
+    grouped, alone = _units(labels, groups)
     waiting = []
-    for unit in units.values():
+    for unit in grouped:
         found = Counter(known[digest] for digest in unit if digest in known)
         if found:
             place(unit, _most_frequent(found))
         else:
             waiting.append(unit)
-    for unit in sorted(waiting, key=lambda unit: (-len(unit), min(map(_rank, unit)))):
+    for digest in alone:
+        if digest in known:
+            place([digest], known[digest])
+    largest_first = sorted(waiting, key=lambda unit: (-len(unit), min(map(_rank, unit))))
+    rest = sorted((digest for digest in alone if digest not in known), key=_rank)
+    for unit in chain(largest_first, ([digest] for digest in rest)):
         place(unit, _most_lacking(Counter(labels[digest] for digest in unit), counts, among))
     return {digest: splits[digest] for digest in labels}
+
+
+def _units(images: Iterable[bytes], groups: Grouped) -> tuple[list[list[bytes]], list[bytes]]:
+    """The images that share groups, two or more together, and those that are alone."""
+    unit_of = join_groups(groups)
+    sizes = Counter(unit_of.values())
+    units: dict[bytes, list[bytes]] = defaultdict(list)
+    alone = []
+    for digest in images:
+        unit = unit_of.get(digest, digest)
+        if sizes[unit] > 1:
+            units[unit].append(digest)
+        else:
+            alone.append(digest)
+    return list(units.values()), alone
 
 
 def join_groups(groups: Grouped) -> dict[bytes, bytes]:
