@@ -98,6 +98,7 @@ def candidate_names(
         raise DatasetError(_taken(slug, folder))
     names = by_path if is_taken else by_path | own
     read = {name for name, each in origins.items() if place in each.sources}
+    read = {name for name in read if last_spelling(root, name) is None}  # a table may lie there, too
     return sorted(read if read and not read & names else names)
 
 
@@ -198,7 +199,11 @@ def stored_name(dataset: str, *, root: Location) -> str:
     if not dataset.startswith(OWN_FOLDER):
         return dataset.removeprefix(IMPORTED)
     place = os.path.abspath(own_folder(dataset))  # noqa: PTH100  # keeps links
-    found = [name for name in sorted(_stored(root)) if place in sources_of(IndexStore(root, name))]
+    found = [
+        name
+        for name in sorted(_stored(root))
+        if place in sources_of(IndexStore(root, name)) and last_spelling(root, name) is None
+    ]
     if len(found) > 1:
         raise DatasetError(
             f"{place} was indexed as {' and '.join(map(repr, found))}: write the name that you mean"
