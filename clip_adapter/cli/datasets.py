@@ -187,7 +187,11 @@ def _show_counts(console: Console, dataset: StoredDataset) -> None:
         _say(console, f"{count:,} quarantined: {reason}")
     for reason, count in dataset.excluded.items():
         _say(console, f"{count:,} not used: {reason}")
-    where = {"present": "images in", "remote": "images in", "missing": "its images are no longer in"}
+    where = {
+        "present": "images in",
+        "remote": "images in",
+        "missing": "its images are no longer in",
+    }
     if dataset.source and dataset.state in where:
         _say(console, f"{where[dataset.state]} {dataset.source}")
     if dataset.next_step:

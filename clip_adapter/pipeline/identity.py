@@ -98,7 +98,9 @@ def candidate_names(
         raise DatasetError(_taken(slug, folder))
     names = by_path if is_taken else by_path | own
     read = {name for name, each in origins.items() if place in each.sources}
-    read = {name for name in read if last_spelling(root, name) is None}  # a table may lie there, too
+    read = {
+        name for name in read if last_spelling(root, name) is None
+    }  # a table may lie there, too
     return sorted(read if read and not read & names else names)
 
 

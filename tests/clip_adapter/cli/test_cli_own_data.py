@@ -109,7 +109,12 @@ def test_no_scene_is_on_two_sides(
 
 
 def test_a_table_of_a_known_name_with_other_images_asks_for_a_name(
-    command: Command, root: Path, tiny_model: str, forms: dict[str, str], tmp_path: Path, put_photos: Any
+    command: Command,
+    root: Path,
+    tiny_model: str,
+    forms: dict[str, str],
+    tmp_path: Path,
+    put_photos: Any,
 ) -> None:
     command("extract", forms["pets"], *COLUMNS, "--model", tiny_model, "--root", root)
     other = tmp_path / "other"
@@ -121,7 +126,14 @@ def test_a_table_of_a_known_name_with_other_images_asks_for_a_name(
     assert refused.code == 1
     assert "it is another dataset; name it with --name" in refused.err
     named = command(
-        "extract", f"csv:{other / 'pets.csv'}", "--name", "more", "--model", tiny_model, "--root", root
+        "extract",
+        f"csv:{other / 'pets.csv'}",
+        "--name",
+        "more",
+        "--model",
+        tiny_model,
+        "--root",
+        root,
     )
     assert named.code == 0
 

@@ -10,7 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clip_adapter.datasets import DatasetIndex, FolderOptions, ImageSource, build_index, open_dataset
+from clip_adapter.datasets import (
+    DatasetIndex,
+    FolderOptions,
+    ImageSource,
+    build_index,
+    open_dataset,
+)
 from clip_adapter.datasets import labelled_rows, tables
 from clip_adapter.errors import DatasetError, UnknownNameError
 from clip_adapter.images import ReadOptions
@@ -83,7 +89,11 @@ def test_delimiters_marks_and_quotes_of_spreadsheets_are_understood(
 ) -> None:
     put(folder / "img" / f"a{delimiter}b.png".replace("\t", " ").replace("|", " "), 7)
     name = f"img/a{delimiter}b.png".replace("\t", " ").replace("|", " ")
-    lines = [["path", "label"], *([row["path"], row["label"]] for row in ROWS), [f'"{name}"', "cat"]]
+    lines = [
+        ["path", "label"],
+        *([row["path"], row["label"]] for row in ROWS),
+        [f'"{name}"', "cat"],
+    ]
     text = mark + "\r\n".join(delimiter.join(cells) for cells in lines)
     (folder / "labels.csv").write_text(text, encoding="utf-8", newline="")
     index = build_index(opened(f"csv:{folder}/labels.csv"))
@@ -288,7 +298,11 @@ def test_a_malformed_table_is_one_clear_error(
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_file_is_no_table(tmp_path: Path, kind: str) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for name, words in [("missing", "does not exist"), ("pipe", "is no regular file"), ("", "is no")]:
+    for name, words in [
+        ("missing", "does not exist"),
+        ("pipe", "is no regular file"),
+        ("", "is no"),
+    ]:
         with pytest.raises(DatasetError, match=words):
             opened(f"{kind}:{tmp_path / name}")
     with pytest.raises(DatasetError, match=f"write {kind}:PATH"):
@@ -311,7 +325,11 @@ def test_a_table_that_is_too_large_is_not_read(
 
 @pytest.mark.parametrize(
     "kind",
-    [pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int8(), pa.string())],
+    [
+        pa.large_string(),
+        pa.dictionary(pa.int32(), pa.string()),
+        pa.dictionary(pa.int8(), pa.string()),
+    ],
 )
 def test_text_in_parquet_may_be_stored_in_any_way(folder: Path, kind: pa.DataType) -> None:
     columns = {name: pa.array([row[name] for row in ROWS]).cast(kind) for name in ("path", "label")}
@@ -350,7 +368,9 @@ def test_a_parquet_table_with_images_inside_names_the_form_that_reads_it(folder:
 
 
 def test_labels_are_named_by_rules_or_by_a_file(folder: Path, tmp_path: Path) -> None:
-    rows = [row | {"label": {"cat": "AnnualCrop", "dog": "n01440764"}[row["label"]]} for row in ROWS]
+    rows = [
+        row | {"label": {"cat": "AnnualCrop", "dog": "n01440764"}[row["label"]]} for row in ROWS
+    ]
     dataset = write(folder, "csv", rows)
     source = opened(dataset)
     assert source.class_names == ("Annual Crop", "tench")

@@ -276,14 +276,20 @@ def test_a_cell_without_an_image_is_told(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "t.parquet")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
     with open_images(tmp_path) as reader:
-        assert reason(reader, "t.parquet/image/1") == "the row holds no image, perhaps only the path of one"
+        assert (
+            reason(reader, "t.parquet/image/1")
+            == "the row holds no image, perhaps only the path of one"
+        )
         assert reader.read("t.parquet/image/0") == content(1)
         assert reason(reader, "t.parquet/image/2") == "the file has no row 2, only 2"
         assert "is no number of a row" in reason(reader, "t.parquet/image/-1")
         assert "is no number of a row" in reason(reader, "t.parquet/image")
         assert "is no number of a row" in reason(reader, f"t.parquet/image/{'9' * 30}")
         for column in ("none", "list", "image.path.x"):
-            assert reason(reader, f"t.parquet/{column}/0") == f"the file has no column of images {column!r}"
+            assert (
+                reason(reader, f"t.parquet/{column}/0")
+                == f"the file has no column of images {column!r}"
+            )
         assert reason(reader, "broken.parquet/image/0").startswith("the Parquet file is damaged")
 
 
