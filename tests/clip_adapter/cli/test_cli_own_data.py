@@ -112,6 +112,7 @@ def test_a_table_of_a_known_name_with_other_images_asks_for_a_name(
     command: Command,
     root: Path,
     tiny_model: str,
+    *,
     forms: dict[str, str],
     tmp_path: Path,
     put_photos: Any,

@@ -15,9 +15,10 @@ from clip_adapter.datasets import (
     FolderOptions,
     ImageSource,
     build_index,
+    labelled_rows,
     open_dataset,
+    tables,
 )
-from clip_adapter.datasets import labelled_rows, tables
 from clip_adapter.errors import DatasetError, UnknownNameError
 from clip_adapter.images import ReadOptions
 
@@ -184,7 +185,7 @@ def test_paths_that_lead_out_are_never_read(folder: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("absolute", [True, False])
 def test_paths_may_lead_below_the_folder_that_the_user_names(
-    folder: Path, put: Put, absolute: bool
+    folder: Path, put: Put, *, absolute: bool
 ) -> None:
     other = put(folder.parent / "shared" / "cat.png", 8)
     path = str(other) if absolute else "../shared/cat.png"
@@ -247,7 +248,7 @@ def test_an_image_in_two_splits_of_a_table_is_an_error(folder: Path) -> None:
 
 def test_an_unknown_split_is_told_with_the_nearest(folder: Path) -> None:
     rows = [row | {"split": "trian"} for row in ROWS]
-    with pytest.raises(DatasetError, match="has the split 'trian' .*did you mean 'train'"):
+    with pytest.raises(DatasetError, match=r"has the split 'trian' .*did you mean 'train'"):
         opened(write(folder, "csv", rows))
 
 
@@ -345,7 +346,7 @@ def test_labels_in_parquet_may_be_numbers_and_not_lists(folder: Path) -> None:
     assert source.class_names == ("2", "9", "10")
     assert any("the labels are numbers" in note for note in source.notes)
     pq.write_table(pa.table({"path": paths, "label": [[1]] * 6}), folder / "labels.parquet")
-    with pytest.raises(DatasetError, match="the column 'label' .* is list<"):
+    with pytest.raises(DatasetError, match=r"the column 'label' .* is list<"):
         opened(f"parquet:{folder}/labels.parquet")
 
 

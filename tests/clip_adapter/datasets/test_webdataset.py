@@ -87,7 +87,7 @@ def test_labels_are_numbers_or_names_or_in_json(tmp_path: Path, make_image: Make
     assert named.class_names == ("s0", "s1")
     assert [file.group for file in named.files] == ["0", "1", "2", "3"]
     write(tmp_path / "b.tar", [each for each in members if not each[0].endswith("cls")])
-    with pytest.raises(DatasetError, match="no labelled image.*4 no label"):
+    with pytest.raises(DatasetError, match=r"no labelled image.*4 no label"):
         opened(tmp_path / "b.tar")
     assert opened(tmp_path / "b.tar", columns=columns).class_names == ("s0", "s1")
 

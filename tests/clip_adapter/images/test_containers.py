@@ -15,8 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_adapter.errors import DatasetError, UnreadableImageError
-from clip_adapter.images import ObjectFolder, ReadOptions, containers, image_folder, open_images
-from clip_adapter.images import parquet_images
+from clip_adapter.images import (
+    ObjectFolder,
+    ReadOptions,
+    containers,
+    image_folder,
+    open_images,
+    parquet_images,
+)
 from clip_adapter.images.containers import ContainerReader
 from clip_adapter.images.tar_files import TarMembers
 
@@ -213,7 +219,7 @@ def struct_column(images: Sequence[bytes | None]) -> pa.Array:
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_cells_of_parquet_are_read_in_any_order(tmp_path: Path, large: bool) -> None:
+def test_cells_of_parquet_are_read_in_any_order(tmp_path: Path, *, large: bool) -> None:
     images = [content(n) for n in range(50)]
     kind = pa.large_binary() if large else pa.binary()
     table = pa.table({"image": struct_column(images), "raw": pa.array(images, kind)})
