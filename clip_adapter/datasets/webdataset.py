@@ -35,7 +35,10 @@ COLUMNS: Final = ("label", "split", "group")
 MAX_SIDECAR_BYTES: Final = 2**20
 """Largest size of a `.cls` or `.json` member that is read."""
 MAX_SHARDS: Final = 100_000
-_WILDCARD = re.compile(r"[*?\[]")
+_WILDCARD = re.compile(r"[*?\[{]")
+_BRACES = re.compile(
+    r"\{(?:(?P<first>\d{1,9})\.\.(?P<last>\d{1,9})|(?P<words>[^{}]*,[^{}]*))\}", re.ASCII
+)
 _SIDECARS = ("cls", "json")
 
 
@@ -46,7 +49,7 @@ def open_webdataset(pattern: str, images: Path | None, options: FolderOptions) -
     or the folder above its class; without one it is decided when the images are indexed.
 
     Args:
-        pattern: path or URL of archives, with `*`, and `**` for folders of any depth.
+        pattern: path or URL of archives, with `*`, `{000..099}`, and `**` for folders of any depth.
         images: not accepted; the images are in the archives.
         options: what the user says about the dataset; columns are keys of the `.json` members.
 
@@ -84,33 +87,66 @@ def _find(pattern: str) -> tuple[ImageFolder, str, list[str]]:
     """The place above the archives, the name of the dataset, and the paths of archives, sorted."""
     is_url = "://" in pattern
     plain, mark, options = pattern.partition("?") if is_url else (pattern, "", "")
-    wildcard = _WILDCARD.search(plain)
-    base = plain[: wildcard.start()] if wildcard else plain
-    base, slash, _ = base.rpartition("/")
+    base, slash = _above(plain)
     rest = plain[len(base) + len(slash) :]
+    found: set[str] = set()
+    place: ImageFolder
     if is_url:
         place = image_folder(f"{base}{mark}{options}")
         if isinstance(place, Path):
             raise DatasetError(
                 f"{plain!r:.200}: expected a path, or a URL as s3://bucket/shards/*.tar"
             )
-        wanted = compile_pattern(rest) if wildcard else re.compile(re.escape(rest))
-        depth = None if "**" in rest else rest.count("/")
-        found = [
-            each
-            for each in place.files()
-            if wanted.fullmatch(each.replace("**/", "")) and depth in {None, each.count("/")}
-        ]
+        files = place.files()
+        for each in _expanded(rest):
+            wanted = compile_pattern(each.replace("**/", "*"))
+            depth = None if "**" in each else each.count("/")
+            found |= {
+                file
+                for file in files
+                if wanted.fullmatch(file) and depth in {None, file.count("/")}
+            }
     else:
         place = Path(base or slash or ".").expanduser()
         if (place / rest).is_dir():
             raise DatasetError(
                 f"{pattern!r:.300} is a folder; write webdataset:{pattern.rstrip('/')}/*.tar"
             )
-        if not wildcard:
-            rest = glob.escape(rest)
-        found = sorted(glob.glob(rest, root_dir=place, recursive=True))  # noqa: PTH207  # relative
-    return place, name_of_pattern(pattern), found
+        for each in _expanded(rest):
+            found |= set(glob.glob(each, root_dir=place, recursive=True))  # noqa: PTH207  # relative
+    return place, name_of_pattern(pattern), sorted(found)
+
+
+def _above(pattern: str) -> tuple[str, str]:
+    """The folder above the first wildcard, or above the archive, and the slash behind it."""
+    wildcard = _WILDCARD.search(pattern)
+    base, slash, _ = (pattern[: wildcard.start()] if wildcard else pattern).rpartition("/")
+    return base, slash
+
+
+def _expanded(pattern: str) -> list[str]:
+    """The patterns that one with braces stands for, as WebDataset writes them.
+
+    >>> _expanded("{train,val}-{08..10}.tar")[:4]
+    ['train-08.tar', 'train-09.tar', 'train-10.tar', 'val-08.tar']
+
+    Raises:
+        DatasetError: they are more than `MAX_SHARDS`.
+    """
+    found = _BRACES.search(pattern)
+    if found is None:
+        return [pattern]
+    if found["first"] is None:
+        words = found["words"].split(",")
+    else:
+        first, last = int(found["first"]), int(found["last"])
+        if last - first >= MAX_SHARDS:
+            raise DatasetError(f"{found[0]} stands for more than {MAX_SHARDS:,} archives")
+        words = [str(each).zfill(len(found["first"])) for each in range(first, last + 1)]
+    before, after = pattern[: found.start()], _expanded(pattern[found.end() :])
+    if len(words) * len(after) > MAX_SHARDS:
+        raise DatasetError(f"{pattern!r:.200} stands for more than {MAX_SHARDS:,} archives")
+    return [f"{before}{word}{rest}" for word in words for rest in after]
 
 
 class _Archives:
@@ -257,9 +293,9 @@ def _object(content: bytes, *, what: str) -> Mapping[str, Any]:
 
 def name_of_pattern(pattern: str) -> str:
     """The name that a pattern gives its dataset, before anything is opened."""
-    plain = pattern.partition("?")[0] if "://" in pattern else pattern
-    wildcard = _WILDCARD.search(plain)
-    if not wildcard:
+    is_url = "://" in pattern
+    plain = pattern.partition("?")[0] if is_url else pattern
+    if not _WILDCARD.search(plain):
         return Path(plain).stem
-    base = plain[: wildcard.start()].rpartition("/")[0]
-    return base.rpartition("/")[2] if "://" in pattern else Path(base or ".").resolve().name
+    base, slash = _above(plain)
+    return base.rpartition("/")[2] if is_url else Path(base or slash or ".").resolve().name

@@ -193,6 +193,34 @@ def test_what_can_change_nothing_is_refused(
     assert not root.exists()
 
 
+def test_archives_in_an_object_store_are_trained_on_and_shown(
+    command: Command,
+    root: Path,
+    tiny_model: str,
+    *,
+    forms: dict[str, str],
+    tmp_path: Path,
+    object_store: Callable[[str], str],
+) -> None:
+    import boto3  # noqa: PLC0415  # a second, that most tests need not spend
+
+    url = object_store("bucket/own-data/pets")
+    host = url.partition("endpoint_override=")[2].partition("&")[0]
+    client = boto3.client("s3", endpoint_url=f"http://{host}")
+    for path in (tmp_path / "shards").glob("*.tar"):
+        client.put_object(Bucket="bucket", Key=f"own-data/pets/{path.name}", Body=path.read_bytes())
+    client.close()
+    command("extract", forms["shards"], "--model", tiny_model, "--root", root)
+    dataset = f"webdataset:{object_store('bucket/own-data/pets/*.tar')}"
+    told = trained(command, root, tiny_model, dataset)
+    assert (told["dataset"], told["encoded"], told["reused"]) == ("pets", 0, 90)
+    page = tmp_path / "page.html"
+    shown = json.loads(
+        command("datasets", "show", "pets", "--to", page, "--root", root, "--json").out
+    )
+    assert (shown["state"], shown["source"], shown["contact_sheet"]["gaps"]) == ("remote", url, 0)
+
+
 def test_a_picture_of_a_stored_tar_that_is_gone_is_a_gap(
     command: Command, root: Path, tiny_model: str, forms: dict[str, str], tmp_path: Path
 ) -> None:

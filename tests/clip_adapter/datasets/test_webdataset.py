@@ -145,6 +145,21 @@ def test_a_dataset_is_called_like_its_folder_or_its_one_archive(
     assert opened(tmp_path / pattern, name="mine").name == "mine"
 
 
+def test_braces_name_numbers_and_words(tmp_path: Path, make_image: MakeImage) -> None:
+    for shard in range(8, 13):
+        write(tmp_path / f"train-{shard:02d}.tar", samples(make_image, 10 * shard, 4))
+    write(tmp_path / "val-08.tar", samples(make_image, 200, 4))
+    write(tmp_path / "{odd}.tar", samples(make_image, 300, 4))
+    source = opened(f"{tmp_path}/{{train,val}}-{{08..10}}.tar")
+    assert {file.path[:-11] for file in source.files} == {
+        *("train-08.tar", "train-09.tar", "train-10.tar", "val-08.tar"),
+    }
+    assert len(opened(f"{tmp_path}/{{odd}}.tar").files) == 4
+    for braces in ("{0..999999}", "{000..999}-{000..999}"):
+        with pytest.raises(DatasetError, match="more than 100,000 archives"):
+            opened(f"{tmp_path}/{braces}.tar")
+
+
 def test_ignored_archives_and_members_are_left_out(tmp_path: Path, make_image: MakeImage) -> None:
     for shard in range(2):
         write(tmp_path / f"{shard}.tar", samples(make_image, 10 * shard))
@@ -307,8 +322,10 @@ def test_archives_in_an_object_store_are_read_in_place(
     assert index.paths == local.paths
     assert index.image_sha256 == local.image_sha256
     assert index.splits == local.splits
-    everything = opened(object_store(f"{place}/**.tar"))
+    everything = opened(object_store(f"{place}/**/*.tar"))
     assert len(everything.files) == 24
+    assert len(opened(object_store(f"{place}/{{train,test}}-0.tar")).files) == 16
+    assert opened(object_store(f"{place}/train-0.tar")).name == "train-0"
     with pytest.raises(DatasetError, match="no tar archive matches"):
         opened(object_store(f"{place}/valid-*.tar"))
     with pytest.raises(DatasetError, match="cannot be read"):
