@@ -359,8 +359,8 @@ def _two_labels(source: ImageSource, rows: Sequence[_Row]) -> str:
 def _groups_divided(source: ImageSource, groups: Sequence[str]) -> str:
     shown = ", ".join(map(repr, groups[:3])) + (", ..." if len(groups) > 3 else "")
     return (
-        f"{len(groups)} groups of {source.name!r} have images in several splits, as the given splits have "
-        f"it ({shown}): accuracy on test may be too high; give all images of a group one split, or none"
+        f"groups of {source.name!r} with images in several splits, as the given splits have it: "
+        f"{len(groups)} ({shown}); accuracy on test may be too high; give all images of a group one split, or none"
     )
 
 

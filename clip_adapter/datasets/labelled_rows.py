@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from clip_adapter.datasets.class_names import name_classes, plain_name
 from clip_adapter.datasets.dataset_file import DatasetFile, read_class_names
 from clip_adapter.datasets.folder_walk import compile_pattern
+from clip_adapter.datasets.imagefolder import TEMPLATES
 from clip_adapter.datasets.sources import (
     ExcludedFile,
     FolderOptions,
@@ -21,7 +22,6 @@ from clip_adapter.datasets.splits import SPLIT_NAMES, Split
 from clip_adapter.errors import DatasetError, nearest
 from clip_adapter.images import ImageFolder
 
-TEMPLATES: Final = ("a photo of a {}.",)
 MAX_ROWS: Final = 10_000_000
 MAX_CELL: Final = 4096
 """Largest number of characters of a path, label, split or group."""

@@ -134,9 +134,10 @@ def test_a_group_that_a_table_divides_is_counted_and_told(tmp_path: Path, put: P
     rows = [(n, "train" if n < 4 else "test", f"g{n // 3}") for n in range(8)]
     index = index_of(tmp_path, rows)
     assert index.divided_groups() == ["g1"]
-    assert any(
-        "1 groups of 'grouped' have images in several splits" in n for n in index.source.notes
+    said = (
+        "groups of 'grouped' with images in several splits, as the given splits have it: 1 ('g1')"
     )
+    assert any(said in note for note in index.source.notes)
     assert [*index.splits] == ["train"] * 4 + ["test"] * 4
 
 
