@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.rule(f"[bold]{name}[/], {time.perf_counter() - start:.0f} s", align="left")
         console.print(figures.about, style="dim")
         for line in figures.lines:
-            console.print(line)
+            console.print(line, soft_wrap=True)
         for headline, ratio in figures.headlines.items():
             console.print(f"[bold cyan]{headline} {ratio:.2f}[/]")
         merge_into(options.out, figures, machine)

@@ -26,6 +26,8 @@ from clip_adapter.pipeline.datasets import (
     read_dataset,
     stored_datasets,
 )
+from clip_adapter.pipeline.fetch import Fetched
+from clip_adapter.pipeline.fetch import fetch as fetch_dataset
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
 from clip_adapter.terminal import plain_console
@@ -80,7 +82,12 @@ def list_(root: Root = None, data: Data = None, as_json: Json = False) -> None:
     stored = stored_datasets(settings.location, data=settings.data_folder)
     if as_json:
         steps = {
-            each.name: {"present": each.is_present, "next_step": each.next_step} for each in known
+            each.name: {
+                "present": each.is_present,
+                "state": each.state,
+                "next_step": each.next_step,
+            }
+            for each in known
         }
         indexed = [_as_json(each) for each in stored]
         print_json({"known": dict(DATASETS), "next_steps": steps, "indexed": indexed})
@@ -92,9 +99,9 @@ def list_(root: Root = None, data: Data = None, as_json: Json = False) -> None:
 
 
 def _show_known(console: Console, known: list[KnownDataset]) -> None:
-    table = _table("known datasets", "name", "what it is", "next step")
+    table = _table("known datasets", "name", "what it is", "here", "next: clip-adapter ...")
     for each in known:
-        _add(table, each.name, each.what, each.next_step)
+        _add(table, each.name, each.what, each.state, each.next_step.removeprefix("clip-adapter "))
     console.print(table)
 
 
@@ -301,6 +308,52 @@ def _show_findings(console: Console, findings: list[Finding], *, n_images: int) 
         if (n := sum(each.severity == severity for each in findings))
     ]
     _say(console, f"{n_images:,} images: {', '.join(counts) or 'nothing to say'}")
+
+
+def fetch(
+    dataset: Annotated[str, typer.Argument(metavar="NAME", help="Name as `datasets` lists it.")],
+    accept_licence: Annotated[
+        bool,
+        typer.Option(
+            "--accept-licence",
+            help="Accept the licence of the images, where it has to be accepted.",
+        ),
+    ] = False,
+    root: Root = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Download a dataset into the data folder, or say step by step how to get it.
+
+    Files are compared with their published digests and unpacked beside the folder, which is put in place
+    when it is complete. After an interruption the same command goes on from there.
+
+    Exit codes: 0 the images are there; 1 something is left to do by hand, or an error; 2 wrong usage.
+    """
+    data_folder = Settings.of(root=root, data=data).data_folder
+    done = fetch_dataset(
+        dataset, data=data_folder, accept_licence=accept_licence, reporter=Reporter()
+    )
+    if as_json:
+        print_json(asdict(done))
+    else:
+        _show_fetched(plain_console(), done)
+    if not done.is_present:
+        raise typer.Exit(1)
+
+
+def _show_fetched(console: Console, done: Fetched) -> None:
+    if done.is_present:
+        how = (
+            f"{done.n_downloaded} files downloaded" if done.n_downloaded else "nothing to download"
+        )
+        _say(console, f"{done.name} is in {done.folder}: {how}")
+        if done.steps:
+            _say(console, "for the published splits:")
+    else:
+        _say(console, f"{done.name} cannot be downloaded by this command alone. By hand:")
+    for number, step in enumerate(done.steps, start=1):
+        _say(console, f"  {number}. {step}")
 
 
 def rename(

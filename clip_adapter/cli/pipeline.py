@@ -2,9 +2,10 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, Group
@@ -15,6 +16,7 @@ from clip_adapter.cli.requests import Prefect, check, from_options, run
 from clip_adapter.datasets import IMPORTED
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import (
     DatasetRequest,
     ExtractRequest,
@@ -29,6 +31,7 @@ from feature_cache import FeatureCacheError
 
 if TYPE_CHECKING:
     from clip_adapter.pipeline.ablations import Reproduction
+    from clip_adapter.pipeline.dry_run import DryRun
     from clip_adapter.pipeline.train import Training
     from clip_adapter.report import OpenVocabulary, Study
     from clip_adapter.report.numbers import Mean
@@ -51,8 +54,21 @@ def extract(
 
 
 @from_options(TrainRequest, required=("dataset",), repeatable=("dataset", "model"))
-def train(requests: list[TrainRequest], prefect: Prefect = False, as_json: Json = False) -> None:
+def train(
+    requests: list[TrainRequest],
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only show what is there, what would be trained, and on which images."
+        ),
+    ] = False,
+    prefect: Prefect = False,
+    as_json: Json = False,
+) -> None:
     """Train and evaluate few-shot methods on cached features, and record every run."""
+    if dry_run:
+        _show_dry_runs(requests, as_json=as_json)
+        return
     _show_each(
         "train_adapters",
         requests,
@@ -61,6 +77,53 @@ def train(requests: list[TrainRequest], prefect: Prefect = False, as_json: Json 
         prefect=prefect,
         as_json=as_json,
     )
+
+
+def _show_dry_runs(requests: Sequence[TrainRequest], *, as_json: bool) -> None:
+    from clip_adapter.pipeline.dry_run import dry_run as find_out  # noqa: PLC0415  # when it is called
+
+    # Models are encoded one after the other and draw the same images.
+    by_dataset = {request.dataset: request for request in requests}
+    found = [find_out(each, reporter=Reporter()) for each in by_dataset.values()]
+    if as_json:
+        rows = [
+            asdict(each)
+            | {"draws": [asdict(draw) | {"digest": draw.digest} for draw in each.draws]}
+            for each in found
+        ]
+        summaries.print_json(rows if len(rows) > 1 else rows[0])
+        return
+    console = plain_console()
+    for each in found:
+        _show_dry_run(console, each)
+    _say(console, "nothing was trained or written: leave out --dry-run to train", style="")
+
+
+def _show_dry_run(console: Console, found: "DryRun") -> None:
+    state = f": {found.state}" if found.state else ""
+    _say(console, f"{found.dataset}{state}", style="bold")
+    if found.next_step:
+        _say(console, f"  first: {found.next_step}", style="")
+    _say(console, f"  {found.n_runs} runs of {', '.join(found.methods)}", style="")
+    if found.problem:
+        _say(console, f"  images are not known: {found.problem}", style="")
+    elif found.ranked_by == "path":
+        _say(
+            console,
+            "  images ranked by their paths, as their contents are not known here: as many as training "
+            "takes of each class, but others",
+            style="",
+        )
+    for draw in found.draws:
+        counts = f"{len(draw.train):,} images to train on, {len(draw.val):,} to validate"
+        _say(
+            console,
+            f"  {shots_in_words(draw.shots)}, seed {draw.seed}: {counts}, digest {draw.digest[:12]}; "
+            f"{', '.join(draw.train[:2])}, ...",
+            style="",
+        )
+    if found.draws:
+        _say(console, "  --json lists every file", style="")
 
 
 def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> None:

@@ -3,6 +3,16 @@
 from clip_adapter.datasets.class_names import keep_names as keep_names
 from clip_adapter.datasets.class_names import naming_notes as naming_notes
 from clip_adapter.datasets.class_names import prompts_badly as prompts_badly
+from clip_adapter.datasets.described import FoundDataset as FoundDataset
+from clip_adapter.datasets.described import find_described as find_described
+from clip_adapter.datasets.described import listed_source as listed_source
+from clip_adapter.datasets.described import open_described as open_described
+from clip_adapter.datasets.described import split_file_from as split_file_from
+from clip_adapter.datasets.descriptions import DatasetDescription as DatasetDescription
+from clip_adapter.datasets.descriptions import Download as Download
+from clip_adapter.datasets.descriptions import canonical_name as canonical_name
+from clip_adapter.datasets.descriptions import describe as describe
+from clip_adapter.datasets.descriptions import known_names as known_names
 from clip_adapter.datasets.fewshot import FewShotSampler as FewShotSampler
 from clip_adapter.datasets.fewshot import FewShotSplit as FewShotSplit
 from clip_adapter.datasets.fewshot import most_shots as most_shots
@@ -20,7 +30,6 @@ from clip_adapter.datasets.registry import DATASETS as DATASETS
 from clip_adapter.datasets.registry import GENERATED as GENERATED
 from clip_adapter.datasets.registry import IMPORTED as IMPORTED
 from clip_adapter.datasets.registry import OWN_FOLDER as OWN_FOLDER
-from clip_adapter.datasets.registry import RESERVED_NAMES as RESERVED_NAMES
 from clip_adapter.datasets.registry import check_dataset as check_dataset
 from clip_adapter.datasets.registry import check_free_name as check_free_name
 from clip_adapter.datasets.registry import check_imported_alone as check_imported_alone
@@ -31,6 +40,7 @@ from clip_adapter.datasets.registry import is_own_data as is_own_data
 from clip_adapter.datasets.registry import open_dataset as open_dataset
 from clip_adapter.datasets.registry import own_folder as own_folder
 from clip_adapter.datasets.registry import own_name as own_name
+from clip_adapter.datasets.registry import reserved_names as reserved_names
 from clip_adapter.datasets.registry import templates_of as templates_of
 from clip_adapter.datasets.sources import PROMPT_STYLES as PROMPT_STYLES
 from clip_adapter.datasets.sources import ExcludedFile as ExcludedFile

@@ -89,7 +89,7 @@ def clean_name(folder: str, *, numbered: bool = False) -> str:
     ('Black footed Albatross', 'cat')
     """
     if _WORDNET_ID.fullmatch(folder):
-        return _imagenet_names().get(folder, folder)
+        return imagenet_names().get(folder, folder)
     name = _ID_BEFORE_NAME.sub("", folder, count=1) if _ID_BEFORE_NAME.match(folder) else folder
     number = _NUMBER_BEFORE_NAME.match(name)
     if number and (numbered or number["mark"] == "."):
@@ -224,7 +224,7 @@ def _check_names(names: Mapping[str, str]) -> None:
 
 
 @cache
-def _imagenet_names() -> Mapping[str, str]:
+def imagenet_names() -> Mapping[str, str]:
     """ImageNet's class names by WordNet id."""
     file = Path(__file__).parent / "imagenet_class_names.csv"
     lines = file.read_text(encoding="utf-8").splitlines()

@@ -109,13 +109,13 @@ def _read_dataset_yaml(
             data = reader.read(NAME_IN_FOLDER)
     except UnreadableImageError as error:
         raise DatasetError(f"{source} cannot be read: {error.reason}") from error
-    told = _parse_yaml(_decode(data, source), source)
-    _check_keys(told, KEYS, source=source)
+    told = parse_yaml(decode_text(data, source), source)
+    check_keys(told, KEYS, source=source)
     raw = told.get("class_names") or {}
     rows = _resolve(_rows_of_mapping(raw, source=f"class_names of {source}"), class_folders, source)
-    templates = _texts(told.get("templates") or [], what=f"templates of {source}")
+    templates = texts_of(told.get("templates") or [], what=f"templates of {source}")
     check_templates(templates)
-    texts = {key: _text(told.get(key, ""), what=f"{key} of {source}") for key in KEYS[2:]}
+    texts = {key: text_of(told.get(key, ""), what=f"{key} of {source}") for key in KEYS[2:]}
     if texts["name"]:
         check_name(texts["name"], what=f"name of {source}")
     return DatasetFile(
@@ -148,9 +148,9 @@ def _missing(source: str, rows: Sequence[_Row], class_folders: Sequence[str]) ->
 
 def _read_rows(file: Path, class_folders: Sequence[str]) -> tuple[list[_Row], tuple[str, ...]]:
     source, suffix = str(file), file.suffix.lower()
-    text = _decode(_read_bytes(file), source)
+    text = decode_text(_read_bytes(file), source)
     if suffix in {".yaml", ".yml"}:
-        rows = _rows_of_mapping(_parse_yaml(text, source), source=source)
+        rows = _rows_of_mapping(parse_yaml(text, source), source=source)
     elif suffix == ".csv":
         rows = _rows_of_csv(text, class_folders, source)
     else:
@@ -186,9 +186,9 @@ def _rows_of_mapping(told: Any, *, source: str) -> list[_Row]:
     for folder, value in told.items():
         entry = value if isinstance(value, Mapping) else {"name": value}
         what = f"{folder!r} in {source}"
-        _check_keys(entry, ("name", "prompts"), source=what)
-        name = _text(entry.get("name", ""), what=what)
-        rows.append((folder, name, _texts(entry.get("prompts") or [], what=f"prompts of {what}")))
+        check_keys(entry, ("name", "prompts"), source=what)
+        name = text_of(entry.get("name", ""), what=what)
+        rows.append((folder, name, texts_of(entry.get("prompts") or [], what=f"prompts of {what}")))
     return rows
 
 
@@ -278,7 +278,12 @@ def _check_printable(text: str, *, what: str) -> None:
         )
 
 
-def _check_keys(told: Any, known: Sequence[str], *, source: str) -> None:
+def check_keys(told: Any, known: Sequence[str], *, source: str) -> None:
+    """Raise unless `told` is a mapping whose keys are all known.
+
+    Raises:
+        DatasetError: it is not; the message suggests the nearest key.
+    """
     if not isinstance(told, Mapping):
         raise DatasetError(f"{source} is {_kind(told)}; expected a mapping of {', '.join(known)}")
     for key in told:
@@ -288,14 +293,24 @@ def _check_keys(told: Any, known: Sequence[str], *, source: str) -> None:
             raise DatasetError(f"{source} has the unknown key {key!r}: {advice}")
 
 
-def _texts(told: Any, *, what: str) -> tuple[str, ...]:
+def texts_of(told: Any, *, what: str) -> tuple[str, ...]:
+    """A text or a list of texts of a YAML file as a tuple.
+
+    Raises:
+        DatasetError: it is something else; the message begins with `what`.
+    """
     values = [told] if isinstance(told, str) else told
     if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
         raise DatasetError(f"{what}: found {_kind(told)}, expected a list of texts")
     return tuple(values)
 
 
-def _text(told: Any, *, what: str) -> str:
+def text_of(told: Any, *, what: str) -> str:
+    """A text of a YAML file on one line.
+
+    Raises:
+        DatasetError: it is no text or has control characters; the message begins with `what`.
+    """
     if not isinstance(told, str):
         raise DatasetError(f"{what} is {_kind(told)}, expected a text")
     text = " ".join(told.split())  # of one line, as YAML's own folded texts
@@ -318,9 +333,14 @@ def _read_bytes(file: Path) -> bytes:
         return stream.read(MAX_BYTES + 1)
 
 
-def _decode(data: bytes, source: str) -> str:
-    if len(data) > MAX_BYTES:
-        raise DatasetError(f"{source} is larger than {MAX_BYTES:,} bytes, the limit of such a file")
+def decode_text(data: bytes, source: str, *, limit: int = MAX_BYTES) -> str:
+    """The text of a file of at most `limit` bytes in UTF-8.
+
+    Raises:
+        DatasetError: it is larger, or not UTF-8; the message names `source`.
+    """
+    if len(data) > limit:
+        raise DatasetError(f"{source} is larger than {limit:,} bytes, the limit of such a file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -329,10 +349,13 @@ def _decode(data: bytes, source: str) -> str:
         ) from None
 
 
-def _parse_yaml(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str) -> Any:
     """The mappings, lists and texts of a YAML document; no number, date or object is made.
 
     So a folder `001` or `no` keeps its name.
+
+    Raises:
+        DatasetError: the text is no YAML, or has a key twice; the message names `source`.
     """
     import yaml  # type: ignore[import-untyped]  # noqa: PLC0415  # has no types, takes time
 

@@ -73,6 +73,11 @@ class FewShotSampler:
     def sample(self, *, shots: int, seed: int) -> FewShotSplit:
         """Choose images as `sample_few_shot` describes, with its errors."""
         _check(shots, seed)
+        if all(split == "test" for _, split in self._candidates):
+            raise DatasetError(
+                f"all images of {self.index.source.name!r} are test images, so that nothing can be trained "
+                "on them: train on another dataset"
+            )
         ranked = self._ranked(seed)
         shares = _shares_of_short if self.take_all else _shares
         train: list[int] = []

@@ -1,49 +1,68 @@
-"""The known datasets by name; an entry of `DATASETS` and `_OPENERS` adds one."""
+"""The known datasets by name; a file in the folder `known` adds one, a form of own data a prefix here."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from clip_adapter.datasets import digits, eurosat, imagefolder
+from clip_adapter.datasets import digits, imagefolder
+from clip_adapter.datasets.described import open_described
+from clip_adapter.datasets.descriptions import canonical_name, describe, known_names
 from clip_adapter.datasets.digits import open_digits
-from clip_adapter.datasets.eurosat import open_eurosat
 from clip_adapter.datasets.imagefolder import open_imagefolder
 from clip_adapter.datasets.own_data import FORMS, check_columns, default_name, form_of, open_own
 from clip_adapter.datasets.sources import FolderOptions, ImageSource
 from clip_adapter.errors import DatasetError, UnknownNameError
-from clip_adapter.images import AS_IT_IS, ReadOptions
+from clip_adapter.images import AS_IT_IS
 
 IMPORTED = "features:"
 """Prefix of the name of a dataset that has imported features and no images."""
 
-DATASETS: Mapping[str, str] = MappingProxyType(
+_FORMS: Mapping[str, str] = MappingProxyType(
     {
-        "digits": "1,797 handwritten digits, 8 x 8 grey; comes with scikit-learn, no download",
-        "eurosat": "27,000 satellite photos of land cover in 10 classes, 64 x 64 colour",
         "imagefolder:PATH": "your own pictures, as class/image or split/class/image",
         **{form.written: form.what for form in FORMS.values()},
         "features:NAME": "features made elsewhere, after `clip-adapter cache import`",
     }
 )
+"""Forms of own data, with a description in a few words."""
+_DIGITS = "1,797 handwritten digits, 8 x 8 grey; comes with scikit-learn, no download"
+
+
+class _Datasets(Mapping[str, str]):
+    """Descriptions by name; the file of a described dataset is read when it is looked up."""
+
+    def __getitem__(self, name: str) -> str:
+        if name in known_names():
+            described = describe(name)
+            return f"{described.title}: {described.what}"
+        return {"digits": _DIGITS, **_FORMS}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("digits", *known_names(), *_FORMS))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+DATASETS: Mapping[str, str] = _Datasets()
+"""Description of every dataset and form of own data, by the name that `open_dataset` takes."""
+
 GENERATED = frozenset({"digits"})
 """Datasets whose missing images are written into `data/<name>` when they are opened."""
 
 OWN_FOLDER = "imagefolder:"
 """Prefix of a dataset that is a folder of images, before the path."""
 
-RESERVED_NAMES = frozenset(each.partition(":")[0] for each in DATASETS)
-"""Names that no folder of images and no imported features may have in a store."""
-
 _NAME_BY_PATH = "imagefolder-"
 """Prefix of the names that earlier versions made from the path of a folder."""
 
-_OPENERS: Mapping[str, Callable[[Path, ReadOptions], ImageSource]] = MappingProxyType(
-    {"digits": open_digits, "eurosat": open_eurosat}
-)
-
-
 _AS_IT_IS = FolderOptions()
+
+
+def reserved_names() -> frozenset[str]:
+    """Names that no folder of images and no imported features may have in a store."""
+    return frozenset(each.partition(":")[0] for each in DATASETS)
 
 
 def open_dataset(
@@ -54,7 +73,8 @@ def open_dataset(
     Missing images of a dataset in `GENERATED` are written first.
 
     Args:
-        name: `digits`, `eurosat`, `imagefolder:PATH`, or another of the forms of own data in `FORMS`.
+        name: `digits`, a described dataset as `eurosat` or `oxford_pets`, `imagefolder:PATH`, or another of
+            the forms of own data in `FORMS`.
         data: folder of dataset folders, in CoOp's layout (`eurosat/2750/...`).
         images: folder of this dataset, instead of `data/<name>`.
         options: what the user says about the folder; only `read` if the dataset is no imagefolder.
@@ -73,18 +93,22 @@ def open_dataset(
             return open_own(name, form, images, options)
         if f"{kind}:" == IMPORTED:
             raise DatasetError(f"{name!r} has features made elsewhere, and no images to open")
-        if colon or kind not in _OPENERS:
+        if name == "digits":
+            return open_digits(images or data / name, options.read)
+        if colon or canonical_name(name) not in known_names():
             check_no_folder(name)
             raise UnknownNameError("dataset", name, DATASETS)
-        return _OPENERS[kind](images or data / kind, options.read)
+        described = describe(canonical_name(name))
+        return open_described(described, images or described.folder_in(data), options.read)
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def templates_of(slug: str) -> tuple[str, ...]:
     """The prompts of an indexed dataset of images, by its name in the store."""
-    known = {"digits": digits.TEMPLATES, "eurosat": eurosat.TEMPLATES}
-    return known.get(slug, imagefolder.TEMPLATES)
+    if slug in known_names():
+        return describe(slug).templates
+    return digits.TEMPLATES if slug == "digits" else imagefolder.TEMPLATES
 
 
 def description_of(slug: str) -> str:
@@ -112,7 +136,7 @@ def check_free_name(name: str) -> None:
     Raises:
         DatasetError: the name is taken, or reserved for folders of images.
     """
-    if name in RESERVED_NAMES or name.startswith(_NAME_BY_PATH):
+    if name in reserved_names() or name.startswith(_NAME_BY_PATH):
         raise DatasetError(f"{name!r} is the name of a dataset of images: choose another name")
 
 
@@ -160,7 +184,8 @@ def check_is_folder(dataset: str, options: FolderOptions) -> None:
     """
     check_columns(dataset, form_of(dataset), options)
     # A name that no dataset has is refused for that, perhaps with the right spelling of a folder.
-    if dataset not in _OPENERS and not dataset.startswith(IMPORTED):
+    is_known = dataset == "digits" or canonical_name(dataset) in known_names()
+    if not is_known and not dataset.startswith(IMPORTED):
         return
     given: dict[str, object] = {
         "name": options.name,

@@ -29,7 +29,8 @@ Grouped = Iterable[tuple[bytes, str]]
 """Digest and group of every image that has a group."""
 _TENTHS: Final[Mapping[Split, int]] = {"train": 5, "test": 3, "val": 2}  # in order of need
 _SEED = b"clip-adapter splits 1"
-_Place = tuple[Path, Split, int]  # split file, split, position in its list
+Place = tuple[Path, Split, int]
+"""Where an image is listed: the file, the split, and the position in its list."""
 _PLAIN_PATH = re.compile(r"\w[\w .-]*(/\w[\w .-]*)*", re.ASCII)
 
 
@@ -262,14 +263,20 @@ def _section(document: dict[str, object], split: Split, *, path: Path) -> Iterat
     return iter(section)
 
 
-def _parse_row(row: object, *, where: _Place) -> PublishedRow:
+def _parse_row(row: object, *, where: Place) -> PublishedRow:
     match row:
         case [str(file), int(label), str(name)] if name and label >= 0 and label is not True:
-            return PublishedRow(_safe_path(file, where=where), int(label), name, where[1])
+            return PublishedRow(safe_path(file, where=where), int(label), name, where[1])
     raise DatasetError(f"{_shown(where)} is {row!r:.80}, expected [path, label >= 0, class name]")
 
 
-def _safe_path(path: str, *, where: _Place) -> str:
+def safe_path(path: str, *, where: Place) -> str:
+    """The path of an image as a file lists it, in its plain POSIX form.
+
+    Raises:
+        DatasetError: the path is absolute, leaves the folder, or has backslashes or zero bytes; the
+            message says `where` it stands.
+    """
     # Most paths need no second look; taking each apart would be half the time of opening.
     if _PLAIN_PATH.fullmatch(path):
         return path
@@ -282,7 +289,7 @@ def _safe_path(path: str, *, where: _Place) -> str:
     return str(pure)
 
 
-def _shown(where: _Place) -> str:
+def _shown(where: Place) -> str:
     path, split, number = where
     return f"{path}: {split}[{number}]"
 

@@ -274,6 +274,16 @@ class _Archive(tarfile.TarFile):
             )
 
 
+def tar_members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Yield every member of an archive, each while it can be read, and check its end.
+
+    Raises:
+        ReadError: the archive is damaged, or has too many members or too large headers.
+    """
+    with _damage_raised(), path.open("rb") as file:
+        yield from _all_members(file)
+
+
 def _files(path: Path) -> Iterator[tuple[_Archive, tarfile.TarInfo]]:
     """Yield the regular files of an archive, each while it can be read, and check its end."""
     with path.open("rb") as file:

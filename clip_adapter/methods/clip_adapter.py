@@ -141,7 +141,7 @@ class ClipAdapter(GridMethod):
         )
         values = {"residual_ratio": self.residual_ratios, "text_residual_ratio": text}
         ratios = {name: values[name] for name in self.searched_ratios}
-        return {**ratios, "length": self.training_of(task).lengths}
+        return {**ratios, "length": self.training_of(task).distinct_lengths}
 
     def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
         """The ratio that did best on average over several datasets, and the whole training."""
@@ -202,6 +202,11 @@ class ClipAdapter(GridMethod):
             DeprecationWarning,
             stacklevel=4,
         )
+        if self.selection not in {"validation", self.ratio_mode}:
+            raise SettingsError(
+                f"ratio_mode={self.ratio_mode} is selection={self.ratio_mode}, but selection is "
+                f"{self.selection}: leave ratio_mode out"
+            )
         object.__setattr__(self, "selection", self.ratio_mode)
         object.__setattr__(self, "ratio_mode", "constant")
 

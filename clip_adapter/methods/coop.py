@@ -74,7 +74,7 @@ class CoOp(GridMethod):
 
     def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:
         """Lengths."""
-        return {"length": self.training_of(task).lengths}
+        return {"length": self.training_of(task).distinct_lengths}
 
     def defaults(self, task: FewShotTask) -> Point:  # noqa: ARG002  # the same for all
         """The whole training."""

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from clip_adapter.methods.grid_method import (
+    TRAINED,
     GridMethod,
     Point,
     Report,
     Trial,
+    floats_of,
     models_in_memory,
     stop_epochs,
 )
@@ -81,7 +83,7 @@ class CrossModalProbe(GridMethod):
         return {
             "learning_rate": self.learning_rates if rate is None else (rate,),
             "weight_decay": self.weight_decays if decay is None else (decay,),
-            "length": self.training_of(task).lengths,
+            "length": self.training_of(task).distinct_lengths,
         }
 
     def defaults(self, task: FewShotTask) -> Point:
@@ -103,8 +105,9 @@ class CrossModalProbe(GridMethod):
         return last * len(trial.distinct("learning_rate", "weight_decay"))
 
     def most_together(self, trial: Trial) -> int:
-        """How many tasks' heads fit into memory together, at all points."""
-        return models_in_memory(trial.task.class_prototypes.size * len(trial.points))
+        """How many tasks' images, prompts and heads fit into memory together, at all points."""
+        heads = trial.task.class_prototypes.size * (TRAINED + len(trial.points))
+        return models_in_memory(floats_of(trial.task, views=self.views) + heads)
 
     def fit_together(
         self, trials: Sequence[Trial], *, device: str, report: Report

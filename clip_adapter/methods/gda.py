@@ -19,7 +19,7 @@ UNKNOWN_SCATTER = 0.25
 """Scatter of a class's features of length 1 where each class has a single one: about that of CLIP's
 features of photographs, so that a weight chosen where it is unknown serves where it is known."""
 ALPHAS = (1e-3, 3e-3, 6e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-DEFAULT_ALPHAS = ((1, 6e-3), (2, 0.003), (4, 0.03), (8, 0.3), (16, 10.0))
+DEFAULT_ALPHAS = ((1, 0.003), (2, 0.006), (4, 0.03), (8, 0.3), (16, 10.0))
 MOST_FOLDS = 16
 """A fit takes no training, so that more folds than four cost little."""
 

@@ -29,7 +29,9 @@ Point = Mapping[str, float]
 Report = Callable[[int], None]
 """Called with the units of work that were done since the last call."""
 FLOATS_IN_MEMORY = 2**27
-"""Weights of all models that train together, 512 MB; a single task may have more."""
+"""Values of all models and tasks that train together, 512 MB; a single task may have more."""
+TRAINED = 4
+"""Values that a trained weight takes: itself, its gradient, and up to two of the optimizer's state."""
 ROUNDING = 1e-9
 """Fraction of progress that sums of fractions may miss."""
 Result = TypeVar("Result")
@@ -164,7 +166,9 @@ class GridMethod(Method):
         return [found[number] for number in range(len(tasks))]
 
     def _selected_on(self, task: FewShotTask) -> SelectedOn:
-        return "nothing" if len(self.grid(task)) == 1 else selected_on(self.selection, task)
+        way = selected_on(self.selection, task)
+        points = self.held_out_grid(task) if way == "held-out shots" else self.grid(task)
+        return way if len(points) > 1 else "nothing"
 
     def _choose_on_validation(
         self, tasks: Sequence[FewShotTask], fitting: "_Fitting"
@@ -342,6 +346,12 @@ def stop_epochs(trials: Sequence[Trial], training: Training) -> list[int]:
     return sorted({training.epoch_of(length) for length in lengths})
 
 
-def models_in_memory(n_weights: int) -> int:
-    """How many models with some number of weights fit into memory together."""
-    return FLOATS_IN_MEMORY // n_weights
+def models_in_memory(n_floats: int) -> int:
+    """How many models with some number of weights and other values fit into memory together."""
+    return FLOATS_IN_MEMORY // n_floats
+
+
+def floats_of(task: FewShotTask, *, views: int = 0) -> int:
+    """The number of values that a task's images, prompts and prototypes take in a stack of tasks."""
+    images = task.train_features.size * max(1, views)
+    return images + task.prompt_features.size + task.class_prototypes.size

@@ -5,13 +5,23 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from clip_adapter.errors import SettingsError
-from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial, models_in_memory
+from clip_adapter.methods.grid_method import (
+    TRAINED,
+    GridMethod,
+    Point,
+    Report,
+    Trial,
+    floats_of,
+    models_in_memory,
+)
 from clip_adapter.methods.method import Fitted, SelectedOn
 from clip_adapter.methods.selection import check_count
 from clip_adapter.methods.task import FewShotTask
-from clip_adapter.training.settings import check_lengths, epoch_of, value_at
+from clip_adapter.training.settings import check_lengths, distinct_lengths, epoch_of, value_at
 
 LENGTHS = (0.0, 0.03, 0.1, 0.25, 0.5, 1.0)
+LOGITS = 4
+"""Arrays as large as the logits of the training images: cosines, targets, logits and their gradient."""
 DEFAULT_LENGTHS = ((1, 0.1), (2, 0.25), (4, 0.5), (16, 1.0))
 
 
@@ -62,7 +72,7 @@ class LpPlusPlus(GridMethod):
 
     def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:  # noqa: ARG002  # the same for all
         """Lengths."""
-        return {"length": self.lengths}
+        return {"length": distinct_lengths(self.lengths, self.iterations)}
 
     def defaults(self, task: FewShotTask) -> Point:
         """A length that grows with the shots."""
@@ -73,8 +83,11 @@ class LpPlusPlus(GridMethod):
         return max(epoch_of(point["length"], self.iterations) for point in trial.points)
 
     def most_together(self, trial: Trial) -> int:
-        """How many tasks' image prototypes fit into memory together, at all lengths."""
-        return models_in_memory(trial.task.class_prototypes.size * len(trial.points))
+        """How many tasks' images, logits and image prototypes fit into memory together, at all lengths."""
+        task = trial.task
+        logits = LOGITS * len(task.train_labels) * len(task.class_names)
+        blocks = task.class_prototypes.size * (TRAINED + len(trial.points))
+        return models_in_memory(floats_of(task) + logits + blocks)
 
     def fit_together(
         self, trials: Sequence[Trial], *, device: str, report: Report

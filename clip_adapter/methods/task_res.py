@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from clip_adapter.methods.grid_method import (
+    TRAINED,
     GridMethod,
     Point,
     Report,
     Trial,
+    floats_of,
     models_in_memory,
     stop_epochs,
 )
@@ -72,7 +74,7 @@ class TaskRes(GridMethod):
 
     def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:
         """Alphas and lengths."""
-        return {"alpha": self.alphas, "length": self.training_of(task).lengths}
+        return {"alpha": self.alphas, "length": self.training_of(task).distinct_lengths}
 
     def defaults(self, task: FewShotTask) -> Point:
         """An alpha that grows with the shots, and the whole training."""
@@ -88,8 +90,10 @@ class TaskRes(GridMethod):
         return last * len(trial.distinct("alpha"))
 
     def most_together(self, trial: Trial) -> int:
-        """How many tasks' residuals fit into memory together, at all alphas and lengths."""
-        return models_in_memory(trial.task.class_prototypes.size * len(trial.points))
+        """How many tasks' images and residuals fit into memory together, at all alphas and lengths."""
+        n_trained = TRAINED * len(trial.distinct("alpha"))
+        residuals = trial.task.class_prototypes.size * (n_trained + len(trial.points))
+        return models_in_memory(floats_of(trial.task, views=self.views) + residuals)
 
     def fit_together(
         self, trials: Sequence[Trial], *, device: str, report: Report

@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Float
 
 from clip_adapter.methods.grid_method import (
+    TRAINED,
     GridMethod,
     Point,
     Report,
     Trial,
+    floats_of,
     models_in_memory,
     stop_epochs,
 )
@@ -165,7 +167,7 @@ class TipAdapterF(_CacheMethod):
 
     def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:
         """Lengths, betas and alphas."""
-        return {"length": self.training_of(task).lengths, **super().axes(task)}
+        return {"length": self.training_of(task).distinct_lengths, **super().axes(task)}
 
     def defaults(self, task: FewShotTask) -> Point:
         """The whole training, and from four shots on the alpha and beta of the training."""
@@ -196,8 +198,9 @@ class TipAdapterF(_CacheMethod):
         return stop_epochs([trial], self.training_of(trial.task))[-1]
 
     def most_together(self, trial: Trial) -> int:
-        """How many tasks' keys fit into memory together, after all lengths."""
-        return models_in_memory(trial.task.train_features.size * len(trial.distinct("length")))
+        """How many tasks' images and keys fit into memory together, after all lengths."""
+        keys = trial.task.train_features.size * (TRAINED + len(trial.distinct("length")))
+        return models_in_memory(floats_of(trial.task, views=self.views) + keys)
 
     def fit_together(
         self, trials: Sequence[Trial], *, device: str, report: Report

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clip_adapter.datasets import DATASETS, FolderOptions, check_free_name
+from clip_adapter.datasets import DATASETS, FolderOptions, check_free_name, describe, known_names
 from clip_adapter.errors import DatasetError
-from clip_adapter.pipeline.datasets import stored_name
+from clip_adapter.pipeline.datasets import read_dataset, stored_name
 from clip_adapter.runs import RUN_TABLES, PromotionStore, last_champion
 from clip_adapter.runs.schemas import PREDICTIONS, RUNS, SPLITS
 from feature_cache import (
@@ -171,7 +172,7 @@ def evidence_images(root: Location) -> pa.Array:
 
 
 def _check_names(root: Location, old: str, new: str) -> None:
-    if old in DATASETS:
+    if old in DATASETS and not _is_own_folder(root, old):
         raise DatasetError(
             f"{old!r} is the name of a dataset that is known without a store, and stays: give a "
             f"copy of its folder another name, `clip-adapter train imagefolder:PATH --name {new}`"
@@ -188,6 +189,16 @@ def _check_names(root: Location, old: str, new: str) -> None:
             f"the name {new!r} is taken: this store has an index, runs or decisions of another "
             f"dataset of that name. Choose another, or `clip-adapter datasets forget {new}` first"
         )
+
+
+def _is_own_folder(root: Location, name: str) -> bool:
+    """Whether a stored dataset is a folder of one's own that was called like a known one is now."""
+    if name not in known_names():
+        return False
+    described, stored = describe(name), read_dataset(root, name, data=Path())
+    if described.classes:
+        return not set(stored.index.source.class_names) <= set(described.class_names)
+    return stored.n_classes != described.n_classes
 
 
 def _identifiers(root: Location, name: str) -> dict[str, set[str]]:

@@ -19,10 +19,13 @@ from clip_adapter.datasets import (
     ExcludedFile,
     ImageSource,
     QuarantinedFile,
+    describe,
     description_of,
+    find_described,
+    known_names,
+    split_file_from,
 )
-from clip_adapter.datasets.eurosat import DOWNLOAD
-from clip_adapter.errors import UnreadableImageError, nearest
+from clip_adapter.errors import DatasetError, UnreadableImageError, nearest
 from clip_adapter.images import (
     AS_IT_IS,
     ImageFolder,
@@ -106,12 +109,15 @@ class KnownDataset:
         is_present: whether its images are on this machine, or need not be; None where that depends
             on the folder or file that is named.
         next_step: what to do to use it.
+        state: what of it is on this machine and what is missing, in a few words; empty where that
+            depends on the folder or file that is named.
     """
 
     name: str
     what: str
     is_present: bool | None
     next_step: str
+    state: str = ""
 
 
 def known_datasets(data: Path) -> list[KnownDataset]:
@@ -120,19 +126,50 @@ def known_datasets(data: Path) -> list[KnownDataset]:
     Args:
         data: folder of dataset folders.
     """
-    steps: dict[str, tuple[bool | None, str]] = {
-        **{name: (None, f"clip-adapter train {name}") for name in DATASETS if ":" in name},
-        "features:NAME": (None, "clip-adapter cache import PATH --name NAME"),
+    steps = {
+        **{name: f"clip-adapter train {name}" for name in DATASETS if ":" in name},
+        "features:NAME": "clip-adapter cache import PATH --name NAME",
     }
-    steps |= {name: (True, f"clip-adapter train {name}") for name in GENERATED}
-    for name in DATASETS.keys() - steps.keys():
-        is_present = (data / name).is_dir()
-        train = f"clip-adapter train {name}"
-        steps[name] = is_present, train if is_present else _download(data / name)
     return [
-        KnownDataset(name=name, what=what, is_present=steps[name][0], next_step=steps[name][1])
+        KnownDataset(name=name, what=what, is_present=None, next_step=steps[name])
+        if name in steps
+        else _known(name, what, data=data)
         for name, what in DATASETS.items()
     ]
+
+
+def _known(name: str, what: str, *, data: Path) -> KnownDataset:
+    """A dataset with a name of its own: what of it is in the folder of datasets."""
+    train = f"clip-adapter train {name}"
+    if name in GENERATED:
+        return KnownDataset(name=name, what=what, is_present=True, next_step=train, state="ready")
+    described = describe(name)
+    folder = described.folder_in(data)
+    try:
+        found = find_described(described, folder)
+    except DatasetError as error:
+        return KnownDataset(
+            name=name, what=what, is_present=False, next_step=str(error), state="incomplete"
+        )
+    has_split = any(each.name == described.split_file for each in found.lists)
+    wanted = described.split_file or ", ".join(described.lists.values())
+    lacks_list = bool(wanted) and not (has_split if described.split_file else found.lists)
+    if described.is_for_tests_alone:
+        train = f"clip-adapter extract {name}"
+    step = train
+    if found.images is None:
+        step = f"clip-adapter datasets fetch {name}"
+        state = "missing" if lacks_list or not found.lists else "split file alone"
+    elif lacks_list:
+        state = "images, no split file"
+        if described.needs_split_file:
+            step = f"clip-adapter datasets fetch {name}"
+        elif described.split_file:
+            step = f"{train}; for published splits first put {split_file_from(described)} into {folder}"
+    else:
+        state = "present"
+    is_present = found.images is not None and (bool(found.lists) or not described.needs_split_file)
+    return KnownDataset(name=name, what=what, is_present=is_present, next_step=step, state=state)
 
 
 def stored_datasets(root: Location, *, data: Path) -> list[StoredDataset]:
@@ -221,15 +258,12 @@ def _state(
         return "present", ""
     if name in GENERATED:
         return "missing", f"`clip-adapter extract {name}` makes them again"
-    if name in DATASETS:
-        return "missing", _download(data / name)
+    if name in known_names():
+        folder = describe(name).folder_in(data)
+        return "missing", f"`clip-adapter datasets fetch {name}` gets it again, into {folder}"
     written = "imagefolder:PATH" if spelled is None else f"{spelled.partition(':')[0]}:PATH"
     again = f"`clip-adapter train {written} --name {name}` with the place they are in now"
     return "unknown" if source is None else "missing", again
-
-
-def _download(folder: Path) -> str:
-    return f"download from {DOWNLOAD} and unpack into {folder}"
 
 
 def stored_state(root: Location, name: str) -> str:

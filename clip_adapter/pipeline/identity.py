@@ -17,14 +17,16 @@ from typing import NamedTuple
 from clip_adapter.datasets import (
     IMPORTED,
     OWN_FOLDER,
-    RESERVED_NAMES,
     DatasetError,
     FolderOptions,
     ImageSource,
+    canonical_name,
     check_dataset,
     is_own_data,
+    known_names,
     own_folder,
     own_name,
+    reserved_names,
 )
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.images import ImageFolder
@@ -75,12 +77,12 @@ def candidate_names(
     is_taken = _is_taken(slug, stored, root)
     if not dataset.startswith(OWN_FOLDER):  # several tables may lie in one folder
         if is_taken:
-            raise DatasetError(_taken(slug, dataset))
+            raise DatasetError(_taken(slug, dataset, root))
         return sorted(own or _renamed(_origins(root, stored), {slug}))
     folder = own_folder(dataset, images=images)
     if options.name:
         if is_taken:
-            raise DatasetError(_taken(slug, folder))
+            raise DatasetError(_taken(slug, folder, root))
         return sorted(own or _renamed(_origins(root, stored), {slug}))
     place, by_path = os.path.abspath(folder), _named_by_path(folder, stored)  # noqa: PTH100  # keeps links
     if (
@@ -91,11 +93,11 @@ def candidate_names(
     ):
         return [slug]  # as in every night: no other dataset is looked at
     # A folder of EuroSAT that is opened as one's own is another dataset, with other classes.
-    origins = _origins(root, stored - RESERVED_NAMES)
+    origins = _origins(root, stored - reserved_names())
     before = {slug} | {name for each in origins.values() for name in each.first_names}
     by_path |= _renamed(origins, {slug} | _named_by_path(folder, before))
     if is_taken and not by_path:
-        raise DatasetError(_taken(slug, folder))
+        raise DatasetError(_taken(slug, folder, root))
     names = by_path if is_taken else by_path | own
     read = {name for name, each in origins.items() if place in each.sources}
     read = {
@@ -157,7 +159,7 @@ def choose_name(
     """
     if not any(known.values()):  # also where nothing of a damaged index could be read
         if _is_taken(source.name, _stored(root), root):
-            raise DatasetError(_taken(source.name, source.folder))
+            raise DatasetError(_taken(source.name, source.folder, root))
         return source.name
     if is_given and source.name in known:
         return source.name  # whatever its images are
@@ -199,7 +201,8 @@ def stored_name(dataset: str, *, root: Location) -> str:
         names = candidate_names(dataset, name, options=FolderOptions(), root=root)
         return names[0] if len(names) == 1 else name
     if not dataset.startswith(OWN_FOLDER):
-        return dataset.removeprefix(IMPORTED)
+        name = dataset.removeprefix(IMPORTED)
+        return name if name in _stored(root) else canonical_name(name)
     place = os.path.abspath(own_folder(dataset))  # noqa: PTH100  # keeps links
     found = [
         name
@@ -242,13 +245,18 @@ def _stored(root: Location) -> set[str]:
 
 
 def _is_taken(slug: str, stored: AbstractSet[str], root: Location) -> bool:
-    return slug in RESERVED_NAMES or (
+    return slug in reserved_names() or (
         slug in stored and slug in imported_names(root, on_corruption=_ignore)
     )
 
 
-def _taken(slug: str, folder: ImageFolder | str) -> str:
-    return f"{slug!r} is the name of another dataset: give that in {folder} another with --name"
+def _taken(slug: str, folder: ImageFolder | str, root: Location) -> str:
+    message = f"{slug!r} is the name of another dataset: give that in {folder} another with --name"
+    store = IndexStore(root, slug, _ignore)
+    if slug in known_names() and os.path.abspath(str(folder)) in sources_of(store):  # noqa: PTH100  # keeps links
+        # Indexed by a version that did not know a dataset of this name.
+        message += f"; `clip-adapter datasets rename {slug} NAME` keeps the runs that it has under this one"
+    return message
 
 
 def _name_by_path(folder: Path) -> str:

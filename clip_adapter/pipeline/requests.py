@@ -34,7 +34,7 @@ from pydantic import (
     model_validator,
 )
 
-from clip_adapter.datasets import FolderOptions
+from clip_adapter.datasets import PROMPT_STYLES, FolderOptions, canonical_name
 from clip_adapter.encoders import BUILT_IN, DEFAULT_MODEL, Precision
 from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.images import MAX_PIXELS, Augmentation, ReadOptions, ResizeMode
@@ -75,6 +75,18 @@ def _as_names(value: Any) -> Any:
         message = "expected one name or more"
         raise ValueError(message)
     return value
+
+
+def _as_dataset(value: Any) -> Any:
+    """The name of a known dataset in another spelling, as oxford_pets, as the store has it."""
+    return canonical_name(value) if isinstance(value, str) else value
+
+
+def _as_templates(value: Any) -> Any:
+    """Templates, each name of a prompt style replaced by the prompts of that style."""
+    if not isinstance(value, list | tuple):
+        return value
+    return [prompt for each in value for prompt in PROMPT_STYLES.get(each, (each,))]
 
 
 def _as_shots(value: Any) -> Any:
@@ -233,9 +245,11 @@ class DatasetRequest(Request):
 
     dataset: Annotated[
         str,
+        BeforeValidator(_as_dataset),
         Field(
-            description="digits, eurosat, imagefolder:PATH, csv:, parquet: or jsonl:PATH, webdataset:GLOB, "
-            "hf:OWNER/NAME, or features:NAME of imported features."
+            description="digits, a name that `clip-adapter datasets` lists (as eurosat or oxford_pets), "
+            "imagefolder:PATH, csv:, parquet: or jsonl:PATH, webdataset:GLOB, hf:OWNER/NAME, or "
+            "features:NAME of imported features."
         ),
     ] = "digits"
     model: Annotated[
@@ -389,9 +403,10 @@ class SweepRequest(DatasetRequest):
     ] = None
     templates: Annotated[
         list[str] | None,
+        BeforeValidator(_as_templates),
         Field(
             description="Prompts with {} for the class name, instead of the dataset's own; several "
-            "make an ensemble."
+            "make an ensemble, and `ensemble` is CLIP's seven for ImageNet."
         ),
     ] = None
     few_shot_indices: Indices = None
@@ -409,8 +424,9 @@ class SweepRequest(DatasetRequest):
     @model_validator(mode="after")
     def _check_selection(self) -> Self:
         asked: dict[str, object] = {
-            f"--set {name}.selection=validation": settings.get("selection")
+            f"--set {name}.{setting}=validation": settings.get(setting)
             for name, settings in (self.settings or {}).items()
+            for setting in ("selection", "ratio_mode")  # the second is a former name
         }
         asked["--selection validation"] = self.selection
         for option, selection in asked.items():

@@ -158,6 +158,7 @@ def _about(results: DatasetResults) -> dict[str, Any]:
         "n_test": " or ".join(f"{n:,}" for n in sorted({run.n_test for run in runs})),
         "n_leaked": max(run.n_leaked for run in runs),
         "seeds": listed(_sorted(str(run.seed) for run in runs if run.seed is not None)) or "none",
+        "recipes": listed(_recipes(results)),
         "dates": _dates(runs),
         "commits": listed(_commits(runs)),
         "failures": results.failures,
@@ -233,6 +234,12 @@ def _file_name(results: DatasetResults, subject: str) -> str:
 def _dates(runs: Iterable[RunRecord]) -> str:
     days = sorted(run.started_at.astimezone(UTC).date().isoformat() for run in runs)
     return days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+
+
+def _recipes(results: DatasetResults) -> list[str]:
+    """The recipes of the runs that are compared; each study names its own."""
+    recipes = (result.run.settings.recipe for result in results.runs)
+    return _sorted(recipe for recipe in recipes if recipe)
 
 
 def _commits(runs: Iterable[RunRecord]) -> list[str]:

@@ -19,11 +19,7 @@ CHOICES = ("whole validation split", "few validation images", "held-out shots", 
 """What chooses in place of the test images: a few validation images are min(K, 4) a class."""
 _ACCURACY = ("test", "accuracy")
 _BySeed = dict[int, RunResult]
-_FEW = {
-    "validation": "few validation images",
-    "held-out-shots": "held-out shots",
-    "none": "defaults",
-}
+_FEW = {"validation": "few validation images", "held-out shots": "held-out shots"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +94,10 @@ def added_in_points(costs: SelectionCosts, choice: str) -> str:
 
 
 def _choice(run: RunRecord) -> str:
-    settings = run.hyperparameters or {}
+    """What chose, which is not always what was asked to: held-out shots cannot choose at one shot."""
     others = {"test": ORACLE, "whole": "whole validation split"}
-    images = settings.get("selection_images", "few")
-    return others.get(images) or _FEW[settings.get("selection", "validation")]
+    images = (run.hyperparameters or {}).get("selection_images", "few")
+    return others.get(images) or _FEW.get(run.selected_on, "defaults")
 
 
 def _costs(

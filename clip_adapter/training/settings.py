@@ -106,6 +106,11 @@ class Training:
         """The number of epochs that a length is, at least one unless the length is 0."""
         return epoch_of(length, self.epochs)
 
+    @property
+    def distinct_lengths(self) -> tuple[float, ...]:
+        """The lengths that are different numbers of epochs, see `distinct_lengths`."""
+        return distinct_lengths(self.lengths, self.epochs)
+
     def stopping_at(self, length: float) -> "Training":
         """The same training that stops after a fraction of its epochs."""
         return replace(self, stopped_epoch=self.epoch_of(length))
@@ -142,6 +147,15 @@ def epoch_of(length: float, epochs: int) -> int:
     (2, 1, 0)
     """
     return max(1, round(length * epochs)) if length else 0
+
+
+def distinct_lengths(lengths: Sequence[float], epochs: int) -> tuple[float, ...]:
+    """The last of the lengths that are one number of epochs, for each number.
+
+    >>> distinct_lengths((0.0, 0.1, 0.25, 0.5, 1.0), 3)
+    (0.0, 0.25, 0.5, 1.0)
+    """
+    return tuple({epoch_of(length, epochs): length for length in lengths}.values())
 
 
 def check_lengths(lengths: Sequence[float]) -> None:

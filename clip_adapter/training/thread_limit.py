@@ -37,6 +37,7 @@ class ThreadLimit:
 
 
 def _limit_blas() -> Callable[[], None]:
+    import scipy.linalg  # noqa: F401, PLC0415  # only a BLAS that is loaded can be limited
     from threadpoolctl import threadpool_limits  # noqa: PLC0415  # not before a limit is needed
 
     restore: Callable[[], None] = threadpool_limits(

@@ -9,6 +9,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # ships no types
 
 from clip_adapter.cli.app import build
+from clip_adapter.datasets import describe, known_names
 
 TARGET = re.compile(r"\bmake ((?:[a-z]+-)*[a-z]+)(?=[`\s.,;:)]|$)")
 FLOWS = "train-adapters|extract-features|maintain-stores|reproduce-paper"
@@ -67,6 +68,17 @@ def test_every_deployment_in_the_documents_exists(
     assert named - {_full_name(each) for each in declared} == set()
 
 
+def test_every_described_dataset_has_its_deployments(checkout: Path) -> None:
+    declared = yaml.safe_load((checkout / "prefect.yaml").read_text())["deployments"]
+    parameters = {_full_name(each): each.get("parameters", {}) for each in declared}
+    for name in known_names():
+        flows = ["extract-features"]
+        if not describe(name).is_for_tests_alone:
+            flows.append("train-adapters")
+        for flow in flows:
+            assert parameters[f"{flow}/{name}"]["dataset"] == name
+
+
 def test_every_schedule_has_a_slug_and_says_whether_it_is_active(checkout: Path) -> None:
     """Without, deploying again adds a schedule instead of changing it, or leaves it on or off."""
     declared = yaml.safe_load((checkout / "prefect.yaml").read_text())["deployments"]
@@ -107,3 +119,19 @@ def _problems(line: str) -> Iterator[str]:
         known |= {*parameter.opts, *parameter.secondary_opts}  # --no-... is of the latter
     options = {word.partition("=")[0].strip(".,;)") for word in words if word.startswith("--")}
     yield from (f"there is no option {option}" for option in sorted(options - known))
+
+
+def test_the_table_of_datasets_is_what_their_files_say(documents: dict[str, str]) -> None:
+    lines = documents["docs/datasets.md"].splitlines()
+    rows = {line.split(" | ")[0].strip("| `"): line for line in lines if line.startswith("| `")}
+    for name in known_names():
+        described = describe(name)
+        counts = (described.counts.get(split) for split in ("train", "val", "test"))
+        cells = [
+            described.title,
+            f"{described.n_classes:,}",
+            " / ".join("-" if count is None else f"{count:,}" for count in counts),
+            described.templates[0],
+            str(described.licence),
+        ]
+        assert rows[name].startswith(f"| `{name}` | {' | '.join(cells)} | ")

@@ -35,6 +35,7 @@ NOT_TYPED = {
     "prefect deployment run": "needs a server; tests/e2e run deployments",
     "clip-adapter rollback": "needs two champions; tests/clip_adapter/cli/test_cli_champion.py",
     "clip-adapter demo": "takes half a minute; tests/e2e type it where the wheel is installed",
+    "clip-adapter datasets fetch": "needs a network; tests/clip_adapter/pipeline/test_fetch.py",
     "clip-adapter extract eurosat": "needs weights from the network",
     "clip-adapter train digits --methods all": "takes minutes; test_every_method_is_honest.py",
     "clip-adapter train digits --shots 4,16": "takes minutes; both settings have tests of their own",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import clip_adapter
+from clip_adapter.datasets import known_names
 
 
 @pytest.fixture(scope="module", name="wheel")
@@ -43,6 +44,7 @@ def test_the_wheel_holds_the_two_libraries_and_nothing_else(wheel: zipfile.ZipFi
         "feature_cache/py.typed",
         "feature_cache/FORMAT.md",
         "clip_adapter/datasets/imagenet_class_names.csv",
+        *(f"clip_adapter/datasets/known/{name}.yaml" for name in known_names()),
         "clip_adapter/encoders/glyphs/open_clip_config.json",
         "clip_adapter/exports/templates/README.md.jinja",
         "clip_adapter/report/templates/report.md.jinja",

@@ -9,7 +9,7 @@ from clip_adapter.cli.app import build
 CACHE = [
     f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact", "import", "export")
 ]
-DATASETS = [f"datasets {name}" for name in ("list", "show", "check", "rename", "forget")]
+DATASETS = [f"datasets {name}" for name in ("list", "fetch", "show", "check", "rename", "forget")]
 ASKING = ["search", "sql", "compare", "report", "cache", *CACHE, "datasets", *DATASETS, "methods"]
 CHAMPIONS = ["champion", "rollback", "export"]
 SERVICE = ["up", "down", "status"]

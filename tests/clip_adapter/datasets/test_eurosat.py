@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 
-from clip_adapter.datasets import DatasetError
-from clip_adapter.datasets.eurosat import CLASS_NAMES, SPLIT_FILE_NAME, open_eurosat
-from clip_adapter.images import ReadOptions
+from clip_adapter.datasets import DatasetError, ImageSource, describe, open_described
+from clip_adapter.images import AS_IT_IS, ReadOptions
 
 Put = Callable[[Path, int], Path]
+CLASS_NAMES = dict(describe("eurosat").classes)
+SPLIT_FILE_NAME = "split_zhou_EuroSAT.json"
+
+
+def open_eurosat(folder: Path, read: ReadOptions = AS_IT_IS) -> ImageSource:
+    return open_described(describe("eurosat"), folder, read)
 
 
 def fill(folder: Path, put: Put) -> Path:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -388,3 +388,25 @@ def test_equal_settings_have_one_digest_in_every_process() -> None:
     assert len(digests) == 1
     with pytest.raises(SettingsError, match="a setting is a object, by which runs cannot be told"):
         digest_values(odd=object())
+
+
+@dataclass(frozen=True)
+class Choosing(PerTaskMethod):
+    name: ClassVar[str] = "choosing"
+
+    @property
+    def n_candidates(self) -> int:
+        return 2
+
+    def fit_task(self, task: FewShotTask) -> Fitted:
+        raise NotImplementedError
+
+
+def test_a_method_of_several_candidates_asks_for_validation_images(
+    make_task: Callable[..., FewShotTask],
+) -> None:
+    task = make_task(shots=2)
+    empty = replace(task, val_features=task.val_features[:0], val_labels=task.val_labels[:0])
+    assert Choosing().needs_validation(task)
+    with pytest.raises(DataError, match="validation"):
+        Choosing().fit([empty])

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from clip_adapter.errors import SettingsError
 from clip_adapter.methods import (
     METHODS,
     ClipAdapter,
@@ -21,6 +22,7 @@ from clip_adapter.methods import (
     folds,
 )
 from clip_adapter.methods.clip_adapter import RATIOS, Branch
+from clip_adapter.methods.grid_method import FLOATS_IN_MEMORY
 from clip_adapter.training import TrainingSettings
 
 MakeTask = Callable[..., FewShotTask]
@@ -267,3 +269,59 @@ def test_the_former_ratio_modes_are_selections(
     with pytest.warns(DeprecationWarning, match=f"now selection={former}"):
         method = ClipAdapter(ratio_mode=former)
     assert method == ClipAdapter(selection=former)
+
+
+def test_a_former_ratio_mode_does_not_override_another_selection() -> None:
+    with (
+        pytest.warns(DeprecationWarning, match="is now selection"),
+        pytest.raises(SettingsError, match="but selection is none: leave ratio_mode out"),
+    ):
+        ClipAdapter(ratio_mode="held-out-shots", selection="none")
+
+
+@pytest.mark.parametrize(
+    "method", ["clip-adapter", "task-res", "tip-adapter-f", "cross-modal-probe", "lp++", "coop"]
+)
+def test_every_length_is_another_number_of_epochs(make_task: MakeTask, method: str) -> None:
+    count = "iterations" if method == "lp++" else "epochs"
+    made = create_method(method, {count: 3, "lengths": [0.0, 0.1, 0.25, 0.5, 1.0]})
+    assert isinstance(made, GridMethod)
+    assert made.axes(make_task(shots=2))["length"] == (0.0, 0.25, 0.5, 1.0)
+
+
+def test_without_anything_to_choose_held_out_shots_are_not_said_to_choose(
+    make_task: MakeTask,
+) -> None:
+    settings = {**QUICK["tip-adapter-f"], "lengths": [1.0], "selection": "held-out-shots"}
+    fitted = fit_one(create_method("tip-adapter-f", settings), make_task(shots=3))
+    assert (fitted.selected_on, fitted.candidates) == ("nothing", ())
+
+
+@pytest.mark.parametrize(
+    "method", ["clip-adapter", "cross-modal-probe", "lp++", "task-res", "tip-adapter-f"]
+)
+def test_tasks_that_are_stacked_fit_into_memory(method: str) -> None:
+    n_classes, shots, n_prompts, width = 1000, 16, 7, 64
+    rows = np.ones((n_classes * shots, width), dtype=np.float32)
+    task = FewShotTask(
+        train_features=rows,
+        train_labels=np.repeat(np.arange(n_classes), shots),
+        val_features=rows[:1],
+        val_labels=np.zeros(1, dtype=np.int64),
+        prompt_features=np.ones((n_classes, n_prompts, width), dtype=np.float32),
+        logit_scale=100.0,
+        class_names=tuple(map(str, range(n_classes))),
+        shots=shots,
+        seed=1,
+    )
+    made = create_method(method)
+    assert isinstance(made, GridMethod)
+    together = made.most_together(Trial(task=task, points=made.grid(task)))
+    of_a_task = {
+        "cross-modal-probe": task.prompt_features.size,
+        "lp++": 4 * n_classes * len(rows),  # the logits and what is as large as they
+        "clip-adapter": 1,
+        "task-res": rows.size,
+        "tip-adapter-f": 2 * rows.size,
+    }[method]
+    assert together * of_a_task <= FLOATS_IN_MEMORY

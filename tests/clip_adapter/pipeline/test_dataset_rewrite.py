@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from steps import index_dataset
 from synthetic_datasets import GOOD, SyntheticDatasets
 
 from clip_adapter.errors import DatasetError
-from clip_adapter.pipeline import dataset_rewrite
+from clip_adapter.pipeline import dataset_rewrite, identity
 from clip_adapter.pipeline.dataset_rewrite import (
     evidence_images,
     forget_dataset,
@@ -482,3 +483,18 @@ def test_a_dataset_of_the_former_name_of_another_has_runs_of_its_own(
     assert (again.runs.n_trained, again.to_arrow().num_rows) == (1, 1)
     rows = query(root, "SELECT DISTINCT dataset FROM leaderboard").to_pylist()
     assert rows == [{"dataset": "trip"}]
+
+
+def test_a_folder_that_was_called_like_a_known_dataset_is_renamed(
+    root: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that did not know the dataset indexed it under that name."""
+    folder = photos.rename(photos.with_name("dtd"))
+    monkeypatch.setattr(identity, "reserved_names", frozenset)
+    index_dataset(f"imagefolder:{folder}", root=root, data=root)
+    monkeypatch.undo()
+    with pytest.raises(DatasetError, match=r"another with --name; .*datasets rename dtd NAME"):
+        index_dataset(f"imagefolder:{folder}", root=root, data=root)
+    rename_dataset(root, "dtd", "colours")
+    indexed = index_dataset(f"imagefolder:{folder}", root=root, data=root)
+    assert indexed.name == "colours"

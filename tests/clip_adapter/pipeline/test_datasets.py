@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 from steps import index_dataset
 
+from clip_adapter.datasets import describe
 from clip_adapter.pipeline import datasets
 from clip_adapter.pipeline.datasets import (
     contact_sheet,
@@ -61,12 +62,15 @@ def test_of_two_folders_of_a_dataset_the_one_that_exists_is_shown(root: Path, ph
 def test_a_known_dataset_says_where_to_get_it_until_it_is_there(tmp_path: Path) -> None:
     missing = {each.name: each for each in known_datasets(tmp_path)}["eurosat"]
     assert missing.is_present is False
-    assert missing.next_step == (
-        f"download from https://zenodo.org/records/7711810 and unpack into {tmp_path / 'eurosat'}"
+    assert (missing.state, missing.next_step) == (
+        "missing",
+        "clip-adapter datasets fetch eurosat",
     )
-    (tmp_path / "eurosat").mkdir()
+    for class_folder, _ in describe("eurosat").classes:
+        (tmp_path / "eurosat" / class_folder).mkdir(parents=True)
     there = {each.name: each for each in known_datasets(tmp_path)}["eurosat"]
-    assert (there.is_present, there.next_step) == (True, "clip-adapter train eurosat")
+    assert (there.is_present, there.state) == (True, "images, no split file")
+    assert there.next_step.startswith("clip-adapter train eurosat; for published splits first")
 
 
 def test_a_contact_sheet_shows_a_few_images_of_every_class(root: Path, photos: Path) -> None:

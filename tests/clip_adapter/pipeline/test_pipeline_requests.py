@@ -143,3 +143,21 @@ def test_a_request_of_another_function_is_refused_by_name() -> None:
         ParameterError, match="echo was called with a ExtractRequest: expected a Tr"
     ):
         echo(ExtractRequest.of(dataset="digits"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "option"),
+    [
+        ({"selection": "validation"}, "--selection validation"),
+        ({"settings": {"gda": {"selection": "validation"}}}, "--set gda.selection=validation"),
+        (
+            {"settings": {"clip-adapter": {"ratio_mode": "validation"}}},
+            "--set clip-adapter.ratio_mode=validation",
+        ),
+    ],
+)
+def test_validation_images_that_are_not_set_aside_cannot_choose(
+    asked: dict[str, Any], option: str
+) -> None:
+    with pytest.raises(ParameterError, match=f"{option} is given together with --no-validation"):
+        TrainRequest.of(validation=False, **asked)

@@ -84,3 +84,10 @@ def test_a_report_has_the_table_and_no_figure_of_it(root: Path) -> None:
     text = html_report([section_of(results)])
     assert "What choosing on test images adds" in text
     assert "<h3>Accuracy</h3>" not in text
+
+
+def test_what_chose_counts_and_not_what_was_asked_to(put: Put, root: Path) -> None:
+    put([120, 130], "test (oracle)", selection="validation", selection_images="test")
+    put([100, 110], "nothing", selection="held-out-shots")
+    (found,) = read_selection_costs(root, dataset="digits", encoder="0123456789abcdef")
+    assert set(found.added) == {"defaults"}

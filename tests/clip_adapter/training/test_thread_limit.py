@@ -1,5 +1,8 @@
 """A limit of threads lasts from its first caller to its last."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -46,3 +49,19 @@ def test_blas_has_one_thread_inside_and_its_own_number_outside() -> None:
         with one_blas_thread.active():
             assert blas_threads() == {1}
         assert blas_threads() == {2}
+
+
+def test_the_blas_of_scipy_is_limited_though_nothing_loaded_it_before() -> None:
+    program = (
+        "from threadpoolctl import threadpool_info\n"
+        "from clip_adapter.training.thread_limit import one_blas_thread\n"
+        "with one_blas_thread.active():\n"
+        "    import scipy.linalg\n"
+        "    print({each['num_threads'] for each in threadpool_info() if each['user_api'] == 'blas'})\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if "THREADS" not in name}
+    environment |= {"OPENBLAS_NUM_THREADS": "2"}
+    found = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["{1}"]

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Makes docs/results.md anew, in a store of its own: some three hours on two cores.
+#
+# TEST_DATA   folder with clip-vit-b-32/dev_*.npz (see benchmarks/dev_sets.py) and student/, an encoder
+# EUROSAT     folder that has eurosat/, with CoOp's split file (README.md)
+# STORE       folder of the store; what is there already is not made again
+set -eu
+: "${TEST_DATA:?}" "${EUROSAT:?}" "${STORE:?}"
+export CLIP_ADAPTER_ROOT="$STORE"
+
+# Real features of CLIP ViT-B/32. Of these sets no test image is here: "test" are images that are held back, of which nothing
+# was chosen. Text features are of real text for caltech38, and of other images of the class for the rest.
+for set in caltech38 caltech101 oxford_pets oxford_flowers fgvc ucf101; do
+  case $set in
+    caltech38) text="text" ;;
+    *) text="prototypes of other images" ;;
+  esac
+  name=$(echo "$set" | tr _ -)-dev
+  file="$TEST_DATA/clip-vit-b-32/dev_$set.npz"
+  names=$(mktemp)
+  python -c 'import sys, numpy; print(*(f"class {n}" for n in range(len(numpy.load(sys.argv[1])["prototypes"]))), sep="\n")' "$file" > "$names"
+  clip-adapter cache import "$file" --name "$name" --label "CLIP ViT-B/32 ($text)" \
+    --array test=dev_ --array text_features=prototypes --class-names "$names"
+  rm "$names"
+  # At 16 shots some classes have no further image to validate on, and every seed takes the same images.
+  clip-adapter train "features:$name" --methods all --shots 1,2,4,8,16 --seeds 1-3 --short-classes take-all \
+    --set clip-adapter.recipe=fast --set tip-adapter-f.recipe=fast --set task-res.recipe=fast --set cross-modal-probe.recipe=fast
+done
+
+clip-adapter train digits --methods all --seeds 1-10
+clip-adapter reproduce views digits --seeds 1-3
+
+# 8,100 test images, encoded by a small model distilled from CLIP, not by CLIP.
+student="local-dir:$TEST_DATA/student"
+clip-adapter train eurosat --data "$EUROSAT" --model "$student" --methods all --seeds 1-3
+for study in residual-ratio ratio-mode bottleneck-width branch output-activation prompt-style views selection; do
+  clip-adapter reproduce "$study" eurosat --model "$student" --data "$EUROSAT" --seeds 1-3
+done
+clip-adapter reproduce open-vocabulary features:caltech38-dev --shots 1,4,8 --recipe fast
+clip-adapter reproduce open-vocabulary features:ucf101-dev --shots 1,4,8 --recipe fast
+clip-adapter reproduce open-vocabulary eurosat --model "$student" --data "$EUROSAT" --shots 1,4,16 --recipe fast
+
+clip-adapter report --to docs/results.md

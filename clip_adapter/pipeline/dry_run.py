@@ -1,0 +1,194 @@
+"""What a training request would do, found out without decoding an image or writing anything."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from clip_adapter.datasets import (
+    GENERATED,
+    DatasetError,
+    DatasetIndex,
+    FewShotSplit,
+    ImageSource,
+    describe,
+    known_names,
+    listed_source,
+    open_dataset,
+)
+from clip_adapter.errors import ClipAdapterError, UnknownNameError
+from clip_adapter.pipeline.datasets import known_datasets, read_dataset, stored_names
+from clip_adapter.pipeline.identity import stored_name
+from clip_adapter.pipeline.plan import SplitSpec
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import TrainRequest
+from clip_adapter.pipeline.train import requested_methods
+from clip_adapter.settings import Settings
+
+RankedBy = Literal["content", "path"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """The images of one few-shot split.
+
+    Attributes:
+        shots: number of training images a class.
+        seed: seed of the sample.
+        train: paths of the images to train on, class by class.
+        val: paths of the images that are set aside to validate, class by class.
+    """
+
+    shots: int
+    seed: int
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all paths, 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps([self.train, self.val]).encode("ascii")).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a training request would do.
+
+    Attributes:
+        dataset: dataset as the request names it.
+        state: what of it is on this machine, in a few words.
+        next_step: what to do before it can be trained on; empty if nothing is.
+        methods: names of the methods.
+        n_runs: number of runs, recorded ones included; a method that does not learn has one.
+        ranked_by: "content" if the draws are those that training takes, "path" if the contents of the
+            images are not known, so that they are ranked by their paths; None if nothing is drawn.
+        draws: the few-shot splits, ordered by shots, then seeds.
+        problem: why nothing is drawn; empty if it is.
+    """
+
+    dataset: str
+    state: str
+    next_step: str
+    methods: tuple[str, ...]
+    n_runs: int
+    ranked_by: RankedBy | None
+    draws: tuple[Draw, ...]
+    problem: str
+
+
+def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
+    """Tell what `train` would do with a request; nothing is written, and no image is decoded.
+
+    The few-shot splits are those that training takes if the dataset is indexed in the store. Otherwise
+    images are ranked by SHA-256 of their paths in the split file, in place of their contents: as many
+    images of each class and split, the same on every machine, but others than training takes.
+
+    Raises:
+        UnknownNameError: there is no such dataset, method or setting.
+        SettingsError: a value is invalid.
+    """
+    methods = requested_methods(request, reporter=reporter)
+    shots, seeds = sorted(set(request.shots)), sorted(set(request.seeds))
+    state, next_step = _state(request)
+    ranked_by: RankedBy | None = None
+    draws: tuple[Draw, ...] = ()
+    problem = ""
+    try:
+        index, ranked_by = _index(request)
+        choices = SplitSpec(
+            shots=shots,
+            seeds=seeds,
+            indices=Settings.folder(request.few_shot_indices),
+            short_classes=request.short_classes,
+            validation=request.validation,
+        )
+        draws = tuple(_draw(index, each) for each in choices.splits(index))
+    except UnknownNameError:
+        raise
+    except ClipAdapterError as error:
+        ranked_by, problem = None, str(error)
+    return DryRun(
+        dataset=request.dataset,
+        state=state,
+        next_step=next_step,
+        methods=tuple(method.name for method in methods),
+        n_runs=sum(len(shots) * len(seeds) if method.learns else 1 for method in methods),
+        ranked_by=ranked_by,
+        draws=draws,
+        problem=problem,
+    )
+
+
+def _state(request: TrainRequest) -> tuple[str, str]:
+    """What of the dataset is here, and what to do first."""
+    if request.dataset in known_names() and request.images is None:
+        known = next(
+            each
+            for each in known_datasets(request.places.data_folder)
+            if each.name == request.dataset
+        )
+        return known.state, "" if known.is_present else known.next_step
+    return "", ""
+
+
+def _index(request: TrainRequest) -> tuple[DatasetIndex, RankedBy]:
+    """The index of the store, else one in which the path of an image stands for its content."""
+    root = request.location
+    name = request.name or stored_name(request.dataset, root=root)
+    if name in stored_names(root):
+        return read_dataset(root, name, data=request.places.data_folder).index, "content"
+    if request.dataset in GENERATED:
+        raise DatasetError("its images are generated when it is trained on")
+    return _index_by_paths(_source(request)), "path"
+
+
+def _source(request: TrainRequest) -> ImageSource:
+    """The dataset as far as it is there: of a described one, its lists are enough."""
+    data, images = request.places.data_folder, Settings.folder(request.images)
+    if request.dataset in known_names():
+        described = describe(request.dataset)
+        listed = listed_source(described, images or described.folder_in(data))
+        if listed is not None:
+            return listed
+    return open_dataset(request.dataset, data=data, images=images, options=request.folder_options)
+
+
+def _index_by_paths(source: ImageSource) -> DatasetIndex:
+    files = sorted(source.files, key=lambda file: file.path)
+    splits = [file.split for file in files if file.split is not None]
+    if len(splits) < len(files):
+        raise DatasetError(
+            "which images train follows from their contents, which are not read here; `clip-adapter "
+            "extract` indexes them"
+        )
+    nothing = np.zeros(len(files), dtype=np.int32)
+    return DatasetIndex(
+        source=source,
+        paths=tuple(file.path for file in files),
+        image_sha256=tuple(
+            hashlib.sha256(file.path.encode("utf-8", "surrogateescape")).digest() for file in files
+        ),
+        labels=np.array([file.label for file in files], dtype=np.int64),
+        splits=tuple(splits),
+        groups=tuple(file.group for file in files),
+        widths=nothing,
+        heights=nothing,
+        n_bytes=nothing.astype(np.int64),
+        quarantined=(),
+    )
+
+
+def _draw(index: DatasetIndex, split: FewShotSplit) -> Draw:
+    return Draw(
+        shots=split.shots,
+        seed=split.seed,
+        train=_paths(index, split.train_rows.tolist()),
+        val=_paths(index, split.val_rows.tolist()),
+    )
+
+
+def _paths(index: DatasetIndex, rows: Sequence[int]) -> tuple[str, ...]:
+    return tuple(index.paths[row] for row in rows)

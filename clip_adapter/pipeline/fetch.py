@@ -1,0 +1,243 @@
+"""Fetches a published dataset into the folder of datasets, or says what to do by hand."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from clip_adapter.datasets import (
+    GENERATED,
+    DatasetDescription,
+    DatasetError,
+    Download,
+    FoundDataset,
+    canonical_name,
+    check_no_folder,
+    describe,
+    find_described,
+    known_names,
+    split_file_from,
+)
+from clip_adapter.errors import DataError, ParameterError, UnavailableError, UnknownNameError
+from clip_adapter.file_lock import FileLock
+from clip_adapter.pipeline.download import download
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.unpack import ARCHIVE_SUFFIXES, unpack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """The result of fetching a dataset.
+
+    Attributes:
+        name: name of the dataset.
+        folder: folder that holds it, or is to hold it.
+        is_present: whether its images are there now, with what labels them.
+        n_downloaded: number of files that were downloaded now.
+        steps: what is left to do by hand, in order; empty if nothing is.
+    """
+
+    name: str
+    folder: Path
+    is_present: bool
+    n_downloaded: int
+    steps: tuple[str, ...]
+
+
+def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: Reporter) -> Fetched:
+    """Download what a published dataset lacks on this machine, unpack it, and put it in place.
+
+    Everything is downloaded and unpacked beside the folder of the dataset and moved there in one step,
+    so that the folder never holds a part. What was downloaded is kept until then: after a failure the
+    same call goes on from there. Nothing that is in the folder is replaced.
+
+    Args:
+        dataset: name of a described dataset, in any of its spellings.
+        data: folder of datasets.
+        accept_licence: whether the user accepts the licence, where that is asked for.
+        reporter: where to report progress.
+
+    Raises:
+        UnknownNameError: there is no dataset of that name.
+        ParameterError: the licence has to be accepted first.
+        UnavailableError: a server cannot be reached or has another file, the disk has too little room,
+            or another process fetches the dataset. The message ends with the steps to do by hand.
+        DatasetError: an archive cannot be unpacked or holds something else, or something is in its place.
+    """
+    described = _described(dataset)
+    folder = described.folder_in(data)
+    found = find_described(described, folder)
+    wanted = _wanted(described, found)
+    if not wanted:
+        return _result(described, folder, found, n_downloaded=0)
+    if described.accept_licence and not accept_licence:
+        raise ParameterError(
+            f"{described.title} is licensed so: {described.licence} ({described.homepage}). Add "
+            "--accept-licence if you accept that"
+        )
+    with _workplace(described, data) as work:
+        try:
+            _check_room(wanted, work)
+            for each in wanted:
+                download(
+                    each.url,
+                    work / each.file_name,
+                    limit_bytes=each.max_mb * 10**6,
+                    algorithm=each.algorithm,
+                    digest=each.digest,
+                    reporter=reporter,
+                )
+        except UnavailableError as error:
+            steps = "\n  ".join(steps_by_hand(described, folder, found))
+            raise UnavailableError(f"{error}\nBy hand:\n  {steps}") from error
+        staged = _unpack_all(wanted, work, reporter=reporter)
+        if found.images is None and find_described(described, staged).images is None:
+            raise DatasetError(
+                f"what was downloaded for {described.title} does not hold its images where they were "
+                f"expected; it is kept in {staged}"
+            )
+        _move_into(folder, staged)
+        shutil.rmtree(work)
+    return _result(described, folder, find_described(described, folder), n_downloaded=len(wanted))
+
+
+def steps_by_hand(
+    described: DatasetDescription, folder: Path, found: FoundDataset
+) -> tuple[str, ...]:
+    """What to do to have a dataset in its folder, in order; the last step is to train on it."""
+    steps = []
+    if found.images is None:
+        steps += [each.replace("{folder}", str(folder)) for each in described.steps]
+        steps += [
+            f"Download {each.url} and unpack it in {folder}"
+            + (f", then {each.inner} where it lies" if each.inner else "")
+            for each in described.downloads
+            if _is_archive(each)
+        ]
+    if described.split_file and described.split_file not in {each.name for each in found.lists}:
+        steps.append(f"Put {split_file_from(described)} into {folder}")
+    command = "extract" if described.is_for_tests_alone else "train"
+    return (*steps, f"clip-adapter {command} {described.name}") if steps else ()
+
+
+def _described(dataset: str) -> DatasetDescription:
+    name = canonical_name(dataset)
+    if name in GENERATED:
+        raise DatasetError(f"{name!r} is generated and has nothing to fetch: train on it")
+    if name not in known_names():
+        check_no_folder(dataset)
+        raise UnknownNameError("dataset", dataset, known_names())
+    return describe(name)
+
+
+def _wanted(described: DatasetDescription, found: FoundDataset) -> list[Download]:
+    """The downloads that are lacking; those of images only if none has to be got by hand."""
+    has_split = described.split_file in {each.name for each in found.lists}
+    files = [
+        each
+        for each in described.downloads
+        if not _is_archive(each) and not (has_split and each.file_name == described.split_file)
+    ]
+    if found.images is not None:
+        return files if not has_split and described.split_file else []
+    if described.steps:
+        return []
+    return [*(each for each in described.downloads if _is_archive(each)), *files]
+
+
+def _is_archive(each: Download) -> bool:
+    return each.file_name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def _result(
+    described: DatasetDescription, folder: Path, found: FoundDataset, *, n_downloaded: int
+) -> Fetched:
+    has_labels = bool(found.lists) or (
+        described.class_folders != "no" and not described.needs_split_file
+    )
+    return Fetched(
+        name=described.name,
+        folder=folder,
+        is_present=found.images is not None and has_labels,
+        n_downloaded=n_downloaded,
+        steps=steps_by_hand(described, folder, found),
+    )
+
+
+@contextmanager
+def _workplace(described: DatasetDescription, data: Path) -> Iterator[Path]:
+    """The folder to download and unpack in, on the disk of the dataset; one process has it at a time."""
+    work = data / f".fetch-{described.name}"
+    work.mkdir(parents=True, exist_ok=True)
+    lock = FileLock.acquire(work.with_name(f"{work.name}.lock"))
+    if lock is None:
+        raise UnavailableError(f"another process fetches {described.name} now: wait until it ends")
+    try:
+        work.mkdir(exist_ok=True)  # a process that just ended removed it
+        yield work
+    finally:
+        lock.release()
+
+
+def _check_room(wanted: list[Download], work: Path) -> None:
+    """Raise if the disk has less room than archives and their content may take."""
+    there = sum(file.stat().st_size for file in work.iterdir() if file.is_file())
+    needed = sum(each.max_mb * (2 if _is_archive(each) else 1) for each in wanted) * 10**6
+    free = shutil.disk_usage(work).free
+    if free + there < needed:
+        raise UnavailableError(
+            f"{work.parent} has {free / 1e9:,.1f} GB left, and up to {needed / 1e9:,.1f} GB are needed: "
+            "make room, or name another folder with --data or CLIP_ADAPTER_DATA"
+        )
+
+
+def _unpack_all(wanted: list[Download], work: Path, *, reporter: Reporter) -> Path:
+    """The folder with the content of all that was downloaded."""
+    staged = work / "unpacked"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir()
+    try:
+        for each in wanted:
+            file = work / each.file_name
+            if not _is_archive(each):
+                shutil.copyfile(file, staged / file.name)
+                continue
+            _unpack(file, staged, reporter=reporter)
+            for inner in sorted(staged.rglob(each.inner)) if each.inner else ():
+                _unpack(inner, inner.parent, reporter=reporter)
+                inner.unlink()
+    except DataError as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise DatasetError(str(error)) from error
+    return staged
+
+
+def _unpack(archive: Path, folder: Path, *, reporter: Reporter) -> None:
+    # Photos hardly become smaller in an archive, so that its size is about that of its content.
+    left = size = archive.stat().st_size / 1e6
+    with reporter.progress(f"unpacking {archive.name}", total=size, unit="MB") as advance:
+
+        def show(n_mb: float) -> None:
+            nonlocal left
+            advance(min(n_mb, left))
+            left -= min(n_mb, left)
+
+        unpack(archive, folder, advance=show)
+
+
+def _move_into(folder: Path, staged: Path) -> None:
+    """Move a complete folder to its place, or what it holds into the folder that is there."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staged.rename(folder)
+        return
+    names = sorted(each.name for each in staged.iterdir())
+    in_the_way = [name for name in names if (folder / name).exists()]
+    if in_the_way:
+        raise DatasetError(
+            f"{folder / in_the_way[0]} is in the way of what was downloaded: move it elsewhere, or remove "
+            "it if it is what an interrupted unpacking left, and run the same again"
+        )
+    for name in names:
+        (staged / name).rename(folder / name)

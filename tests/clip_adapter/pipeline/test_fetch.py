@@ -1,0 +1,400 @@
+"""Datasets are fetched from a server of this machine, which breaks off, changes its mind, and lies."""
+
+import hashlib
+import http.server
+import io
+import json
+import re
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_adapter.datasets import (
+    DatasetError,
+    describe,
+    descriptions,
+    find_described,
+    open_dataset,
+)
+from clip_adapter.errors import ParameterError, UnavailableError, UnknownNameError
+from clip_adapter.file_lock import FileLock
+from clip_adapter.pipeline import download as downloading
+from clip_adapter.pipeline.download import download
+from clip_adapter.pipeline.fetch import fetch, steps_by_hand
+from clip_adapter.pipeline.reporter import Reporter
+
+
+class Silent(Reporter):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.logged: list[str] = []
+
+    def log(self, message: str) -> None:
+        self.logged.append(message)
+
+
+@dataclass
+class Server:
+    """A server of files by path.
+
+    Attributes:
+        url: address.
+        files: content by path.
+        break_after: numbers of bytes after which the next answers break off.
+        versions: ETag by path; the digest of the content where none is given.
+        requests: path and header Range of each request.
+        redirects: address by path.
+        has_ranges: whether the header Range is heard.
+    """
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    break_after: list[int] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+    redirects: dict[str, str] = field(default_factory=dict)
+    has_ranges: bool = True
+
+
+@pytest.fixture(name="server")
+def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(downloading, "_BEFORE_RETRY_SECONDS", 0.0)
+    known = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            known.requests.append((path, self.headers["Range"]))
+            if path in known.redirects:
+                self.send_response(302)
+                self.send_header("Location", known.redirects[path])
+                self.end_headers()
+                return
+            if path not in known.files:
+                self.send_error(404)
+                return
+            content = known.files[path]
+            version = known.versions.get(path) or f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324
+            begin = 0
+            asked = re.match(r"bytes=(\d+)-", self.headers["Range"] or "")
+            if asked and known.has_ranges and self.headers["If-Range"] == version:
+                begin = int(asked[1])
+            if begin >= len(content) > 0:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.end_headers()
+                return
+            self.send_response(206 if begin else 200)
+            if begin:
+                self.send_header(
+                    "Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}"
+                )
+            self.send_header("Content-Length", str(len(content) - begin))
+            self.send_header("ETag", version)
+            self.end_headers()
+            end = known.break_after.pop(0) if known.break_after else len(content)
+            self.wfile.write(content[begin : begin + end])
+
+        def log_message(self, *_: Any) -> None:
+            """Write nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        known.url = f"http://127.0.0.1:{running.server_port}"
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield known
+        running.shutdown()
+        thread.join()
+
+
+CONTENT = bytes(range(256)) * 40
+
+
+def get(server: Server, target: Path, **options: Any) -> None:
+    server.files.setdefault("/file.bin", CONTENT)
+    options = {"limit_bytes": 10**6, "reporter": Silent()} | options
+    download(f"{server.url}/file.bin", target, **options)
+
+
+def sha256(content: bytes) -> dict[str, str]:
+    return {"algorithm": "sha256", "digest": hashlib.sha256(content).hexdigest()}
+
+
+# One file
+
+
+def test_a_file_is_downloaded_and_compared_with_its_digest(server: Server, tmp_path: Path) -> None:
+    get(server, tmp_path / "file.bin", **sha256(CONTENT))
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(server: Server, tmp_path: Path) -> None:
+    server.break_after = [3000, 4000]
+    get(server, tmp_path / "file.bin", **sha256(CONTENT))
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == [None, "bytes=3000-", "bytes=7000-"]
+
+
+def test_another_process_goes_on_from_what_is_there(server: Server, tmp_path: Path) -> None:
+    server.break_after = [3000] + [0] * 20
+    with pytest.raises(UnavailableError, match="goes on from there"):
+        get(server, tmp_path / "file.bin")
+    assert not (tmp_path / "file.bin").exists()
+    server.break_after.clear()
+    server.requests.clear()
+
+    get(server, tmp_path / "file.bin", **sha256(CONTENT))
+
+    assert server.requests == [("/file.bin", "bytes=3000-")]
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_file_that_changed_meanwhile_is_downloaded_anew(server: Server, tmp_path: Path) -> None:
+    server.break_after = [3000] + [0] * 20
+    with pytest.raises(UnavailableError):
+        get(server, tmp_path / "file.bin")
+    server.break_after.clear()
+    server.files["/file.bin"] = changed = CONTENT[::-1]
+
+    get(server, tmp_path / "file.bin", **sha256(changed))
+
+    assert (tmp_path / "file.bin").read_bytes() == changed
+
+
+def test_a_server_without_ranges_sends_the_whole_file_again(server: Server, tmp_path: Path) -> None:
+    server.has_ranges, server.break_after = False, [3000]
+    get(server, tmp_path / "file.bin", **sha256(CONTENT))
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_file_that_was_complete_before_it_got_its_name_is_not_sent_again(
+    server: Server, tmp_path: Path
+) -> None:
+    server.break_after = [3000] + [0] * 20
+    with pytest.raises(UnavailableError):
+        get(server, tmp_path / "file.bin")
+    (tmp_path / "file.bin.part").write_bytes(CONTENT)
+    get(server, tmp_path / "file.bin", **sha256(CONTENT))
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_file_with_another_digest_is_removed(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match=r"has the sha256 .*, expected .* was removed"):
+        get(server, tmp_path / "file.bin", **sha256(b"what was published"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_above_its_limit_is_not_received(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="more than 1,000 bytes"):
+        get(server, tmp_path / "file.bin", limit_bytes=1000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_not_there_says_so_at_once(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="the server answers 404"):
+        download(f"{server.url}/x", tmp_path / "x", limit_bytes=9, reporter=Silent())
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_a_redirect_to_something_else_than_http_is_refused(
+    server: Server, tmp_path: Path, target: str
+) -> None:
+    server.redirects["/file.bin"] = target
+    with pytest.raises(UnavailableError, match=r"[Rr]edirect"):
+        get(server, tmp_path / "file.bin")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_redirect_to_http_is_followed(server: Server, tmp_path: Path) -> None:
+    server.files["/mirror"] = CONTENT
+    server.redirects["/file.bin"] = f"{server.url}/mirror"
+    get(server, tmp_path / "file.bin", **sha256(CONTENT))
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+# A dataset
+
+
+def archive_of(names: dict[str, bytes], *, kind: str = "tar.gz") -> bytes:
+    buffer = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, content in names.items():
+                archive.writestr(name, content)
+    else:
+        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+            for name, content in names.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+SPLIT = json.dumps(
+    {"train": [["cat/1.jpg", 0, "cat"], ["dog/1.jpg", 1, "dog"]], "val": [], "test": []}
+).encode()
+
+
+@pytest.fixture(name="pets")
+def _pets(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of datasets; pets is the one that is known, on the server."""
+    monkeypatch.setattr(descriptions, "FOLDER", tmp_path / "known")
+    (tmp_path / "known").mkdir()
+    images = archive_of({"pets/cat/1.jpg": b"1", "pets/dog/1.jpg": b"2"})
+    server.files |= {"/pets.tar.gz": images, "/split.json": SPLIT}
+    describe_pets(tmp_path, server)
+    return tmp_path / "data"
+
+
+def describe_pets(place: Path, server: Server, *, more: str = "") -> None:
+    digest = hashlib.md5(server.files["/pets.tar.gz"]).hexdigest()  # noqa: S324
+    descriptions.read_description.cache_clear()
+    (place / "known" / "pets.yaml").write_text(
+        f"""
+title: Pets
+what: photos
+folders: [my_pets]
+images: [pets]
+split_file: split.json
+class_folders: yes
+classes: [cat, dog]
+templates: ["a photo of a {{}}."]
+licence: MIT
+homepage: https://example.org/pets
+downloads:
+  - {{url: "{server.url}/pets.tar.gz?download=1", md5: {digest}, max_mb: 1}}
+  - {{url: "{server.url}/split.json", max_mb: 1}}
+{more}
+"""
+    )
+
+
+def test_a_dataset_is_fetched_and_can_be_opened(pets: Path) -> None:
+    done = fetch("pets", data=pets, reporter=Silent())
+    assert (done.is_present, done.n_downloaded, done.steps) == (True, 2, ())
+    assert done.folder == pets / "my_pets"
+    source = open_dataset("pets", data=pets)
+    assert [file.path for file in source.files] == ["cat/1.jpg", "dog/1.jpg"]
+    assert source.notes == ()
+    assert {path.name for path in pets.iterdir()} <= {"my_pets", ".fetch-pets.lock"}
+
+
+def test_what_is_there_is_not_fetched_again(pets: Path, server: Server) -> None:
+    fetch("pets", data=pets, reporter=Silent())
+    server.requests.clear()
+    assert fetch("pets", data=pets, reporter=Silent()).n_downloaded == 0
+    assert server.requests == []
+
+
+def test_only_the_split_file_is_fetched_where_the_images_are(pets: Path, server: Server) -> None:
+    for name in ("cat", "dog"):
+        (pets / "my_pets" / "pets" / name).mkdir(parents=True)
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
+    assert [path for path, _ in server.requests] == ["/split.json"]
+    assert (pets / "my_pets" / "split.json").read_bytes() == SPLIT
+
+
+def test_an_interrupted_fetch_leaves_no_folder_and_is_taken_up(pets: Path, server: Server) -> None:
+    split = server.files.pop("/split.json")
+    with pytest.raises(UnavailableError, match=r"404(.|\n)*By hand:\n  Download http(.|\n)*split"):
+        fetch("pets", data=pets, reporter=Silent())
+    assert not (pets / "my_pets").exists()
+    server.files["/split.json"] = split
+    server.requests.clear()
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
+    assert [path for path, _ in server.requests] == ["/split.json"]
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil"])
+def test_a_hostile_archive_leaves_nothing(pets: Path, server: Server, name: str) -> None:
+    server.files["/pets.tar.gz"] = archive_of({"pets/cat/1.jpg": b"1", name: b"2"})
+    describe_pets(pets.parent, server)
+    with pytest.raises(DatasetError, match="leads out of the folder"):
+        fetch("pets", data=pets, reporter=Silent())
+    assert not (pets / "my_pets").exists()
+    assert not list(pets.parent.rglob("*evil*"))
+
+
+def test_an_archive_of_something_else_is_not_put_in_place(pets: Path, server: Server) -> None:
+    server.files["/pets.tar.gz"] = archive_of({"birds/1.jpg": b"1"})
+    describe_pets(pets.parent, server)
+    with pytest.raises(DatasetError, match="does not hold its images"):
+        fetch("pets", data=pets, reporter=Silent())
+    assert not (pets / "my_pets").exists()
+
+
+def test_an_archive_in_an_archive_is_unpacked_in_its_place(pets: Path, server: Server) -> None:
+    inner = archive_of({"cat/1.jpg": b"1", "dog/1.jpg": b"2"})
+    server.files["/pets.zip"] = archive_of({"pets/inner.tar.gz": inner}, kind="zip")
+    describe_pets(pets.parent, server)
+    file = pets.parent / "known" / "pets.yaml"
+    digest = hashlib.sha256(server.files["/pets.zip"]).hexdigest()
+    line = (
+        f'  - {{url: "{server.url}/pets.zip", sha256: {digest}, max_mb: 1, inner: inner.tar.gz}}\n'
+    )
+    file.write_text(re.sub(r"(?m)^  - .*pets\.tar\.gz.*\n", line, file.read_text()))
+    fetch("pets", data=pets, reporter=Silent())
+    assert (pets / "my_pets" / "pets" / "cat" / "1.jpg").read_bytes() == b"1"
+    assert not (pets / "my_pets" / "pets" / "inner.tar.gz").exists()
+
+
+def test_a_file_in_the_way_is_not_replaced(pets: Path) -> None:
+    (pets / "my_pets" / "pets").mkdir(parents=True)
+    (pets / "my_pets" / "pets" / "notes.txt").write_text("mine")
+    with pytest.raises(DatasetError, match=r"my_pets/pets is in the way"):
+        fetch("pets", data=pets, reporter=Silent())
+    assert [path.name for path in (pets / "my_pets").rglob("*")] == ["pets", "notes.txt"]
+
+
+def test_a_licence_that_has_to_be_accepted_is_shown_before_anything_is_asked(
+    pets: Path, server: Server
+) -> None:
+    describe_pets(pets.parent, server, more="accept_licence: yes")
+    with pytest.raises(ParameterError, match=r"MIT \(https://example.org/pets\).*--accept-licence"):
+        fetch("pets", data=pets, reporter=Silent())
+    assert server.requests == []
+    assert fetch("pets", data=pets, accept_licence=True, reporter=Silent()).is_present
+
+
+def test_a_second_process_does_not_fetch_the_same(pets: Path) -> None:
+    pets.mkdir()
+    lock = FileLock.acquire(pets / ".fetch-pets.lock")
+    assert lock is not None
+    with pytest.raises(UnavailableError, match="another process fetches pets"):
+        fetch("pets", data=pets, reporter=Silent())
+    lock.release()
+
+
+@pytest.mark.parametrize("name", ["imagenet", "stanford-cars", "ucf101", "imagenet-sketch"])
+def test_what_cannot_be_downloaded_is_told_step_by_step(tmp_path: Path, name: str) -> None:
+    done = fetch(name, data=tmp_path, reporter=Silent())
+    assert (done.is_present, done.n_downloaded) == (False, 0)
+    assert str(done.folder) in "".join(done.steps)
+    assert done.steps[-1].startswith("clip-adapter ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*descriptions.known_names()])
+def test_every_dataset_says_how_it_is_got_by_hand(tmp_path: Path, name: str) -> None:
+    described = describe(name)
+    steps = steps_by_hand(described, tmp_path, find_described(described, tmp_path))
+    assert len(steps) >= 2
+    assert str(tmp_path) in steps[0] + steps[1]
+
+
+def test_a_name_that_is_not_known_suggests_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'eurosat'"):
+        fetch("eurosta", data=tmp_path, reporter=Silent())
+    with pytest.raises(DatasetError, match="nothing to fetch"):
+        fetch("digits", data=tmp_path, reporter=Silent())
