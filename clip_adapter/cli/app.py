@@ -74,7 +74,7 @@ DATASET_COMMANDS = {
     "datasets:fetch": "Download a dataset into the data folder, or say step by step how to get it.",
     "datasets:show": "Show how many images each class and split of a dataset has, and what was left out "
     "and why.",
-    "datasets:check": "Check a dataset, each finding with what to do; a folder is read and nothing is "
+    "datasets:check": "Check a dataset, each finding with what to do; own images are read and nothing is "
     "stored.",
     "datasets:rename": "Give a dataset another name; its runs and champion go with it, and nothing is "
     "trained again.",

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from clip_adapter.cli.cache.indexed import existing_root
-from clip_adapter.cli.options import Data, Json, Root
+from clip_adapter.cli.options import Data, Json, Root, parse_columns
 from clip_adapter.cli.summaries import print_json
-from clip_adapter.datasets import DATASETS, OWN_FOLDER, SPLITS, FolderOptions
+from clip_adapter.datasets import DATASETS, SPLITS, FolderOptions, is_own_data
 from clip_adapter.errors import ClipAdapterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import MAX_PIXELS, ReadOptions
@@ -123,7 +123,7 @@ def _place(dataset: StoredDataset) -> str:
     """Folder of the images, and whether it is there."""
     if dataset.state in {"imported", "unknown"}:
         return "no folder" if dataset.state == "imported" else "unknown"
-    missing = "" if dataset.state == "present" else "missing: "
+    missing = "missing: " if dataset.state == "missing" else ""
     return f"{missing}{dataset.source or 'never recorded'}"
 
 
@@ -194,7 +194,11 @@ def _show_counts(console: Console, dataset: StoredDataset) -> None:
         _say(console, f"{count:,} quarantined: {reason}")
     for reason, count in dataset.excluded.items():
         _say(console, f"{count:,} not used: {reason}")
-    where = {"present": "images in", "missing": "its images are no longer in"}
+    where = {
+        "present": "images in",
+        "remote": "images in",
+        "missing": "its images are no longer in",
+    }
     if dataset.source and dataset.state in where:
         _say(console, f"{where[dataset.state]} {dataset.source}")
     if dataset.next_step:
@@ -215,10 +219,24 @@ def _with_sum(counts: list[int]) -> list[str]:
 def check(
     dataset: Annotated[
         str,
-        typer.Argument(metavar="DATASET", help="NAME as `datasets` lists it, or imagefolder:PATH."),
+        typer.Argument(
+            metavar="DATASET",
+            help="NAME as `datasets` lists it, or imagefolder:PATH, csv:PATH and the other forms.",
+        ),
     ],
     class_names: Annotated[
-        Path | None, typer.Option("--class-names", help="Names of the classes of an imagefolder.")
+        Path | None, typer.Option("--class-names", help="Names of the classes of your own images.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="OURS=THEIRS",
+            help="Columns of other names, as path=file,label=species.",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of the images of a table.")
     ] = None,
     ignore: Annotated[
         list[str] | None,
@@ -236,7 +254,7 @@ def check(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Check a dataset, each finding with what to do; a folder is read and nothing is stored.
+    """Check a dataset, each finding with what to do; own images are read and nothing is stored.
 
     Unreadable files, copies within and across splits, pictures with two labels, classes too small
     for 1, 4 or 16 shots, class names that make poor prompts, and files that are left out.
@@ -245,14 +263,19 @@ def check(
     """
     read = ReadOptions(follow_links=Settings.folder(follow_links), max_pixels=max_pixels)
     options = FolderOptions(
-        class_names=Settings.folder(class_names), ignore=tuple(ignore or ()), read=read
+        class_names=Settings.folder(class_names),
+        ignore=tuple(ignore or ()),
+        columns=tuple(sorted((parse_columns(columns) or {}).items())),
+        read=read,
     )
-    if dataset.startswith(OWN_FOLDER):
-        index = index_folder(dataset, options=options, reporter=Reporter())
+    if is_own_data(dataset):
+        place = Settings.folder(images)
+        index = index_folder(dataset, images=place, options=options, reporter=Reporter())
     else:
-        if options != FolderOptions():
+        if options != FolderOptions() or images is not None:
             message = (
-                "--class-names, --ignore, --follow-links and --max-pixels go with imagefolder:PATH"
+                "--class-names, --columns, --images, --ignore, --follow-links and --max-pixels go with "
+                "imagefolder:PATH and the other forms of own images"
             )
             raise typer.BadParameter(message)
         data_folder = Settings.of(root=root, data=data).data_folder

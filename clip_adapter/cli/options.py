@@ -76,6 +76,27 @@ def parse_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
+def parse_columns(text: str | None) -> dict[str, str] | None:
+    """Names of columns, from `OURS=THEIRS` between commas; None if there is no text.
+
+    >>> parse_columns("path=file,label=species")
+    {'path': 'file', 'label': 'species'}
+
+    Raises:
+        typer.BadParameter: the text has another form, or names a column twice.
+    """
+    if text is None:
+        return None
+    columns: dict[str, str] = {}
+    for part in text.split(","):
+        ours, equals, theirs = (each.strip() for each in part.partition("="))
+        if not (ours and equals and theirs) or ours in columns:
+            message = f"{text!r} is not of the form path=file,label=species, with each name once"
+            raise typer.BadParameter(message)
+        columns[ours] = theirs
+    return columns
+
+
 def parse_numbers(text: str, *, at_least: int = 0) -> list[int]:
     """Whole numbers between commas, none below `at_least`.
 

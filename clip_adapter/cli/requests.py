@@ -13,7 +13,13 @@ import typer
 from pydantic.fields import FieldInfo
 
 from clip_adapter.cli.extensions import prefect_runner
-from clip_adapter.cli.options import parse_names, parse_seeds, parse_settings, parse_shots
+from clip_adapter.cli.options import (
+    parse_columns,
+    parse_names,
+    parse_seeds,
+    parse_settings,
+    parse_shots,
+)
 from clip_adapter.pipeline.requests import ALL_DATASETS, Request
 from clip_adapter.shots import ALL_SHOTS
 
@@ -93,6 +99,12 @@ _FORMS = {
     "classifier": _Form(str),
     "inputs": _Form(list[str]),
     "ignore": _Form(list[str] | None, metavar="GLOB", more="repeatable"),
+    "columns": _Form(
+        str | None,
+        parse=parse_columns,
+        metavar="OURS=THEIRS",
+        more="as path=file,label=species",
+    ),
     "also": _Form(list[str] | None, metavar="NAME", more="repeatable"),
     "methods": _Form(str, parse=parse_names, write=_joined, more="separated by commas"),
     "shots": _Form(str, parse=parse_shots, write=_joined, more="separated by commas"),

@@ -37,8 +37,10 @@ from clip_adapter.datasets.registry import check_imported_alone as check_importe
 from clip_adapter.datasets.registry import check_is_folder as check_is_folder
 from clip_adapter.datasets.registry import check_no_folder as check_no_folder
 from clip_adapter.datasets.registry import description_of as description_of
+from clip_adapter.datasets.registry import is_own_data as is_own_data
 from clip_adapter.datasets.registry import open_dataset as open_dataset
 from clip_adapter.datasets.registry import own_folder as own_folder
+from clip_adapter.datasets.registry import own_name as own_name
 from clip_adapter.datasets.registry import reserved_names as reserved_names
 from clip_adapter.datasets.registry import templates_of as templates_of
 from clip_adapter.datasets.sources import PROMPT_STYLES as PROMPT_STYLES

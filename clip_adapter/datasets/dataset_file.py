@@ -12,7 +12,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
@@ -69,16 +69,31 @@ def read_dataset_files(
     told = _read_dataset_yaml(folder, class_folders, options)
     if options.class_names is None:
         return told
-    rows, notes = _read_rows(options.class_names, class_folders)
-    source = str(options.class_names)
+    given = read_class_names(options.class_names, class_folders)
+    return replace(
+        told,
+        class_names=given.class_names,
+        prompts=given.prompts,
+        notes=(*told.notes, *given.notes),
+    )
+
+
+def read_class_names(file: Path, class_folders: Sequence[str]) -> DatasetFile:
+    """The names and prompts of classes in the file of `--class-names`.
+
+    Args:
+        file: file with the names.
+        class_folders: names of the class folders, or labels, in the order of the classes.
+
+    Raises:
+        DatasetError: the file is missing, too large, not UTF-8, malformed or contradicts itself, or
+            names a class that is not there.
+    """
+    rows, notes = _read_rows(file, class_folders)
     return DatasetFile(
         class_names={folder: name for folder, name, _ in rows if name},
         prompts={folder: prompts for folder, _, prompts in rows if prompts},
-        templates=told.templates,
-        name=told.name,
-        licence=told.licence,
-        citation=told.citation,
-        notes=(*told.notes, *notes, *_missing(source, rows, class_folders)),
+        notes=(*notes, *_missing(str(file), rows, class_folders)),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from clip_adapter.datasets.dataset_file import decode_text
 from clip_adapter.datasets.descriptions import DatasetDescription
-from clip_adapter.datasets.folder_walk import FolderWalk, has_image_suffix
+from clip_adapter.datasets.folder_walk import FolderWalk
 from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile
 from clip_adapter.datasets.splits import (
     SPLITS,
@@ -19,7 +19,7 @@ from clip_adapter.datasets.splits import (
     safe_path,
 )
 from clip_adapter.errors import DatasetError
-from clip_adapter.images import AS_IT_IS, ReadOptions
+from clip_adapter.images import AS_IT_IS, ReadOptions, has_image_suffix
 
 _LOOKED_AT = 500  # listed images of which one has to be there
 _MAX_LIST_BYTES = 2**26  # that of Food101 has two megabytes

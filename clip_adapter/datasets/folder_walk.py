@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clip_adapter.datasets.sources import ExcludedFile, FolderOptions
-from clip_adapter.images import FolderReader, UnreadableImageError, image_format
-
-IMAGE_SUFFIXES: Final = (
-    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg"),
-    *(".jpg", ".jxl", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+from clip_adapter.images import (
+    FolderReader,
+    ImageReader,
+    UnreadableImageError,
+    has_image_suffix,
+    image_format,
 )
-"""A file of such a name is meant to be an image: one that does not decode is unreadable, not excluded."""
 
 NOT_AN_IMAGE: Final = "not an image"
 _OUTSIDE = "outside the class folders"
@@ -59,7 +59,7 @@ class FolderWalk:
         self._read = options.read
         allowed = (folder, options.read.follow_links)
         self._roots = [place.resolve() for place in allowed if place is not None]
-        self._patterns = {pattern: _compile(pattern) for pattern in options.ignore}
+        self._patterns = {pattern: compile_pattern(pattern) for pattern in options.ignore}
         self._unmatched = dict(self._patterns)
         self._listings: dict[str, FolderListing] = {}
 
@@ -179,12 +179,7 @@ class FolderWalk:
                 waiting += [f"{here}/{name}" for name in names]
 
 
-def has_image_suffix(path: str) -> bool:
-    """Whether the name of a file says that it is an image."""
-    return path.lower().endswith(IMAGE_SUFFIXES)
-
-
-def is_no_image(reader: FolderReader, path: str) -> bool:
+def is_no_image(reader: ImageReader, path: str) -> bool:
     """Whether neither the name nor the first bytes of a file say that it is an image.
 
     Raises:
@@ -193,7 +188,7 @@ def is_no_image(reader: FolderReader, path: str) -> bool:
     return not has_image_suffix(path) and image_format(reader.read_head(path)) is None
 
 
-def may_hold_image(reader: FolderReader, paths: Sequence[str]) -> bool:
+def may_hold_image(reader: ImageReader, paths: Sequence[str]) -> bool:
     """Whether a file among `paths` is meant to be an image, or cannot be read to tell."""
     if any(map(has_image_suffix, paths)):
         return True
@@ -206,7 +201,8 @@ def may_hold_image(reader: FolderReader, paths: Sequence[str]) -> bool:
     return False
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern of `fnmatch` for whole paths, in which `*` stands for any characters, `/` included."""
     path = unicodedata.normalize("NFC", pattern).removeprefix("./").rstrip("/")
     return re.compile(fnmatch.translate(path))
 

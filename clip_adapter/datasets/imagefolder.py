@@ -8,28 +8,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from clip_adapter.datasets.class_names import name_classes, naming_notes
 from clip_adapter.datasets.dataset_file import NAME_IN_FOLDER, read_dataset_files
 from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, FolderWalk, may_hold_image
 from clip_adapter.datasets.sources import FolderOptions, ImageSource, LabelledFile, slug_of
-from clip_adapter.datasets.splits import SPLITS, Split
+from clip_adapter.datasets.splits import SPLIT_NAMES, SPLITS, Split
 from clip_adapter.errors import DatasetError
 from clip_adapter.images import FolderReader, ReadOptions
 
 TEMPLATES = ("a photo of a {}.",)
 
-_SPLIT_FOLDERS: Final[dict[str, Split]] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 _LAYOUTS = "expected class/image or split/class/image, with the splits train, val and test"
 _DESCRIBES = "describes the dataset"
 _SHOWN = 5  # names in a message
@@ -121,7 +111,7 @@ def _find_class_folders(folder: Path, walk: FolderWalk) -> tuple[list[_ClassFold
     walk.exclude_outside(path for path in top.files if path != NAME_IN_FOLDER)
     walk.exclude((path for path in top.files if path == NAME_IN_FOLDER), _DESCRIBES)
     tops = sorted(top.folders + top.refused)
-    splits = {path: split for path in tops if (split := _SPLIT_FOLDERS.get(path.lower()))}
+    splits = {path: split for path in tops if (split := SPLIT_NAMES.get(path.lower()))}
     divided = [
         path for path in splits if path in top.refused or walk.listing(path)[1:3] != ([], [])
     ]

@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,10 +20,22 @@ from numpy.typing import NDArray
 
 from clip_adapter.datasets.folder_walk import NOT_AN_IMAGE, is_no_image
 from clip_adapter.datasets.sources import ExcludedFile, ImageSource, LabelledFile
-from clip_adapter.datasets.splits import SPLITS, Split, assign_splits
+from clip_adapter.datasets.splits import (
+    SPLITS,
+    Split,
+    assign_splits,
+    join_groups,
+    spread_over_groups,
+)
 from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.images import FolderReader, UnreadableImageError, check_header, image_size
+from clip_adapter.images import (
+    ImageReader,
+    UnreadableImageError,
+    check_header,
+    image_size,
+    open_images,
+)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -155,6 +167,14 @@ class DatasetIndex:
             digests[split].add(digest)
         return sorted(digests["train"] & digests["test"])
 
+    def divided_groups(self) -> list[str]:
+        """The groups that have images in train and in another split, or in val and test, sorted."""
+        splits: dict[str, set[Split]] = {}
+        for group, split in zip(self.groups, self.splits, strict=True):
+            if group is not None:
+                splits.setdefault(group, set()).add(split)
+        return sorted(group for group, found in splits.items() if len(found) > 1)
+
 
 def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its name
     source: ImageSource,
@@ -210,14 +230,18 @@ def build_index(  # noqa: PLR0913  # what is known, and how to read, each by its
         _check_classes(source, rows, bad=bad, excluded=other)
     if ambiguous:
         source = replace(source, notes=(*source.notes, _two_labels(source, ambiguous)))
-    return _assemble(source, rows, bad, other, splits=_splits(rows, known_splits))
+    index = _assemble(source, rows, bad, other, splits=_splits(rows, known_splits))
+    if divided := index.divided_groups():
+        notes = (*source.notes, _groups_divided(source, divided))
+        index = replace(index, source=replace(source, notes=notes))
+    return index
 
 
 def _examine_chunk(
     source: ImageSource, files: list[LabelledFile], *, known: KnownSizes
 ) -> list[_Row | QuarantinedFile | ExcludedFile]:
     measure = partial(_measure, known=known, max_pixels=source.read.max_pixels)
-    with FolderReader(source.folder, source.read) as reader:
+    with open_images(source.folder, source.read) as reader:
         return [_examine(reader, file, measure=measure) for file in files]
 
 
@@ -231,7 +255,7 @@ def _measure(data: bytes, digest: bytes, *, known: KnownSizes, max_pixels: int) 
 
 
 def _examine(
-    reader: FolderReader,
+    reader: ImageReader,
     file: LabelledFile,
     *,
     measure: Callable[[bytes, bytes], tuple[int, int]],
@@ -255,38 +279,53 @@ def _splits(rows: Sequence[_Row], known: KnownSplits) -> tuple[Split, ...]:
     """The published split of each row, else the one it is assigned.
 
     Where folders or a list make a val split, no other image is added to it. What is known does not count
-    in a class of which it would leave none to train on or none to test on.
+    in a class of which it would leave none to train on or none to test on. Images of a group that has
+    published splits get the one that most of these images have.
     """
     published = {row.image_sha256: row.split for row in rows if row.split is not None}
     among: Sequence[Split] = ("train", "test") if "val" in published.values() else SPLITS
     assigned: dict[bytes, Split] = {}
     if None in {row.split for row in rows}:
         labelled = [(row.image_sha256, row.label) for row in rows]
-        assigned = assign_splits(labelled, known={**known, **published}, among=among)
-        anew = _one_sided(labelled, {**assigned, **published}, published)
-        again = (each for each in labelled if each[1] in anew)
-        assigned |= assign_splits(again, known=published, among=among)
+        groups = [(row.image_sha256, row.group) for row in rows if row.group is not None]
+        fixed = {**spread_over_groups(published, groups), **published}
+        assigned = assign_splits(labelled, known={**known, **fixed}, among=among, groups=groups)
+        anew = _one_sided(labelled, {**assigned, **published}, fixed, join_groups(groups))
+        if anew:
+            kept = {digest: split for digest, split in assigned.items() if digest not in anew}
+            kept |= fixed
+            assigned = assign_splits(labelled, known=kept, among=among, groups=groups)
     return tuple(row.split or assigned[row.image_sha256] for row in rows)
 
 
 def _one_sided(
-    labelled: Iterable[tuple[bytes, int]], splits: KnownSplits, published: Collection[bytes]
-) -> set[int]:
-    """Labels of the classes without train or without test images that have two to assign anew.
+    labelled: Sequence[tuple[bytes, int]],
+    splits: KnownSplits,
+    fixed: Collection[bytes],
+    unit_of: Mapping[bytes, bytes],
+) -> set[bytes]:
+    """Images to assign anew: of classes without train or test images, with all of their groups.
 
-    Such a class had its splits from folders that are no longer there, or from a list.
+    Such a class had its splits from folders that are no longer there, or from a list. It has two images
+    or groups that are not fixed.
     """
     found: dict[int, set[Split]] = defaultdict(set)
     undecided: dict[int, set[bytes]] = defaultdict(set)
     for digest, label in labelled:
         found[label].add(splits[digest])
-        if digest not in published:
-            undecided[label].add(digest)
-    return {
-        label
-        for label, digests in undecided.items()
-        if len(digests) > 1 and not {"train", "test"} <= found[label]
+        if digest not in fixed:
+            undecided[label].add(unit_of.get(digest, digest))
+    units = {
+        unit
+        for label, each in undecided.items()
+        if len(each) > 1 and not {"train", "test"} <= found[label]
+        for unit in each
     }
+    return (
+        {digest for digest, _ in labelled if unit_of.get(digest, digest) in units}
+        if units
+        else units
+    )
 
 
 def _split_off_two_labels(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
@@ -314,6 +353,14 @@ def _two_labels(source: ImageSource, rows: Sequence[_Row]) -> str:
     return (
         f"{len(paths)} images of {source.name!r} have two labels and are left out of train, val and "
         f"test, with all {len(rows)} files: {shown}{more}; remove the copies in the wrong class"
+    )
+
+
+def _groups_divided(source: ImageSource, groups: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, groups[:3])) + (", ..." if len(groups) > 3 else "")
+    return (
+        f"groups of {source.name!r} with images in several splits, as the given splits have it: "
+        f"{len(groups)} ({shown}); accuracy on test may be too high; give all images of a group one split, or none"
     )
 
 
@@ -391,7 +438,8 @@ def _too_many_bad(
 
 def _where_links_lead(source: ImageSource, bad: list[QuarantinedFile]) -> str:
     """What to say where all unreadable files are links out: a folder below which they all lead."""
-    targets = [os.path.realpath(source.folder / file.path) for file in bad]
+    folder = str(source.folder)
+    targets = [os.path.realpath(os.path.join(folder, file.path)) for file in bad]  # noqa: PTH118  # of text
     shared = os.path.commonpath(targets)
     n_parts = len(Path(shared).parts)
     place = shlex.quote(shared) if n_parts > 2 and len(set(targets)) > 1 else "ROOT"

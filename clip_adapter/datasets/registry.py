@@ -10,6 +10,7 @@ from clip_adapter.datasets.described import open_described
 from clip_adapter.datasets.descriptions import canonical_name, describe, known_names
 from clip_adapter.datasets.digits import open_digits
 from clip_adapter.datasets.imagefolder import open_imagefolder
+from clip_adapter.datasets.own_data import FORMS, check_columns, default_name, form_of, open_own
 from clip_adapter.datasets.sources import FolderOptions, ImageSource
 from clip_adapter.errors import DatasetError, UnknownNameError
 from clip_adapter.images import AS_IT_IS
@@ -20,6 +21,7 @@ IMPORTED = "features:"
 _FORMS: Mapping[str, str] = MappingProxyType(
     {
         "imagefolder:PATH": "your own pictures, as class/image or split/class/image",
+        **{form.written: form.what for form in FORMS.values()},
         "features:NAME": "features made elsewhere, after `clip-adapter cache import`",
     }
 )
@@ -71,7 +73,8 @@ def open_dataset(
     Missing images of a dataset in `GENERATED` are written first.
 
     Args:
-        name: `digits`, a described dataset as `eurosat` or `oxford_pets`, or `imagefolder:PATH`.
+        name: `digits`, a described dataset as `eurosat` or `oxford_pets`, `imagefolder:PATH`, or another of
+            the forms of own data in `FORMS`.
         data: folder of dataset folders, in CoOp's layout (`eurosat/2750/...`).
         images: folder of this dataset, instead of `data/<name>`.
         options: what the user says about the folder; only `read` if the dataset is no imagefolder.
@@ -86,6 +89,8 @@ def open_dataset(
     try:
         if kind == "imagefolder":
             return open_imagefolder(own_folder(name, images=images), options)
+        if form := form_of(name):
+            return open_own(name, form, images, options)
         if f"{kind}:" == IMPORTED:
             raise DatasetError(f"{name!r} has features made elsewhere, and no images to open")
         if name == "digits":
@@ -177,6 +182,7 @@ def check_is_folder(dataset: str, options: FolderOptions) -> None:
         DatasetError: the dataset has a name, classes or files of its own, or no files at all; the
             message names all these options.
     """
+    check_columns(dataset, form_of(dataset), options)
     # A name that no dataset has is refused for that, perhaps with the right spelling of a folder.
     is_known = dataset == "digits" or canonical_name(dataset) in known_names()
     if not is_known and not dataset.startswith(IMPORTED):
@@ -195,6 +201,17 @@ def check_is_folder(dataset: str, options: FolderOptions) -> None:
             f"{chosen} can change nothing for {dataset!r}, which is no folder of your own "
             f"(imagefolder:PATH): leave {chosen} out"
         )
+
+
+def is_own_data(dataset: str) -> bool:
+    """Whether a dataset is a user's own, as a folder of images or in another of the forms."""
+    return dataset.startswith(OWN_FOLDER) or form_of(dataset) is not None
+
+
+def own_name(dataset: str) -> str | None:
+    """The name that a table or container has without `--name`, unread; None for other datasets."""
+    form = form_of(dataset)
+    return None if form is None else default_name(dataset, form)
 
 
 def own_folder(dataset: str, *, images: Path | None = None) -> Path:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from clip_adapter.datasets.splits import Split
 from clip_adapter.errors import DatasetError
-from clip_adapter.images import AS_IT_IS, ReadOptions
+from clip_adapter.images import AS_IT_IS, ImageFolder, ReadOptions
 
 # The name becomes a folder of the store and a Prefect artifact key.
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -28,15 +28,17 @@ def slug_of(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain.lower())[:_LONGEST_NAME].strip("-")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelledFile:
-    """One image file with its label.
+    """One image with its label.
 
     Attributes:
-        path: POSIX path relative to the folder of the dataset.
+        path: POSIX path relative to the folder of the dataset, of a file or in a container as
+            `clip_adapter.images.containers` says.
         label: position of the class in `ImageSource.class_names`.
         split: published split, or None when the content of the file decides.
-        group: writer or place that the image belongs to, if known; recorded, not used.
+        group: writer, patient or place that the image belongs to, if known; images of one group share
+            a split where none is published.
     """
 
     path: str
@@ -86,6 +88,8 @@ class FolderOptions:
         name: name of the dataset; that of the folder when None.
         class_names: file with the names, and perhaps the prompts, of the classes.
         ignore: glob patterns of paths, relative to the folder, that are left out.
+        columns: name of the dataset's column for each of ours that it has another name for, as
+            ("label", "species"); of tables and containers only.
         read: how the image files may be read.
 
     Raises:
@@ -95,6 +99,7 @@ class FolderOptions:
     name: str | None = None
     class_names: Path | None = None
     ignore: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
     read: ReadOptions = AS_IT_IS
 
     def __post_init__(self) -> None:
@@ -108,7 +113,7 @@ class ImageSource:
 
     Attributes:
         name: slug of `a-z`, `0-9` and `-`.
-        folder: folder that every path of `files` is relative to.
+        folder: folder, or prefix in an object store, that every path of `files` is relative to.
         class_names: class names as they appear in a prompt; a label is a position in this tuple.
         templates: prompts with one `{}` for the class name.
         files: image files with their labels, no path twice.
@@ -129,7 +134,7 @@ class ImageSource:
     """
 
     name: str
-    folder: Path
+    folder: ImageFolder
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
     files: tuple[LabelledFile, ...]

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, get_args
 
@@ -13,6 +14,19 @@ from clip_adapter.errors import DatasetError
 
 Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+SPLIT_NAMES: Final[Mapping[str, Split]] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""The split that a name stands for, of a folder, a file or in a table; names are in lower case."""
+Grouped = Iterable[tuple[bytes, str]]
+"""Digest and group of every image that has a group."""
 _TENTHS: Final[Mapping[Split, int]] = {"train": 5, "test": 3, "val": 2}  # in order of need
 _SEED = b"clip-adapter splits 1"
 Place = tuple[Path, Split, int]
@@ -35,6 +49,7 @@ def assign_splits(
     *,
     known: Mapping[bytes, Split],
     among: Sequence[Split] = SPLITS,
+    groups: Grouped = (),
 ) -> dict[bytes, Split]:
     """Assign a split to each distinct image: 50 % train, 20 % val and 30 % test of every class.
 
@@ -43,6 +58,10 @@ def assign_splits(
     fixed seed and their digest. One after another they go to a split without an image, else to the
     one that is furthest below its proportion (CoOp's, Zhou et al. 2022); of equals to train, then
     test, then val. So the first image of a class trains, the second tests, the third validates.
+
+    Images of one group, of one patient or place, share a split; so do groups that have a copy of one
+    image. A group goes where most of its known images are. Other groups are assigned as images are,
+    the largest first, to the split that lacks most of the classes they have images of.
 
     With nothing known, the result depends only on the digests and which of them share a label. Images
     that are added in several steps each fill what was lacking at their time: the splits then also
@@ -53,6 +72,7 @@ def assign_splits(
             several labels, which count in the class of the smallest.
         known: splits by digest that are kept; it may have further images, which do not count.
         among: splits that images are assigned to, in the proportions that these have to each other.
+        groups: digest and group of the images that have one.
 
     >>> [*assign_splits([(b"a", 0), (b"b", 0), (b"c", 0)], known={b"b": "test"}).values()]
     ['train', 'test', 'val']
@@ -60,31 +80,118 @@ def assign_splits(
     labels: dict[bytes, int] = {}
     for digest, label in labelled:
         labels[digest] = min(label, labels.get(digest, label))
-    splits = {digest: known[digest] for digest in labels if digest in known}
     counts: dict[int, Counter[Split]] = {label: Counter() for label in labels.values()}
-    for digest, split in splits.items():
-        if split in among:
+    splits: dict[bytes, Split] = {}
+
+    def place(unit: Sequence[bytes], split: Split) -> None:
+        splits.update(dict.fromkeys(unit, split))
+        for digest in unit:
             counts[labels[digest]][split] += 1
-    for digest in sorted(labels.keys() - splits.keys(), key=_rank):
-        of_class = counts[labels[digest]]
-        splits[digest] = split = _most_lacking(of_class, among)
-        of_class[split] += 1
+
+    grouped, alone = _units(labels, groups)
+    waiting = []
+    for unit in grouped:
+        found = Counter(known[digest] for digest in unit if digest in known)
+        if found:
+            place(unit, _most_frequent(found))
+        else:
+            waiting.append(unit)
+    for digest in alone:
+        if digest in known:
+            place([digest], known[digest])
+    largest_first = sorted(waiting, key=lambda unit: (-len(unit), min(map(_rank, unit))))
+    rest = sorted((digest for digest in alone if digest not in known), key=_rank)
+    for unit in chain(largest_first, ([digest] for digest in rest)):
+        place(unit, _most_lacking(Counter(labels[digest] for digest in unit), counts, among))
     return {digest: splits[digest] for digest in labels}
+
+
+def _units(images: Iterable[bytes], groups: Grouped) -> tuple[list[list[bytes]], list[bytes]]:
+    """The images that share groups, two or more together, and those that are alone."""
+    unit_of = join_groups(groups)
+    sizes = Counter(unit_of.values())
+    units: dict[bytes, list[bytes]] = defaultdict(list)
+    alone = []
+    for digest in images:
+        unit = unit_of.get(digest, digest)
+        if sizes[unit] > 1:
+            units[unit].append(digest)
+        else:
+            alone.append(digest)
+    return list(units.values()), alone
+
+
+def join_groups(groups: Grouped) -> dict[bytes, bytes]:
+    """The smallest digest among the images that share a group, directly or through copies, by image.
+
+    >>> join_groups([(b"a", "x"), (b"b", "x"), (b"b", "y"), (b"c", "y"), (b"d", "z")])
+    {b'a': b'a', b'b': b'a', b'c': b'a', b'd': b'd'}
+    """
+    above: dict[bytes | str, bytes | str] = {}
+
+    def top(node: bytes | str) -> bytes | str:
+        while (parent := above.setdefault(node, node)) != node:
+            above[node] = node = above[parent]
+        return node
+
+    images: dict[bytes, None] = {}
+    for digest, group in groups:
+        images[digest] = None
+        above[top(digest)] = top(group)
+    smallest: dict[bytes | str, bytes] = {}
+    for digest in images:
+        smallest[top(digest)] = min(digest, smallest.get(top(digest), digest))
+    return {digest: smallest[top(digest)] for digest in images}
+
+
+def spread_over_groups(splits: Mapping[bytes, Split], groups: Grouped) -> dict[bytes, Split]:
+    """The split of most images of a group that have one, for all images of the group.
+
+    Args:
+        splits: splits by digest, of some images.
+        groups: digest and group of the images that have one.
+    """
+    unit_of = join_groups(groups)
+    found: dict[bytes, Counter[Split]] = defaultdict(Counter)
+    for digest, unit in unit_of.items():
+        if digest in splits:
+            found[unit][splits[digest]] += 1
+    chosen = {unit: _most_frequent(counts) for unit, counts in found.items()}
+    return {digest: chosen[unit] for digest, unit in unit_of.items() if unit in chosen}
 
 
 def _rank(digest: bytes) -> bytes:
     return hashlib.sha256(_SEED + digest).digest()
 
 
-def _most_lacking(counts: Counter[Split], among: Sequence[Split]) -> Split:
-    """The split that the next image of a class belongs to."""
+def _most_frequent(counts: Counter[Split]) -> Split:
+    """The split of most images; of equals the one that is needed first."""
+    return max(_TENTHS, key=lambda split: counts[split])
+
+
+def _most_lacking(
+    unit: Counter[int], counts: Mapping[int, Counter[Split]], among: Sequence[Split]
+) -> Split:
+    """The split that the next images belong to.
+
+    Args:
+        unit: number of these images by label.
+        counts: number of images that are assigned so far, by label and split.
+        among: splits to choose from.
+    """
     shares = {split: tenths for split, tenths in _TENTHS.items() if split in among}
-    after, whole = counts.total() + 1, sum(shares.values())
+    whole = sum(shares.values())
+
+    def need(split: Split) -> tuple[int, int]:
+        n_empty = sum(counts[label][split] == 0 for label in unit)
+        lacking = sum(
+            n * (shares[split] * (counts[label].total() + n) - whole * counts[label][split])
+            for label, n in unit.items()
+        )
+        return n_empty, lacking
+
     # `max` takes the first of equals, and integers have no rounding that could differ.
-    return max(
-        shares,
-        key=lambda split: (counts[split] == 0, shares[split] * after - whole * counts[split]),
-    )
+    return max(shares, key=need)
 
 
 def split_by_content(image_sha256: bytes) -> Split:

@@ -1,7 +1,13 @@
 """The format that a file claims to have, and what more its bytes tell before they are decoded."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
+
+IMAGE_SUFFIXES: Final = (
+    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg"),
+    *(".jpg", ".jxl", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+"""A file of such a name is meant to be an image: one that does not decode is unreadable, not excluded."""
 
 _SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -20,6 +26,11 @@ _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF = {b"mif1", b"msf1"}  # either of them, which the compatible brands tell
+
+
+def has_image_suffix(path: str) -> bool:
+    """Whether the name of a file says that it is an image."""
+    return path.lower().endswith(IMAGE_SUFFIXES)
 
 
 def image_format(head: bytes) -> str | None:

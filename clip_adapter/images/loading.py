@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from clip_adapter.errors import ImageError, UnreadableImageError
+from clip_adapter.images.containers import open_images
 from clip_adapter.images.decoding import decode_image
-from clip_adapter.images.reading import AS_IT_IS, FolderReader, ReadOptions
+from clip_adapter.images.object_folder import ImageFolder
+from clip_adapter.images.reading import AS_IT_IS, ImageReader, ReadOptions
 from clip_adapter.images.views import Geometry
 
 IMAGES_PER_CHUNK = 8  # what a worker is given at once
@@ -53,7 +54,7 @@ class LoadedViews:
 
 
 def prefetch(
-    folder: Path,
+    folder: ImageFolder,
     wanted: Sequence[WantedViews],
     *,
     geometry: Geometry,
@@ -114,15 +115,19 @@ def _end_after(wait: Callable[[], None]) -> None:
 
 
 def _load_chunk(
-    folder: Path, geometry: Geometry, options: ReadOptions, chunk: Sequence[WantedViews]
+    folder: ImageFolder, geometry: Geometry, options: ReadOptions, chunk: Sequence[WantedViews]
 ) -> list[LoadedViews]:
-    with FolderReader(folder, options) as reader:
+    with open_images(folder, options) as reader:
         load = partial(_load, geometry=geometry, max_pixels=options.max_pixels)
         return [_read_and_load(reader, folder, wanted, load=load) for wanted in chunk]
 
 
 def _read_and_load(
-    reader: FolderReader, folder: Path, wanted: WantedViews, *, load: Callable[..., LoadedViews]
+    reader: ImageReader,
+    folder: ImageFolder,
+    wanted: WantedViews,
+    *,
+    load: Callable[..., LoadedViews],
 ) -> LoadedViews:
     data = _read(folder, wanted, reader)
     try:
@@ -135,7 +140,7 @@ def _read_and_load(
         ) from error
 
 
-def _read(folder: Path, wanted: WantedViews, reader: FolderReader) -> bytes:
+def _read(folder: ImageFolder, wanted: WantedViews, reader: ImageReader) -> bytes:
     try:
         data = reader.read(wanted.path)
     except UnreadableImageError as error:
@@ -145,7 +150,7 @@ def _read(folder: Path, wanted: WantedViews, reader: FolderReader) -> bytes:
     return data
 
 
-def _changed(folder: Path, wanted: WantedViews, reason: str) -> ImageError:
+def _changed(folder: ImageFolder, wanted: WantedViews, reason: str) -> ImageError:
     return ImageError(
         f"{wanted.path!r} in {folder} is not the file that was indexed a moment ago: {reason}; "
         "run again when no program changes the folder",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Protocol, Self
 
 from clip_adapter.errors import UnreadableImageError
 
@@ -50,8 +50,8 @@ class ReadOptions:
     """How the image files of a dataset may be read.
 
     Attributes:
-        follow_links: folder below which a link may lead out of the folder of the dataset, to regular
-            files only; None if no link may leave it.
+        follow_links: folder below which a link, or a path in a table, may lead out of the folder of the
+            dataset, to regular files only; None if nothing may leave it.
         max_pixels: number of pixels above which an image is refused, except a JPEG, which is decoded
             at reduced size.
     """
@@ -62,6 +62,18 @@ class ReadOptions:
 
 AS_IT_IS = ReadOptions()
 """No link is followed out of the folder, and the usual limits hold."""
+
+
+class ImageReader(Protocol):
+    """Reads image files by their paths below one place."""
+
+    def read(self, path: str) -> bytes:
+        """The bytes of the image at `path`; raises `UnreadableImageError`."""
+        ...
+
+    def read_head(self, path: str, size: int = 64) -> bytes:
+        """The first `size` bytes of the image at `path`; raises `UnreadableImageError`."""
+        ...
 
 
 def read_bytes(folder: Path, path: str) -> bytes:
@@ -115,8 +127,8 @@ class FolderReader:
     def read(self, path: str) -> bytes:
         """The bytes of the file at `path`, which is relative to the folder and not trusted.
 
-        Never blocks on a pipe. A link that leads out of the folder is followed only to a regular
-        file below `ReadOptions.follow_links`: all links are resolved first, and what is opened then
+        Never blocks on a pipe. A path or link that leads out of the folder is followed only to a
+        regular file below `ReadOptions.follow_links`: all links are resolved first, and what is opened then
         is opened part by part without following any, not even one that takes the place of a file or
         directory meanwhile.
 
@@ -138,6 +150,25 @@ class FolderReader:
                 cannot be read. A file may be larger than `MAX_FILE_BYTES`.
         """
         return self._read(path, partial(_read_head, size=size))
+
+    def open_file(self, path: str) -> BinaryIO:
+        """Open the file at `path` to read parts of it, as carefully as by `read`; it may be of any size.
+
+        Raises:
+            UnreadableImageError: `path` leaves the folder, is missing, is not a regular file, or
+                cannot be opened.
+        """
+        _check_name(path)
+        try:
+            descriptor = self._open(path)
+            try:
+                _regular_size(os.fstat(descriptor))
+            except UnreadableImageError:
+                os.close(descriptor)
+                raise
+        except (OSError, RuntimeError) as error:
+            raise UnreadableImageError(_explain(error)) from error
+        return os.fdopen(descriptor, "rb")
 
     def _read(self, path: str, take: Callable[[int], bytes]) -> bytes:
         _check_name(path)
@@ -185,13 +216,13 @@ class FolderReader:
 
     def _root_outside(self, path: str, target: Path) -> Path:
         """The folder outside ours below which `target` may be opened."""
-        if ".." in path.split("/") or Path(path).is_absolute():
-            raise UnreadableImageError(_OUTSIDE)
-        leads_out = "it is a link that leads out of the folder"
+        is_named = ".." in path.split("/") or Path(path).is_absolute()
+        leads_out = _OUTSIDE if is_named else "it is a link that leads out of the folder"
         if self._options.follow_links is None:
             place = _folder_to_name(target)
+            what = "read regular files" if is_named else "follow links to regular files"
             raise UnreadableImageError(
-                f"{leads_out}; to follow links to regular files below a folder, name it: "
+                f"{leads_out}; to {what} below a folder, name it: "
                 f"--follow-links {shlex.quote(str(place)) if place else 'ROOT'}"
             )
         root = self._options.follow_links.resolve()

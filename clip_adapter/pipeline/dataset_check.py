@@ -37,6 +37,13 @@ _EXCLUDED: dict[str, tuple[Severity, str]] = {
     "short class": ("warning", "add images of these classes"),
     "link in a circle": ("warning", "remove the link"),
     "folder linked twice": ("warning", "remove all links to the folder but one"),
+    "no path": ("warning", "give each row the path of an image"),
+    "a link": ("note", "nothing; a link in an archive is not followed"),
+    "a pipe": ("note", "nothing; it is no file"),
+    "a device": ("note", "nothing; it is no file"),
+    "a sparse file": ("warning", "pack it without --sparse"),
+    "replaced by a later member of its name": ("warning", "give each image a name of its own"),
+    "its name leads out of the archive": ("warning", "rename it in the archive"),
     "not in the split file": ("note", "nothing; the published split leaves them out"),
 }
 """How serious each reason is for which files are left out, and what to do."""
@@ -73,6 +80,7 @@ def check_dataset(index: DatasetIndex) -> list[Finding]:
     found = [
         *_unreadable(index),
         *_copies(index),
+        *_divided_groups(index),
         *_lost_classes(index),
         *_missing_splits(index),
         *_tiny_classes(index),
@@ -83,20 +91,23 @@ def check_dataset(index: DatasetIndex) -> list[Finding]:
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def index_folder(dataset: str, *, options: FolderOptions, reporter: Reporter) -> DatasetIndex:
-    """Index a folder of images without storing anything, however many files cannot be used.
+def index_folder(
+    dataset: str, *, images: Path | None = None, options: FolderOptions, reporter: Reporter
+) -> DatasetIndex:
+    """Index a user's own images without storing anything, however many files cannot be used.
 
     A class may have no image in the index.
 
     Args:
-        dataset: imagefolder:PATH.
+        dataset: imagefolder:PATH, or another form of own data.
+        images: folder of the images of a table, if it is not that of the table.
         options: what the user says about the folder.
         reporter: where to report progress.
 
     Raises:
         DatasetError: the folder is missing, not laid out as expected, or holds no readable image.
     """
-    source = open_dataset(dataset, data=Path(), options=options)
+    source = open_dataset(dataset, data=Path(), images=images, options=options)
     done = 0
     total = len(source.files)
     with reporter.progress(f"reading {source.name}", total=total, unit="files") as advance:
@@ -180,6 +191,19 @@ def _kind_of_copies(index: DatasetIndex, group: list[int]) -> str:
 
 def _places(index: DatasetIndex, group: list[int]) -> str:
     return " = ".join(f"{index.paths[row]} ({index.splits[row]})" for row in group[:4])
+
+
+def _divided_groups(index: DatasetIndex) -> Iterator[Finding]:
+    divided = index.divided_groups()
+    if divided:
+        yield Finding(
+            kind="groups across splits",
+            severity="problem",
+            message=f"{_number(len(divided), 'group')} with images in several splits, so that accuracy on "
+            "test may be too high",
+            fix="give all images of a group one split, or none, and they are divided by groups",
+            examples=_some(divided),
+        )
 
 
 def _lost_classes(index: DatasetIndex) -> Iterator[Finding]:

@@ -26,7 +26,16 @@ from clip_adapter.datasets import (
     split_file_from,
 )
 from clip_adapter.errors import DatasetError, UnreadableImageError, nearest
-from clip_adapter.images import AS_IT_IS, FolderReader, ReadOptions, decode_image
+from clip_adapter.images import (
+    AS_IT_IS,
+    ImageFolder,
+    ImageReader,
+    ObjectFolder,
+    ReadOptions,
+    decode_image,
+    image_folder,
+    open_images,
+)
 from clip_adapter.pipeline import identity
 from clip_adapter.pipeline.index import index_of_table
 from clip_adapter.runs import current_index
@@ -40,7 +49,7 @@ if TYPE_CHECKING:  # the report draws figures, whose libraries take a second to 
 MOST_THUMBNAILS = 300
 """Largest number of images on a contact sheet."""
 
-State = Literal["present", "missing", "unknown", "imported"]
+State = Literal["present", "missing", "remote", "unknown", "imported"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +60,9 @@ class StoredDataset:
         index: its images, and the files that were not used.
         index_fingerprint: fingerprint of that index as it is stored.
         what: description in a few words.
-        source: folder of its images when it was indexed; None where it was not recorded.
-        state: "present" if that folder exists on this machine, "missing" if it does not, "unknown"
-            if it was not recorded, "imported" if the features were made elsewhere.
+        source: folder or URL of its images when it was indexed; None where it was not recorded.
+        state: "present" if that folder exists on this machine, "missing" if it does not, "remote" if it
+            is in an object store, which is not asked, "unknown" if it was not recorded, "imported" if the features were made elsewhere.
         next_step: what to do so that the images are found again; empty if they are.
     """
 
@@ -118,7 +127,7 @@ def known_datasets(data: Path) -> list[KnownDataset]:
         data: folder of dataset folders.
     """
     steps = {
-        "imagefolder:PATH": "clip-adapter train imagefolder:PATH",
+        **{name: f"clip-adapter train {name}" for name in DATASETS if ":" in name},
         "features:NAME": "clip-adapter cache import PATH --name NAME",
     }
     return [
@@ -218,11 +227,13 @@ def _read(root: Location, name: str, *, data: Path, is_imported: bool) -> Stored
     store = IndexStore(root, name)
     fingerprint = stored_state(root, name)
     source = source_of(store, fingerprint)
-    state, step = _state(name, source, data=data, is_imported=is_imported)
+    spelled = None if is_imported else identity.last_spelling(root, name)
+    state, step = _state(name, source, data=data, is_imported=is_imported, spelled=spelled)
+    own = description_of(name) if spelled is None else f"your own images: {spelled}"
     return StoredDataset(
-        index=_index(store, fingerprint, folder=Path(source or "")),
+        index=_index(store, fingerprint, folder=image_folder(source or "")),
         index_fingerprint=fingerprint,
-        what=f"imported: features:{name}" if is_imported else description_of(name),
+        what=f"imported: features:{name}" if is_imported else own,
         source=source,
         state=state,
         next_step=step,
@@ -235,10 +246,14 @@ def source_of(store: IndexStore, fingerprint: str) -> str | None:
     return next((each for each in sources if Path(each).is_dir()), next(iter(sources), None))
 
 
-def _state(name: str, source: str | None, *, data: Path, is_imported: bool) -> tuple[State, str]:
+def _state(
+    name: str, source: str | None, *, data: Path, is_imported: bool, spelled: str | None
+) -> tuple[State, str]:
     """Whether the images of a dataset are where they were, and what to do if they are not."""
     if is_imported:
         return "imported", ""
+    if source is not None and isinstance(image_folder(source), ObjectFolder):
+        return "remote", ""
     if source is not None and Path(source).is_dir():
         return "present", ""
     if name in GENERATED:
@@ -246,7 +261,8 @@ def _state(name: str, source: str | None, *, data: Path, is_imported: bool) -> t
     if name in known_names():
         folder = describe(name).folder_in(data)
         return "missing", f"`clip-adapter datasets fetch {name}` gets it again, into {folder}"
-    again = f"`clip-adapter train imagefolder:PATH --name {name}` with the folder they are in now"
+    written = "imagefolder:PATH" if spelled is None else f"{spelled.partition(':')[0]}:PATH"
+    again = f"`clip-adapter train {written} --name {name}` with the place they are in now"
     return "unknown" if source is None else "missing", again
 
 
@@ -269,7 +285,7 @@ def stored_state(root: Location, name: str) -> str:
     return found
 
 
-def _index(store: IndexStore, fingerprint: str, *, folder: Path) -> DatasetIndex:
+def _index(store: IndexStore, fingerprint: str, *, folder: ImageFolder) -> DatasetIndex:
     """A stored index with the files that were not used."""
     table = store.read(fingerprint)
     bad, excluded = (
@@ -319,7 +335,7 @@ def contact_sheet(
     names = index.source.class_names
     each = max(1, min(per_class, MOST_THUMBNAILS // len(names)))
     counts = dataset.counts()
-    with FolderReader(index.source.folder, read) as reader:
+    with open_images(index.source.folder, read) as reader:
         rows = [
             Row(
                 class_name=name,
@@ -352,7 +368,7 @@ def _spread(rows: Sequence[int], n: int) -> list[int]:
 
 
 def thumbnail(
-    reader: FolderReader, path: str, split: str, *, image_sha256: bytes, read: ReadOptions
+    reader: ImageReader, path: str, split: str, *, image_sha256: bytes, read: ReadOptions
 ) -> "Thumbnail":
     """A small version of an image; a gap if it is gone, changed or unreadable.
 

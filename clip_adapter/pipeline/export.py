@@ -32,7 +32,7 @@ from clip_adapter.exports.folder import (
     SCRIPT_FILE,
     preprocessing_settings,
 )
-from clip_adapter.images import FolderReader, decode_image
+from clip_adapter.images import decode_image, open_images
 from clip_adapter.methods import SavedClassifier
 from clip_adapter.pipeline.datasets import StoredDataset, read_dataset
 from clip_adapter.pipeline.image_inputs import Content, ImageGroup, find_images, image_files
@@ -282,7 +282,7 @@ class CheckImages:
             self.what = "images that were named"
             return _read_groups(self.given, self.limit)
         dataset = self._dataset()
-        if dataset is None or dataset.state != "present":
+        if dataset is None or dataset.state not in {"present", "remote"}:
             return iter(())
         self.what = f"training and validation images of {dataset.name}"
         return _read_rows(dataset, _rows_to_check(dataset, self.limit))
@@ -425,7 +425,7 @@ def _spread(items: Sequence[_Item], n: int) -> list[_Item]:
 
 
 def _read_rows(dataset: StoredDataset, rows: Iterable[int]) -> Iterator[Content]:
-    with FolderReader(dataset.index.source.folder) as reader:
+    with open_images(dataset.index.source.folder) as reader:
         for row in rows:
             try:
                 yield reader.read(dataset.index.paths[row])

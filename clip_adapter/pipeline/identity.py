@@ -5,6 +5,7 @@ name from the path, `imagefolder-<words>-<digits of the path's digest>`; such da
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -21,12 +22,15 @@ from clip_adapter.datasets import (
     ImageSource,
     canonical_name,
     check_dataset,
+    is_own_data,
     known_names,
     own_folder,
+    own_name,
     reserved_names,
 )
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs import current_index
+from clip_adapter.images import ImageFolder
+from clip_adapter.runs import RequestStore, current_index
 from feature_cache import FeatureCacheError, IndexStore, Location, storage
 from feature_cache.exchange import imported_names
 
@@ -68,10 +72,14 @@ def candidate_names(
     """
     stored = _stored(root)
     own = stored & {slug}
-    if not dataset.startswith(OWN_FOLDER):
+    if not is_own_data(dataset):
         return sorted(own)
-    folder = own_folder(dataset, images=images)
     is_taken = _is_taken(slug, stored, root)
+    if not dataset.startswith(OWN_FOLDER):  # several tables may lie in one folder
+        if is_taken:
+            raise DatasetError(_taken(slug, dataset, root))
+        return sorted(own or _renamed(_origins(root, stored), {slug}))
+    folder = own_folder(dataset, images=images)
     if options.name:
         if is_taken:
             raise DatasetError(_taken(slug, folder, root))
@@ -92,6 +100,9 @@ def candidate_names(
         raise DatasetError(_taken(slug, folder, root))
     names = by_path if is_taken else by_path | own
     read = {name for name, each in origins.items() if place in each.sources}
+    read = {
+        name for name in read if last_spelling(root, name) is None
+    }  # a table may lie there, too
     return sorted(read if read and not read & names else names)
 
 
@@ -166,7 +177,9 @@ def choose_name(
             "--name with the one to go on with, or with a new name"
         )
     nearest = max(known, key=lambda name: (shared[name], name))
-    is_namesake = nearest == source.name or nearest in _named_by_path(source.folder, {nearest})
+    is_namesake = nearest == source.name or (
+        isinstance(source.folder, Path) and nearest in _named_by_path(source.folder, {nearest})
+    )
     raise DatasetError(
         f"folder {source.folder} {'is called like' if is_namesake else 'was indexed as'} dataset "
         f"{nearest!r}, but only {shared[nearest]} of its "
@@ -179,21 +192,35 @@ def stored_name(dataset: str, *, root: Location) -> str:
     """The name in the store of a dataset that is named as `train` takes it; its images are not read.
 
     That of `imagefolder:PATH` is the dataset whose current images were read from that folder, else the
-    `expected_name`.
+    `expected_name`; that of a table or container follows from its own name.
 
     Raises:
         DatasetError: the folder does not exist, or is that of several datasets.
     """
+    if (name := own_name(dataset)) is not None:
+        names = candidate_names(dataset, name, options=FolderOptions(), root=root)
+        return names[0] if len(names) == 1 else name
     if not dataset.startswith(OWN_FOLDER):
         name = dataset.removeprefix(IMPORTED)
         return name if name in _stored(root) else canonical_name(name)
     place = os.path.abspath(own_folder(dataset))  # noqa: PTH100  # keeps links
-    found = [name for name in sorted(_stored(root)) if place in sources_of(IndexStore(root, name))]
+    found = [
+        name
+        for name in sorted(_stored(root))
+        if place in sources_of(IndexStore(root, name)) and last_spelling(root, name) is None
+    ]
     if len(found) > 1:
         raise DatasetError(
             f"{place} was indexed as {' and '.join(map(repr, found))}: write the name that you mean"
         )
     return found[0] if found else expected_name(dataset, root=root, data=Path())
+
+
+def last_spelling(root: Location, name: str) -> str | None:
+    """A stored dataset of own data as the last request spelled it; None where it was a folder or none."""
+    history = RequestStore(root).history(name)
+    spelled = json.loads(history[-1].parameters).get("dataset", "") if history else ""
+    return spelled if isinstance(spelled, str) and own_name(spelled) is not None else None
 
 
 def sources_of(store: IndexStore) -> list[str]:
@@ -223,10 +250,10 @@ def _is_taken(slug: str, stored: AbstractSet[str], root: Location) -> bool:
     )
 
 
-def _taken(slug: str, folder: Path, root: Location) -> str:
+def _taken(slug: str, folder: ImageFolder | str, root: Location) -> str:
     message = f"{slug!r} is the name of another dataset: give that in {folder} another with --name"
     store = IndexStore(root, slug, _ignore)
-    if slug in known_names() and os.path.abspath(folder) in sources_of(store):  # noqa: PTH100  # keeps links
+    if slug in known_names() and os.path.abspath(str(folder)) in sources_of(store):  # noqa: PTH100  # keeps links
         # Indexed by a version that did not know a dataset of this name.
         message += f"; `clip-adapter datasets rename {slug} NAME` keeps the runs that it has under this one"
     return message
@@ -296,6 +323,8 @@ def _states(root: Location, name: str) -> Iterator[Digests]:
 def _how_to_open(name: str, root: Location) -> str:
     if name in imported_names(root):
         return f"{name!r} has imported features: write features:{name}"
+    if (spelled := last_spelling(root, name)) is not None:
+        return f"{name!r} is a dataset of this store: write {spelled}, perhaps with --name {name}"
     folders = sources_of(IndexStore(root, name))
     for folder in folders:
         if Path(folder).is_dir():

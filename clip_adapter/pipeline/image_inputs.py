@@ -10,7 +10,7 @@ from clip_adapter.datasets import FolderOptions
 from clip_adapter.datasets.folder_walk import FolderWalk
 from clip_adapter.errors import DataError, UnreadableImageError
 from clip_adapter.images import AS_IT_IS, FolderReader, ReadOptions, read_image_file
-from clip_adapter.pipeline.tar_images import TAR_SUFFIXES, list_tar_images, read_tar_images
+from clip_adapter.images.tar_files import TAR_SUFFIXES, list_tar_images, read_tar_images
 
 LIST = "-"
 """The input that stands for a list of paths on standard input."""

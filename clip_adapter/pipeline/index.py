@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from clip_adapter.datasets import (
     GENERATED,
     IMPORTED,
-    OWN_FOLDER,
     SPLITS,
     DatasetError,
     DatasetIndex,
@@ -27,6 +26,7 @@ from clip_adapter.datasets import (
     KnownSplits,
     build_index,
     check_templates,
+    is_own_data,
     keep_names,
     naming_notes,
     open_dataset,
@@ -35,7 +35,7 @@ from clip_adapter.datasets import (
     without_classes,
 )
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.images import AS_IT_IS, ReadOptions
+from clip_adapter.images import AS_IT_IS, ImageFolder, ObjectFolder, ReadOptions
 from clip_adapter.pipeline.identity import (
     candidate_names,
     choose_name,
@@ -65,7 +65,7 @@ class IndexedDataset:
     Attributes:
         root: folder or URL of the store.
         name: name of the dataset in the store.
-        folder: folder of the images on this machine.
+        folder: folder of the images on this machine, or their place in an object store.
         index_fingerprint: fingerprint of the index, which identifies the state of the dataset.
         class_names: class names as they appear in a prompt.
         templates: prompts with one `{}`.
@@ -81,7 +81,7 @@ class IndexedDataset:
 
     root: Location
     name: str
-    folder: Path
+    folder: ImageFolder
     index_fingerprint: str
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
@@ -188,7 +188,7 @@ def index_dataset(
         known_splits=_look_up_splits(source, candidates, root=root),
         reporter=reporter,
     )
-    is_own = dataset.startswith(OWN_FOLDER)
+    is_own = is_own_data(dataset)
     if is_own:
         index = _named(index, known, is_given=options.name is not None, root=root)
     # Setting a damaged index aside loses nothing: this one replaces it.
@@ -297,7 +297,9 @@ def _report_move(
 
 
 def _place(source: ImageSource) -> str:
-    """The absolute folder of a dataset, whose links are kept and which has no `..`."""
+    """The absolute folder of a dataset, whose links are kept and which has no `..`, or its URL."""
+    if isinstance(source.folder, ObjectFolder):
+        return str(source.folder)
     return os.path.abspath(source.folder)  # noqa: PTH100  # Path.resolve follows links
 
 

@@ -285,7 +285,8 @@ class DatasetRequest(Request):
         BeforeValidator(_as_dataset),
         Field(
             description="digits, a name that `clip-adapter datasets` lists (as eurosat or oxford_pets), "
-            "imagefolder:PATH, or features:NAME of imported features."
+            "imagefolder:PATH, csv:, parquet: or jsonl:PATH, webdataset:GLOB, hf:OWNER/NAME, or "
+            "features:NAME of imported features."
         ),
     ] = "digits"
     model: Annotated[
@@ -297,7 +298,10 @@ class DatasetRequest(Request):
         ),
     ] = None
     images: Annotated[
-        Place, Field(description="Folder of this dataset, instead of one in the data folder.")
+        Place,
+        Field(
+            description="Folder of this dataset, instead of one in the data folder, or beside its table."
+        ),
     ] = None
     data: Annotated[
         Place,
@@ -328,28 +332,35 @@ class DatasetRequest(Request):
     name: Annotated[
         str | None,
         Field(
-            description="Name of an imagefolder's dataset, else that of the folder; the same name "
-            "goes on with its runs and champion wherever the folder lies."
+            description="Name of a dataset of your own images, else that of the folder, table or archives; "
+            "the same name goes on with its runs and champion wherever they lie."
         ),
     ] = None
     class_names: Annotated[
         Place,
         Field(
-            description="Names of the classes of an imagefolder: .yaml, .csv or lines of folder, name "
-            "and perhaps prompts; else dataset.yaml in the folder, else from the folders' names."
+            description="Names of the classes of your own images: .yaml, .csv or lines of folder or label, "
+            "name and perhaps prompts; else dataset.yaml in the folder, else from the folders or labels."
         ),
     ] = None
     ignore: Annotated[
         list[str] | None,
         Field(
-            description="Files and folders of an imagefolder to leave out, as models/* or *.tmp."
+            description="Files and folders of your own images to leave out, as models/* or *.tmp."
+        ),
+    ] = None
+    columns: Annotated[
+        dict[str, str] | None,
+        Field(
+            description="Columns of a table, keys of a webdataset's .json, or columns of hf:NAME that have "
+            "other names than path, label, split, group (and image, of hf:NAME)."
         ),
     ] = None
     follow_links: Annotated[
         Place,
         Field(
-            description="Folder below which links may lead out of the folder of the images; by "
-            "default no link may."
+            description="Folder below which links, and paths in a table, may lead out of the folder of the "
+            "images; by default none may."
         ),
     ] = None
     max_pixels: Annotated[
@@ -384,6 +395,7 @@ class DatasetRequest(Request):
             name=self.name,
             class_names=Settings.folder(self.class_names),
             ignore=tuple(self.ignore or ()),
+            columns=tuple(sorted((self.columns or {}).items())),
             read=ReadOptions(
                 follow_links=Settings.folder(self.follow_links), max_pixels=self.max_pixels
             ),

@@ -2,11 +2,10 @@
 
 from collections import Counter
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.images import AS_IT_IS, FolderReader, ReadOptions
+from clip_adapter.images import AS_IT_IS, ImageReader, ReadOptions, image_folder, open_images
 from clip_adapter.pipeline.datasets import MOST_THUMBNAILS, source_of, stored_state, thumbnail
 from clip_adapter.pipeline.search import SearchResult
 from clip_adapter.report.contact_sheet import ContactSheet, Row, Thumbnail
@@ -27,7 +26,7 @@ def search_sheet(result: SearchResult, *, read: ReadOptions = AS_IT_IS) -> Conta
     folders = {name: _folder(result.root, name) for name in names}
     with ExitStack() as opened:
         readers = {
-            name: opened.enter_context(FolderReader(Path(folder), read))
+            name: opened.enter_context(open_images(image_folder(folder), read))
             for name, folder in folders.items()
             if folder is not None
         }
@@ -55,7 +54,7 @@ def _folder(root: Location, dataset: str) -> str | None:
 
 
 def _captioned(
-    reader: FolderReader | None, row: dict[str, Any], *, several: bool, read: ReadOptions
+    reader: ImageReader | None, row: dict[str, Any], *, several: bool, read: ReadOptions
 ) -> Thumbnail:
     """The thumbnail of a row of a result, with its rank and cosine."""
     path = escape_control_characters(row["path"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 from clip_adapter.errors import DataError
-from clip_adapter.pipeline.tar_images import TAR_SUFFIXES, tar_members
+from clip_adapter.images.tar_files import TAR_SUFFIXES, tar_members
 
 ARCHIVE_SUFFIXES: Final = (".zip", *TAR_SUFFIXES)
 MAX_MEMBERS: Final = 2_000_000

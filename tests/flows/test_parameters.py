@@ -47,6 +47,7 @@ SHARED = {
     "--name": ("pets", {"name": "pets"}),
     "--class-names": ("/names.csv", {"class_names": "/names.csv"}),
     "--ignore": ("models/*", {"ignore": ["models/*"]}),
+    "--columns": ("path=file,label=species", {"columns": {"path": "file", "label": "species"}}),
     "--follow-links": ("/annex", {"follow_links": "/annex"}),
     "--max-pixels": ("200000000", {"max_pixels": 200_000_000}),
     "--max-bad-fraction": ("0.5", {"max_bad_fraction": 0.5}),

@@ -63,3 +63,15 @@ def _make_index() -> MakeIndex:
         )
 
     return make_index
+
+
+@pytest.fixture(name="make_image", scope="session")
+def _make_image() -> Callable[[int], bytes]:
+    """The bytes of the numbered 6 x 4 picture as a PNG."""
+
+    def make_image(number: int) -> bytes:
+        buffer = BytesIO()
+        _noise(number).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return make_image

@@ -12,6 +12,7 @@ from clip_adapter.datasets import (
     known_names,
     open_dataset,
 )
+from clip_adapter.datasets.own_data import FORMS
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.images import ReadOptions
 
@@ -62,7 +63,8 @@ def test_an_imagefolder_with_two_paths_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_listed_dataset_has_a_description() -> None:
-    assert set(DATASETS) >= {"digits", *known_names(), "imagefolder:PATH", "features:NAME"}
+    own = {"imagefolder:PATH", *(form.written for form in FORMS.values())}
+    assert set(DATASETS) >= {"digits", *known_names(), *own, "features:NAME"}
     assert all(DATASETS.values())
 
 

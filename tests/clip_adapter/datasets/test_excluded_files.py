@@ -8,7 +8,7 @@ import pytest
 
 from clip_adapter.datasets import DatasetError, DatasetIndex, build_index
 from clip_adapter.datasets.imagefolder import open_imagefolder
-from clip_adapter.images import FolderReader, reading
+from clip_adapter.images import ContainerReader, reading
 
 Put = Callable[[Path, int], Path]
 
@@ -40,14 +40,14 @@ def test_what_is_no_image_is_counted_and_not_read(
 ) -> None:
     read: list[str] = []
 
-    class Recorded(FolderReader):
+    class Recorded(ContainerReader):
         def read(self, path: str) -> bytes:
             read.append(path)
             return super().read(path)
 
     for name in ("Thumbs.db", "desktop.ini", "labels.csv", "empty"):
         (pets / "cat" / name).write_bytes(b"" if name == "empty" else b"no image")
-    monkeypatch.setattr("clip_adapter.datasets.index.FolderReader", Recorded)
+    monkeypatch.setattr("clip_adapter.datasets.index.open_images", Recorded)
 
     index = build_index(open_imagefolder(pets), max_bad_fraction=0)
 

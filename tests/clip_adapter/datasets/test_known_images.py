@@ -10,7 +10,7 @@ from PIL import Image
 
 from clip_adapter.datasets import DatasetError, DatasetIndex, ImageSource, LabelledFile, build_index
 from clip_adapter.datasets import index as index_module
-from clip_adapter.images import FolderReader, ReadOptions, decoding
+from clip_adapter.images import ContainerReader, ReadOptions, decoding
 
 Put = Callable[[Path, int], Path]
 N_IMAGES = 200  # some chunks
@@ -94,7 +94,7 @@ def test_the_bytes_digested_are_the_bytes_decoded(
 ) -> None:
     reads = []
 
-    class ReadOnce(FolderReader):
+    class ReadOnce(ContainerReader):
         """Whose files hold something else as soon as they have been read."""
 
         def read(self, path: str) -> bytes:
@@ -103,7 +103,7 @@ def test_the_bytes_digested_are_the_bytes_decoded(
             (pets.folder / path).write_bytes(b"changed")
             return data
 
-    monkeypatch.setattr(index_module, "FolderReader", ReadOnce)
+    monkeypatch.setattr(index_module, "open_images", ReadOnce)
     index = build_index(pets)
 
     assert len(reads) == len(set(reads)) == N_IMAGES - 1

@@ -1,18 +1,20 @@
-"""Images in tar archives, read in place with bounded memory; damage is found and told."""
+"""Tar archives, listed and read in place with bounded memory; damage is found and reported."""
 
 import gzip
 import lzma
 import tarfile
 import zlib
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
-from clip_adapter.datasets.folder_walk import has_image_suffix
+import numpy as np
+
 from clip_adapter.errors import DataError, UnreadableImageError
-from clip_adapter.images import image_format
+from clip_adapter.images.formats import has_image_suffix, image_format
 from clip_adapter.images.reading import MAX_FILE_BYTES
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -21,9 +23,10 @@ MAX_HEADER_BYTES = 1_000_000
 MAX_MEMBERS = 2_000_000
 """Largest number of members that are read of one archive."""
 MAX_NAME_CHARACTERS = 200_000_000
-"""Largest length of the names of the images of one archive, all together."""
+"""Largest length of the names of one archive that are kept, all together."""
 
 _MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}
+_KINDS = {tarfile.LNKTYPE: "a link", tarfile.SYMTYPE: "a link", tarfile.FIFOTYPE: "a pipe"}
 _BLOCK = tarfile.BLOCKSIZE
 _NO_END = "it does not end with two blocks of zeros, its end may be missing"
 _INVALID: Any = tarfile.InvalidHeaderError  # type: ignore[attr-defined]
@@ -94,6 +97,112 @@ def read_tar_images(path: Path, listing: TarListing) -> Iterator[bytes | Unreada
         yield UnreadableImageError(missing)
     if listing.damage:
         yield UnreadableImageError(f"the archive is damaged after {n_read:,} images: {damage}")
+
+
+class TarMembers:
+    """Where the regular files of an uncompressed archive lie, in some 100 bytes of memory each.
+
+    Of members with one name the last counts, as when the archive is unpacked.
+
+    Attributes:
+        left_out: name and reason of each member that is no regular file, or is stored as a sparse one.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        """List the members; of the files no content is read.
+
+        Args:
+            file: the archive, open at its beginning.
+
+        Raises:
+            UnreadableImageError: the archive is compressed, damaged, or no tar archive.
+        """
+        self.left_out: list[tuple[str, str]] = []
+        self._names = bytearray()
+        self._ends, self._places, self._sizes = array("Q", [0]), array("Q"), array("Q")
+        hashes = array("q")
+        try:
+            with _damage_raised():
+                if kind := _compression(file):
+                    message = (
+                        f"it is compressed ({kind}) and cannot be read in place: decompress it"
+                    )
+                    raise UnreadableImageError(message)
+                for _, member in _all_members(file):
+                    self._add(member, hashes)
+        except tarfile.ReadError as error:
+            n = len(self)
+            raise UnreadableImageError(
+                f"the archive is damaged after {n:,} files, or no tar archive: {error}"
+            ) from error
+        unsorted = np.frombuffer(hashes, dtype=np.int64)
+        # Members are found by the hash of their names, which Python seeds anew in each process.
+        self._order = np.argsort(unsorted, kind="stable").astype(np.uint32)
+        self._hashes = unsorted[self._order]
+
+    def _add(self, member: tarfile.TarInfo, hashes: "array[int]") -> None:
+        if not member.isfile() or member.issparse():
+            if not member.isdir():
+                reason = "a sparse file" if member.isfile() else _KINDS.get(member.type, "a device")
+                self.left_out.append((member.name, reason))
+            return
+        name = member.name.encode("utf-8", "surrogateescape")
+        _less(MAX_NAME_CHARACTERS - len(self._names), len(name))
+        self._names += name
+        self._ends.append(len(self._names))
+        self._places.append(member.offset_data)
+        self._sizes.append(member.size)
+        hashes.append(hash(name))
+
+    def __len__(self) -> int:
+        """The number of regular files."""
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the regular files, in the order of the archive."""
+        return (
+            self._name(number).decode("utf-8", "surrogateescape") for number in range(len(self))
+        )
+
+    def find(self, name: str) -> tuple[int, int] | None:
+        """Place and size in bytes of a file's content; None if there is no file of that name."""
+        wanted = name.encode("utf-8", "surrogateescape")
+        first, end = (
+            int(np.searchsorted(self._hashes, hash(wanted), side=side))
+            for side in ("left", "right")
+        )
+        for number in self._order[first:end][::-1].tolist():  # stable: the last of a name is first
+            if self._name(number) == wanted:
+                return self._places[number], self._sizes[number]
+        return None
+
+    def read(self, file: BinaryIO, name: str, *, at_most: int | None = None) -> bytes:
+        """The content of a file in the archive, or its first `at_most` bytes.
+
+        Args:
+            file: the archive, open anywhere.
+            name: name of the member.
+            at_most: number of bytes; all if None.
+
+        Raises:
+            UnreadableImageError: there is no such file, it is larger than `MAX_FILE_BYTES`, or the
+                archive was cut meanwhile.
+        """
+        found = self.find(name)
+        if found is None:
+            raise UnreadableImageError("the archive has no file of that name")
+        place, size = found
+        if at_most is None and size > MAX_FILE_BYTES:
+            raise UnreadableImageError(_too_large(size))
+        size = size if at_most is None else min(size, at_most)
+        file.seek(place)
+        content = file.read(size)
+        if len(content) < size:
+            raise UnreadableImageError("the archive was cut while it was read")
+        return content
+
+    def _name(self, number: int) -> bytes:
+        return bytes(memoryview(self._names)[self._ends[number] : self._ends[number + 1]])
 
 
 class _Member(tarfile.TarInfo):
@@ -171,16 +280,19 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]
     Raises:
         ReadError: the archive is damaged, or has too many members or too large headers.
     """
-    with _damage_raised():
-        yield from _every_member(path)
+    with _damage_raised(), path.open("rb") as file:
+        yield from _all_members(file)
 
 
 def _files(path: Path) -> Iterator[tuple[_Archive, tarfile.TarInfo]]:
-    """Yield the regular files of an archive, as `_every_member` does."""
-    return (each for each in _every_member(path) if each[1].isfile())
+    """Yield the regular files of an archive, each while it can be read, and check its end."""
+    with path.open("rb") as file:
+        for archive, member in _all_members(file):
+            if member.isfile():
+                yield archive, member
 
 
-def _every_member(path: Path) -> Iterator[tuple[_Archive, tarfile.TarInfo]]:
+def _all_members(file: BinaryIO) -> Iterator[tuple[_Archive, tarfile.TarInfo]]:
     """Yield every member of an archive, each while it can be read, and check its end.
 
     Damage is an error of any kind that `_damage_raised` knows.
@@ -188,16 +300,20 @@ def _every_member(path: Path) -> Iterator[tuple[_Archive, tarfile.TarInfo]]:
     Raises:
         ReadError: the archive is damaged or has too many members.
     """
-    with path.open("rb") as file:
-        head = file.read(6)
-        kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
-        file.seek(0)
-        with _Archive.open(fileobj=file, mode=f"r:{kind}") as archive:  # type: ignore[call-overload]
-            for n_members, member in enumerate(_members(archive)):
-                if n_members == MAX_MEMBERS:
-                    raise tarfile.ReadError(f"it has more than {MAX_MEMBERS:,} members")
-                yield archive, member
-            _check_end(archive)
+    kind = _compression(file)
+    with _Archive.open(fileobj=file, mode=f"r:{kind}") as archive:  # type: ignore[call-overload]
+        for n_members, member in enumerate(_members(archive)):
+            if n_members == MAX_MEMBERS:
+                raise tarfile.ReadError(f"it has more than {MAX_MEMBERS:,} members")
+            yield archive, member
+        _check_end(archive)
+
+
+def _compression(file: BinaryIO) -> str:
+    """The compression that the first bytes claim, as `tarfile` names it; empty if none."""
+    head = file.read(6)
+    file.seek(0)
+    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
 
 
 def _members(archive: _Archive) -> Iterator[tarfile.TarInfo]:
@@ -262,8 +378,10 @@ def _content(archive: _Archive, member: tarfile.TarInfo) -> bytes | UnreadableIm
     if member.issparse():  # would read as more zeros than the archive has bytes
         return UnreadableImageError("it is stored as a sparse file")
     if member.size > MAX_FILE_BYTES:
-        return UnreadableImageError(
-            f"{member.size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"
-        )
+        return UnreadableImageError(_too_large(member.size))
     file = archive.extractfile(member)
     return file.read() if file is not None else b""
+
+
+def _too_large(size: int) -> str:
+    return f"{size:,} bytes are more than the limit of {MAX_FILE_BYTES:,}"

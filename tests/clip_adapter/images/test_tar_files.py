@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from clip_adapter.errors import DataError
-from clip_adapter.pipeline import tar_images
-from clip_adapter.pipeline.tar_images import list_tar_images, read_tar_images
+from clip_adapter.images import tar_files
+from clip_adapter.images.tar_files import list_tar_images, read_tar_images
 
 N = 20
 MEMBER_BYTES = 3584
@@ -140,7 +140,7 @@ def test_the_map_of_a_sparse_file_is_skipped(tmp_path: Path) -> None:
 def test_the_numbers_of_members_and_names_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, words: str
 ) -> None:
-    monkeypatch.setattr(tar_images, limit, value)
+    monkeypatch.setattr(tar_files, limit, value)
     (tmp_path / "a.tar").write_bytes(tar_bytes())
     found, error = read(tmp_path / "a.tar")
     assert (found, words in error) == (list(range(7)), True)
