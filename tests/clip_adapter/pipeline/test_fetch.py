@@ -333,7 +333,9 @@ def test_a_damaged_archive_without_a_digest_is_downloaded_anew(pets: Path, serve
     file.write_text(re.sub(r" md5: \w+,", "", file.read_text()))
     images = server.files["/pets.tar.gz"]
     server.files["/pets.tar.gz"] = images[:-20]
-    with pytest.raises(DatasetError, match="it was removed, and the same command downloads it anew"):
+    with pytest.raises(
+        DatasetError, match="it was removed, and the same command downloads it anew"
+    ):
         fetch("pets", data=pets, reporter=Silent())
     server.files["/pets.tar.gz"] = images
     assert fetch("pets", data=pets, reporter=Silent()).is_present

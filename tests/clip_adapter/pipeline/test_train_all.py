@@ -193,7 +193,10 @@ def test_what_fails_stands_in_the_table_of_what_does_not(
     asked: dict[str, Any] = {"shots": [1], "seeds": [1], "recipe": "fast", "root": root}
     done = reproduce_all("output-activation", "all", tiny_model, **asked)
     (table,) = done.tables()
-    assert (list(table.rows), [each.dataset for each in table.failures]) == (["plants"], folders[:1])
+    assert (list(table.rows), [each.dataset for each in table.failures]) == (
+        ["plants"],
+        folders[:1],
+    )
 
 
 def test_all_is_no_dataset_of_one_study() -> None:
