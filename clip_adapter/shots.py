@@ -43,3 +43,13 @@ def image_choice_in_words(choice: str) -> str:
         "budget": f"budget of {value} images",
         "published": f"published images {value[:8]}",
     }.get(kind, "")
+
+
+def with_image_choice(name: str, choice: str) -> str:
+    """The name of a method, and in words what chose its training images if that was not our sampler.
+
+    >>> with_image_choice("gda", "own"), with_image_choice("gda", "budget:50")
+    ('gda', 'gda, budget of 50 images')
+    """
+    words = image_choice_in_words(choice)
+    return f"{name}, {words}" if words else name

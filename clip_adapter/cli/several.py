@@ -11,7 +11,7 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest
 from clip_adapter.runs import query
-from clip_adapter.shots import image_choice_in_words, shots_in_words
+from clip_adapter.shots import shots_in_words, with_image_choice
 from clip_adapter.terminal import plain_console
 
 if TYPE_CHECKING:
@@ -191,8 +191,7 @@ _KINDS = {
 
 
 def _method(row: dict[str, Any]) -> str:
-    words = image_choice_in_words(row["image_choice"])
-    return f"{row['method']}, {words}" if words else str(row["method"])
+    return with_image_choice(row["method"], row["image_choice"])
 
 
 def _is_same(row: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from rich.text import Text
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.progress import Advance, bar
 from clip_adapter.runs import query, with_settings
-from clip_adapter.shots import image_choice_in_words, shots_in_words
+from clip_adapter.shots import shots_in_words, with_image_choice
 from clip_adapter.terminal import plain_console
 from feature_cache import Location
 from feature_cache.parquet_file import is_final
@@ -52,11 +52,9 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
     scores: dict[str, dict[int, Score]] = defaultdict(dict)
     for row in rows:
         method, choice, settings = row["method"], row["image_choice"], row["settings_fingerprint"]
-        name, words = method, image_choice_in_words(choice)
+        name = with_image_choice(method, choice)
         if counts[method, choice] > 1:
             name = with_settings(method, settings, choice)
-        elif words:
-            name = f"{method}, {words}"
         scores[name][row["shots"]] = Score(
             row["accuracy_mean"],
             row["accuracy_ci95"],

@@ -58,7 +58,7 @@ def list_tar_images(path: Path) -> TarListing:
     names: list[str] = []
     n_excluded, n_left, damage = 0, MAX_NAME_CHARACTERS, ""
     try:
-        with _damage_raised():
+        with damage_raised():
             for archive, member in _files(path):
                 if _may_hold_image(archive, member):
                     n_left = _less(n_left, len(member.name))
@@ -83,7 +83,7 @@ def read_tar_images(path: Path, listing: TarListing) -> Iterator[bytes | Unreada
     """Yield the content of each listed image or why it cannot be read, and at last the damage, if any."""
     n_yielded, n_read, damage = 0, 0, listing.damage
     try:
-        with _damage_raised():
+        with damage_raised():
             for archive, member in _files(path):
                 if n_yielded < len(listing.names) and member.name == listing.names[n_yielded]:
                     content = _content(archive, member)
@@ -122,7 +122,7 @@ class TarMembers:
         self._ends, self._places, self._sizes = array("Q", [0]), array("Q"), array("Q")
         hashes = array("q")
         try:
-            with _damage_raised():
+            with damage_raised():
                 if kind := _compression(file):
                     message = (
                         f"it is compressed ({kind}) and cannot be read in place: decompress it"
@@ -280,7 +280,7 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]
     Raises:
         ReadError: the archive is damaged, or has too many members or too large headers.
     """
-    with _damage_raised(), path.open("rb") as file:
+    with damage_raised(), path.open("rb") as file:
         yield from _all_members(file)
 
 
@@ -295,7 +295,7 @@ def _files(path: Path) -> Iterator[tuple[_Archive, tarfile.TarInfo]]:
 def _all_members(file: BinaryIO) -> Iterator[tuple[_Archive, tarfile.TarInfo]]:
     """Yield every member of an archive, each while it can be read, and check its end.
 
-    Damage is an error of any kind that `_damage_raised` knows.
+    Damage is an error of any kind that `damage_raised` knows.
 
     Raises:
         ReadError: the archive is damaged or has too many members.
@@ -339,14 +339,17 @@ def _check_end(archive: _Archive) -> None:
 
 
 @contextmanager
-def _damage_raised() -> Iterator[None]:
-    """Raise every error that damage leads to as a ReadError of one line.
+def damage_raised() -> Iterator[None]:
+    """Raise every error that damage of an archive leads to as a ReadError of one line.
 
     Raises:
         ReadError: the archive is damaged.
+        DataError: the block raised it.
     """
     try:
         yield
+    except DataError:  # a ValueError that says by itself what is wrong
+        raise
     except (
         tarfile.TarError,
         gzip.BadGzipFile,

@@ -193,24 +193,35 @@ def _check_room(wanted: list[Download], work: Path) -> None:
 
 
 def _unpack_all(wanted: list[Download], work: Path, *, reporter: Reporter) -> Path:
-    """The folder with the content of all that was downloaded."""
+    """The folder with the content of all that was downloaded; nothing stays of it after an error."""
     staged = work / "unpacked"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()
     try:
         for each in wanted:
-            file = work / each.file_name
-            if not _is_archive(each):
-                shutil.copyfile(file, staged / file.name)
-                continue
-            _unpack(file, staged, reporter=reporter)
-            for inner in sorted(staged.rglob(each.inner)) if each.inner else ():
-                _unpack(inner, inner.parent, reporter=reporter)
-                inner.unlink()
-    except DataError as error:
+            if _is_archive(each):
+                _unpack_one(each, work / each.file_name, staged, reporter=reporter)
+            else:
+                shutil.copyfile(work / each.file_name, staged / each.file_name)
+    except (DatasetError, OSError):
         shutil.rmtree(staged, ignore_errors=True)
-        raise DatasetError(str(error)) from error
+        raise
     return staged
+
+
+def _unpack_one(each: Download, file: Path, staged: Path, *, reporter: Reporter) -> None:
+    """Unpack a downloaded archive; without a digest, one that is damaged is downloaded anew next time."""
+    try:
+        _unpack(file, staged, reporter=reporter)
+        for inner in sorted(staged.rglob(each.inner)) if each.inner else ():
+            _unpack(inner, inner.parent, reporter=reporter)
+            inner.unlink()
+    except DataError as error:
+        advice = ""
+        if each.algorithm is None:
+            file.unlink()
+            advice = "; it was removed, and the same command downloads it anew"
+        raise DatasetError(f"{error}{advice}") from error
 
 
 def _unpack(archive: Path, folder: Path, *, reporter: Reporter) -> None:

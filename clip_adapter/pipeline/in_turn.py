@@ -69,7 +69,7 @@ def run_in_turn(
     Args:
         requests: requests of one kind.
         run: runs one of them.
-        check: raises if a request contradicts itself or names a method that does not exist.
+        check: raises if a request contradicts itself or names a method or dataset that does not exist.
         reporter: where to report which request is run, and the time left over all.
 
     Yields:
@@ -109,8 +109,8 @@ def run_in_turn(
 
 def _missing(request: AnyRequest, check: Callable[[AnyRequest], object]) -> str:
     """Why the images or features of a request cannot be used; empty where they can."""
-    check(request)
     try:
+        check(request)
         encoding_of(request, reporter=SILENT)
     except (DatasetError, NotStoredError) as error:
         return str(error)

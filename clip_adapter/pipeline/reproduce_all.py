@@ -1,7 +1,7 @@
 """A study on every known dataset whose images are present, and its results side by side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -70,9 +70,11 @@ class ReproducedDatasets(TabularResult):
             ParameterError: no run has one of the numbers of shots.
             FeatureCacheError: a file of runs is damaged.
         """
+        # One model was asked for, or the default of each dataset: so the tables are not divided by it.
+        failures = [replace(each, model=None) for each in (*self.failures, *self.missing)]
         return datasets_tables(
             [(None, each.to_arrow()) for each in self.reproductions],
-            (*self.failures, *self.missing),
+            failures,
             column="variant",
             value="harmonic_mean" if self.study == OPEN_VOCABULARY else "accuracy",
             shots=shots,

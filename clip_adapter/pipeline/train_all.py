@@ -19,6 +19,7 @@ from clip_adapter.pipeline.in_turn import (
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import TrainRequest
 from clip_adapter.pipeline.tables import TabularResult
+from clip_adapter.pipeline.targets import check_targets
 from clip_adapter.pipeline.train import Training, requested_methods, train
 
 
@@ -125,13 +126,16 @@ def train_all(
 
 
 def check_training(request: TrainRequest) -> None:
-    """Raise if a request names a method or setting that does not exist.
+    """Raise if a request names a method, setting or dataset to test on that does not exist.
 
     Raises:
-        UnknownNameError: there is no such method or setting.
+        UnknownNameError: there is no such method, setting or dataset.
+        DatasetError: the images of a dataset to test on are missing.
+        NotStoredError: no features were imported under the name of one.
         SettingsError: a value is invalid, or settings are given for a method that is not trained.
     """
     requested_methods(request, reporter=SILENT)
+    check_targets(request)
 
 
 def _own(training: Training) -> pa.Table:

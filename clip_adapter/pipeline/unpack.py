@@ -5,7 +5,6 @@ import stat
 import tarfile
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 from clip_adapter.errors import DataError
-from clip_adapter.images.tar_files import TAR_SUFFIXES, tar_members
+from clip_adapter.images.tar_files import TAR_SUFFIXES, damage_raised, tar_members
 
 ARCHIVE_SUFFIXES: Final = (".zip", *TAR_SUFFIXES)
 MAX_MEMBERS: Final = 2_000_000
@@ -181,15 +180,13 @@ def _opened(file: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 def _damage_raised(archive: Path) -> Iterator[None]:
     """Raise what is wrong with an archive as one error that names it."""
     try:
-        yield
+        with damage_raised():
+            yield
     except (
         DataError,
         tarfile.TarError,
         zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
         NotImplementedError,  # a compression that this Python lacks
-        ValueError,
     ) as error:
         said = " ".join(str(error).split())
         raise DataError(f"the archive {archive} is not unpacked: {said:.500}") from error

@@ -9,7 +9,7 @@ from clip_adapter.report.numbers import Mean, mean_of, percent, points, spread
 from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.tables import Table
 from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY, RunResult, connect
-from clip_adapter.shots import image_choice_in_words, shots_in_words
+from clip_adapter.shots import shots_in_words, with_image_choice
 from feature_cache import Location
 
 
@@ -96,8 +96,7 @@ def _change(change: Mean) -> str:
 
 
 def _method(result: RunResult) -> str:
-    words = image_choice_in_words(result.run.image_choice)
-    return f"{result.run.method}, {words}" if words else result.run.method
+    return with_image_choice(result.run.method, result.run.image_choice)
 
 
 def _summary(method: str, recipe: str, shots: int, results: Sequence[RunResult]) -> OpenVocabulary:

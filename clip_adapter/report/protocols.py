@@ -5,7 +5,7 @@ from typing import Any
 
 from clip_adapter.report.numbers import Mean, percent
 from clip_adapter.report.tables import Table
-from clip_adapter.shots import image_choice_in_words, shots_in_words
+from clip_adapter.shots import shots_in_words, with_image_choice
 
 _KINDS = {"domain-shift": "domain shift", "cross-dataset": "other classes"}
 
@@ -52,8 +52,7 @@ def shift_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _method(row: Mapping[str, Any]) -> str:
-    words = image_choice_in_words(row["image_choice"])
-    return f"{row['method']}, {words}" if words else str(row["method"])
+    return with_image_choice(row["method"], row["image_choice"])
 
 
 def _mean(row: Mapping[str, Any], name: str) -> Mean:

@@ -19,7 +19,7 @@ from clip_adapter.runs import (
     read_runs,
     with_settings,
 )
-from clip_adapter.shots import image_choice_in_words
+from clip_adapter.shots import with_image_choice
 
 CLIP_ADAPTER = "clip-adapter"
 
@@ -237,7 +237,8 @@ def method_series(results: Sequence[RunResult]) -> list[MethodSeries]:
         by_method[run.method, run.image_choice][run.settings_fingerprint].append(result)
     series = [
         MethodSeries(
-            name=_on_images(_name(method, settings, of_method), choice), results=tuple(of_settings)
+            name=with_image_choice(_name(method, settings, of_method), choice),
+            results=tuple(of_settings),
         )
         for (method, choice), of_method in by_method.items()
         for settings, of_settings in of_method.items()
@@ -251,11 +252,6 @@ def reference_series(series: Sequence[MethodSeries]) -> MethodSeries | None:
     return max(
         candidates, key=lambda each: (len(each.results), each.recency, each.name), default=None
     )
-
-
-def _on_images(name: str, choice: str) -> str:
-    words = image_choice_in_words(choice)
-    return f"{name}, {words}" if words else name
 
 
 def _name(method: str, settings: str, of_method: Mapping[str, Sequence[RunResult]]) -> str:

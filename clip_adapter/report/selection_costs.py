@@ -9,7 +9,7 @@ from clip_adapter.report.numbers import Mean, mean_of, percent, points, spread
 from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.tables import Table
 from clip_adapter.runs import RunRecord, RunResult, connect
-from clip_adapter.shots import image_choice_in_words, shots_in_words
+from clip_adapter.shots import shots_in_words, with_image_choice
 from feature_cache import Location
 
 SELECTION: Final = "selection"
@@ -66,8 +66,7 @@ def selection_costs_of(results: Sequence[RunResult]) -> list[SelectionCosts]:
     for result in sorted(results, key=lambda result: result.recency):
         run = result.run
         if run.study == SELECTION and _ACCURACY in result.metrics:
-            words = image_choice_in_words(run.image_choice)
-            method = run.method.removesuffix(" (oracle)") + (words and f", {words}")
+            method = with_image_choice(run.method.removesuffix(" (oracle)"), run.image_choice)
             key = method, run.settings.recipe or "", run.shots
             groups[key][_choice(run)][run.seed or 0] = result
     return [_costs(*key, groups[key]) for key in sorted(groups)]

@@ -1,5 +1,6 @@
 """Datasets are fetched from a server of this machine, which breaks off, changes its mind, and lies."""
 
+import errno
 import hashlib
 import http.server
 import io
@@ -25,6 +26,7 @@ from clip_adapter.datasets import (
 from clip_adapter.errors import ParameterError, UnavailableError, UnknownNameError
 from clip_adapter.file_lock import FileLock
 from clip_adapter.pipeline import download as downloading
+from clip_adapter.pipeline import fetch as fetching
 from clip_adapter.pipeline.download import download
 from clip_adapter.pipeline.fetch import fetch, steps_by_hand
 from clip_adapter.pipeline.reporter import Reporter
@@ -324,6 +326,32 @@ def test_a_hostile_archive_leaves_nothing(pets: Path, server: Server, name: str)
         fetch("pets", data=pets, reporter=Silent())
     assert not (pets / "my_pets").exists()
     assert not list(pets.parent.rglob("*evil*"))
+
+
+def test_a_damaged_archive_without_a_digest_is_downloaded_anew(pets: Path, server: Server) -> None:
+    file = pets.parent / "known" / "pets.yaml"
+    file.write_text(re.sub(r" md5: \w+,", "", file.read_text()))
+    images = server.files["/pets.tar.gz"]
+    server.files["/pets.tar.gz"] = images[:-20]
+    with pytest.raises(
+        DatasetError, match="it was removed, and the same command downloads it anew"
+    ):
+        fetch("pets", data=pets, reporter=Silent())
+    server.files["/pets.tar.gz"] = images
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
+
+
+def test_a_full_disk_is_left_without_what_was_unpacked(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unpack(archive: Path, folder: Path, **_: object) -> None:
+        (folder / "half").write_bytes(archive.read_bytes())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetching, "unpack", unpack)
+    with pytest.raises(OSError, match="No space left"):
+        fetch("pets", data=pets, reporter=Silent())
+    assert not list(pets.rglob("half"))
 
 
 def test_an_archive_of_something_else_is_not_put_in_place(pets: Path, server: Server) -> None:

@@ -121,6 +121,8 @@ def test_a_misspelled_name_ends_the_call_before_the_first_dataset(
         train_all([*folders, "digit"], [tiny_model], root=root, **FEW)
     with pytest.raises(UnknownNameError, match="did you mean 'gda'"):
         train_all(folders, [tiny_model], root=root, **{**FEW, "methods": ["gdaa"]})
+    with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
+        train_all(folders, [tiny_model], root=root, test_on=["digit"], **FEW)
     assert not root.exists()
 
 
@@ -175,6 +177,26 @@ def test_a_study_that_fails_on_a_dataset_is_said_at_the_end(
     assert "has 2 classes: expected 3 or more" in "".join(each.error for each in done.failures)
     with pytest.raises(SweepError, match="plants"):
         done.check()
+
+
+def test_what_fails_stands_in_the_table_of_what_does_not(
+    folders: list[str],
+    photos: Path,
+    root: Path,
+    tiny_model: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for path in photos.rglob("*.jpg"):
+        path.write_bytes(b"broken")
+    there = [known(name, is_present=True) for name in folders]
+    monkeypatch.setattr(reproducing, "known_datasets", lambda _: there)
+    asked: dict[str, Any] = {"shots": [1], "seeds": [1], "recipe": "fast", "root": root}
+    done = reproduce_all("output-activation", "all", tiny_model, **asked)
+    (table,) = done.tables()
+    assert (list(table.rows), [each.dataset for each in table.failures]) == (
+        ["plants"],
+        folders[:1],
+    )
 
 
 def test_all_is_no_dataset_of_one_study() -> None:

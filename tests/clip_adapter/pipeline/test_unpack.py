@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clip_adapter.errors import DataError
@@ -191,6 +192,24 @@ def test_an_archive_that_is_cut_short_is_refused(tmp_path: Path, kind: str) -> N
     else:
         tar_of(path, lambda archive: put(archive, "a", bytes(range(256)) * 100), kind="gz")
     path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"the archive .* is not unpacked"):
+        unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zip", "zip of bz2", "zip of lzma"])
+def test_damage_in_the_middle_of_an_archive_is_one_error(tmp_path: Path, kind: str) -> None:
+    content = np.random.default_rng(1).bytes(3_000_000)
+    if kind.startswith("zip"):
+        path = tmp_path / "a.zip"
+        methods = {"zip of bz2": zipfile.ZIP_BZIP2, "zip of lzma": zipfile.ZIP_LZMA}
+        with zipfile.ZipFile(path, "w", methods.get(kind, zipfile.ZIP_DEFLATED)) as archive:
+            archive.writestr("a", content)
+    else:
+        path = tar_of(tmp_path / f"a.tar.{kind}", lambda tar: put(tar, "a", content), kind=kind)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = b"\xff" * 3000
+    path.write_bytes(data)
     with pytest.raises(DataError, match=r"the archive .* is not unpacked"):
         unpack(path, tmp_path / "out")
 
