@@ -1,5 +1,6 @@
 """Progress in Prefect's UI: what is told, and that the work never waits for it."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +41,7 @@ def test_it_ends_at_a_hundred_with_what_it_took() -> None:
     (artifact,) = shown(artifact_key("progress", "encoding *x*"))
     assert artifact.data == 100
     assert artifact.description.startswith("encoding \\*x\\*: 4 of 4 images, ")
-    assert artifact.description.endswith("done after 0 s")
+    assert re.search(r", done after \d+ s$", artifact.description)
 
 
 @pytest.mark.usefixtures("prefect_server")
