@@ -65,9 +65,8 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
         scores,
         heading="method",
         title=f"{rows[0]['dataset']} with {rows[0]['model']}: test accuracy, %",
-        caption="mean ± 95 % interval over seeds; hyper-parameters chosen on validation images, "
-        "the test split read once"
-        + ("; the shots of a budget are the mean number a class" if has_budget else ""),
+        caption="mean ± 95 % interval over seeds; no hyper-parameter is chosen on test images, which are "
+        "read once" + ("; the shots of a budget are the mean number a class" if has_budget else ""),
     )
 
 

@@ -124,7 +124,7 @@ class FewShotSampler:
         if len(candidates) < budget:
             raise DatasetError(
                 f"the train split of dataset {name!r} has {len(candidates)} distinct images with one "
-                f"label, {budget} are asked for: ask for fewer, or use --shots all"
+                f"label, {budget} are asked for: ask for fewer, or leave --budget out and use --shots all"
             )
         drawn = _ranked(self.index, candidates, seed=seed)[:budget]
         labels = self.index.labels

@@ -30,6 +30,7 @@ from clip_adapter.datasets.splits import (
 from clip_adapter.errors import DatasetError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import (
+    NO_FILE,
     ImageReader,
     UnreadableImageError,
     check_header,
@@ -425,11 +426,12 @@ def _too_many_bad(
         f"\n  {escape_control_characters(file.path)}: {file.reason}" for file in bad[:3]
     )
     more = f"\n  and {len(bad) - 3} more" if len(bad) > 3 else ""
-    advice = (
-        _where_links_lead(source, bad)
-        if all("--follow-links" in file.reason for file in bad)
-        else "repair or remove them, or accept more (--max-bad-fraction)"
-    )
+    if all("--follow-links" in file.reason for file in bad):
+        advice = _where_links_lead(source, bad)
+    elif all(file.reason == NO_FILE for file in bad):
+        advice = "name the folder that the paths are relative to (--images FOLDER)"
+    else:
+        advice = "repair or remove them, or accept more (--max-bad-fraction)"
     return (
         f"{len(bad)} of the {n_images} files of {source.name!r} in {source.folder} are unreadable, "
         f"more than the {limit:.0%} that are quarantined; {advice}:{examples}{more}"

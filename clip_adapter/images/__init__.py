@@ -18,6 +18,7 @@ from clip_adapter.images.object_folder import ObjectFolder as ObjectFolder
 from clip_adapter.images.object_folder import image_folder as image_folder
 from clip_adapter.images.reading import AS_IT_IS as AS_IT_IS
 from clip_adapter.images.reading import MAX_PIXELS as MAX_PIXELS
+from clip_adapter.images.reading import NO_FILE as NO_FILE
 from clip_adapter.images.reading import FolderReader as FolderReader
 from clip_adapter.images.reading import ImageReader as ImageReader
 from clip_adapter.images.reading import ReadOptions as ReadOptions

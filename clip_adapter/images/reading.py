@@ -30,6 +30,7 @@ _DIRECTORY = (
     | getattr(os, "O_PATH", 0)
 )
 _OPENS_BELOW_DESCRIPTORS = os.open in os.supports_dir_fd
+NO_FILE = "the file does not exist"
 _OUTSIDE = "its path leaves the folder of the dataset"
 # Where images are a user's, they lie deeper; a hostile folder may lead here and hope for its name.
 _NEVER_NAMED = frozenset(
@@ -302,7 +303,7 @@ def _explain(error: OSError | RuntimeError) -> str:
     if isinstance(error, RuntimeError) or error.errno == errno.ELOOP:
         return "it is a link that leads in a circle"
     if isinstance(error, FileNotFoundError):
-        return "the file does not exist"
+        return NO_FILE
     if error.errno == errno.ENXIO:  # what opening a socket answers
         return "it is a socket or a device without a driver, not a regular file"
     return f"the file cannot be opened: {error.strerror}"

@@ -395,3 +395,14 @@ def test_a_table_whose_name_has_no_letters_asks_for_a_name(folder: Path) -> None
     with pytest.raises(DatasetError, match="with --name"):
         opened(f"csv:{folder}/写真.csv")
     assert opened(f"csv:{folder}/写真.csv", name="photos").name == "photos"
+
+
+def test_paths_that_lead_nowhere_ask_for_the_folder_that_they_are_relative_to(
+    tmp_path: Path, folder: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with pytest.raises(DatasetError, match=r"--images FOLDER"):
+        build_index(open_dataset(write(elsewhere, "csv", ROWS), data=tmp_path))
+    name = write(elsewhere, "csv", ROWS)
+    assert len(build_index(open_dataset(name, data=tmp_path, images=folder))) == len(ROWS)
