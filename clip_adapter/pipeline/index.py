@@ -206,6 +206,7 @@ def index_dataset(
         labels = short_classes(index, skip_short, validation=validation)
         index = _without_short_classes(index, labels, reporter=reporter)
     source = index.source
+    _report_other_splits(index, store, reporter=reporter)
     write_index(store, index)
     for note in source.notes:  # those of the folder, then those of its files
         reporter.log(escape_control_characters(note))
@@ -294,6 +295,20 @@ def _report_move(
         f"{escape_control_characters(folder)} is dataset {store.dataset}, "
         f"{len(digests & known.keys())} of {len(digests)} images known{'' if is_renamed else rename}"
     )
+
+
+def _report_other_splits(index: DatasetIndex, store: IndexStore, *, reporter: Reporter) -> None:
+    """Report how many images are in another split than in the last state of the dataset."""
+    if index.fingerprint in store.fingerprints():
+        return
+    known = known_splits(store)
+    pairs = set(zip(index.image_sha256, index.splits, strict=True))
+    n_moved = sum(known.get(digest, split) != split for digest, split in pairs)
+    if n_moved:
+        reporter.log(
+            f"{n_moved:,} images of {store.dataset} are in another split than before, as its folders or "
+            "table say: accuracies before and after are of different test images"
+        )
 
 
 def _place(source: ImageSource) -> str:

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 from steps import index_dataset
 
-from clip_adapter.datasets import DatasetError, build_index, open_dataset, split_by_content
+from clip_adapter.datasets import (
+    DatasetError,
+    FolderOptions,
+    build_index,
+    open_dataset,
+    split_by_content,
+)
 from clip_adapter.datasets import index as index_module
 from clip_adapter.pipeline.datasets import read_dataset
 from clip_adapter.pipeline.index import IndexedDataset, write_index
@@ -210,3 +216,21 @@ def test_files_that_were_not_used_are_those_of_the_last_time(photos: Path, root:
     listed = read_dataset(root, after.name, data=root).index
     assert (listed.excluded, listed.quarantined) == ((), ())
     assert query(root, "FROM excluded").num_rows == query(root, "FROM quarantine").num_rows == 0
+
+
+def test_images_that_a_table_moves_to_another_split_are_counted(
+    index: Index, photos: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index(photos, options=FolderOptions(name="photos"))
+    before = query(root, "SELECT path, class_name, split FROM images").to_pylist()
+    other = {"train": "test", "val": "val", "test": "train"}
+    table = photos / "table.csv"
+    lines = [f"{row['path']},{row['class_name']},{other[row['split']]}" for row in before]
+    table.write_text("\n".join(["path,label,split", *lines]), encoding="utf-8")
+    options = FolderOptions(name="photos")
+    capsys.readouterr()
+    index_dataset(f"csv:{table}", root=root, data=root, options=options)
+    n_moved = sum(row["split"] != "val" for row in before)
+    assert f"{n_moved} images of photos are in another split than before" in capsys.readouterr().err
+    index_dataset(f"csv:{table}", root=root, data=root, options=options)
+    assert "in another split" not in capsys.readouterr().err
