@@ -11,7 +11,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from clip_adapter.errors import DatasetError, EncoderError, ParameterError, UnreadableImageError
+from clip_adapter.errors import (
+    DataError,
+    DatasetError,
+    EncoderError,
+    ParameterError,
+    UnreadableImageError,
+)
 from clip_adapter.exports import (
     Agreement,
     ModelCard,
@@ -34,9 +40,11 @@ from clip_adapter.exports.folder import (
 )
 from clip_adapter.images import decode_image, open_images
 from clip_adapter.methods import SavedClassifier
+from clip_adapter.methods.extended_classifier import ExtendedClassifier
 from clip_adapter.pipeline.datasets import StoredDataset, read_dataset
 from clip_adapter.pipeline.image_inputs import Content, ImageGroup, find_images, image_files
 from clip_adapter.pipeline.load import CHAMPION, RUN, ImageClassifier, load
+from clip_adapter.pipeline.open_vocabulary import ReorderedClassifier
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.settings import Settings
 from feature_cache import FeatureStore, InvalidInputError, Location, NotStoredError
@@ -185,6 +193,7 @@ def export(
     given = find_images([str(Path(each).expanduser()) for each in images]) if images else []
     settings = Settings.of(root=None if root is None else str(root), data=data)
     loaded = load(classifier, root=settings.location, model=model, device="cpu", reporter=reporter)
+    _check_kind(loaded)
     if encoder:
         _check_has_encoder(loaded)
     saved = public_classifier(loaded.saved)
@@ -198,6 +207,17 @@ def export(
         _write_rest(temporary, loaded, saved, card=card, checked=checked, has_encoder=encoder)
         files = tuple(sorted(path.name for path in temporary.iterdir()))
     return Exported(folder=folder, files=files, **vars(checked))
+
+
+def _check_kind(loaded: ImageClassifier) -> None:
+    """Refuse a classifier that was given classes by name after its training."""
+    classifier = loaded.saved.classifier
+    if isinstance(classifier, ExtendedClassifier | ReorderedClassifier):
+        raise DataError(
+            f"a classifier of {loaded.saved.method} with classes that it was not trained on, as of base "
+            "to new or of a budget that misses a class, cannot be exported: export one that was trained on "
+            "all its classes"
+        )
 
 
 class CheckImages:

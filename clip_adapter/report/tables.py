@@ -9,7 +9,7 @@ from markupsafe import Markup
 from clip_adapter.report.interpretation import PairwiseComparison
 from clip_adapter.report.numbers import Mean, percent, plain, points, probability
 from clip_adapter.report.results import MethodSeries, settings_of
-from clip_adapter.runs import PairedDifference
+from clip_adapter.runs import PairedDifference, RunRecord
 from clip_adapter.shots import shots_in_words
 
 MOST_VALUES = 5
@@ -178,10 +178,15 @@ def _chosen_names(series: MethodSeries) -> list[str]:
 
 
 def _values(series: MethodSeries, name: str, shots: Sequence[int]) -> list[str]:
-    settings = {each: [settings_of(result.run) for result in series.at(each)] for each in shots}
-    return [
-        _spread([values[name] for values in settings[each] if name in values]) for each in shots
-    ]
+    values = {each: [_value(result.run, name) for result in series.at(each)] for each in shots}
+    return [_spread([value for value in values[each] if value is not None]) for each in shots]
+
+
+def _value(run: RunRecord, name: str) -> float | str | None:
+    """The value of a hyper-parameter, which need not have a column of its own."""
+    known = {**(run.hyperparameters or {}), **settings_of(run)}
+    value: float | str | None = known.get(name)
+    return value
 
 
 def _spread(values: Sequence[float | str]) -> str:

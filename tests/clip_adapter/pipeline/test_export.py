@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,11 @@ from clip_adapter.errors import DataError, EncoderError, ParameterError, Unknown
 from clip_adapter.exports import Agreement, classify
 from clip_adapter.methods import METHODS, PrototypeClassifier, SavedClassifier, save_classifier
 from clip_adapter.methods.classifier_metadata import ClassifierMetadata, EncoderMetadata
+from clip_adapter.methods.extended_classifier import ExtendedClassifier
+from clip_adapter.pipeline import export as export_module
 from clip_adapter.pipeline.export import CheckImages, Exported
 from clip_adapter.pipeline.image_inputs import find_images
+from clip_adapter.pipeline.open_vocabulary import ReorderedClassifier
 from clip_adapter.runs import query
 from clip_adapter.settings import Settings
 from feature_cache import InvalidInputError
@@ -212,6 +216,25 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_loaded(tmp_path: Pat
         export("champion:digits", tmp_path / "new", opset=9)
     with pytest.raises(ParameterError, match="max_images is 0"):
         export("champion:digits", tmp_path / "new", max_images=0)
+
+
+@pytest.mark.parametrize("order", [None, (1, 2, 0)])
+def test_classes_that_were_added_by_name_are_refused_before_anything_is_written(
+    order: tuple[int, ...] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = PrototypeClassifier(
+        class_prototypes=np.eye(3, 4, dtype=np.float32),
+        logit_scale=100.0,
+        class_names=("a", "b", "c"),
+    )
+    classifier: Any = ExtendedClassifier(parts=(part,))
+    if order:
+        classifier = ReorderedClassifier(classifier=classifier, order=order)
+    saved = SimpleNamespace(classifier=classifier, method="zero-shot")
+    monkeypatch.setattr(export_module, "load", lambda *_, **__: SimpleNamespace(saved=saved))
+    with pytest.raises(DataError, match="export one that was trained on all its classes"):
+        export("run:x", tmp_path / "out", encoder=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.report import pages, write_report
-from clip_adapter.runs import RunSettings, RunStoreError
+from clip_adapter.runs import Candidate, RunSettings, RunStoreError
 
 PutRuns = Callable[..., None]
 PutSplits = Callable[..., list[str]]
@@ -146,6 +146,20 @@ def test_what_was_chosen_is_told_seed_by_seed(put_runs: PutRuns, root: Path, pag
         *("clip-adapter", "validation", "residual ratio"),
         *("0.2, 0.4, 0.2", "0.6 (0.6 to 0.6)"),
     ]
+
+
+def test_a_choice_without_a_column_of_its_own_is_shown(
+    put_runs: PutRuns, root: Path, page: Path
+) -> None:
+    tried = tuple(
+        Candidate(settings={"length": each}, validation_accuracy=0.5, validation_nll=1.0)
+        for each in (0.5, 1.0)
+    )
+    for seed, length in ((1, 0.5), (2, 1.0)):
+        put_runs([150], seeds=[seed], tried=tried, hyperparameters={"length": length})
+    write_report(root, page)
+    table = rows(page.read_text(), "What chose what")
+    assert ["clip-adapter", "validation", "length", "0.5, 1"] in list(table)
 
 
 def test_settings_that_differ_tell_lines_apart(put_runs: PutRuns, root: Path, page: Path) -> None:
