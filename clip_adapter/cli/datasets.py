@@ -351,6 +351,8 @@ def _show_fetched(console: Console, done: Fetched) -> None:
         if done.steps:
             _say(console, "for the published splits:")
     else:
+        if done.n_downloaded:
+            _say(console, f"{done.n_downloaded} files downloaded into {done.folder}")
         _say(console, f"{done.name} cannot be downloaded by this command alone. By hand:")
     for number, step in enumerate(done.steps, start=1):
         _say(console, f"  {number}. {step}")

@@ -130,8 +130,9 @@ def how_to_get(described: DatasetDescription) -> str:
 
 def split_file_from(described: DatasetDescription) -> str:
     """The name of the split file, and the address where it can be had if that is known."""
-    at = f" from {described.split_file_at}" if described.split_file_at else ""
-    return f"{described.split_file}{at}"
+    urls = [each.url for each in described.downloads if each.file_name == described.split_file]
+    at = next((each for each in (*urls, described.split_file_at) if each), None)
+    return f"{described.split_file} from {at}" if at else str(described.split_file)
 
 
 # Which lists there are, and what they say

@@ -48,6 +48,8 @@ class Fetched:
 def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: Reporter) -> Fetched:
     """Download what a published dataset lacks on this machine, unpack it, and put it in place.
 
+    Where the images have to be got by hand, the split file is downloaded.
+
     Everything is downloaded and unpacked beside the folder of the dataset and moved there in one step,
     so that the folder never holds a part. What was downloaded is kept until then: after a failure the
     same call goes on from there. Nothing that is in the folder is replaced.
@@ -68,10 +70,11 @@ def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: R
     described = _described(dataset)
     folder = described.folder_in(data)
     found = find_described(described, folder)
-    wanted = _wanted(described, found)
+    wanted = _wanted(described, folder, found)
     if not wanted:
         return _result(described, folder, found, n_downloaded=0)
-    if described.accept_licence and not accept_licence:
+    has_images = any(_is_archive(each) for each in wanted)
+    if has_images and described.accept_licence and not accept_licence:
         raise ParameterError(
             f"{described.title} is licensed so: {described.licence} ({described.homepage}). Add "
             "--accept-licence if you accept that"
@@ -92,7 +95,7 @@ def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: R
             steps = "\n  ".join(steps_by_hand(described, folder, found))
             raise UnavailableError(f"{error}\nBy hand:\n  {steps}") from error
         staged = _unpack_all(wanted, work, reporter=reporter)
-        if found.images is None and find_described(described, staged).images is None:
+        if has_images and found.images is None and find_described(described, staged).images is None:
             raise DatasetError(
                 f"what was downloaded for {described.title} does not hold its images where they were "
                 f"expected; it is kept in {staged}"
@@ -131,19 +134,17 @@ def _described(dataset: str) -> DatasetDescription:
     return describe(name)
 
 
-def _wanted(described: DatasetDescription, found: FoundDataset) -> list[Download]:
+def _wanted(described: DatasetDescription, folder: Path, found: FoundDataset) -> list[Download]:
     """The downloads that are lacking; those of images only if none has to be got by hand."""
-    has_split = described.split_file in {each.name for each in found.lists}
-    files = [
-        each
-        for each in described.downloads
-        if not _is_archive(each) and not (has_split and each.file_name == described.split_file)
-    ]
-    if found.images is not None:
-        return files if not has_split and described.split_file else []
-    if described.steps:
-        return []
-    return [*(each for each in described.downloads if _is_archive(each)), *files]
+    lists = {each.name for each in found.lists}
+    lacks_images = found.images is None and not described.steps
+
+    def is_lacking(each: Download) -> bool:
+        if _is_archive(each):
+            return lacks_images
+        return each.file_name not in lists and not (folder / each.file_name).exists()
+
+    return [each for each in described.downloads if is_lacking(each)]
 
 
 def _is_archive(each: Download) -> bool:

@@ -404,8 +404,38 @@ def test_a_second_process_does_not_fetch_the_same(pets: Path) -> None:
     lock.release()
 
 
-@pytest.mark.parametrize("name", ["imagenet", "stanford-cars", "ucf101", "imagenet-sketch"])
-def test_what_cannot_be_downloaded_is_told_step_by_step(tmp_path: Path, name: str) -> None:
+def test_the_split_file_is_fetched_where_the_images_are_got_by_hand(
+    pets: Path, server: Server
+) -> None:
+    describe_pets(pets.parent, server, more="steps: ['Put the photos into {folder}.']")
+    done = fetch("pets", data=pets, reporter=Silent())
+    assert (done.is_present, done.n_downloaded) == (False, 1)
+    assert done.steps[0] == f"Put the photos into {pets / 'my_pets'}."
+    assert done.steps[-1] == "clip-adapter train pets"
+    assert not [step for step in done.steps if "split.json" in step]
+    assert [path for path, _ in server.requests] == ["/split.json"]
+    assert (pets / "my_pets" / "split.json").read_bytes() == SPLIT
+    assert fetch("pets", data=pets, reporter=Silent()).n_downloaded == 0
+
+
+def test_a_split_file_alone_asks_for_no_licence_of_images(pets: Path, server: Server) -> None:
+    for name in ("cat", "dog"):
+        (pets / "my_pets" / "pets" / name).mkdir(parents=True)
+    describe_pets(pets.parent, server, more="accept_licence: yes")
+    assert fetch("pets", data=pets, reporter=Silent()).n_downloaded == 1
+
+
+@pytest.mark.parametrize("name", ["stanford-cars", "ucf101"])
+def test_a_split_file_is_named_by_the_address_whose_digest_is_known(
+    name: str, tmp_path: Path
+) -> None:
+    described = describe(name)
+    steps = steps_by_hand(described, tmp_path, find_described(described, tmp_path))
+    assert [each.url for each in described.downloads if each.url in "".join(steps)]
+
+
+@pytest.mark.parametrize("name", ["imagenet", "imagenet-sketch"])
+def test_what_cannot_be_downloaded_is_said_in_steps(tmp_path: Path, name: str) -> None:
     done = fetch(name, data=tmp_path, reporter=Silent())
     assert (done.is_present, done.n_downloaded) == (False, 0)
     assert str(done.folder) in "".join(done.steps)
