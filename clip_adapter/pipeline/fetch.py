@@ -1,10 +1,12 @@
 """Fetches a published dataset into the folder of datasets, or says what to do by hand."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from clip_adapter.datasets import (
     GENERATED,
@@ -24,6 +26,8 @@ from clip_adapter.file_lock import FileLock
 from clip_adapter.pipeline.download import download
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.unpack import ARCHIVE_SUFFIXES, unpack
+
+_COMPLETE: Final = "complete"  # what was downloaded and unpacked, and has to be moved into place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +54,9 @@ def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: R
 
     Where the images have to be got by hand, the split file is downloaded.
 
-    Everything is downloaded and unpacked beside the folder of the dataset and moved there in one step,
-    so that the folder never holds a part. What was downloaded is kept until then: after a failure the
-    same call goes on from there. Nothing that is in the folder is replaced.
+    Everything is downloaded and unpacked beside the folder of the dataset. When it is complete it becomes
+    that folder in one step; if the folder is there already, its files and folders are moved into it one by
+    one, none in place of another. After a failure the same call goes on from there.
 
     Args:
         dataset: name of a described dataset, in any of its spellings.
@@ -69,6 +73,9 @@ def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: R
     """
     described = _described(dataset)
     folder = described.folder_in(data)
+    if (_work_folder(described, data) / _COMPLETE).exists():
+        with _workplace(described, data) as work:
+            _move_into(folder, work)
     found = find_described(described, folder)
     wanted = _wanted(described, folder, found)
     if not wanted:
@@ -95,13 +102,10 @@ def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: R
             steps = "\n  ".join(steps_by_hand(described, folder, found))
             raise UnavailableError(f"{error}\nBy hand:\n  {steps}") from error
         staged = _unpack_all(wanted, work, reporter=reporter)
-        if has_images and found.images is None and find_described(described, staged).images is None:
-            raise DatasetError(
-                f"what was downloaded for {described.title} does not hold its images where they were "
-                f"expected; it is kept in {staged}"
-            )
-        _move_into(folder, staged)
-        shutil.rmtree(work)
+        if has_images:
+            _check_content(described, staged, wanted, work)
+        staged.rename(work / _COMPLETE)
+        _move_into(folder, work)
     return _result(described, folder, find_described(described, folder), n_downloaded=len(wanted))
 
 
@@ -166,10 +170,14 @@ def _result(
     )
 
 
+def _work_folder(described: DatasetDescription, data: Path) -> Path:
+    return data / f".fetch-{described.name}"
+
+
 @contextmanager
 def _workplace(described: DatasetDescription, data: Path) -> Iterator[Path]:
     """The folder to download and unpack in, on the disk of the dataset; one process has it at a time."""
-    work = data / f".fetch-{described.name}"
+    work = _work_folder(described, data)
     work.mkdir(parents=True, exist_ok=True)
     lock = FileLock.acquire(work.with_name(f"{work.name}.lock"))
     if lock is None:
@@ -225,6 +233,35 @@ def _unpack_one(each: Download, file: Path, staged: Path, *, reporter: Reporter)
         raise DatasetError(f"{error}{advice}") from error
 
 
+def _check_content(
+    described: DatasetDescription, staged: Path, wanted: list[Download], work: Path
+) -> None:
+    """Raise unless the unpacked folder has the images; an archive without a digest may be another one.
+
+    Such archives are removed, so that they are downloaded anew. Of published archives the content is kept.
+    """
+    error = None
+    try:
+        if find_described(described, staged).images is not None:
+            return
+    except DatasetError as raised:
+        error = raised
+    why = f"what was downloaded for {described.title} does not hold its images where they were expected"
+    why += f": {error}" if error else ""
+    unknown = [each.file_name for each in wanted if _is_archive(each) and each.algorithm is None]
+    if not unknown:
+        raise DatasetError(
+            f"{why}. The archives are those that were published, so that the description of the dataset "
+            f"is wrong: their content is kept in {staged}, from where it can be moved by hand"
+        ) from error
+    for name in unknown:
+        (work / name).unlink()
+    shutil.rmtree(staged)
+    raise DatasetError(
+        f"{why}; {', '.join(unknown)} was removed, and the same command downloads it anew"
+    ) from error
+
+
 def _unpack(archive: Path, folder: Path, *, reporter: Reporter) -> None:
     # Photos hardly become smaller in an archive, so that its size is about that of its content.
     left = size = archive.stat().st_size / 1e6
@@ -238,18 +275,23 @@ def _unpack(archive: Path, folder: Path, *, reporter: Reporter) -> None:
         unpack(archive, folder, advance=show)
 
 
-def _move_into(folder: Path, staged: Path) -> None:
-    """Move a complete folder to its place, or what it holds into the folder that is there."""
-    if not folder.exists():
+def _move_into(folder: Path, work: Path) -> None:
+    """Move what is complete to its place, then remove the work folder; an interrupted move is finished."""
+    for each in work.iterdir():  # archives that were unpacked, of many gigabytes perhaps
+        if each.is_file():
+            each.unlink()
+    complete = work / _COMPLETE
+    if complete.exists() and not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        staged.rename(folder)
-        return
-    names = sorted(each.name for each in staged.iterdir())
-    in_the_way = [name for name in names if (folder / name).exists()]
+        complete.rename(folder)
+    names = sorted(each.name for each in complete.iterdir()) if complete.exists() else []
+    in_the_way = [name for name in names if os.path.lexists(folder / name)]
     if in_the_way:
         raise DatasetError(
             f"{folder / in_the_way[0]} is in the way of what was downloaded: move it elsewhere, or remove "
-            "it if it is what an interrupted unpacking left, and run the same again"
+            f"it if it is what an interrupted unpacking left, and run the same again; or keep it and remove "
+            f"{complete}"
         )
     for name in names:
-        (staged / name).rename(folder / name)
+        (complete / name).rename(folder / name)
+    shutil.rmtree(work)

@@ -354,12 +354,66 @@ def test_a_full_disk_is_left_without_what_was_unpacked(
     assert not list(pets.rglob("half"))
 
 
-def test_an_archive_of_something_else_is_not_put_in_place(pets: Path, server: Server) -> None:
-    server.files["/pets.tar.gz"] = archive_of({"birds/1.jpg": b"1"})
+@pytest.mark.parametrize("content", ["birds/1.jpg", "pets/cat/1.jpg"])
+def test_an_archive_of_something_else_is_not_put_in_place(
+    pets: Path, server: Server, content: str
+) -> None:
+    server.files["/pets.tar.gz"] = archive_of({content: b"1"})
     describe_pets(pets.parent, server)
-    with pytest.raises(DatasetError, match="does not hold its images"):
+    with pytest.raises(DatasetError, match=r"does not hold its images(.|\n)*can be moved by hand"):
         fetch("pets", data=pets, reporter=Silent())
     assert not (pets / "my_pets").exists()
+    assert (pets / ".fetch-pets" / "unpacked" / content).exists()
+
+
+@pytest.mark.parametrize("content", ["birds/1.jpg", "pets/cat/1.jpg"])
+def test_an_archive_of_something_else_without_a_digest_is_downloaded_anew(
+    pets: Path, server: Server, content: str
+) -> None:
+    file = pets.parent / "known" / "pets.yaml"
+    file.write_text(re.sub(r" md5: \w+,", "", file.read_text()))
+    images = server.files["/pets.tar.gz"]
+    server.files["/pets.tar.gz"] = archive_of({content: b"1"})
+    with pytest.raises(DatasetError, match=r"pets.tar.gz was removed, .* downloads it anew"):
+        fetch("pets", data=pets, reporter=Silent())
+    assert not list(pets.rglob("*.jpg"))
+    server.files["/pets.tar.gz"] = images
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
+
+
+@pytest.mark.parametrize("n_moved", [0, 1, 2])
+def test_a_move_that_was_interrupted_is_finished(
+    pets: Path, server: Server, monkeypatch: pytest.MonkeyPatch, n_moved: int
+) -> None:
+    server.files["/pets.tar.gz"] = archive_of({"cat/1.jpg": b"1", "dog/1.jpg": b"2"})
+    describe_pets(pets.parent, server)
+    file = pets.parent / "known" / "pets.yaml"
+    file.write_text(file.read_text().replace("images: [pets]", "images: ['']"))
+    (pets / "my_pets").mkdir(parents=True)
+    (pets / "my_pets" / "notes.txt").write_text("mine")
+    rename, moved = Path.rename, list[Path]()
+
+    def rename_a_few(path: Path, target: Path) -> Path:
+        if target.parent == pets / "my_pets":
+            if len(moved) == n_moved:
+                raise KeyboardInterrupt
+            moved.append(target)
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename_a_few)
+        with pytest.raises(KeyboardInterrupt):
+            fetch("pets", data=pets, reporter=Silent())
+    assert all(path.exists() for path in moved)
+    server.requests.clear()
+
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
+
+    assert server.requests == []
+    found = {path.name for path in (pets / "my_pets").iterdir()}
+    assert found == {"notes.txt", "cat", "dog", "split.json"}
+    assert (pets / "my_pets" / "notes.txt").read_text() == "mine"
+    assert not (pets / ".fetch-pets").exists()
 
 
 def test_an_archive_in_an_archive_is_unpacked_in_its_place(pets: Path, server: Server) -> None:
@@ -380,9 +434,12 @@ def test_an_archive_in_an_archive_is_unpacked_in_its_place(pets: Path, server: S
 def test_a_file_in_the_way_is_not_replaced(pets: Path) -> None:
     (pets / "my_pets" / "pets").mkdir(parents=True)
     (pets / "my_pets" / "pets" / "notes.txt").write_text("mine")
-    with pytest.raises(DatasetError, match=r"my_pets/pets is in the way"):
-        fetch("pets", data=pets, reporter=Silent())
-    assert [path.name for path in (pets / "my_pets").rglob("*")] == ["pets", "notes.txt"]
+    for _ in range(2):
+        with pytest.raises(DatasetError, match=r"my_pets/pets is in the way"):
+            fetch("pets", data=pets, reporter=Silent())
+        assert [path.name for path in (pets / "my_pets").rglob("*")] == ["pets", "notes.txt"]
+    (pets / "my_pets" / "pets").rename(pets / "elsewhere")
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
 
 
 def test_a_licence_that_has_to_be_accepted_is_shown_before_anything_is_asked(
