@@ -1,5 +1,6 @@
 """Datasets are fetched from a server of this machine, which breaks off, changes its mind, and lies."""
 
+import email.utils
 import errno
 import hashlib
 import http.server
@@ -8,6 +9,7 @@ import json
 import re
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,6 +56,9 @@ class Server:
         requests: path and header Range of each request.
         redirects: address by path.
         has_ranges: whether the header Range is heard.
+        refusals: codes that the next requests are answered with, and the header Retry-After.
+        has_lengths: whether answers have the header Content-Length.
+        is_chunked: whether answers come in chunks.
     """
 
     url: str = ""
@@ -63,6 +68,75 @@ class Server:
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
     has_ranges: bool = True
+    refusals: list[tuple[int, str]] = field(default_factory=list)
+    has_lengths: bool = True
+    is_chunked: bool = False
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers as a `Server` says."""
+
+    known: Server
+
+    @property
+    def protocol_version(self) -> str:  # type: ignore[override]
+        """HTTP/1.1 where answers come in chunks, which 1.0 does not know."""
+        return "HTTP/1.1" if self.known.is_chunked else "HTTP/1.0"
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.known.requests.append((path, self.headers["Range"]))
+        if not self.refuse(path):
+            self.send_content(path)
+
+    def send_content(self, path: str) -> None:
+        content = self.known.files[path]
+        version = self.known.versions.get(path) or f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324
+        begin = 0
+        asked = re.match(r"bytes=(\d+)-", self.headers["Range"] or "")
+        if asked and self.known.has_ranges and self.headers["If-Range"] == version:
+            begin = int(asked[1])
+        if begin >= len(content) > 0:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.end_headers()
+            return
+        self.send_response(206 if begin else 200)
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+        if self.known.is_chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif self.known.has_lengths:
+            self.send_header("Content-Length", str(len(content) - begin))
+        self.send_header("ETag", version)
+        self.end_headers()
+        end = self.known.break_after.pop(0) if self.known.break_after else len(content)
+        sent = content[begin : begin + end]
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(sent), sent) if self.known.is_chunked else sent)
+        if self.known.is_chunked and begin + end >= len(content):
+            self.wfile.write(b"0\r\n\r\n")
+
+    def refuse(self, path: str) -> bool:
+        """Answer without the file, if the server is to do so."""
+        if self.known.refusals:
+            code, wait = self.known.refusals.pop(0)
+            self.send_response(code)
+            if wait:
+                self.send_header("Retry-After", wait)
+            self.end_headers()
+            return True
+        if path in self.known.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.known.redirects[path])
+            self.end_headers()
+            return True
+        if path not in self.known.files:
+            self.send_error(404)
+            return True
+        return False
+
+    def log_message(self, *_: Any) -> None:
+        """Write nothing."""
 
 
 @pytest.fixture(name="server")
@@ -72,44 +146,9 @@ def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(downloading, "_BEFORE_RETRY_SECONDS", 0.0)
     known = Server()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            known.requests.append((path, self.headers["Range"]))
-            if path in known.redirects:
-                self.send_response(302)
-                self.send_header("Location", known.redirects[path])
-                self.end_headers()
-                return
-            if path not in known.files:
-                self.send_error(404)
-                return
-            content = known.files[path]
-            version = known.versions.get(path) or f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324
-            begin = 0
-            asked = re.match(r"bytes=(\d+)-", self.headers["Range"] or "")
-            if asked and known.has_ranges and self.headers["If-Range"] == version:
-                begin = int(asked[1])
-            if begin >= len(content) > 0:
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(content)}")
-                self.end_headers()
-                return
-            self.send_response(206 if begin else 200)
-            if begin:
-                self.send_header(
-                    "Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}"
-                )
-            self.send_header("Content-Length", str(len(content) - begin))
-            self.send_header("ETag", version)
-            self.end_headers()
-            end = known.break_after.pop(0) if known.break_after else len(content)
-            self.wfile.write(content[begin : begin + end])
+    handler = type("KnownFiles", (Handler,), {"known": known})
 
-        def log_message(self, *_: Any) -> None:
-            """Write nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         known.url = f"http://127.0.0.1:{running.server_port}"
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -206,6 +245,60 @@ def test_a_file_that_is_not_there_says_so_at_once(server: Server, tmp_path: Path
     with pytest.raises(UnavailableError, match="the server answers 404"):
         download(f"{server.url}/x", tmp_path / "x", limit_bytes=9, reporter=Silent())
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("code", [408, 429, 503])
+def test_a_server_that_is_busy_is_asked_again_when_it_says(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(downloading.time, "sleep", slept.append)
+    in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
+    server.refusals = [(code, "7"), (code, in_a_minute), (code, ""), (code, "soon")]
+    get(server, tmp_path / "file.bin")
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert slept == [
+        7,
+        pytest.approx(60, abs=10),
+        0,
+        0,
+    ]  # seconds that the test took, and of the date
+
+
+def test_a_server_that_asks_to_wait_for_long_is_not_waited_for(
+    server: Server, tmp_path: Path
+) -> None:
+    server.refusals = [(429, "86400")]
+    with pytest.raises(UnavailableError, match=r"429 .*asks to wait for 86,400 seconds"):
+        get(server, tmp_path / "file.bin")
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_stays_busy_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.refusals = [(429, "")] * 9
+    with pytest.raises(UnavailableError, match="the server answers 429"):
+        get(server, tmp_path / "file.bin")
+    assert len(server.requests) == downloading.MAX_ATTEMPTS
+
+
+def test_a_file_in_chunks_is_complete_when_its_end_is_marked(
+    server: Server, tmp_path: Path
+) -> None:
+    server.is_chunked, server.break_after = True, [3000]
+    get(server, tmp_path / "file.bin")
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
+def test_a_file_of_unknown_size_is_known_to_be_complete_by_its_digest(
+    server: Server, tmp_path: Path
+) -> None:
+    server.has_lengths = False
+    with pytest.raises(UnavailableError, match="does not say how large the file is"):
+        get(server, tmp_path / "file.bin")
+    assert list(tmp_path.iterdir()) == []
+    get(server, tmp_path / "file.bin", **sha256(CONTENT))
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
