@@ -323,7 +323,7 @@ def fetch(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Download a dataset into the data folder, or say step by step how to get it.
+    """Download a dataset into the data folder, or print the steps to get it by hand.
 
     Files are compared with their published digests and unpacked beside the folder, which is put in place
     when it is complete. After an interruption the same command goes on from there.

@@ -31,7 +31,7 @@ _REPOSITORY = re.compile(
     r"(?P<id>\w[\w.-]*/\w[\w.-]*)(?P<inside>(?:/\w[\w.-]*)*)(?:@(?P<revision>[\w./-]+))?", re.ASCII
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_PIECE = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<of>\d{5})\.parquet")
+_SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<of>\d{5})\.parquet")
 _FORM = "write hf:OWNER/NAME, hf:OWNER/NAME@REVISION, or hf:/local/folder"
 
 
@@ -154,9 +154,9 @@ def _choose(schema: Any, options: FolderOptions, *, what: str) -> _Columns:
         if _is_binary(field.type)
         or (types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0)
     ]
-    told = [name for name, each in features.items() if each.get("_type") == "Image"]
-    told = [name for name in told if name in holding]
-    candidates = [asked["image"]] if "image" in asked else told or holding
+    images = [name for name, each in features.items() if each.get("_type") == "Image"]
+    images = [name for name in images if name in holding]
+    candidates = [asked["image"]] if "image" in asked else images or holding
     if len(candidates) > 1 and "image" in candidates:
         candidates = ["image"]
     if len(candidates) != 1 or candidates[0] not in holding:
@@ -200,7 +200,7 @@ def _check_complete(files: Sequence[str], folder: Path) -> None:
     """Raise if a file says that there are more like it, as after a download that was cut."""
     pieces: dict[tuple[str, int], set[int]] = {}
     for file in files:
-        if found := _PIECE.fullmatch(file):
+        if found := _SHARD.fullmatch(file):
             pieces.setdefault((found["stem"], int(found["of"])), set()).add(int(found["number"]))
     for (stem, of), numbers in pieces.items():
         if len(numbers) < of:

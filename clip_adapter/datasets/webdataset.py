@@ -167,18 +167,18 @@ class _Archives:
             split = split_named_in(shard)
             said = self._sidecars(shard, wanted)
             for name in self._images(shard):
-                told = said.get(_sample(name)[0], {})
+                values = said.get(_sample(name)[0], {})
                 parts = [part for part in name.split("/") if part not in {"", "."}][wrapped:]
                 inner = parts[0].lower() if len(parts) > 2 else ""
                 if labelled_by == "folder":
                     parts = parts[1:] if inner in SPLIT_NAMES else parts
-                    told = told | {"label": parts[0] if len(parts) > 1 else None}
-                    told = told | ({"split": inner} if inner in SPLIT_NAMES else {})
+                    values = values | {"label": parts[0] if len(parts) > 1 else None}
+                    values = values | ({"split": inner} if inner in SPLIT_NAMES else {})
                 yield LabelledRow(
                     f"{shard}/{name}",
-                    told.get("label"),
-                    split or told.get("split"),
-                    told.get("group"),
+                    values.get("label"),
+                    split or values.get("split"),
+                    values.get("group"),
                 )
 
     def _look(self) -> tuple[str, int]:
@@ -236,15 +236,15 @@ class _Archives:
                 continue
             what = f"{shard}/{name}"
             content = self._reader.read_head(what, MAX_SIDECAR_BYTES + 1)
-            told = said.setdefault(sample, {})
+            values = said.setdefault(sample, {})
             if kind == "cls":
-                told["label"] = _text(content, what=what)
+                values["label"] = _text(content, what=what)
             else:
-                values = _object(content, what=what)
+                document = _object(content, what=what)
                 for ours in COLUMNS:
-                    found = as_text(values.get(self._asked.get(ours, ours)), what=what)
+                    found = as_text(document.get(self._asked.get(ours, ours)), what=what)
                     if found is not None:
-                        told[ours] = found
+                        values[ours] = found
         return said
 
 
