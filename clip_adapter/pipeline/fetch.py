@@ -77,9 +77,9 @@ def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: R
         with _workplace(described, data) as work:
             _move_into(folder, work)
     found = find_described(described, folder)
-    wanted = _wanted(described, folder, found)
+    wanted = _wanted(found, folder)
     if not wanted:
-        return _result(described, folder, found, n_downloaded=0)
+        return _result(found, folder, n_downloaded=0)
     has_images = any(_is_archive(each) for each in wanted)
     if has_images and described.accept_licence and not accept_licence:
         raise ParameterError(
@@ -99,20 +99,19 @@ def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: R
                     reporter=reporter,
                 )
         except UnavailableError as error:
-            steps = "\n  ".join(steps_by_hand(described, folder, found))
+            steps = "\n  ".join(steps_by_hand(found, folder))
             raise UnavailableError(f"{error}\nBy hand:\n  {steps}") from error
         staged = _unpack_all(wanted, work, reporter=reporter)
         if has_images:
             _check_content(described, staged, wanted, work)
         staged.rename(work / _COMPLETE)
         _move_into(folder, work)
-    return _result(described, folder, find_described(described, folder), n_downloaded=len(wanted))
+    return _result(find_described(described, folder), folder, n_downloaded=len(wanted))
 
 
-def steps_by_hand(
-    described: DatasetDescription, folder: Path, found: FoundDataset
-) -> tuple[str, ...]:
+def steps_by_hand(found: FoundDataset, folder: Path) -> tuple[str, ...]:
     """What to do to have a dataset in its folder, in order; the last step is to train on it."""
+    described = found.described
     steps = []
     if found.images is None:
         steps += [each.replace("{folder}", str(folder)) for each in described.steps]
@@ -122,9 +121,9 @@ def steps_by_hand(
             for each in described.downloads
             if _is_archive(each)
         ]
-    if described.split_file and described.split_file not in {each.name for each in found.lists}:
+    if described.split_file and not found.has_split_file:
         steps.append(f"Put {split_file_from(described)} into {folder}")
-    command = "extract" if described.is_for_tests_alone else "train"
+    command = "extract" if described.test_only else "train"
     return (*steps, f"clip-adapter {command} {described.name}") if steps else ()
 
 
@@ -138,35 +137,30 @@ def _described(dataset: str) -> DatasetDescription:
     return describe(name)
 
 
-def _wanted(described: DatasetDescription, folder: Path, found: FoundDataset) -> list[Download]:
+def _wanted(found: FoundDataset, folder: Path) -> list[Download]:
     """The downloads that are lacking; those of images only if none has to be got by hand."""
     lists = {each.name for each in found.lists}
-    lacks_images = found.images is None and not described.steps
+    lacks_images = found.images is None and not found.described.steps
 
     def is_lacking(each: Download) -> bool:
         if _is_archive(each):
             return lacks_images
         return each.file_name not in lists and not (folder / each.file_name).exists()
 
-    return [each for each in described.downloads if is_lacking(each)]
+    return [each for each in found.described.downloads if is_lacking(each)]
 
 
 def _is_archive(each: Download) -> bool:
     return each.file_name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def _result(
-    described: DatasetDescription, folder: Path, found: FoundDataset, *, n_downloaded: int
-) -> Fetched:
-    has_labels = bool(found.lists) or (
-        described.class_folders != "no" and not described.needs_split_file
-    )
+def _result(found: FoundDataset, folder: Path, *, n_downloaded: int) -> Fetched:
     return Fetched(
-        name=described.name,
+        name=found.described.name,
         folder=folder,
-        is_present=found.images is not None and has_labels,
+        is_present=found.is_present,
         n_downloaded=n_downloaded,
-        steps=steps_by_hand(described, folder, found),
+        steps=steps_by_hand(found, folder),
     )
 
 

@@ -580,7 +580,7 @@ def test_a_split_file_is_named_by_the_address_whose_digest_is_known(
     name: str, tmp_path: Path
 ) -> None:
     described = describe(name)
-    steps = steps_by_hand(described, tmp_path, find_described(described, tmp_path))
+    steps = steps_by_hand(find_described(described, tmp_path), tmp_path)
     assert [each.url for each in described.downloads if each.url in "".join(steps)]
 
 
@@ -596,7 +596,7 @@ def test_what_cannot_be_downloaded_is_said_in_steps(tmp_path: Path, name: str) -
 @pytest.mark.parametrize("name", [*descriptions.known_names()])
 def test_every_dataset_says_how_it_is_got_by_hand(tmp_path: Path, name: str) -> None:
     described = describe(name)
-    steps = steps_by_hand(described, tmp_path, find_described(described, tmp_path))
+    steps = steps_by_hand(find_described(described, tmp_path), tmp_path)
     assert len(steps) >= 2
     assert str(tmp_path) in steps[0] + steps[1]
 
