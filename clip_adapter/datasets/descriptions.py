@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent / "known"
 CLASS_FOLDERS: Final = ("no", "yes", "numbers")
 _DIGESTS: Final = {"md5": 32, "sha256": 64}  # hexadecimal digits
 _ANSWERS: Final = {"yes": True, "no": False}
-_FILE_NAME: Final = r"\w[\w.-]*"
+_FILE_NAME: Final = r"\w[\w-]*\.[\w.-]+"
 _DOWNLOAD_KEYS: Final = ("url", *_DIGESTS, "max_mb", "inner")
 
 
@@ -319,7 +319,7 @@ def _check_downloads(downloads: tuple[Download, ...], source: str) -> None:
         if not re.fullmatch(_FILE_NAME, name, re.ASCII):
             raise DatasetError(
                 f"a download of {source} has the url {each.url!r:.200}; expected one that ends in the name of "
-                "the file, of letters, digits, dots, dashes and underscores"
+                "the file with its suffix, of letters, digits, dots, dashes and underscores"
             )
         if name.lower() in names:
             raise DatasetError(

@@ -452,7 +452,10 @@ def test_a_list_that_leads_out_of_the_folder_is_refused(tmp_path: Path, put: Put
         ("downloads: [{url: 'file:///etc/passwd', max_mb: 1}]", "expected http:// or https://"),
         ("downloads: [{url: 'https://a/b', max_mb: 1, md5: abc}]", "expected hexadecimal digits"),
         ("downloads: [{url: 'https://a/b/', max_mb: 1}]", "'https://a/b/'; expected one that ends"),
-        ("downloads: [{url: 'https://a/complete', max_mb: 1}]", "expected one that ends in the name"),
+        (
+            "downloads: [{url: 'https://a/complete', max_mb: 1}]",
+            "expected one that ends in the name",
+        ),
         ("downloads: [{url: 'https://a/..?b', max_mb: 1}]", "expected one that ends in the name"),
         ("downloads: [{url: 'https://a/b%2Fc', max_mb: 1}]", "expected one that ends in the name"),
         (
