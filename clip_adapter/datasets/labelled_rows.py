@@ -138,6 +138,8 @@ class RowReading:
             return "no path"
         if any(each is not None and len(each) > MAX_CELL for each in row):
             return f"a cell of more than {MAX_CELL:,} characters"
+        if not all(each is None or _is_unicode(each) for each in row[1:]):
+            return "a label, split or group that is not valid Unicode"
         if self.is_ignored(row.path):
             return "ignored"
         return "" if row.label else "no label"
@@ -297,6 +299,15 @@ def split_named_in(path: str) -> str | None:
             if word in SPLIT_NAMES:
                 return word
     return None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be stored, which half of a surrogate pair, as JSON may have it, cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _as_split(text: str | None) -> Split | None:

@@ -8,7 +8,7 @@ Nothing is unpacked.
 import glob
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ def open_webdataset(pattern: str, images: Path | None, options: FolderOptions) -
         archives = _Archives(reader, shards, reading)
         for row in archives.rows():
             reading.add(row)
-    return source_of_rows(reading, name=name, folder=folder)
+    return source_of_rows(reading, name=name, folder=folder, notes=_missing(pattern, found))
 
 
 def _find(pattern: str) -> tuple[ImageFolder, str, list[str]]:
@@ -115,6 +115,20 @@ def _find(pattern: str) -> tuple[ImageFolder, str, list[str]]:
         for each in _expanded(rest):
             found |= set(glob.glob(each, root_dir=place, recursive=True))  # noqa: PTH207  # relative
     return place, name_of_pattern(pattern), sorted(found)
+
+
+def _missing(pattern: str, found: Collection[str]) -> list[str]:
+    """A sentence about the archives that braces name and that are not there; none if all are."""
+    plain = pattern.partition("?")[0] if "://" in pattern else pattern
+    base, slash = _above(plain)
+    named = _expanded(plain[len(base) + len(slash) :])
+    missing = [each for each in named if not _WILDCARD.search(each) and each not in found]
+    if not missing:
+        return []
+    said = (
+        f"{len(missing):,} of the {len(named):,} archives that {pattern!r:.300} names are not there"
+    )
+    return [f"{said}, as {missing[0]!r:.200}"]
 
 
 def _above(pattern: str) -> tuple[str, str]:
@@ -165,7 +179,7 @@ class _Archives:
         }
         for shard in self._shards:
             split = split_named_in(shard)
-            said = self._sidecars(shard, wanted)
+            said = self._sidecars(shard, wanted, labelled_by=labelled_by)
             for name in self._images(shard):
                 values = said.get(_sample(name)[0], {})
                 parts = [part for part in name.split("/") if part not in {"", "."}][wrapped:]
@@ -227,8 +241,11 @@ class _Archives:
             elif reason or _sample(name)[0] not in samples:
                 exclude(f"{shard}/{name}", reason or NOT_AN_IMAGE)
 
-    def _sidecars(self, shard: str, wanted: set[str]) -> dict[str, dict[str, str | None]]:
+    def _sidecars(
+        self, shard: str, wanted: set[str], *, labelled_by: str
+    ) -> dict[str, dict[str, str | None]]:
         """What the members beside the images of an archive say, by sample."""
+        columns = [each for each in COLUMNS if each != "label" or labelled_by == "json"]
         said: dict[str, dict[str, str | None]] = {}
         for name in self._names(shard) if wanted else ():
             sample, kind = _sample(name)
@@ -241,7 +258,7 @@ class _Archives:
                 values["label"] = _text(content, what=what)
             else:
                 document = _object(content, what=what)
-                for ours in COLUMNS:
+                for ours in columns:
                     found = as_text(document.get(self._asked.get(ours, ours)), what=what)
                     if found is not None:
                         values[ours] = found
