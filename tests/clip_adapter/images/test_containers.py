@@ -381,3 +381,28 @@ def test_a_path_of_this_machine_is_a_folder() -> None:
 def test_an_object_store_has_images_in_archives_only() -> None:
     with open_images(ObjectFolder("s3://bucket/a")) as reader:
         assert reason(reader, "1.jpg") == "an object store has images in tar archives only"
+
+
+def test_a_network_that_fails_is_no_damage_of_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = write_tar(tmp_path / "0.tar", [("1.png", content(1))])
+
+    class Failing(io.BytesIO):
+        is_listed = False
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.is_listed:
+                raise OSError("Could not connect")
+            return super().read(size)
+
+    file = Failing(archive.read_bytes())
+    monkeypatch.setattr(ObjectFolder, "open_file", lambda *_: file)
+    monkeypatch.setattr(ObjectFolder, "state", lambda *_: (0, 0))
+    with open_images(ObjectFolder(f"s3://bucket/{tmp_path.name}")) as reader:
+        assert list(reader.members("0.tar")) == ["1.png"]
+        file.is_listed = True
+        with pytest.raises(
+            DatasetError, match=r"0.tar in s3://.* cannot be read: Could not connect"
+        ):
+            reader.read("0.tar/1.png")
