@@ -173,9 +173,10 @@ def _choose(schema: Any, options: FolderOptions, *, what: str) -> _Columns:
     )
     names = features.get(others["label"], {}).get("names", [])
     is_named = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if is_named and len(set(names)) < len(names):
+    class_names = [name.strip() for name in names] if is_named else []
+    if len(set(class_names)) < len(class_names):
         raise DatasetError(f"the metadata of {what} name a class twice")
-    return _Columns(candidates[0], others, [name.strip() for name in names] if is_named else [])
+    return _Columns(candidates[0], others, class_names)
 
 
 def _is_binary(kind: Any) -> bool:
@@ -233,14 +234,14 @@ def _download(text: str) -> tuple[Path, list[str]]:
     inside = found["inside"].strip("/")
     patterns = [f"{inside}/*.parquet" if inside else "*.parquet"]
     try:
-        from huggingface_hub import errors, snapshot_download  # noqa: PLC0415  # takes a second
+        from huggingface_hub import snapshot_download  # noqa: PLC0415  # takes a second
     except ImportError as error:
         raise DatasetError(f"hf:{text} takes huggingface_hub, which is not installed") from error
     try:
         snapshot = snapshot_download(
             found["id"], repo_type="dataset", revision=found["revision"], allow_patterns=patterns
         )
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError, ValueError) as error:
+    except Exception as error:  # of its HTTP client, too: requests or httpx by its version
         raise DatasetError(_not_downloaded(text, found["id"], error)) from error
     folder = Path(snapshot)
     notes = []
