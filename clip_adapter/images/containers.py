@@ -209,7 +209,7 @@ class _Kept:
                 self._parquet_files[key] = ParquetImages(file)
             self._parquet_files.move_to_end(key)
             while len(self._parquet_files) > MAX_KEPT_PARQUET_FILES:
-                self._parquet_files.popitem(last=False)[1].close()
+                self._parquet_files.popitem(last=False)  # closed when no thread reads it any more
             return self._parquet_files[key]
 
 

@@ -406,3 +406,21 @@ def test_a_network_that_fails_is_no_damage_of_an_image(
             DatasetError, match=r"0.tar in s3://.* cannot be read: Could not connect"
         ):
             reader.read("0.tar/1.png")
+
+
+def test_a_parquet_file_that_a_thread_reads_stays_open_while_others_take_its_place(
+    tmp_path: Path,
+) -> None:
+    for number in range(containers.MAX_KEPT_PARQUET_FILES + 1):
+        table = pa.table({"image": [content(number), content(10 + number)]})
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+    kept = containers._Kept()
+    first, *others = (
+        kept.add_parquet_file(path.name, path.open("rb")) for path in sorted(tmp_path.iterdir())
+    )
+    assert kept.parquet_file("0.parquet") is None
+    assert first.read("image", 0) == content(0)
+    assert first.read("image", 1) == content(10)
+    files = [each._file for each in (first, *others)]
+    del first, others, kept
+    assert all(file.closed for file in files)
