@@ -180,7 +180,7 @@ class _Archives:
         for shard in self._shards:
             split = split_named_in(shard)
             said = self._sidecars(shard, wanted, labelled_by=labelled_by)
-            for name in self._images(shard):
+            for name in self._images(shard, in_samples=labelled_by != "folder"):
                 values = said.get(_sample(name)[0], {})
                 parts = [part for part in name.split("/") if part not in {"", "."}][wrapped:]
                 inner = parts[0].lower() if len(parts) > 2 else ""
@@ -221,24 +221,33 @@ class _Archives:
                 f"or leave it out (--ignore {shard!r:.200})"
             ) from error
 
-    def _images(self, shard: str) -> Iterator[str]:
-        """The members that are images; what else is no part of a sample is left out."""
+    def _images(self, shard: str, *, in_samples: bool) -> Iterator[str]:
+        """The members that are images; what else is no part of a sample is left out.
+
+        In samples, `0001.seg.png` beside `0001.jpg` is a mask or the like, and left out.
+        """
         exclude = self._reading.exclude
         for name, kind in self._reader.members(shard).left_out:
             exclude(f"{shard}/{name}", kind)
         n_of: dict[str, int] = {}
-        samples = set()
+        samples, with_plain = set(), set()
         for name in self._names(shard):
             n_of[name] = n_of.get(name, 0) + 1
             if has_image_suffix(name):
-                samples.add(_sample(name)[0])
+                sample, kind = _sample(name)
+                samples.add(sample)
+                if "." not in kind:
+                    with_plain.add(sample)
         for name, n in n_of.items():
             for _ in range(n - 1):
                 exclude(f"{shard}/{name}", "replaced by a later member of its name")
             reason = _unusable(name)
+            sample, kind = _sample(name)
+            if in_samples and "." in kind and sample in with_plain and has_image_suffix(name):
+                reason = reason or "another image of its sample"
             if not reason and has_image_suffix(name):
                 yield name
-            elif reason or _sample(name)[0] not in samples:
+            elif reason or sample not in samples:
                 exclude(f"{shard}/{name}", reason or NOT_AN_IMAGE)
 
     def _sidecars(

@@ -269,6 +269,20 @@ def test_a_label_in_json_does_not_replace_the_one_beside_the_image(
     assert [file.group for file in source.files] == [f"s{number // 2}" for number in range(8)]
 
 
+def test_a_mask_in_a_sample_is_no_image_to_train_on(tmp_path: Path, make_image: MakeImage) -> None:
+    members = [*samples(make_image), ("000000.seg.png", make_image(50))]
+    members += [("000100.left.png", make_image(51)), ("000100.cls", b"1")]
+    write(tmp_path / "a.tar", members)
+    source = opened(tmp_path / "a.tar")
+    assert [(each.path, each.reason) for each in source.excluded] == [
+        ("a.tar/000000.seg.png", "another image of its sample")
+    ]
+    assert "a.tar/000100.left.png" in {file.path for file in source.files}
+    folders = [(f"{'ab'[n % 2]}/1.{n}.png", make_image(n)) for n in range(4)]
+    write(tmp_path / "b.tar", [*folders, ("a/1.png", make_image(9))])
+    assert len(opened(tmp_path / "b.tar").files) == 5
+
+
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [

@@ -271,8 +271,6 @@ def test_many_files_are_open_by_turns(tmp_path: Path, monkeypatch: pytest.Monkey
         for number in [*range(7), *range(7)]:
             assert reader.read(f"{number}.parquet/image/0") == content(number)
             assert len(kept._parquet_files) <= containers.MAX_KEPT_PARQUET_FILES
-    for each in kept._parquet_files.values():
-        each.close()
 
 
 def test_a_cell_without_an_image_is_told(tmp_path: Path) -> None:
