@@ -103,7 +103,7 @@ def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: R
             raise UnavailableError(f"{error}\nBy hand:\n  {steps}") from error
         staged = _unpack_all(wanted, work, reporter=reporter)
         if has_images:
-            _check_content(described, staged, wanted, work)
+            _check_content(found, staged, wanted, work)
         staged.rename(work / _COMPLETE)
         _move_into(folder, work)
     return _result(find_described(described, folder), folder, n_downloaded=len(wanted))
@@ -227,14 +227,16 @@ def _unpack_one(each: Download, file: Path, staged: Path, *, reporter: Reporter)
         raise DatasetError(f"{error}{advice}") from error
 
 
-def _check_content(
-    described: DatasetDescription, staged: Path, wanted: list[Download], work: Path
-) -> None:
+def _check_content(found: FoundDataset, staged: Path, wanted: list[Download], work: Path) -> None:
     """Raise unless the unpacked folder has the images; an archive without a digest may be another one.
 
     Such archives are removed, so that they are downloaded anew. Of published archives the content is kept.
     """
-    error = None
+    described, error = found.described, None
+    if (
+        found.has_split_file
+    ):  # which says what images there are, and is looked for above the folder, too
+        shutil.copyfile(found.lists[0], work / found.lists[0].name)
     try:
         if find_described(described, staged).images is not None:
             return

@@ -400,6 +400,18 @@ def test_only_the_split_file_is_fetched_where_the_images_are(pets: Path, server:
     assert (pets / "my_pets" / "split.json").read_bytes() == SPLIT
 
 
+def test_images_that_only_a_split_file_labels_are_fetched_where_it_is(
+    pets: Path, server: Server
+) -> None:
+    file = pets.parent / "known" / "pets.yaml"
+    file.write_text(file.read_text().replace("class_folders: yes", "class_folders: no"))
+    (pets / "my_pets").mkdir(parents=True)
+    (pets / "my_pets" / "split.json").write_bytes(SPLIT)
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
+    assert [path for path, _ in server.requests] == ["/pets.tar.gz"]
+    assert {path.name for path in (pets / "my_pets").iterdir()} == {"pets", "split.json"}
+
+
 def test_an_interrupted_fetch_leaves_no_folder_and_is_taken_up(pets: Path, server: Server) -> None:
     split = server.files.pop("/split.json")
     with pytest.raises(UnavailableError, match=r"404(.|\n)*By hand:\n  Download http(.|\n)*split"):
