@@ -71,7 +71,7 @@ CACHE_COMMANDS = {
 DATASET_COMMANDS = {
     "datasets:list_": "List the datasets that are known, and those that are indexed, as they were "
     "indexed last.",
-    "datasets:fetch": "Download a dataset into the data folder, or say step by step how to get it.",
+    "datasets:fetch": "Download a dataset into the data folder, or print the steps to get it by hand.",
     "datasets:show": "Show how many images each class and split of a dataset has, and what was left out "
     "and why.",
     "datasets:check": "Check a dataset, each finding with what to do; own images are read and nothing is "

@@ -323,7 +323,7 @@ def fetch(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Download a dataset into the data folder, or say step by step how to get it.
+    """Download a dataset into the data folder, or print the steps to get it by hand.
 
     Files are compared with their published digests and unpacked beside the folder, which is put in place
     when it is complete. After an interruption the same command goes on from there.
@@ -351,6 +351,8 @@ def _show_fetched(console: Console, done: Fetched) -> None:
         if done.steps:
             _say(console, "for the published splits:")
     else:
+        if done.n_downloaded:
+            _say(console, f"{done.n_downloaded} files downloaded into {done.folder}")
         _say(console, f"{done.name} cannot be downloaded by this command alone. By hand:")
     for number, step in enumerate(done.steps, start=1):
         _say(console, f"  {number}. {step}")

@@ -127,11 +127,11 @@ def train(
 
 
 def _show_dry_runs(requests: Sequence[TrainRequest], *, as_json: bool) -> None:
-    from clip_adapter.pipeline.dry_run import dry_run as find_out  # noqa: PLC0415  # when it is called
+    from clip_adapter.pipeline.dry_run import dry_run  # noqa: PLC0415  # when it is called
 
     # Models are encoded one after the other and draw the same images.
     by_dataset = {request.dataset: request for request in requests}
-    found = [find_out(each, reporter=Reporter()) for each in by_dataset.values()]
+    found = [dry_run(each, reporter=Reporter()) for each in by_dataset.values()]
     if as_json:
         rows = [
             asdict(each)

@@ -30,15 +30,37 @@ class FoundDataset:
     """What is there of a described dataset.
 
     Attributes:
+        described: description of the dataset.
         images: folder of the images; None where none of them is there.
         lists: the split file, or text files, that say which image has which class and split; empty if
             there are none.
         rows: what the lists say, in the order train, val, test.
     """
 
+    described: DatasetDescription
     images: Path | None
     lists: tuple[Path, ...]
     rows: tuple[PublishedRow, ...]
+
+    @property
+    def has_split_file(self) -> bool:
+        """Whether the published split file is there; False if none is published."""
+        return self.described.split_file in {file.name for file in self.lists}
+
+    @property
+    def has_published_splits(self) -> bool:
+        """Whether its images are divided as published: by the split file if there is one, else by its lists."""
+        if self.described.split_file:
+            return self.has_split_file
+        return bool(self.lists) or not self.described.lists
+
+    @property
+    def is_present(self) -> bool:
+        """Whether its images are there, with what labels and divides them."""
+        is_labelled = bool(self.lists) or (
+            self.described.class_folders != "no" and not self.described.needs_split_file
+        )
+        return self.images is not None and is_labelled
 
 
 def open_described(
@@ -57,7 +79,7 @@ def open_described(
     """
     found = find_described(described, folder)
     if found.images is None:
-        raise DatasetError(_not_found(described, folder, found))
+        raise DatasetError(_not_found(found, folder))
     walk = FolderWalk(found.images, FolderOptions(read=read))
     if found.rows:
         _check_links(described, found.images, walk)
@@ -77,7 +99,7 @@ def open_described(
         templates=described.templates,
         files=files,
         excluded=tuple(walk.excluded),
-        notes=tuple(_notes(described, found, files, n_classes=len(names))),
+        notes=tuple(_notes(found, files, n_classes=len(names))),
         read=read,
         licence=described.licence,
         citation=described.citation,
@@ -91,14 +113,19 @@ def find_described(described: DatasetDescription, folder: Path) -> FoundDataset:
         DatasetError: a list is malformed, or some class folders are there and others are missing.
     """
     read: dict[tuple[Path, ...], tuple[PublishedRow, ...]] = {}
-    seen = FoundDataset(images=None, lists=(), rows=())
+    seen = FoundDataset(described=described, images=None, lists=(), rows=())
     for inner in described.images:
         place = folder / inner
         lists = _find_lists(described, (place, place.parent, folder, folder.parent))
         if lists not in read:
             read[lists] = _read_lists(described, lists)
         is_there = _holds_images(described, place, read[lists])
-        found = FoundDataset(images=place if is_there else None, lists=lists, rows=read[lists])
+        found = FoundDataset(
+            described=described,
+            images=place if is_there else None,
+            lists=lists,
+            rows=read[lists],
+        )
         if is_there:
             return found
         seen = seen if seen.rows else found
@@ -130,8 +157,9 @@ def how_to_get(described: DatasetDescription) -> str:
 
 def split_file_from(described: DatasetDescription) -> str:
     """The name of the split file, and the address where it can be had if that is known."""
-    at = f" from {described.split_file_at}" if described.split_file_at else ""
-    return f"{described.split_file}{at}"
+    urls = [each.url for each in described.downloads if each.file_name == described.split_file]
+    at = next((each for each in (*urls, described.split_file_at) if each), None)
+    return f"{described.split_file} from {at}" if at else str(described.split_file)
 
 
 # Which lists there are, and what they say
@@ -236,8 +264,8 @@ def _names(described: DatasetDescription, rows: Iterable[PublishedRow]) -> tuple
     """The class names as prompted, by label."""
     if described.classes:
         return described.class_names
-    told = {row.label: row.class_name for row in rows}
-    return tuple(_prompted(_from_folder(described, told[label])) for label in sorted(told))
+    names = {row.label: row.class_name for row in rows}
+    return tuple(_prompted(_from_folder(described, names[label])) for label in sorted(names))
 
 
 def _from_folder(described: DatasetDescription, name: str) -> str:
@@ -276,7 +304,8 @@ def _holds_images(described: DatasetDescription, place: Path, rows: Sequence[Pub
     return True
 
 
-def _not_found(described: DatasetDescription, folder: Path, found: FoundDataset) -> str:
+def _not_found(found: FoundDataset, folder: Path) -> str:
+    described = found.described
     places = ", ".join(str(folder / inner) for inner in described.images)
     title = described.title
     if described.class_folders == "no" and not found.rows:
@@ -366,32 +395,26 @@ def _beside(found: FoundDataset, walk: FolderWalk) -> Iterable[str]:
 # What is said about it
 
 
-def _notes(
-    described: DatasetDescription,
-    found: FoundDataset,
-    files: Sequence[LabelledFile],
-    *,
-    n_classes: int,
-) -> Iterable[str]:
+def _notes(found: FoundDataset, files: Sequence[LabelledFile], *, n_classes: int) -> Iterable[str]:
+    described = found.described
     title = described.title
-    is_published = not described.split_file or any(
-        each.name == described.split_file for each in found.lists
-    )
-    if not is_published:
+    if not found.has_published_splits:
         how = (
             f"the splits of {title} are those of {', '.join(each.name for each in found.lists)}"
             if found.lists
             else f"the images of each class of {title} are divided by their contents"
         )
+        lacking = described.split_file or ", ".join(described.lists.values())
+        source = split_file_from(described) if described.split_file else described.homepage
         yield (
-            f"without {described.split_file}, {how}: numbers do not compare with those that are "
-            f"published on CoOp's split ({split_file_from(described)})"
+            f"without {lacking}, {how}: numbers do not compare with those of its "
+            f"published split ({source})"
         )
     if n_classes != described.n_classes:
         yield f"{title} has {described.n_classes} classes as published, and {n_classes} here"
     counts = Counter(file.split for file in files)
     here = {split: counts[split] for split in SPLITS if counts[split]}
-    if is_published and described.counts and here != described.counts:
+    if found.has_published_splits and described.counts and here != described.counts:
         yield (
             f"{title} has {_counts(described.counts)} images as published, and {_counts(here)} here: "
             "numbers do not compare with published ones"

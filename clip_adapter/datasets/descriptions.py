@@ -30,6 +30,7 @@ FOLDER = Path(__file__).parent / "known"
 CLASS_FOLDERS: Final = ("no", "yes", "numbers")
 _DIGESTS: Final = {"md5": 32, "sha256": 64}  # hexadecimal digits
 _ANSWERS: Final = {"yes": True, "no": False}
+_FILE_NAME: Final = r"\w[\w-]*\.[\w.-]+"
 _DOWNLOAD_KEYS: Final = ("url", *_DIGESTS, "max_mb", "inner")
 
 
@@ -122,7 +123,7 @@ class DatasetDescription:
         return tuple(name for _, name in self.classes)
 
     @property
-    def is_for_tests_alone(self) -> bool:
+    def test_only(self) -> bool:
         """Whether all its images are test images, so that nothing can be trained on it."""
         return set(self.split_folders) == {"test"}
 
@@ -169,25 +170,25 @@ def read_description(path: Path) -> DatasetDescription:
     except OSError as error:
         raise DatasetError(f"{source} cannot be read: {error.strerror}") from error
     check_name(path.stem, what=f"the name of {source}")
-    told = parse_yaml(text, source)
-    check_keys(told, _KEYS, source=source)
-    lacking = [key for key in ("title", "what", "folders", "templates") if not told.get(key)]
+    values = parse_yaml(text, source)
+    check_keys(values, _KEYS, source=source)
+    lacking = [key for key in ("title", "what", "folders", "templates") if not values.get(key)]
     if lacking:
         raise DatasetError(f"{source} lacks {', '.join(lacking)}")
-    described = _described(path.stem, told, source)
+    described = _described(path.stem, values, source)
     _check(described, source)
     return described
 
 
-def _described(name: str, told: Mapping[str, Any], source: str) -> DatasetDescription:
+def _described(name: str, values: Mapping[str, Any], source: str) -> DatasetDescription:
     def text(key: str) -> str:
-        return text_of(told.get(key, ""), what=f"{key} of {source}")
+        return text_of(values.get(key, ""), what=f"{key} of {source}")
 
     def texts(key: str) -> tuple[str, ...]:
-        return texts_of(told.get(key, []), what=f"{key} of {source}")
+        return texts_of(values.get(key, []), what=f"{key} of {source}")
 
     def by_split(key: str) -> dict[Split, str]:
-        mapping = told.get(key, {})
+        mapping = values.get(key, {})
         check_keys(mapping, SPLITS, source=f"{key} of {source}")
         return {split: text_of(each, what=f"{key} of {source}") for split, each in mapping.items()}
 
@@ -197,13 +198,13 @@ def _described(name: str, told: Mapping[str, Any], source: str) -> DatasetDescri
     class_folders = _one_of(
         text("class_folders") or "no", CLASS_FOLDERS, what=f"class_folders of {source}"
     )
-    classes = _classes(told.get("classes", []), source, numbered=class_folders == "numbers")
+    classes = _classes(values.get("classes", []), source, numbered=class_folders == "numbers")
     counts = {
         split: _number(each, what=f"counts of {source}")
         for split, each in by_split("counts").items()
     }
     split_folders: dict[Split | None, str] = dict(by_split("split_folders").items())
-    downloads = told.get("downloads", [])
+    downloads = values.get("downloads", [])
     if not isinstance(downloads, list):
         raise DatasetError(f"downloads of {source}: expected a list")
     return DatasetDescription(
@@ -222,7 +223,9 @@ def _described(name: str, told: Mapping[str, Any], source: str) -> DatasetDescri
         split_folders=split_folders or {None: ""},
         class_folders=class_folders,
         classes=classes,
-        n_classes=_number(told.get("n_classes", str(len(classes))), what=f"n_classes of {source}"),
+        n_classes=_number(
+            values.get("n_classes", str(len(classes))), what=f"n_classes of {source}"
+        ),
         templates=tuple(
             template for each in texts("templates") for template in PROMPT_STYLES.get(each, (each,))
         ),
@@ -239,18 +242,18 @@ def _described(name: str, told: Mapping[str, Any], source: str) -> DatasetDescri
 _KEYS: Final = tuple(name for name in DatasetDescription.__dataclass_fields__ if name != "name")
 
 
-def _classes(told: Any, source: str, *, numbered: bool) -> tuple[tuple[str, str], ...]:
+def _classes(classes: Any, source: str, *, numbered: bool) -> tuple[tuple[str, str], ...]:
     """Folder and name of each class; a text is a folder, in whose name `_` becomes a space."""
     what = f"classes of {source}"
-    if told == "imagenet":
+    if classes == "imagenet":
         named = imagenet_names().items()
         return tuple(
             (str(label) if numbered else wnid, name) for label, (wnid, name) in enumerate(named)
         )
-    if not isinstance(told, list):
+    if not isinstance(classes, list):
         raise DatasetError(f"{what}: expected a list of folders, or of mappings of one to its name")
     found: list[tuple[str, str]] = []
-    for each in told:
+    for each in classes:
         if isinstance(each, Mapping) and len(each) == 1:
             ((folder, name),) = each.items()
         else:
@@ -263,10 +266,10 @@ def _classes(told: Any, source: str, *, numbered: bool) -> tuple[tuple[str, str]
     return tuple(found)
 
 
-def _download(told: Any, source: str) -> Download:
+def _download(values: Any, source: str) -> Download:
     what = f"a download of {source}"
-    check_keys(told, _DOWNLOAD_KEYS, source=what)
-    texts = {key: text_of(told.get(key, ""), what=what) for key in _DOWNLOAD_KEYS}
+    check_keys(values, _DOWNLOAD_KEYS, source=what)
+    texts = {key: text_of(values.get(key, ""), what=what) for key in _DOWNLOAD_KEYS}
     if not re.match(r"https?://", texts["url"]):
         raise DatasetError(f"{what} has the url {texts['url']!r}; expected http:// or https://")
     algorithm = next((each for each in ("sha256", "md5") if texts[each]), None)
@@ -294,6 +297,7 @@ def _check(described: DatasetDescription, source: str) -> None:
         raise DatasetError(f"{source} says that classes have folders, and lists no classes")
     if described.n_classes < 2:
         raise DatasetError(f"{source} has {described.n_classes} classes; classifying takes two")
+    _check_downloads(described.downloads, source)
     paths = (*described.folders, *described.images, *described.lists.values())
     paths += (*described.split_folders.values(), described.split_file or "")
     for path in (*paths, described.class_list or "", *(folder for folder, _ in described.classes)):
@@ -305,6 +309,28 @@ def _check(described: DatasetDescription, source: str) -> None:
         raise DatasetError(
             f"names_from_folders of {source} is {described.names_from_folders!r}; expected 'reversed'"
         )
+
+
+def _check_downloads(downloads: tuple[Download, ...], source: str) -> None:
+    """Raise unless each download has a file name of its own, and archives in archives have plain names."""
+    names: dict[str, str] = {}
+    for each in downloads:
+        name = each.file_name
+        if not re.fullmatch(_FILE_NAME, name, re.ASCII):
+            raise DatasetError(
+                f"a download of {source} has the url {each.url!r:.200}; expected one that ends in the name of "
+                "the file with its suffix, of letters, digits, dots, dashes and underscores"
+            )
+        if name.lower() in names:
+            raise DatasetError(
+                f"{source} has two downloads called {names[name.lower()]!r}; expected different names"
+            )
+        names[name.lower()] = name
+        if each.inner is not None and not re.fullmatch(_FILE_NAME, each.inner, re.ASCII):
+            raise DatasetError(
+                f"a download of {source} has the inner {each.inner!r:.200}; expected the name of an archive "
+                "in the archive, without its folder"
+            )
 
 
 def _one_of(text: str, choices: tuple[Any, ...], *, what: str) -> Any:

@@ -31,7 +31,7 @@ _REPOSITORY = re.compile(
     r"(?P<id>\w[\w.-]*/\w[\w.-]*)(?P<inside>(?:/\w[\w.-]*)*)(?:@(?P<revision>[\w./-]+))?", re.ASCII
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_PIECE = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<of>\d{5})\.parquet")
+_SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<of>\d{5})\.parquet")
 _FORM = "write hf:OWNER/NAME, hf:OWNER/NAME@REVISION, or hf:/local/folder"
 
 
@@ -154,9 +154,9 @@ def _choose(schema: Any, options: FolderOptions, *, what: str) -> _Columns:
         if _is_binary(field.type)
         or (types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0)
     ]
-    told = [name for name, each in features.items() if each.get("_type") == "Image"]
-    told = [name for name in told if name in holding]
-    candidates = [asked["image"]] if "image" in asked else told or holding
+    images = [name for name, each in features.items() if each.get("_type") == "Image"]
+    images = [name for name in images if name in holding]
+    candidates = [asked["image"]] if "image" in asked else images or holding
     if len(candidates) > 1 and "image" in candidates:
         candidates = ["image"]
     if len(candidates) != 1 or candidates[0] not in holding:
@@ -173,9 +173,10 @@ def _choose(schema: Any, options: FolderOptions, *, what: str) -> _Columns:
     )
     names = features.get(others["label"], {}).get("names", [])
     is_named = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if is_named and len(set(names)) < len(names):
+    class_names = [name.strip() for name in names] if is_named else []
+    if len(set(class_names)) < len(class_names):
         raise DatasetError(f"the metadata of {what} name a class twice")
-    return _Columns(candidates[0], others, [name.strip() for name in names] if is_named else [])
+    return _Columns(candidates[0], others, class_names)
 
 
 def _is_binary(kind: Any) -> bool:
@@ -200,7 +201,7 @@ def _check_complete(files: Sequence[str], folder: Path) -> None:
     """Raise if a file says that there are more like it, as after a download that was cut."""
     pieces: dict[tuple[str, int], set[int]] = {}
     for file in files:
-        if found := _PIECE.fullmatch(file):
+        if found := _SHARD.fullmatch(file):
             pieces.setdefault((found["stem"], int(found["of"])), set()).add(int(found["number"]))
     for (stem, of), numbers in pieces.items():
         if len(numbers) < of:
@@ -233,14 +234,14 @@ def _download(text: str) -> tuple[Path, list[str]]:
     inside = found["inside"].strip("/")
     patterns = [f"{inside}/*.parquet" if inside else "*.parquet"]
     try:
-        from huggingface_hub import errors, snapshot_download  # noqa: PLC0415  # takes a second
+        from huggingface_hub import snapshot_download  # noqa: PLC0415  # takes a second
     except ImportError as error:
         raise DatasetError(f"hf:{text} takes huggingface_hub, which is not installed") from error
     try:
         snapshot = snapshot_download(
             found["id"], repo_type="dataset", revision=found["revision"], allow_patterns=patterns
         )
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError, ValueError) as error:
+    except Exception as error:  # of its HTTP client, too: requests or httpx by its version
         raise DatasetError(_not_downloaded(text, found["id"], error)) from error
     folder = Path(snapshot)
     notes = []

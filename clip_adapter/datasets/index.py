@@ -296,6 +296,8 @@ def _splits(rows: Sequence[_Row], known: KnownSplits) -> tuple[Split, ...]:
             kept = {digest: split for digest, split in assigned.items() if digest not in anew}
             kept |= fixed
             assigned = assign_splits(labelled, known=kept, among=among, groups=groups)
+    # A copy without a split has that of the image, also where its group goes elsewhere.
+    assigned |= published
     return tuple(row.split or assigned[row.image_sha256] for row in rows)
 
 

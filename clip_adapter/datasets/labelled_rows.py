@@ -138,6 +138,8 @@ class RowReading:
             return "no path"
         if any(each is not None and len(each) > MAX_CELL for each in row):
             return f"a cell of more than {MAX_CELL:,} characters"
+        if not all(each is None or _is_unicode(each) for each in row[1:]):
+            return "a label, split or group that is not valid Unicode"
         if self.is_ignored(row.path):
             return "ignored"
         return "" if row.label else "no label"
@@ -196,10 +198,10 @@ def source_of_rows(
     labels = _ordered({str(row.label) for row in rows}, order)
     if len(labels) < 2:
         raise DatasetError(_too_few(reading, labels))
-    told = _named(labels, options)
-    class_names = name_classes(labels, given=told.class_names)
+    named = _named(labels, options)
+    class_names = name_classes(labels, given=named.class_names)
     splits = {row.split for row in rows}
-    said = [*notes, *reading.notes(), *told.notes, *_naming_notes(labels, class_names, told)]
+    said = [*notes, *reading.notes(), *named.notes, *_naming_notes(labels, class_names, named)]
     if "train" not in splits and None not in splits:
         raise DatasetError(
             f"{what} has images of {' and '.join(sorted(map(str, splits)))} and none of train to train on; "
@@ -228,7 +230,9 @@ def source_of_rows(
         excluded=tuple(reading.excluded),
         notes=tuple(said),
         read=options.read,
-        class_prompts=tuple(told.prompts.get(each, ()) for each in labels) if told.prompts else (),
+        class_prompts=tuple(named.prompts.get(each, ()) for each in labels)
+        if named.prompts
+        else (),
     )
 
 
@@ -297,6 +301,15 @@ def split_named_in(path: str) -> str | None:
     return None
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be stored, which half of a surrogate pair, as JSON may have it, cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _as_split(text: str | None) -> Split | None:
     return SPLIT_NAMES[text] if text else None
 
@@ -315,19 +328,19 @@ def _named(labels: Sequence[str], options: FolderOptions) -> DatasetFile:
 
 
 def _naming_notes(
-    labels: Sequence[str], class_names: Sequence[str], told: DatasetFile
+    labels: Sequence[str], class_names: Sequence[str], named: DatasetFile
 ) -> list[str]:
-    named = [
+    by_rule = [
         (label, name)
         for label, name in zip(labels, class_names, strict=True)
-        if label not in told.class_names
+        if label not in named.class_names
     ]
-    if named and all(label.isdecimal() for label, _ in named):
-        shown = ", ".join(repr(name) for _, name in named[:3])
+    if by_rule and all(label.isdecimal() for label, _ in by_rule):
+        shown = ", ".join(repr(name) for _, name in by_rule[:3])
         return [
             f"the labels are numbers, and classes are called {shown}; name them: --class-names FILE"
         ]
-    changed = [f"{label} is {name!r}" for label, name in named if name != plain_name(label)]
+    changed = [f"{label} is {name!r}" for label, name in by_rule if name != plain_name(label)]
     more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
     said = f"class names from labels: {', '.join(changed[:_SHOWN])}{more}"
     return [f"{said}; --class-names FILE names them otherwise"] if changed else []

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from clip_adapter.datasets.labelled_rows import (
     MAX_CELL,
@@ -91,7 +91,8 @@ def _csv_rows(table: Path, choose: Choose, what: str) -> Iterator[Mapping[str, A
         with table.open(encoding="utf-8-sig", newline="") as stream:
             header = stream.readline(MAX_LINE)
             stream.seek(0)
-            rows = csv.reader(stream, delimiter=_delimiter(header), strict=True)
+            lines = _lines(stream, what)
+            rows = csv.reader(lines, delimiter=_delimiter(header), strict=True)
             names = [name.strip() for name in next(rows, [])]
             places = {ours: names.index(name) for ours, name in choose(names).items()}
             for cells in rows:
@@ -111,6 +112,20 @@ def _csv_rows(table: Path, choose: Choose, what: str) -> Iterator[Mapping[str, A
         raise DatasetError(_not_utf8(what)) from error
 
 
+def _lines(stream: TextIO, what: str) -> Iterator[str]:
+    """The lines of a table, none of them kept whole if it is too long.
+
+    Raises:
+        DatasetError: a line has more than `MAX_LINE` characters.
+    """
+    number = 0
+    while line := stream.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise DatasetError(f"line {number:,} of {what} has more than {MAX_LINE:,} characters")
+        yield line
+
+
 def _delimiter(header: str) -> str:
     """The delimiter that divides the first line into most cells."""
     line = header.rstrip("\r\n")
@@ -121,15 +136,10 @@ def _jsonl_rows(table: Path, choose: Choose, what: str) -> Iterator[Mapping[str,
     chosen: dict[str, str] = {}
     try:
         with table.open(encoding="utf-8-sig") as stream:
-            number = 0
-            while line := stream.readline(MAX_LINE + 1):
-                number += 1
-                where = f"line {number:,} of {what}"
-                if len(line) > MAX_LINE:
-                    raise DatasetError(f"{where} has more than {MAX_LINE:,} characters")
+            for number, line in enumerate(_lines(stream, what), start=1):
                 if not line.strip():
                     continue
-                row = _parse_json(line, where=where)
+                row = _parse_json(line, where=f"line {number:,} of {what}")
                 chosen = chosen or choose(list(row))
                 # A key that the first line lacks may come later.
                 yield {ours: row.get(chosen.get(ours, ours)) for ours in COLUMNS}

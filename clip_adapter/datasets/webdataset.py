@@ -8,7 +8,7 @@ Nothing is unpacked.
 import glob
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ def open_webdataset(pattern: str, images: Path | None, options: FolderOptions) -
         archives = _Archives(reader, shards, reading)
         for row in archives.rows():
             reading.add(row)
-    return source_of_rows(reading, name=name, folder=folder)
+    return source_of_rows(reading, name=name, folder=folder, notes=_missing(pattern, found))
 
 
 def _find(pattern: str) -> tuple[ImageFolder, str, list[str]]:
@@ -115,6 +115,20 @@ def _find(pattern: str) -> tuple[ImageFolder, str, list[str]]:
         for each in _expanded(rest):
             found |= set(glob.glob(each, root_dir=place, recursive=True))  # noqa: PTH207  # relative
     return place, name_of_pattern(pattern), sorted(found)
+
+
+def _missing(pattern: str, found: Collection[str]) -> list[str]:
+    """A sentence about the archives that braces name and that are not there; none if all are."""
+    plain = pattern.partition("?")[0] if "://" in pattern else pattern
+    base, slash = _above(plain)
+    named = _expanded(plain[len(base) + len(slash) :])
+    missing = [each for each in named if not _WILDCARD.search(each) and each not in found]
+    if not missing:
+        return []
+    said = (
+        f"{len(missing):,} of the {len(named):,} archives that {pattern!r:.300} names are not there"
+    )
+    return [f"{said}, as {missing[0]!r:.200}"]
 
 
 def _above(pattern: str) -> tuple[str, str]:
@@ -165,20 +179,20 @@ class _Archives:
         }
         for shard in self._shards:
             split = split_named_in(shard)
-            said = self._sidecars(shard, wanted)
-            for name in self._images(shard):
-                told = said.get(_sample(name)[0], {})
+            said = self._sidecars(shard, wanted, labelled_by=labelled_by)
+            for name in self._images(shard, in_samples=labelled_by != "folder"):
+                values = said.get(_sample(name)[0], {})
                 parts = [part for part in name.split("/") if part not in {"", "."}][wrapped:]
                 inner = parts[0].lower() if len(parts) > 2 else ""
                 if labelled_by == "folder":
                     parts = parts[1:] if inner in SPLIT_NAMES else parts
-                    told = told | {"label": parts[0] if len(parts) > 1 else None}
-                    told = told | ({"split": inner} if inner in SPLIT_NAMES else {})
+                    values = values | {"label": parts[0] if len(parts) > 1 else None}
+                    values = values | ({"split": inner} if inner in SPLIT_NAMES else {})
                 yield LabelledRow(
                     f"{shard}/{name}",
-                    told.get("label"),
-                    split or told.get("split"),
-                    told.get("group"),
+                    values.get("label"),
+                    split or values.get("split"),
+                    values.get("group"),
                 )
 
     def _look(self) -> tuple[str, int]:
@@ -207,28 +221,40 @@ class _Archives:
                 f"or leave it out (--ignore {shard!r:.200})"
             ) from error
 
-    def _images(self, shard: str) -> Iterator[str]:
-        """The members that are images; what else is no part of a sample is left out."""
+    def _images(self, shard: str, *, in_samples: bool) -> Iterator[str]:
+        """The members that are images; what else is no part of a sample is left out.
+
+        In samples, `0001.seg.png` beside `0001.jpg` is a mask or the like, and left out.
+        """
         exclude = self._reading.exclude
         for name, kind in self._reader.members(shard).left_out:
             exclude(f"{shard}/{name}", kind)
         n_of: dict[str, int] = {}
-        samples = set()
+        samples, with_plain = set(), set()
         for name in self._names(shard):
             n_of[name] = n_of.get(name, 0) + 1
             if has_image_suffix(name):
-                samples.add(_sample(name)[0])
+                sample, kind = _sample(name)
+                samples.add(sample)
+                if "." not in kind:
+                    with_plain.add(sample)
         for name, n in n_of.items():
             for _ in range(n - 1):
                 exclude(f"{shard}/{name}", "replaced by a later member of its name")
             reason = _unusable(name)
+            sample, kind = _sample(name)
+            if in_samples and "." in kind and sample in with_plain and has_image_suffix(name):
+                reason = reason or "another image of its sample"
             if not reason and has_image_suffix(name):
                 yield name
-            elif reason or _sample(name)[0] not in samples:
+            elif reason or sample not in samples:
                 exclude(f"{shard}/{name}", reason or NOT_AN_IMAGE)
 
-    def _sidecars(self, shard: str, wanted: set[str]) -> dict[str, dict[str, str | None]]:
+    def _sidecars(
+        self, shard: str, wanted: set[str], *, labelled_by: str
+    ) -> dict[str, dict[str, str | None]]:
         """What the members beside the images of an archive say, by sample."""
+        columns = [each for each in COLUMNS if each != "label" or labelled_by == "json"]
         said: dict[str, dict[str, str | None]] = {}
         for name in self._names(shard) if wanted else ():
             sample, kind = _sample(name)
@@ -236,15 +262,15 @@ class _Archives:
                 continue
             what = f"{shard}/{name}"
             content = self._reader.read_head(what, MAX_SIDECAR_BYTES + 1)
-            told = said.setdefault(sample, {})
+            values = said.setdefault(sample, {})
             if kind == "cls":
-                told["label"] = _text(content, what=what)
+                values["label"] = _text(content, what=what)
             else:
-                values = _object(content, what=what)
-                for ours in COLUMNS:
-                    found = as_text(values.get(self._asked.get(ours, ours)), what=what)
+                document = _object(content, what=what)
+                for ours in columns:
+                    found = as_text(document.get(self._asked.get(ours, ours)), what=what)
                     if found is not None:
-                        told[ours] = found
+                        values[ours] = found
         return said
 
 

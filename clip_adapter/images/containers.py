@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
-from clip_adapter.errors import UnreadableImageError
+from clip_adapter.errors import DatasetError, UnreadableImageError
 from clip_adapter.images.object_folder import ImageFolder, ObjectFolder
 from clip_adapter.images.parquet_images import ParquetImages
 from clip_adapter.images.reading import AS_IT_IS, FolderReader, ReadOptions
@@ -120,6 +120,12 @@ class ContainerReader:
             try:
                 return members.read(file, found["inside"], at_most=at_most)
             except OSError as error:
+                if isinstance(self._folder, ObjectFolder):
+                    # Of the network, so that the image is not to be left out.
+                    raise DatasetError(
+                        f"{found['file']} in {self._folder.url} cannot be read: {str(error)[:300]}; run the "
+                        "same again when the object store can be reached"
+                    ) from error
                 raise UnreadableImageError(f"the archive cannot be read: {error}") from error
         column, _, row = found["inside"].rpartition("/")
         if not row.isdecimal() or len(row) > 18:
@@ -203,7 +209,7 @@ class _Kept:
                 self._parquet_files[key] = ParquetImages(file)
             self._parquet_files.move_to_end(key)
             while len(self._parquet_files) > MAX_KEPT_PARQUET_FILES:
-                self._parquet_files.popitem(last=False)[1].close()
+                self._parquet_files.popitem(last=False)  # closed when no thread reads it any more
             return self._parquet_files[key]
 
 

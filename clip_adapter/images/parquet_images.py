@@ -34,11 +34,11 @@ class ParquetImages:
         Raises:
             UnreadableImageError: it is damaged or no Parquet file.
         """
+        self._file = file
+        self._lock = threading.Lock()
         import pyarrow as pa  # noqa: PLC0415  # takes 0.1 s
         from pyarrow import parquet  # noqa: PLC0415  # the same
 
-        self._lock = threading.Lock()
-        self._file = file
         self._errors = (pa.ArrowException, OSError, EOFError)
         try:
             self._parquet = parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
@@ -53,13 +53,9 @@ class ParquetImages:
         self._window: deque[bytes | UnreadableImageError] = deque()
         self._window_bytes = 0
 
-    def close(self) -> None:
-        """Close the file, when no thread reads it."""
-        with self._lock:
-            self._window.clear()
-            self._rows = iter(())
-            self._parquet.close()
-            self._file.close()
+    def __del__(self) -> None:
+        """Close the file, which the last thread that reads it does not know to be the last."""
+        self._file.close()
 
     def read(self, column: str, row: int) -> bytes:
         """The bytes of the image in a row.

@@ -151,16 +151,13 @@ def _known(name: str, what: str, *, data: Path) -> KnownDataset:
         return KnownDataset(
             name=name, what=what, is_present=False, next_step=str(error), state="incomplete"
         )
-    has_split = any(each.name == described.split_file for each in found.lists)
-    wanted = described.split_file or ", ".join(described.lists.values())
-    lacks_list = bool(wanted) and not (has_split if described.split_file else found.lists)
-    if described.is_for_tests_alone:
+    if described.test_only:
         train = f"clip-adapter extract {name}"
     step = train
     if found.images is None:
         step = f"clip-adapter datasets fetch {name}"
-        state = "missing" if lacks_list or not found.lists else "split file alone"
-    elif lacks_list:
+        state = "split file alone" if found.lists and found.has_published_splits else "missing"
+    elif not found.has_published_splits:
         state = "images, no split file"
         if described.needs_split_file:
             step = f"clip-adapter datasets fetch {name}"
@@ -168,8 +165,9 @@ def _known(name: str, what: str, *, data: Path) -> KnownDataset:
             step = f"{train}; for published splits first put {split_file_from(described)} into {folder}"
     else:
         state = "present"
-    is_present = found.images is not None and (bool(found.lists) or not described.needs_split_file)
-    return KnownDataset(name=name, what=what, is_present=is_present, next_step=step, state=state)
+    return KnownDataset(
+        name=name, what=what, is_present=found.is_present, next_step=step, state=state
+    )
 
 
 def stored_datasets(root: Location, *, data: Path) -> list[StoredDataset]:

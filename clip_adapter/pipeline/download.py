@@ -1,5 +1,6 @@
 """Downloads a file over HTTP: goes on where it broke off, bounded in size, compared with its digest."""
 
+import email.utils
 import errno
 import hashlib
 import http.client
@@ -16,11 +17,14 @@ from typing import Any, Final
 from clip_adapter.errors import UnavailableError
 from clip_adapter.pipeline.reporter import Reporter
 
-TRIES: Final = 5
-"""How often a transfer that makes no progress is tried."""
-SECONDS_TO_WAIT: Final = 30.0
+MAX_ATTEMPTS: Final = 5
+"""Number of attempts without progress after which a transfer is given up."""
+TIMEOUT_SECONDS: Final = 30.0
 """Time without a byte after which a connection counts as broken."""
-_PIECE: Final = 2**18
+MAX_RETRY_AFTER_SECONDS: Final = 120.0
+"""Longest time that a server may ask to wait before the next attempt."""
+_CHUNK_BYTES: Final = 2**18
+_RETRIED: Final = (http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS)
 _BROKEN: Final = (urllib.error.URLError, http.client.HTTPException, OSError)
 _BEFORE_RETRY_SECONDS: Final = 1.0
 
@@ -54,7 +58,7 @@ def download(
     """
     if target.exists():
         return
-    transfer = _Transfer(url, target, limit_bytes=limit_bytes)
+    transfer = _Transfer(url, target, limit_bytes=limit_bytes, has_digest=algorithm is not None)
     with ExitStack() as stack:
         transfer.run(stack, reporter=reporter)
     if algorithm:
@@ -77,10 +81,11 @@ class _Transfer:
         part: the file as far as it is there.
     """
 
-    def __init__(self, url: str, target: Path, *, limit_bytes: int) -> None:
+    def __init__(self, url: str, target: Path, *, limit_bytes: int, has_digest: bool) -> None:
         self.part = target.with_name(f"{target.name}.part")
         self._url = url
         self._limit = limit_bytes
+        self._has_digest = has_digest
         # The version of the file on the server, so that no two versions are joined.
         self._version = target.with_name(f"{target.name}.version")
         self._advance: Callable[[float], None] | None = None
@@ -100,34 +105,52 @@ class _Transfer:
         """
         n_failed, most = 0, -1
         while True:
+            asked_seconds = 0.0
             try:
                 if self._receive(stack, reporter):
                     return
                 why = "the connection was closed"
             except urllib.error.HTTPError as error:
-                if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                    if self._is_all_of(error.headers.get("Content-Range", "")):
-                        return
-                    self.forget()
-                elif error.code < 500:
-                    raise UnavailableError(
-                        f"{self._url} cannot be downloaded: the server answers {error.code} "
-                        f"{error.reason}"
-                    ) from None
+                asked_seconds = _retry_after(error.headers.get("Retry-After", ""))
+                if self._is_whole_after(error, asked_seconds):
+                    return
                 why = f"the server answers {error.code} {error.reason}"
             except _BROKEN as error:
-                if isinstance(error, OSError) and _is_of_disk(error):
+                if isinstance(error, OSError) and _is_disk_error(error):
                     raise
                 why = str(getattr(error, "reason", error)) or type(error).__name__
             size = self._size()
             n_failed, most = (1, size) if size > most else (n_failed + 1, most)
-            if n_failed >= TRIES:
+            if n_failed >= MAX_ATTEMPTS:
                 raise UnavailableError(
                     f"{self._url} cannot be downloaded: {why}. What is there ({size / 1e6:,.1f} MB) is "
                     "kept, and the same command goes on from there"
                 )
             reporter.log(f"{why}; trying again from {size / 1e6:,.1f} MB")
-            time.sleep(_BEFORE_RETRY_SECONDS * (n_failed - 1))
+            time.sleep(max(asked_seconds, _BEFORE_RETRY_SECONDS * (n_failed - 1)))
+
+    def _is_whole_after(self, error: urllib.error.HTTPError, asked_seconds: float) -> bool:
+        """Whether an error of the server says that the part is the whole file.
+
+        Raises:
+            UnavailableError: the same request would fail again, or only a long wait would help.
+        """
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if self._is_all_of(error.headers.get("Content-Range", "")):
+                return True
+            self.forget()
+            return False
+        refused = (
+            f"{self._url} cannot be downloaded: the server answers {error.code} {error.reason}"
+        )
+        if error.code < 500 and error.code not in _RETRIED:
+            raise UnavailableError(refused) from None
+        if asked_seconds > MAX_RETRY_AFTER_SECONDS:
+            raise UnavailableError(
+                f"{refused} and asks to wait for {asked_seconds:,.0f} seconds. What is there is kept: run the "
+                "same command then"
+            ) from None
+        return False
 
     def _receive(self, stack: ExitStack, reporter: Reporter) -> bool:
         """Ask for what is lacking and write what comes; whether the file is complete."""
@@ -138,12 +161,18 @@ class _Transfer:
             headers |= {"Range": f"bytes={size}-", "If-Range": version}
         request = urllib.request.Request(self._url, headers=headers)  # noqa: S310  # of a description: http or https
         opener = urllib.request.build_opener(_Redirects)
-        with opener.open(request, timeout=SECONDS_TO_WAIT) as answer:
+        with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
             begin = _begin(answer.headers.get("Content-Range", "")) if answer.status == 206 else 0
             if begin not in {0, size}:
                 raise http.client.HTTPException(f"the server sent bytes from {begin}, not {size}")
             length = answer.headers.get("Content-Length", "")
             whole = begin + int(length) if length.isdecimal() else None
+            # The end of a chunked answer is marked: http.client raises an error where it is lacking.
+            if whole is None and not answer.chunked and not self._has_digest:
+                raise UnavailableError(
+                    f"{self._url} cannot be downloaded: the server does not say how large the file is and no "
+                    "digest of it is known, so that a part could not be told from the whole"
+                )
             self._check_size(whole or 0)
             self._version.write_text(_version(answer.headers))
             if self._advance is None:  # the size is known now
@@ -155,7 +184,7 @@ class _Transfer:
                 )
             with self.part.open("r+b" if begin else "wb") as file:
                 file.seek(begin)
-                while piece := answer.read(_PIECE):
+                while piece := answer.read(_CHUNK_BYTES):
                     self._check_size(file.tell() + len(piece))
                     file.write(piece)
                     self._show(file.tell())
@@ -212,7 +241,17 @@ def _version(headers: Any) -> str:
     return tag if tag and not tag.startswith("W/") else str(headers.get("Last-Modified", ""))
 
 
-def _is_of_disk(error: OSError) -> bool:
+def _retry_after(value: str) -> float:
+    """Seconds from now that a header Retry-After asks for, as a number or a date; 0 if it says nothing."""
+    if re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _is_disk_error(error: OSError) -> bool:
     if isinstance(error, urllib.error.URLError):
         return False
     full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}

@@ -1,10 +1,12 @@
 """Fetches a published dataset into the folder of datasets, or says what to do by hand."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from clip_adapter.datasets import (
     GENERATED,
@@ -24,6 +26,8 @@ from clip_adapter.file_lock import FileLock
 from clip_adapter.pipeline.download import download
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.unpack import ARCHIVE_SUFFIXES, unpack
+
+_COMPLETE: Final = "complete"  # what was downloaded and unpacked, and has to be moved into place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +52,11 @@ class Fetched:
 def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: Reporter) -> Fetched:
     """Download what a published dataset lacks on this machine, unpack it, and put it in place.
 
-    Everything is downloaded and unpacked beside the folder of the dataset and moved there in one step,
-    so that the folder never holds a part. What was downloaded is kept until then: after a failure the
-    same call goes on from there. Nothing that is in the folder is replaced.
+    Where the images have to be got by hand, the split file is downloaded.
+
+    Everything is downloaded and unpacked beside the folder of the dataset. When it is complete it becomes
+    that folder in one step; if the folder is there already, its files and folders are moved into it one by
+    one, none in place of another. After a failure the same call goes on from there.
 
     Args:
         dataset: name of a described dataset, in any of its spellings.
@@ -67,11 +73,15 @@ def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: R
     """
     described = _described(dataset)
     folder = described.folder_in(data)
+    if (_work_folder(described, data) / _COMPLETE).exists():
+        with _workplace(described, data) as work:
+            _move_into(folder, work)
     found = find_described(described, folder)
-    wanted = _wanted(described, found)
+    wanted = _wanted(found, folder)
     if not wanted:
-        return _result(described, folder, found, n_downloaded=0)
-    if described.accept_licence and not accept_licence:
+        return _result(found, folder, n_downloaded=0)
+    has_images = any(_is_archive(each) for each in wanted)
+    if has_images and described.accept_licence and not accept_licence:
         raise ParameterError(
             f"{described.title} is licensed so: {described.licence} ({described.homepage}). Add "
             "--accept-licence if you accept that"
@@ -89,23 +99,19 @@ def fetch(dataset: str, *, data: Path, accept_licence: bool = False, reporter: R
                     reporter=reporter,
                 )
         except UnavailableError as error:
-            steps = "\n  ".join(steps_by_hand(described, folder, found))
+            steps = "\n  ".join(steps_by_hand(found, folder))
             raise UnavailableError(f"{error}\nBy hand:\n  {steps}") from error
         staged = _unpack_all(wanted, work, reporter=reporter)
-        if found.images is None and find_described(described, staged).images is None:
-            raise DatasetError(
-                f"what was downloaded for {described.title} does not hold its images where they were "
-                f"expected; it is kept in {staged}"
-            )
-        _move_into(folder, staged)
-        shutil.rmtree(work)
-    return _result(described, folder, find_described(described, folder), n_downloaded=len(wanted))
+        if has_images:
+            _check_content(found, staged, wanted, work)
+        staged.rename(work / _COMPLETE)
+        _move_into(folder, work)
+    return _result(find_described(described, folder), folder, n_downloaded=len(wanted))
 
 
-def steps_by_hand(
-    described: DatasetDescription, folder: Path, found: FoundDataset
-) -> tuple[str, ...]:
+def steps_by_hand(found: FoundDataset, folder: Path) -> tuple[str, ...]:
     """What to do to have a dataset in its folder, in order; the last step is to train on it."""
+    described = found.described
     steps = []
     if found.images is None:
         steps += [each.replace("{folder}", str(folder)) for each in described.steps]
@@ -115,9 +121,9 @@ def steps_by_hand(
             for each in described.downloads
             if _is_archive(each)
         ]
-    if described.split_file and described.split_file not in {each.name for each in found.lists}:
+    if described.split_file and not found.has_split_file:
         steps.append(f"Put {split_file_from(described)} into {folder}")
-    command = "extract" if described.is_for_tests_alone else "train"
+    command = "extract" if described.test_only else "train"
     return (*steps, f"clip-adapter {command} {described.name}") if steps else ()
 
 
@@ -131,44 +137,41 @@ def _described(dataset: str) -> DatasetDescription:
     return describe(name)
 
 
-def _wanted(described: DatasetDescription, found: FoundDataset) -> list[Download]:
+def _wanted(found: FoundDataset, folder: Path) -> list[Download]:
     """The downloads that are lacking; those of images only if none has to be got by hand."""
-    has_split = described.split_file in {each.name for each in found.lists}
-    files = [
-        each
-        for each in described.downloads
-        if not _is_archive(each) and not (has_split and each.file_name == described.split_file)
-    ]
-    if found.images is not None:
-        return files if not has_split and described.split_file else []
-    if described.steps:
-        return []
-    return [*(each for each in described.downloads if _is_archive(each)), *files]
+    lists = {each.name for each in found.lists}
+    lacks_images = found.images is None and not found.described.steps
+
+    def is_lacking(each: Download) -> bool:
+        if _is_archive(each):
+            return lacks_images
+        return each.file_name not in lists and not (folder / each.file_name).exists()
+
+    return [each for each in found.described.downloads if is_lacking(each)]
 
 
 def _is_archive(each: Download) -> bool:
     return each.file_name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def _result(
-    described: DatasetDescription, folder: Path, found: FoundDataset, *, n_downloaded: int
-) -> Fetched:
-    has_labels = bool(found.lists) or (
-        described.class_folders != "no" and not described.needs_split_file
-    )
+def _result(found: FoundDataset, folder: Path, *, n_downloaded: int) -> Fetched:
     return Fetched(
-        name=described.name,
+        name=found.described.name,
         folder=folder,
-        is_present=found.images is not None and has_labels,
+        is_present=found.is_present,
         n_downloaded=n_downloaded,
-        steps=steps_by_hand(described, folder, found),
+        steps=steps_by_hand(found, folder),
     )
+
+
+def _work_folder(described: DatasetDescription, data: Path) -> Path:
+    return data / f".fetch-{described.name}"
 
 
 @contextmanager
 def _workplace(described: DatasetDescription, data: Path) -> Iterator[Path]:
     """The folder to download and unpack in, on the disk of the dataset; one process has it at a time."""
-    work = data / f".fetch-{described.name}"
+    work = _work_folder(described, data)
     work.mkdir(parents=True, exist_ok=True)
     lock = FileLock.acquire(work.with_name(f"{work.name}.lock"))
     if lock is None:
@@ -224,6 +227,37 @@ def _unpack_one(each: Download, file: Path, staged: Path, *, reporter: Reporter)
         raise DatasetError(f"{error}{advice}") from error
 
 
+def _check_content(found: FoundDataset, staged: Path, wanted: list[Download], work: Path) -> None:
+    """Raise unless the unpacked folder has the images; an archive without a digest may be another one.
+
+    Such archives are removed, so that they are downloaded anew. Of published archives the content is kept.
+    """
+    described, error = found.described, None
+    if (
+        found.has_split_file
+    ):  # which says what images there are, and is looked for above the folder, too
+        shutil.copyfile(found.lists[0], work / found.lists[0].name)
+    try:
+        if find_described(described, staged).images is not None:
+            return
+    except DatasetError as raised:
+        error = raised
+    why = f"what was downloaded for {described.title} does not hold its images where they were expected"
+    why += f": {error}" if error else ""
+    unknown = [each.file_name for each in wanted if _is_archive(each) and each.algorithm is None]
+    if not unknown:
+        raise DatasetError(
+            f"{why}. The archives are those that were published, so that the description of the dataset "
+            f"is wrong: their content is kept in {staged}, from where it can be moved by hand"
+        ) from error
+    for name in unknown:
+        (work / name).unlink()
+    shutil.rmtree(staged)
+    raise DatasetError(
+        f"{why}; {', '.join(unknown)} was removed, and the same command downloads it anew"
+    ) from error
+
+
 def _unpack(archive: Path, folder: Path, *, reporter: Reporter) -> None:
     # Photos hardly become smaller in an archive, so that its size is about that of its content.
     left = size = archive.stat().st_size / 1e6
@@ -237,18 +271,23 @@ def _unpack(archive: Path, folder: Path, *, reporter: Reporter) -> None:
         unpack(archive, folder, advance=show)
 
 
-def _move_into(folder: Path, staged: Path) -> None:
-    """Move a complete folder to its place, or what it holds into the folder that is there."""
-    if not folder.exists():
+def _move_into(folder: Path, work: Path) -> None:
+    """Move what is complete to its place, then remove the work folder; an interrupted move is finished."""
+    for each in work.iterdir():  # archives that were unpacked, of many gigabytes perhaps
+        if each.is_file():
+            each.unlink()
+    complete = work / _COMPLETE
+    if complete.exists() and not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        staged.rename(folder)
-        return
-    names = sorted(each.name for each in staged.iterdir())
-    in_the_way = [name for name in names if (folder / name).exists()]
+        complete.rename(folder)
+    names = sorted(each.name for each in complete.iterdir()) if complete.exists() else []
+    in_the_way = [name for name in names if os.path.lexists(folder / name)]
     if in_the_way:
         raise DatasetError(
             f"{folder / in_the_way[0]} is in the way of what was downloaded: move it elsewhere, or remove "
-            "it if it is what an interrupted unpacking left, and run the same again"
+            f"it if it is what an interrupted unpacking left, and run the same again; or keep it and remove "
+            f"{complete}"
         )
     for name in names:
-        (staged / name).rename(folder / name)
+        (complete / name).rename(folder / name)
+    shutil.rmtree(work)

@@ -140,4 +140,4 @@ def _is_benchmark(name: str) -> bool:
     """Whether a known dataset has published images to train on."""
     if name in GENERATED:
         return False
-    return name not in known_names() or not describe(name).is_for_tests_alone
+    return name not in known_names() or not describe(name).test_only

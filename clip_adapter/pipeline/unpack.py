@@ -21,7 +21,7 @@ MAX_NAME_BYTES: Final = 1000
 MAX_RATIO: Final = 50
 """How many times larger than the archive its content may be, apart from `ALWAYS_ALLOWED_BYTES`."""
 ALWAYS_ALLOWED_BYTES: Final = 10**7
-_PIECE: Final = 2**20
+_CHUNK_BYTES: Final = 2**20
 
 
 class _Member(NamedTuple):
@@ -131,7 +131,7 @@ def _write(content: IO[bytes], path: Path, *, size: int, advance: Callable[[floa
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     n_left = size
     with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
-        while n_left and (piece := content.read(min(_PIECE, n_left))):
+        while n_left and (piece := content.read(min(_CHUNK_BYTES, n_left))):
             file.write(piece)
             n_left -= len(piece)
             advance(len(piece) / 1e6)

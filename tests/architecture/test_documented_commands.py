@@ -73,7 +73,7 @@ def test_every_described_dataset_has_its_deployments(checkout: Path) -> None:
     parameters = {_full_name(each): each.get("parameters", {}) for each in declared}
     for name in known_names():
         flows = ["extract-features"]
-        if not describe(name).is_for_tests_alone:
+        if not describe(name).test_only:
             flows.append("train-adapters")
         for flow in flows:
             assert parameters[f"{flow}/{name}"]["dataset"] == name

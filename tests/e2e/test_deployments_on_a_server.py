@@ -23,7 +23,7 @@ EXPECTED = {
     *(
         f"train-adapters/{dataset}"
         for dataset in DATASETS
-        if dataset in {"digits", "photos"} or not describe(dataset).is_for_tests_alone
+        if dataset in {"digits", "photos"} or not describe(dataset).test_only
     ),
     "maintain-stores/weekly",
     *(f"reproduce-paper/{study}" for study in STUDY_NAMES),

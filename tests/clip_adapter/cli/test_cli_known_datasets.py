@@ -72,13 +72,20 @@ def test_a_list_says_what_of_a_dataset_is_there(
 def test_fetch_says_by_steps_what_it_cannot_download(
     command: Command, root: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "ucf101").mkdir()
+    rows = [
+        [f"{folder}/1.jpg", label, folder]
+        for label, (folder, _) in enumerate(describe("ucf101").classes)
+    ]
+    published = json.dumps({"train": rows, "val": [], "test": []})
+    (tmp_path / "ucf101" / "split_zhou_UCF101.json").write_text(published)
     outcome = command("datasets", "fetch", "ucf101", "--root", root, "--data", tmp_path)
     assert outcome.code == 1
     assert "1. Download UCF-101-midframes.zip from https://" in outcome.out
-    assert f"into {tmp_path / 'ucf101'}" in outcome.out
-    assert "3. clip-adapter train ucf101" in outcome.out
-    told = command("datasets", "fetch", "ucf101", "--root", root, "--data", tmp_path, "--json")
-    assert (json.loads(told.out)["is_present"], told.code) == (False, 1)
+    assert f"unpack it in {tmp_path / 'ucf101'}" in outcome.out
+    assert "2. clip-adapter train ucf101" in outcome.out
+    shown = command("datasets", "fetch", "ucf101", "--root", root, "--data", tmp_path, "--json")
+    assert (json.loads(shown.out)["is_present"], shown.code) == (False, 1)
 
 
 def test_fetch_asks_for_a_licence_to_be_accepted(command: Command, root: Path) -> None:

@@ -13,6 +13,7 @@ from clip_adapter.datasets import (
     PROMPT_STYLES,
     DatasetDescription,
     DatasetError,
+    FoundDataset,
     ImageSource,
     canonical_name,
     describe,
@@ -108,7 +109,7 @@ def test_a_description_has_the_published_counts_classes_and_template(name: str) 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_target_has_test_images_alone_and_the_names_of_imagenet(name: str) -> None:
     described = describe(name)
-    assert described.is_for_tests_alone
+    assert described.test_only
     assert described.counts == {"test": TARGETS[name][0]}
     assert described.n_classes == TARGETS[name][1]
     assert described.class_names == describe("imagenet").class_names
@@ -450,13 +451,32 @@ def test_a_list_that_leads_out_of_the_folder_is_refused(tmp_path: Path, put: Put
         ("classes: [cat, cat]", "'cat' comes twice"),
         ("downloads: [{url: 'file:///etc/passwd', max_mb: 1}]", "expected http:// or https://"),
         ("downloads: [{url: 'https://a/b', max_mb: 1, md5: abc}]", "expected hexadecimal digits"),
+        ("downloads: [{url: 'https://a/b/', max_mb: 1}]", "'https://a/b/'; expected one that ends"),
+        (
+            "downloads: [{url: 'https://a/complete', max_mb: 1}]",
+            "expected one that ends in the name",
+        ),
+        ("downloads: [{url: 'https://a/..?b', max_mb: 1}]", "expected one that ends in the name"),
+        ("downloads: [{url: 'https://a/b%2Fc', max_mb: 1}]", "expected one that ends in the name"),
+        (
+            "downloads: [{url: 'https://a/b.zip', max_mb: 1}, {url: 'https://c/B.zip', max_mb: 1}]",
+            "two downloads called 'b.zip'",
+        ),
+        (
+            "downloads: [{url: 'https://a/b.zip', max_mb: 1, inner: ../c.zip}]",
+            "'../c.zip'; expected the name of an archive",
+        ),
+        (
+            "downloads: [{url: 'https://a/b.zip', max_mb: 1, inner: '*.zip'}]",
+            "expected the name of an archive",
+        ),
         ("split_file: ''", "does not say which image has which class"),
     ],
 )
 def test_a_wrong_description_is_refused_with_what_to_change(
     tmp_path: Path, line: str, message: str
 ) -> None:
-    told = {
+    lines = {
         "title": "title: Cats",
         "what": "what: photos",
         "folders": "folders: [cats]",
@@ -466,6 +486,33 @@ def test_a_wrong_description_is_refused_with_what_to_change(
         line.partition(":")[0]: line,
     }
     file = tmp_path / "cats.yaml"
-    file.write_text("\n".join(told.values()))
+    file.write_text("\n".join(lines.values()))
     with pytest.raises(DatasetError, match=message):
         read_description(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "lists", "images", "expected"),
+    [
+        # has_split_file, has_published_splits, is_present
+        ("dtd", ["split_zhou_DescribableTextures.json"], "images", (True, True, True)),
+        ("dtd", ["train1.txt", "val1.txt", "test1.txt"], "images", (False, False, True)),
+        ("dtd", [], "images", (False, False, True)),
+        ("dtd", ["split_zhou_DescribableTextures.json"], None, (True, True, False)),
+        ("ucf101", [], "images", (False, False, False)),
+        ("ucf101", ["split_zhou_UCF101.json"], "images", (True, True, True)),
+        ("fgvc-aircraft", ["a.txt", "b.txt", "c.txt"], "images", (False, True, True)),
+        ("fgvc-aircraft", [], "images", (False, False, False)),
+        ("imagenet", [], "images", (False, True, True)),
+    ],
+)
+def test_what_is_there_of_a_dataset_is_present_and_divided(
+    name: str, lists: list[str], images: str | None, expected: tuple[bool, bool, bool]
+) -> None:
+    found = FoundDataset(
+        described=describe(name),
+        images=Path(images) if images else None,
+        lists=tuple(map(Path, lists)),
+        rows=(),
+    )
+    assert (found.has_split_file, found.has_published_splits, found.is_present) == expected

@@ -167,3 +167,20 @@ def test_an_index_without_groups_divides_none(tmp_path: Path, put: Put) -> None:
         put(tmp_path / f"{number}.png", number)
     index = index_of(tmp_path, [(n, "train" if n < 2 else "test", None) for n in range(4)])
     assert replace(index, groups=(None,) * 4).divided_groups() == []
+
+
+def test_a_copy_of_a_published_image_has_its_split_whatever_its_group_has(
+    tmp_path: Path, put: Put
+) -> None:
+    files = [
+        LabelledFile("0.png", 0, "test", "g"),
+        LabelledFile("copy.png", 0, None, "g"),
+        *(LabelledFile(f"{number}.png", number % 2, "train", "g") for number in range(1, 6)),
+    ]
+    for number in range(6):
+        put(tmp_path / f"{number}.png", number)
+    put(tmp_path / "copy.png", 0)
+    source = ImageSource("photos", tmp_path, ("a", "b"), ("a {}.",), files=tuple(files))
+    index = build_index(source)
+    assert index.leaks() == []
+    assert dict(zip(index.paths, index.splits, strict=True))["copy.png"] == "test"

@@ -239,3 +239,30 @@ def test_what_is_not_in_the_cache_says_how_to_get_it(cache: Path) -> None:
     with pytest.raises(DatasetError, match="cannot be downloaded"):
         opened("owner/animals@no-such-branch")
     assert sorted(each.name for each in cache.iterdir()) == ["datasets--owner--animals"]
+
+
+def test_an_error_of_the_clients_http_library_is_one_clear_error(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub  # noqa: PLC0415  # takes a second
+
+    class ReadTimeoutError(Exception):
+        """As httpx has it, which derives from none of Python's errors."""
+
+    def snapshot_download(*_: object, **__: object) -> str:
+        raise ReadTimeoutError("The read operation timed out")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    with pytest.raises(DatasetError, match=r"cannot be downloaded \(ReadTimeoutError: The read"):
+        opened("owner/animals")
+    assert cache.is_dir()
+
+
+def test_class_names_that_differ_by_spaces_alone_are_refused(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    images = [make_image(n) for n in range(4)]
+    described = metadata(names=["cat", "cat ", "dog"])
+    write(tmp_path / "a" / "0.parquet", images, [0, 1] * 2, described=described)
+    with pytest.raises(DatasetError, match="name a class twice"):
+        opened(tmp_path / "a")

@@ -279,6 +279,12 @@ def test_a_table_of_one_class_is_an_error(folder: Path) -> None:
         ("jsonl", b'{"path": "a", "label": ["b"]}\n', r"has the value \['b'\]"),
         ("jsonl", b'{"path": "a", "label": 0.5}\n', r"has the value 0\.5"),
         ("jsonl", b"[" * 100_000 + b"\n", "line 1 .*is no JSON"),
+        (
+            "csv",
+            b"path,label\na," + b"x," * 1_000_000,
+            "line 2 of .* more than 1,048,576 characters",
+        ),
+        ("csv", b"path," * 1_000_000, "line 1 of .* more than 1,048,576 characters"),
         ("jsonl", b'{"path": "' + b"x" * 2_000_000 + b'"}\n', "has more than 1,048,576 characters"),
         ("jsonl", b'\xff{"path": "a"}\n', "is not UTF-8"),
         ("parquet", b"PAR1no parquet filePAR1", "is damaged, or no Parquet file"),
@@ -406,3 +412,18 @@ def test_paths_that_lead_nowhere_ask_for_the_folder_that_they_are_relative_to(
         build_index(open_dataset(write(elsewhere, "csv", ROWS), data=tmp_path))
     name = write(elsewhere, "csv", ROWS)
     assert len(build_index(open_dataset(name, data=tmp_path, images=folder))) == len(ROWS)
+
+
+@pytest.mark.parametrize("column", ["label", "group"])
+def test_a_text_that_cannot_be_stored_is_counted(folder: Path, column: str) -> None:
+    lines = [
+        {"path": f"{number}.jpg", "label": "ab"[number % 2], "group": "g"} for number in range(4)
+    ]
+    lines[2] |= {column: "half of a pair \ud800"}
+    table = folder / "t.jsonl"
+    table.write_text("\n".join(map(json.dumps, lines)))
+    source = opened(f"jsonl:{table}")
+    assert [file.path for file in source.files] == ["0.jpg", "1.jpg", "3.jpg"]
+    assert [(each.path, each.reason) for each in source.excluded] == [
+        ("2.jpg", "a label, split or group that is not valid Unicode")
+    ]

@@ -154,6 +154,9 @@ def test_braces_name_numbers_and_words(tmp_path: Path, make_image: MakeImage) ->
     assert {file.path[:-11] for file in source.files} == {
         *("train-08.tar", "train-09.tar", "train-10.tar", "val-08.tar"),
     }
+    assert "2 of the 6 archives" in source.notes[0]
+    assert "as 'val-09.tar'" in source.notes[0]
+    assert not [n for n in opened(f"{tmp_path}/train-{{08..12}}.tar").notes if "archives" in n]
     assert len(opened(f"{tmp_path}/{{odd}}.tar").files) == 4
     for braces in ("{0..999999}", "{000..999}-{000..999}"):
         with pytest.raises(DatasetError, match="more than 100,000 archives"):
@@ -251,6 +254,33 @@ def test_what_is_beside_an_image_is_read_with_measure(
     assert [each.reason for each in opened(tmp_path / "a.tar").excluded] == [
         "a cell of more than 4,096 characters"
     ]
+
+
+def test_a_label_in_json_does_not_replace_the_one_beside_the_image(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    members = samples(make_image)
+    for number in range(8):
+        document = json.dumps({"label": "other", "scene": f"s{number // 2}"})
+        members.append((f"{number:06d}.json", document.encode()))
+    write(tmp_path / "a.tar", members)
+    source = opened(tmp_path / "a.tar", columns=(("group", "scene"),))
+    assert [file.label for file in source.files] == [0, 1] * 4
+    assert [file.group for file in source.files] == [f"s{number // 2}" for number in range(8)]
+
+
+def test_a_mask_in_a_sample_is_no_image_to_train_on(tmp_path: Path, make_image: MakeImage) -> None:
+    members = [*samples(make_image), ("000000.seg.png", make_image(50))]
+    members += [("000100.left.png", make_image(51)), ("000100.cls", b"1")]
+    write(tmp_path / "a.tar", members)
+    source = opened(tmp_path / "a.tar")
+    assert [(each.path, each.reason) for each in source.excluded] == [
+        ("a.tar/000000.seg.png", "another image of its sample")
+    ]
+    assert "a.tar/000100.left.png" in {file.path for file in source.files}
+    folders = [(f"{'ab'[n % 2]}/1.{n}.png", make_image(n)) for n in range(4)]
+    write(tmp_path / "b.tar", [*folders, ("a/1.png", make_image(9))])
+    assert len(opened(tmp_path / "b.tar").files) == 5
 
 
 @pytest.mark.parametrize(

@@ -271,8 +271,6 @@ def test_many_files_are_open_by_turns(tmp_path: Path, monkeypatch: pytest.Monkey
         for number in [*range(7), *range(7)]:
             assert reader.read(f"{number}.parquet/image/0") == content(number)
             assert len(kept._parquet_files) <= containers.MAX_KEPT_PARQUET_FILES
-    for each in kept._parquet_files.values():
-        each.close()
 
 
 def test_a_cell_without_an_image_is_told(tmp_path: Path) -> None:
@@ -381,3 +379,46 @@ def test_a_path_of_this_machine_is_a_folder() -> None:
 def test_an_object_store_has_images_in_archives_only() -> None:
     with open_images(ObjectFolder("s3://bucket/a")) as reader:
         assert reason(reader, "1.jpg") == "an object store has images in tar archives only"
+
+
+def test_a_network_that_fails_is_no_damage_of_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = write_tar(tmp_path / "0.tar", [("1.png", content(1))])
+
+    class Failing(io.BytesIO):
+        is_listed = False
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.is_listed:
+                raise OSError("Could not connect")
+            return super().read(size)
+
+    file = Failing(archive.read_bytes())
+    monkeypatch.setattr(ObjectFolder, "open_file", lambda *_: file)
+    monkeypatch.setattr(ObjectFolder, "state", lambda *_: (0, 0))
+    with open_images(ObjectFolder(f"s3://bucket/{tmp_path.name}")) as reader:
+        assert list(reader.members("0.tar")) == ["1.png"]
+        file.is_listed = True
+        with pytest.raises(
+            DatasetError, match=r"0.tar in s3://.* cannot be read: Could not connect"
+        ):
+            reader.read("0.tar/1.png")
+
+
+def test_a_parquet_file_that_a_thread_reads_stays_open_while_others_take_its_place(
+    tmp_path: Path,
+) -> None:
+    for number in range(containers.MAX_KEPT_PARQUET_FILES + 1):
+        table = pa.table({"image": [content(number), content(10 + number)]})
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+    kept = containers._Kept()
+    first, *others = (
+        kept.add_parquet_file(path.name, path.open("rb")) for path in sorted(tmp_path.iterdir())
+    )
+    assert kept.parquet_file("0.parquet") is None
+    assert first.read("image", 0) == content(0)
+    assert first.read("image", 1) == content(10)
+    files = [each._file for each in (first, *others)]
+    del first, others, kept
+    assert all(file.closed for file in files)

@@ -1,5 +1,6 @@
 """Datasets are fetched from a server of this machine, which breaks off, changes its mind, and lies."""
 
+import email.utils
 import errno
 import hashlib
 import http.server
@@ -8,6 +9,7 @@ import json
 import re
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,6 +56,9 @@ class Server:
         requests: path and header Range of each request.
         redirects: address by path.
         has_ranges: whether the header Range is heard.
+        refusals: codes that the next requests are answered with, and the header Retry-After.
+        has_lengths: whether answers have the header Content-Length.
+        is_chunked: whether answers come in chunks.
     """
 
     url: str = ""
@@ -63,6 +68,75 @@ class Server:
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
     has_ranges: bool = True
+    refusals: list[tuple[int, str]] = field(default_factory=list)
+    has_lengths: bool = True
+    is_chunked: bool = False
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers as a `Server` says."""
+
+    known: Server
+
+    @property
+    def protocol_version(self) -> str:  # type: ignore[override]
+        """HTTP/1.1 where answers come in chunks, which 1.0 does not know."""
+        return "HTTP/1.1" if self.known.is_chunked else "HTTP/1.0"
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.known.requests.append((path, self.headers["Range"]))
+        if not self.refuse(path):
+            self.send_content(path)
+
+    def send_content(self, path: str) -> None:
+        content = self.known.files[path]
+        version = self.known.versions.get(path) or f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324
+        begin = 0
+        asked = re.match(r"bytes=(\d+)-", self.headers["Range"] or "")
+        if asked and self.known.has_ranges and self.headers["If-Range"] == version:
+            begin = int(asked[1])
+        if begin >= len(content) > 0:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.end_headers()
+            return
+        self.send_response(206 if begin else 200)
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+        if self.known.is_chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif self.known.has_lengths:
+            self.send_header("Content-Length", str(len(content) - begin))
+        self.send_header("ETag", version)
+        self.end_headers()
+        end = self.known.break_after.pop(0) if self.known.break_after else len(content)
+        sent = content[begin : begin + end]
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(sent), sent) if self.known.is_chunked else sent)
+        if self.known.is_chunked and begin + end >= len(content):
+            self.wfile.write(b"0\r\n\r\n")
+
+    def refuse(self, path: str) -> bool:
+        """Answer without the file, if the server is to do so."""
+        if self.known.refusals:
+            code, wait = self.known.refusals.pop(0)
+            self.send_response(code)
+            if wait:
+                self.send_header("Retry-After", wait)
+            self.end_headers()
+            return True
+        if path in self.known.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.known.redirects[path])
+            self.end_headers()
+            return True
+        if path not in self.known.files:
+            self.send_error(404)
+            return True
+        return False
+
+    def log_message(self, *_: Any) -> None:
+        """Write nothing."""
 
 
 @pytest.fixture(name="server")
@@ -72,44 +146,9 @@ def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(downloading, "_BEFORE_RETRY_SECONDS", 0.0)
     known = Server()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            known.requests.append((path, self.headers["Range"]))
-            if path in known.redirects:
-                self.send_response(302)
-                self.send_header("Location", known.redirects[path])
-                self.end_headers()
-                return
-            if path not in known.files:
-                self.send_error(404)
-                return
-            content = known.files[path]
-            version = known.versions.get(path) or f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324
-            begin = 0
-            asked = re.match(r"bytes=(\d+)-", self.headers["Range"] or "")
-            if asked and known.has_ranges and self.headers["If-Range"] == version:
-                begin = int(asked[1])
-            if begin >= len(content) > 0:
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(content)}")
-                self.end_headers()
-                return
-            self.send_response(206 if begin else 200)
-            if begin:
-                self.send_header(
-                    "Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}"
-                )
-            self.send_header("Content-Length", str(len(content) - begin))
-            self.send_header("ETag", version)
-            self.end_headers()
-            end = known.break_after.pop(0) if known.break_after else len(content)
-            self.wfile.write(content[begin : begin + end])
+    handler = type("KnownFiles", (Handler,), {"known": known})
 
-        def log_message(self, *_: Any) -> None:
-            """Write nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         known.url = f"http://127.0.0.1:{running.server_port}"
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -206,6 +245,60 @@ def test_a_file_that_is_not_there_says_so_at_once(server: Server, tmp_path: Path
     with pytest.raises(UnavailableError, match="the server answers 404"):
         download(f"{server.url}/x", tmp_path / "x", limit_bytes=9, reporter=Silent())
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("code", [408, 429, 503])
+def test_a_server_that_is_busy_is_asked_again_when_it_says(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(downloading.time, "sleep", slept.append)
+    in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
+    server.refusals = [(code, "7"), (code, in_a_minute), (code, ""), (code, "soon")]
+    get(server, tmp_path / "file.bin")
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert slept == [
+        7,
+        pytest.approx(60, abs=10),
+        0,
+        0,
+    ]  # seconds that the test took, and of the date
+
+
+def test_a_server_that_asks_to_wait_for_long_is_not_waited_for(
+    server: Server, tmp_path: Path
+) -> None:
+    server.refusals = [(429, "86400")]
+    with pytest.raises(UnavailableError, match=r"429 .*asks to wait for 86,400 seconds"):
+        get(server, tmp_path / "file.bin")
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_stays_busy_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.refusals = [(429, "")] * 9
+    with pytest.raises(UnavailableError, match="the server answers 429"):
+        get(server, tmp_path / "file.bin")
+    assert len(server.requests) == downloading.MAX_ATTEMPTS
+
+
+def test_a_file_in_chunks_is_complete_when_its_end_is_marked(
+    server: Server, tmp_path: Path
+) -> None:
+    server.is_chunked, server.break_after = True, [3000]
+    get(server, tmp_path / "file.bin")
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
+def test_a_file_of_unknown_size_is_known_to_be_complete_by_its_digest(
+    server: Server, tmp_path: Path
+) -> None:
+    server.has_lengths = False
+    with pytest.raises(UnavailableError, match="does not say how large the file is"):
+        get(server, tmp_path / "file.bin")
+    assert list(tmp_path.iterdir()) == []
+    get(server, tmp_path / "file.bin", **sha256(CONTENT))
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
@@ -307,6 +400,18 @@ def test_only_the_split_file_is_fetched_where_the_images_are(pets: Path, server:
     assert (pets / "my_pets" / "split.json").read_bytes() == SPLIT
 
 
+def test_images_that_only_a_split_file_labels_are_fetched_where_it_is(
+    pets: Path, server: Server
+) -> None:
+    file = pets.parent / "known" / "pets.yaml"
+    file.write_text(file.read_text().replace("class_folders: yes", "class_folders: no"))
+    (pets / "my_pets").mkdir(parents=True)
+    (pets / "my_pets" / "split.json").write_bytes(SPLIT)
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
+    assert [path for path, _ in server.requests] == ["/pets.tar.gz"]
+    assert {path.name for path in (pets / "my_pets").iterdir()} == {"pets", "split.json"}
+
+
 def test_an_interrupted_fetch_leaves_no_folder_and_is_taken_up(pets: Path, server: Server) -> None:
     split = server.files.pop("/split.json")
     with pytest.raises(UnavailableError, match=r"404(.|\n)*By hand:\n  Download http(.|\n)*split"):
@@ -354,12 +459,66 @@ def test_a_full_disk_is_left_without_what_was_unpacked(
     assert not list(pets.rglob("half"))
 
 
-def test_an_archive_of_something_else_is_not_put_in_place(pets: Path, server: Server) -> None:
-    server.files["/pets.tar.gz"] = archive_of({"birds/1.jpg": b"1"})
+@pytest.mark.parametrize("content", ["birds/1.jpg", "pets/cat/1.jpg"])
+def test_an_archive_of_something_else_is_not_put_in_place(
+    pets: Path, server: Server, content: str
+) -> None:
+    server.files["/pets.tar.gz"] = archive_of({content: b"1"})
     describe_pets(pets.parent, server)
-    with pytest.raises(DatasetError, match="does not hold its images"):
+    with pytest.raises(DatasetError, match=r"does not hold its images(.|\n)*can be moved by hand"):
         fetch("pets", data=pets, reporter=Silent())
     assert not (pets / "my_pets").exists()
+    assert (pets / ".fetch-pets" / "unpacked" / content).exists()
+
+
+@pytest.mark.parametrize("content", ["birds/1.jpg", "pets/cat/1.jpg"])
+def test_an_archive_of_something_else_without_a_digest_is_downloaded_anew(
+    pets: Path, server: Server, content: str
+) -> None:
+    file = pets.parent / "known" / "pets.yaml"
+    file.write_text(re.sub(r" md5: \w+,", "", file.read_text()))
+    images = server.files["/pets.tar.gz"]
+    server.files["/pets.tar.gz"] = archive_of({content: b"1"})
+    with pytest.raises(DatasetError, match=r"pets.tar.gz was removed, .* downloads it anew"):
+        fetch("pets", data=pets, reporter=Silent())
+    assert not list(pets.rglob("*.jpg"))
+    server.files["/pets.tar.gz"] = images
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
+
+
+@pytest.mark.parametrize("n_moved", [0, 1, 2])
+def test_a_move_that_was_interrupted_is_finished(
+    pets: Path, server: Server, monkeypatch: pytest.MonkeyPatch, n_moved: int
+) -> None:
+    server.files["/pets.tar.gz"] = archive_of({"cat/1.jpg": b"1", "dog/1.jpg": b"2"})
+    describe_pets(pets.parent, server)
+    file = pets.parent / "known" / "pets.yaml"
+    file.write_text(file.read_text().replace("images: [pets]", "images: ['']"))
+    (pets / "my_pets").mkdir(parents=True)
+    (pets / "my_pets" / "notes.txt").write_text("mine")
+    rename, moved = Path.rename, list[Path]()
+
+    def rename_a_few(path: Path, target: Path) -> Path:
+        if target.parent == pets / "my_pets":
+            if len(moved) == n_moved:
+                raise KeyboardInterrupt
+            moved.append(target)
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename_a_few)
+        with pytest.raises(KeyboardInterrupt):
+            fetch("pets", data=pets, reporter=Silent())
+    assert all(path.exists() for path in moved)
+    server.requests.clear()
+
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
+
+    assert server.requests == []
+    found = {path.name for path in (pets / "my_pets").iterdir()}
+    assert found == {"notes.txt", "cat", "dog", "split.json"}
+    assert (pets / "my_pets" / "notes.txt").read_text() == "mine"
+    assert not (pets / ".fetch-pets").exists()
 
 
 def test_an_archive_in_an_archive_is_unpacked_in_its_place(pets: Path, server: Server) -> None:
@@ -380,9 +539,12 @@ def test_an_archive_in_an_archive_is_unpacked_in_its_place(pets: Path, server: S
 def test_a_file_in_the_way_is_not_replaced(pets: Path) -> None:
     (pets / "my_pets" / "pets").mkdir(parents=True)
     (pets / "my_pets" / "pets" / "notes.txt").write_text("mine")
-    with pytest.raises(DatasetError, match=r"my_pets/pets is in the way"):
-        fetch("pets", data=pets, reporter=Silent())
-    assert [path.name for path in (pets / "my_pets").rglob("*")] == ["pets", "notes.txt"]
+    for _ in range(2):
+        with pytest.raises(DatasetError, match=r"my_pets/pets is in the way"):
+            fetch("pets", data=pets, reporter=Silent())
+        assert [path.name for path in (pets / "my_pets").rglob("*")] == ["pets", "notes.txt"]
+    (pets / "my_pets" / "pets").rename(pets / "elsewhere")
+    assert fetch("pets", data=pets, reporter=Silent()).is_present
 
 
 def test_a_licence_that_has_to_be_accepted_is_shown_before_anything_is_asked(
@@ -404,8 +566,38 @@ def test_a_second_process_does_not_fetch_the_same(pets: Path) -> None:
     lock.release()
 
 
-@pytest.mark.parametrize("name", ["imagenet", "stanford-cars", "ucf101", "imagenet-sketch"])
-def test_what_cannot_be_downloaded_is_told_step_by_step(tmp_path: Path, name: str) -> None:
+def test_the_split_file_is_fetched_where_the_images_are_got_by_hand(
+    pets: Path, server: Server
+) -> None:
+    describe_pets(pets.parent, server, more="steps: ['Put the photos into {folder}.']")
+    done = fetch("pets", data=pets, reporter=Silent())
+    assert (done.is_present, done.n_downloaded) == (False, 1)
+    assert done.steps[0] == f"Put the photos into {pets / 'my_pets'}."
+    assert done.steps[-1] == "clip-adapter train pets"
+    assert not [step for step in done.steps if "split.json" in step]
+    assert [path for path, _ in server.requests] == ["/split.json"]
+    assert (pets / "my_pets" / "split.json").read_bytes() == SPLIT
+    assert fetch("pets", data=pets, reporter=Silent()).n_downloaded == 0
+
+
+def test_a_split_file_alone_asks_for_no_licence_of_images(pets: Path, server: Server) -> None:
+    for name in ("cat", "dog"):
+        (pets / "my_pets" / "pets" / name).mkdir(parents=True)
+    describe_pets(pets.parent, server, more="accept_licence: yes")
+    assert fetch("pets", data=pets, reporter=Silent()).n_downloaded == 1
+
+
+@pytest.mark.parametrize("name", ["stanford-cars", "ucf101"])
+def test_a_split_file_is_named_by_the_address_whose_digest_is_known(
+    name: str, tmp_path: Path
+) -> None:
+    described = describe(name)
+    steps = steps_by_hand(find_described(described, tmp_path), tmp_path)
+    assert [each.url for each in described.downloads if each.url in "".join(steps)]
+
+
+@pytest.mark.parametrize("name", ["imagenet", "imagenet-sketch"])
+def test_what_cannot_be_downloaded_is_said_in_steps(tmp_path: Path, name: str) -> None:
     done = fetch(name, data=tmp_path, reporter=Silent())
     assert (done.is_present, done.n_downloaded) == (False, 0)
     assert str(done.folder) in "".join(done.steps)
@@ -416,7 +608,7 @@ def test_what_cannot_be_downloaded_is_told_step_by_step(tmp_path: Path, name: st
 @pytest.mark.parametrize("name", [*descriptions.known_names()])
 def test_every_dataset_says_how_it_is_got_by_hand(tmp_path: Path, name: str) -> None:
     described = describe(name)
-    steps = steps_by_hand(described, tmp_path, find_described(described, tmp_path))
+    steps = steps_by_hand(find_described(described, tmp_path), tmp_path)
     assert len(steps) >= 2
     assert str(tmp_path) in steps[0] + steps[1]
 
