@@ -32,7 +32,7 @@ _REPOSITORY = re.compile(
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<of>\d{5})\.parquet")
-_FORM = "write hf:OWNER/NAME, hf:OWNER/NAME@REVISION, or hf:/local/folder"
+_FORM = "write hf:OWNER/NAME, hf:OWNER/NAME@REVISION, or hf:./FOLDER of a local copy"
 
 
 def open_huggingface(text: str, images: Path | None, options: FolderOptions) -> ImageSource:
@@ -230,7 +230,13 @@ def _download(text: str) -> tuple[Path, list[str]]:
     """The folder of a revision in the cache of the hub, which is downloaded if it is not there."""
     found = _REPOSITORY.fullmatch(text)
     if found is None or ".." in text:
-        raise DatasetError(f"{text!r:.200} names no dataset of the Hugging Face hub: {_FORM}")
+        is_folder = Path(text).is_dir()
+        what = (
+            "is a folder: write hf:./" + text
+            if is_folder
+            else f"names no dataset of the Hugging Face hub: {_FORM}"
+        )
+        raise DatasetError(f"{text!r:.200} {what}")
     inside = found["inside"].strip("/")
     patterns = [f"{inside}/*.parquet" if inside else "*.parquet"]
     try:
@@ -263,6 +269,6 @@ def _not_downloaded(text: str, repository: str, error: Exception) -> str:
     else:
         step = (
             "connect to the network, or download it elsewhere (hf download --repo-type dataset "
-            f"{repository}) and write hf:/local/folder"
+            f"{repository}) and write hf:./FOLDER"
         )
     return f"hf:{text} cannot be downloaded ({kind}: {said}): {step}"

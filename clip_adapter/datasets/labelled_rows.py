@@ -372,6 +372,8 @@ def _no_column(ours: str, theirs: str, found: Sequence[str], *, what: str) -> st
     listed = ", ".join(map(repr, found[:12])) + (", ..." if len(found) > 12 else "")
     hint = f"did you mean {close[0]!r:.100}? " if close else ""
     name = close[0] if close else "NAME"
+    if ours == "path":
+        hint = f"a Parquet file with the images inside is hf:./FOLDER; {hint}"
     return (
         f"{what} has no column {theirs!r:.100} for the {ours} of each image, it has {listed:.600}: {hint}name "
         f"it with --columns {ours}={name:.100}"

@@ -235,7 +235,7 @@ def test_a_pinned_revision_says_nothing_and_a_folder_of_the_cache_has_the_same_n
 def test_what_is_not_in_the_cache_says_how_to_get_it(cache: Path) -> None:
     with pytest.raises(DatasetError, match="hf:owner/other cannot be downloaded") as error:
         opened("owner/other")
-    assert "write hf:/local/folder" in str(error.value)
+    assert "write hf:./FOLDER" in str(error.value)
     with pytest.raises(DatasetError, match="cannot be downloaded"):
         opened("owner/animals@no-such-branch")
     assert sorted(each.name for each in cache.iterdir()) == ["datasets--owner--animals"]
@@ -266,3 +266,12 @@ def test_class_names_that_differ_by_spaces_alone_are_refused(
     write(tmp_path / "a" / "0.parquet", images, [0, 1] * 2, described=described)
     with pytest.raises(DatasetError, match="name a class twice"):
         opened(tmp_path / "a")
+
+
+def test_a_folder_without_a_leading_dot_is_spelled_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DatasetError, match=r"'pictures' is a folder: write hf:\./pictures"):
+        open_dataset("hf:pictures", data=tmp_path)
