@@ -12,7 +12,7 @@ from clip_adapter.datasets import (
     DatasetIndex,
     FewShotSampler,
     FewShotSplit,
-    published_files,
+    published_digest,
     read_few_shot_indices,
 )
 from clip_adapter.errors import ClipAdapterError
@@ -33,6 +33,8 @@ from clip_adapter.shots import ALL_SHOTS
 SelectionImages = Literal["few", "whole", "test"]
 BUDGET = "budget:"
 """Beginning of the image choice of a number of labelled images in all."""
+PUBLISHED = "published:"
+"""Beginning of the image choice of images that others chose."""
 _NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
@@ -139,13 +141,16 @@ class SplitSpec:
 
     @property
     def image_choice(self) -> str:
-        """What chose the images: "own", "published:" and the digest of the choices, or "budget:" and a number."""
+        """What chose the images: "own", "published:" and a digest of the publication, or "budget:" and a number.
+
+        Raises:
+            DatasetError: the folder holds no published choice.
+        """
         if self.budget is not None:
             return f"{BUDGET}{self.budget}"
         if self.indices is None:
             return "own"
-        files = published_files(self.indices)
-        return f"published:{digest_values(files={file.name: file.read_text() for file in files})}"
+        return f"{PUBLISHED}{published_digest(self.indices)}"
 
     def splits(self, index: DatasetIndex) -> list[FewShotSplit]:
         """All few-shot splits, ordered by shots, then seeds.
@@ -330,6 +335,7 @@ def _plan(
         **({"validation": False} if method.learns and not len(split.val_rows) else {}),
         **({} if selection_images == "few" else {"selection_images": selection_images}),
     )
+    is_published = image_choice.startswith(PUBLISHED)
     # Runs of all classes keep their fingerprints.
     base: dict[str, Any] = {}
     if n_base_classes is not None:
@@ -349,6 +355,8 @@ def _plan(
             code=digest_code(type(method)),
             study=study,
             views=encoded.views_for(n_views(method)),
+            # A split that two publications have in common is a run of each.
+            **({"image_choice": image_choice} if is_published and method.learns else {}),
             **base,
         ),
         image_choice=image_choice if method.learns else "own",
