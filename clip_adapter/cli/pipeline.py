@@ -256,7 +256,9 @@ def _show_datasets(done: "ReproducedDatasets", *, as_json: bool) -> None:
             markup=True,
         )
         value = (
-            "harmonic mean of base and new" if done.study == OPEN_VOCABULARY else "test accuracy"
+            "harmonic mean of base and new among all classes"
+            if done.study == OPEN_VOCABULARY
+            else "test accuracy"
         )
         show_tables(console, tables, what=f"{done.study}: {value}")
     n_asked = len(done.reproductions) + len(done.failures)
@@ -400,7 +402,7 @@ def _open_vocabulary_cells(found: "OpenVocabulary") -> list[str]:
         [summaries.percent(_score(mean)) for mean in means]
         for means in (
             (found.base, found.base_among_all),
-            (found.new_among_all, found.harmonic_mean),
+            (found.new_among_all, found.harmonic_mean_among_all),
         )
     )
     moved = summaries.percent(_score(change), sign="+")
@@ -417,7 +419,7 @@ def _open_vocabulary_row(found: "OpenVocabulary") -> dict[str, Any]:
         "base_accuracy_among_all": found.base_among_all,
         "base_accuracy_change": found.change,
         "new_accuracy_among_all": found.new_among_all,
-        "harmonic_mean": found.harmonic_mean,
+        "harmonic_mean_among_all": found.harmonic_mean_among_all,
     }
     row: dict[str, Any] = {"variant": found.method, "shots": found.shots}
     for name, mean in means.items():

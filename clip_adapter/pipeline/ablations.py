@@ -220,7 +220,8 @@ class Reproduction(TabularResult):
 
         Returns:
             One row a run, variant by variant: the name of the `variant`, and the columns of
-            `Training.to_arrow`; in open-vocabulary also those of `BASE_TO_NEW`.
+            `Training.to_arrow`; in open-vocabulary also those of `BASE_TO_NEW`, and
+            `harmonic_mean`, that of the accuracies of each half among its own classes.
 
         Raises:
             FeatureCacheError: a file of runs is damaged.

@@ -76,7 +76,7 @@ class ReproducedDatasets(TabularResult):
             [(None, each.to_arrow()) for each in self.reproductions],
             failures,
             column="variant",
-            value="harmonic_mean" if self.study == OPEN_VOCABULARY else "accuracy",
+            value="harmonic_mean_among_all" if self.study == OPEN_VOCABULARY else "accuracy",
             shots=shots,
         )
 

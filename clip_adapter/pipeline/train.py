@@ -116,8 +116,9 @@ class Training(TabularResult):
             `seed`, `accuracy` and `nll` on the test split, `validation_accuracy`, `residual_ratio`
             (null for methods that have none), `selected_on`, `seconds_train`, `started_at`,
             `run_id` and `fingerprint`. Where half of the classes were trained, also the columns of
-            `BASE_TO_NEW`; where classifiers were tested on other datasets, also `tested_on`, the name
-            of the dataset with the test images.
+            `BASE_TO_NEW`, and `harmonic_mean`, that of the accuracies of each half among its own
+            classes; where classifiers were tested on other datasets, also `tested_on`, the name of
+            the dataset with the test images.
 
         Raises:
             FeatureCacheError: a file of runs is damaged.
@@ -131,7 +132,7 @@ class Training(TabularResult):
     def _shown(self) -> pa.Table:
         columns = ["method", "shots", "seed", "accuracy", "nll", "residual_ratio", "seconds_train"]
         if self.is_base_to_new:
-            columns = ["method", "shots", "seed", *BASE_TO_NEW]
+            columns = ["method", "shots", "seed", *BASE_TO_NEW, "harmonic_mean"]
         return self.to_arrow().select([*columns, *(["tested_on"] if self.tested_on else [])])
 
 

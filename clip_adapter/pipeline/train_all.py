@@ -81,7 +81,7 @@ class TrainedDatasets(TabularResult):
             [(request.model, _own(each)) for request, each in self.trainings],
             self.failures,
             column="method",
-            value="harmonic_mean_of_halves" if is_base_to_new else "accuracy",
+            value="harmonic_mean" if is_base_to_new else "accuracy",
             shots=shots,
             is_budget=any(request.budget for request, _ in self.trainings),
         )
@@ -139,14 +139,8 @@ def check_training(request: TrainRequest) -> None:
 
 
 def _own(training: Training) -> pa.Table:
-    """The runs that were tested on the dataset itself, with the harmonic mean of both halves."""
+    """The runs that were tested on the dataset itself."""
     runs = training.to_arrow()
     if training.tested_on:
         runs = runs.filter(pc.equal(runs["tested_on"], runs["dataset"]))
-    if training.is_base_to_new:
-        base, new = runs["base_accuracy"], runs["new_accuracy"]
-        both = pc.add(base, new)
-        mean = pc.divide(pc.multiply(pc.multiply(base, new), 2.0), both)
-        mean = pc.if_else(pc.greater(both, 0.0), mean, 0.0)
-        runs = runs.append_column("harmonic_mean_of_halves", mean)
     return runs

@@ -2,6 +2,7 @@
 
 from clip_adapter.runs.base_to_new import BASE_TO_NEW as BASE_TO_NEW
 from clip_adapter.runs.base_to_new import OPEN_VOCABULARY as OPEN_VOCABULARY
+from clip_adapter.runs.base_to_new import harmonic_mean as harmonic_mean
 from clip_adapter.runs.comparison import Comparison as Comparison
 from clip_adapter.runs.comparison import Correctness as Correctness
 from clip_adapter.runs.comparison import MethodResults as MethodResults

@@ -26,7 +26,7 @@ from clip_adapter.pipeline.provenance import digest_settings
 from clip_adapter.pipeline.requests import PromoteRequest, TrainRequest
 from clip_adapter.pipeline.train import promote, train_runs
 from clip_adapter.pipeline.transfer import Target, match_classes
-from clip_adapter.runs import RunStoreError, query
+from clip_adapter.runs import RunStoreError, harmonic_mean, query
 from feature_cache.exchange import LabelledFeatures, import_features, texts_of_file
 
 NAMES = ("ant", "bee", "cat", "dog", "emu")
@@ -66,6 +66,9 @@ def test_base_to_new_tests_each_half_and_reaches_no_leaderboard(
         base, new = run["base_accuracy"], run["new_accuracy"]
         assert (row["base"], row["new"]) == (base, new)
         assert row["harmonic_mean"] == pytest.approx(2 / (1 / base + 1 / new))
+        assert run["harmonic_mean"] == pytest.approx(row["harmonic_mean"])
+        among_all = (run["base_accuracy_among_all"], run["new_accuracy_among_all"])
+        assert run["harmonic_mean_among_all"] == pytest.approx(harmonic_mean(*among_all))
     assert query(root, "SELECT max(label) AS last FROM splits").to_pylist() == [{"last": 4}]
     again = train(**digits, shots=[2], protocol="base-to-new")
     assert (again.runs.n_trained, again.runs.n_reused) == (0, 2)
