@@ -105,7 +105,10 @@ ORDER BY dataset
 
 
 def _latest_runs(condition: str) -> str:
-    """The completed runs that are current, one for each configuration and seed.
+    """The completed runs that are current, one for each configuration, seed and dataset with the test images.
+
+    Of one dataset with the test images, a domain shift and a cross-dataset run do not stand beside each
+    other: its class names have changed in between, and the last request knows them.
 
     For each dataset and encoder they are the runs of the state that was requested last and has
     runs; of several runs of one configuration and seed, the one that answers the latest request.
@@ -136,7 +139,7 @@ SELECT * EXCLUDE (named, asked_name) REPLACE (coalesce(asked_name, model) AS mod
 FROM completed SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
 LEFT JOIN asked_names USING (dataset, encoder)
 QUALIFY row_number() OVER (
-    PARTITION BY dataset, encoder, study, protocol, coalesce(tested_on.dataset, dataset),
+    PARTITION BY dataset, encoder, study, protocol = 'base-to-new', coalesce(tested_on.dataset, dataset),
         method, settings_fingerprint, image_choice, shots, seed
     ORDER BY asked DESC NULLS LAST, named DESC NULLS LAST,
         CASE WHEN asked IS NULL THEN started_at END DESC, run_id

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,19 @@ def test_a_shift_stands_beside_the_run_of_the_same_training(
         ("digits", "near", 1, "own", 0.7, 0.4),
         ("digits", "near", 2, "own", 0.8, 0.5),
     ]
+
+
+def test_a_target_whose_classes_changed_names_has_the_run_of_the_last_request_alone(
+    tmp_path: Path, result_of: ResultOf
+) -> None:
+    on: dict[str, Any] = {"seed": 1, "tested_on": EvaluatedOn(dataset="near")}
+    day = timedelta(days=1)
+    before = result_of(1, 0.9, protocol="domain-shift", **on)
+    after = result_of(2, 0.4, protocol="cross-dataset", **on)
+    later = replace(after, run=replace(after.run, started_at=before.run.started_at + day))
+    RunStore(tmp_path).record([before, later])
+    rows = ask(tmp_path, "SELECT protocol, accuracy_target FROM shift")
+    assert rows == [{"protocol": "cross-dataset", "accuracy_target": 0.4}]
 
 
 CHOICES = ("own", "published:aaaaaaaaaa", "published:bbbbbbbbbb", "budget:8")
