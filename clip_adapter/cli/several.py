@@ -11,12 +11,12 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest
 from clip_adapter.runs import query
-from clip_adapter.shots import shots_in_words, with_image_choice
 from clip_adapter.terminal import plain_console
 
 if TYPE_CHECKING:
     from clip_adapter.pipeline.in_turn import DatasetsTable, Failure
     from clip_adapter.pipeline.train import Training
+    from clip_adapter.report.tables import Table
 
 AnyRequest = TypeVar("AnyRequest", bound=DatasetRequest)
 Result = TypeVar("Result")
@@ -136,68 +136,38 @@ def protocol_summary(training: "Training") -> dict[str, Any]:
 
 def show_protocols(console: Console, summary: dict[str, Any]) -> None:
     """Print what `protocol_summary` found."""
-    if rows := summary.get("base_to_new"):
-        header = ("method", "shots", "base", "new", "harmonic")
-        console.print()
-        console.print(
-            summaries.text_table(
-                header,
-                [
-                    [
-                        _method(row),
-                        shots_in_words(row["shots"]),
-                        *(_score(row, name) for name in ("base", "new", "harmonic_mean")),
-                    ]
-                    for row in rows
-                ],
-                title=f"{rows[0]['dataset']} with {rows[0]['model']}, base to new: test accuracy, %",
-                caption="trained on the first half of the classes; each half is told apart from its own "
-                "classes alone; harmonic mean of both; mean ± 95 % interval over seeds"
-                + (f"; {summaries.SAME}" if any(_is_same(row) for row in rows) else ""),
-            )
+    halves, shift = summary.get("base_to_new"), summary.get("shift")
+    if not halves and not shift:
+        return
+    from clip_adapter.report.protocols import (  # noqa: PLC0415  # draws, which takes a second to import
+        base_to_new_table,
+        shift_table,
+    )
+
+    over_seeds = "mean ± 95 % interval over seeds"
+    if halves:
+        title = f"{halves[0]['dataset']} with {halves[0]['model']}, base to new: test accuracy, %"
+        caption = (
+            "trained on the first half of the classes; each half is told apart from its own classes alone; "
+            f"harmonic mean of both; {over_seeds}"
         )
-    if rows := summary.get("shift"):
-        console.print()
-        console.print(
-            summaries.text_table(
-                ("target", "method", "shots", "source", "target"),
-                [
-                    [
-                        row["target"],
-                        _method(row),
-                        shots_in_words(row["shots"]),
-                        _percent(row["accuracy_source_mean"]),
-                        _percent(row["accuracy_target_mean"]),
-                    ]
-                    for row in rows
-                ],
-                title=f"trained on {rows[0]['source']}, tested on its own test split and on others: "
-                "test accuracy, %",
-                caption="; ".join(
-                    f"{target}: {_KINDS[protocol]}"
-                    for target, protocol in dict.fromkeys(
-                        (row["target"], row["protocol"]) for row in rows
-                    )
-                )
-                + "; mean over seeds",
-            )
+        _show_table(console, base_to_new_table(halves), title=title, caption=caption)
+    if shift:
+        title = (
+            f"trained on {shift[0]['source']} with {shift[0]['model']}, tested on its own test split "
+            "(source) and on others (target): test accuracy, %"
         )
+        caption = (
+            "domain shift: the classes are the same by name; cross-dataset: other classes, known by their "
+            f"text; {over_seeds}"
+        )
+        _show_table(console, shift_table(shift), title=title, caption=caption)
 
 
-_KINDS = {
-    "domain-shift": "a domain shift, the same classes by name",
-    "cross-dataset": "other classes, known by their text",
-}
-
-
-def _method(row: dict[str, Any]) -> str:
-    return with_image_choice(row["method"], row["image_choice"])
-
-
-def _is_same(row: dict[str, Any]) -> bool:
-    return bool(row["draws"] == 1 < row["seeds"])
-
-
-def _score(row: dict[str, Any], name: str) -> str:
-    score = summaries.Score(row[f"{name}_mean"], row[f"{name}_ci95"], same_images=_is_same(row))
-    return summaries.percent(score)
+def _show_table(console: Console, table: "Table", *, title: str, caption: str) -> None:
+    console.print()
+    console.print(
+        summaries.text_table(
+            table.header, table.rows, title=title, caption=caption, n_words=table.n_words
+        )
+    )

@@ -8,6 +8,7 @@ from clip_adapter.runs.comparison import Correctness as Correctness
 from clip_adapter.runs.comparison import MethodResults as MethodResults
 from clip_adapter.runs.comparison import compare as compare
 from clip_adapter.runs.comparison import compare_methods as compare_methods
+from clip_adapter.runs.comparison import names_of_rows as names_of_rows
 from clip_adapter.runs.comparison import read_correctness as read_correctness
 from clip_adapter.runs.comparison import with_settings as with_settings
 from clip_adapter.runs.database import RunDatabase as RunDatabase

@@ -78,9 +78,11 @@ def test_other_datasets_are_tested_on(
     outcome = command(*asked, "--test-on", plants)
     assert outcome.code == 0
     assert "gda is not tested on plants" in outcome.err
-    assert "plants: other classes, known by their text" in outcome.out
-    rows = [line.split()[1] for line in outcome.out.splitlines() if line.startswith("plants ")]
-    assert rows == ["zero-shot", "tip-adapter", "tip-adapter"]
+    rows = [line.split() for line in outcome.out.splitlines() if line.startswith("plants ")]
+    assert [row[1:3] for row in rows] == [
+        ["cross-dataset", method] for method in ("zero-shot", "tip-adapter", "tip-adapter")
+    ]
+    assert [row.count("±") for row in rows] == [0, 2, 2]
     told = json.loads(command(*asked, "--test-on", plants, "--json").out)
     assert {(row["source"], row["target"], row["protocol"]) for row in told["shift"]} == {
         ("photos", "plants", "cross-dataset")
