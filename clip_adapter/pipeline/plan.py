@@ -20,8 +20,10 @@ from clip_adapter.methods import Method
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import n_views
 from clip_adapter.pipeline.provenance import (
+    ADDS_CLASSES,
+    TESTS_ELSEWHERE,
     digest_code,
-    digest_extension,
+    digest_modules,
     digest_settings,
     digest_values,
 )
@@ -339,9 +341,9 @@ def _plan(
     # Runs of all classes keep their fingerprints.
     base: dict[str, Any] = {}
     if n_base_classes is not None:
-        base = {"n_base_classes": n_base_classes, "extension": digest_extension()}
+        base = {"n_base_classes": n_base_classes, "extension": digest_modules(*ADDS_CLASSES)}
     elif drawn is not None:
-        base = {"drawn_classes": drawn, "extension": digest_extension()}
+        base = {"drawn_classes": drawn, "extension": digest_modules(*ADDS_CLASSES)}
     return RunSpec(
         method=method,
         split=split,
@@ -393,6 +395,6 @@ def with_targets(specs: Sequence[RunSpec], targets: Sequence[Target]) -> list[Ru
 
 def _tested_on(spec: RunSpec, target: Target) -> RunSpec:
     fingerprint = digest_values(
-        run=spec.fingerprint, target=target.digest(), extension=digest_extension()
+        run=spec.fingerprint, target=target.digest(), extension=digest_modules(*TESTS_ELSEWHERE)
     )
     return replace(spec, target=target, fingerprint=fingerprint)

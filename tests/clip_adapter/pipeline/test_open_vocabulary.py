@@ -243,7 +243,7 @@ def test_other_code_that_adds_classes_trains_these_runs_alone(
         ]
 
     before = fingerprints()
-    monkeypatch.setattr("clip_adapter.pipeline.plan.digest_extension", lambda: "other code")
+    monkeypatch.setattr("clip_adapter.pipeline.plan.digest_modules", lambda *_: "other code")
     after = fingerprints()
     assert before[0] == after[0]
     assert before[1] != after[1]

@@ -335,6 +335,18 @@ def test_a_domain_shift_is_told_apart_from_the_matched_classes_alone(
     ]
 
 
+def test_other_code_of_transfer_makes_other_runs_on_other_datasets_alone(
+    datasets: SyntheticDatasets, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = datasets.make_dataset(NAMES)
+    target = target_of(source, gallery(root, ("bee",)))
+    before = plan_shift(source, target, "gda")
+    monkeypatch.setattr("clip_adapter.pipeline.plan.digest_modules", lambda *_: "other code")
+    after = plan_shift(source, target, "gda")
+    same = [one.fingerprint == other.fingerprint for one, other in zip(before, after, strict=True)]
+    assert same == [True, False]
+
+
 def test_a_budget_without_a_class_is_tested_on_another_dataset(
     datasets: SyntheticDatasets, root: Path
 ) -> None:
