@@ -261,7 +261,7 @@ def _show_datasets(done: "ReproducedDatasets", *, as_json: bool) -> None:
             else "test accuracy"
         )
         show_tables(console, tables, what=f"{done.study}: {value}")
-    n_asked = len(done.reproductions) + len(done.failures)
+    n_asked = len(done.reproductions) + sum(not each.is_partial for each in done.failures)
     exit_if_some_failed(done.failures, of=n_asked)
 
 
@@ -286,7 +286,7 @@ def _exit_if_some_failed(outcomes: Sequence[tuple[Any, Any]]) -> None:
     from clip_adapter.pipeline.in_turn import Failure  # noqa: PLC0415  # computes
 
     failures = [outcome for _, outcome in outcomes if isinstance(outcome, Failure)]
-    exit_if_some_failed(failures, of=len(outcomes))
+    exit_if_some_failed(failures, of=len({id(request) for request, _ in outcomes}))
 
 
 def _check_table_shots(asked: Sequence[int], trained: Sequence[int]) -> None:

@@ -44,7 +44,7 @@ def show_in_turn(
     All names are checked before the first is run, and after one that fails the others are run.
 
     Returns:
-        Each request with its result, or with why there is none.
+        Each request with its result, or with why there is none; both where some runs failed.
     """
     from clip_adapter.pipeline.in_turn import Failure, run_in_turn  # noqa: PLC0415  # computes
 
@@ -54,9 +54,12 @@ def show_in_turn(
     for request, outcome in run_in_turn(requests, run, check=check, reporter=Reporter()):
         outcomes.append((request, outcome))
         if isinstance(outcome, Failure):
-            answers.append(
-                {"dataset": request.dataset, "model": request.model, "error": outcome.error}
-            )
+            if outcome.is_partial:  # the result before this one is of the same request
+                answers[-1]["error"] = outcome.error
+            else:
+                answers.append(
+                    {"dataset": request.dataset, "model": request.model, "error": outcome.error}
+                )
             say(errors, f"error: {outcome.pair}: {outcome.error}")
             continue
         answers.append(summarise(outcome))
@@ -93,7 +96,11 @@ def show_tables(console: Console, tables: "Sequence[DatasetsTable]", *, what: st
             [name, *(_percent(row.get(each)) for each in table.columns)]
             for name, row in table.rows.items()
         ]
-        rows += [[each.dataset, *("-" for _ in table.columns)] for each in table.failures]
+        rows += [
+            [each.dataset, *("-" for _ in table.columns)]
+            for each in table.failures
+            if not each.is_partial
+        ]
         n_rows, n_whole = len(rows), len(table.whole)
         if table.mean and n_rows > 1:
             name = "mean" if n_whole == n_rows else f"mean of {n_whole}"

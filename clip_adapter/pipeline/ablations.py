@@ -289,7 +289,9 @@ def reproduce(
         reporter=reporter,
     )
     log_selection(methods, splits, reporter=reporter)
-    dataset, n_base, runs, failures = encoded.dataset, None, [], []
+    runs: dict[str, TrainedRuns] = {}
+    failures: list[str] = []
+    dataset, n_base = encoded.dataset, None
     if request.study == OPEN_VOCABULARY:
         n_base = count_base_classes(dataset)
         splits = base_splits(splits, dataset.index.labels, n_base=n_base)
@@ -330,21 +332,21 @@ def reproduce(
                 executor=executor,
                 reporter=reporter,
             )
-            runs.append(trained)
         except SweepError as error:  # must not fail the variants that follow
             failures.append(str(error))
+            trained = error.recorded
+        if trained is not None:
+            runs[variant.name] = trained
+    done = Reproduction(
+        study=request.study, encoded=encoded, names=tuple(runs), variants=tuple(runs.values())
+    )
     if failures:
-        raise SweepError("; ".join(failures))
-    fingerprints = [each for one in runs for each in one.fingerprints]
+        raise SweepError("; ".join(failures), recorded=done if runs else None)
+    fingerprints = [each for one in runs.values() for each in one.fingerprints]
     executor.call(
         record_request, request, command="reproduce", encoded=encoded, fingerprints=fingerprints
     )
-    return Reproduction(
-        study=request.study,
-        encoded=encoded,
-        names=tuple(variant.name for variant in variants),
-        variants=tuple(runs),
-    )
+    return done
 
 
 def _as_published(request: ReproduceRequest) -> ReproduceRequest:

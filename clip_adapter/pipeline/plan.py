@@ -41,7 +41,15 @@ _NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class SweepError(ClipAdapterError, RuntimeError):
-    """Some methods of a sweep could not be trained; the others are recorded."""
+    """Some methods of a sweep could not be trained; the others are recorded.
+
+    Attributes:
+        recorded: result of the call without the runs that failed; None where there is none.
+    """
+
+    def __init__(self, message: str, *, recorded: Any = None) -> None:
+        super().__init__(message)
+        self.recorded = recorded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ class ReproducedDatasets(TabularResult):
 
     Attributes:
         study: name of the study.
-        reproductions: the result on each dataset that has one.
-        failures: datasets on which the study failed.
+        reproductions: the result on each dataset that has one, without runs that failed.
+        failures: datasets on which the study failed, or some of its runs did.
         missing: datasets whose images are not present, with what to do.
     """
 

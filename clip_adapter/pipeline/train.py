@@ -203,16 +203,26 @@ def train(
     fingerprints = [spec.fingerprint for spec in specs]
     asked: dict[str, Any] = {"command": "train", "encoded": encoded, "fingerprints": fingerprints}
     executor.call(record_request, request, **asked)
-    runs = train_runs(
-        specs,
+    training = Training(
         encoded=encoded,
-        encoding=encoding,
-        study=request.study,
-        retrain=request.retrain,
-        parts=request.parts,
-        executor=executor,
-        reporter=reporter,
+        runs=TrainedRuns(sweep_id="", n_trained=0, n_reused=0, seconds=0.0),
+        is_base_to_new=n_base is not None,
+        tested_on=tuple(target.encoded.dataset.name for target in targets),
     )
+    try:
+        runs = train_runs(
+            specs,
+            encoded=encoded,
+            encoding=encoding,
+            study=request.study,
+            retrain=request.retrain,
+            parts=request.parts,
+            executor=executor,
+            reporter=reporter,
+        )
+    except SweepError as error:
+        some = error.recorded and replace(training, runs=error.recorded)
+        raise SweepError(str(error), recorded=some) from error
     if request.retrain:
         # Named, so that they count in place of the earlier runs with the same fingerprints.
         executor.call(record_request, request, **asked, run_ids=runs.run_ids)
@@ -227,13 +237,7 @@ def train(
             on_regression=on_regression,
             reporter=reporter,
         )
-    return Training(
-        encoded=encoded,
-        runs=runs,
-        promotion=promotion,
-        is_base_to_new=n_base is not None,
-        tested_on=tuple(target.encoded.dataset.name for target in targets),
-    )
+    return replace(training, runs=runs, promotion=promotion)
 
 
 @accepts(PromoteRequest)
@@ -432,7 +436,7 @@ def train_runs(
 
     Raises:
         SweepError: some runs failed, raised when all steps have ended; they are recorded as failed,
-            the others as completed.
+            the others as completed, and `recorded` counts those.
     """
     store = RunStore(encoded.dataset.root)
     fingerprints = [spec.fingerprint for spec in specs]
@@ -463,9 +467,8 @@ def train_runs(
         variant=variant,
         reporter=reporter,
     )
-    _raise_failures([each for each in outcomes if isinstance(each, Exception)])
     recorded = [each for each in outcomes if not isinstance(each, Exception)]
-    return replace(
+    done = replace(
         nothing,
         sweep_id=sweep_id,
         n_trained=len(todo),
@@ -473,6 +476,12 @@ def train_runs(
         seconds=time.perf_counter() - start,
         run_ids=tuple(chain.from_iterable(recorded)),
     )
+    failures = [each for each in outcomes if isinstance(each, Exception)]
+    if failures:
+        n_done = len(store.completed([spec.fingerprint for spec in todo], dataset=dataset))
+        has_some = n_done or done.n_reused
+        _raise_failures(failures, recorded=replace(done, n_trained=n_done) if has_some else None)
+    return done
 
 
 def _groups(specs: Sequence[RunSpec], *, parts: int) -> Iterator[list[RunSpec]]:
@@ -490,10 +499,9 @@ def _groups(specs: Sequence[RunSpec], *, parts: int) -> Iterator[list[RunSpec]]:
             yield [spec for spec in group if spec.seed in chosen]
 
 
-def _raise_failures(failures: Sequence[Exception]) -> None:
+def _raise_failures(failures: Sequence[Exception], *, recorded: TrainedRuns | None) -> None:
     """Raise the first other error, else one error with the reasons of all runs that failed."""
     for failure in failures:
         if not isinstance(failure, SweepError):
             raise failure
-    if failures:
-        raise SweepError("; ".join(dict.fromkeys(map(str, failures))))
+    raise SweepError("; ".join(dict.fromkeys(map(str, failures))), recorded=recorded)

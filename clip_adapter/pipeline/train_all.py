@@ -28,8 +28,9 @@ class TrainedDatasets(TabularResult):
     """The results of several training requests.
 
     Attributes:
-        trainings: the request and the result of each that has one.
-        failures: requests without a result, as a dataset whose images are missing.
+        trainings: the request and the result of each that has one, without runs that failed.
+        failures: requests without a result, as a dataset whose images are missing, and those of which some
+            runs failed, whose other runs are among the trainings.
     """
 
     trainings: tuple[tuple[TrainRequest, Training], ...]

@@ -52,6 +52,25 @@ def test_several_datasets_end_in_one_table(
     assert (wrong.code, wrong.out) == (2, "")
 
 
+def test_a_method_that_fails_is_listed_beside_the_table(
+    command: Command, photos: Path, plants: str, root: Path, tiny_model: str
+) -> None:
+    asked = ("train", f"imagefolder:{photos}", plants, "--model", tiny_model, "--root", root)
+    few = ("--shots", "1", "--seeds", "1", "--methods", "zero-shot,clip-adapter")
+    settings = ("clip-adapter.learning_rate=1e15", "clip-adapter.weight_decay=1e15")
+    diverging = [word for setting in settings for word in ("--set", setting)]
+    outcome = command(*asked, *few, *diverging)
+    assert outcome.code == 1
+    table = outcome.out.rpartition("test accuracy, ")[2]
+    assert cells(table, "dataset") == ["zero-shot"]
+    assert [len(cells(table, name)) for name in ("photos", "plants")] == [1, 1]
+    assert f"- {plants}: clip-adapter: " in table
+    assert outcome.err.splitlines()[-1].startswith("2 of 2 failed: ")
+    told = json.loads(command(*asked, *few, *diverging, "--json").out)
+    assert [each["dataset"] for each in told] == ["photos", "plants"]
+    assert all("diverged" in each["error"] for each in told)
+
+
 def test_base_to_new_is_shown_in_place_of_the_leaderboard(
     command: Command, photos: Path, root: Path, tiny_model: str
 ) -> None:
