@@ -34,7 +34,6 @@ from clip_adapter.pipeline.requests import ALL_DATASETS, ReproduceRequest, Study
 from clip_adapter.pipeline.tables import TabularResult, evaluated_runs, with_base_to_new
 from clip_adapter.pipeline.train import TrainedRuns, is_usable, selection_of, train_runs
 from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY
-from clip_adapter.settings import Settings
 
 METHODS_OF_PAPER = ("zero-shot", "linear-probe", "coop", "clip-adapter")
 """The methods that the CLIP-Adapter paper compares on eleven datasets (section 4.2)."""
@@ -274,13 +273,7 @@ def reproduce(
     _check_selection(variants, request)
     methods = [_method(each, request) for each in variants]
     encoding = encoding.with_views(methods)
-    choices = SplitSpec(
-        shots=request.shots,
-        seeds=request.seeds,
-        indices=Settings.folder(request.few_shot_indices),
-        short_classes=request.short_classes,
-        validation=request.validation,
-    )
+    choices = SplitSpec.of(request)
     encoded, splits = index_and_encode(
         request,
         encoding,

@@ -100,15 +100,7 @@ def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
     problem = ""
     try:
         index, ranked_by = _index(request)
-        choices = SplitSpec(
-            shots=shots,
-            seeds=seeds,
-            indices=Settings.folder(request.few_shot_indices),
-            short_classes=request.short_classes,
-            validation=request.validation,
-            budget=request.budget,
-        )
-        splits = choices.splits(index)
+        splits = SplitSpec.of(request).splits(index)
         if request.protocol == "base-to-new":
             n_base = count_base_classes(index.source)
             splits = base_splits(splits, index.labels, n_base=n_base)

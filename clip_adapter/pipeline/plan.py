@@ -28,8 +28,10 @@ from clip_adapter.pipeline.provenance import (
     digest_values,
 )
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import ReproduceRequest, SweepRequest
 from clip_adapter.pipeline.transfer import Target
 from clip_adapter.runs import Protocol
+from clip_adapter.settings import Settings
 from clip_adapter.shots import ALL_SHOTS
 
 SelectionImages = Literal["few", "whole", "test"]
@@ -136,6 +138,22 @@ class SplitSpec:
     short_classes: Literal["error", "skip", "take-all"] = "error"
     validation: bool = True
     budget: int | None = None
+
+    @classmethod
+    def of(cls, request: SweepRequest | ReproduceRequest) -> "SplitSpec":
+        """The few-shot splits that a request asks for.
+
+        Raises:
+            DatasetError: a way with short classes is given together with published choices.
+        """
+        return cls(
+            shots=request.shots,
+            seeds=request.seeds,
+            indices=Settings.folder(request.few_shot_indices),
+            short_classes=request.short_classes,
+            validation=request.validation,
+            budget=request.budget if isinstance(request, SweepRequest) else None,
+        )
 
     def __post_init__(self) -> None:
         if self.indices is not None and self.short_classes != "error":

@@ -42,7 +42,6 @@ from clip_adapter.pipeline.tables import (
 )
 from clip_adapter.pipeline.targets import check_targets, encode_targets, log_left_out
 from clip_adapter.runs import BASE_TO_NEW, PromotionRecord, RunStore, RunStoreError
-from clip_adapter.settings import Settings
 from clip_adapter.training import SettingsError
 
 OnRegression = Callable[[PromotionRecord], None]
@@ -165,14 +164,7 @@ def train(
     encoding = encoding_of(request, reporter=reporter)
     methods = _with_text_tower(methods, request, encoding, reporter)
     encoding = encoding.with_views(methods)
-    choices = SplitSpec(
-        shots=request.shots,
-        seeds=request.seeds,
-        indices=Settings.folder(request.few_shot_indices),
-        short_classes=request.short_classes,
-        validation=request.validation,
-        budget=request.budget,
-    )
+    choices = SplitSpec.of(request)
     encoded, splits = index_and_encode(
         request,
         encoding,
