@@ -33,7 +33,7 @@ from clip_adapter.pipeline.requests import (
 )
 from clip_adapter.runs import OPEN_VOCABULARY
 from clip_adapter.settings import Settings
-from clip_adapter.shots import shots_in_words
+from clip_adapter.shots import shots_in_words, shots_to_text
 from clip_adapter.terminal import plain_console
 
 if TYPE_CHECKING:
@@ -94,7 +94,15 @@ def train(
     Of several datasets and models, every pair is trained one after the other, and a table of datasets and
     methods follows at the end.
     """
+    shots = parse_shots(table_shots) if table_shots else None
+    if shots:
+        _check_table_shots(shots, requests, is_shown=not dry_run and not as_json)
     if dry_run:
+        if prefect:
+            message = (
+                "--prefect is given together with --dry-run, which runs nothing: leave one out"
+            )
+            raise typer.BadParameter(message)
         _show_dry_runs(requests, as_json=as_json)
         return
     shown: dict[str, Any] = {
@@ -107,9 +115,6 @@ def train(
         return
     from clip_adapter.pipeline.train_all import TrainedDatasets, check_training  # noqa: PLC0415
 
-    shots = parse_shots(table_shots) if table_shots else None
-    if shots and not requests[0].budget:
-        _check_table_shots(shots, requests[0].shots)
     outcomes = show_in_turn(
         requests,
         lambda request: run("train_adapters", request, prefect=prefect),
@@ -289,11 +294,26 @@ def _exit_if_some_failed(outcomes: Sequence[tuple[Any, Any]]) -> None:
     exit_if_some_failed(failures, of=len({id(request) for request, _ in outcomes}))
 
 
-def _check_table_shots(asked: Sequence[int], trained: Sequence[int]) -> None:
+def _check_table_shots(
+    asked: Sequence[int], requests: Sequence[TrainRequest], *, is_shown: bool
+) -> None:
+    """Refuse --table-shots where no table is shown, or none of these shots.
+
+    Raises:
+        BadParameter: what was asked for, and what is trained.
+    """
+    is_shown = is_shown and len({request.dataset for request in requests}) > 1
+    trained = requests[0].shots
+    if not is_shown or requests[0].budget:
+        message = (
+            "--table-shots is for the table of several datasets, which one dataset, --dry-run and --json do "
+            "not show, and --budget shows without shots: leave it out"
+        )
+        raise typer.BadParameter(message)
     if lacking := [each for each in asked if each not in trained]:
         message = (
-            f"--table-shots {', '.join(map(str, lacking))} is not among the shots that are trained: "
-            f"{', '.join(map(str, trained))}"
+            f"--table-shots {', '.join(map(shots_to_text, lacking))} is not among the shots that are "
+            f"trained: {', '.join(map(shots_to_text, trained))}"
         )
         raise typer.BadParameter(message)
 

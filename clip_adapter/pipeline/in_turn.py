@@ -14,7 +14,7 @@ from clip_adapter.pipeline.plan import SweepError
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest
 from clip_adapter.progress import duration
-from clip_adapter.shots import shots_in_words
+from clip_adapter.shots import shots_in_words, shots_to_text
 from feature_cache import FeatureCacheError, NotStoredError
 
 AnyRequest = TypeVar("AnyRequest", bound=DatasetRequest)
@@ -200,7 +200,7 @@ def datasets_tables(
         if each is not None and set(known) - {0} and each not in known:
             raise ParameterError(
                 f"no run has {shots_in_words(each)}, for which a table is asked: expected one of "
-                f"{', '.join(map(str, known))}"
+                f"{', '.join(map(shots_to_text, known))}"
             )
     return [
         _table(

@@ -71,7 +71,7 @@ def encode_targets(
     """
     targets: list[Target] = []
     for name in dict.fromkeys(request.test_on or ()):
-        asked = _request_on(request, name)
+        asked = request_on(request, name)
         dataset = index_requested(asked, executor=executor, reporter=reporter)
         _check_is_other(dataset, [source, *(each.encoded for each in targets)])
         encoded = encode_in_parts(
@@ -108,7 +108,7 @@ def log_left_out(
         )
 
 
-def _request_on(request: SweepRequest, name: str) -> DatasetRequest:
+def request_on(request: SweepRequest, name: str) -> DatasetRequest:
     """The request for another dataset: what it says of its own folder is left out."""
     return DatasetRequest(
         root=request.root,

@@ -178,7 +178,7 @@ def train(
         n_base = count_base_classes(encoded.dataset)
         splits = base_splits(splits, index.labels, n_base=n_base)
     elif request.budget is not None:
-        methods = _with_classes_drawn(methods, splits, request, index, reporter)
+        methods = methods_of_budget(methods, splits, request, index, reporter)
     log_selection(methods, splits, reporter=reporter)
     planned = plan_runs(
         encoded,
@@ -351,7 +351,7 @@ def is_usable(name: str, reporter: Reporter, *, has_tower: bool) -> bool:
     return has_tower or not needs_tower
 
 
-def _with_classes_drawn(
+def methods_of_budget(
     methods: list[Method],
     splits: Sequence[FewShotSplit],
     request: TrainRequest,
@@ -359,6 +359,13 @@ def _with_classes_drawn(
     reporter: Reporter,
 ) -> list[Method]:
     """The methods that can do with the classes of which a budget has images.
+
+    Args:
+        methods: methods of the request.
+        splits: the draws, one for each seed.
+        request: names the budget, and whether a champion is to be promoted.
+        index: index of the dataset.
+        reporter: where to report the methods that are left out.
 
     Raises:
         SettingsError: every method needs an image of each class.

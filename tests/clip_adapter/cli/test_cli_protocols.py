@@ -52,6 +52,32 @@ def test_several_datasets_end_in_one_table(
     assert (wrong.code, wrong.out) == (2, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("digits", "--table-shots", "1"), "--table-shots is for the table of several datasets"),
+        (
+            ("digits", "eurosat", "--table-shots", "1", "--dry-run"),
+            "--table-shots is for the table",
+        ),
+        (("digits", "eurosat", "--table-shots", "1", "--json"), "--table-shots is for the table"),
+        (("digits", "eurosat", "--table-shots", "1", "--budget", "9"), "--table-shots is for the"),
+        (
+            ("digits", "eurosat", "--table-shots", "8", "--shots", "1,all"),
+            "that are trained: 1, all",
+        ),
+        (("digits", "--dry-run", "--prefect"), "--prefect is given together with --dry-run"),
+    ],
+)
+def test_an_option_that_could_change_nothing_is_refused(
+    command: Command, root: Path, words: tuple[str, ...], said: str
+) -> None:
+    outcome = command("train", *words, "--root", root)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert said in " ".join(outcome.err.replace("│", " ").split())
+    assert not root.exists()
+
+
 def test_a_method_that_fails_is_listed_beside_the_table(
     command: Command, photos: Path, plants: str, root: Path, tiny_model: str
 ) -> None:
