@@ -20,7 +20,6 @@ from clip_adapter.datasets import (
     open_dataset,
 )
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
-from clip_adapter.methods.extended_classifier import NOT_EXTENSIBLE
 from clip_adapter.pipeline.datasets import known_datasets, read_dataset, stored_names
 from clip_adapter.pipeline.identity import stored_name
 from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classes
@@ -29,7 +28,7 @@ from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest, TrainRequest
 from clip_adapter.pipeline.targets import request_on
 from clip_adapter.pipeline.train import methods_of_budget, requested_methods
-from clip_adapter.pipeline.transfer import match_classes
+from clip_adapter.pipeline.transfer import is_tested_on_new_classes, match_classes
 from clip_adapter.settings import Settings
 
 RankedBy = Literal["content", "path"]
@@ -97,7 +96,7 @@ def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
     """
     methods = requested_methods(request, reporter=reporter)
     n_splits = len(set(request.seeds)) * (1 if request.budget else len(set(request.shots)))
-    n_shifts = 0
+    n_targets, n_shifts = len(set(request.test_on or ())), 0
     state, next_step = _state(request)
     ranked_by: RankedBy | None = None
     draws: tuple[Draw, ...] = ()
@@ -110,7 +109,7 @@ def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
             splits = base_splits(splits, index.labels, n_base=n_base)
         elif request.budget is not None:
             methods = methods_of_budget(methods, splits, request, index, reporter)
-        if any(method.name in NOT_EXTENSIBLE for method in methods):
+        if not all(map(is_tested_on_new_classes, methods)):
             n_shifts = _count_shifts(request, index.source.class_names)
         draws = tuple(_draw(index, each) for each in splits)
     except UnknownNameError:
@@ -124,7 +123,7 @@ def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
         methods=tuple(method.name for method in methods),
         n_runs=sum(
             (n_splits if method.learns else 1)
-            * (1 + (n_shifts if method.name in NOT_EXTENSIBLE else len(set(request.test_on or ()))))
+            * (1 + (n_targets if is_tested_on_new_classes(method) else n_shifts))
             for method in methods
         ),
         ranked_by=ranked_by,

@@ -414,7 +414,7 @@ def with_targets(specs: Sequence[RunSpec], targets: Sequence[Target]) -> list[Ru
         for spec in specs
         for each in (
             spec,
-            *(_tested_on(spec, target) for target in targets if target.can_test(spec.method.name)),
+            *(_tested_on(spec, target) for target in targets if target.can_test(spec.method)),
         )
     ]
 

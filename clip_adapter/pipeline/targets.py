@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from clip_adapter.datasets import IMPORTED, DatasetError, DatasetIndex, FolderOptions
 from clip_adapter.methods import Method
-from clip_adapter.methods.extended_classifier import NOT_EXTENSIBLE
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
@@ -15,7 +14,7 @@ from clip_adapter.pipeline.identity import expected_name
 from clip_adapter.pipeline.index import IndexedDataset
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest, SweepRequest
-from clip_adapter.pipeline.transfer import Target, match_classes
+from clip_adapter.pipeline.transfer import Target, is_tested_on_new_classes, match_classes
 from feature_cache.exchange import find_imported
 
 Value = TypeVar("Value")
@@ -99,12 +98,13 @@ def log_left_out(
     methods: Sequence[Method], targets: Sequence[Target], *, reporter: Reporter
 ) -> None:
     """Report the methods that are not tested on datasets with classes of their own."""
-    names = [method.name for method in methods if method.name in NOT_EXTENSIBLE]
+    names = [method.name for method in methods if not is_tested_on_new_classes(method)]
     on = [each.encoded.dataset.name for each in targets if each.columns is None]
     if names and on:
         reporter.warn(
             f"{', '.join(names)} is not tested on {', '.join(on)}, whose classes are others: a classifier "
-            "without class prototypes knows no class by its name"
+            "without class prototypes knows no class by its name, and learned prompts are not kept for other "
+            "names"
         )
 
 

@@ -296,10 +296,30 @@ def requested_methods(
     for method in methods:
         digest_settings(method)  # refuses a setting by which runs cannot be told apart
     if request.protocol == "base-to-new":
+        methods = _without_learned_prompts(methods, reporter=reporter)
         return with_prototypes(
             methods, why="the new classes have none to train on", reporter=reporter
         )
     return methods
+
+
+def _without_learned_prompts(methods: Sequence[Method], *, reporter: Reporter) -> list[Method]:
+    """The methods without those whose learned prompts would be lost on new classes.
+
+    Raises:
+        SettingsError: there is no other method.
+    """
+    names = ", ".join(method.name for method in methods if method.needs_text_tower)
+    others = [method for method in methods if not method.needs_text_tower]
+    why = (
+        f"{names}: what it learns around the names of the base classes is not kept for new names, so that "
+        "its accuracy on new classes would be that of zero-shot and not the published one"
+    )
+    if not others:
+        raise SettingsError(f"nothing is left to train without {why}; name another method")
+    if names:
+        reporter.warn(f"left out is {why}")
+    return others
 
 
 def with_prototypes(methods: Sequence[Method], *, why: str, reporter: Reporter) -> list[Method]:
