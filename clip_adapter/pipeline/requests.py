@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from itertools import product
 from pathlib import Path
 from typing import (
     Annotated,
@@ -717,5 +718,66 @@ def accepts(
         called.__signature__ = signature  # type: ignore[attr-defined]  # what inspect looks for
         called.__doc__ = f"{inspect.getdoc(function)}\n\n{model.described()}"
         return called
+
+    return decorate
+
+
+class _OverDatasets(Protocol[P, Result]):
+    """A function of several requests, called with datasets, models and their further parameters."""
+
+    def __call__(
+        self,
+        datasets: Sequence[str],
+        models: Sequence[str] | None = ...,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Result: ...
+
+
+def accepts_several(
+    kind: Callable[P, AnyRequest],
+) -> Callable[[Callable[..., Result]], _OverDatasets[P, Result]]:
+    """Decorate a function of several requests so that it can be called with datasets and models.
+
+    Each pair of a dataset and a model is a request; the further parameters are those of every request. The
+    signature and the section `Args` of the docstring are generated from the request. The other
+    parameters of the function, such as `executor` and `reporter`, may be given beside them.
+
+    Args:
+        kind: class of the requests.
+    """
+    model: Any = kind
+    of_each = [
+        each
+        for each in model.signature().parameters.values()
+        if each.name not in {"dataset", "model"}
+    ]
+
+    def decorate(function: Callable[..., Result]) -> _OverDatasets[P, Result]:
+        further = list(inspect.signature(function).parameters)[1:]
+
+        def called(
+            datasets: Sequence[str], models: Sequence[str] | None = None, **kwargs: Any
+        ) -> Result:
+            own = {name: kwargs.pop(name) for name in further if name in kwargs}
+            named: list[str | None] = [*dict.fromkeys(models)] if models else [None]
+            requests = [
+                model.of(dataset=dataset, model=each, **kwargs)
+                for dataset, each in product(dict.fromkeys(datasets), named)
+            ]
+            return function(requests, **own)
+
+        first = list(inspect.signature(called).parameters.values())[:2]
+        lines = [
+            f"{inspect.getdoc(function)}\n\nArgs:",
+            "    datasets: Names of datasets, as `train` takes them.",
+            "    models: Names of models; the default of each dataset when None.",
+            *(f"    {each.name}: {model.model_fields[each.name].description}" for each in of_each),
+        ]
+        wrapped: Any = wraps(function)(called)
+        wrapped.__signature__ = inspect.Signature([*first, *of_each])
+        wrapped.__doc__ = "\n".join(lines)
+        return cast("_OverDatasets[P, Result]", wrapped)
 
     return decorate

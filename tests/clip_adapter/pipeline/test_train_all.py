@@ -1,5 +1,6 @@
 """Several datasets and models in one call: one table, and what is missing stops nothing."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from clip_adapter import reproduce_all, train_all
+from clip_adapter import reproduce_all, train, train_all
 from clip_adapter.datasets import DatasetError
 from clip_adapter.errors import DataError, ParameterError, UnknownNameError
 from clip_adapter.pipeline import fit_runs
@@ -183,6 +184,17 @@ def test_base_to_new_has_the_harmonic_mean_in_its_table(
         root, "SELECT harmonic_mean_mean AS mean FROM base_to_new_means WHERE shots = 2"
     ).to_pylist()
     assert table.rows["photos"]["tip-adapter"] == pytest.approx(row["mean"])
+
+
+def test_the_parameters_of_several_requests_are_those_of_each() -> None:
+    parameters = inspect.signature(train_all).parameters
+    assert list(parameters)[:2] == ["datasets", "models"]
+    of_one = inspect.signature(train).parameters
+    assert {*parameters} - {"datasets", "models"} == {*of_one} - {"dataset", "model"}
+    assert parameters["shots"] == of_one["shots"]
+    assert "\n    shots: Labelled training images per class" in (train_all.__doc__ or "")
+    with pytest.raises(UnknownNameError, match="did you mean 'shots'"):
+        train_all(["digits"], shot=[1])
 
 
 def known(name: str, *, is_present: bool | None) -> KnownDataset:
