@@ -15,8 +15,8 @@ from clip_adapter.cli.options import Json, Root, parse_shots
 from clip_adapter.cli.requests import Prefect, from_options, run
 from clip_adapter.cli.several import (
     exit_if_some_failed,
+    print_escaped,
     protocol_summary,
-    say,
     show_in_turn,
     show_protocols,
     show_tables,
@@ -148,19 +148,19 @@ def _show_dry_runs(requests: Sequence[TrainRequest], *, as_json: bool) -> None:
     console = plain_console()
     for each in found:
         _show_dry_run(console, each)
-    say(console, "nothing was trained or written: leave out --dry-run to train", style="")
+    print_escaped(console, "nothing was trained or written: leave out --dry-run to train", style="")
 
 
 def _show_dry_run(console: Console, found: "DryRun") -> None:
     state = f": {found.state}" if found.state else ""
-    say(console, f"{found.dataset}{state}", style="bold")
+    print_escaped(console, f"{found.dataset}{state}", style="bold")
     if found.next_step:
-        say(console, f"  first: {found.next_step}", style="")
-    say(console, f"  {found.n_runs} runs of {', '.join(found.methods)}", style="")
+        print_escaped(console, f"  first: {found.next_step}", style="")
+    print_escaped(console, f"  {found.n_runs} runs of {', '.join(found.methods)}", style="")
     if found.problem:
-        say(console, f"  images are not known: {found.problem}", style="")
+        print_escaped(console, f"  images are not known: {found.problem}", style="")
     elif found.ranked_by == "path":
-        say(
+        print_escaped(
             console,
             "  images ranked by their paths, as their contents are not known here: as many as training "
             "takes of each class, but others",
@@ -168,14 +168,14 @@ def _show_dry_run(console: Console, found: "DryRun") -> None:
         )
     for draw in found.draws:
         counts = f"{len(draw.train):,} images to train on, {len(draw.val):,} to validate"
-        say(
+        print_escaped(
             console,
             f"  {shots_in_words(draw.shots)}, seed {draw.seed}: {counts}, digest {draw.digest[:12]}; "
             f"{', '.join(draw.train[:2])}, ...",
             style="",
         )
     if found.draws:
-        say(console, "  --json lists every file", style="")
+        print_escaped(console, "  --json lists every file", style="")
 
 
 def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> None:

@@ -60,11 +60,13 @@ def show_in_turn(
                 answers.append(
                     {"dataset": request.dataset, "model": request.model, "error": outcome.error}
                 )
-            say(errors, f"error: {outcome.pair}: {outcome.error}")
+            print_escaped(errors, f"error: {outcome.pair}: {outcome.error}")
             continue
         answers.append(summarise(outcome))
         if not as_json:
-            say(console, f"\n{answers[-1]['dataset']} with {answers[-1]['model']}", style="bold")
+            print_escaped(
+                console, f"\n{answers[-1]['dataset']} with {answers[-1]['model']}", style="bold"
+            )
             show(console, request, answers[-1])
     if as_json:
         summaries.print_json(answers)
@@ -79,11 +81,11 @@ def exit_if_some_failed(failures: "Sequence[Failure]", *, of: int) -> None:
     """
     if failures:
         pairs = "; ".join(each.pair for each in failures)
-        say(plain_console(stderr=True), f"{len(failures)} of {of} failed: {pairs}")
+        print_escaped(plain_console(stderr=True), f"{len(failures)} of {of} failed: {pairs}")
         raise typer.Exit(1)
 
 
-def say(console: Console, text: str, *, style: str = "red") -> None:
+def print_escaped(console: Console, text: str, *, style: str = "red") -> None:
     """Print a text that may hold names of the user's files."""
     shown = escape_control_characters(text, keep="\n")
     console.print(shown, soft_wrap=True, style=style)
@@ -118,7 +120,7 @@ def show_tables(console: Console, tables: "Sequence[DatasetsTable]", *, what: st
             )
         )
         for each in table.failures:
-            say(console, f"- {each.dataset}: {each.error}", style="")
+            print_escaped(console, f"- {each.dataset}: {each.error}", style="")
 
 
 def _percent(value: float | None) -> str:
@@ -128,16 +130,14 @@ def _percent(value: float | None) -> str:
 def protocol_summary(training: "Training") -> dict[str, Any]:
     """What a training under one of the field's protocols adds to its summary; nothing for others."""
     encoded = training.encoded
-    root, asked = (
-        encoded.dataset.root,
-        {"dataset": encoded.dataset.name, "encoder": encoded.encoder},
-    )
+    root = encoded.dataset.root
+    trained = {"dataset": encoded.dataset.name, "encoder": encoded.encoder}
     found: dict[str, Any] = {}
     if training.is_base_to_new:
-        found["base_to_new"] = query(root, _BASE_TO_NEW, asked).to_pylist()
+        found["base_to_new"] = query(root, _BASE_TO_NEW, trained).to_pylist()
     if training.tested_on:
         targets = list(training.tested_on)
-        found["shift"] = query(root, _SHIFT, {**asked, "targets": targets}).to_pylist()
+        found["shift"] = query(root, _SHIFT, {**trained, "targets": targets}).to_pylist()
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a training request would do, found out without decoding an image or writing anything."""
+"""What a training request would do, without decoding an image or writing anything."""
 
 import hashlib
 import json
@@ -84,7 +84,7 @@ class DryRun:
 
 
 def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
-    """Tell what `train` would do with a request; nothing is written, and no image is decoded.
+    """Find out what `train` would do with a request; nothing is written, and no image is decoded.
 
     The few-shot splits are those that training takes if the dataset is indexed in the store. Otherwise
     images are ranked by SHA-256 of their paths in the split file, in place of their contents: as many
@@ -152,7 +152,7 @@ def _class_names(request: DatasetRequest) -> Sequence[str]:
 
 
 def _state(request: TrainRequest) -> tuple[str, str]:
-    """What of the dataset is here, and what to do first."""
+    """Which files of the dataset are present, and what to do before it can be trained on."""
     if request.dataset in known_names() and request.images is None:
         known = next(
             each
@@ -175,7 +175,7 @@ def _index(request: TrainRequest) -> tuple[DatasetIndex, RankedBy]:
 
 
 def _source(request: DatasetRequest) -> ImageSource:
-    """The dataset as far as it is there: of a described one, its lists are enough."""
+    """The source of the images; of a described dataset, its split file is enough."""
     data, images = request.places.data_folder, Settings.folder(request.images)
     if request.dataset in known_names():
         described = describe(request.dataset)
@@ -190,7 +190,7 @@ def _index_by_paths(source: ImageSource) -> DatasetIndex:
     splits = [file.split for file in files if file.split is not None]
     if len(splits) < len(files):
         raise DatasetError(
-            "which images train follows from their contents, which are not read here; `clip-adapter "
+            "which images train follows from their contents, which a dry run does not read; `clip-adapter "
             "extract` indexes them"
         )
     nothing = np.zeros(len(files), dtype=np.int32)

@@ -50,11 +50,11 @@ def pair_of(dataset: str, model: str | None) -> str:
 
 class _Silent(Reporter):
     def log(self, message: str) -> None:
-        """Write nothing: the request says it again when it is run."""
+        """Write nothing, as the run of the request logs the same messages."""
 
 
 SILENT = _Silent()
-"""Reporter of a check, whose messages come again when the request is run."""
+"""Reporter of the check of a request, whose messages are logged when the request is run."""
 
 
 def run_in_turn(
@@ -76,8 +76,8 @@ def run_in_turn(
         reporter: where to report which request is run, and the time left over all.
 
     Yields:
-        Each request with its result, or with why there is none. One of which some runs failed comes twice:
-        with the result of the others, then with the failure.
+        Each request with its result, or with the failure. A request of which some runs failed is yielded
+        twice: with the result of the other runs, then with the failure.
 
     Raises:
         ClipAdapterError: a method, dataset or model does not exist, a model is not available, or
@@ -115,7 +115,7 @@ def run_in_turn(
 
 
 def _missing(request: AnyRequest, check: Callable[[AnyRequest], object]) -> str:
-    """Why the images or features of a request cannot be used; empty where they can."""
+    """Reason why the images or features of a request cannot be used; empty if they can."""
     try:
         check(request)
         encoding_of(request, reporter=SILENT)
@@ -186,10 +186,10 @@ def datasets_tables(
     Raises:
         ParameterError: no run has one of the numbers of shots.
     """
-    asked = list(dict.fromkeys([model for model, _ in results] + [each.model for each in failures]))
+    named = list(dict.fromkeys([model for model, _ in results] + [each.model for each in failures]))
     runs = {
         model: [row for by, table in results if by == model for row in table.to_pylist()]
-        for model in asked
+        for model in named
     }
     known = sorted({row["shots"] for rows in runs.values() for row in rows})
     if is_budget:
@@ -210,7 +210,7 @@ def datasets_tables(
             column=column,
             value=value,
         )
-        for model in asked
+        for model in named
         for each in chosen
     ]
 

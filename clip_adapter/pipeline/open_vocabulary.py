@@ -14,7 +14,7 @@ from clip_adapter.pipeline.index import IndexedDataset
 from clip_adapter.runs import BASE_TO_NEW, harmonic_mean
 
 FEWEST_CLASSES = 3
-"""Two to tell apart in the training, and one to add."""
+"""Smallest number of classes: two to train on, and one to add."""
 
 
 def count_base_classes(dataset: IndexedDataset | ImageSource) -> int:

@@ -269,8 +269,8 @@ def log_selection(
     methods: Sequence[Method], splits: Sequence[FewShotSplit], *, reporter: Reporter
 ) -> None:
     """Report that methods which choose on validation images choose on held-out shots, if there are none."""
-    asked = [each for each in methods if getattr(each, "selection", None) == "validation"]
-    if asked and any(not len(split.val_rows) for split in splits):
+    choosing = [each for each in methods if getattr(each, "selection", None) == "validation"]
+    if choosing and any(not len(split.val_rows) for split in splits):
         reporter.log(
             "no image is set aside to validate: settings are chosen on training images that are left out in "
             "turn, and are the stated defaults where too few classes have two"
@@ -300,7 +300,7 @@ def plan_runs(
         selection_images: the images that the splits have for validation, see `RunSpec`.
 
     Raises:
-        SweepError: a split validates on test images, and that is not said to be an oracle.
+        SweepError: a split validates on test images, and `selection_images` is not "test".
     """
     options: dict[str, Any] = {
         "image_choice": image_choice,

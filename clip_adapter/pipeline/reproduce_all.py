@@ -81,7 +81,7 @@ class ReproducedDatasets(TabularResult):
         )
 
     def check(self) -> None:
-        """Raise `SweepError` if the study failed on some dataset; missing ones are none."""
+        """Raise `SweepError` if the study failed on some dataset; a missing dataset is no failure."""
         if self.failures:
             raise SweepError("; ".join(f"{each.pair}: {each.error}" for each in self.failures))
 
@@ -95,9 +95,9 @@ def reproduce_all(
 ) -> ReproducedDatasets:
     """Reproduce a study on every known dataset whose images are present, one after the other.
 
-    The dataset of the request is left out of account. Datasets that are generated, as digits, or have
-    test images alone, as imagenet-v2, are no part of it. A dataset on which the study fails does not stop the others, and what is
-    recorded is not trained again.
+    The dataset of the request is ignored. Datasets that are generated, as digits, or have
+    test images alone, as imagenet-v2, are left out. A dataset on which the study fails does not stop the
+    others, and runs that are recorded are not trained again.
 
     Returns:
         The result on each dataset, and what failed or is missing.

@@ -269,7 +269,7 @@ def _check_can_select(option: str, selection: object, *, validation: bool) -> No
         raise ValueError(message)
 
 
-def _refuse_beside(option: str, given: Mapping[str, object], *, why: str) -> None:
+def _refuse_together(option: str, given: Mapping[str, object], *, why: str) -> None:
     chosen = ", ".join(f"--{name}" for name, value in given.items() if value)
     if chosen:
         message = f"{chosen} is given together with {option}, which {why}: leave one of them out"
@@ -464,13 +464,13 @@ class SweepRequest(DatasetRequest):
 
     @model_validator(mode="after")
     def _check_selection(self) -> Self:
-        asked: dict[str, object] = {
+        selections: dict[str, object] = {
             f"--set {name}.{setting}=validation": settings.get(setting)
             for name, settings in (self.settings or {}).items()
             for setting in ("selection", "ratio_mode")  # the second is a former name
         }
-        asked["--selection validation"] = self.selection
-        for option, selection in asked.items():
+        selections["--selection validation"] = self.selection
+        for option, selection in selections.items():
             _check_can_select(option, selection, validation=self.validation)
             if self.budget and selection == "validation":
                 message = (
@@ -489,17 +489,17 @@ class SweepRequest(DatasetRequest):
                 "few-shot-indices": self.few_shot_indices,
                 "short-classes": self.short_classes != "error",
             }
-            _refuse_beside(
+            _refuse_together(
                 "--budget", given, why="says how many images train, whatever their class"
             )
         if self.protocol != "all-classes":
             given = {"study": self.study, "test-on": self.test_on, "budget": self.budget}
             given["promote"] = getattr(self, "promote", False)
-            _refuse_beside(
+            _refuse_together(
                 f"--protocol {self.protocol}", given, why="trains on some of the classes alone"
             )
         if self.test_on:
-            _refuse_beside("--test-on", {"study": self.study}, why="has a protocol of its own")
+            _refuse_together("--test-on", {"study": self.study}, why="has a protocol of its own")
         return self
 
 
@@ -557,7 +557,7 @@ class ReproduceRequest(DatasetRequest):
         if self.dataset == ALL_DATASETS:
             of_one = ("images", "name", "class_names", "ignore", "few_shot_indices")
             given = {name.replace("_", "-"): getattr(self, name) for name in of_one}
-            _refuse_beside("the dataset all", given, why="stands for several datasets")
+            _refuse_together("the dataset all", given, why="stands for several datasets")
         return self
 
 

@@ -70,8 +70,8 @@ def encode_targets(
     """
     targets: list[Target] = []
     for name in dict.fromkeys(request.test_on or ()):
-        asked = request_on(request, name)
-        dataset = index_requested(asked, executor=executor, reporter=reporter)
+        of_target = request_on(request, name)
+        dataset = index_requested(of_target, executor=executor, reporter=reporter)
         _check_is_other(dataset, [source, *(each.encoded for each in targets)])
         encoded = encode_in_parts(
             _tested_alone(dataset),
@@ -109,7 +109,7 @@ def log_left_out(
 
 
 def request_on(request: SweepRequest, name: str) -> DatasetRequest:
-    """The request for another dataset: what it says of its own folder is left out."""
+    """The request for another dataset, without the options of the folder of the dataset that is trained on."""
     return DatasetRequest(
         root=request.root,
         data=request.data,
@@ -129,8 +129,8 @@ def _options(request: SweepRequest) -> FolderOptions:
 def _check_is_other(dataset: IndexedDataset, others: Sequence[EncodedDataset]) -> None:
     if dataset.name in {each.dataset.name for each in others}:
         raise DatasetError(
-            f"two of the datasets are called {dataset.name!r}: name each once, the one that is trained on "
-            "not at all"
+            f"two of the datasets are called {dataset.name!r}: name each dataset once, and leave out the one "
+            "that is trained on"
         )
     if not len(dataset.index.rows("test")):
         raise DatasetError(

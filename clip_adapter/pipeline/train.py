@@ -140,7 +140,7 @@ def train(
     request: TrainRequest,
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # as above
+    reporter: Reporter = Reporter(),  # noqa: B008  # has no state
     on_regression: OnRegression | None = None,
 ) -> Training:
     """Train every method at every shot and seed; a run that is recorded is not trained again.
@@ -193,8 +193,8 @@ def train(
     specs = with_targets(planned, targets)
     # Recorded before training, so that the runs of a process that is killed belong to this request.
     fingerprints = [spec.fingerprint for spec in specs]
-    asked: dict[str, Any] = {"command": "train", "encoded": encoded, "fingerprints": fingerprints}
-    executor.call(record_request, request, **asked)
+    record: dict[str, Any] = {"command": "train", "encoded": encoded, "fingerprints": fingerprints}
+    executor.call(record_request, request, **record)
     training = Training(
         encoded=encoded,
         runs=TrainedRuns(sweep_id="", n_trained=0, n_reused=0, seconds=0.0),
@@ -217,7 +217,7 @@ def train(
         raise SweepError(str(error), recorded=some) from error
     if request.retrain:
         # Named, so that they count in place of the earlier runs with the same fingerprints.
-        executor.call(record_request, request, **asked, run_ids=runs.run_ids)
+        executor.call(record_request, request, **record, run_ids=runs.run_ids)
     promotion = None
     if request.promote:
         promotion = executor.call(
@@ -237,7 +237,7 @@ def promote(
     request: PromoteRequest,
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # as above
+    reporter: Reporter = Reporter(),  # noqa: B008  # has no state
     on_regression: OnRegression | None = None,
 ) -> Promotion:
     """Train the missing runs of a sweep, and promote the best method if it is proven better.
@@ -252,9 +252,9 @@ def promote(
             not recorded.
         FeatureCacheError: the store cannot be read or written.
     """
-    asked = TrainRequest.of(**request.model_dump(), promote=True)
-    training = train(asked, executor=executor, reporter=reporter, on_regression=on_regression)
-    return cast("Promotion", training.promotion)  # it was asked for
+    to_train = TrainRequest.of(**request.model_dump(), promote=True)
+    training = train(to_train, executor=executor, reporter=reporter, on_regression=on_regression)
+    return cast("Promotion", training.promotion)  # as the request promotes
 
 
 def requested_methods(
@@ -408,7 +408,7 @@ def methods_of_budget(
 def _with_text_tower(
     methods: list[Method], request: SweepRequest, encoding: Encoding, reporter: Reporter
 ) -> list[Method]:
-    """The methods that the encoder's text tower allows; of "all", the others are left out.
+    """The methods that can be trained with the encoder's text tower; of "all", the others are left out.
 
     Raises:
         EncoderError: a named method learns prompts, and the text tower cannot be entered.

@@ -98,14 +98,20 @@ def match_classes(known: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...
     >>> match_classes(["cat", "dog"], ["cat", "owl"]) is None
     True
     """
-    places, asked = _places(known), _places(wanted)
-    if any(len(places.get(name, ())) != len(of_name) > 1 for name, of_name in asked.items()):
+    places, wanted_places = _places(known), _places(wanted)
+    if any(
+        len(places.get(name, ())) != len(of_name) > 1 for name, of_name in wanted_places.items()
+    ):
         return None
-    if any(len(places.get(name, ())) != 1 for name, of_name in asked.items() if len(of_name) == 1):
+    if any(
+        len(places.get(name, ())) != 1
+        for name, of_name in wanted_places.items()
+        if len(of_name) == 1
+    ):
         return None
     found = {
         place: column
-        for name, of_name in asked.items()
+        for name, of_name in wanted_places.items()
         for place, column in zip(of_name, places[name], strict=True)
     }
     return tuple(found[place] for place in range(len(wanted))) or None
