@@ -21,6 +21,15 @@ def shots_from_words(text: str) -> int:
     return int(text)
 
 
+def shots_to_text(shots: int) -> str:
+    """A number of shots as a user types it.
+
+    >>> shots_to_text(16), shots_to_text(ALL_SHOTS)
+    ('16', 'all')
+    """
+    return "all" if shots == ALL_SHOTS else str(shots)
+
+
 def shots_in_words(shots: int) -> str:
     """A number of shots as a heading shows it.
 

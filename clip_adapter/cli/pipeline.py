@@ -15,8 +15,8 @@ from clip_adapter.cli.options import Json, Root, parse_shots
 from clip_adapter.cli.requests import Prefect, from_options, run
 from clip_adapter.cli.several import (
     exit_if_some_failed,
+    print_escaped,
     protocol_summary,
-    say,
     show_in_turn,
     show_protocols,
     show_tables,
@@ -33,7 +33,7 @@ from clip_adapter.pipeline.requests import (
 )
 from clip_adapter.runs import OPEN_VOCABULARY
 from clip_adapter.settings import Settings
-from clip_adapter.shots import shots_in_words
+from clip_adapter.shots import shots_in_words, shots_to_text
 from clip_adapter.terminal import plain_console
 
 if TYPE_CHECKING:
@@ -94,7 +94,15 @@ def train(
     Of several datasets and models, every pair is trained one after the other, and a table of datasets and
     methods follows at the end.
     """
+    shots = parse_shots(table_shots) if table_shots else None
+    if shots:
+        _check_table_shots(shots, requests, is_shown=not dry_run and not as_json)
     if dry_run:
+        if prefect:
+            message = (
+                "--prefect is given together with --dry-run, which runs nothing: leave one out"
+            )
+            raise typer.BadParameter(message)
         _show_dry_runs(requests, as_json=as_json)
         return
     shown: dict[str, Any] = {
@@ -107,9 +115,6 @@ def train(
         return
     from clip_adapter.pipeline.train_all import TrainedDatasets, check_training  # noqa: PLC0415
 
-    shots = parse_shots(table_shots) if table_shots else None
-    if shots and not requests[0].budget:
-        _check_table_shots(shots, requests[0].shots)
     outcomes = show_in_turn(
         requests,
         lambda request: run("train_adapters", request, prefect=prefect),
@@ -143,19 +148,19 @@ def _show_dry_runs(requests: Sequence[TrainRequest], *, as_json: bool) -> None:
     console = plain_console()
     for each in found:
         _show_dry_run(console, each)
-    say(console, "nothing was trained or written: leave out --dry-run to train", style="")
+    print_escaped(console, "nothing was trained or written: leave out --dry-run to train", style="")
 
 
 def _show_dry_run(console: Console, found: "DryRun") -> None:
     state = f": {found.state}" if found.state else ""
-    say(console, f"{found.dataset}{state}", style="bold")
+    print_escaped(console, f"{found.dataset}{state}", style="bold")
     if found.next_step:
-        say(console, f"  first: {found.next_step}", style="")
-    say(console, f"  {found.n_runs} runs of {', '.join(found.methods)}", style="")
+        print_escaped(console, f"  first: {found.next_step}", style="")
+    print_escaped(console, f"  {found.n_runs} runs of {', '.join(found.methods)}", style="")
     if found.problem:
-        say(console, f"  images are not known: {found.problem}", style="")
+        print_escaped(console, f"  images are not known: {found.problem}", style="")
     elif found.ranked_by == "path":
-        say(
+        print_escaped(
             console,
             "  images ranked by their paths, as their contents are not known here: as many as training "
             "takes of each class, but others",
@@ -163,14 +168,14 @@ def _show_dry_run(console: Console, found: "DryRun") -> None:
         )
     for draw in found.draws:
         counts = f"{len(draw.train):,} images to train on, {len(draw.val):,} to validate"
-        say(
+        print_escaped(
             console,
             f"  {shots_in_words(draw.shots)}, seed {draw.seed}: {counts}, digest {draw.digest[:12]}; "
             f"{', '.join(draw.train[:2])}, ...",
             style="",
         )
     if found.draws:
-        say(console, "  --json lists every file", style="")
+        print_escaped(console, "  --json lists every file", style="")
 
 
 def demo(root: Root = None, prefect: Prefect = False, as_json: Json = False) -> None:
@@ -256,10 +261,12 @@ def _show_datasets(done: "ReproducedDatasets", *, as_json: bool) -> None:
             markup=True,
         )
         value = (
-            "harmonic mean of base and new" if done.study == OPEN_VOCABULARY else "test accuracy"
+            "harmonic mean of base and new among all classes"
+            if done.study == OPEN_VOCABULARY
+            else "test accuracy"
         )
         show_tables(console, tables, what=f"{done.study}: {value}")
-    n_asked = len(done.reproductions) + len(done.failures)
+    n_asked = len(done.reproductions) + sum(not each.is_partial for each in done.failures)
     exit_if_some_failed(done.failures, of=n_asked)
 
 
@@ -284,14 +291,29 @@ def _exit_if_some_failed(outcomes: Sequence[tuple[Any, Any]]) -> None:
     from clip_adapter.pipeline.in_turn import Failure  # noqa: PLC0415  # computes
 
     failures = [outcome for _, outcome in outcomes if isinstance(outcome, Failure)]
-    exit_if_some_failed(failures, of=len(outcomes))
+    exit_if_some_failed(failures, of=len({id(request) for request, _ in outcomes}))
 
 
-def _check_table_shots(asked: Sequence[int], trained: Sequence[int]) -> None:
+def _check_table_shots(
+    asked: Sequence[int], requests: Sequence[TrainRequest], *, is_shown: bool
+) -> None:
+    """Refuse --table-shots where no table is shown, or none of these shots.
+
+    Raises:
+        BadParameter: what was asked for, and what is trained.
+    """
+    is_shown = is_shown and len({request.dataset for request in requests}) > 1
+    trained = requests[0].shots
+    if not is_shown or requests[0].budget:
+        message = (
+            "--table-shots is for the table of several datasets, which one dataset, --dry-run and --json do "
+            "not show, and --budget shows without shots: leave it out"
+        )
+        raise typer.BadParameter(message)
     if lacking := [each for each in asked if each not in trained]:
         message = (
-            f"--table-shots {', '.join(map(str, lacking))} is not among the shots that are trained: "
-            f"{', '.join(map(str, trained))}"
+            f"--table-shots {', '.join(map(shots_to_text, lacking))} is not among the shots that are "
+            f"trained: {', '.join(map(shots_to_text, trained))}"
         )
         raise typer.BadParameter(message)
 
@@ -400,7 +422,7 @@ def _open_vocabulary_cells(found: "OpenVocabulary") -> list[str]:
         [summaries.percent(_score(mean)) for mean in means]
         for means in (
             (found.base, found.base_among_all),
-            (found.new_among_all, found.harmonic_mean),
+            (found.new_among_all, found.harmonic_mean_among_all),
         )
     )
     moved = summaries.percent(_score(change), sign="+")
@@ -417,7 +439,7 @@ def _open_vocabulary_row(found: "OpenVocabulary") -> dict[str, Any]:
         "base_accuracy_among_all": found.base_among_all,
         "base_accuracy_change": found.change,
         "new_accuracy_among_all": found.new_among_all,
-        "harmonic_mean": found.harmonic_mean,
+        "harmonic_mean_among_all": found.harmonic_mean_among_all,
     }
     row: dict[str, Any] = {"variant": found.method, "shots": found.shots}
     for name, mean in means.items():

@@ -21,7 +21,7 @@ from clip_adapter.cli.options import (
     parse_shots,
 )
 from clip_adapter.pipeline.requests import ALL_DATASETS, Request
-from clip_adapter.shots import ALL_SHOTS
+from clip_adapter.shots import shots_to_text
 
 Prefect = Annotated[
     bool,
@@ -81,7 +81,7 @@ class _Form:
 
 
 def _joined(values: list[Any]) -> str:
-    return ",".join("all" if value == ALL_SHOTS else str(value) for value in values)
+    return ",".join(map(shots_to_text, values))
 
 
 def _text(path: Path | None) -> str | None:

@@ -11,12 +11,12 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest
 from clip_adapter.runs import query
-from clip_adapter.shots import shots_in_words, with_image_choice
 from clip_adapter.terminal import plain_console
 
 if TYPE_CHECKING:
     from clip_adapter.pipeline.in_turn import DatasetsTable, Failure
     from clip_adapter.pipeline.train import Training
+    from clip_adapter.report.tables import Table
 
 AnyRequest = TypeVar("AnyRequest", bound=DatasetRequest)
 Result = TypeVar("Result")
@@ -44,7 +44,7 @@ def show_in_turn(
     All names are checked before the first is run, and after one that fails the others are run.
 
     Returns:
-        Each request with its result, or with why there is none.
+        Each request with its result, or with why there is none; both where some runs failed.
     """
     from clip_adapter.pipeline.in_turn import Failure, run_in_turn  # noqa: PLC0415  # computes
 
@@ -54,14 +54,19 @@ def show_in_turn(
     for request, outcome in run_in_turn(requests, run, check=check, reporter=Reporter()):
         outcomes.append((request, outcome))
         if isinstance(outcome, Failure):
-            answers.append(
-                {"dataset": request.dataset, "model": request.model, "error": outcome.error}
-            )
-            say(errors, f"error: {outcome.pair}: {outcome.error}")
+            if outcome.is_partial:  # the result before this one is of the same request
+                answers[-1]["error"] = outcome.error
+            else:
+                answers.append(
+                    {"dataset": request.dataset, "model": request.model, "error": outcome.error}
+                )
+            print_escaped(errors, f"error: {outcome.pair}: {outcome.error}")
             continue
         answers.append(summarise(outcome))
         if not as_json:
-            say(console, f"\n{answers[-1]['dataset']} with {answers[-1]['model']}", style="bold")
+            print_escaped(
+                console, f"\n{answers[-1]['dataset']} with {answers[-1]['model']}", style="bold"
+            )
             show(console, request, answers[-1])
     if as_json:
         summaries.print_json(answers)
@@ -76,11 +81,11 @@ def exit_if_some_failed(failures: "Sequence[Failure]", *, of: int) -> None:
     """
     if failures:
         pairs = "; ".join(each.pair for each in failures)
-        say(plain_console(stderr=True), f"{len(failures)} of {of} failed: {pairs}")
+        print_escaped(plain_console(stderr=True), f"{len(failures)} of {of} failed: {pairs}")
         raise typer.Exit(1)
 
 
-def say(console: Console, text: str, *, style: str = "red") -> None:
+def print_escaped(console: Console, text: str, *, style: str = "red") -> None:
     """Print a text that may hold names of the user's files."""
     shown = escape_control_characters(text, keep="\n")
     console.print(shown, soft_wrap=True, style=style)
@@ -93,7 +98,11 @@ def show_tables(console: Console, tables: "Sequence[DatasetsTable]", *, what: st
             [name, *(_percent(row.get(each)) for each in table.columns)]
             for name, row in table.rows.items()
         ]
-        rows += [[each.dataset, *("-" for _ in table.columns)] for each in table.failures]
+        rows += [
+            [each.dataset, *("-" for _ in table.columns)]
+            for each in table.failures
+            if not each.is_partial
+        ]
         n_rows, n_whole = len(rows), len(table.whole)
         if table.mean and n_rows > 1:
             name = "mean" if n_whole == n_rows else f"mean of {n_whole}"
@@ -111,7 +120,7 @@ def show_tables(console: Console, tables: "Sequence[DatasetsTable]", *, what: st
             )
         )
         for each in table.failures:
-            say(console, f"- {each.dataset}: {each.error}", style="")
+            print_escaped(console, f"- {each.dataset}: {each.error}", style="")
 
 
 def _percent(value: float | None) -> str:
@@ -121,83 +130,51 @@ def _percent(value: float | None) -> str:
 def protocol_summary(training: "Training") -> dict[str, Any]:
     """What a training under one of the field's protocols adds to its summary; nothing for others."""
     encoded = training.encoded
-    root, asked = (
-        encoded.dataset.root,
-        {"dataset": encoded.dataset.name, "encoder": encoded.encoder},
-    )
+    root = encoded.dataset.root
+    trained = {"dataset": encoded.dataset.name, "encoder": encoded.encoder}
     found: dict[str, Any] = {}
     if training.is_base_to_new:
-        found["base_to_new"] = query(root, _BASE_TO_NEW, asked).to_pylist()
+        found["base_to_new"] = query(root, _BASE_TO_NEW, trained).to_pylist()
     if training.tested_on:
         targets = list(training.tested_on)
-        found["shift"] = query(root, _SHIFT, {**asked, "targets": targets}).to_pylist()
+        found["shift"] = query(root, _SHIFT, {**trained, "targets": targets}).to_pylist()
     return found
 
 
 def show_protocols(console: Console, summary: dict[str, Any]) -> None:
     """Print what `protocol_summary` found."""
-    if rows := summary.get("base_to_new"):
-        header = ("method", "shots", "base", "new", "harmonic")
-        console.print()
-        console.print(
-            summaries.text_table(
-                header,
-                [
-                    [
-                        _method(row),
-                        shots_in_words(row["shots"]),
-                        *(_score(row, name) for name in ("base", "new", "harmonic_mean")),
-                    ]
-                    for row in rows
-                ],
-                title=f"{rows[0]['dataset']} with {rows[0]['model']}, base to new: test accuracy, %",
-                caption="trained on the first half of the classes; each half is told apart from its own "
-                "classes alone; harmonic mean of both; mean ± 95 % interval over seeds"
-                + (f"; {summaries.SAME}" if any(_is_same(row) for row in rows) else ""),
-            )
+    halves, shift = summary.get("base_to_new"), summary.get("shift")
+    if not halves and not shift:
+        return
+    from clip_adapter.report.protocols import (  # noqa: PLC0415  # draws, which takes a second to import
+        base_to_new_table,
+        shift_table,
+    )
+
+    over_seeds = "mean ± 95 % interval over seeds"
+    if halves:
+        title = f"{halves[0]['dataset']} with {halves[0]['model']}, base to new: test accuracy, %"
+        caption = (
+            "trained on the first half of the classes; each half is told apart from its own classes alone; "
+            f"harmonic mean of both; {over_seeds}"
         )
-    if rows := summary.get("shift"):
-        console.print()
-        console.print(
-            summaries.text_table(
-                ("target", "method", "shots", "source", "target"),
-                [
-                    [
-                        row["target"],
-                        _method(row),
-                        shots_in_words(row["shots"]),
-                        _percent(row["accuracy_source_mean"]),
-                        _percent(row["accuracy_target_mean"]),
-                    ]
-                    for row in rows
-                ],
-                title=f"trained on {rows[0]['source']}, tested on its own test split and on others: "
-                "test accuracy, %",
-                caption="; ".join(
-                    f"{target}: {_KINDS[protocol]}"
-                    for target, protocol in dict.fromkeys(
-                        (row["target"], row["protocol"]) for row in rows
-                    )
-                )
-                + "; mean over seeds",
-            )
+        _show_table(console, base_to_new_table(halves), title=title, caption=caption)
+    if shift:
+        title = (
+            f"trained on {shift[0]['source']} with {shift[0]['model']}, tested on its own test split "
+            "(source) and on others (target): test accuracy, %"
         )
+        caption = (
+            "domain shift: the classes are the same by name; cross-dataset: other classes, known by their "
+            f"text; {over_seeds}"
+        )
+        _show_table(console, shift_table(shift), title=title, caption=caption)
 
 
-_KINDS = {
-    "domain-shift": "a domain shift, the same classes by name",
-    "cross-dataset": "other classes, known by their text",
-}
-
-
-def _method(row: dict[str, Any]) -> str:
-    return with_image_choice(row["method"], row["image_choice"])
-
-
-def _is_same(row: dict[str, Any]) -> bool:
-    return bool(row["draws"] == 1 < row["seeds"])
-
-
-def _score(row: dict[str, Any], name: str) -> str:
-    score = summaries.Score(row[f"{name}_mean"], row[f"{name}_ci95"], same_images=_is_same(row))
-    return summaries.percent(score)
+def _show_table(console: Console, table: "Table", *, title: str, caption: str) -> None:
+    console.print()
+    console.print(
+        summaries.text_table(
+            table.header, table.rows, title=title, caption=caption, n_words=table.n_words
+        )
+    )

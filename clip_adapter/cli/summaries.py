@@ -1,7 +1,7 @@
 """The output of commands: summaries as JSON or text, tables, and progress."""
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -15,8 +15,8 @@ from rich.text import Text
 
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.progress import Advance, bar
-from clip_adapter.runs import query, with_settings
-from clip_adapter.shots import shots_in_words, with_image_choice
+from clip_adapter.runs import names_of_rows, query
+from clip_adapter.shots import shots_in_words
 from clip_adapter.terminal import plain_console
 from feature_cache import Location
 from feature_cache.parquet_file import is_final
@@ -45,16 +45,8 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
     A method that ran with several settings has a line for each, named as `compare` takes it, and one for
     each choice of training images.
     """
-    configurations = {
-        (row["method"], row["image_choice"], row["settings_fingerprint"]) for row in rows
-    }
-    counts = Counter((method, choice) for method, choice, _ in configurations)
     scores: dict[str, dict[int, Score]] = defaultdict(dict)
-    for row in rows:
-        method, choice, settings = row["method"], row["image_choice"], row["settings_fingerprint"]
-        name = with_image_choice(method, choice)
-        if counts[method, choice] > 1:
-            name = with_settings(method, settings, choice)
+    for name, row in zip(names_of_rows(rows), rows, strict=True):
         scores[name][row["shots"]] = Score(
             row["accuracy_mean"],
             row["accuracy_ci95"],
@@ -123,12 +115,19 @@ def percent(score: Score, *, sign: str = "") -> str:
 
 
 def text_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str, caption: str
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str,
+    caption: str,
+    n_words: int = 1,
 ) -> Group:
-    """Rows of text, whose first column has names and the others numbers, under a title."""
+    """Rows of text under a title; the first `n_words` columns have words and the others numbers."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for place, name in enumerate(header):
-        table.add_column(Text(name), overflow="fold", justify="right" if place else "left")
+        table.add_column(
+            Text(name), overflow="fold", justify="left" if place < n_words else "right"
+        )
     for row in rows:
         table.add_row(*(Text(escape_control_characters(cell)) for cell in row))
     return Group(

@@ -16,7 +16,7 @@ from clip_adapter.datasets.descriptions import known_names as known_names
 from clip_adapter.datasets.fewshot import FewShotSampler as FewShotSampler
 from clip_adapter.datasets.fewshot import FewShotSplit as FewShotSplit
 from clip_adapter.datasets.fewshot import most_shots as most_shots
-from clip_adapter.datasets.fewshot import published_files as published_files
+from clip_adapter.datasets.fewshot import published_digest as published_digest
 from clip_adapter.datasets.fewshot import read_few_shot_indices as read_few_shot_indices
 from clip_adapter.datasets.fewshot import sample_few_shot as sample_few_shot
 from clip_adapter.datasets.fewshot import short_classes as short_classes

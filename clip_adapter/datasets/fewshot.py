@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,9 @@ from clip_adapter.shots import ALL_SHOTS, shots_in_words
 MAX_VAL_PER_CLASS = 4  # CoOp's protocol: min(K, 4) validation images a class
 
 _FORMAT = b"clip-adapter few-shot split 1"
+_PUBLISHED = re.compile(
+    r"shot_(?P<shots>\d{1,9})-seed_(?P<seed>\d{1,18})(\.json|_(train|val)\.jsonl)"
+)
 _STRICTNESS = {"train": 0, "val": 1, "test": 2}
 _Ranking = dict[tuple[int, Split], list[int]]
 """Rows by label and split."""
@@ -290,11 +294,27 @@ def read_few_shot_indices(
     return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
 
 
-def published_files(folder: Path) -> list[Path]:
-    """The files of published choices in a folder, of both forms, sorted by name."""
-    return sorted(
-        file for form in ("*.json", "*_*.jsonl") for file in folder.glob(f"shot_*-seed_{form}")
-    )
+def published_digest(folder: Path) -> str:
+    """SHA-256 of the first choice of a publication, the one of the fewest shots and lowest seed, in hex.
+
+    A publication is known by it, whatever further seeds and numbers of shots lie in the folder.
+
+    Raises:
+        DatasetError: the folder holds no published choice.
+    """
+    by_choice: dict[tuple[int, int], list[Path]] = {}
+    for file in sorted(folder.glob("shot_*-seed_*")):
+        if found := _PUBLISHED.fullmatch(file.name):
+            by_choice.setdefault((int(found["shots"]), int(found["seed"])), []).append(file)
+    if not by_choice:
+        raise DatasetError(
+            f"{folder} holds no published choice: expected files shot_K-seed_S.json, or "
+            "shot_K-seed_S_train.jsonl and shot_K-seed_S_val.jsonl"
+        )
+    digest = hashlib.sha256()
+    for file in by_choice[min(by_choice)]:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _check(shots: int, seed: int) -> None:

@@ -34,7 +34,6 @@ from clip_adapter.pipeline.requests import ALL_DATASETS, ReproduceRequest, Study
 from clip_adapter.pipeline.tables import TabularResult, evaluated_runs, with_base_to_new
 from clip_adapter.pipeline.train import TrainedRuns, is_usable, selection_of, train_runs
 from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY
-from clip_adapter.settings import Settings
 
 METHODS_OF_PAPER = ("zero-shot", "linear-probe", "coop", "clip-adapter")
 """The methods that the CLIP-Adapter paper compares on eleven datasets (section 4.2)."""
@@ -220,7 +219,8 @@ class Reproduction(TabularResult):
 
         Returns:
             One row a run, variant by variant: the name of the `variant`, and the columns of
-            `Training.to_arrow`; in open-vocabulary also those of `BASE_TO_NEW`.
+            `Training.to_arrow`; in open-vocabulary also those of `BASE_TO_NEW`, and
+            `harmonic_mean`, that of the accuracies of each half among its own classes.
 
         Raises:
             FeatureCacheError: a file of runs is damaged.
@@ -273,13 +273,7 @@ def reproduce(
     _check_selection(variants, request)
     methods = [_method(each, request) for each in variants]
     encoding = encoding.with_views(methods)
-    choices = SplitSpec(
-        shots=request.shots,
-        seeds=request.seeds,
-        indices=Settings.folder(request.few_shot_indices),
-        short_classes=request.short_classes,
-        validation=request.validation,
-    )
+    choices = SplitSpec.of(request)
     encoded, splits = index_and_encode(
         request,
         encoding,
@@ -288,7 +282,9 @@ def reproduce(
         reporter=reporter,
     )
     log_selection(methods, splits, reporter=reporter)
-    dataset, n_base, runs, failures = encoded.dataset, None, [], []
+    runs: dict[str, TrainedRuns] = {}
+    failures: list[str] = []
+    dataset, n_base = encoded.dataset, None
     if request.study == OPEN_VOCABULARY:
         n_base = count_base_classes(dataset)
         splits = base_splits(splits, dataset.index.labels, n_base=n_base)
@@ -329,21 +325,21 @@ def reproduce(
                 executor=executor,
                 reporter=reporter,
             )
-            runs.append(trained)
         except SweepError as error:  # must not fail the variants that follow
             failures.append(str(error))
+            trained = error.recorded
+        if trained is not None:
+            runs[variant.name] = trained
+    done = Reproduction(
+        study=request.study, encoded=encoded, names=tuple(runs), variants=tuple(runs.values())
+    )
     if failures:
-        raise SweepError("; ".join(failures))
-    fingerprints = [each for one in runs for each in one.fingerprints]
+        raise SweepError("; ".join(failures), recorded=done if runs else None)
+    fingerprints = [each for one in runs.values() for each in one.fingerprints]
     executor.call(
         record_request, request, command="reproduce", encoded=encoded, fingerprints=fingerprints
     )
-    return Reproduction(
-        study=request.study,
-        encoded=encoded,
-        names=tuple(variant.name for variant in variants),
-        variants=tuple(runs),
-    )
+    return done
 
 
 def _as_published(request: ReproduceRequest) -> ReproduceRequest:

@@ -1,4 +1,4 @@
-"""What a training request would do, found out without decoding an image or writing anything."""
+"""What a training request would do, without decoding an image or writing anything."""
 
 import hashlib
 import json
@@ -25,8 +25,10 @@ from clip_adapter.pipeline.identity import stored_name
 from clip_adapter.pipeline.open_vocabulary import base_splits, count_base_classes
 from clip_adapter.pipeline.plan import SplitSpec
 from clip_adapter.pipeline.reporter import Reporter
-from clip_adapter.pipeline.requests import TrainRequest
-from clip_adapter.pipeline.train import requested_methods
+from clip_adapter.pipeline.requests import DatasetRequest, TrainRequest
+from clip_adapter.pipeline.targets import request_on
+from clip_adapter.pipeline.train import methods_of_budget, requested_methods
+from clip_adapter.pipeline.transfer import is_tested_on_new_classes, match_classes
 from clip_adapter.settings import Settings
 
 RankedBy = Literal["content", "path"]
@@ -63,7 +65,8 @@ class DryRun:
         state: what of it is on this machine, in a few words.
         next_step: what to do before it can be trained on; empty if nothing is.
         methods: names of the methods.
-        n_runs: number of trainings, recorded ones included; a method that does not learn has one.
+        n_runs: number of runs, recorded ones included. A method that does not learn has one, and each training
+            one more for each dataset on which its classifier can be tested as well.
         ranked_by: "content" if the draws are those that training takes, "path" if the contents of the
             images are not known, so that they are ranked by their paths; None if nothing is drawn.
         draws: the few-shot splits, ordered by shots, then seeds.
@@ -81,7 +84,7 @@ class DryRun:
 
 
 def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
-    """Tell what `train` would do with a request; nothing is written, and no image is decoded.
+    """Find out what `train` would do with a request; nothing is written, and no image is decoded.
 
     The few-shot splits are those that training takes if the dataset is indexed in the store. Otherwise
     images are ranked by SHA-256 of their paths in the split file, in place of their contents: as many
@@ -92,26 +95,22 @@ def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
         SettingsError: a value is invalid.
     """
     methods = requested_methods(request, reporter=reporter)
-    shots, seeds = sorted(set(request.shots)), sorted(set(request.seeds))
-    n_splits = len(seeds) * (1 if request.budget else len(shots))
+    n_splits = len(set(request.seeds)) * (1 if request.budget else len(set(request.shots)))
+    n_targets, n_shifts = len(set(request.test_on or ())), 0
     state, next_step = _state(request)
     ranked_by: RankedBy | None = None
     draws: tuple[Draw, ...] = ()
     problem = ""
     try:
         index, ranked_by = _index(request)
-        choices = SplitSpec(
-            shots=shots,
-            seeds=seeds,
-            indices=Settings.folder(request.few_shot_indices),
-            short_classes=request.short_classes,
-            validation=request.validation,
-            budget=request.budget,
-        )
-        splits = choices.splits(index)
+        splits = SplitSpec.of(request).splits(index)
         if request.protocol == "base-to-new":
             n_base = count_base_classes(index.source)
             splits = base_splits(splits, index.labels, n_base=n_base)
+        elif request.budget is not None:
+            methods = methods_of_budget(methods, splits, request, index, reporter)
+        if not all(map(is_tested_on_new_classes, methods)):
+            n_shifts = _count_shifts(request, index.source.class_names)
         draws = tuple(_draw(index, each) for each in splits)
     except UnknownNameError:
         raise
@@ -122,15 +121,38 @@ def dry_run(request: TrainRequest, *, reporter: Reporter) -> DryRun:
         state=state,
         next_step=next_step,
         methods=tuple(method.name for method in methods),
-        n_runs=sum(n_splits if method.learns else 1 for method in methods),
+        n_runs=sum(
+            (n_splits if method.learns else 1)
+            * (1 + (n_targets if is_tested_on_new_classes(method) else n_shifts))
+            for method in methods
+        ),
         ranked_by=ranked_by,
         draws=draws,
         problem=problem,
     )
 
 
+def _count_shifts(request: TrainRequest, class_names: Sequence[str]) -> int:
+    """The number of datasets to test on whose classes are all among these by name."""
+    targets = [request_on(request, name) for name in dict.fromkeys(request.test_on or ())]
+    return sum(match_classes(class_names, _class_names(each)) is not None for each in targets)
+
+
+def _class_names(request: DatasetRequest) -> Sequence[str]:
+    root = request.location
+    name = stored_name(request.dataset, root=root)
+    if name in stored_names(root):
+        index = read_dataset(root, name, data=request.places.data_folder).index
+        return index.source.class_names
+    if request.dataset in known_names():
+        return describe(request.dataset).class_names
+    if request.dataset in GENERATED:
+        raise DatasetError(f"the classes of {request.dataset} are known once it is trained on")
+    return _source(request).class_names
+
+
 def _state(request: TrainRequest) -> tuple[str, str]:
-    """What of the dataset is here, and what to do first."""
+    """Which files of the dataset are present, and what to do before it can be trained on."""
     if request.dataset in known_names() and request.images is None:
         known = next(
             each
@@ -152,8 +174,8 @@ def _index(request: TrainRequest) -> tuple[DatasetIndex, RankedBy]:
     return _index_by_paths(_source(request)), "path"
 
 
-def _source(request: TrainRequest) -> ImageSource:
-    """The dataset as far as it is there: of a described one, its lists are enough."""
+def _source(request: DatasetRequest) -> ImageSource:
+    """The source of the images; of a described dataset, its split file is enough."""
     data, images = request.places.data_folder, Settings.folder(request.images)
     if request.dataset in known_names():
         described = describe(request.dataset)
@@ -168,7 +190,7 @@ def _index_by_paths(source: ImageSource) -> DatasetIndex:
     splits = [file.split for file in files if file.split is not None]
     if len(splits) < len(files):
         raise DatasetError(
-            "which images train follows from their contents, which are not read here; `clip-adapter "
+            "which images train follows from their contents, which a dry run does not read; `clip-adapter "
             "extract` indexes them"
         )
     nothing = np.zeros(len(files), dtype=np.int32)

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from clip_adapter.errors import ClipAdapterError, DatasetError, ParameterError
 from clip_adapter.pipeline.extract import encoding_of
+from clip_adapter.pipeline.plan import SweepError
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest
 from clip_adapter.progress import duration
-from clip_adapter.shots import shots_in_words
+from clip_adapter.shots import shots_in_words, shots_to_text
 from feature_cache import FeatureCacheError, NotStoredError
 
 AnyRequest = TypeVar("AnyRequest", bound=DatasetRequest)
@@ -22,17 +23,19 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A request that has no result.
+    """A request that has no result, or not all of it.
 
     Attributes:
         dataset: dataset as the request names it.
         model: model as the request names it; None for the dataset's default.
         error: what is wrong, and what to do.
+        is_partial: whether some runs failed and the others are a result.
     """
 
     dataset: str
     model: str | None
     error: str
+    is_partial: bool = False
 
     @property
     def pair(self) -> str:
@@ -47,11 +50,11 @@ def pair_of(dataset: str, model: str | None) -> str:
 
 class _Silent(Reporter):
     def log(self, message: str) -> None:
-        """Write nothing: the request says it again when it is run."""
+        """Write nothing, as the run of the request logs the same messages."""
 
 
 SILENT = _Silent()
-"""Reporter of a check, whose messages come again when the request is run."""
+"""Reporter of the check of a request, whose messages are logged when the request is run."""
 
 
 def run_in_turn(
@@ -73,7 +76,8 @@ def run_in_turn(
         reporter: where to report which request is run, and the time left over all.
 
     Yields:
-        Each request with its result, or with why there is none.
+        Each request with its result, or with the failure. A request of which some runs failed is yielded
+        twice: with the result of the other runs, then with the failure.
 
     Raises:
         ClipAdapterError: a method, dataset or model does not exist, a model is not available, or
@@ -97,18 +101,21 @@ def run_in_turn(
         number = f"{n_done + 1} of {n_done + n_left}"
         reporter.log(f"{number}: {pair_of(request.dataset, request.model)}{left}")
         start = time.monotonic()
-        outcome: Result | Failure
+        outcomes: list[Result | Failure]
         try:
-            outcome = run(request)
+            outcomes = [run(request)]
+        except SweepError as error:
+            some = [] if error.recorded is None else [error.recorded]
+            outcomes = [*some, _failure(request, str(error), is_partial=bool(some))]
         except (ClipAdapterError, FeatureCacheError, OSError) as error:
-            outcome = _failure(request, str(error))
+            outcomes = [_failure(request, str(error))]
         seconds += time.monotonic() - start
         n_done, n_left = n_done + 1, n_left - 1
-        yield request, outcome
+        yield from ((request, outcome) for outcome in outcomes)
 
 
 def _missing(request: AnyRequest, check: Callable[[AnyRequest], object]) -> str:
-    """Why the images or features of a request cannot be used; empty where they can."""
+    """Reason why the images or features of a request cannot be used; empty if they can."""
     try:
         check(request)
         encoding_of(request, reporter=SILENT)
@@ -117,8 +124,8 @@ def _missing(request: AnyRequest, check: Callable[[AnyRequest], object]) -> str:
     return ""
 
 
-def _failure(request: DatasetRequest, error: str) -> Failure:
-    return Failure(dataset=request.dataset, model=request.model, error=error)
+def _failure(request: DatasetRequest, error: str, *, is_partial: bool = False) -> Failure:
+    return Failure(dataset=request.dataset, model=request.model, error=error, is_partial=is_partial)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +137,7 @@ class DatasetsTable:
         shots: number of shots; None where runs of a budget have no common one.
         columns: names of the methods, in the order of the request.
         rows: mean over seeds by dataset, then method, a fraction.
-        failures: requests without a result, in the order in which they were asked for.
+        failures: requests without a result or with failed runs, in the order of the requests.
     """
 
     model: str
@@ -170,7 +177,7 @@ def datasets_tables(
 
     Args:
         results: the model that each request named, and its runs, a row each.
-        failures: requests without a result.
+        failures: requests without a result or with failed runs.
         column: column of the runs that names the methods.
         value: column of the runs with the value to show.
         shots: numbers of shots, a table for each; the largest of the runs when None.
@@ -179,10 +186,10 @@ def datasets_tables(
     Raises:
         ParameterError: no run has one of the numbers of shots.
     """
-    asked = list(dict.fromkeys([model for model, _ in results] + [each.model for each in failures]))
+    named = list(dict.fromkeys([model for model, _ in results] + [each.model for each in failures]))
     runs = {
         model: [row for by, table in results if by == model for row in table.to_pylist()]
-        for model in asked
+        for model in named
     }
     known = sorted({row["shots"] for rows in runs.values() for row in rows})
     if is_budget:
@@ -190,10 +197,10 @@ def datasets_tables(
     else:
         chosen = list(shots or known[-1:] or [0])
     for each in chosen:
-        if each is not None and known and each not in known:
+        if each is not None and set(known) - {0} and each not in known:
             raise ParameterError(
                 f"no run has {shots_in_words(each)}, for which a table is asked: expected one of "
-                f"{', '.join(map(str, known))}"
+                f"{', '.join(map(shots_to_text, known))}"
             )
     return [
         _table(
@@ -203,7 +210,7 @@ def datasets_tables(
             column=column,
             value=value,
         )
-        for model in asked
+        for model in named
         for each in chosen
     ]
 

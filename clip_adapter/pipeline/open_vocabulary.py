@@ -11,10 +11,10 @@ from clip_adapter.methods import Classifier, SavedClassifier, class_prototypes
 from clip_adapter.methods.extended_classifier import extend_classifier
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.index import IndexedDataset
-from clip_adapter.runs import BASE_TO_NEW
+from clip_adapter.runs import BASE_TO_NEW, harmonic_mean
 
 FEWEST_CLASSES = 3
-"""Two to tell apart in the training, and one to add."""
+"""Smallest number of classes: two to train on, and one to add."""
 
 
 def count_base_classes(dataset: IndexedDataset | ImageSource) -> int:
@@ -164,19 +164,10 @@ def evaluate_base_and_new(
         "new_accuracy_among_all": _accuracy(new, labels[~is_base]),
         "new_accuracy": _accuracy(new[:, n_base:], labels[~is_base] - n_base),
     }
-    accuracies["harmonic_mean"] = harmonic_mean(
+    accuracies["harmonic_mean_among_all"] = harmonic_mean(
         accuracies["base_accuracy_among_all"], accuracies["new_accuracy_among_all"]
     )
     return {BASE_TO_NEW[name]: value for name, value in accuracies.items()}
-
-
-def harmonic_mean(one: float, other: float) -> float:
-    """The harmonic mean of two fractions, 0 where one of them is 0.
-
-    >>> round(harmonic_mean(0.9, 0.3), 3), harmonic_mean(0.0, 0.0)
-    (0.45, 0.0)
-    """
-    return 2 * one * other / (one + other) if one + other else 0.0
 
 
 def _accuracy(scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:

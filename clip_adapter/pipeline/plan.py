@@ -12,7 +12,7 @@ from clip_adapter.datasets import (
     DatasetIndex,
     FewShotSampler,
     FewShotSplit,
-    published_files,
+    published_digest,
     read_few_shot_indices,
 )
 from clip_adapter.errors import ClipAdapterError
@@ -20,24 +20,38 @@ from clip_adapter.methods import Method
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import n_views
 from clip_adapter.pipeline.provenance import (
+    ADDS_CLASSES,
+    TESTS_ELSEWHERE,
     digest_code,
-    digest_extension,
+    digest_modules,
     digest_settings,
     digest_values,
 )
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.pipeline.requests import ReproduceRequest, SweepRequest
 from clip_adapter.pipeline.transfer import Target
 from clip_adapter.runs import Protocol
+from clip_adapter.settings import Settings
 from clip_adapter.shots import ALL_SHOTS
 
 SelectionImages = Literal["few", "whole", "test"]
 BUDGET = "budget:"
 """Beginning of the image choice of a number of labelled images in all."""
+PUBLISHED = "published:"
+"""Beginning of the image choice of images that others chose."""
 _NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class SweepError(ClipAdapterError, RuntimeError):
-    """Some methods of a sweep could not be trained; the others are recorded."""
+    """Some methods of a sweep could not be trained; the others are recorded.
+
+    Attributes:
+        recorded: result of the call without the runs that failed; None where there is none.
+    """
+
+    def __init__(self, message: str, *, recorded: Any = None) -> None:
+        super().__init__(message)
+        self.recorded = recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +139,22 @@ class SplitSpec:
     validation: bool = True
     budget: int | None = None
 
+    @classmethod
+    def of(cls, request: SweepRequest | ReproduceRequest) -> "SplitSpec":
+        """The few-shot splits that a request asks for.
+
+        Raises:
+            DatasetError: a way with short classes is given together with published choices.
+        """
+        return cls(
+            shots=request.shots,
+            seeds=request.seeds,
+            indices=Settings.folder(request.few_shot_indices),
+            short_classes=request.short_classes,
+            validation=request.validation,
+            budget=request.budget if isinstance(request, SweepRequest) else None,
+        )
+
     def __post_init__(self) -> None:
         if self.indices is not None and self.short_classes != "error":
             raise DatasetError(
@@ -139,13 +169,16 @@ class SplitSpec:
 
     @property
     def image_choice(self) -> str:
-        """What chose the images: "own", "published:" and the digest of the choices, or "budget:" and a number."""
+        """What chose the images: "own", "published:" and a digest of the publication, or "budget:" and a number.
+
+        Raises:
+            DatasetError: the folder holds no published choice.
+        """
         if self.budget is not None:
             return f"{BUDGET}{self.budget}"
         if self.indices is None:
             return "own"
-        files = published_files(self.indices)
-        return f"published:{digest_values(files={file.name: file.read_text() for file in files})}"
+        return f"{PUBLISHED}{published_digest(self.indices)}"
 
     def splits(self, index: DatasetIndex) -> list[FewShotSplit]:
         """All few-shot splits, ordered by shots, then seeds.
@@ -236,8 +269,8 @@ def log_selection(
     methods: Sequence[Method], splits: Sequence[FewShotSplit], *, reporter: Reporter
 ) -> None:
     """Report that methods which choose on validation images choose on held-out shots, if there are none."""
-    asked = [each for each in methods if getattr(each, "selection", None) == "validation"]
-    if asked and any(not len(split.val_rows) for split in splits):
+    choosing = [each for each in methods if getattr(each, "selection", None) == "validation"]
+    if choosing and any(not len(split.val_rows) for split in splits):
         reporter.log(
             "no image is set aside to validate: settings are chosen on training images that are left out in "
             "turn, and are the stated defaults where too few classes have two"
@@ -267,7 +300,7 @@ def plan_runs(
         selection_images: the images that the splits have for validation, see `RunSpec`.
 
     Raises:
-        SweepError: a split validates on test images, and that is not said to be an oracle.
+        SweepError: a split validates on test images, and `selection_images` is not "test".
     """
     options: dict[str, Any] = {
         "image_choice": image_choice,
@@ -330,12 +363,13 @@ def _plan(
         **({"validation": False} if method.learns and not len(split.val_rows) else {}),
         **({} if selection_images == "few" else {"selection_images": selection_images}),
     )
+    is_published = image_choice.startswith(PUBLISHED)
     # Runs of all classes keep their fingerprints.
     base: dict[str, Any] = {}
     if n_base_classes is not None:
-        base = {"n_base_classes": n_base_classes, "extension": digest_extension()}
+        base = {"n_base_classes": n_base_classes, "extension": digest_modules(*ADDS_CLASSES)}
     elif drawn is not None:
-        base = {"drawn_classes": drawn, "extension": digest_extension()}
+        base = {"drawn_classes": drawn, "extension": digest_modules(*ADDS_CLASSES)}
     return RunSpec(
         method=method,
         split=split,
@@ -349,6 +383,8 @@ def _plan(
             code=digest_code(type(method)),
             study=study,
             views=encoded.views_for(n_views(method)),
+            # A split that two publications have in common is a run of each.
+            **({"image_choice": image_choice} if is_published and method.learns else {}),
             **base,
         ),
         image_choice=image_choice if method.learns else "own",
@@ -378,13 +414,13 @@ def with_targets(specs: Sequence[RunSpec], targets: Sequence[Target]) -> list[Ru
         for spec in specs
         for each in (
             spec,
-            *(_tested_on(spec, target) for target in targets if target.can_test(spec.method.name)),
+            *(_tested_on(spec, target) for target in targets if target.can_test(spec.method)),
         )
     ]
 
 
 def _tested_on(spec: RunSpec, target: Target) -> RunSpec:
     fingerprint = digest_values(
-        run=spec.fingerprint, target=target.digest(), extension=digest_extension()
+        run=spec.fingerprint, target=target.digest(), extension=digest_modules(*TESTS_ELSEWHERE)
     )
     return replace(spec, target=target, fingerprint=fingerprint)

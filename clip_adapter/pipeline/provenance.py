@@ -21,10 +21,13 @@ from clip_adapter.runs import Versions
 PACKAGE = Path(__file__).parents[1]
 PACKAGES_THAT_TRAIN = ("adapters", "methods", "training")
 """What `datasets` decides, the images, splits and prompts, is in a run's fingerprint by itself."""
-EXTENSION = "extended_classifier.py"
-"""Module of `methods` that adds classes by name, which decides numbers of base-to-new runs alone."""
-FILES_OF_CLASSIFIERS = {"classifier_metadata.py", "saved_classifier.py", EXTENSION}
-"""Modules of these packages that write and read files, and decide no number of other runs."""
+_EXTENSION = "methods/extended_classifier.py"
+ADDS_CLASSES = (_EXTENSION, "pipeline/open_vocabulary.py")
+"""Modules that add classes by name and test them, which decide numbers of such runs alone."""
+TESTS_ELSEWHERE = (_EXTENSION, "pipeline/transfer.py")
+"""Modules that test a classifier on another dataset, which decide numbers of such runs alone."""
+FILES_OF_CLASSIFIERS = {"classifier_metadata.py", "saved_classifier.py", "extended_classifier.py"}
+"""Modules of the packages that train which decide no number of runs of all classes."""
 TOWER = ("encoders/text_transformer.py", "encoders/prompts.py")
 """Modules through which prompts are learned; all other features depend on the encoder alone."""
 
@@ -72,9 +75,9 @@ def digest_code(method: type[Method]) -> str:
 
 
 @cache
-def digest_extension() -> str:
-    """SHA-256 over the syntax tree of the code that adds classes to a classifier by name."""
-    return digest_syntax([(PACKAGE / "methods" / EXTENSION).read_text(encoding="utf-8")])
+def digest_modules(*files: str) -> str:
+    """SHA-256 over the syntax trees of modules of this package, as `ADDS_CLASSES`."""
+    return digest_syntax([(PACKAGE / file).read_text(encoding="utf-8") for file in files])
 
 
 def digest_syntax(sources: Iterable[str]) -> str:

@@ -23,8 +23,8 @@ class ReproducedDatasets(TabularResult):
 
     Attributes:
         study: name of the study.
-        reproductions: the result on each dataset that has one.
-        failures: datasets on which the study failed.
+        reproductions: the result on each dataset that has one, without runs that failed.
+        failures: datasets on which the study failed, or some of its runs did.
         missing: datasets whose images are not present, with what to do.
     """
 
@@ -76,12 +76,12 @@ class ReproducedDatasets(TabularResult):
             [(None, each.to_arrow()) for each in self.reproductions],
             failures,
             column="variant",
-            value="harmonic_mean" if self.study == OPEN_VOCABULARY else "accuracy",
+            value="harmonic_mean_among_all" if self.study == OPEN_VOCABULARY else "accuracy",
             shots=shots,
         )
 
     def check(self) -> None:
-        """Raise `SweepError` if the study failed on some dataset; missing ones are none."""
+        """Raise `SweepError` if the study failed on some dataset; a missing dataset is no failure."""
         if self.failures:
             raise SweepError("; ".join(f"{each.pair}: {each.error}" for each in self.failures))
 
@@ -95,9 +95,9 @@ def reproduce_all(
 ) -> ReproducedDatasets:
     """Reproduce a study on every known dataset whose images are present, one after the other.
 
-    The dataset of the request is left out of account. Datasets that are generated, as digits, or have
-    test images alone, as imagenet-v2, are no part of it. A dataset on which the study fails does not stop the others, and what is
-    recorded is not trained again.
+    The dataset of the request is ignored. Datasets that are generated, as digits, or have
+    test images alone, as imagenet-v2, are left out. A dataset on which the study fails does not stop the
+    others, and runs that are recorded are not trained again.
 
     Returns:
         The result on each dataset, and what failed or is missing.

@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from itertools import product
 from pathlib import Path
 from typing import (
     Annotated,
@@ -268,7 +269,7 @@ def _check_can_select(option: str, selection: object, *, validation: bool) -> No
         raise ValueError(message)
 
 
-def _refuse_beside(option: str, given: Mapping[str, object], *, why: str) -> None:
+def _refuse_together(option: str, given: Mapping[str, object], *, why: str) -> None:
     chosen = ", ".join(f"--{name}" for name, value in given.items() if value)
     if chosen:
         message = f"{chosen} is given together with {option}, which {why}: leave one of them out"
@@ -463,13 +464,13 @@ class SweepRequest(DatasetRequest):
 
     @model_validator(mode="after")
     def _check_selection(self) -> Self:
-        asked: dict[str, object] = {
+        selections: dict[str, object] = {
             f"--set {name}.{setting}=validation": settings.get(setting)
             for name, settings in (self.settings or {}).items()
             for setting in ("selection", "ratio_mode")  # the second is a former name
         }
-        asked["--selection validation"] = self.selection
-        for option, selection in asked.items():
+        selections["--selection validation"] = self.selection
+        for option, selection in selections.items():
             _check_can_select(option, selection, validation=self.validation)
             if self.budget and selection == "validation":
                 message = (
@@ -488,17 +489,17 @@ class SweepRequest(DatasetRequest):
                 "few-shot-indices": self.few_shot_indices,
                 "short-classes": self.short_classes != "error",
             }
-            _refuse_beside(
+            _refuse_together(
                 "--budget", given, why="says how many images train, whatever their class"
             )
         if self.protocol != "all-classes":
             given = {"study": self.study, "test-on": self.test_on, "budget": self.budget}
             given["promote"] = getattr(self, "promote", False)
-            _refuse_beside(
+            _refuse_together(
                 f"--protocol {self.protocol}", given, why="trains on some of the classes alone"
             )
         if self.test_on:
-            _refuse_beside("--test-on", {"study": self.study}, why="has a protocol of its own")
+            _refuse_together("--test-on", {"study": self.study}, why="has a protocol of its own")
         return self
 
 
@@ -556,7 +557,7 @@ class ReproduceRequest(DatasetRequest):
         if self.dataset == ALL_DATASETS:
             of_one = ("images", "name", "class_names", "ignore", "few_shot_indices")
             given = {name.replace("_", "-"): getattr(self, name) for name in of_one}
-            _refuse_beside("the dataset all", given, why="stands for several datasets")
+            _refuse_together("the dataset all", given, why="stands for several datasets")
         return self
 
 
@@ -717,5 +718,66 @@ def accepts(
         called.__signature__ = signature  # type: ignore[attr-defined]  # what inspect looks for
         called.__doc__ = f"{inspect.getdoc(function)}\n\n{model.described()}"
         return called
+
+    return decorate
+
+
+class _OverDatasets(Protocol[P, Result]):
+    """A function of several requests, called with datasets, models and their further parameters."""
+
+    def __call__(
+        self,
+        datasets: Sequence[str],
+        models: Sequence[str] | None = ...,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Result: ...
+
+
+def accepts_several(
+    kind: Callable[P, AnyRequest],
+) -> Callable[[Callable[..., Result]], _OverDatasets[P, Result]]:
+    """Decorate a function of several requests so that it can be called with datasets and models.
+
+    Each pair of a dataset and a model is a request; the further parameters are those of every request. The
+    signature and the section `Args` of the docstring are generated from the request. The other
+    parameters of the function, such as `executor` and `reporter`, may be given beside them.
+
+    Args:
+        kind: class of the requests.
+    """
+    model: Any = kind
+    of_each = [
+        each
+        for each in model.signature().parameters.values()
+        if each.name not in {"dataset", "model"}
+    ]
+
+    def decorate(function: Callable[..., Result]) -> _OverDatasets[P, Result]:
+        further = list(inspect.signature(function).parameters)[1:]
+
+        def called(
+            datasets: Sequence[str], models: Sequence[str] | None = None, **kwargs: Any
+        ) -> Result:
+            own = {name: kwargs.pop(name) for name in further if name in kwargs}
+            named: list[str | None] = [*dict.fromkeys(models)] if models else [None]
+            requests = [
+                model.of(dataset=dataset, model=each, **kwargs)
+                for dataset, each in product(dict.fromkeys(datasets), named)
+            ]
+            return function(requests, **own)
+
+        first = list(inspect.signature(called).parameters.values())[:2]
+        lines = [
+            f"{inspect.getdoc(function)}\n\nArgs:",
+            "    datasets: Names of datasets, as `train` takes them.",
+            "    models: Names of models; the default of each dataset when None.",
+            *(f"    {each.name}: {model.model_fields[each.name].description}" for each in of_each),
+        ]
+        wrapped: Any = wraps(function)(called)
+        wrapped.__signature__ = inspect.Signature([*first, *of_each])
+        wrapped.__doc__ = "\n".join(lines)
+        return cast("_OverDatasets[P, Result]", wrapped)
 
     return decorate

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from clip_adapter.errors import UnavailableError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.runs import BASE_TO_NEW, query
+from clip_adapter.runs import BASE_TO_NEW, harmonic_mean, query
 from feature_cache import Location
 
 if TYPE_CHECKING:
@@ -99,7 +99,10 @@ def evaluated_runs(root: Location, fingerprints: Sequence[str], *, dataset: str)
 
 
 def with_base_to_new(runs: pa.Table, *, root: Location) -> pa.Table:
-    """A table of runs with a column for each metric of `BASE_TO_NEW`, null where a run has none.
+    """A table of runs with a column for each metric of `BASE_TO_NEW`, and the harmonic mean of both halves.
+
+    Values are null where a run has none; `harmonic_mean` is that of `base_accuracy` and `new_accuracy`, each
+    among its own classes, as in the view `base_to_new`.
 
     Args:
         runs: rows of `evaluated_runs`.
@@ -114,7 +117,9 @@ def with_base_to_new(runs: pa.Table, *, root: Location) -> pa.Table:
     for column, metric in BASE_TO_NEW.items():
         numbers = [values.get((run_id, *metric)) for run_id in run_ids]
         runs = runs.append_column(column, pa.array(numbers, pa.float64()))
-    return runs
+    halves = zip(runs["base_accuracy"].to_pylist(), runs["new_accuracy"].to_pylist(), strict=True)
+    means = [None if None in pair else harmonic_mean(*pair) for pair in halves]
+    return runs.append_column("harmonic_mean", pa.array(means, pa.float64()))
 
 
 def with_tested_on(runs: pa.Table, *, root: Location) -> pa.Table:

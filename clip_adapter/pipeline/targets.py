@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from clip_adapter.datasets import IMPORTED, DatasetError, DatasetIndex, FolderOptions
 from clip_adapter.methods import Method
-from clip_adapter.methods.extended_classifier import NOT_EXTENSIBLE
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import Executor
@@ -15,7 +14,7 @@ from clip_adapter.pipeline.identity import expected_name
 from clip_adapter.pipeline.index import IndexedDataset
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import DatasetRequest, SweepRequest
-from clip_adapter.pipeline.transfer import Target, match_classes
+from clip_adapter.pipeline.transfer import Target, is_tested_on_new_classes, match_classes
 from feature_cache.exchange import find_imported
 
 Value = TypeVar("Value")
@@ -71,8 +70,8 @@ def encode_targets(
     """
     targets: list[Target] = []
     for name in dict.fromkeys(request.test_on or ()):
-        asked = _request_on(request, name)
-        dataset = index_requested(asked, executor=executor, reporter=reporter)
+        of_target = request_on(request, name)
+        dataset = index_requested(of_target, executor=executor, reporter=reporter)
         _check_is_other(dataset, [source, *(each.encoded for each in targets)])
         encoded = encode_in_parts(
             _tested_alone(dataset),
@@ -99,17 +98,18 @@ def log_left_out(
     methods: Sequence[Method], targets: Sequence[Target], *, reporter: Reporter
 ) -> None:
     """Report the methods that are not tested on datasets with classes of their own."""
-    names = [method.name for method in methods if method.name in NOT_EXTENSIBLE]
+    names = [method.name for method in methods if not is_tested_on_new_classes(method)]
     on = [each.encoded.dataset.name for each in targets if each.columns is None]
     if names and on:
         reporter.warn(
             f"{', '.join(names)} is not tested on {', '.join(on)}, whose classes are others: a classifier "
-            "without class prototypes knows no class by its name"
+            "without class prototypes knows no class by its name, and learned prompts are not kept for other "
+            "names"
         )
 
 
-def _request_on(request: SweepRequest, name: str) -> DatasetRequest:
-    """The request for another dataset: what it says of its own folder is left out."""
+def request_on(request: SweepRequest, name: str) -> DatasetRequest:
+    """The request for another dataset, without the options of the folder of the dataset that is trained on."""
     return DatasetRequest(
         root=request.root,
         data=request.data,
@@ -129,8 +129,8 @@ def _options(request: SweepRequest) -> FolderOptions:
 def _check_is_other(dataset: IndexedDataset, others: Sequence[EncodedDataset]) -> None:
     if dataset.name in {each.dataset.name for each in others}:
         raise DatasetError(
-            f"two of the datasets are called {dataset.name!r}: name each once, the one that is trained on "
-            "not at all"
+            f"two of the datasets are called {dataset.name!r}: name each dataset once, and leave out the one "
+            "that is trained on"
         )
     if not len(dataset.index.rows("test")):
         raise DatasetError(

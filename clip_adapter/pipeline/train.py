@@ -42,7 +42,6 @@ from clip_adapter.pipeline.tables import (
 )
 from clip_adapter.pipeline.targets import check_targets, encode_targets, log_left_out
 from clip_adapter.runs import BASE_TO_NEW, PromotionRecord, RunStore, RunStoreError
-from clip_adapter.settings import Settings
 from clip_adapter.training import SettingsError
 
 OnRegression = Callable[[PromotionRecord], None]
@@ -116,8 +115,9 @@ class Training(TabularResult):
             `seed`, `accuracy` and `nll` on the test split, `validation_accuracy`, `residual_ratio`
             (null for methods that have none), `selected_on`, `seconds_train`, `started_at`,
             `run_id` and `fingerprint`. Where half of the classes were trained, also the columns of
-            `BASE_TO_NEW`; where classifiers were tested on other datasets, also `tested_on`, the name
-            of the dataset with the test images.
+            `BASE_TO_NEW`, and `harmonic_mean`, that of the accuracies of each half among its own
+            classes; where classifiers were tested on other datasets, also `tested_on`, the name of
+            the dataset with the test images.
 
         Raises:
             FeatureCacheError: a file of runs is damaged.
@@ -131,7 +131,7 @@ class Training(TabularResult):
     def _shown(self) -> pa.Table:
         columns = ["method", "shots", "seed", "accuracy", "nll", "residual_ratio", "seconds_train"]
         if self.is_base_to_new:
-            columns = ["method", "shots", "seed", *BASE_TO_NEW]
+            columns = ["method", "shots", "seed", *BASE_TO_NEW, "harmonic_mean"]
         return self.to_arrow().select([*columns, *(["tested_on"] if self.tested_on else [])])
 
 
@@ -140,7 +140,7 @@ def train(
     request: TrainRequest,
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # as above
+    reporter: Reporter = Reporter(),  # noqa: B008  # has no state
     on_regression: OnRegression | None = None,
 ) -> Training:
     """Train every method at every shot and seed; a run that is recorded is not trained again.
@@ -164,14 +164,7 @@ def train(
     encoding = encoding_of(request, reporter=reporter)
     methods = _with_text_tower(methods, request, encoding, reporter)
     encoding = encoding.with_views(methods)
-    choices = SplitSpec(
-        shots=request.shots,
-        seeds=request.seeds,
-        indices=Settings.folder(request.few_shot_indices),
-        short_classes=request.short_classes,
-        validation=request.validation,
-        budget=request.budget,
-    )
+    choices = SplitSpec.of(request)
     encoded, splits = index_and_encode(
         request,
         encoding,
@@ -185,7 +178,7 @@ def train(
         n_base = count_base_classes(encoded.dataset)
         splits = base_splits(splits, index.labels, n_base=n_base)
     elif request.budget is not None:
-        methods = _with_classes_drawn(methods, splits, request, index, reporter)
+        methods = methods_of_budget(methods, splits, request, index, reporter)
     log_selection(methods, splits, reporter=reporter)
     planned = plan_runs(
         encoded,
@@ -200,21 +193,31 @@ def train(
     specs = with_targets(planned, targets)
     # Recorded before training, so that the runs of a process that is killed belong to this request.
     fingerprints = [spec.fingerprint for spec in specs]
-    asked: dict[str, Any] = {"command": "train", "encoded": encoded, "fingerprints": fingerprints}
-    executor.call(record_request, request, **asked)
-    runs = train_runs(
-        specs,
+    record: dict[str, Any] = {"command": "train", "encoded": encoded, "fingerprints": fingerprints}
+    executor.call(record_request, request, **record)
+    training = Training(
         encoded=encoded,
-        encoding=encoding,
-        study=request.study,
-        retrain=request.retrain,
-        parts=request.parts,
-        executor=executor,
-        reporter=reporter,
+        runs=TrainedRuns(sweep_id="", n_trained=0, n_reused=0, seconds=0.0),
+        is_base_to_new=n_base is not None,
+        tested_on=tuple(target.encoded.dataset.name for target in targets),
     )
+    try:
+        runs = train_runs(
+            specs,
+            encoded=encoded,
+            encoding=encoding,
+            study=request.study,
+            retrain=request.retrain,
+            parts=request.parts,
+            executor=executor,
+            reporter=reporter,
+        )
+    except SweepError as error:
+        some = error.recorded and replace(training, runs=error.recorded)
+        raise SweepError(str(error), recorded=some) from error
     if request.retrain:
         # Named, so that they count in place of the earlier runs with the same fingerprints.
-        executor.call(record_request, request, **asked, run_ids=runs.run_ids)
+        executor.call(record_request, request, **record, run_ids=runs.run_ids)
     promotion = None
     if request.promote:
         promotion = executor.call(
@@ -226,13 +229,7 @@ def train(
             on_regression=on_regression,
             reporter=reporter,
         )
-    return Training(
-        encoded=encoded,
-        runs=runs,
-        promotion=promotion,
-        is_base_to_new=n_base is not None,
-        tested_on=tuple(target.encoded.dataset.name for target in targets),
-    )
+    return replace(training, runs=runs, promotion=promotion)
 
 
 @accepts(PromoteRequest)
@@ -240,7 +237,7 @@ def promote(
     request: PromoteRequest,
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # as above
+    reporter: Reporter = Reporter(),  # noqa: B008  # has no state
     on_regression: OnRegression | None = None,
 ) -> Promotion:
     """Train the missing runs of a sweep, and promote the best method if it is proven better.
@@ -255,9 +252,9 @@ def promote(
             not recorded.
         FeatureCacheError: the store cannot be read or written.
     """
-    asked = TrainRequest.of(**request.model_dump(), promote=True)
-    training = train(asked, executor=executor, reporter=reporter, on_regression=on_regression)
-    return cast("Promotion", training.promotion)  # it was asked for
+    to_train = TrainRequest.of(**request.model_dump(), promote=True)
+    training = train(to_train, executor=executor, reporter=reporter, on_regression=on_regression)
+    return cast("Promotion", training.promotion)  # as the request promotes
 
 
 def requested_methods(
@@ -299,10 +296,30 @@ def requested_methods(
     for method in methods:
         digest_settings(method)  # refuses a setting by which runs cannot be told apart
     if request.protocol == "base-to-new":
+        methods = _without_learned_prompts(methods, reporter=reporter)
         return with_prototypes(
             methods, why="the new classes have none to train on", reporter=reporter
         )
     return methods
+
+
+def _without_learned_prompts(methods: Sequence[Method], *, reporter: Reporter) -> list[Method]:
+    """The methods without those whose learned prompts would be lost on new classes.
+
+    Raises:
+        SettingsError: there is no other method.
+    """
+    names = ", ".join(method.name for method in methods if method.needs_text_tower)
+    others = [method for method in methods if not method.needs_text_tower]
+    why = (
+        f"{names}: what it learns around the names of the base classes is not kept for new names, so that "
+        "its accuracy on new classes would be that of zero-shot and not the published one"
+    )
+    if not others:
+        raise SettingsError(f"nothing is left to train without {why}; name another method")
+    if names:
+        reporter.warn(f"left out is {why}")
+    return others
 
 
 def with_prototypes(methods: Sequence[Method], *, why: str, reporter: Reporter) -> list[Method]:
@@ -354,7 +371,7 @@ def is_usable(name: str, reporter: Reporter, *, has_tower: bool) -> bool:
     return has_tower or not needs_tower
 
 
-def _with_classes_drawn(
+def methods_of_budget(
     methods: list[Method],
     splits: Sequence[FewShotSplit],
     request: TrainRequest,
@@ -362,6 +379,13 @@ def _with_classes_drawn(
     reporter: Reporter,
 ) -> list[Method]:
     """The methods that can do with the classes of which a budget has images.
+
+    Args:
+        methods: methods of the request.
+        splits: the draws, one for each seed.
+        request: names the budget, and whether a champion is to be promoted.
+        index: index of the dataset.
+        reporter: where to report the methods that are left out.
 
     Raises:
         SettingsError: every method needs an image of each class.
@@ -384,7 +408,7 @@ def _with_classes_drawn(
 def _with_text_tower(
     methods: list[Method], request: SweepRequest, encoding: Encoding, reporter: Reporter
 ) -> list[Method]:
-    """The methods that the encoder's text tower allows; of "all", the others are left out.
+    """The methods that can be trained with the encoder's text tower; of "all", the others are left out.
 
     Raises:
         EncoderError: a named method learns prompts, and the text tower cannot be entered.
@@ -431,7 +455,7 @@ def train_runs(
 
     Raises:
         SweepError: some runs failed, raised when all steps have ended; they are recorded as failed,
-            the others as completed.
+            the others as completed, and `recorded` counts those.
     """
     store = RunStore(encoded.dataset.root)
     fingerprints = [spec.fingerprint for spec in specs]
@@ -462,9 +486,8 @@ def train_runs(
         variant=variant,
         reporter=reporter,
     )
-    _raise_failures([each for each in outcomes if isinstance(each, Exception)])
     recorded = [each for each in outcomes if not isinstance(each, Exception)]
-    return replace(
+    done = replace(
         nothing,
         sweep_id=sweep_id,
         n_trained=len(todo),
@@ -472,6 +495,12 @@ def train_runs(
         seconds=time.perf_counter() - start,
         run_ids=tuple(chain.from_iterable(recorded)),
     )
+    failures = [each for each in outcomes if isinstance(each, Exception)]
+    if failures:
+        n_done = len(store.completed([spec.fingerprint for spec in todo], dataset=dataset))
+        has_some = n_done or done.n_reused
+        _raise_failures(failures, recorded=replace(done, n_trained=n_done) if has_some else None)
+    return done
 
 
 def _groups(specs: Sequence[RunSpec], *, parts: int) -> Iterator[list[RunSpec]]:
@@ -489,10 +518,9 @@ def _groups(specs: Sequence[RunSpec], *, parts: int) -> Iterator[list[RunSpec]]:
             yield [spec for spec in group if spec.seed in chosen]
 
 
-def _raise_failures(failures: Sequence[Exception]) -> None:
+def _raise_failures(failures: Sequence[Exception], *, recorded: TrainedRuns | None) -> None:
     """Raise the first other error, else one error with the reasons of all runs that failed."""
     for failure in failures:
         if not isinstance(failure, SweepError):
             raise failure
-    if failures:
-        raise SweepError("; ".join(dict.fromkeys(map(str, failures))))
+    raise SweepError("; ".join(dict.fromkeys(map(str, failures))), recorded=recorded)

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +15,7 @@ from clip_adapter.pipeline.in_turn import (
     run_in_turn,
 )
 from clip_adapter.pipeline.reporter import Reporter
-from clip_adapter.pipeline.requests import TrainRequest
+from clip_adapter.pipeline.requests import TrainRequest, accepts_several
 from clip_adapter.pipeline.tables import TabularResult
 from clip_adapter.pipeline.targets import check_targets
 from clip_adapter.pipeline.train import Training, requested_methods, train
@@ -28,8 +26,9 @@ class TrainedDatasets(TabularResult):
     """The results of several training requests.
 
     Attributes:
-        trainings: the request and the result of each that has one.
-        failures: requests without a result, as a dataset whose images are missing.
+        trainings: the request and the result of each that has one, without runs that failed.
+        failures: requests without a result, as a dataset whose images are missing, and those of which some
+            runs failed, whose other runs are among the trainings.
     """
 
     trainings: tuple[tuple[TrainRequest, Training], ...]
@@ -81,41 +80,27 @@ class TrainedDatasets(TabularResult):
             [(request.model, _own(each)) for request, each in self.trainings],
             self.failures,
             column="method",
-            value="harmonic_mean_of_halves" if is_base_to_new else "accuracy",
+            value="harmonic_mean" if is_base_to_new else "accuracy",
             shots=shots,
             is_budget=any(request.budget for request, _ in self.trainings),
         )
 
 
+@accepts_several(TrainRequest)
 def train_all(
-    datasets: Sequence[str],
-    models: Sequence[str] | None = None,
+    requests: Sequence[TrainRequest],
     *,
     executor: Executor = Executor(),  # noqa: B008  # has no state
-    reporter: Reporter = Reporter(),  # noqa: B008  # as above
-    **parameters: Any,
+    reporter: Reporter = Reporter(),  # noqa: B008  # has no state
 ) -> TrainedDatasets:
     """Train on every dataset with every model, one after the other, as `train` does.
 
     What is recorded is not trained again, so that a call that was interrupted goes on from there. A
     dataset that is missing or fails does not stop the others.
 
-    Args:
-        datasets: names of datasets, as `train` takes them.
-        models: names of models; the default of each dataset when None.
-        executor: runs the steps.
-        reporter: where to report progress, and the time left over all.
-        parameters: further parameters of `train`, as root, shots and methods, which are those of every
-            request.
-
     Raises:
         ClipAdapterError: a method, dataset, model or parameter does not exist; the message says why.
     """
-    named: list[str | None] = [*dict.fromkeys(models)] if models else [None]
-    requests = [
-        TrainRequest.of(dataset=dataset, model=model, **parameters)
-        for dataset, model in product(dict.fromkeys(datasets), named)
-    ]
     done = run_in_turn(
         requests,
         lambda request: train(request, executor=executor, reporter=reporter),
@@ -139,14 +124,8 @@ def check_training(request: TrainRequest) -> None:
 
 
 def _own(training: Training) -> pa.Table:
-    """The runs that were tested on the dataset itself, with the harmonic mean of both halves."""
+    """The runs that were tested on the dataset itself."""
     runs = training.to_arrow()
     if training.tested_on:
         runs = runs.filter(pc.equal(runs["tested_on"], runs["dataset"]))
-    if training.is_base_to_new:
-        base, new = runs["base_accuracy"], runs["new_accuracy"]
-        both = pc.add(base, new)
-        mean = pc.divide(pc.multiply(pc.multiply(base, new), 2.0), both)
-        mean = pc.if_else(pc.greater(both, 0.0), mean, 0.0)
-        runs = runs.append_column("harmonic_mean_of_halves", mean)
     return runs

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from clip_adapter.methods import Classifier, class_prototypes
+from clip_adapter.methods import Classifier, Method, class_prototypes
 from clip_adapter.methods.extended_classifier import NOT_EXTENSIBLE, retarget_classifier
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
@@ -34,9 +34,9 @@ class Target:
         """Which classes are tested: those of the classifiers, or others."""
         return "cross-dataset" if self.columns is None else "domain-shift"
 
-    def can_test(self, method: str) -> bool:
-        """Whether classifiers of a method can have the classes of the dataset."""
-        return self.columns is not None or method not in NOT_EXTENSIBLE
+    def can_test(self, method: Method) -> bool:
+        """Whether classifiers of a method are tested on the classes of the dataset."""
+        return self.columns is not None or is_tested_on_new_classes(method)
 
     def digest(self) -> str:
         """SHA-256 of the images that are tested, their labels, and how classes are known."""
@@ -77,6 +77,16 @@ class Target:
         return restricted
 
 
+def is_tested_on_new_classes(method: Method) -> bool:
+    """Whether classifiers of a method are tested on classes that they were not trained on.
+
+    Those without class prototypes know no class by its name. Those that learn prompts, as CoOp, do not keep
+    the learned context, without which their accuracy on new classes is that of zero-shot; published
+    figures are with it (Zhou et al. 2022, https://arxiv.org/abs/2203.05557).
+    """
+    return method.name not in NOT_EXTENSIBLE and not method.needs_text_tower
+
+
 def match_classes(known: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...] | None:
     """The place among known class names of each wanted one; None unless all are found.
 
@@ -88,14 +98,20 @@ def match_classes(known: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...
     >>> match_classes(["cat", "dog"], ["cat", "owl"]) is None
     True
     """
-    places, asked = _places(known), _places(wanted)
-    if any(len(places.get(name, ())) != len(of_name) > 1 for name, of_name in asked.items()):
+    places, wanted_places = _places(known), _places(wanted)
+    if any(
+        len(places.get(name, ())) != len(of_name) > 1 for name, of_name in wanted_places.items()
+    ):
         return None
-    if any(len(places.get(name, ())) != 1 for name, of_name in asked.items() if len(of_name) == 1):
+    if any(
+        len(places.get(name, ())) != 1
+        for name, of_name in wanted_places.items()
+        if len(of_name) == 1
+    ):
         return None
     found = {
         place: column
-        for name, of_name in asked.items()
+        for name, of_name in wanted_places.items()
         for place, column in zip(of_name, places[name], strict=True)
     }
     return tuple(found[place] for place in range(len(wanted))) or None

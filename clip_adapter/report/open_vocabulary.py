@@ -26,7 +26,7 @@ class OpenVocabulary:
         base_among_all: on images of base classes, when the new classes compete.
         change: `base_among_all - base`, seed by seed; not above 0.
         new_among_all: on images of new classes, when all classes compete.
-        harmonic_mean: of the two among all classes.
+        harmonic_mean_among_all: of the two among all classes.
     """
 
     method: str
@@ -37,7 +37,7 @@ class OpenVocabulary:
     base_among_all: Mean
     change: Mean
     new_among_all: Mean
-    harmonic_mean: Mean
+    harmonic_mean_among_all: Mean
 
 
 def read_open_vocabulary(root: Location, *, dataset: str, encoder: str) -> list[OpenVocabulary]:
@@ -83,7 +83,7 @@ def open_vocabulary_table(found: Sequence[OpenVocabulary]) -> Table:
             percent(each.base_among_all),
             _change(each.change),
             percent(each.new_among_all),
-            percent(each.harmonic_mean),
+            percent(each.harmonic_mean_among_all),
         )
         for each in found
     ]
@@ -114,5 +114,5 @@ def _summary(method: str, recipe: str, shots: int, results: Sequence[RunResult])
         base_among_all=mean(among_all),
         change=mean([after - before for before, after in zip(base, among_all, strict=True)]),
         new_among_all=mean(values["new_accuracy_among_all"]),
-        harmonic_mean=mean(values["harmonic_mean"]),
+        harmonic_mean_among_all=mean(values["harmonic_mean_among_all"]),
     )

@@ -5,60 +5,57 @@ from typing import Any
 
 from clip_adapter.report.numbers import Mean, percent
 from clip_adapter.report.tables import Table
-from clip_adapter.shots import shots_in_words, with_image_choice
+from clip_adapter.runs import names_of_rows
+from clip_adapter.shots import shots_in_words
 
-_KINDS = {"domain-shift": "domain shift", "cross-dataset": "other classes"}
+PROTOCOLS = {"domain-shift": "domain shift", "cross-dataset": "cross-dataset"}
+"""Protocols of a test on another dataset as tables show them."""
 
 
 def base_to_new_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """One row for each method and number of shots: both halves, and their harmonic mean.
 
     Args:
-        rows: rows of the view `base_to_new_means`.
+        rows: rows of the view `base_to_new_means`, of one dataset and encoder.
     """
     return Table(
         header=("method", "shots", "base", "new", "harmonic mean"),
         rows=tuple(
             (
-                _method(row),
+                name,
                 shots_in_words(row["shots"]),
-                *(percent(_mean(row, name)) for name in ("base", "new", "harmonic_mean")),
+                *(_percent(row, score) for score in ("base", "new", "harmonic_mean")),
             )
-            for row in rows
+            for name, row in zip(names_of_rows(rows), rows, strict=True)
         ),
+        n_words=2,
     )
 
 
 def shift_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """One row for each dataset, method and number of shots: accuracy on the own test split and there.
+    """One row for each target dataset, method and number of shots: accuracy on source and target.
 
     Args:
-        rows: rows of the view `shift_means`.
+        rows: rows of the view `shift_means`, of one source and encoder.
     """
     return Table(
-        header=("tested on", "as", "method", "shots", "own test split", "there"),
+        header=("target", "protocol", "method", "shots", "on source", "on target"),
         rows=tuple(
             (
                 row["target"],
-                _KINDS[row["protocol"]],
-                _method(row),
+                PROTOCOLS[row["protocol"]],
+                name,
                 shots_in_words(row["shots"]),
-                *(_percent(row[f"accuracy_{where}_mean"]) for where in ("source", "target")),
+                *(_percent(row, f"accuracy_{of}") for of in ("source", "target")),
             )
-            for row in rows
+            for name, row in zip(names_of_rows(rows), rows, strict=True)
         ),
-        n_words=3,
+        n_words=4,
     )
 
 
-def _method(row: Mapping[str, Any]) -> str:
-    return with_image_choice(row["method"], row["image_choice"])
-
-
-def _mean(row: Mapping[str, Any], name: str) -> Mean:
+def _percent(row: Mapping[str, Any], name: str) -> str:
+    """A mean over seeds in percent; empty where the row has none."""
+    value, half_width = row[f"{name}_mean"], row[f"{name}_ci95"]
     same_images = row["draws"] == 1 < row["seeds"]
-    return Mean(row[f"{name}_mean"], row[f"{name}_ci95"], same_images=same_images)
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else percent(Mean(value, None))
+    return "" if value is None else percent(Mean(value, half_width, same_images=same_images))

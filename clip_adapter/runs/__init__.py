@@ -2,11 +2,13 @@
 
 from clip_adapter.runs.base_to_new import BASE_TO_NEW as BASE_TO_NEW
 from clip_adapter.runs.base_to_new import OPEN_VOCABULARY as OPEN_VOCABULARY
+from clip_adapter.runs.base_to_new import harmonic_mean as harmonic_mean
 from clip_adapter.runs.comparison import Comparison as Comparison
 from clip_adapter.runs.comparison import Correctness as Correctness
 from clip_adapter.runs.comparison import MethodResults as MethodResults
 from clip_adapter.runs.comparison import compare as compare
 from clip_adapter.runs.comparison import compare_methods as compare_methods
+from clip_adapter.runs.comparison import names_of_rows as names_of_rows
 from clip_adapter.runs.comparison import read_correctness as read_correctness
 from clip_adapter.runs.comparison import with_settings as with_settings
 from clip_adapter.runs.database import RunDatabase as RunDatabase

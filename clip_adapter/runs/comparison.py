@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from clip_adapter.runs.errors import IncomparableRunsError, RunStoreError
 from clip_adapter.runs.paired import PairedDifference, paired_difference
 from clip_adapter.runs.records import RunRecord
 from clip_adapter.runs.store import read_runs
+from clip_adapter.shots import with_image_choice
 from feature_cache import Location
 
 if TYPE_CHECKING:  # takes time to import, and only describes shapes
@@ -46,6 +48,24 @@ def with_settings(method: str, settings_fingerprint: str, image_choice: str = "o
         return name
     kind, _, value = image_choice.partition(":")
     return f"{name}/{kind}:{value[:8]}"
+
+
+def names_of_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A name for each row of a view: its method, and in words what chose its training images.
+
+    A method that ran with several settings is called METHOD@SETTINGS, as `compare_methods` takes it.
+
+    Args:
+        rows: rows of one dataset and encoder, with `method`, `image_choice` and `settings_fingerprint`.
+    """
+    of_rows = [(row["method"], row["image_choice"], row["settings_fingerprint"]) for row in rows]
+    n_settings = Counter((method, choice) for method, choice, _ in set(of_rows))
+    return [
+        with_image_choice(method, choice)
+        if n_settings[method, choice] == 1
+        else with_settings(method, settings, choice)
+        for method, choice, settings in of_rows
+    ]
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,10 @@ ORDER BY dataset
 
 
 def _latest_runs(condition: str) -> str:
-    """The completed runs that are current, one for each configuration and seed.
+    """The completed runs that are current, one for each configuration, seed and dataset with the test images.
+
+    Of one dataset with the test images, a domain shift and a cross-dataset run do not stand beside each
+    other: its class names have changed in between, and the last request knows them.
 
     For each dataset and encoder they are the runs of the state that was requested last and has
     runs; of several runs of one configuration and seed, the one that answers the latest request.
@@ -136,7 +139,7 @@ SELECT * EXCLUDE (named, asked_name) REPLACE (coalesce(asked_name, model) AS mod
 FROM completed SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
 LEFT JOIN asked_names USING (dataset, encoder)
 QUALIFY row_number() OVER (
-    PARTITION BY dataset, encoder, study, protocol, coalesce(tested_on.dataset, dataset),
+    PARTITION BY dataset, encoder, study, protocol = 'base-to-new', coalesce(tested_on.dataset, dataset),
         method, settings_fingerprint, image_choice, shots, seed
     ORDER BY asked DESC NULLS LAST, named DESC NULLS LAST,
         CASE WHEN asked IS NULL THEN started_at END DESC, run_id
@@ -303,9 +306,19 @@ WHERE protocol = 'base-to-new' AND base IS NOT NULL AND new IS NOT NULL
 ORDER BY dataset, model, shots, method, settings_fingerprint, image_choice, seed
 """
 
+# Multiplied with a standard deviation over seeds, `factor` is the half-width of the 95 % interval, as on
+# the leaderboard.
+_INTERVALS = f"""
+intervals AS (
+    SELECT *, CASE WHEN draws > 1 THEN
+        coalesce(quantile, {_many_degrees("seeds - 1")}) / sqrt(seeds)
+    END AS factor
+    FROM summary LEFT JOIN (FROM (VALUES {_QUANTILES}) AS t(degrees, quantile)) ON degrees = seeds - 1
+)
+"""
+
 _BASE_TO_NEW_MEANS = f"""
-WITH student_t AS (FROM (VALUES {_QUANTILES}) AS t(degrees, quantile)),
-summary AS (
+WITH summary AS (
     SELECT
         dataset, any_value(model) AS model, method, shots, count(*)::INTEGER AS seeds,
         count(DISTINCT coalesce(training_images, run_id))::INTEGER AS draws,
@@ -317,12 +330,7 @@ summary AS (
     LEFT JOIN training_sets USING (split_fingerprint)
     GROUP BY dataset, encoder, method, settings_fingerprint, image_choice, shots
 ),
-intervals AS (
-    SELECT *, CASE WHEN draws > 1 THEN
-        coalesce(quantile, {_many_degrees("seeds - 1")}) / sqrt(seeds)
-    END AS factor
-    FROM summary LEFT JOIN student_t ON degrees = seeds - 1
-)
+{_INTERVALS}
 SELECT
     dataset, model, method, shots, seeds,
     base_mean, factor * base_deviation AS base_ci95,
@@ -362,13 +370,32 @@ WHERE tested.protocol IN ('domain-shift', 'cross-dataset')
 ORDER BY source, target, model, shots, method, settings_fingerprint, image_choice, seed
 """
 
-_SHIFT_MEANS = """
+# Both means are over the same seeds: a seed without a run on the own test split counts where none has one.
+_SHIFT_MEANS = f"""
+WITH paired AS (
+    FROM shift QUALIFY accuracy_source IS NOT NULL OR count(accuracy_source) OVER (
+        PARTITION BY source, target, protocol, encoder, method, settings_fingerprint, image_choice, shots
+    ) = 0
+),
+summary AS (
+    SELECT
+        source, target, protocol, any_value(model) AS model, method, shots,
+        count(*)::INTEGER AS seeds,
+        count(DISTINCT coalesce(training_images, run_id))::INTEGER AS draws,
+        avg(accuracy_source) AS accuracy_source_mean, stddev_samp(accuracy_source) AS source_deviation,
+        avg(accuracy_target) AS accuracy_target_mean, stddev_samp(accuracy_target) AS target_deviation,
+        settings_fingerprint, encoder, image_choice
+    FROM paired JOIN (SELECT run_id, split_fingerprint FROM runs) USING (run_id)
+    LEFT JOIN training_sets USING (split_fingerprint)
+    GROUP BY source, target, protocol, encoder, method, settings_fingerprint, image_choice, shots
+),
+{_INTERVALS}
 SELECT
-    source, target, protocol, any_value(model) AS model, method, shots, count(*)::INTEGER AS seeds,
-    avg(accuracy_source) AS accuracy_source_mean, avg(accuracy_target) AS accuracy_target_mean,
-    settings_fingerprint, encoder, image_choice
-FROM shift
-GROUP BY source, target, protocol, encoder, method, settings_fingerprint, image_choice, shots
+    source, target, protocol, model, method, shots, seeds,
+    accuracy_source_mean, factor * source_deviation AS accuracy_source_ci95,
+    accuracy_target_mean, factor * target_deviation AS accuracy_target_ci95,
+    settings_fingerprint, encoder, image_choice, draws
+FROM intervals
 ORDER BY source, model, target, shots, method, settings_fingerprint, image_choice
 """
 
@@ -498,7 +525,7 @@ VIEWS = {
 - `base_to_new`: accuracy on images of base classes and of new ones, each among its own classes, and their
   harmonic mean; `base_to_new_means`: the means over seeds with intervals, as on the leaderboard.
 - `shift`: accuracy on the test split of another dataset beside that on the classifier's own;
-  `shift_means`: the means of both over seeds.
+  `shift_means`: the means of both over the seeds that have both, with intervals, as on the leaderboard.
 - `confusion`: counts of each class and predicted class, over all seeds.
 - `per_class`: recall, precision (null where a class is never predicted) and F1 of each class; `n`
   counts its test images once for each seed.

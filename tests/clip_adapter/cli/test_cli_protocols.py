@@ -52,6 +52,51 @@ def test_several_datasets_end_in_one_table(
     assert (wrong.code, wrong.out) == (2, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("digits", "--table-shots", "1"), "--table-shots is for the table of several datasets"),
+        (
+            ("digits", "eurosat", "--table-shots", "1", "--dry-run"),
+            "--table-shots is for the table",
+        ),
+        (("digits", "eurosat", "--table-shots", "1", "--json"), "--table-shots is for the table"),
+        (("digits", "eurosat", "--table-shots", "1", "--budget", "9"), "--table-shots is for the"),
+        (
+            ("digits", "eurosat", "--table-shots", "8", "--shots", "1,all"),
+            "that are trained: 1, all",
+        ),
+        (("digits", "--dry-run", "--prefect"), "--prefect is given together with --dry-run"),
+    ],
+)
+def test_an_option_that_could_change_nothing_is_refused(
+    command: Command, root: Path, words: tuple[str, ...], said: str
+) -> None:
+    outcome = command("train", *words, "--root", root)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert said in " ".join(outcome.err.replace("│", " ").split())
+    assert not root.exists()
+
+
+def test_a_method_that_fails_is_listed_beside_the_table(
+    command: Command, photos: Path, plants: str, root: Path, tiny_model: str
+) -> None:
+    asked = ("train", f"imagefolder:{photos}", plants, "--model", tiny_model, "--root", root)
+    few = ("--shots", "1", "--seeds", "1", "--methods", "zero-shot,clip-adapter")
+    settings = ("clip-adapter.learning_rate=1e15", "clip-adapter.weight_decay=1e15")
+    diverging = [word for setting in settings for word in ("--set", setting)]
+    outcome = command(*asked, *few, *diverging)
+    assert outcome.code == 1
+    table = outcome.out.rpartition("test accuracy, ")[2]
+    assert cells(table, "dataset") == ["zero-shot"]
+    assert [len(cells(table, name)) for name in ("photos", "plants")] == [1, 1]
+    assert f"- {plants}: clip-adapter: " in table
+    assert outcome.err.splitlines()[-1].startswith("2 of 2 failed: ")
+    told = json.loads(command(*asked, *few, *diverging, "--json").out)
+    assert [each["dataset"] for each in told] == ["photos", "plants"]
+    assert all("diverged" in each["error"] for each in told)
+
+
 def test_base_to_new_is_shown_in_place_of_the_leaderboard(
     command: Command, photos: Path, root: Path, tiny_model: str
 ) -> None:
@@ -78,9 +123,11 @@ def test_other_datasets_are_tested_on(
     outcome = command(*asked, "--test-on", plants)
     assert outcome.code == 0
     assert "gda is not tested on plants" in outcome.err
-    assert "plants: other classes, known by their text" in outcome.out
-    rows = [line.split()[1] for line in outcome.out.splitlines() if line.startswith("plants ")]
-    assert rows == ["zero-shot", "tip-adapter", "tip-adapter"]
+    rows = [line.split() for line in outcome.out.splitlines() if line.startswith("plants ")]
+    assert [row[1:3] for row in rows] == [
+        ["cross-dataset", method] for method in ("zero-shot", "tip-adapter", "tip-adapter")
+    ]
+    assert [row.count("±") for row in rows] == [0, 2, 2]
     told = json.loads(command(*asked, "--test-on", plants, "--json").out)
     assert {(row["source"], row["target"], row["protocol"]) for row in told["shift"]} == {
         ("photos", "plants", "cross-dataset")

@@ -12,7 +12,7 @@ from clip_adapter.datasets import (
     DatasetError,
     DatasetIndex,
     Split,
-    published_files,
+    published_digest,
     read_few_shot_indices,
 )
 
@@ -122,10 +122,18 @@ def test_the_lines_of_2sfs_choose_the_same_images_as_one_object(
     found = read_few_shot_indices(tmp_path, index, shots=2, seed=1)
     assert found.train_rows.tolist() == expected.train_rows.tolist()
     assert found.val_rows.tolist() == expected.val_rows.tolist() == [6]
-    assert [path.name for path in published_files(tmp_path)] == [
-        "shot_2-seed_1_train.jsonl",
-        "shot_2-seed_1_val.jsonl",
-    ]
+
+
+def test_a_publication_is_known_by_its_first_choice(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no published choice"):
+        published_digest(tmp_path)
+    write_lines(tmp_path, [line(0)], [line(6)])
+    before = published_digest(tmp_path)
+    for name in ("shot_16-seed_1.json", "shot_2-seed_10.json", "shot_1.json", "shot_1-seed_1.txt"):
+        (tmp_path / name).write_bytes(b"\xff\xfe is no text")
+    assert published_digest(tmp_path) == before
+    write_lines(tmp_path, [line(0)], [line(7)])
+    assert published_digest(tmp_path) != before
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -159,3 +160,30 @@ def test_a_budget_and_half_of_the_classes_are_drawn_as_training_draws_them(
     assert found.n_runs == 3
     base = told(**place, shots=[1], protocol="base-to-new", methods=["tip-adapter"])
     assert [len(draw.train) for draw in base.draws] == [(len(PETS) + 1) // 2] * 2
+
+
+def test_runs_on_other_datasets_are_counted_where_a_classifier_can_be_tested(
+    data: Path, root: Path, photos: Path
+) -> None:
+    """A linear probe knows no class by its name, and is tested on a domain shift alone."""
+    shift = photos.parent / "drawn"
+    for name in PETS[:2]:
+        for number in range(3):
+            place = shift / name / f"{number}.jpg"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(next(photos.rglob("*.jpg")), place)
+    asked = {"dataset": "oxford_pets", "data": data, "root": root, "shots": [1, 2], "seeds": [1]}
+    methods = ["zero-shot", "linear-probe", "tip-adapter"]
+    found = told(
+        **asked, methods=methods, test_on=[f"imagefolder:{shift}", f"imagefolder:{photos}"]
+    )
+    assert found.problem == ""
+    assert found.n_runs == 1 * 3 + 2 * 2 + 2 * 3
+
+
+def test_methods_that_a_budget_leaves_out_are_not_counted(data: Path, root: Path) -> None:
+    asked = {"dataset": "oxford_pets", "data": data, "root": root, "seeds": [1, 2]}
+    found = told(**asked, budget=20, methods=["zero-shot", "gda", "tip-adapter"])
+    assert (found.methods, found.n_runs) == (("zero-shot", "tip-adapter"), 3)
+    alone = told(**asked, budget=20, methods=["gda"])
+    assert "nothing is left to train without gda" in alone.problem

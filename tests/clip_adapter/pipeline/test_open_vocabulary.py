@@ -243,7 +243,7 @@ def test_other_code_that_adds_classes_trains_these_runs_alone(
         ]
 
     before = fingerprints()
-    monkeypatch.setattr("clip_adapter.pipeline.plan.digest_extension", lambda: "other code")
+    monkeypatch.setattr("clip_adapter.pipeline.plan.digest_modules", lambda *_: "other code")
     after = fingerprints()
     assert before[0] == after[0]
     assert before[1] != after[1]
@@ -307,8 +307,8 @@ def test_the_study_trains_every_method_that_can_and_nothing_again(study: Study) 
     assert (study.again.n_trained, study.again.n_reused) == (0, 11)
     assert study.again.to_arrow() == table
     assert {*BASE_TO_NEW} <= set(table.column_names)
-    assert table["harmonic_mean"].null_count == 0
-    assert "harmonic_mean" in study.first._repr_html_()
+    assert table["harmonic_mean_among_all"].null_count == 0
+    assert "harmonic_mean_among_all" in study.first._repr_html_()
 
 
 @pytest.mark.parametrize("method", ["zero-shot", "coop", "tip-adapter-f"])

@@ -242,4 +242,21 @@ def test_who_chose_the_images_is_known_by_the_published_choices(tmp_path: Path) 
     before = theirs.image_choice
     assert (ours.image_choice, before[:10]) == ("own", "published:")
     (tmp_path / "shot_1-seed_2.json").write_text("{}")
+    assert theirs.image_choice == before  # one more seed of the same publication
+    (tmp_path / "shot_1-seed_1.json").write_text("[]")
     assert theirs.image_choice != before
+
+
+def test_two_publications_share_no_run_even_of_the_same_images(
+    datasets: SyntheticDatasets,
+) -> None:
+    """Else the run would stand on a board under the one that was trained first."""
+    encoded = datasets.make_dataset()
+    splits = SplitSpec(shots=[1], seeds=[1]).splits(encoded.dataset.index)
+    methods = [create_method("gda"), create_method("zero-shot")]
+    one, other = (
+        plan_runs(encoded, methods, splits, image_choice=f"published:{digit * 8}") for digit in "ab"
+    )
+    assert one[0].fingerprint != other[0].fingerprint
+    assert one[0].settings_fingerprint == other[0].settings_fingerprint
+    assert one[1].fingerprint == other[1].fingerprint  # learns from no image

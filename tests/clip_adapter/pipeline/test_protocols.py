@@ -23,10 +23,12 @@ from clip_adapter.pipeline.open_vocabulary import ReorderedClassifier
 from clip_adapter.pipeline.open_vocabulary import tested_classifier as classifier_of_all
 from clip_adapter.pipeline.plan import RunSpec, SplitSpec, plan_runs, with_targets
 from clip_adapter.pipeline.provenance import digest_settings
+from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import PromoteRequest, TrainRequest
-from clip_adapter.pipeline.train import promote, train_runs
+from clip_adapter.pipeline.targets import log_left_out
+from clip_adapter.pipeline.train import promote, requested_methods, train_runs
 from clip_adapter.pipeline.transfer import Target, match_classes
-from clip_adapter.runs import RunStoreError, query
+from clip_adapter.runs import RunStoreError, harmonic_mean, query
 from feature_cache.exchange import LabelledFeatures, import_features, texts_of_file
 
 NAMES = ("ant", "bee", "cat", "dog", "emu")
@@ -66,6 +68,9 @@ def test_base_to_new_tests_each_half_and_reaches_no_leaderboard(
         base, new = run["base_accuracy"], run["new_accuracy"]
         assert (row["base"], row["new"]) == (base, new)
         assert row["harmonic_mean"] == pytest.approx(2 / (1 / base + 1 / new))
+        assert run["harmonic_mean"] == pytest.approx(row["harmonic_mean"])
+        among_all = (run["base_accuracy_among_all"], run["new_accuracy_among_all"])
+        assert run["harmonic_mean_among_all"] == pytest.approx(harmonic_mean(*among_all))
     assert query(root, "SELECT max(label) AS last FROM splits").to_pylist() == [{"last": 4}]
     again = train(**digits, shots=[2], protocol="base-to-new")
     assert (again.runs.n_trained, again.runs.n_reused) == (0, 2)
@@ -140,6 +145,17 @@ def test_methods_without_prototypes_alone_are_refused(digits: dict[str, Any], ro
     with pytest.raises(SettingsError, match="gda, lp\\+\\+: they know a class by its images alone"):
         train(**{**digits, "settings": None}, methods=["gda", "lp++"], protocol="base-to-new")
     assert not root.exists()
+
+
+def test_learned_prompts_are_left_out_of_base_to_new(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are not put around the new names, so that the result would be zero-shot's."""
+    asked = TrainRequest.of(methods=["zero-shot", "coop"], protocol="base-to-new")
+    assert [each.name for each in requested_methods(asked, reporter=Reporter())] == ["zero-shot"]
+    assert "left out is coop: " in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="nothing is left to train without coop"):
+        requested_methods(TrainRequest.of(methods=["coop"], protocol="base-to-new"))
 
 
 # A budget of images
@@ -332,6 +348,38 @@ def test_a_domain_shift_is_told_apart_from_the_matched_classes_alone(
     ]
 
 
+def test_other_code_of_transfer_makes_other_runs_on_other_datasets_alone(
+    datasets: SyntheticDatasets, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = datasets.make_dataset(NAMES)
+    target = target_of(source, gallery(root, ("bee",)))
+    before = plan_shift(source, target, "gda")
+    monkeypatch.setattr("clip_adapter.pipeline.plan.digest_modules", lambda *_: "other code")
+    after = plan_shift(source, target, "gda")
+    same = [one.fingerprint == other.fingerprint for one, other in zip(before, after, strict=True)]
+    assert same == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_tested"), [("coop", False), ("gda", False), ("zero-shot", True)]
+)
+def test_learned_prompts_are_tested_on_a_domain_shift_alone(
+    datasets: SyntheticDatasets,
+    root: Path,
+    name: str,
+    *,
+    is_tested: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shifted = target_of(datasets.make_dataset(NAMES), gallery(root, ("bee",)))
+    others = replace(shifted, columns=None)
+    method = create_method(name)
+    assert shifted.can_test(method)
+    assert others.can_test(method) == is_tested
+    log_left_out([method], [shifted, others], reporter=Reporter())
+    assert (f"{name} is not tested on other" in capsys.readouterr().err) != is_tested
+
+
 def test_a_budget_without_a_class_is_tested_on_another_dataset(
     datasets: SyntheticDatasets, root: Path
 ) -> None:
@@ -343,15 +391,12 @@ def test_a_budget_without_a_class_is_tested_on_another_dataset(
     (absent,) = set(range(5)) - set(specs[0].drawn_classes)
     names = (NAMES[absent], "emu")
     shifted = target_of(source, gallery(root, names))
-    record(source, with_targets(specs, [shifted]))
-    others = replace(shifted, columns=None)
-    record(source, with_targets(specs, [others]))
-    rows = query(root, "SELECT protocol, accuracy_target, image_choice FROM shift").to_pylist()
-    assert {(row["protocol"], row["image_choice"]) for row in rows} == {
-        ("domain-shift", "budget:8"),
-        ("cross-dataset", "budget:8"),
-    }
-    assert all(row["accuracy_target"] > 0.9 for row in rows)
+    for target in (shifted, replace(shifted, columns=None)):
+        record(source, with_targets(specs, [target]))
+        sql = "SELECT protocol, accuracy_target, image_choice FROM shift"
+        (row,) = query(root, sql).to_pylist()
+        assert (row["protocol"], row["image_choice"]) == (target.protocol, "budget:8")
+        assert row["accuracy_target"] > 0.9
 
 
 def test_other_classes_are_known_by_their_text(datasets: SyntheticDatasets, root: Path) -> None:

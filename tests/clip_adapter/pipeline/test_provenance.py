@@ -11,8 +11,11 @@ from clip_adapter.encoders.text_transformer import OpenClipTextTower
 from clip_adapter.methods import ClipAdapter, ZeroShot, create_method
 from clip_adapter.pipeline import provenance
 from clip_adapter.pipeline.provenance import (
+    ADDS_CLASSES,
+    TESTS_ELSEWHERE,
     TOWER,
     digest_code,
+    digest_modules,
     digest_settings,
     digest_syntax,
     digest_values,
@@ -73,9 +76,28 @@ def test_a_statement_elsewhere_leaves_the_digest_of_the_code(
     assert code_with(file) == digest_code(ZeroShot)
 
 
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("methods/extended_classifier.py", (ADDS_CLASSES, TESTS_ELSEWHERE)),
+        ("pipeline/open_vocabulary.py", (ADDS_CLASSES,)),
+        ("pipeline/transfer.py", (TESTS_ELSEWHERE,)),
+    ],
+)
+def test_what_decides_runs_of_other_protocols_alone_is_in_their_fingerprints_alone(
+    code_with: Callable[..., str], file: str, changes: tuple[tuple[str, ...], ...]
+) -> None:
+    before = {
+        files: digest_modules.__wrapped__(*files) for files in (ADDS_CLASSES, TESTS_ELSEWHERE)
+    }
+    assert code_with(file) == digest_code(ZeroShot)
+    after = {files: digest_modules.__wrapped__(*files) for files in before}
+    assert tuple(files for files in before if before[files] != after[files]) == changes
+
+
 @pytest.fixture(name="code_with")
 def _code_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """The digest of the code with one more statement in a file of the package."""
+    """The digest of the code with one more statement in a file of the package, which stays changed."""
     package = provenance.PACKAGE
 
     def digest(file: str) -> str:

@@ -1,5 +1,6 @@
 """Several datasets and models in one call: one table, and what is missing stops nothing."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from clip_adapter import reproduce_all, train_all
+from clip_adapter import reproduce_all, train, train_all
 from clip_adapter.datasets import DatasetError
-from clip_adapter.errors import ParameterError, UnknownNameError
+from clip_adapter.errors import DataError, ParameterError, UnknownNameError
+from clip_adapter.pipeline import fit_runs
 from clip_adapter.pipeline import reproduce_all as reproducing
 from clip_adapter.pipeline.ablations import reproduce
 from clip_adapter.pipeline.datasets import KnownDataset
@@ -114,6 +116,52 @@ def test_a_pair_that_fails_does_not_stop_the_others(
     assert (list(table.rows), table.shots) == (["plants"], 2)
 
 
+DIVERGING: dict[str, Any] = {"clip-adapter": {"learning_rate": 1e15, "weight_decay": 1e15}}
+
+
+def test_a_method_that_fails_leaves_the_others_in_the_table(
+    folders: list[str], root: Path, tiny_model: str
+) -> None:
+    asked = {**FEW, "methods": ["zero-shot", "gda", "clip-adapter"], "settings": DIVERGING}
+    done = train_all(folders, [tiny_model], root=root, **asked)
+    assert [(each.dataset, each.is_partial) for each in done.failures] == [
+        (name, True) for name in folders
+    ]
+    assert all("diverged" in each.error for each in done.failures)
+    (table,) = done.tables()
+    assert table.columns == ("zero-shot", "gda")
+    assert table.whole == ["photos", "plants"]
+    assert len(table.failures) == 2
+    assert [each.runs.n_trained for _, each in done.trainings] == [5, 5]
+
+
+def test_a_variant_that_fails_leaves_the_others_of_its_study(
+    photos: Path, root: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"imagefolder:{photos}"
+    there = [known(name, is_present=True)]
+    monkeypatch.setattr(reproducing, "known_datasets", lambda _: there)
+    monkeypatch.setattr(fit_runs, "completed_run", fails_for_zero_shot(fit_runs.completed_run))
+    asked: dict[str, Any] = {"shots": [1], "seeds": [1], "recipe": "fast", "root": root}
+    done = reproduce_all("open-vocabulary", "all", tiny_model, **asked)
+    (table,) = done.tables()
+    assert "zero-shot" not in table.columns
+    assert "clip-adapter" in table.columns
+    assert [each.is_partial for each in done.failures] == [True]
+    with pytest.raises(SweepError, match="no logits"):
+        done.check()
+
+
+def fails_for_zero_shot(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    def completed(sweep: Any, spec: Any, fitted: Any) -> Any:
+        if spec.method.name == "zero-shot":
+            message = "no logits"
+            raise DataError(message)
+        return evaluate(sweep, spec, fitted)
+
+    return completed
+
+
 def test_a_misspelled_name_ends_the_call_before_the_first_dataset(
     folders: list[str], root: Path, tiny_model: str
 ) -> None:
@@ -136,6 +184,17 @@ def test_base_to_new_has_the_harmonic_mean_in_its_table(
         root, "SELECT harmonic_mean_mean AS mean FROM base_to_new_means WHERE shots = 2"
     ).to_pylist()
     assert table.rows["photos"]["tip-adapter"] == pytest.approx(row["mean"])
+
+
+def test_the_parameters_of_several_requests_are_those_of_each() -> None:
+    parameters = inspect.signature(train_all).parameters
+    assert list(parameters)[:2] == ["datasets", "models"]
+    of_one = inspect.signature(train).parameters
+    assert {*parameters} - {"datasets", "models"} == {*of_one} - {"dataset", "model"}
+    assert parameters["shots"] == of_one["shots"]
+    assert "\n    shots: Labelled training images per class" in (train_all.__doc__ or "")
+    with pytest.raises(UnknownNameError, match="did you mean 'shots'"):
+        train_all(["digits"], shot=[1])
 
 
 def known(name: str, *, is_present: bool | None) -> KnownDataset:

@@ -47,7 +47,7 @@ def _measured(put_runs: PutRuns, root: Path) -> Measure:
                     **{BASE_TO_NEW[name]: value for name, value in NUMBERS.items()},
                     BASE_TO_NEW["base_accuracy_among_all"]: 0.8 + value / 10,
                     BASE_TO_NEW["new_accuracy_among_all"]: value,
-                    BASE_TO_NEW["harmonic_mean"]: value / 2,
+                    BASE_TO_NEW["harmonic_mean_among_all"]: value / 2,
                 },
             )
             for each, value in zip(wanted, new, strict=True)
@@ -63,7 +63,7 @@ def test_means_are_over_seeds_and_the_change_is_seed_by_seed(measured: Measure) 
     assert found.new_among_all.value == pytest.approx(0.3)
     # Student's t for two degrees of freedom, 4.303, times 0.1 / sqrt(3).
     assert found.new_among_all.half_width == pytest.approx(0.2484, abs=1e-4)
-    assert found.harmonic_mean.value == pytest.approx(0.15)
+    assert found.harmonic_mean_among_all.value == pytest.approx(0.15)
     assert found.change.value == pytest.approx(-0.07)
     assert found.change.half_width == pytest.approx(0.02484, abs=1e-5)
     assert found.base.half_width == pytest.approx(0)

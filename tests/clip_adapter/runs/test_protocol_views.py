@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,52 @@ def test_a_shift_stands_beside_the_run_of_the_same_training(
         ("digits", "near", 1, "own", 0.7, 0.4),
         ("digits", "near", 2, "own", 0.8, 0.5),
     ]
+
+
+def test_means_on_another_dataset_are_over_the_seeds_that_have_both_accuracies(
+    tmp_path: Path, result_of: ResultOf
+) -> None:
+    pairs = {1: (0.7, 0.4), 2: (0.8, 0.5), 3: (0.6, 0.1)}
+    alone = {4: 0.9}  # its run on the own test split failed
+    on: dict[str, Any] = {"protocol": "cross-dataset", "tested_on": EvaluatedOn(dataset="near")}
+    results = [
+        result_of(10 + seed, source, seed=seed, split_fingerprint=f"split-{seed}")
+        for seed, (source, _) in pairs.items()
+    ]
+    results += [
+        result_of(20 + seed, target, seed=seed, split_fingerprint=f"split-{seed}", **on)
+        for seed, target in ({seed: target for seed, (_, target) in pairs.items()} | alone).items()
+    ]
+    RunStore(tmp_path).record(results)
+    (means,) = ask(tmp_path, "FROM shift_means")
+    assert (means["seeds"], means["draws"]) == (3, 3)
+    for name, values in zip(("source", "target"), zip(*pairs.values(), strict=True), strict=True):
+        assert means[f"accuracy_{name}_mean"] == pytest.approx(sum(values) / 3)
+        half_width = stats.t.ppf(0.975, 2) * stats.sem(values)
+        assert means[f"accuracy_{name}_ci95"] == pytest.approx(half_width)
+
+
+def test_a_test_on_another_dataset_without_one_on_the_own_is_shown(
+    tmp_path: Path, result_of: ResultOf
+) -> None:
+    on: dict[str, Any] = {"protocol": "cross-dataset", "tested_on": EvaluatedOn(dataset="near")}
+    RunStore(tmp_path).record([result_of(1, 0.4, seed=1, **on)])
+    (means,) = ask(tmp_path, "FROM shift_means")
+    assert (means["seeds"], means["accuracy_source_mean"]) == (1, None)
+    assert means["accuracy_target_mean"] == pytest.approx(0.4)
+
+
+def test_a_target_whose_classes_changed_names_has_the_run_of_the_last_request_alone(
+    tmp_path: Path, result_of: ResultOf
+) -> None:
+    on: dict[str, Any] = {"seed": 1, "tested_on": EvaluatedOn(dataset="near")}
+    day = timedelta(days=1)
+    before = result_of(1, 0.9, protocol="domain-shift", **on)
+    after = result_of(2, 0.4, protocol="cross-dataset", **on)
+    later = replace(after, run=replace(after.run, started_at=before.run.started_at + day))
+    RunStore(tmp_path).record([before, later])
+    rows = ask(tmp_path, "SELECT protocol, accuracy_target FROM shift")
+    assert rows == [{"protocol": "cross-dataset", "accuracy_target": 0.4}]
 
 
 CHOICES = ("own", "published:aaaaaaaaaa", "published:bbbbbbbbbb", "budget:8")
