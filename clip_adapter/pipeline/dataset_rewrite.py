@@ -119,8 +119,8 @@ def rename_dataset(
 def forget_dataset(root: Location, name: str, *, dry_run: bool) -> ForgottenDataset:
     """Remove what is stored of a dataset, but not what others share or its champion rests on.
 
-    Its requests, extractions, runs with all their rows, indexes, and the features of images that
-    no other dataset's index names are removed. If the dataset has a champion, every decision on it
+    Its requests, extractions, runs with all their rows (tests of other datasets' classifiers on it
+    included), indexes, and the features of images that no other dataset's index names are removed. If the dataset has a champion, every decision on it
     stays, with the runs that they cite, their rows, the features of their images, and the files
     of the classifiers. Prompts stay.
 
@@ -360,8 +360,9 @@ def _forget_runs(
     root: Location, name: str, evidence: _Evidence, *, dry_run: bool
 ) -> Iterator[ChangedRows]:
     """Remove the rows of all tables of runs, the row of a run itself after its other rows."""
-    runs = _rows(root, "runs", "run_id", "dataset", schema=RUNS)
-    own = set(runs.filter(pc.field("dataset") == name)["run_id"].to_pylist())
+    runs = _rows(root, "runs", "run_id", "dataset", "tested_on", schema=RUNS)
+    tested = pc.field("tested_on", "dataset") == name
+    own = set(runs.filter((pc.field("dataset") == name) | tested)["run_id"].to_pylist())
     gone = frozenset(own - evidence.run_ids)
 
     def of_dataset(table: pa.Table) -> pa.ChunkedArray:

@@ -219,13 +219,12 @@ def _tested_on(record: RunRecord, sweep: Sweep, spec: RunSpec, target: Target) -
     """The record of a run that is tested on another dataset, whose classes its predictions number."""
     dataset, features = target.encoded.dataset, sweep.features_of(target)
     tested = features.test_rows()
-    trained = set(sweep.features.digests(spec.split.train_rows)) if spec.method.learns else set()
     record = replace(
         record,
         class_names=dataset.class_names,
         n_test=len(tested),
-        n_leaked=len(trained.intersection(features.digests(tested))),
-        tested_on=EvaluatedOn(dataset=dataset.name),
+        n_leaked=target.n_leaked(spec.split, sweep.features.index) if spec.method.learns else 0,
+        tested_on=EvaluatedOn(dataset=dataset.name, index_fingerprint=dataset.index_fingerprint),
     )
     if target.columns is not None:  # the prompts are those of the classifiers
         own = record.class_prompts

@@ -190,6 +190,13 @@ def train(
     )
     targets = encode_targets(request, encoding, encoded, executor=executor, reporter=reporter)
     log_left_out(methods, targets, reporter=reporter)
+    for target in targets:
+        learned = [spec.split for spec in planned if spec.method.learns]
+        if leaked := max((target.n_leaked(split, index) for split in learned), default=0):
+            reporter.log(
+                f"leak: {leaked} test images of {target.encoded.dataset.name} are among the images that "
+                "train or choose hyper-parameters"
+            )
     specs = with_targets(planned, targets)
     # Recorded before training, so that the runs of a process that is killed belong to this request.
     fingerprints = [spec.fingerprint for spec in specs]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from clip_adapter.datasets import DatasetIndex, FewShotSplit
 from clip_adapter.methods import Classifier, Method, class_prototypes
 from clip_adapter.methods.extended_classifier import NOT_EXTENSIBLE, retarget_classifier
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
@@ -52,6 +53,18 @@ class Target:
             class_names=dataset.class_names,
             **known,
         )
+
+    def n_leaked(self, split: FewShotSplit, index: DatasetIndex) -> int:
+        """The number of different test images that are among those that train or choose.
+
+        Args:
+            split: images of the classifiers' dataset that train and choose.
+            index: index of the classifiers' dataset.
+        """
+        tested = self.encoded.dataset.index
+        test_digests = {tested.image_sha256[row] for row in tested.rows("test")}
+        rows = (*split.train_rows, *split.val_rows)
+        return len(test_digests.intersection(index.image_sha256[row] for row in rows))
 
     def logits(
         self, classifier: Classifier, features: DatasetFeatures, *, method: str

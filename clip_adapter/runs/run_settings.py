@@ -112,10 +112,12 @@ class EvaluatedOn:
     Attributes:
         dataset: name of the dataset with the test split.
         class_subset: name of a part of its classes; None for all of them.
+        index_fingerprint: state of the dataset; None where it is that of the run.
     """
 
     dataset: str
     class_subset: str | None = None
+    index_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

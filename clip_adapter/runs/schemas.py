@@ -67,7 +67,9 @@ _VERSIONS = pa.struct(
     [(name, pa.string()) for name in ("clip_adapter", "python", "torch", "open_clip", "numpy")]
 )
 
-_TESTED_ON = pa.struct([("dataset", pa.string()), ("class_subset", pa.string())])
+_TESTED_ON = pa.struct(
+    [("dataset", pa.string()), ("class_subset", pa.string()), ("index_fingerprint", pa.string())]
+)
 
 RUNS = pa.schema(
     [

@@ -219,7 +219,7 @@ def _run_row(run: RunRecord) -> dict[str, Any]:
     if run.selection is None and run.status == "completed":
         row["selection"] = _SELECTION.get(run.selected_on)
     if run.tested_on is None:
-        row["tested_on"] = {"dataset": run.dataset, "class_subset": None}
+        row["tested_on"] = {"dataset": run.dataset, "class_subset": None, "index_fingerprint": None}
     return row
 
 

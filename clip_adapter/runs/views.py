@@ -104,11 +104,16 @@ ORDER BY dataset
 """
 
 
+_TARGET = "coalesce(tested_on.dataset, dataset)"
+"""Name of the dataset with the test images."""
+
+
 def _latest_runs(condition: str) -> str:
     """The completed runs that are current, one for each configuration, seed and dataset with the test images.
 
     Of one dataset with the test images, a domain shift and a cross-dataset run do not stand beside each
-    other: its class names have changed in between, and the last request knows them.
+    other: its class names have changed in between, and the last request knows them. Nor do runs on two
+    states of it.
 
     For each dataset and encoder they are the runs of the state that was requested last and has
     runs; of several runs of one configuration and seed, the one that answers the latest request.
@@ -131,15 +136,24 @@ latest AS (
     FROM completed LEFT JOIN asked_states USING (dataset, encoder, index_fingerprint)
     GROUP BY dataset, encoder
 ),
+tested_states AS (
+    SELECT dataset, encoder, {_TARGET} AS target,
+        arg_max(tested_on.index_fingerprint, (coalesce(asked, 0), started_at)) AS tested_state
+    FROM completed WHERE tested_on.index_fingerprint IS NOT NULL GROUP BY ALL
+),
 asked_names AS (
     SELECT dataset, encoder, arg_max(model, (sequence, request_id)) AS asked_name
     FROM requests WHERE model IS NOT NULL GROUP BY ALL
 )
-SELECT * EXCLUDE (named, asked_name) REPLACE (coalesce(asked_name, model) AS model)
-FROM completed SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
+SELECT * EXCLUDE (named, asked_name, target, tested_state)
+    REPLACE (coalesce(asked_name, model) AS model)
+FROM (SELECT *, {_TARGET} AS target FROM completed)
+SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
 LEFT JOIN asked_names USING (dataset, encoder)
+LEFT JOIN tested_states USING (dataset, encoder, target)
+WHERE tested_on.index_fingerprint IS NOT DISTINCT FROM tested_state
 QUALIFY row_number() OVER (
-    PARTITION BY dataset, encoder, study, protocol = 'base-to-new', coalesce(tested_on.dataset, dataset),
+    PARTITION BY dataset, encoder, study, protocol = 'base-to-new', target,
         method, settings_fingerprint, image_choice, shots, seed
     ORDER BY asked DESC NULLS LAST, named DESC NULLS LAST,
         CASE WHEN asked IS NULL THEN started_at END DESC, run_id

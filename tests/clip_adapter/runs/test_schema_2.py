@@ -43,7 +43,7 @@ def test_a_run_records_what_follows_from_it(root: Path, run_of: Callable[..., Ru
         "selection": "validation",
         "logit_bias": None,
         "protocol": "all-classes",
-        "tested_on": {"dataset": "digits", "class_subset": None},
+        "tested_on": {"dataset": "digits", "class_subset": None, "index_fingerprint": None},
     }
 
 
@@ -62,7 +62,10 @@ def test_a_run_records_what_it_is_told(root: Path, run_of: Callable[..., RunReco
         ("means", "[0.5, 1.0]"),
         ("place", '"a/b"'),
     ]
-    assert row == {**told, "tested_on": {"dataset": "eurosat", "class_subset": "new"}}
+    assert row == {
+        **told,
+        "tested_on": {"dataset": "eurosat", "class_subset": "new", "index_fingerprint": None},
+    }
 
 
 @pytest.mark.parametrize(
