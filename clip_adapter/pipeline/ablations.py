@@ -411,7 +411,7 @@ def _method(variant: Variant, request: ReproduceRequest) -> Method:
     return create_method(
         variant.method,
         {
-            **selection_of(variant.method, request.selection),
+            **selection_of(variant.method, request.choosing),
             **variant.settings,
             **({"recipe": request.recipe} if has_recipe else {}),
         },

@@ -423,6 +423,11 @@ class ExtractRequest(DatasetRequest):
     ] = 0
 
 
+def _choosing(selection: Selection | None, *, validation: bool) -> Selection | None:
+    """The selection of methods that are given none: without validation images, held-out shots choose."""
+    return selection or (None if validation else "held-out-shots")
+
+
 class SweepRequest(DatasetRequest):
     """Few-shot methods at some numbers of shots and seeds."""
 
@@ -461,6 +466,11 @@ class SweepRequest(DatasetRequest):
     max_relabelled_fraction: Annotated[
         Fraction, Field(description="Promote nothing if more images than this changed their class.")
     ] = 0.05
+
+    @property
+    def choosing(self) -> Selection | None:
+        """The selection of methods that have none of their own; None for the method's default."""
+        return _choosing(self.selection, validation=self.validation and not self.budget)
 
     @model_validator(mode="after")
     def _check_selection(self) -> Self:
@@ -545,6 +555,11 @@ class ReproduceRequest(DatasetRequest):
     selection: SelectedBy = None
     validation: Validation = True
     augmentation: Drawn = "coop"
+
+    @property
+    def choosing(self) -> Selection | None:
+        """The selection of methods that have none of their own; None for the method's default."""
+        return _choosing(self.selection, validation=self.validation)
 
     @model_validator(mode="after")
     def _check_selection(self) -> Self:

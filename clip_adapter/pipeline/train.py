@@ -285,7 +285,7 @@ def requested_methods(
         has_tower = not request.dataset.startswith(IMPORTED)
         names = [name for name in METHODS if is_usable(name, reporter, has_tower=has_tower)]
     methods = [
-        create_method(name, {**selection_of(name, request.selection), **settings.get(name, {})})
+        create_method(name, {**selection_of(name, request.choosing), **settings.get(name, {})})
         for name in names
     ]
     if request.selection and not any(selection_of(name, request.selection) for name in names):

@@ -9,6 +9,7 @@ from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.methods import create_method
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.extract import extract
+from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import (
     ExtractRequest,
     ReproduceRequest,
@@ -122,6 +123,19 @@ def test_a_selection_is_that_of_every_method_that_has_one() -> None:
     )
     found = [getattr(method, "selection", None) for method in methods]
     assert found == [None, "held-out-shots", "none"]
+
+
+@pytest.mark.parametrize("asked", [{"validation": False}, {"budget": 40}])
+def test_where_no_image_is_set_aside_held_out_shots_choose_by_name(asked: dict[str, Any]) -> None:
+    """So that a sweep that says so and one that does not are one configuration."""
+    silent = TrainRequest.of(methods=["gda", "zero-shot"], **asked)
+    said = TrainRequest.of(methods=["gda", "zero-shot"], selection="held-out-shots", **asked)
+    found = [requested_methods(request, reporter=Reporter()) for request in (silent, said)]
+    assert found[0] == found[1]
+    own = TrainRequest.of(methods=["gda"], settings={"gda": {"selection": "none"}}, **asked)
+    assert requested_methods(own, reporter=Reporter()) == [
+        create_method("gda", {"selection": "none"})
+    ]
 
 
 def test_a_selection_that_can_change_nothing_is_refused() -> None:
