@@ -342,7 +342,11 @@ def test_a_domain_shift_is_told_apart_from_the_matched_classes_alone(
     assert query(root, sql).to_pylist() == [
         {
             "class_names": ["Emu", "bee"],
-            "tested_on": {"dataset": "other", "class_subset": None},
+            "tested_on": {
+                "dataset": "other",
+                "class_subset": None,
+                "index_fingerprint": target.encoded.dataset.index_fingerprint,
+            },
             "n_test": 20,
         }
     ]
