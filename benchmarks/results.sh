@@ -7,6 +7,8 @@
 set -eu
 : "${TEST_DATA:?}" "${EUROSAT:?}" "${STORE:?}"
 export CLIP_ADAPTER_ROOT="$STORE"
+page="$PWD/docs/results.md"
+cd "$TEST_DATA"  # so that the encoder is called local-dir:student
 
 # Real features of CLIP ViT-B/32. These are development sets: "test" are images that no run trains or selects on, but on which the
 # methods' defaults and fast recipes were found. Text features are of real text for caltech38, of other images of the class for the rest.
@@ -16,7 +18,7 @@ for set in caltech38 caltech101 oxford_pets oxford_flowers fgvc ucf101; do
     *) text="prototypes of other images" ;;
   esac
   name=$(echo "$set" | tr _ -)-dev
-  file="$TEST_DATA/clip-vit-b-32/dev_$set.npz"
+  file="clip-vit-b-32/dev_$set.npz"
   names=$(mktemp)
   python -c 'import sys, numpy; print(*(f"class {n}" for n in range(len(numpy.load(sys.argv[1])["prototypes"]))), sep="\n")' "$file" > "$names"
   clip-adapter cache import "$file" --name "$name" --label "CLIP ViT-B/32 ($text)" \
@@ -31,7 +33,7 @@ clip-adapter train digits --methods all --seeds 1-10
 clip-adapter reproduce views digits --seeds 1-3
 
 # 8,100 test images, encoded by a small model distilled from CLIP, not by CLIP.
-student="local-dir:$TEST_DATA/student"
+student="local-dir:student"
 clip-adapter train eurosat --data "$EUROSAT" --model "$student" --methods all --seeds 1-3
 for study in residual-ratio ratio-mode bottleneck-width branch output-activation prompt-style views selection; do
   clip-adapter reproduce "$study" eurosat --model "$student" --data "$EUROSAT" --seeds 1-3
@@ -40,8 +42,8 @@ clip-adapter reproduce open-vocabulary features:caltech38-dev --shots 1,4,8 --re
 clip-adapter reproduce open-vocabulary features:ucf101-dev --shots 1,4,8 --recipe fast
 clip-adapter reproduce open-vocabulary eurosat --model "$student" --data "$EUROSAT" --shots 1,4,16 --recipe fast
 
-clip-adapter report --to docs/results.md
-cat >> docs/results.md <<'END'
+clip-adapter report --to "$page"
+cat >> "$page" <<'END'
 
 ## About these data
 
