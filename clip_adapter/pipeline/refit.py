@@ -73,8 +73,8 @@ def refit(
         on = run.tested_on.dataset if run.tested_on else "another dataset"
         raise RunStoreError(
             f"run {run.run_id} is the test of a classifier of {run.dataset} on {on}: name the run of "
-            f"{run.dataset} itself, `SELECT * FROM current_runs WHERE split_fingerprint = "
-            f"'{run.split_fingerprint}'`, whose classifier it is"
+            f"{run.dataset} itself, `SELECT * FROM current_runs WHERE dataset = '{run.dataset}' AND method "
+            f"= '{run.method}' AND split_fingerprint = '{run.split_fingerprint}'`, whose classifier it is"
         )
     asked = _parameters(root, run)
     method = _method(run, asked)

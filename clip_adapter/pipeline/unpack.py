@@ -17,7 +17,9 @@ from clip_adapter.images.tar_files import TAR_SUFFIXES, damage_raised, tar_membe
 ARCHIVE_SUFFIXES: Final = (".zip", *TAR_SUFFIXES)
 MAX_MEMBERS: Final = 2_000_000
 MAX_NAME_BYTES: Final = 1000
-"""Largest length of the name of a member in UTF-8; file systems take 255 bytes between two slashes."""
+"""Largest length of the name of a member in UTF-8."""
+MAX_PART_BYTES: Final = 255
+"""Largest length of what stands between two slashes, as most file systems have it."""
 MAX_RATIO: Final = 50
 """How many times larger than the archive its content may be, apart from `ALWAYS_ALLOWED_BYTES`."""
 ALWAYS_ALLOWED_BYTES: Final = 10**7
@@ -94,7 +96,9 @@ class _Names:
             DataError: it is not a path to write to.
         """
         shown = f"{name!r:.200}"
-        if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+        encoded = name.encode("utf-8", "surrogateescape")
+        longest = max(map(len, encoded.split(b"/")))
+        if len(encoded) > MAX_NAME_BYTES or longest > MAX_PART_BYTES:
             raise DataError(f"it has a name of {len(name):,} characters, {shown}")
         if not name.isprintable() or "\\" in name:
             raise DataError(f"it has the name {shown}, with control characters or backslashes")

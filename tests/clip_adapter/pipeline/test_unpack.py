@@ -112,6 +112,7 @@ HOSTILE: dict[str, tuple[Fill, str]] = {
         lambda archive: [put(archive, name) for name in ("Cat/1", "cat/2")] and None,
         "'Cat' and 'cat', which are one file on some machines",
     ),
+    "long part": (lambda archive: put(archive, "é" * 128), "a name of 128 characters"),
     "long name": (lambda archive: put(archive, "a" * 10_000), "a name of 10,000 characters"),
     "large header": (
         lambda archive: put(archive, "a" * 2_000_000),
