@@ -29,6 +29,9 @@ SELECT * FROM shift_means
 WHERE source = $dataset AND encoder = $encoder AND list_contains($targets, target)
 """
 
+MOST_COLUMNS = 12
+"""Largest number of methods that have a column each."""
+
 
 def show_in_turn(
     requests: Sequence[AnyRequest],
@@ -92,7 +95,10 @@ def print_escaped(console: Console, text: str, *, style: str = "red") -> None:
 
 
 def show_tables(console: Console, tables: "Sequence[DatasetsTable]", *, what: str) -> None:
-    """Print datasets x methods, the mean over datasets, and what is missing and why."""
+    """Print datasets x methods, the mean over datasets, and what is missing and why.
+
+    Of more than `MOST_COLUMNS` methods each has a line, and each dataset a column.
+    """
     for table in tables:
         rows = [
             [name, *(_percent(row.get(each)) for each in table.columns)]
@@ -107,13 +113,18 @@ def show_tables(console: Console, tables: "Sequence[DatasetsTable]", *, what: st
         if table.mean and n_rows > 1:
             name = "mean" if n_whole == n_rows else f"mean of {n_whole}"
             rows.append([name, *(_percent(table.mean[each]) for each in table.columns)])
+        whole_table, last = [["dataset", *table.columns], *rows], "line"
+        if len(table.columns) > MOST_COLUMNS:  # as of a study of every method
+            whole_table[0][0], last = "method", "column"
+            whole_table = [list(line) for line in zip(*whole_table, strict=True)]
+        header, *lines = whole_table
         console.print()
         console.print(
             summaries.text_table(
-                ("dataset", *table.columns),
-                rows,
+                header,
+                lines,
                 title=f"{what}, {table.heading}, %",
-                caption="mean over seeds; in the last line the mean over datasets"
+                caption=f"mean over seeds; in the last {last} the mean over datasets"
                 + (" that have every method" if n_whole < n_rows else "")
                 if n_rows > 1
                 else "mean over seeds",

@@ -3,13 +3,17 @@
 import json
 from collections.abc import Callable
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from clip_adapter.cli.requests import option_names
+from clip_adapter.cli.several import show_tables
 from clip_adapter.errors import ClipAdapterError
+from clip_adapter.pipeline.in_turn import DatasetsTable
 from clip_adapter.pipeline.requests import ExtractRequest, TrainRequest
 from clip_adapter.runs import query
 
@@ -197,3 +201,17 @@ def test_a_champion_names_its_encoder(
     history = command("champion", folders[1], "--history", "--root", root).out
     for model in models:
         assert f"with {model}" in history
+
+
+@pytest.mark.parametrize(("n_methods", "first"), [(3, "dataset"), (40, "method")])
+def test_a_table_of_many_methods_has_a_line_for_each(n_methods: int, first: str) -> None:
+    methods = tuple(f"method number {number}" for number in range(n_methods))
+    row = dict.fromkeys(methods, 0.5)
+    rows = {"photos": row, "plants": row}
+    table = DatasetsTable(model="m", shots=1, columns=methods, rows=rows, failures=())
+    console = Console(width=80, record=True, file=StringIO())
+    show_tables(console, [table], what="accuracy")
+    lines = console.export_text().splitlines()
+    header = next(line for line in lines if line.startswith(first))
+    assert len([line for line in lines if "50.0" in line]) == (3 if first == "dataset" else 40)
+    assert ("plants" in header) == (first == "method")
