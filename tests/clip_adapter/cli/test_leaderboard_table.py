@@ -81,7 +81,7 @@ def test_settings_of_one_method_are_told_apart_as_compare_knows_them() -> None:
 def test_title_and_caption_are_as_wide_as_the_terminal() -> None:
     lines = drawn([row("gda", 1, 0.5, None)], width=120).splitlines()
     assert lines[0] == "eurosat with a model: test accuracy, %"
-    assert lines[-1].endswith("on validation images, the test split read once")
+    assert lines[-1].endswith("is chosen on test images, which are read once")
 
 
 def test_a_title_cannot_steer_a_terminal() -> None:
