@@ -224,6 +224,10 @@ def check(
             help="NAME as `datasets` lists it, or imagefolder:PATH, csv:PATH and the other forms.",
         ),
     ],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of your own dataset, in place of that of its path."),
+    ] = None,
     class_names: Annotated[
         Path | None, typer.Option("--class-names", help="Names of the classes of your own images.")
     ] = None,
@@ -263,6 +267,7 @@ def check(
     """
     read = ReadOptions(follow_links=Settings.folder(follow_links), max_pixels=max_pixels)
     options = FolderOptions(
+        name=name,
         class_names=Settings.folder(class_names),
         ignore=tuple(ignore or ()),
         columns=tuple(sorted((parse_columns(columns) or {}).items())),
@@ -274,8 +279,8 @@ def check(
     else:
         if options != FolderOptions() or images is not None:
             message = (
-                "--class-names, --columns, --images, --ignore, --follow-links and --max-pixels go with "
-                "imagefolder:PATH and the other forms of own images"
+                "--name, --class-names, --columns, --images, --ignore, --follow-links and --max-pixels go "
+                "with imagefolder:PATH and the other forms of own images"
             )
             raise typer.BadParameter(message)
         data_folder = Settings.of(root=root, data=data).data_folder

@@ -141,6 +141,15 @@ def test_a_file_about_the_dataset_is_no_warning(command: Command, photos: Path) 
     ]
 
 
+def test_a_dataset_is_checked_under_the_name_it_is_given(command: Command, photos: Path) -> None:
+    ask = ("datasets", "check", f"imagefolder:{photos}")
+    outcome = command(*ask, "--name", "holiday")
+    assert "reading holiday" in outcome.err
+    refused = command(*ask, "--name", "Holiday 24")
+    assert refused.code == 1
+    assert "as 'holiday-24'" in refused.err
+
+
 def test_check_of_a_stored_dataset_reads_no_image(datasets: Command, indexed: Path) -> None:
     shutil.rmtree(indexed)
     assert datasets("check", "photos").code == 0
