@@ -173,10 +173,7 @@ class _Archives:
     def rows(self) -> Iterator[LabelledRow]:
         """One row for each image; other members are left out or read for their image."""
         labelled_by, wrapped = self._look()
-        reads_json = labelled_by == "json" or self._asked.keys() & {"split", "group"}
-        wanted = {
-            each for each in _SIDECARS if each == labelled_by or (each == "json" and reads_json)
-        }
+        wanted = {labelled_by, "json"}
         for shard in self._shards:
             split = split_named_in(shard)
             said = self._sidecars(shard, wanted, labelled_by=labelled_by)
@@ -197,18 +194,25 @@ class _Archives:
 
     def _look(self) -> tuple[str, int]:
         """What has the labels, and how many folders are above all classes."""
-        kinds: set[str] = set()
+        kinds: dict[str, str] = {}  # and a member of each
         tops: set[str] = set()
+        has_folders = False
         for shard in self._shards:
             for name in self._names(shard):
                 if has_image_suffix(name):
                     parts = [part for part in name.split("/") if part not in {"", "."}]
                     tops.add(parts[0] if len(parts) > 2 else "")
+                    has_folders = has_folders or len(parts) > 1
                 else:
-                    kinds.add(_sample(name)[1])
+                    kinds.setdefault(_sample(name)[1], f"{shard}/{name}")
         labelled_by = next((each for each in _SIDECARS if each in kinds), "folder")
-        if "label" in self._asked and "json" in kinds:
-            labelled_by = "json"
+        if "json" in kinds:
+            content = self._reader.read_head(kinds["json"], MAX_SIDECAR_BYTES + 1)
+            has_label = "label" in _object(content, what=kinds["json"])
+            if "label" in self._asked:
+                labelled_by = "json"
+            elif labelled_by == "json" and not has_label and has_folders:
+                labelled_by = "folder"  # what is beside the images describes them otherwise
         is_wrapped = len(tops) == 1 and not tops & {"", *SPLIT_NAMES}
         return labelled_by, int(is_wrapped)
 

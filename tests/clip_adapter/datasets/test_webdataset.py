@@ -382,3 +382,23 @@ def test_an_index_of_a_hundred_thousand_members_takes_below_a_kilobyte_each(
     tracemalloc.stop()
     assert len(index) == n
     assert peak < 1000 * n
+
+
+@pytest.mark.parametrize("labelled_by", ["cls", "folder"])
+def test_groups_and_splits_beside_other_labels_count(
+    tmp_path: Path, make_image: MakeImage, labelled_by: str
+) -> None:
+    members = []
+    for number in range(4):
+        stem = f"{'ab'[number % 2]}/{number:06d}" if labelled_by == "folder" else f"{number:06d}"
+        split = "train" if number < 2 else "test"
+        about = json.dumps({"group": f"g{number // 2}", "split": split}).encode()
+        members += [(f"{stem}.png", make_image(number)), (f"{stem}.json", about)]
+        if labelled_by == "cls":
+            members.append((f"{stem}.cls", str(number % 2).encode()))
+    found = opened(write(tmp_path / "a.tar", members))
+    said = {(file.path[-5:], file.group, file.split) for file in found.files}
+    assert said == {
+        *((f"{number}.png", "g0", "train") for number in range(2)),
+        *((f"{number}.png", "g1", "test") for number in range(2, 4)),
+    }
