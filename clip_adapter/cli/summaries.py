@@ -52,13 +52,21 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
             row["accuracy_ci95"],
             same_images=row["draws"] == 1 < row["seeds"],
         )
-    has_budget = any(row["image_choice"].startswith("budget:") for row in rows)
+    notes = [
+        "mean ± 95 % interval over seeds; no hyper-parameter is chosen on test images, which are read once"
+    ]
+    if any(row["image_choice"].startswith("budget:") for row in rows):
+        notes.append("the shots of a budget are the mean number a class")
+    if any("@" in name for name in scores):
+        notes.append(
+            "METHOD@...: one of several settings of a method, whose values are in `clip-adapter sql "
+            '"SELECT settings_fingerprint, hyperparameters FROM leaderboard"`'
+        )
     return accuracy_table(
         scores,
         heading="method",
         title=f"{rows[0]['dataset']} with {rows[0]['model']}: test accuracy, %",
-        caption="mean ± 95 % interval over seeds; no hyper-parameter is chosen on test images, which are "
-        "read once" + ("; the shots of a budget are the mean number a class" if has_budget else ""),
+        caption="; ".join(notes),
     )
 
 

@@ -76,6 +76,8 @@ def test_settings_of_one_method_are_told_apart_as_compare_knows_them() -> None:
         "clip-adapter@cdcdcdcd",
         "gda",
     ]
+    assert "METHOD@...: one of several settings" in " ".join(lines)
+    assert "METHOD@" not in drawn([row("gda", 1, 0.4, None)], width=80)
 
 
 def test_title_and_caption_are_as_wide_as_the_terminal() -> None:
