@@ -5,6 +5,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Whole files, in their order: what is long to start is shared within a file.
 TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
+# The slow ones wait for servers and workers most of the time.
+THREE_AT_A_TIME := -n 3 --dist loadfile --no-loadscope-reorder
 # Hundreds of processes import the project, and each would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -27,7 +29,7 @@ test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME)
 
 test-slow: $(INSTALLED) ## run the fault and endurance tests
-	$(BIN)/python -m pytest -m slow $(TWO_AT_A_TIME)
+	$(BIN)/python -m pytest -m slow $(THREE_AT_A_TIME)
 
 bench: $(INSTALLED) ## measure speed and memory on this machine: half an hour, best with nothing else running
 	$(BIN)/python -m benchmarks
