@@ -86,7 +86,7 @@ class FewShotSampler:
         ranked = self._ranked(seed)
         shares = _shares_of_short if self.take_all else _shares
         train: list[int] = []
-        val: list[int] = []
+        parts: list[tuple[str, list[int], list[int], int]] = []
         for label, class_name in enumerate(self.index.source.class_names):
             trainable = ranked.get((label, "train"), [])
             ranked_val = ranked.get((label, "val"), [])
@@ -99,9 +99,28 @@ class FewShotSampler:
                 reason = self._too_few(class_name, len(trainable), needed, shots=shots)
                 raise DatasetError(f"{reason}; {self._advice(shots)}")
             train += trainable[:n_train]
-            borrowed = trainable[::-1][:n_borrowed]
-            val += ranked_val[:MAX_VAL_PER_CLASS][:shots] + borrowed
+            own = ranked_val[:MAX_VAL_PER_CLASS][:shots]
+            parts.append((class_name, own, trainable[n_train:][::-1], n_borrowed))
+        val = self._validating(parts, train, shots=shots)
         return FewShotSplit(shots, seed, train_rows=_rows(train), val_rows=_rows(val))
+
+    def _validating(
+        self, parts: list[tuple[str, list[int], list[int], int]], train: list[int], *, shots: int
+    ) -> list[int]:
+        """Rows to validate on: of each class its own, and some of the rest, of no group that trains."""
+        groups = self.index.groups
+        in_training = {groups[row] for row in train} - {None}
+        val: list[int] = []
+        for class_name, own, rest, n_borrowed in parts:
+            free = [row for row in rest if groups[row] not in in_training]
+            if len(free) < n_borrowed and not self.take_all:
+                raise DatasetError(
+                    f"class {class_name!r} has too few images for {shots_in_words(shots)}: {n_borrowed} of "
+                    f"its train split are to validate, and {len(free)} are of a group of which no image trains; "
+                    "ask for fewer shots, add images of other groups, or set none aside (--no-validation)"
+                )
+            val += own + free[:n_borrowed]
+        return val
 
     def draw(self, *, budget: int, seed: int) -> FewShotSplit:
         """Choose so many training images of all classes together, and none to validate.
@@ -211,8 +230,8 @@ def sample_few_shot(
     so the choice depends on neither the platform nor the order or names of files, smaller
     choices lie inside larger ones of the same seed, and an image added to train later displaces
     at most one shot. Validation images come from the val split; what it lacks (all, when there
-    is none) from the far end of the ranked train split. All chosen images are distinct by
-    content, none is in test, and an image that is given two labels is never chosen.
+    is none) from the far end of the ranked train split, of groups of which no image trains. All chosen
+    images are distinct by content, none is in test, and an image that is given two labels is never chosen.
 
     `ALL_SHOTS` takes the whole train split, less what validation lacks, which then is half of a
     class at most.

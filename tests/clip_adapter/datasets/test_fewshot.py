@@ -2,6 +2,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -422,3 +423,28 @@ def test_that_none_validates_is_advised_where_it_would_do(
     with pytest.raises(DatasetError) as refused:
         sample_few_shot(index, shots=shots, seed=1)
     assert ("--no-validation" in str(refused.value)) == is_advised
+
+
+def test_no_group_both_trains_and_validates(make_index: MakeIndex) -> None:
+    plain = make_index(TRAIN + TEST)
+    patients = tuple(f"patient {row // 6}" for row in range(len(plain)))
+    index = replace(plain, groups=patients)
+    for seed in range(20):
+        split = sample_few_shot(index, shots=1, seed=seed)
+        train, val = (
+            {patients[row] for row in rows} for rows in (split.train_rows, split.val_rows)
+        )
+        assert len(split.val_rows) == 3
+        assert not train & val
+
+
+def test_where_every_group_trains_there_is_none_to_validate_on(make_index: MakeIndex) -> None:
+    plain = make_index(TRAIN + TEST)
+    index = replace(plain, groups=("one patient",) * len(plain))
+    with pytest.raises(
+        DatasetError, match=r"0 are of a group of which no image trains.*--no-valid"
+    ):
+        sample_few_shot(index, shots=1, seed=1)
+    assert len(sample_few_shot(index, shots=1, seed=1, validation=False).train_rows) == 3
+    taken = FewShotSampler(index, take_all=True).sample(shots=1, seed=1)
+    assert (len(taken.train_rows), len(taken.val_rows)) == (3, 0)
