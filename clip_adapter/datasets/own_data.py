@@ -79,12 +79,9 @@ def open_own(dataset: str, form: Form, images: Path | None, options: FolderOptio
     place = _place(dataset, form)
     try:
         return form.open(place, images, options)
-    except ValueError as error:
-        if isinstance(error, DatasetError):
-            raise
-        # A zero byte in a path; `~user` is a RuntimeError of pathlib.
-        raise DatasetError(f"{dataset!r:.200} cannot be opened: {error}") from error
-    except RuntimeError as error:
+    except DatasetError:
+        raise
+    except (ValueError, RuntimeError) as error:  # of pathlib: a zero byte; `~user`
         raise DatasetError(f"{dataset!r:.200} cannot be opened: {error}") from error
 
 

@@ -112,15 +112,7 @@ def match_classes(known: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...
     True
     """
     places, wanted_places = _places(known), _places(wanted)
-    if any(
-        len(places.get(name, ())) != len(of_name) > 1 for name, of_name in wanted_places.items()
-    ):
-        return None
-    if any(
-        len(places.get(name, ())) != 1
-        for name, of_name in wanted_places.items()
-        if len(of_name) == 1
-    ):
+    if any(len(places.get(name, ())) != len(of_name) for name, of_name in wanted_places.items()):
         return None
     found = {
         place: column
