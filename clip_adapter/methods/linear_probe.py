@@ -1,7 +1,10 @@
 """Logistic regression on normalised features, the baseline of the CLIP paper."""
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -70,7 +73,7 @@ class LinearProbe(PerTaskMethod):
 
     def fit_task(self, task: FewShotTask) -> Fitted:
         """Search C coarsely, then around the best value so far; fit at the default where nothing chooses."""
-        with one_blas_thread.active():
+        with one_blas_thread.active(), _without_warnings():
             chosen_on = selected_on(self.selection, task)
             if chosen_on == "nothing":
                 classifier = self._fit(task, DEFAULT)
@@ -80,12 +83,14 @@ class LinearProbe(PerTaskMethod):
     def _search(self, task: FewShotTask, chosen_on: SelectedOn) -> Fitted:
         on_validation = chosen_on == "validation"
         parts = [task] if on_validation else folds(task)
-        tried = [self._try(parts, value) for value in COARSE_GRID]
-        step = 10.0  # half the distance of the coarse grid, in log space
-        for _ in range(self.refinements):
-            best = _best(tried).settings[INVERSE]
-            tried += [self._try(parts, value) for value in (best / step, best * step)]
-            step **= 0.5
+        # A fit has one BLAS thread, so that as many fits as there are cores run at once.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            tried = self._try(parts, COARSE_GRID, pool)
+            step = 10.0  # half the distance of the coarse grid, in log space
+            for _ in range(self.refinements):
+                best = _best(tried).settings[INVERSE]
+                tried += self._try(parts, (best / step, best * step), pool)
+                step **= 0.5
         candidates = tuple(candidate for candidate, _ in tried)
         chosen, fitted = tried[best_candidate(candidates)]
         found = Fitted(
@@ -103,31 +108,46 @@ class LinearProbe(PerTaskMethod):
         )
 
     def _try(
-        self, parts: Sequence[FewShotTask], value: float
-    ) -> tuple[Candidate, list[Classifier]]:
-        """The results of a value of C on all parts, and the classifier of each."""
-        fitted = [self._fit(part, value) for part in parts]
-        results = [
-            [validate(classifier, part, **{INVERSE: value})]
-            for classifier, part in zip(fitted, parts, strict=True)
+        self, parts: Sequence[FewShotTask], values: Sequence[float], pool: ThreadPoolExecutor
+    ) -> list[tuple[Candidate, list[Classifier]]]:
+        """For each value of C, its results on all parts, and the classifier of each."""
+        fits = [[pool.submit(self._fit, part, value) for part in parts] for value in values]
+        return [
+            _with_results(parts, value, [fit.result() for fit in of_value])
+            for value, of_value in zip(values, fits, strict=True)
         ]
-        (candidate,) = merge_folds(results, [len(part.val_labels) for part in parts])
-        return candidate, fitted
 
     def _fit(self, task: FewShotTask, value: float) -> Classifier:
         """The classifier of the training images at a value of C."""
-        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(C=value, max_iter=self.max_iterations)
-        with warnings.catch_warnings():
-            # At a large C the separable few-shot problem has no finite optimum: L-BFGS stops at
-            # its limit, and validation evaluates where it stopped.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            # With one image a class the labels look like measurements; they are classes.
-            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-            model.fit(_directions(task.train_features), task.train_labels)
+        model.fit(_directions(task.train_features), task.train_labels)
         return _as_multinomial(model.coef_, model.intercept_, task.class_names)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # At a large C the separable few-shot problem has no finite optimum: L-BFGS stops at
+        # its limit, and validation evaluates where it stopped.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        # With one image a class the labels look like measurements; they are classes.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        yield
+
+
+def _with_results(
+    parts: Sequence[FewShotTask], value: float, fitted: list[Classifier]
+) -> tuple[Candidate, list[Classifier]]:
+    results = [
+        [validate(classifier, part, **{INVERSE: value})]
+        for classifier, part in zip(fitted, parts, strict=True)
+    ]
+    (candidate,) = merge_folds(results, [len(part.val_labels) for part in parts])
+    return candidate, fitted
 
 
 def _best(tried: Sequence[tuple[Candidate, list[Classifier]]]) -> Candidate:
