@@ -40,25 +40,21 @@ def shots_in_words(shots: int) -> str:
 
 
 def image_choice_in_words(choice: str) -> str:
-    """What chose the training images of a run, as a name in a table shows it; empty for our sampler.
+    """What chose the training images of a run, as a name in a table says it.
 
     >>> image_choice_in_words("own"), image_choice_in_words("budget:50")
-    ('', 'budget of 50 images')
+    ('own splits', 'budget of 50 images')
     >>> image_choice_in_words("published:0123456789abcdef")
-    'published images 01234567'
+    'published splits'
     """
     kind, _, value = choice.partition(":")
-    return {
-        "budget": f"budget of {value} images",
-        "published": f"published images {value[:8]}",
-    }.get(kind, "")
+    return f"budget of {value} images" if kind == "budget" else f"{kind} splits"
 
 
-def with_image_choice(name: str, choice: str) -> str:
-    """The name of a method, and in words what chose its training images if that was not our sampler.
+def unusual_images(choice: str) -> str:
+    """What chose the training images of a run, in words; empty for our sampler.
 
-    >>> with_image_choice("gda", "own"), with_image_choice("gda", "budget:50")
-    ('gda', 'gda, budget of 50 images')
+    >>> unusual_images("own"), unusual_images("published:0123456789abcdef")
+    ('', 'published splits')
     """
-    words = image_choice_in_words(choice)
-    return f"{name}, {words}" if words else name
+    return "" if choice == "own" else image_choice_in_words(choice)

@@ -17,7 +17,7 @@ from prefect.settings import get_current_settings
 from clip_adapter.escaping import escape_markdown, slug
 from clip_adapter.pipeline.maintain import Maintenance
 from clip_adapter.pipeline.train import Training
-from clip_adapter.runs import PromotionRecord, query
+from clip_adapter.runs import PromotionRecord, connect, legend, name_encoders, with_names
 from clip_adapter.settings import Settings
 from feature_cache import Location, storage
 from tasks.reporter import PrefectReporter, artifact_key
@@ -51,8 +51,7 @@ SELECT
     round(100 * accuracy_mean, 1) AS accuracy, round(100 * accuracy_ci95, 1) AS interval,
     round(nll_mean, 3) AS nll, selected_on AS chosen, residual_ratio_median AS ratio,
     round(seconds_train_mean, 2) AS seconds, strftime(last_run, '%Y-%m-%d %H:%M') AS last,
-    model, encoder[:8] AS encoder, settings_fingerprint[:8] AS settings, image_choice AS images,
-    state[:8] AS state
+    state[:8] AS state, dataset, encoder, settings_fingerprint, image_choice
 FROM leaderboard JOIN (
     SELECT dataset, encoder, any_value(index_fingerprint) AS state FROM current_runs GROUP BY ALL
 ) USING (dataset, encoder)
@@ -60,6 +59,8 @@ WHERE dataset = $dataset
 ORDER BY model, shots, accuracy_mean DESC, method, settings_fingerprint, image_choice
 """
 """With the state of the dataset, so that other images that give the same numbers are published anew."""
+_NAMED = {"name", "dataset", "encoder", "settings_fingerprint", "image_choice"}
+"""Columns for which the names of methods and encoders stand."""
 
 
 def has_audience() -> bool:
@@ -109,17 +110,30 @@ def publish_leaderboard(*, root: Location, dataset: str) -> None:
     if not has_audience():
         return
     with publishing("the leaderboard"):
+        rows = _leaderboard(root, dataset)
+        said = [
+            f"Test accuracy on {escape_markdown(dataset)} in percent: mean over seeds",
+            "interval: half-width of the 95 % interval",
+            "last run in UTC",
+            "state: first digits of the fingerprint of the dataset's index",
+            *legend(row["method"] for row in rows),
+        ]
         create_table_artifact(
-            key=artifact_key("leaderboard", dataset),
-            table=_leaderboard(root, dataset),
-            description=f"Test accuracy on {escape_markdown(dataset)} in percent: mean over seeds, and the "
-            "half-width of its 95 % interval. Last run in UTC.",
+            key=artifact_key("leaderboard", dataset), table=rows, description=f"{'; '.join(said)}."
         )
 
 
 def _leaderboard(root: Location, dataset: str) -> list[dict[str, Any]]:
-    rows = query(root, _BOARD, {"dataset": dataset}).to_pylist()
-    return [_shown(row) for row in rows]
+    with connect(root) as database:
+        encoders = name_encoders(database)
+        rows = with_names(database, database.query(_BOARD, {"dataset": dataset}).to_pylist())
+    return [
+        _shown(
+            {name: value for name, value in row.items() if name not in _NAMED}
+            | {"method": row["name"], "model": encoders[row["encoder"]]}
+        )
+        for row in rows
+    ]
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,13 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.identity import stored_name
 from clip_adapter.runs import ADVISED_SEEDS, Comparison, compare_methods
 from clip_adapter.settings import Settings
-from clip_adapter.shots import image_choice_in_words, shots_from_words, shots_in_words
+from clip_adapter.shots import shots_from_words, shots_in_words
 from clip_adapter.terminal import plain_console
 
-_Name = "A method; METHOD@SETTINGS, as an error lists them, where it ran with several settings."
+_Name = (
+    "A method; where it ran with several settings or on several choices of images, with the words in brackets "
+    "that tables and errors have, as 'clip-adapter (ratio 0.2)'."
+)
 
 
 def compare(
@@ -75,6 +78,8 @@ def _summary(compared: Comparison) -> dict[str, Any]:
         "seeds": [seed for seed in compared.seeds if seed is not None],
         "method_a": compared.a.last.method,
         "method_b": compared.b.last.method,
+        "name_a": compared.a.name,
+        "name_b": compared.b.name,
         "settings_fingerprint_a": compared.a.last.settings_fingerprint,
         "settings_fingerprint_b": compared.b.last.settings_fingerprint,
         "n_test": paired.n_images,
@@ -97,12 +102,14 @@ def _summary(compared: Comparison) -> dict[str, Any]:
 
 def _show(console: Console, compared: Comparison) -> None:
     a, b = (
-        escape_control_characters(compared.a.last.method),
-        escape_control_characters(compared.b.last.method),
+        escape_control_characters(compared.a.name),
+        escape_control_characters(compared.b.name),
     )
     # Above the table and not its title, which would be as narrow as the table is.
     console.print(_title(compared), soft_wrap=True)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
     for name, value in _lines(compared, a, b).items():
         table.add_row(Text(name), Text(value))
     console.print(table)
@@ -137,7 +144,6 @@ def _title(compared: Comparison) -> str:
     parts = [
         escape_control_characters(f"{run.dataset} with {run.model} ({run.encoder[:8]})"),
         shots_in_words(compared.shots) if compared.shots else "no shots",
-        *filter(None, [image_choice_in_words(run.image_choice)]),
         *([f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []),
         f"{compared.paired.n_images:,} test images: accuracy, %",
     ]

@@ -31,7 +31,7 @@ from clip_adapter.pipeline.requests import (
     ReproduceRequest,
     TrainRequest,
 )
-from clip_adapter.runs import OPEN_VOCABULARY
+from clip_adapter.runs import OPEN_VOCABULARY, with_words
 from clip_adapter.settings import Settings
 from clip_adapter.shots import shots_in_words, shots_to_text
 from clip_adapter.terminal import plain_console
@@ -426,7 +426,8 @@ def _open_vocabulary_cells(found: "OpenVocabulary") -> list[str]:
         )
     )
     moved = summaries.percent(_score(change), sign="+")
-    return [found.method, shots_in_words(found.shots), *before, moved, *after]
+    name = with_words(found.method, found.images)
+    return [name, shots_in_words(found.shots), *before, moved, *after]
 
 
 def _score(mean: "Mean") -> summaries.Score:
@@ -441,7 +442,8 @@ def _open_vocabulary_row(found: "OpenVocabulary") -> dict[str, Any]:
         "new_accuracy_among_all": found.new_among_all,
         "harmonic_mean_among_all": found.harmonic_mean_among_all,
     }
-    row: dict[str, Any] = {"variant": found.method, "shots": found.shots}
+    variant = with_words(found.method, found.images)
+    row: dict[str, Any] = {"variant": variant, "shots": found.shots}
     for name, mean in means.items():
         row |= {f"{name}_mean": mean.value, f"{name}_ci95": mean.half_width}
     return row
@@ -465,7 +467,7 @@ def _selection(
         ("method", "shots", "on test", "whole val", "few val", "held out", "defaults"),
         [
             [
-                each.method,
+                with_words(each.method, each.images),
                 shots_in_words(each.shots),
                 _accuracy(each.accuracy.get(costs.ORACLE)),
                 *(_accuracy(each.added.get(choice), sign="+") for choice in costs.CHOICES),
@@ -494,7 +496,7 @@ def _selection_rows(found: "SelectionCosts") -> list[dict[str, Any]]:
     """One row for each choice; of the oracle without what it adds."""
     return [
         {
-            "variant": found.method,
+            "variant": with_words(found.method, found.images),
             "shots": found.shots,
             "chosen_on": choice,
             "accuracy_mean": mean.value,

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.progress import Advance, bar
-from clip_adapter.runs import names_of_rows, query
+from clip_adapter.runs import connect, legend, name_encoders, with_names
 from clip_adapter.shots import shots_in_words
 from clip_adapter.terminal import plain_console
 from feature_cache import Location
@@ -23,6 +23,7 @@ from feature_cache.parquet_file import is_final
 
 SAME = "same: all seeds train on the same images, which says nothing about other images"
 """What a table says of the word in place of an interval."""
+_BOARD = "FROM leaderboard WHERE dataset = $dataset AND encoder = $encoder"
 
 
 class Score(NamedTuple):
@@ -40,13 +41,15 @@ class Score(NamedTuple):
 
 
 def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
-    """Draw the `leaderboard` rows of one dataset and model, as `accuracy_table` does.
+    """Draw rows of `leaderboard_rows`, as `accuracy_table` does.
 
-    A method that ran with several settings has a line for each, named as `compare` takes it, and one for
-    each choice of training images.
+    A method that ran with several settings, or on several choices of images, has a line for each.
     """
     scores: dict[str, dict[int, Score]] = defaultdict(dict)
-    for name, row in zip(names_of_rows(rows), rows, strict=True):
+    for row in rows:
+        name = row["name"]
+        if row["shots"] in scores[name]:  # which recent versions do not record
+            name = f"{name}, chosen on {row['selected_on']}"
         scores[name][row["shots"]] = Score(
             row["accuracy_mean"],
             row["accuracy_ci95"],
@@ -57,16 +60,11 @@ def leaderboard_table(rows: list[dict[str, Any]]) -> Group:
     ]
     if any(row["image_choice"].startswith("budget:") for row in rows):
         notes.append("the shots of a budget are the mean number a class")
-    if any("@" in name for name in scores):
-        notes.append(
-            "METHOD@...: one of several settings of a method, whose values are in `clip-adapter sql "
-            '"SELECT settings_fingerprint, hyperparameters FROM leaderboard"`'
-        )
     return accuracy_table(
         scores,
         heading="method",
-        title=f"{rows[0]['dataset']} with {rows[0]['model']}: test accuracy, %",
-        caption="; ".join(notes),
+        title=f"{rows[0]['dataset']} with {rows[0]['encoder_name']}: test accuracy, %",
+        caption="; ".join([*notes, *legend(scores)]),
     )
 
 
@@ -196,9 +194,12 @@ def training_summary(trained: Any) -> dict[str, Any]:
 
 
 def leaderboard_rows(root: Location, *, dataset: str, encoder: str) -> list[dict[str, Any]]:
-    """The leaderboard of one dataset and encoder."""
-    rows = query(root, "SELECT * FROM leaderboard").to_pylist()
-    return [row for row in rows if row["dataset"] == dataset and row["encoder"] == encoder]
+    """The leaderboard of one dataset and encoder, with a `name` that tells its rows apart in words."""
+    with connect(root) as database:
+        found = database.query(_BOARD, {"dataset": dataset, "encoder": encoder}).to_pylist()
+        encoder_name = name_encoders(database).get(encoder)
+        rows = with_names(database, found)
+    return [{**row, "encoder_name": encoder_name} for row in rows]
 
 
 def stored_files(root: Path) -> list[Path]:

@@ -8,8 +8,16 @@ from functools import partial
 from clip_adapter.report.numbers import Mean, mean_of, percent, points, spread
 from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.tables import Table
-from clip_adapter.runs import BASE_TO_NEW, OPEN_VOCABULARY, RunResult, connect
-from clip_adapter.shots import shots_in_words, with_image_choice
+from clip_adapter.runs import (
+    BASE_TO_NEW,
+    OPEN_VOCABULARY,
+    RunRecord,
+    RunResult,
+    connect,
+    name_image_choices,
+    with_words,
+)
+from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
 
@@ -18,7 +26,8 @@ class OpenVocabulary:
     """The accuracies of a method that was trained on base classes; means over seeds.
 
     Attributes:
-        method: name of the method, with what chose its images if that was not our sampler.
+        method: name of the method.
+        images: what chose its training images, in words; empty for our sampler.
         recipe: recipe of its training; empty where it has none.
         shots: labelled images of each base class; 0 for a method that uses none.
         seeds: seeds of its runs; none for a method without randomness.
@@ -30,6 +39,7 @@ class OpenVocabulary:
     """
 
     method: str
+    images: str = ""
     recipe: str
     shots: int
     seeds: tuple[int, ...]
@@ -59,17 +69,18 @@ def open_vocabulary_of(results: Sequence[RunResult]) -> list[OpenVocabulary]:
     """
     # A later run of a method, shots and seed replaces an earlier one, as in other studies.
     latest = {
-        (_method(each), each.run.settings.recipe or "", each.run.shots, each.run.seed): each
+        (*_key(each.run), each.run.seed): each
         for each in sorted(results, key=lambda result: result.recency)
         if each.run.study == OPEN_VOCABULARY
         and all(metric in each.metrics for metric in BASE_TO_NEW.values())
     }
-    groups: dict[tuple[str, str, int], list[RunResult]] = defaultdict(list)
-    for (method, recipe, shots, _), result in latest.items():
-        groups[method, recipe, shots].append(result)
-    ordered = sorted(groups, key=lambda key: (key[2] > 0, key))
+    groups: dict[tuple[str, str, str, int], list[RunResult]] = defaultdict(list)
+    for result in latest.values():
+        groups[_key(result.run)].append(result)
+    images = name_image_choices(dict.fromkeys(choice for _, choice, _, _ in groups))
     return [
-        _summary(*key, sorted(groups[key], key=lambda each: each.run.seed or 0)) for key in ordered
+        _summary(sorted(groups[key], key=lambda each: each.run.seed or 0), images=images[key[1]])
+        for key in sorted(groups, key=lambda key: (key[3] > 0, key))
     ]
 
 
@@ -77,7 +88,7 @@ def open_vocabulary_table(found: Sequence[OpenVocabulary]) -> Table:
     """One row for each method, recipe and number of shots, in percent with intervals over seeds."""
     rows = [
         (
-            f"{each.method} ({each.recipe})" if each.recipe else each.method,
+            with_words(each.method, each.recipe and f"recipe {each.recipe}", each.images),
             shots_in_words(each.shots),
             percent(each.base),
             percent(each.base_among_all),
@@ -95,20 +106,22 @@ def _change(change: Mean) -> str:
     return f"{points(change.value)}{spread(change)}"
 
 
-def _method(result: RunResult) -> str:
-    return with_image_choice(result.run.method, result.run.image_choice)
+def _key(run: RunRecord) -> tuple[str, str, str, int]:
+    return run.method, run.image_choice, run.settings.recipe or "", run.shots
 
 
-def _summary(method: str, recipe: str, shots: int, results: Sequence[RunResult]) -> OpenVocabulary:
+def _summary(results: Sequence[RunResult], *, images: str) -> OpenVocabulary:
+    run = results[0].run
     values = {
         name: [result.metrics[metric] for result in results] for name, metric in BASE_TO_NEW.items()
     }
     base, among_all = values["base_accuracy"], values["base_accuracy_among_all"]
     mean = partial(mean_of, same_images=train_on_same_images(results))
     return OpenVocabulary(
-        method=method,
-        recipe=recipe,
-        shots=shots,
+        method=run.method,
+        images=images,
+        recipe=run.settings.recipe or "",
+        shots=run.shots,
         seeds=tuple(each.run.seed for each in results if each.run.seed is not None),
         base=mean(base),
         base_among_all=mean(among_all),

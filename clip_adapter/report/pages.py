@@ -158,7 +158,7 @@ def _about(results: DatasetResults) -> dict[str, Any]:
     runs, latest = [result.run for result in results.all_runs], results.latest
     return {
         "dataset": latest.dataset,
-        "model": latest.model,
+        "model": results.encoder_name or latest.model,
         "encoder": latest.encoder[:12],
         "precision": latest.precision,
         "has_oracle": any("oracle" in run.selected_on for run in runs),
@@ -231,7 +231,7 @@ def _selection_costs(results: DatasetResults) -> dict[str, Any] | None:
 
 
 def _subject(results: DatasetResults) -> str:
-    return f"{results.latest.dataset} with {results.latest.model}"
+    return f"{results.latest.dataset} with {results.encoder_name or results.latest.model}"
 
 
 def _file_name(results: DatasetResults, subject: str) -> str:

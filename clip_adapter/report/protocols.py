@@ -5,7 +5,6 @@ from typing import Any
 
 from clip_adapter.report.numbers import Mean, percent
 from clip_adapter.report.tables import Table
-from clip_adapter.runs import names_of_rows
 from clip_adapter.shots import shots_in_words
 
 PROTOCOLS = {"domain-shift": "domain shift", "cross-dataset": "cross-dataset"}
@@ -16,17 +15,17 @@ def base_to_new_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """One row for each method and number of shots: both halves, and their harmonic mean.
 
     Args:
-        rows: rows of the view `base_to_new_means`, of one dataset and encoder.
+        rows: rows of the view `base_to_new_means` with a `name`, of one dataset and encoder.
     """
     return Table(
         header=("method", "shots", "base", "new", "harmonic mean"),
         rows=tuple(
             (
-                name,
+                row["name"],
                 shots_in_words(row["shots"]),
                 *(_percent(row, score) for score in ("base", "new", "harmonic_mean")),
             )
-            for name, row in zip(names_of_rows(rows), rows, strict=True)
+            for row in rows
         ),
         n_words=2,
     )
@@ -36,7 +35,7 @@ def shift_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """One row for each target dataset, method and number of shots: accuracy on source and target.
 
     Args:
-        rows: rows of the view `shift_means`, of one source and encoder.
+        rows: rows of the view `shift_means` with a `name`, of one source and encoder.
     """
     return Table(
         header=("target", "protocol", "method", "shots", "on source", "on target"),
@@ -44,11 +43,11 @@ def shift_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             (
                 row["target"],
                 PROTOCOLS[row["protocol"]],
-                name,
+                row["name"],
                 shots_in_words(row["shots"]),
                 *(_percent(row, f"accuracy_{of}") for of in ("source", "target")),
             )
-            for name, row in zip(names_of_rows(rows), rows, strict=True)
+            for row in rows
         ),
         n_words=4,
     )

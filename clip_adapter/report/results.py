@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.report.numbers import Mean, mean_of, plain
+from clip_adapter.report.numbers import Mean, mean_of
 from clip_adapter.runs import (
+    Configuration,
     Correctness,
     MethodResults,
     RunDatabase,
@@ -15,11 +16,12 @@ from clip_adapter.runs import (
     RunResult,
     RunStoreError,
     RunView,
+    name_configurations,
+    name_encoders,
     read_correctness,
     read_runs,
-    with_settings,
+    with_names,
 )
-from clip_adapter.shots import with_image_choice
 
 CLIP_ADAPTER = "clip-adapter"
 
@@ -67,8 +69,9 @@ class DatasetResults:
         correctness: what the runs of the leaderboard classify correctly, by run id.
         failures: runs that failed.
         base_to_new_runs: runs that were trained on half of the classes, with their metrics.
-        base_to_new: rows of the view `base_to_new_means`.
-        shift: rows of the view `shift_means`.
+        base_to_new: rows of the view `base_to_new_means`, with a `name`.
+        shift: rows of the view `shift_means`, with a `name`.
+        encoder_name: name of the encoder, with what tells it apart from others of that name.
     """
 
     runs: tuple[RunResult, ...]
@@ -78,6 +81,7 @@ class DatasetResults:
     base_to_new_runs: tuple[RunResult, ...] = ()
     base_to_new: tuple[Mapping[str, Any], ...] = ()
     shift: tuple[Mapping[str, Any], ...] = ()
+    encoder_name: str = ""
 
     @property
     def all_runs(self) -> tuple[RunResult, ...]:
@@ -114,8 +118,10 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
     correctness = read_correctness(database, chosen)
     failures = database.query(_FAILURES).to_pylist()
     base_to_new, shift = (
-        database.query(f"FROM {view}").to_pylist() for view in ("base_to_new_means", "shift_means")
+        with_names(database, database.query(f"FROM {view}").to_pylist())
+        for view in ("base_to_new_means", "shift_means")
     )
+    encoders = name_encoders(database)
     return [
         DatasetResults(
             runs=results_of(runs, dataset, encoder),
@@ -125,6 +131,7 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
             base_to_new_runs=results_of(halves, dataset, encoder),
             base_to_new=_rows_of(base_to_new, "dataset", dataset, encoder),
             shift=_rows_of(shift, "source", dataset, encoder),
+            encoder_name=encoders[encoder],
         )
         for dataset, encoder in sorted(wanted, key=lambda key: (key[0], models[key], key[1]))
     ]
@@ -182,7 +189,7 @@ class MethodSeries:
     """The results of a method with its settings on one choice of training images, at all shots.
 
     Attributes:
-        name: name of the method, with the settings that differ where there are several.
+        name: name of the method, with what tells it apart from others of the method.
         results: runs with their metrics, ordered by shots and seed.
     """
 
@@ -216,7 +223,7 @@ class MethodSeries:
     def comparable(self, shots: int) -> MethodResults:
         """The runs to compare at a number of shots; those of a method without shots at any."""
         runs = [result.run for result in self.results if result.run.shots in {0, shots}]
-        return MethodResults(tuple(runs))
+        return MethodResults(tuple(runs), self.name)
 
     def mean(self, metric: str, shots: int, *, split: str = "test") -> Mean | None:
         """The mean of a metric over seeds; None where there is no value."""
@@ -229,19 +236,12 @@ class MethodSeries:
 
 def method_series(results: Sequence[RunResult]) -> list[MethodSeries]:
     """One series for each method, settings and image choice, methods without shots first, then by name."""
-    by_method: dict[tuple[str, str], dict[str, list[RunResult]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+    names = name_configurations(result.run for result in results)
+    grouped: dict[Configuration, list[RunResult]] = defaultdict(list)
     for result in results:
-        run = result.run
-        by_method[run.method, run.image_choice][run.settings_fingerprint].append(result)
+        grouped[Configuration.of(result.run)].append(result)
     series = [
-        MethodSeries(
-            name=with_image_choice(_name(method, settings, of_method), choice),
-            results=tuple(of_settings),
-        )
-        for (method, choice), of_method in by_method.items()
-        for settings, of_settings in of_method.items()
+        MethodSeries(name=names[each], results=tuple(of_one)) for each, of_one in grouped.items()
     ]
     return sorted(series, key=lambda each: (each.shots != [0], each.name))
 
@@ -252,30 +252,3 @@ def reference_series(series: Sequence[MethodSeries]) -> MethodSeries | None:
     return max(
         candidates, key=lambda each: (len(each.results), each.recency, each.name), default=None
     )
-
-
-def _name(method: str, settings: str, of_method: Mapping[str, Sequence[RunResult]]) -> str:
-    if len(of_method) == 1:
-        return method
-    ours = _constants(of_method[settings])
-    others = [_constants(results) for one, results in of_method.items() if one != settings]
-    differing = [
-        f"{name.replace('_', ' ')} {plain(value)}"
-        for name, value in ours.items()
-        if any(other.get(name) != value for other in others)
-    ]
-    is_unique = differing and all(
-        any(other.get(name) != value for name, value in ours.items()) for other in others
-    )
-    return f"{method} ({', '.join(differing)})" if is_unique else with_settings(method, settings)
-
-
-def _constants(results: Sequence[RunResult]) -> dict[str, Any]:
-    """The settings that are equal in all runs and were not chosen in any."""
-    chosen = {name for result in results for name in result.run.chosen}
-    settings = [settings_of(result.run) for result in results]
-    return {
-        name: value
-        for name, value in settings[0].items()
-        if name not in chosen and all(each.get(name) == value for each in settings)
-    }

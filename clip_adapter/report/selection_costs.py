@@ -8,8 +8,8 @@ from typing import Final
 from clip_adapter.report.numbers import Mean, mean_of, percent, points, spread
 from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.tables import Table
-from clip_adapter.runs import RunRecord, RunResult, connect
-from clip_adapter.shots import shots_in_words, with_image_choice
+from clip_adapter.runs import RunRecord, RunResult, connect, name_image_choices, with_words
+from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
 SELECTION: Final = "selection"
@@ -27,7 +27,8 @@ class SelectionCosts:
     """A method whose settings were chosen on different images, from the same training images.
 
     Attributes:
-        method: name of the method, with what chose its images if that was not our sampler.
+        method: name of the method.
+        images: what chose its training images, in words; empty for our sampler.
         recipe: recipe of its training; empty where it has none.
         shots: labelled images a class.
         seeds: seeds of its runs.
@@ -37,6 +38,7 @@ class SelectionCosts:
     """
 
     method: str
+    images: str = ""
     recipe: str
     shots: int
     seeds: tuple[int, ...]
@@ -61,22 +63,30 @@ def selection_costs_of(results: Sequence[RunResult]) -> list[SelectionCosts]:
     Args:
         results: runs of one dataset and encoder; those of other studies are passed over.
     """
-    groups: dict[tuple[str, str, int], dict[str, _BySeed]] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[tuple[str, str, str, int], dict[str, _BySeed]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
     # A later run of one choice, shots and seed replaces an earlier one, as in other studies.
     for result in sorted(results, key=lambda result: result.recency):
         run = result.run
         if run.study == SELECTION and _ACCURACY in result.metrics:
-            method = with_image_choice(run.method.removesuffix(" (oracle)"), run.image_choice)
-            key = method, run.settings.recipe or "", run.shots
+            method = run.method.removesuffix(" (oracle)")
+            key = method, run.image_choice, run.settings.recipe or "", run.shots
             groups[key][_choice(run)][run.seed or 0] = result
-    return [_costs(*key, groups[key]) for key in sorted(groups)]
+    images = name_image_choices(dict.fromkeys(choice for _, choice, _, _ in groups))
+    return [
+        _costs(
+            method, images[choice], recipe, shots, by_choice=groups[method, choice, recipe, shots]
+        )
+        for method, choice, recipe, shots in sorted(groups)
+    ]
 
 
 def selection_costs_table(found: Sequence[SelectionCosts]) -> Table:
     """One row for each method, recipe and shots: accuracy of the oracle, and what it adds, in points."""
     rows = [
         (
-            f"{each.method} ({each.recipe})" if each.recipe else each.method,
+            with_words(each.method, each.recipe and f"recipe {each.recipe}", each.images),
             shots_in_words(each.shots),
             percent(each.accuracy[ORACLE]) if ORACLE in each.accuracy else "",
             *(added_in_points(each, choice) for choice in CHOICES),
@@ -102,7 +112,7 @@ def _choice(run: RunRecord) -> str:
 
 
 def _costs(
-    method: str, recipe: str, shots: int, by_choice: Mapping[str, _BySeed]
+    method: str, images: str, recipe: str, shots: int, *, by_choice: Mapping[str, _BySeed]
 ) -> SelectionCosts:
     oracle = by_choice.get(ORACLE, {})
     pairs = {
@@ -112,6 +122,7 @@ def _costs(
     }
     return SelectionCosts(
         method=method,
+        images=images,
         recipe=recipe,
         shots=shots,
         seeds=tuple(sorted({seed for results in by_choice.values() for seed in results})),

@@ -9,8 +9,15 @@ from clip_adapter.datasets import PROMPT_STYLES
 from clip_adapter.report.numbers import Mean, mean_of, plain
 from clip_adapter.report.results import read_measured, results_of, train_on_same_images
 from clip_adapter.report.selection_costs import SELECTION
-from clip_adapter.runs import OPEN_VOCABULARY, RunRecord, RunResult, connect, with_settings
-from clip_adapter.shots import image_choice_in_words
+from clip_adapter.runs import (
+    OPEN_VOCABULARY,
+    Configuration,
+    RunRecord,
+    RunResult,
+    connect,
+    name_configurations,
+    name_image_choices,
+)
 from feature_cache import Location
 
 Scale = Literal["numbers", "octaves", "names"]
@@ -112,10 +119,6 @@ def _selected_on(run: RunRecord) -> str:
     return run.selected_on
 
 
-def _which_settings(run: RunRecord) -> str:
-    return with_settings(run.method, run.settings_fingerprint)
-
-
 _AXES: Mapping[str, _Axis] = {
     "bottleneck-width": _Axis(
         varied="reduction (feature width over bottleneck width)",
@@ -146,7 +149,6 @@ PUBLISHED: Mapping[int, float] = {1: 0.6140, 2: 0.6390, 4: 0.7338, 8: 0.7793, 16
 """Test accuracy of CLIP-Adapter on EuroSAT with CLIP's RN50, by shots (Gao et al.,
 https://arxiv.org/abs/2110.04544)."""
 _OF_METHODS = ("rivals", "paper")
-_ANY = _Axis(varied="settings", scale="names", value=_which_settings)
 
 
 def read_studies(root: Location, *, dataset: str, encoder: str) -> list[Study]:
@@ -163,13 +165,18 @@ def read_studies(root: Location, *, dataset: str, encoder: str) -> list[Study]:
 def studies_of(results: Sequence[RunResult]) -> list[Study]:
     """The studies by what chose the training images, name and recipe.
 
-    The variants of a study that is not one of the paper's are named by their settings fingerprint.
+    The variants of a study that is not one of the paper's are named by the settings in which they differ.
     Open-vocabulary and selection are left out, whose results are not one accuracy: see
     `open_vocabulary_of` and `selection_costs_of`. In rivals and paper, methods without a recipe are beside those of
     every recipe.
     """
     choices = sorted({each.run.image_choice for each in results if each.run.shots}) or ["own"]
-    return [study for choice in choices for study in _studies_on(choice, results)]
+    images = name_image_choices(choices)
+    return [
+        replace(study, images=images[choice])
+        for choice in choices
+        for study in _studies_on(choice, results)
+    ]
 
 
 def _studies_on(choice: str, results: Sequence[RunResult]) -> list[Study]:
@@ -190,12 +197,11 @@ def _studies_on(choice: str, results: Sequence[RunResult]) -> list[Study]:
             without = by_name.pop((study, ""), [])
             for key in [key for key in by_name if key[0] == study]:
                 by_name[key] += without
-    images = image_choice_in_words(choice)
-    return [replace(_study(*key, by_name[key]), images=images) for key in sorted(by_name)]
+    return [_study(*key, by_name[key]) for key in sorted(by_name)]
 
 
 def _study(name: str, recipe: str, results: Sequence[RunResult]) -> Study:
-    axis = _AXES.get(name, _ANY)
+    axis = _AXES.get(name) or _settings_axis(results)
     # A later run of a value, shots and seed replaces an earlier one, whatever else has changed: if
     # both counted, one choice of training images would weigh twice.
     latest = {
@@ -218,6 +224,12 @@ def _study(name: str, recipe: str, results: Sequence[RunResult]) -> Study:
         variants=tuple(variants),
         seeds=tuple(sorted({each.run.seed for each in results if each.run.seed is not None})),
     )
+
+
+def _settings_axis(results: Sequence[RunResult]) -> _Axis:
+    """The axis of a study that is none of the paper's: methods with the settings in which they differ."""
+    names = name_configurations(result.run for result in results)
+    return _Axis(varied="settings", scale="names", value=lambda run: names[Configuration.of(run)])
 
 
 def _variant(axis: _Axis, value: float | str, results: Sequence[RunResult], place: int) -> Variant:

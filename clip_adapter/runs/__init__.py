@@ -8,9 +8,7 @@ from clip_adapter.runs.comparison import Correctness as Correctness
 from clip_adapter.runs.comparison import MethodResults as MethodResults
 from clip_adapter.runs.comparison import compare as compare
 from clip_adapter.runs.comparison import compare_methods as compare_methods
-from clip_adapter.runs.comparison import names_of_rows as names_of_rows
 from clip_adapter.runs.comparison import read_correctness as read_correctness
-from clip_adapter.runs.comparison import with_settings as with_settings
 from clip_adapter.runs.database import RunDatabase as RunDatabase
 from clip_adapter.runs.database import connect as connect
 from clip_adapter.runs.database import query as query
@@ -20,6 +18,14 @@ from clip_adapter.runs.errors import RunStoreError as RunStoreError
 from clip_adapter.runs.extractions import ExtractionRecord as ExtractionRecord
 from clip_adapter.runs.extractions import encoding_rate as encoding_rate
 from clip_adapter.runs.extractions import record_extraction as record_extraction
+from clip_adapter.runs.names import Configuration as Configuration
+from clip_adapter.runs.names import find_configurations as find_configurations
+from clip_adapter.runs.names import legend as legend
+from clip_adapter.runs.names import name_configurations as name_configurations
+from clip_adapter.runs.names import name_encoders as name_encoders
+from clip_adapter.runs.names import name_image_choices as name_image_choices
+from clip_adapter.runs.names import with_names as with_names
+from clip_adapter.runs.names import with_words as with_words
 from clip_adapter.runs.paired import ADVISED_SEEDS as ADVISED_SEEDS
 from clip_adapter.runs.paired import LEVEL as LEVEL
 from clip_adapter.runs.paired import PairedDifference as PairedDifference

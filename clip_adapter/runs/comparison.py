@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs.database import RunDatabase, connect
 from clip_adapter.runs.errors import IncomparableRunsError, RunStoreError
+from clip_adapter.runs.names import Configuration, find_configurations, name_configurations
 from clip_adapter.runs.paired import PairedDifference, paired_difference
 from clip_adapter.runs.records import RunRecord
 from clip_adapter.runs.store import read_runs
-from clip_adapter.shots import with_image_choice
 from feature_cache import Location
 
 if TYPE_CHECKING:  # takes time to import, and only describes shapes
@@ -35,59 +34,22 @@ FROM predicted JOIN runs USING (run_id) LEFT JOIN training_sets USING (split_fin
 _Seed = int | None
 
 
-def with_settings(method: str, settings_fingerprint: str, image_choice: str = "own") -> str:
-    """The name of a method with the settings it was asked to try, METHOD@SETTINGS.
-
-    Where its training images were published or drawn for a budget, that follows after a slash.
-
-    >>> with_settings("gda", "0123456789"), with_settings("gda", "0123456789", "budget:50")
-    ('gda@01234567', 'gda@01234567/budget:50')
-    """
-    name = f"{method}@{settings_fingerprint[:8]}"
-    if image_choice == "own":
-        return name
-    kind, _, value = image_choice.partition(":")
-    return f"{name}/{kind}:{value[:8]}"
-
-
-def names_of_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each row of a view: its method, and in words what chose its training images.
-
-    A method that ran with several settings is called METHOD@SETTINGS, as `compare_methods` takes it.
-
-    Args:
-        rows: rows of one dataset and encoder, with `method`, `image_choice` and `settings_fingerprint`.
-    """
-    of_rows = [(row["method"], row["image_choice"], row["settings_fingerprint"]) for row in rows]
-    n_settings = Counter((method, choice) for method, choice, _ in set(of_rows))
-    return [
-        with_image_choice(method, choice)
-        if n_settings[method, choice] == 1
-        else with_settings(method, settings, choice)
-        for method, choice, settings in of_rows
-    ]
-
-
 @dataclass(frozen=True)
 class MethodResults:
     """The runs of a method with its settings at one number of shots.
 
     Attributes:
         runs: one run for each seed, of one dataset, encoder and image choice.
+        name: name of the method, with the words that tell these runs from others of it.
     """
 
     runs: tuple[RunRecord, ...]
+    name: str
 
     @property
     def last(self) -> RunRecord:
         """The run of the last seed; all runs have its dataset, encoder, method and shots."""
         return self.runs[-1]
-
-    @property
-    def name(self) -> str:
-        """Name of the method with its settings, as `compare_methods` takes it."""
-        last = self.last
-        return with_settings(last.method, last.settings_fingerprint, last.image_choice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +119,8 @@ def compare_methods(
 
     Args:
         root: location of the store.
-        methods: names, with `@` and the fingerprint of settings where there are several.
+        methods: names; where a method has runs of several settings or image choices, with the words in
+            brackets that tell them apart in tables, as "clip-adapter (ratio 0.2)". See `find_configurations`.
         dataset: name of the dataset in the store.
         shots: labelled images a class.
         model: name or fingerprint of an encoder, where there are runs of several.
@@ -169,8 +132,13 @@ def compare_methods(
     """
     with connect(root) as database:
         runs = [result.run for result in read_runs(database, metrics=False)]
-        runs = _with_shots(_of_model(_of_dataset(runs, dataset), model), shots)
-        first, second = (_choose(runs, name) for name in methods)
+        runs = _of_model(_of_dataset(runs, dataset), model)
+        names = name_configurations(runs)
+        at_shots = _by_configuration(_with_shots(runs, shots))
+        first, second = (
+            _choose(at_shots, name, fitting=find_configurations(name, runs), names=names)
+            for name in methods
+        )
         correctness = read_correctness(database, (*first.runs, *second.runs))
         return compare(first, second, correctness)
 
@@ -296,32 +264,34 @@ def _with_shots(runs: Sequence[RunRecord], shots: int) -> list[RunRecord]:
     return [run for run in runs if run.shots in {0, shots}]
 
 
-def _choose(runs: Sequence[RunRecord], name: str) -> MethodResults:
-    """The results of a method by its name, or by METHOD@FINGERPRINT/CHOICE, which may be cut short."""
-    groups = groupby(sorted(runs, key=_configuration), key=_configuration)
-    results = [MethodResults(tuple(group)) for _, group in groups]
-    method, _, rest = name.partition("@")
-    settings, _, choice = rest.partition("/")
-    of_method = [each for each in results if each.last.method == method]
-    found = [
-        each
-        for each in of_method
-        if each.last.settings_fingerprint.startswith(settings)
-        and each.last.image_choice.startswith(choice)
-    ]
+def _by_configuration(runs: Iterable[RunRecord]) -> dict[Configuration, list[RunRecord]]:
+    grouped: dict[Configuration, list[RunRecord]] = {}
+    for run in runs:
+        grouped.setdefault(Configuration.of(run), []).append(run)
+    return grouped
+
+
+def _choose(
+    runs: Mapping[Configuration, Sequence[RunRecord]],
+    name: str,
+    *,
+    fitting: Sequence[Configuration],
+    names: Mapping[Configuration, str],
+) -> MethodResults:
+    """The results of the one configuration with runs that the name fits."""
+    found = [each for each in fitting if each in runs]
     if not found:
-        known = [each.name for each in of_method] or [each.last.method for each in results]
-        raise UnknownNameError("method with runs at these shots", name, dict.fromkeys(known))
+        method = re.split(r"@| \(", name)[0]
+        of_method = [names[each] for each in runs if each.method == method]
+        raise UnknownNameError(
+            "method with runs at these shots", name, of_method or [names[each] for each in runs]
+        )
     if len(found) > 1:
         raise RunStoreError(
             f"{name!r} ran with {len(found)} different settings or choices of images: name one of "
-            f"{', '.join(each.name for each in found)}"
+            f"{', '.join(repr(names[each]) for each in found)}"
         )
-    return found[0]
-
-
-def _configuration(run: RunRecord) -> tuple[str, str, int, str]:
-    return run.method, run.settings_fingerprint, run.shots, run.image_choice
+    return MethodResults(tuple(runs[found[0]]), names[found[0]])
 
 
 def _listed(seeds: Iterable[int | None]) -> str:
