@@ -1,5 +1,6 @@
 """The champion and rollback commands: the current champion, its history, and the way back."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +18,13 @@ from clip_adapter.runs import (
     PromotionRecord,
     PromotionStore,
     RunStoreError,
+    connect,
+    name_runs,
     roll_back,
 )
+from clip_adapter.shots import shots_in_words
 from clip_adapter.terminal import plain_console
+from feature_cache import Location
 from feature_cache.exchange.atomic_write import write_file
 
 StoredDataset = Annotated[
@@ -58,20 +63,32 @@ def champion(
         _warn(damaged)
     if to is not None:
         write_file(to.expanduser().resolve(), _need(found, name).content, overwrite=overwrite)
+    names = {} if as_json else _names(place, decisions)
     if history:
-        _show_history(decisions, found, as_json=as_json)
+        _show_history(decisions, found, names=names, as_json=as_json)
         return
-    _show(_need(found, name), damaged, exported=to, as_json=as_json)
+    _show(_need(found, name), damaged, names=names, exported=to, as_json=as_json)
 
 
-def lines_of(record: PromotionRecord) -> list[str]:
-    """A decision as lines of text."""
+def lines_of(record: PromotionRecord, *, names: Mapping[str, str]) -> list[str]:
+    """A decision as lines of text, with the names of candidates by the ids of their runs."""
     when = f"{record.decided_at:%Y-%m-%d %H:%M:%S} UTC"
-    who = f"{record.candidate}, with {record.model}"
+    who = _who(record, names)
     return [
         f"{record.sequence:>4}  {record.decision:<11}  {record.promotion_id[:8]}  {when}  {who}",
         f"      {record.reason}",
     ]
+
+
+def _names(root: Location, decisions: Sequence[PromotionRecord]) -> dict[str, str]:
+    """The names of candidates that tell them apart, by the ids of their runs."""
+    with connect(root) as database:
+        return name_runs(database, [record.run_id for record in decisions])
+
+
+def _who(record: PromotionRecord, names: Mapping[str, str]) -> str:
+    name = names.get(record.run_id, record.method)
+    return f"{name} at {shots_in_words(record.shots)}, seed {record.seed}, with {record.model}"
 
 
 def _need(found: Champion | None, dataset: str) -> Champion:
@@ -87,7 +104,12 @@ def _warn(damaged: list[DamagedChampionError]) -> None:
 
 
 def _show(
-    found: Champion, damaged: list[DamagedChampionError], *, exported: Path | None, as_json: bool
+    found: Champion,
+    damaged: list[DamagedChampionError],
+    *,
+    names: Mapping[str, str],
+    exported: Path | None,
+    as_json: bool,
 ) -> None:
     record = found.record
     if as_json:
@@ -101,7 +123,7 @@ def _show(
         )
         return
     lines = [
-        f"{record.dataset}: {record.candidate}, with {record.model}",
+        f"{record.dataset}: {_who(record, names)}",
         f"{record.decision} {record.decided_at:%Y-%m-%d %H:%M:%S} UTC, promotion {record.promotion}",
         record.reason,
         f"{len(found.content):,} bytes, verified: {found.path}",
@@ -111,7 +133,11 @@ def _show(
 
 
 def _show_history(
-    decisions: list[PromotionRecord], found: Champion | None, *, as_json: bool
+    decisions: list[PromotionRecord],
+    found: Champion | None,
+    *,
+    names: Mapping[str, str],
+    as_json: bool,
 ) -> None:
     current = found.record.promotion_id if found else None
     if as_json:
@@ -119,7 +145,7 @@ def _show_history(
         print_json([{**row, "reigns": row["promotion_id"] == current} for row in rows])
         return
     for record in decisions:
-        first, *rest = lines_of(record)
+        first, *rest = lines_of(record, names=names)
         mark = "  (current)" if record.promotion_id == current else ""
         _print([f"{first}{mark}", *rest])
 
@@ -153,5 +179,7 @@ def rollback(
     if as_json:
         print_json(asdict(record))
         return
-    lines = "\n".join(map(escape_control_characters, lines_of(record)))
+    lines = "\n".join(
+        map(escape_control_characters, lines_of(record, names=_names(place, [record])))
+    )
     plain_console().print(lines, soft_wrap=True)

@@ -24,6 +24,7 @@ from clip_adapter.runs.names import legend as legend
 from clip_adapter.runs.names import name_configurations as name_configurations
 from clip_adapter.runs.names import name_encoders as name_encoders
 from clip_adapter.runs.names import name_image_choices as name_image_choices
+from clip_adapter.runs.names import name_runs as name_runs
 from clip_adapter.runs.names import with_names as with_names
 from clip_adapter.runs.names import with_words as with_words
 from clip_adapter.runs.paired import ADVISED_SEEDS as ADVISED_SEEDS

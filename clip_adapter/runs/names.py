@@ -18,6 +18,10 @@ _ENCODERS = """
 SELECT encoder, arg_max(model, (started_at, run_id)) AS model, any_value(precision) AS precision
 FROM runs GROUP BY encoder
 """
+_CONFIGURATIONS = """
+SELECT run_id, dataset, encoder, method, settings_fingerprint, image_choice
+FROM runs WHERE run_id IN $run_ids
+"""
 
 LEGEND = {
     "publication": "publication: first digits of `image_choice` in SQL",
@@ -138,6 +142,12 @@ def with_names(database: RunDatabase, rows: Sequence[Mapping[str, Any]]) -> list
     ]
 
 
+def name_runs(database: RunDatabase, run_ids: Iterable[str]) -> dict[str, str]:
+    """A name for each run by its id, as rows of a table with these runs; runs that are lost have none."""
+    rows = database.query(_CONFIGURATIONS, {"run_ids": sorted(set(run_ids))}).to_pylist()
+    return {row["run_id"]: row["name"] for row in with_names(database, rows)}
+
+
 def name_encoders(database: RunDatabase) -> dict[str, str]:
     """A name for each encoder with runs, by fingerprint: its model, and what tells it from others of that name.
 
@@ -198,18 +208,18 @@ def _configuration(row: Mapping[str, Any]) -> Configuration:
 
 
 def _fits(name: str, method: str, facts: _Facts) -> bool:
-    """Whether a name is the method, or its words in brackets are facts, in the order of the facts."""
+    """Whether a name is the method, or its words in brackets are facts, in any order."""
     if name == method:
         return True
     if not name.startswith(f"{method} (") or not name.endswith(")"):
         return False
-    rest = name[len(method) + 2 : -1]
-    for words, _ in facts.values():
-        if rest == words:
-            return True
-        if rest.startswith(f"{words}, "):
-            rest = rest[len(words) + 2 :]
-    return False
+    rest = f"{name[len(method) + 2 : -1]}, "
+    while rest:  # words may hold commas, as a prompt does
+        found = next((words for words, _ in facts.values() if rest.startswith(f"{words}, ")), None)
+        if not found:
+            return False
+        rest = rest[len(found) + 2 :]
+    return True
 
 
 def _telling(facts: Mapping[Configuration, _Facts]) -> dict[Configuration, set[str]]:
