@@ -15,7 +15,7 @@ from clip_adapter.exports.folder import is_local
 from clip_adapter.methods import SavedClassifier
 from clip_adapter.methods.classifier_metadata import Score
 from clip_adapter.runs import PairedDifference, RunDatabase, connect, paired_difference
-from clip_adapter.shots import shots_in_words
+from clip_adapter.shots import shots_in_words, unusual_images
 from feature_cache import Location, storage
 
 MOST_CLASSES = 100
@@ -145,6 +145,7 @@ class ModelCard:
                 checked=checked,
                 accuracy=self.accuracy,
                 shots=shots_in_words(self.run.get("shots", described.shots if described else 0)),
+                images=unusual_images(self.run.get("image_choice", "own")),
                 learns=self._fact("n_train") not in {0, None},
                 fact=self._fact,
                 class_rows=self._class_rows(),

@@ -145,7 +145,10 @@ def test_a_budget_is_told_apart_on_the_leaderboard(
     outcome = command(*place, *few, "--budget", "12")
     assert outcome.code == 0
     names = {line.split("  ")[0] for line in outcome.out.splitlines() if line.startswith("gda")}
-    assert names == {"gda", "gda, budget of 12 images"}
+    assert names == {
+        "gda (selection validation, own splits)",
+        "gda (selection held-out shots, budget of 12 images)",
+    }
     assert "the shots of a budget are the mean number a class" in outcome.out
     refused = command(*place, *few, "--budget", "12", "--shots", "4")
     assert refused.code == 1

@@ -20,8 +20,9 @@ def row(  # a row of the leaderboard
 ) -> dict[str, Any]:
     return {
         "dataset": "eurosat",
-        "model": "a model",
+        "encoder_name": "a model",
         "method": method,
+        "name": method,
         "settings_fingerprint": method,
         "shots": shots,
         "accuracy_mean": mean,
@@ -67,17 +68,23 @@ def test_all_shots_are_the_last_column() -> None:
     assert 0 < heading.index("16 shots") < heading.index("all shots")
 
 
-def test_settings_of_one_method_are_told_apart_as_compare_knows_them() -> None:
-    wide = row("clip-adapter", 1, 0.6, None) | {"settings_fingerprint": "ab" * 32}
-    narrow = row("clip-adapter", 1, 0.5, None) | {"settings_fingerprint": "cd" * 32}
-    lines = drawn([wide, narrow, row("gda", 1, 0.4, None)], width=80).splitlines()
-    assert [line.split()[0] for line in lines if line.startswith(("clip-adapter", "gda"))] == [
-        "clip-adapter@abababab",
-        "clip-adapter@cdcdcdcd",
-        "gda",
+def test_settings_of_one_method_are_told_apart_in_words_and_none_is_cut() -> None:
+    names = [
+        "clip-adapter (ratio 0.2, published splits, publication 01234567)",
+        "clip-adapter (6 ratios 0.1 to 1, selection held-out shots)",
     ]
-    assert "METHOD@...: one of several settings" in " ".join(lines)
-    assert "METHOD@" not in drawn([row("gda", 1, 0.4, None)], width=80)
+    rows = [
+        row("clip-adapter", shots, 0.6, 0.123) | {"name": name}
+        for name in names
+        for shots in (1, 2, 4, 8, 16)
+    ]
+    text = drawn(rows, width=80)
+    assert "…" not in text
+    assert text.count("60.0 ± 12") == 10
+    words = " ".join(line[:25].strip() for line in text.splitlines())
+    assert all(word in words for name in names for word in name.split())
+    assert "publication: first digits of `image_choice`" in " ".join(text.split())
+    assert "publication" not in drawn([row("gda", 1, 0.4, None)], width=80)
 
 
 def test_title_and_caption_are_as_wide_as_the_terminal() -> None:
@@ -87,7 +94,7 @@ def test_title_and_caption_are_as_wide_as_the_terminal() -> None:
 
 
 def test_a_title_cannot_steer_a_terminal() -> None:
-    hostile = row("gda", 1, 0.5, None) | {"model": "[red]\x1b[2J"}
+    hostile = row("gda", 1, 0.5, None) | {"encoder_name": "[red]\x1b[2J"}
     assert r"[red]\x1b[2J" in drawn([hostile], width=80)
 
 
@@ -102,14 +109,8 @@ def test_a_name_that_is_too_long_is_folded_and_no_number_is_cut() -> None:
     assert "…" not in text
 
 
-def test_choices_of_images_are_told_apart_in_words() -> None:
-    own = row("gda", 4, 0.5, None)
-    rows = [
-        own,
-        {**own, "image_choice": "budget:50"},
-        {**own, "image_choice": "published:abcdef0123"},
-    ]
-    text = drawn(rows, width=200)
-    names = [line.rpartition("  ")[0].strip() for line in text.splitlines() if "gda" in line]
-    assert names == ["gda", "gda, budget of 50 images", "gda, published images abcdef01"]
-    assert "the shots of a budget are the mean number a class" in text
+def test_shots_of_a_budget_are_explained() -> None:
+    of_budget = row("gda", 4, 0.5, None) | {"image_choice": "budget:50"}
+    said = "the shots of a budget are the mean number a class"
+    assert said in drawn([of_budget], width=200)
+    assert said not in drawn([row("gda", 4, 0.5, None)], width=200)

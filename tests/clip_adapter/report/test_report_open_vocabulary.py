@@ -73,7 +73,7 @@ def test_the_rows_are_in_percent_with_points_of_change(measured: Measure) -> Non
     table = open_vocabulary_table(open_vocabulary_of(measured([0.2, 0.3, 0.4])))
     assert table.rows == (
         (
-            "clip-adapter (paper)",
+            "clip-adapter (recipe paper)",
             "4 shots",
             "90.0 ± 0.0",
             "83.0 ± 2.5",

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from clip_adapter.report import write_report
-from clip_adapter.report.protocols import base_to_new_table, shift_table
 from clip_adapter.runs import EvaluatedOn, RunResult, RunStore, connect, query, read_runs
 
 PutRuns = Callable[..., None]
@@ -53,30 +51,9 @@ def test_base_to_new_is_in_a_report_without_a_leaderboard(
         halve(other, read_runs(database))
     page = page_of(other, tmp_path)
     assert "### Accuracy" not in page
-    (row,) = cells(page, "clip-adapter, budget of 8 images")
+    (row,) = cells(page, "clip-adapter (budget of 8 images)")
     # The harmonic means are 0.72 and 0.5333; Student's t for one degree of freedom is 12.71.
     assert row[1:] == ["4 shots", "85.0 ± 63.5", "50.0 ± 127.1", "62.7 ± 118.6"]
-
-
-def test_a_method_with_several_settings_is_named_by_them() -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "method": "gda",
-            "image_choice": choice,
-            "settings_fingerprint": settings * 8,
-            "shots": 1,
-            "target": "sketches",
-            "protocol": "cross-dataset",
-            "seeds": 1,
-            "draws": 1,
-        }
-        | {f"{name}_mean": 0.5 for name in MEANS}
-        | {f"{name}_ci95": None for name in MEANS}
-        for choice, settings in (("own", "a"), ("own", "b"), ("budget:8", "c"))
-    ]
-    expected = ["gda@aaaaaaaa", "gda@bbbbbbbb", "gda, budget of 8 images"]
-    assert [row[0] for row in base_to_new_table(rows).rows] == expected
-    assert [row[2] for row in shift_table(rows).rows] == expected
 
 
 def test_other_datasets_stand_beside_the_own_test_split(

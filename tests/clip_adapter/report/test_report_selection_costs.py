@@ -72,7 +72,7 @@ def test_what_the_oracle_adds_is_the_mean_over_the_seeds_that_both_have(
 def test_the_table_has_points_with_intervals(costs: SelectionCosts) -> None:
     table = selection_costs_table([costs])
     assert table.header[2:4] == ("chosen on test", "over whole validation split")
-    assert table.rows[0][:2] == ("clip-adapter (paper)", "4 shots")
+    assert table.rows[0][:2] == ("clip-adapter (recipe paper)", "4 shots")
     assert table.rows[0][-2:] == ("+5.0", "+10.0 ± 0.0")
 
 

@@ -180,6 +180,6 @@ def test_the_studies_of_one_dataset_and_encoder_are_those_of_its_report(
 def test_any_other_study_is_told_apart_by_settings(put_runs: PutRuns, studies: Ask) -> None:
     put_variants(put_runs, "mine", {}, {})
     assert [variant.name for variant in studies()[0].variants] == [
-        "clip-adapter@mine-0-p",
-        "clip-adapter@mine-1-p",
+        "clip-adapter (settings mine-0-p)",
+        "clip-adapter (settings mine-1-p)",
     ]

@@ -163,11 +163,16 @@ def test_settings_are_named_where_there_are_several(put: Put, compared: Compare)
     put(1, 0, 0, seed=1, settings_fingerprint="1111111122")
     put(2, 0, 1, seed=1, settings_fingerprint="2222222233")
     put(3, 1, 1, seed=1, method="linear-probe")
-    with pytest.raises(RunStoreError, match="clip-adapter@11111111, clip-adapter@22222222"):
+    with pytest.raises(
+        RunStoreError,
+        match=r"'clip-adapter \(settings 11111111\)', 'clip-adapter \(settings 22222222\)'",
+    ):
         compared()
     found = compared(methods=("clip-adapter@2222", "linear-probe"))
     assert found.paired.accuracy_a == 0.5
-    with pytest.raises(UnknownNameError, match="clip-adapter@11111111"):
+    same = compared(methods=("clip-adapter (settings 22222222)", "linear-probe"))
+    assert same.a == found.a
+    with pytest.raises(UnknownNameError, match=r"clip-adapter \(settings 11111111\)"):
         compared(methods=("clip-adapter@33", "linear-probe"))
 
 

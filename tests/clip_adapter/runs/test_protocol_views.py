@@ -210,13 +210,13 @@ def test_a_comparison_names_one_choice_of_images(of_choices: Path) -> None:
 
     with pytest.raises(RunStoreError, match="different settings or choices of images") as raised:
         compare("gda", "lp++")
-    assert "gda@settings/budget:8" in str(raised.value)
-    named = compare("gda@settings/published:bbbb", "lp++@settings/published:bbbb")
+    assert "'gda (budget of 8 images)'" in str(raised.value)
+    named = compare("gda (publication bbbbbbbb)", "lp++@settings/published:bbbb")
     assert {run.image_choice for each in (named.a, named.b) for run in each.runs} == {CHOICES[2]}
     assert named.seeds == (1, 2)
     with pytest.raises(RunStoreError, match="learned from different images"):
         compare("gda@settings/published:aaaa", "lp++@settings/published:bbbb")
-    with pytest.raises(UnknownNameError, match="gda@settings/budget:9"):
+    with pytest.raises(UnknownNameError, match=r"gda \(budget of 8 images\)"):
         compare("gda@settings/budget:9", "lp++@settings/own")
 
 
@@ -225,8 +225,8 @@ def test_series_of_a_report_are_called_by_their_images(of_choices: Path) -> None
         (results,) = read_results(database)
     names = [each.name for each in method_series(results.runs) if each.method == "gda"]
     assert names == [
-        "gda",
-        "gda, budget of 8 images",
-        "gda, published images aaaaaaaa",
-        "gda, published images bbbbbbbb",
+        "gda (budget of 8 images)",
+        "gda (own splits)",
+        "gda (published splits, publication aaaaaaaa)",
+        "gda (published splits, publication bbbbbbbb)",
     ]
