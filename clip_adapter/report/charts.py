@@ -21,9 +21,11 @@ https://jfly.uni-koeln.de/color/), without yellow, which is hard to see on white
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 DASHES = ([1, 0], [6, 3], [2, 2])
 WIDTH, HEIGHT = 520, 340
-LABEL_LIMIT = 240
+NO_LIMIT = 0
+"""Width of labels: what tells two methods apart may be the end of their names."""
 MOST_LEVEL = 6
-"""Most names below an axis that stand side by side; more are turned."""
+"""Most names below an axis that stand side by side; more are turned, as are names of more letters."""
+MOST_LETTERS = 24
 EDGE = 10
 """Pixels between the outermost points and the frame."""
 # The letters of the legend may be wider in a browser than in the renderer, and are not to be cut.
@@ -76,8 +78,9 @@ def study_figure(study: Study, *, title: str) -> str:
     if study.scale == "names":
         order = [escape_control_characters(variant.name) for variant in study.variants]
         x = alt.X("label:N").title(study.varied).sort(order)
-        angle = 0 if len(order) <= MOST_LEVEL else -40
-        x = x.axis(labelAngle=angle, labelLimit=LABEL_LIMIT, grid=False)
+        is_level = len(order) <= MOST_LEVEL and max(map(len, order)) <= MOST_LETTERS
+        angle = 0 if is_level else -40
+        x = x.axis(labelAngle=angle, labelLimit=NO_LIMIT, grid=False)
         return _svg(_points(rows, x, domain), title)
     x = alt.X("x:Q").title(study.varied).scale(nice=False, padding=EDGE).axis(grid=False)
     if study.scale == "octaves":
@@ -170,7 +173,7 @@ def _series(rows: Sequence[_Row]) -> list[str]:
 def _colour(series: list[str]) -> alt.Color:
     colours = list(itertools.islice(itertools.cycle(COLOURS), len(series)))
     colour = alt.Color("name:N").title(None).scale(domain=series, range=colours)
-    return colour.legend(labelLimit=LABEL_LIMIT, symbolOpacity=1)
+    return colour.legend(labelLimit=NO_LIMIT, symbolOpacity=1)
 
 
 def _shape(series: list[str]) -> alt.Shape:

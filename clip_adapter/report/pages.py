@@ -33,7 +33,7 @@ from clip_adapter.report.tables import (
     cost_table,
     grid,
 )
-from clip_adapter.runs import RunRecord, RunStoreError, connect
+from clip_adapter.runs import RunRecord, RunStoreError, connect, legend
 from feature_cache import Location, storage
 
 HTML = (".html", ".htm")
@@ -156,7 +156,10 @@ def section_of(results: DatasetResults) -> Section:
 
 def _about(results: DatasetResults) -> dict[str, Any]:
     runs, latest = [result.run for result in results.all_runs], results.latest
+    names = [each.name for each in method_series(results.runs)]
+    names += [row["name"] for row in (*results.base_to_new, *results.shift)]
     return {
+        "legend": legend(names),
         "dataset": latest.dataset,
         "model": results.encoder_name or latest.model,
         "encoder": latest.encoder[:12],

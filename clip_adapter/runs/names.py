@@ -268,17 +268,32 @@ def _facts_by_method(runs: Iterable[RunRecord]) -> dict[str, dict[Configuration,
 def _facts_of_method(
     of_method: Mapping[Configuration, Sequence[RunRecord]],
 ) -> dict[Configuration, _Facts]:
-    values = {each: _values(runs) for each, runs in of_method.items()}
+    # Epochs, say, follow from the number of shots, and are compared where all have runs.
+    common = set.intersection(*({run.shots for run in runs} for runs in of_method.values()))
+    values = {
+        each: _values([run for run in runs if run.shots in common] or runs)
+        for each, runs in of_method.items()
+    }
     is_asked = {
         name: all(_is_asked(name, found.get(name, ())) for found in values.values())
         for name in dict.fromkeys(name for found in values.values() for name in found)
     }
+
+    def settings(each: Configuration, *, asked: bool) -> _Facts:
+        return {
+            name: _Fact(_setting_in_words(name, values[each].get(name, ())), is_asked=asked)
+            for name in is_asked
+            if is_asked[name] == asked
+        }
+
     return {
         each: {
-            name: _Fact(_setting_in_words(name, values[each].get(name, ())), is_asked=asked)
-            for name, asked in is_asked.items()
+            **settings(each, asked=True),
+            **_about_classes(runs),
+            **settings(each, asked=False),
+            **_images(runs),
+            "settings": _Fact(f"settings {each.settings_fingerprint[:8]}", is_asked=False),
         }
-        | _circumstances(runs)
         for each, runs in of_method.items()
     }
 
@@ -306,10 +321,9 @@ def _is_asked(name: str, values: Sequence[Any]) -> bool:
     return name not in _TRAINING and not any(isinstance(value, float) for value in values)
 
 
-def _circumstances(runs: Sequence[RunRecord]) -> _Facts:
-    """What is said beside the settings: prompts, classes, and the images to train and select on."""
+def _about_classes(runs: Sequence[RunRecord]) -> _Facts:
+    """The prompts, the number of classes, and whether images of each were set aside."""
     run = runs[0]
-    choice = run.image_choice
     is_validated = any(each.n_validation for each in runs)
     validation = "validation images set aside" if is_validated else "no validation images"
     return {
@@ -317,9 +331,14 @@ def _circumstances(runs: Sequence[RunRecord]) -> _Facts:
         "first prompt": _Fact(f'as "{run.templates[0]}"' if run.templates else "", is_asked=False),
         "classes": _Fact(f"{len(run.class_names)} classes", is_asked=False),
         "validation": _Fact(validation, is_asked=False),
+    }
+
+
+def _images(runs: Sequence[RunRecord]) -> _Facts:
+    choice = runs[0].image_choice
+    return {
         "images": _Fact(image_choice_in_words(choice)),
         "publication": _Fact(_publication(choice), is_asked=False),
-        "settings": _Fact(f"settings {run.settings_fingerprint[:8]}", is_asked=False),
     }
 
 
