@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from benchmarks.machine import describe_machine
-from benchmarks.records import LATEST, Figures, merge_into
+from benchmarks.records import LATEST, Figures, merge_into, write_page
 
 BENCHMARKS = {
     "load": "reading features for training, beside np.load",
@@ -24,6 +24,7 @@ BENCHMARKS = {
     "train_grid": "90 adapters in one tensor program, beside a plain PyTorch loop",
     "orchestration": "a sweep as a flow against a running server, beside the same library calls",
     "scaling": "listing, looking and asking, over many files and many runs",
+    "results_database": "SQL over 100,000 runs, beside DuckDB by hand and MLflow's search",
     "imagenet_size": "one adapter over 16,000 images and 1,000 classes",
     "search": "the nearest of a million images, beside a plain matrix product",
     "linear_probe": "the search for C of the linear probe, beside scikit-learn as it comes",
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for headline, ratio in figures.headlines.items():
             console.print(f"[bold cyan]{headline} {ratio:.2f}[/]")
         merge_into(options.out, figures, machine)
+        if figures.page:
+            console.print(f"written to {escape(str(write_page(options.out, figures, machine)))}")
     console.print(f"\nwritten to {escape(str(options.out))}")
 
 

@@ -39,11 +39,11 @@ def call_alone(function: Callable[..., _Answer], **arguments: object) -> Measure
 
 def _call(function: Callable[..., _Answer], arguments: dict[str, object]) -> Measured[_Answer]:
     answer = function(**arguments)
-    return Measured(answer, _peak_bytes())
+    return Measured(answer, peak_bytes())
 
 
-def _peak_bytes() -> int:
-    """Of this program; `ru_maxrss` alone begins with the peak of the process that started it."""
+def peak_bytes() -> int:
+    """Peak resident memory of this program; `ru_maxrss` alone begins with the peak of the process that started it."""
     status = Path("/proc/self/status")
     if status.exists():
         peaks = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.machine import Machine
 
 LATEST = Path(__file__).with_name("latest.json")
+DOCS = Path(__file__).parents[1] / "docs"
 DETAILS = "benchmarks"
 
 Value = float | str | Mapping[str, float]
@@ -23,6 +24,7 @@ class Figures:
         headlines: the main ratios, by name.
         details: all other results, with units in their names.
         lines: all results as text.
+        page: all results as a page of Markdown, for the documentation; empty where there is none.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Figures:
     headlines: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Value] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
+    page: str = ""
 
 
 def merge_into(path: Path, figures: Figures, machine: Machine) -> None:
@@ -51,3 +54,11 @@ def merge_into(path: Path, figures: Figures, machine: Machine) -> None:
     rounded = {name: float(f"{value:.3g}") for name, value in figures.headlines.items()}
     merged = {**kept, **rounded, DETAILS: details}
     path.write_text(json.dumps(merged, indent=2, sort_keys=True) + "\n")
+
+
+def write_page(out: Path, figures: Figures, machine: Machine) -> Path:
+    """Write the page of a benchmark with the machine, to the documentation if `out` is `LATEST`, else beside it."""
+    name = f"benchmarks-{figures.name.replace('_', '-')}.md"
+    path = (DOCS if out == LATEST else out.parent) / name
+    path.write_text(f"{figures.page}\nMachine: {'; '.join(machine.lines())}.\n")
+    return path
