@@ -22,15 +22,9 @@ SWEEP = len(SHOTS) * len(SEEDS)
 """Number of runs of one sweep: one dataset, encoder, method and settings."""
 DATASETS = tuple(f"dataset-{number}" for number in range(5))
 METHODS = (
-    "clip-adapter",
-    "tip-adapter",
-    "tip-adapter-f",
-    "gda",
-    "lp++",
-    "task-res",
-    "linear-probe",
+    *("clip-adapter", "tip-adapter", "tip-adapter-f", "gda", "lp++"),
+    *("task-res", "linear-probe", "coop", "cross-modal", "cross-modal-probe"),
 )
-METHODS += ("coop", "cross-modal", "cross-modal-probe")
 METRICS = tuple(
     product(
         ("test", "validation", "held-out", "test-base", "test-new"),

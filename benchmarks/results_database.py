@@ -5,7 +5,7 @@ import math
 import os
 import statistics
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from benchmarks.results_database_sides import (
     CLASSES_OF_RUNS,
     DISAGREEMENTS,
     FILTERED,
+    OPENING,
     Asked,
     Side,
     ask_in_turn,
@@ -117,7 +118,7 @@ def _rows(root: Path, *, questions: tuple[str, ...], rounds: int) -> list[_Row]:
                 statistics.median(each.answer.seconds[question] for each in asked[side]),
                 round(statistics.median(each.answer.peaks[question] for each in asked[side]) / 1e6),
             )
-            for question in ("opening", *questions)
+            for question in (OPENING, *questions)
         }
         for side in sides
     )
@@ -133,7 +134,7 @@ class _Search:
 
     line: str
     ratio: float | None
-    details: Mapping[str, Value]
+    details: dict[str, Value]
 
 
 def _beside_mlflow(root: Path, place: Path, *, runs: int) -> _Search:

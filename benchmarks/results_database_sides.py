@@ -72,6 +72,7 @@ _VIEWS_BY_HAND = {
     "label = predicted AS correct FROM read_parquet('{files}')",
 }
 
+OPENING = "opening"
 BOARD, AGAIN = "leaderboard, first", "leaderboard, again"
 FILTERED = "leaderboard of a dataset at 16 shots"
 CLASSES_OF_RUNS = "recall of each class of 10 named runs"
@@ -92,7 +93,7 @@ class Asked:
     """What a process took to ask.
 
     Attributes:
-        seconds: seconds by question, `opening` included.
+        seconds: seconds by question, `OPENING` included.
         peaks: peak memory in bytes by question, after it was answered.
     """
 
@@ -105,7 +106,7 @@ def ask_in_turn(root: Path, *, side: Side, questions: tuple[str, ...]) -> Asked:
     seconds, peaks = {}, {}
     start = time.perf_counter()
     with _opened(root, side) as ask:
-        seconds["opening"] = time.perf_counter() - start
+        seconds[OPENING], peaks[OPENING] = time.perf_counter() - start, peak_bytes()
         statements = _statements(side)
         for question in questions:
             start = time.perf_counter()
