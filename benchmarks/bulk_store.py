@@ -105,7 +105,7 @@ def copy_runs(root: Path, *, to: Path, runs: int) -> None:
     }
     for kind, (name, values) in keys.items():
         table = _read(root, kind)
-        _write(to, kind, table.filter(pc.is_in(table[name], value_set=values.combine_chunks())))
+        _write(to, kind, table.filter(pc.is_in(table[name], value_set=values)))
 
 
 def run_id(number: int) -> str:
