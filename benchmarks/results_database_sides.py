@@ -172,6 +172,7 @@ def _opened(root: Path, side: Side) -> Iterator[Ask]:
             yield database.query
         return
     with duckdb.connect(":memory:") as connection:
+        connection.execute("SET enable_progress_bar = false")
         for name, sql in _VIEWS_BY_HAND.items():
             connection.execute(f"CREATE VIEW {name} AS {sql.format(files=parquet_of(root, name))}")
         yield lambda sql: connection.sql(sql).to_arrow_table()
