@@ -130,9 +130,15 @@ def text_table(
 ) -> Group:
     """Rows of text under a title; the first `n_words` columns have words and the others numbers."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    # Rows are told apart by their words: of these only the longest are folded where there is no room.
+    widths = [max((len(row[place]) for row in rows), default=0) for place in range(n_words)]
     for place, name in enumerate(header):
+        is_number = place >= n_words
         table.add_column(
-            Text(name), overflow="fold", justify="left" if place < n_words else "right"
+            Text(name),
+            overflow="fold",
+            justify="right" if is_number else "left",
+            no_wrap=not is_number and place != widths.index(max(widths)),
         )
     for row in rows:
         table.add_row(*(Text(escape_control_characters(cell)) for cell in row))

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from clip_adapter.cli.summaries import Score, accuracy_table, leaderboard_table
+from clip_adapter.cli.summaries import Score, accuracy_table, leaderboard_table, text_table
 from clip_adapter.shots import ALL_SHOTS
 
 
@@ -114,3 +114,14 @@ def test_shots_of_a_budget_are_explained() -> None:
     said = "the shots of a budget are the mean number a class"
     assert said in drawn([of_budget], width=200)
     assert said not in drawn([row("gda", 4, 0.5, None)], width=200)
+
+
+def test_words_of_a_narrow_column_are_not_broken() -> None:
+    name = "clip-adapter (ratio 0.2, published splits, publication 01234567)"
+    row = ("imagenet-sketch", "domain shift", name, "16 shots", "71.2 ± 12.3", "51.2 ± 10.0")
+    header = ("target", "protocol", "method", "shots", "on source", "on target")
+    console = Console(file=StringIO(), width=80)
+    console.print(text_table(header, [row], title="x", caption="y", n_words=4))
+    assert isinstance(console.file, StringIO)
+    words = console.file.getvalue().split()
+    assert set(" ".join(row).split()) <= set(words)
