@@ -23,7 +23,7 @@ BENCHMARKS = {
     "unchanged": "a second extraction of the same images",
     "train_grid": "90 adapters in one tensor program, beside a plain PyTorch loop",
     "orchestration": "a sweep as a flow against a running server, beside the same library calls",
-    "scaling": "listing, looking and asking, over many files and many runs",
+    "scaling": "listing and looking, over many files and many runs",
     "results_database": "SQL over 100,000 runs, beside DuckDB by hand and MLflow's search",
     "imagenet_size": "one adapter over 16,000 images and 1,000 classes",
     "search": "the nearest of a million images, beside a plain matrix product",

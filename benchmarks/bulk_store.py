@@ -90,7 +90,9 @@ def put_store(root: Path, *, runs: int, batches: int | None = None) -> None:
     for kind, build in tables.items():
         a_file = runs // batches if batches else ROWS_A_FILE.get(kind, runs)
         for first in range(0, runs, a_file):
-            _write(root, kind, build(every[first : first + a_file]))
+            # Else batches with the same splits would share one file.
+            stamp = str(first) if batches else ""
+            _write(root, kind, build(every[first : first + a_file]), stamp=stamp)
 
 
 def copy_runs(root: Path, *, to: Path, runs: int) -> None:
@@ -118,9 +120,9 @@ def parquet_of(root: Path, kind: str) -> str:
     return str(root / "runs" / kind / "*.parquet")
 
 
-def _write(root: Path, kind: str, table: pa.Table) -> None:
-    schema = getattr(schemas, kind.upper())
-    write_table(root / "runs" / kind, conform(table, schema, source=kind), kind=kind)
+def _write(root: Path, kind: str, table: pa.Table, *, stamp: str = "") -> None:
+    rows = conform(table, getattr(schemas, kind.upper()), source=kind)
+    write_table(root / "runs" / kind, rows, kind=kind, stamp=stamp)
 
 
 def _read(root: Path, kind: str) -> pa.Table:

@@ -18,7 +18,6 @@ from clip_adapter.runs import (
     RunSettings,
     RunStore,
     Versions,
-    query,
 )
 from feature_cache import FeatureStore, IndexStore, compact_folder, list_files, stored_folders
 
@@ -138,14 +137,12 @@ def put_runs(root: Path, *, runs: int, a_file: int) -> None:
         store.record(list(_runs(range(first, min(first + a_file, runs)))))
 
 
-def look_into_runs(root: Path) -> tuple[float, float]:
-    """Seconds of the leaderboard, and of asking which of a thousand runs are recorded."""
+def look_into_runs(root: Path) -> float:
+    """Seconds of asking which of a thousand runs are recorded."""
     start = time.perf_counter()
-    query(root, "SELECT * FROM leaderboard")
-    answered = time.perf_counter()
     asked = (f"fingerprint-{number}" for number in range(1000))
     RunStore(root).completed(asked, dataset="synthetic")
-    return answered - start, time.perf_counter() - answered
+    return time.perf_counter() - start
 
 
 def size_of_predictions(root: Path, *, images: int) -> float:
