@@ -10,6 +10,8 @@ from clip_adapter.runs.records import RunRecord
 from clip_adapter.runs.store import read_one_each
 from clip_adapter.shots import image_choice_in_words, unusual_images
 
+_IMAGES = "image choice"
+"""Key of the fact; no setting's name has a space."""
 _TRAINING = {"optimizer", "epochs", "stopped_epoch", "batch_size"}
 """Settings that mostly follow from a recipe, as do those with a fraction."""
 _MOST_LISTED = 3
@@ -19,7 +21,7 @@ SELECT encoder, arg_max(model, (started_at, run_id)) AS model, any_value(precisi
 FROM runs GROUP BY encoder
 """
 _CONFIGURATIONS = """
-SELECT run_id, dataset, encoder, method, settings_fingerprint, image_choice
+SELECT run_id, dataset, encoder, method, settings_fingerprint, image_choice, shots
 FROM runs WHERE run_id IN $run_ids
 """
 
@@ -89,8 +91,8 @@ def find_configurations(name: str, runs: Iterable[RunRecord]) -> list[Configurat
         runs: runs of one dataset and encoder.
     """
     method, at, rest = name.partition("@")
-    settings, _, choice = rest.partition("/")
-    if at:
+    if at and " (" not in method:
+        settings, _, choice = rest.partition("/")
         return [
             each
             for each in dict.fromkeys(map(Configuration.of, runs))
@@ -121,19 +123,19 @@ def with_names(database: RunDatabase, rows: Sequence[Mapping[str, Any]]) -> list
 
     Args:
         database: database of the store.
-        rows: rows with `dataset`, or `source`, and `encoder`, `method`, `settings_fingerprint` and
-            `image_choice`.
+        rows: rows with `dataset`, or `source`, and `encoder`, `method`, `settings_fingerprint`,
+            `image_choice` and `shots`.
     """
     asked = sorted({row["settings_fingerprint"] for row in rows})
     runs: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
     for run in read_one_each(database, asked) if asked else []:
         runs[run.dataset, run.encoder].append(run)
-    shown = {(*_state(row), _configuration(row)) for row in rows}
+    shown = {(*_state(row), _configuration(row), row["shots"]) for row in rows}
     names = {
         (*state, configuration): name
         for state, of_state in runs.items()
         for configuration, name in name_configurations(
-            run for run in of_state if (*state, Configuration.of(run)) in shown
+            run for run in of_state if (*state, Configuration.of(run), run.shots) in shown
         ).items()
     }
     return [
@@ -226,7 +228,7 @@ def _telling(facts: Mapping[Configuration, _Facts]) -> dict[Configuration, set[s
     """The keys of the facts to tell of each configuration of one method."""
     every = [*facts.values()]
     asked = {key for key, fact in every[0].items() if fact.is_asked and _differs(key, every)}
-    keys = {each: asked | ({"images"} if each.image_choice != "own" else set()) for each in facts}
+    keys = {each: asked | ({_IMAGES} if each.image_choice != "own" else set()) for each in facts}
     groups: dict[tuple[str, ...], list[Configuration]] = defaultdict(list)
     for each in facts:
         groups[tuple(facts[each][key].words for key in sorted(keys[each]))].append(each)
@@ -258,10 +260,18 @@ def _differs(key: str, facts: Sequence[_Facts]) -> bool:
 
 
 def _facts_by_method(runs: Iterable[RunRecord]) -> dict[str, dict[Configuration, _Facts]]:
-    """The facts of each configuration by method; those of one method have the same keys."""
-    grouped: dict[str, dict[Configuration, list[RunRecord]]] = defaultdict(dict)
+    """The facts of each configuration by method; those of one method have the same keys.
+
+    They are those of one run for each number of shots, as seeds differ in what was learned.
+    """
+    first: dict[tuple[Configuration, int], RunRecord] = {}
     for run in runs:
-        grouped[run.method].setdefault(Configuration.of(run), []).append(run)
+        known = first.setdefault((Configuration.of(run), run.shots), run)
+        if run.run_id < known.run_id:
+            first[Configuration.of(run), run.shots] = run
+    grouped: dict[str, dict[Configuration, list[RunRecord]]] = defaultdict(dict)
+    for (configuration, _), run in first.items():
+        grouped[run.method].setdefault(configuration, []).append(run)
     return {method: _facts_of_method(of_method) for method, of_method in grouped.items()}
 
 
@@ -292,7 +302,7 @@ def _facts_of_method(
             **_about_classes(runs),
             **settings(each, asked=False),
             **_images(runs),
-            "settings": _Fact(f"settings {each.settings_fingerprint[:8]}", is_asked=False),
+            "settings digits": _Fact(f"settings {each.settings_fingerprint[:8]}", is_asked=False),
         }
         for each, runs in of_method.items()
     }
@@ -327,18 +337,18 @@ def _about_classes(runs: Sequence[RunRecord]) -> _Facts:
     is_validated = any(each.n_validation for each in runs)
     validation = "validation images set aside" if is_validated else "no validation images"
     return {
-        "prompts": _Fact(_prompts(run), is_asked=False),
+        "text prompts": _Fact(_prompts(run), is_asked=False),
         "first prompt": _Fact(f'as "{run.templates[0]}"' if run.templates else "", is_asked=False),
-        "classes": _Fact(f"{len(run.class_names)} classes", is_asked=False),
-        "validation": _Fact(validation, is_asked=False),
+        "number of classes": _Fact(f"{len(run.class_names)} classes", is_asked=False),
+        "validation images": _Fact(validation, is_asked=False),
     }
 
 
 def _images(runs: Sequence[RunRecord]) -> _Facts:
     choice = runs[0].image_choice
     return {
-        "images": _Fact(image_choice_in_words(choice)),
-        "publication": _Fact(_publication(choice), is_asked=False),
+        _IMAGES: _Fact(image_choice_in_words(choice)),
+        "publication digits": _Fact(_publication(choice), is_asked=False),
     }
 
 

@@ -172,6 +172,19 @@ def test_a_name_is_found_by_any_of_its_words_in_any_order(run: MakeRun) -> None:
         assert not find_configurations(unknown, runs), unknown
 
 
+def test_a_setting_may_be_called_as_what_is_said_beside_settings(run: MakeRun) -> None:
+    runs = [run({"prompts": which}, method="zero-shot") for which in ("single", "ensemble")]
+    assert names(*runs) == ["zero-shot (prompts single)", "zero-shot (prompts ensemble)"]
+
+
+def test_a_prompt_with_an_at_sign_is_no_fingerprint(run: MakeRun) -> None:
+    runs = [run(templates=("{} @ home, or/and not",)), run(templates=("{}",))]
+    for each, name in zip(runs, names(*runs), strict=True):
+        assert find_configurations(name, runs) == [Configuration.of(each)]
+    old = f"clip-adapter@{runs[0].settings_fingerprint[:6]}/own"
+    assert find_configurations(old, runs) == [Configuration.of(runs[0])]
+
+
 SETTINGS = st.fixed_dictionaries(
     {},
     optional={
