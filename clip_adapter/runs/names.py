@@ -1,8 +1,8 @@
 """Names of methods and encoders in tables: the words that tell the rows of one table apart."""
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from clip_adapter.runs.database import RunDatabase
@@ -126,22 +126,36 @@ def with_names(database: RunDatabase, rows: Sequence[Mapping[str, Any]]) -> list
         rows: rows with `dataset`, or `source`, and `encoder`, `method`, `settings_fingerprint`,
             `image_choice` and `shots`.
     """
-    asked = sorted({row["settings_fingerprint"] for row in rows})
+    shown = {(*_state(row), _configuration(row)) for row in rows}
+    counts = Counter((dataset, encoder, each.method) for dataset, encoder, each in shown)
+    several = [key for key in shown if counts[key[0], key[1], key[2].method] > 1]
+    at_shots = {(*_state(row), _configuration(row), row["shots"]) for row in rows}
     runs: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-    for run in read_one_each(database, asked) if asked else []:
-        runs[run.dataset, run.encoder].append(run)
-    shown = {(*_state(row), _configuration(row), row["shots"]) for row in rows}
+    for run in _one_each(database, several):
+        if (run.dataset, run.encoder, Configuration.of(run), run.shots) in at_shots:
+            runs[run.dataset, run.encoder].append(run)
     names = {
         (*state, configuration): name
         for state, of_state in runs.items()
-        for configuration, name in name_configurations(
-            run for run in of_state if (*state, Configuration.of(run), run.shots) in shown
-        ).items()
+        for configuration, name in name_configurations(of_state).items()
     }
-    return [
-        {**row, "name": names.get((*_state(row), _configuration(row)), row["method"])}
-        for row in rows
-    ]
+    alone = {key: with_words(key[2].method, unusual_images(key[2].image_choice)) for key in shown}
+    named = {**alone, **names}
+    return [{**row, "name": named[*_state(row), _configuration(row)]} for row in rows]
+
+
+def _one_each(
+    database: RunDatabase, keys: Collection[tuple[str, str, Configuration]]
+) -> list[RunRecord]:
+    if not keys:
+        return []
+    datasets, encoders, configurations = zip(*keys, strict=True)
+    return read_one_each(
+        database,
+        sorted({each.settings_fingerprint for each in configurations}),
+        datasets=sorted({*datasets}),
+        encoders=sorted({*encoders}),
+    )
 
 
 def name_runs(database: RunDatabase, run_ids: Iterable[str]) -> dict[str, str]:

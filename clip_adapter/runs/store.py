@@ -174,22 +174,33 @@ def find_run(root: Location, run_id: str) -> RunRecord:
     return _run(rows[0])
 
 
-def read_one_each(database: RunDatabase, settings: Sequence[str]) -> list[RunRecord]:
+def read_one_each(
+    database: RunDatabase,
+    settings: Sequence[str],
+    *,
+    datasets: Sequence[str],
+    encoders: Sequence[str],
+) -> list[RunRecord]:
     """Read one completed run of each configuration, number of shots, dataset and encoder.
 
     Args:
         database: database of the store.
         settings: fingerprints of settings of the configurations.
+        datasets: names of the datasets.
+        encoders: fingerprints of the encoders.
     """
-    rows = database.query(_ONE_EACH, {"settings": list(settings)}).to_pylist()
-    return [_run(row) for row in rows]
+    asked = {"settings": list(settings), "datasets": list(datasets), "encoders": list(encoders)}
+    return [_run(row) for row in database.query(_ONE_EACH, asked).to_pylist()]
 
 
 _ONE_EACH = """
-FROM runs WHERE status = 'completed' AND settings_fingerprint IN $settings
-QUALIFY row_number() OVER (
-    PARTITION BY dataset, encoder, method, settings_fingerprint, image_choice, shots ORDER BY run_id
-) = 1
+WITH first AS (
+    SELECT min(run_id) AS run_id FROM runs
+    WHERE status = 'completed' AND settings_fingerprint IN $settings
+        AND dataset IN $datasets AND encoder IN $encoders
+    GROUP BY dataset, encoder, method, settings_fingerprint, image_choice, shots
+)
+FROM runs SEMI JOIN first USING (run_id)
 ORDER BY dataset, encoder, method, settings_fingerprint, image_choice, shots
 """
 _ORDER = "dataset, encoder, method, settings_fingerprint, shots, seed, started_at, run_id"
