@@ -113,6 +113,8 @@ FEATURES_OF = "features_"
 _OF_RUNS = frozenset({"runs", "metrics", "curves", "predictions"})
 """Tables of which every file holds all rows of a run or none."""
 _FEATURES = re.compile(r"features|similar_images", re.IGNORECASE)
+_MOST_TRIES = 10
+"""Largest number of times that a statement is run while files are merged under it."""
 _ABSENT_TABLE = "Table with name "
 # What lists the names there are, or computes one.
 _CATALOGUE = re.compile(r"\bshow\b|\bquery\w*\(|\b(?:duckdb|information|pg|sqlite)_", re.IGNORECASE)
@@ -123,7 +125,7 @@ _CATALOGUE = re.compile(r"\bshow\b|\bquery\w*\(|\b(?:duckdb|information|pg|sqlit
 
 
 class RunDatabase:
-    """A read-only SQL database of the rows that were stored when it was opened.
+    """A read-only SQL database of the rows that were stored when it was opened, or since files were merged.
 
     Opening takes no lock and writes nothing. DuckDB runs in memory and reads the files of the store
     through `VerifiedFiles`, so that no statement can read or write another file.
@@ -174,6 +176,16 @@ class RunDatabase:
                 statement reads is damaged or cannot be understood.
         """
         check_question(sql)
+        for _ in range(_MOST_TRIES - 1):
+            # A file that was merged into another one has vanished, and its rows are in that one.
+            with suppress(FileNotFoundError):
+                return self._answer(sql, parameters, max_seconds=max_seconds)
+            self._list_again()
+        return self._answer(sql, parameters, max_seconds=max_seconds)
+
+    def _answer(
+        self, sql: str, parameters: Mapping[str, object] | None, *, max_seconds: float | None
+    ) -> pa.Table:
         self._files.failure = None
         try:
             self._make_views(named_views(sql), f"{sql} {parameters}")
@@ -188,6 +200,14 @@ class RunDatabase:
         except duckdb.Error as error:
             raise self._explained(error) from None
         return _with_plain_integers(answer)
+
+    def _list_again(self) -> None:
+        """Read the files that are stored now; the views above them find the new ones by name."""
+        self._files.forget()
+        _list_files(self._files)
+        self._connection.execute("DROP SCHEMA stored CASCADE")
+        self._connection.execute("CREATE SCHEMA stored")
+        self._made = {name for name in self._made if not name.startswith("stored.")}
 
     def close(self) -> None:
         """Free the memory; closing twice is harmless."""
@@ -299,9 +319,7 @@ def connect(root: Location | str | None = None) -> RunDatabase:
     tables = _stored_tables(location)
     files = VerifiedFiles(tables)
     connection.register_filesystem(files)
-    # The runs that a request names were stored before it, and the rows of a run before the run.
-    for name in RUN_TABLES:
-        files.files(name)
+    _list_files(files)
     # A statement of more than two seconds would draw a progress bar into the output. In a
     # notebook without ipywidgets there is none, and DuckDB refuses to have it switched off.
     with suppress(duckdb.InvalidInputException):
@@ -309,6 +327,12 @@ def connect(root: Location | str | None = None) -> RunDatabase:
     for statement in _PREPARATION:
         connection.execute(statement)
     return RunDatabase(connection, files, tables)
+
+
+def _list_files(files: VerifiedFiles) -> None:
+    # The runs that a request names were stored before it, and the rows of a run before the run.
+    for name in RUN_TABLES:
+        files.files(name)
 
 
 def named_views(sql: str) -> list[str]:

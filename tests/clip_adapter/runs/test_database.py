@@ -14,6 +14,7 @@ from clip_adapter.runs import (
     query,
     view_names,
 )
+from feature_cache import compact_folder, stored_folders
 from feature_cache.errors import CorruptFileError
 
 ResultOf = Callable[..., RunResult]
@@ -265,3 +266,27 @@ def test_a_program_that_asks_ends_silently(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_files_that_are_merged_after_opening_are_read_where_they_are_now(
+    tmp_path: Path, result_of: ResultOf
+) -> None:
+    RunStore(tmp_path).record([result_of(1)])
+    RunStore(tmp_path).record([result_of(2)])
+    with connect(tmp_path) as database:
+        assert database.query("SELECT count(*) AS n FROM runs").to_pylist() == [{"n": 2}]
+        for folder in stored_folders(tmp_path):
+            compact_folder(folder)
+        rows = database.query("FROM runs JOIN metrics USING (run_id) WHERE name = 'nll'")
+        assert rows.num_rows == 2
+        assert database.query("FROM leaderboard").num_rows == 1
+
+
+def test_a_file_that_vanished_for_good_is_missed_and_not_waited_for(
+    tmp_path: Path, result_of: ResultOf
+) -> None:
+    RunStore(tmp_path).record([result_of(1)])
+    RunStore(tmp_path).record([result_of(2)])
+    with connect(tmp_path) as database:
+        next((tmp_path / "runs" / "runs").iterdir()).unlink()
+        assert database.query("SELECT count(*) AS n FROM runs").to_pylist() == [{"n": 1}]
