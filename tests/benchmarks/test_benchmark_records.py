@@ -54,6 +54,8 @@ def test_a_headline_that_is_measured_no_more_goes(tmp_path: Path) -> None:
         "extract_over_plain_loop",
         "imagenet_size_seconds",
         "linear_probe_over_sklearn",
+        "leaderboard_100k_seconds",
+        "leaderboard_over_mlflow_10k",
         "load_over_npload",
         "orchestrated_over_library",
         "train_grid_d1024_over_plain_loop",
