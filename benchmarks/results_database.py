@@ -145,9 +145,9 @@ def _beside_mlflow(root: Path, place: Path, *, runs: int) -> _Search:
         return _Search(line=line, ratio=None, details={"mlflow": "not measured"})
     few = place / "few"
     call_alone(copy_runs, root=root, to=few, runs=runs)
+    found = _search(python, few, place)
     measured = [call_alone(board_means, root=few).answer for _ in range(ROUNDS)]
     ours = statistics.median(seconds for seconds, _, _ in measured)
-    found = _search(python, few, place)
     means = measured[0][2]
     if means.keys() != found["means"].keys() or not all(
         math.isclose(means[key], value, rel_tol=1e-6) for key, value in found["means"].items()

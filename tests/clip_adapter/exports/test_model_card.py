@@ -69,6 +69,12 @@ def test_zero_shot_is_compared_on_the_same_images(champion: ModelCard) -> None:
     assert f"on the same images: {100 * expected:.1f} %" in text_of(champion)
 
 
+def test_published_splits_are_told(champion: ModelCard) -> None:
+    published = replace(champion, run={**champion.run, "image_choice": "published:0123456789"})
+    assert " a class, published splits, drawn with seed" in text_of(published)
+    assert "splits, drawn" not in text_of(champion)
+
+
 def test_the_hub_reads_the_header(champion: ModelCard) -> None:
     data = HubCard(text_of(champion)).data
     assert (data.license, data.pipeline_tag) == ("apache-2.0", "image-classification")
