@@ -59,6 +59,31 @@ def check_question(sql: str) -> None:
         raise RunStoreError(f"found a statement of type {found}: {_WHAT_IS_ACCEPTED}")
 
 
+def statements_of(text: str) -> list[str]:
+    """The statements of a text of SQL, each with the comments before it.
+
+    Raises:
+        RunStoreError: the text does not parse.
+    """
+    try:
+        return [statement.query for statement in duckdb.extract_statements(text)]
+    except duckdb.Error as error:
+        raise RunStoreError(plain_message(error)) from None
+
+
+def parameters_of(statement: str) -> frozenset[str]:
+    """The names of the parameters of a statement, without the $.
+
+    Raises:
+        RunStoreError: the text does not parse.
+    """
+    try:
+        found = duckdb.extract_statements(statement)
+    except duckdb.Error as error:
+        raise RunStoreError(plain_message(error)) from None
+    return frozenset(name for each in found for name in each.named_parameters)
+
+
 def plain_message(error: Exception) -> str:
     """DuckDB's message on one line, without the excerpt of the statement that follows it."""
     return " ".join(str(error).partition("\n\nLINE ")[0].split())

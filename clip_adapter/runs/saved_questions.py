@@ -21,10 +21,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
-import duckdb
-
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs.database import check_question
+from clip_adapter.runs.database import check_question, parameters_of
 from clip_adapter.runs.errors import RunStoreError
 from feature_cache import Location
 
@@ -119,8 +117,7 @@ class SavedQuestion:
             RunStoreError: it is not.
         """
         check_question(self.statement)
-        (statement,) = duckdb.extract_statements(self.statement)
-        used, declared = statement.named_parameters, set(self.parameters)
+        used, declared = parameters_of(self.statement), frozenset(self.parameters)
         if used != declared:
             raise RunStoreError(
                 f"{_called(self.name)} uses the parameters {_listed(used)} and declares "
@@ -210,5 +207,5 @@ def _called(name: str) -> str:
     return f"the question {name!r}" if name else "the file"
 
 
-def _listed(names: set[str]) -> str:
+def _listed(names: frozenset[str]) -> str:
     return ", ".join(f"${name}" for name in sorted(names)) or "none"
