@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from clip_adapter.runs.database import RunDatabase
 from clip_adapter.runs.errors import RunStoreError
+from clip_adapter.runs.views import VIEWS
 from feature_cache.exchange.atomic_write import new_path
 
 STORAGE_VERSION = "v1.0.0"
@@ -45,7 +46,7 @@ def export_views(
             or cannot be understood.
         OSError: the disk is full or fails.
     """
-    names = database.query("SHOW TABLES")["name"].to_pylist()
+    names = [name for name in database.query("SHOW TABLES")["name"].to_pylist() if name in VIEWS]
     comments = database.query(_COMMENTS).to_pylist()
     with new_path(path, overwrite=overwrite) as temporary:
         try:
