@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clip_adapter.cli.table_files import Rows, are_numbers, rows_of
+from clip_adapter.cli.table_files import Rows, are_numbers, rows_of, text_of
 from clip_adapter.escaping import escape_control_characters
 
 ROWS_AT_ONCE = 1_000
@@ -91,8 +91,6 @@ def _widest_word(text: str) -> int:
 
 def shown(value: Any) -> str:
     """A value as text for a terminal; nothing for null."""
-    if value is None:
-        return ""
     if isinstance(value, float):
         return f"{value:.0f}" if LARGE <= abs(value) < LARGEST else f"{value:.4g}"
-    return escape_control_characters(value, keep="\n")
+    return escape_control_characters(text_of(value), keep="\n")

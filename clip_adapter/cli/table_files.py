@@ -172,13 +172,13 @@ def _write_csv(tables: Iterable[Rows], file: IO[bytes], *, escape: bool) -> None
         writer = csv.writer(text, lineterminator="\n")
         lines = chain([table.schema.names] if number == 0 else [], rows_of(table))
         for line in lines:
-            cells = map(_cell, line)
+            cells = map(text_of, line)
             writer.writerow(map(escape_control_characters, cells) if escape else cells)
         _write(text.getvalue(), file)
 
 
-def _cell(value: Any) -> str:
-    """A value on one line of text; nothing for null."""
+def text_of(value: Any) -> str:
+    """A value of `rows_of` as text, a list or struct as JSON; nothing for null."""
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
     return "" if value is None else str(value)
@@ -237,7 +237,7 @@ def _json_text(value: Any, *, escape: bool, spaces: int | None = None) -> str:
 def _write_markdown(tables: Iterable[Rows], file: IO[bytes], *, escape: bool) -> None:
     del escape  # all of it is, for people read it
     for number, table in enumerate(tables):
-        lines = [_markdown_line(map(_cell, row)) for row in rows_of(table)]
+        lines = [_markdown_line(map(text_of, row)) for row in rows_of(table)]
         if number == 0:
             rules = ("--:" if numbers else "---" for numbers in are_numbers(table))
             lines = [_markdown_line(table.schema.names), f"|{'|'.join(rules)}|\n", *lines]
