@@ -265,10 +265,13 @@ class RunDatabase:
         return relation.columns, shown.to_arrow_reader(BATCH_ROWS)
 
     def _call(self, function: Callable[[], T], limit: TimeLimit) -> T:
-        try:
-            return limit.call(function, interrupt=self._connection.interrupt)
-        except (duckdb.Error, OSError, pa.ArrowException) as error:
-            raise self._explained(error) from None
+        def explained() -> T:
+            try:
+                return function()
+            except (duckdb.Error, OSError, pa.ArrowException) as error:
+                raise self._explained(error) from None
+
+        return limit.call(explained, interrupt=self._connection.interrupt)
 
     def _table(self, batches: Generator[pa.RecordBatch, None, None]) -> pa.Table:
         """All rows as one table, which may be as large as the database's memory."""
