@@ -29,7 +29,6 @@ from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import (
     DEFAULT_MAX_MEMORY,
-    VIEWS,
     RunDatabase,
     SavedQuestion,
     Types,
@@ -39,6 +38,7 @@ from clip_adapter.runs import (
     parameters_of,
     saved_questions,
     statements_of,
+    view_names,
 )
 from clip_adapter.settings import Settings
 from clip_adapter.terminal import plain_console
@@ -122,7 +122,7 @@ def sql(
     statement: Annotated[
         str | None,
         typer.Argument(
-            help=f"One SELECT over the views {', '.join(VIEWS)}. Without one: a prompt, or what standard "
+            help=f"One SELECT over the views {', '.join(view_names())}. Without one: a prompt, or what standard "
             "input holds.",
             show_default=False,
         ),
@@ -296,7 +296,7 @@ def _export(answers: Answers, path: Path) -> None:
 
     with (
         answers.connect() as database,
-        watch("exporting", total=len(VIEWS), unit="views") as advance,
+        watch("exporting", total=len(view_names()), unit="views") as advance,
     ):
 
         def count(name: str, rows: int) -> None:

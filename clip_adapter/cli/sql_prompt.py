@@ -19,7 +19,7 @@ from clip_adapter.cli.sql import Answers, parse_parameters
 from clip_adapter.cli.table_files import Format
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.runs import MACROS, VIEWS, SavedQuestion, find_question, saved_questions
+from clip_adapter.runs import SavedQuestion, find_question, saved_questions, view_names
 from clip_adapter.terminal import plain_console
 from feature_cache import FeatureCacheError
 
@@ -117,9 +117,9 @@ class Prompt:
         }
 
     def _describe(self, view: str = "", *_: str) -> None:
-        if view not in VIEWS:
-            raise UnknownNameError("view", view, VIEWS)
-        self.run(f"SELECT column_name, column_type FROM (DESCRIBE {view})")
+        if view not in view_names():
+            raise UnknownNameError("view", view, view_names())
+        self.run(f"SELECT column_name, comment FROM duckdb_columns() WHERE table_name = '{view}'")
 
     def _list_questions(self) -> None:
         for name, question in saved_questions(self._answers.root).items():
@@ -144,11 +144,11 @@ class Prompt:
                 "SELECT table_name AS name, list(column_name ORDER BY column_index) AS columns "
                 "FROM duckdb_columns() WHERE NOT internal GROUP BY ALL"
             )
-        return {row["name"]: row["columns"] for row in rows.to_pylist() if row["name"] in VIEWS}
+        return {row["name"]: row["columns"] for row in rows.to_pylist() if row["name"] in view_names()}
 
 
 class SqlCompleter(Completer):
-    """Completes views, their columns, macros and keywords; behind `VIEW.` its columns alone.
+    """Completes views, their columns and keywords; behind `VIEW.` its columns alone.
 
     Args:
         columns: the columns of each view, asked for when a word is first completed.
@@ -181,7 +181,7 @@ class SqlCompleter(Completer):
             column for name in named or columns for column in columns[name] if word
         )
         yield from _completions(word, offered, "column")
-        yield from _completions(word, [*VIEWS, *MACROS], "view")
+        yield from _completions(word, view_names(), "view")
         if word:
             yield from _completions(word, KEYWORDS, "")
 

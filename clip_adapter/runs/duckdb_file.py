@@ -9,15 +9,16 @@ import pyarrow as pa
 
 from clip_adapter.runs.database import RunDatabase
 from clip_adapter.runs.errors import RunStoreError
-from clip_adapter.runs.views import VIEWS
+from clip_adapter.runs.views import view_names
 from feature_cache.exchange.atomic_write import new_path
 
 STORAGE_VERSION = "v1.0.0"
 """The oldest version of DuckDB that opens the file: files of the 1.x line are read by every later one."""
 _COMMENTS = """
-SELECT table_name, column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL
+SELECT table_name, column_name, comment FROM duckdb_columns()
+WHERE comment IS NOT NULL AND table_name IN $names
 UNION ALL
-SELECT view_name, NULL, comment FROM duckdb_views() WHERE comment IS NOT NULL
+SELECT view_name, NULL, comment FROM duckdb_views() WHERE comment IS NOT NULL AND view_name IN $names
 """
 
 
@@ -46,8 +47,7 @@ def export_views(
             or cannot be understood.
         OSError: the disk is full or fails.
     """
-    names = [name for name in database.query("SHOW TABLES")["name"].to_pylist() if name in VIEWS]
-    comments = database.query(_COMMENTS).to_pylist()
+    comments = database.query(_COMMENTS, {"names": list(view_names())}).to_pylist()
     with new_path(path, overwrite=overwrite) as temporary:
         try:
             with duckdb.connect(":memory:", config={"temp_directory": ""}) as target:
@@ -56,7 +56,7 @@ def export_views(
                     f"ATTACH '{place}' AS exported (STORAGE_VERSION '{STORAGE_VERSION}')"
                 )
                 target.execute("USE exported")
-                for name in names:
+                for name in view_names():
                     on_table(name, _copy(database, name, target))
                 for each in comments:
                     _comment(target, **each)
