@@ -144,7 +144,9 @@ class Prompt:
                 "SELECT table_name AS name, list(column_name ORDER BY column_index) AS columns "
                 "FROM duckdb_columns() WHERE NOT internal GROUP BY ALL"
             )
-        return {row["name"]: row["columns"] for row in rows.to_pylist() if row["name"] in view_names()}
+        return {
+            row["name"]: row["columns"] for row in rows.to_pylist() if row["name"] in view_names()
+        }
 
 
 class SqlCompleter(Completer):

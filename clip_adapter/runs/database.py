@@ -20,7 +20,7 @@ from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_runs_file
 from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
 from clip_adapter.runs.views import INTERNAL, beneath, definitions, named_in, view_names
 from clip_adapter.settings import Settings
-from feature_cache import Location, list_files, locate, storage, stores
+from feature_cache import FeatureCacheError, Location, list_files, locate, storage, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 
 T = TypeVar("T")
@@ -388,7 +388,8 @@ class RunDatabase:
         )
 
     def _explained(self, error: Exception) -> Exception:
-        if self._files.failure is not None:
+        # Of another kind are those about a path that the statement made up.
+        if isinstance(self._files.failure, FeatureCacheError | OSError):
             return self._files.failure
         message = plain_message(error)
         if message.startswith("Out of Memory Error"):
@@ -511,9 +512,7 @@ def _limit_memory(connection: "duckdb.DuckDBPyConnection", size: str) -> None:
 
 def _memory_limit(connection: "duckdb.DuckDBPyConnection") -> int:
     """The memory in bytes that a statement may take, from DuckDB's "11.7 GiB"."""
-    (text,) = connection.execute("SELECT current_setting('memory_limit')").fetchone() or (
-        "0 bytes",
-    )
+    ((text,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     number, _, unit = str(text).partition(" ")
     return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit))
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -159,9 +160,7 @@ def test_an_interrupted_database_answers_the_next_statement(store: Path) -> None
 def ended(process: subprocess.Popen[bytes], number: signal.Signals) -> tuple[int, str]:
     """Exit code and standard error of a process that gets a signal; nobody reads its output."""
     process.send_signal(number)
-    sent = time.monotonic()
     code = process.wait(timeout=SOON_SECONDS)
-    print(f"{number.name}: {time.monotonic() - sent:.2f} s", file=sys.stderr)
     assert process.stderr is not None
     return code, os.read(process.stderr.fileno(), 10_000).decode()
 
@@ -174,8 +173,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def a_run() -> RunRecord:
-    from datetime import UTC, datetime
-
     versions = Versions(clip_adapter="0", python="3", torch="2", open_clip="3", numpy="2")
     return RunRecord(
         run_id="0" * 32,

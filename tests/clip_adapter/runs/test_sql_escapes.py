@@ -83,6 +83,19 @@ WRITES = [
     "checkpoint",
     "from force_checkpoint()",
 ]
+BEYOND_THE_STORE = [
+    "from read_text('store://../secret.csv')",
+    "from read_text('store://runs/../../../secret.csv')",
+    "from read_text('store://{file}')",
+    "from read_text('store:///{file}')",
+    "from read_csv('store://runs/../secret.csv')",
+    "from 'store://secret.csv'",
+    "from read_parquet('store://nowhere/*')",
+    "with x as (copy (select 1 as a) to 'store://runs/x.parquet') select 1",
+    "with x as (copy (select 1 as a) to 'store://../new.parquet') select 1",
+    "with x as (copy (select 1 as a) to 'store://{new}') select 1",
+    "attach 'store://runs/x.duckdb'",
+]
 NETWORK = [
     "from read_csv('http://127.0.0.1:9/x.csv')",
     "from 'https://127.0.0.1:9/x.parquet'",
@@ -132,7 +145,7 @@ VARIABLES = [
     "from python_map_function(1)",
     "select * from runs, frame",
 ]
-SECRET = "swordfish"
+SECRET = "swordfish"  # noqa: S105  # of a file that no statement reads
 
 ResultOf = Callable[..., RunResult]
 
@@ -151,7 +164,8 @@ def _database(root: Path, result_of: ResultOf) -> Iterator[RunDatabase]:
 
 
 @pytest.mark.parametrize(
-    "statement", [*READS, *WRITES, *NETWORK, *EXTENSIONS_AND_SETTINGS, *VARIABLES]
+    "statement",
+    [*READS, *WRITES, *BEYOND_THE_STORE, *NETWORK, *EXTENSIONS_AND_SETTINGS, *VARIABLES],
 )
 def test_a_way_out_is_closed(database: RunDatabase, tmp_path: Path, statement: str) -> None:
     file = tmp_path / "secret.csv"
@@ -165,14 +179,14 @@ def test_a_way_out_is_closed(database: RunDatabase, tmp_path: Path, statement: s
         "stored": next(tmp_path.rglob("*.parquet")),
     }
     before = contents(tmp_path)
+    assert answers(database)
     with pytest.raises(RunStoreError) as raised:
         database.query(statement.format(**places), max_seconds=20)
     assert SECRET not in str(raised.value)
     assert "\n" not in str(raised.value)
     assert contents(tmp_path) == before
     assert len(frame) == table_of_secrets.num_rows
-    # And the database answers as before.
-    assert database.query("select count(*) as n from runs").to_pylist() == [{"n": 1}]
+    assert answers(database)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +213,10 @@ def test_an_escape_that_parses_as_a_question_is_executed_and_still_closed(
     with pytest.raises(RunStoreError, match="Permission Error"):
         database.query(statement)
     assert not (tmp_path / "new.csv").exists()
+
+
+def answers(database: RunDatabase) -> bool:
+    return database.query("select count(*) as n from runs").to_pylist() == [{"n": 1}]
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
