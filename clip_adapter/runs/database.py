@@ -497,17 +497,17 @@ def _files_of(folders: Sequence[tuple[Location, str]]) -> list[tuple[Location, s
 
 
 def _limit_memory(connection: "duckdb.DuckDBPyConnection", size: str) -> None:
-    is_size = _MEMORY.fullmatch(size) is not None
-    if is_size:
-        try:
+    try:
+        if _MEMORY.fullmatch(size):
             connection.execute(f"SET memory_limit = '{size}'")
-        except duckdb.Error:
-            is_size = False
-    if not is_size or _memory_limit(connection) < LEAST_MEMORY_BYTES:
-        connection.close()
-        raise ParameterError(
-            f"{size!r:.40} is no size of memory: expected at least 50MB, with its unit, as 8GB, 500MB or 50%"
-        )
+            if _memory_limit(connection) >= LEAST_MEMORY_BYTES:
+                return
+    except duckdb.Error:  # more than 100 %, or too little to answer
+        pass
+    connection.close()
+    raise ParameterError(
+        f"{size!r:.40} is no size of memory: expected at least 50MB, with its unit, as 8GB, 500MB or 50%"
+    )
 
 
 def _memory_limit(connection: "duckdb.DuckDBPyConnection") -> int:

@@ -61,8 +61,10 @@ def _start(store: Path) -> Iterator[Start]:
     """Start `clip-adapter sql` as a process; what is still there at the end is killed."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*arguments: object) -> subprocess.Popen[bytes]:
+    def start(*arguments: object, program: str = "") -> subprocess.Popen[bytes]:
         command = [Path(sys.executable).parent / "clip-adapter", "sql", "--root", store]
+        if program:
+            command = [Path(sys.executable), "-c", program]
         process = subprocess.Popen(
             [*map(str, command), *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -120,7 +122,7 @@ def test_a_signal_leaves_no_half_written_file(
 
 @pytest.mark.parametrize(("number", "code", "message"), SIGNALS)
 def test_a_signal_ends_a_python_program_that_queries(
-    store: Path, *, number: signal.Signals, code: int, message: str
+    start: Start, store: Path, *, number: signal.Signals, code: int, message: str
 ) -> None:
     del message
     program = (
@@ -130,9 +132,7 @@ def test_a_signal_ends_a_python_program_that_queries(
         "    print('begun', flush=True)\n"
         f"    database.sql({WORK['join']!r})\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = start(program=program)
     assert process.stdout is not None
     assert process.stdout.read(6) == b"begun\n"
     time.sleep(WHILE_IT_WORKS)
