@@ -182,8 +182,6 @@ def _files_of(root: Location | None) -> list[Path]:
 
 def _read(path: Path) -> SavedQuestion:
     try:
-        if path.stem in _packaged():
-            raise RunStoreError("it has the name of a question of clip-adapter: rename the file")
         question = SavedQuestion.parse(_text_of(path), name=path.stem)
         question.check()
     except RunStoreError as error:
@@ -192,6 +190,8 @@ def _read(path: Path) -> SavedQuestion:
 
 
 def _text_of(path: Path) -> str:
+    if path.stem in _packaged():
+        raise RunStoreError("it has the name of a question of clip-adapter: rename the file")
     with path.open("rb") as file:
         content = file.read(LARGEST_BYTES + 1)
     if len(content) > LARGEST_BYTES:
