@@ -15,7 +15,9 @@ from clip_adapter.escaping import escape_control_characters
 ROWS_AT_ONCE = 1_000
 """Rows that are laid out together; the next ones get a heading of their own."""
 GAP = 2
+"""Columns of the terminal between two columns of a table; one of them is its divider."""
 LARGE, LARGEST = 1e4, 1e15
+"""Numbers between them are shown as whole ones, others with four digits."""
 
 
 def print_rows(tables: Iterable[Rows], console: Console) -> None:
@@ -60,7 +62,7 @@ def _print(
         if not rows:
             console.print(", ".join(names), style="bold", soft_wrap=True)
         return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP, 0, 0))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
     wanted = [max(map(_widest_line, texts)) for texts in columns]
     widths = _widened(narrowest, wanted, spare)
     for name, is_number, width in zip(names, are_numbers, widths, strict=True):
