@@ -36,7 +36,12 @@ def print_rows(tables: Iterable[Rows], console: Console) -> None:
             if rows or number == 0:
                 _print(names, rows, console, are_numbers=are_numbers(table), first=n_rows)
             n_rows += len(rows)
-    console.print(f"{n_rows:,} row{'s' if n_rows != 1 else ''}", style="italic")
+    console.print(count_of_rows(n_rows), style="italic")
+
+
+def count_of_rows(count: int) -> str:
+    """A number of rows in words."""
+    return f"{count:,} row{'s' if count != 1 else ''}"
 
 
 def _in_parts(table: Rows) -> Iterator[list[list[str]]]:
