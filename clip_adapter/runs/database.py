@@ -16,7 +16,7 @@ from clip_adapter.runs.column_types import Types, projection
 from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.interruption import TimeLimit
 from clip_adapter.runs.query_result import QueryResult
-from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_runs_file
+from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_predictions_file, read_runs_file
 from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
 from clip_adapter.runs.views import INTERNAL, beneath, definitions, named_in, view_names
 from clip_adapter.settings import Settings
@@ -346,7 +346,8 @@ class RunDatabase:
         table, n_files = self._tables[name], len(self._files.files(name))
         rows = f"read_parquet('{PROTOCOL}://{name}/*', hive_partitioning := false)"
         if n_files == 0 and table.schema is not None:
-            self._connection.register("_empty", table.schema.empty_table())
+            numbered = table.schema.append(pa.field("number", pa.int64()))
+            self._connection.register("_empty", numbered.empty_table())
             self._connection.execute(f"CREATE TABLE stored.{name} AS FROM _empty")
             self._connection.unregister("_empty")
         elif n_files and table.schema is None:
@@ -377,10 +378,11 @@ class RunDatabase:
         (repeated,) = self._connection.execute(
             f"SELECT count(*) > count(DISTINCT run_id) FROM ({numbered} FROM {rows})"
         ).fetchall()[0]
+        if one_row:
+            only = "DISTINCT ON (run_id)" if repeated else ""
+            return f"SELECT {only} *, (file_index::BIGINT << 32) + file_row_number AS number FROM {rows}"
         if not repeated:
             return f"FROM {rows}"
-        if one_row:
-            return f"SELECT DISTINCT ON (run_id) * FROM {rows}"
         return (
             f"SELECT every.* FROM (SELECT *, file_index FROM {rows}) AS every "
             f"SEMI JOIN (SELECT run_id, min(file_index) AS file_index FROM {rows} GROUP BY run_id) AS first "
@@ -478,6 +480,7 @@ def _stored_tables(root: Location) -> dict[str, StoredTable]:
         for name, schema in RUN_TABLES.items()
     }
     tables["runs"] = replace(tables["runs"], schema=RUNS, convert=read_runs_file)
+    tables["predictions"] = replace(tables["predictions"], convert=read_predictions_file)
     datasets = storage.list_folders(root / "datasets")
     for name, (kind, schema) in _DATASET_TABLES.items():
         folders = [(root / "datasets" / dataset / name, dataset) for dataset in datasets]

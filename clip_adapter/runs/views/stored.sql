@@ -35,18 +35,15 @@ SELECT run_id, step, name, value FROM stored.curves
 SEMI JOIN stored.runs USING (run_id);
 COMMENT ON VIEW curves IS 'One row a point of a training curve.';
 
-CREATE VIEW internal.all_predictions AS
-SELECT
-    run_id, coalesce(split, 'test') AS split, fold, position, image_sha256,
-    label, predicted, label = predicted AS correct, confidence, margin, label_probability
-FROM stored.predictions
-SEMI JOIN stored.runs USING (run_id);
+CREATE VIEW internal.test_predictions AS
+SELECT run_id, position, image_sha256, label, predicted, confidence, margin, label_probability
+FROM stored.predictions WHERE split = 'test';
 
 CREATE VIEW predictions AS
 SELECT
     run_id, position, lower(hex(image_sha256)) AS image_sha256,
-    label, predicted, correct, confidence, margin, label_probability
-FROM internal.all_predictions WHERE split = 'test';
+    label, predicted, label = predicted AS correct, confidence, margin, label_probability
+FROM internal.test_predictions SEMI JOIN stored.runs USING (run_id);
 COMMENT ON VIEW predictions IS 'One row a test image that a run classified.';
 
 CREATE VIEW splits AS
