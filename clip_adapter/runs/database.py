@@ -1,7 +1,7 @@
 """SQL over a store, answered by a DuckDB that has no access to files."""
 
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -232,8 +232,10 @@ class RunDatabase:
             CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: a file that the
                 statement reads is damaged or cannot be understood.
         """
-        with self._lock, closing(self.stream(sql, parameters, max_seconds=max_seconds)) as batches:
-            return self._table(batches)
+        check_question(sql)
+        with self._lock:
+            self._files.failure = None
+            return self._call(partial(self._rows, sql, parameters), TimeLimit(max_seconds))
 
     def stream(
         self,
@@ -267,7 +269,7 @@ class RunDatabase:
             batches = self._batches(reader, names, limit)
             if types is Types.PARQUET and pa.decimal128(38, 0) in reader.schema.types:
                 # Sums are integers in a file as well; whether all fit is known at the end.
-                rows = self._table(batches)
+                rows = self._table(batches, reader.schema).rename_columns(names)
                 yield from rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
             else:
                 yield from batches
@@ -284,6 +286,11 @@ class RunDatabase:
         while batch is not None:
             yield batch.rename_columns(names)
             batch = self._call(partial(next, reader, None), limit)
+
+    def _rows(self, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
+        names, reader = self._start(sql, parameters, Types.ARROW)
+        with closing(reader):
+            return self._table(reader, reader.schema).rename_columns(names)
 
     def _start(
         self, sql: str, parameters: Mapping[str, object] | None, types: Types
@@ -308,7 +315,7 @@ class RunDatabase:
 
         return limit.call(explained, interrupt=self._connection.interrupt)
 
-    def _table(self, batches: Iterator[pa.RecordBatch]) -> pa.Table:
+    def _table(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
         """All rows as one table, which may be as large as the database's memory."""
         held: list[pa.RecordBatch] = []
         size = 0
@@ -317,7 +324,7 @@ class RunDatabase:
             size += batch.nbytes
             if size > self._max_bytes:
                 raise RunStoreError(self._too_large())
-        return _with_plain_integers(pa.Table.from_batches(held))
+        return _with_plain_integers(pa.Table.from_batches(held, schema))
 
     def close(self) -> None:
         """Free the memory; closing twice is harmless."""
