@@ -15,7 +15,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from rich.text import Text
 
-from clip_adapter.cli.sql import Answers, parse_parameters
+from clip_adapter.cli.sql_answers import Answers, parse_parameters
 from clip_adapter.cli.table_files import Format
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.escaping import escape_control_characters

@@ -15,7 +15,7 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from clip_adapter.cli.sql import Answers
+from clip_adapter.cli.sql_answers import Answers
 from clip_adapter.cli.sql_prompt import Prompt, SqlCompleter
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import view_names
