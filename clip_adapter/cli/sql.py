@@ -5,12 +5,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 import typer
 
 from clip_adapter.cli.app import INTERRUPTED
 from clip_adapter.cli.options import Root
-from clip_adapter.cli.result_table import print_rows
 from clip_adapter.cli.sql_answers import DEFAULT_MAX_SECONDS, Answers, parse_parameters, say
 from clip_adapter.cli.summaries import watch
 from clip_adapter.cli.table_files import (
@@ -20,7 +18,6 @@ from clip_adapter.cli.table_files import (
     OverwriteOption,
     checked_target,
     chosen_format,
-    write_rows,
 )
 from clip_adapter.errors import ParameterError
 from clip_adapter.runs import (
@@ -28,11 +25,9 @@ from clip_adapter.runs import (
     SavedQuestion,
     export_views,
     find_question,
-    saved_questions,
     view_names,
 )
 from clip_adapter.settings import Settings
-from clip_adapter.terminal import plain_console
 from feature_cache import Location
 
 LARGEST_FILE_BYTES = 1_048_576
@@ -115,7 +110,7 @@ def sql(
         if export is not None:
             _export(answers, export)
         elif questions:
-            _list_questions(answers)
+            answers.list_questions()
         elif named or not _is_terminal():
             answers.write(_text(statement, file, question, root=answers.root), given)
         else:
@@ -152,25 +147,6 @@ def _text(
         return SavedQuestion.parse(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ParameterError(f"{file} is no text in UTF-8: expected a file of SQL") from None
-
-
-def _list_questions(answers: Answers) -> None:
-    known = saved_questions(answers.root)
-    rows = [
-        {
-            "question": each.name,
-            "rows": each.description,
-            "parameters": ", ".join(each.parameters),
-        }
-        for each in known.values()
-    ]
-    table = pa.Table.from_pylist(
-        rows, pa.schema([(name, pa.string()) for name in ("question", "rows", "parameters")])
-    )
-    if answers.form is Format.TABLE:
-        print_rows([table], plain_console())
-    else:
-        write_rows([table], answers.form, answers.output, overwrite=answers.overwrite)
 
 
 def _export(answers: Answers, path: Path) -> None:

@@ -21,6 +21,7 @@ from clip_adapter.runs import (
     Types,
     connect,
     parameters_of,
+    saved_questions,
     statements_of,
 )
 from clip_adapter.terminal import plain_console
@@ -73,6 +74,24 @@ class Answers:
             for statement in statements or [question.statement]:
                 used = {name: values[name] for name in parameters_of(statement) if name in values}
                 self._write(database, statement, used)
+
+    def list_questions(self) -> None:
+        """Write the questions that have a name, what their rows are, and their parameters.
+
+        Raises:
+            ClipAdapterError: a question of the store cannot be used.
+        """
+        columns = ("question", "rows", "parameters")
+        found = (
+            (each.name, each.description, ", ".join(each.parameters))
+            for each in saved_questions(self.root).values()
+        )
+        rows = [dict(zip(columns, row, strict=True)) for row in found]
+        table = pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in columns]))
+        if self.form is Format.TABLE:
+            print_rows([table], plain_console())
+        else:
+            write_rows([table], self.form, self.output, overwrite=self.overwrite)
 
     def _write(self, database: RunDatabase, statement: str, values: Mapping[str, Any]) -> None:
         types = Types.PARQUET if self.form is Format.PARQUET else Types.TEXT
