@@ -106,17 +106,22 @@ def sql(
         max_memory=max_memory,
     )
     given = parse_parameters(parameter or [])
+    is_prompt = not named and _is_terminal()
+    if given and (is_prompt or questions or export is not None):
+        raise ParameterError("--parameter has no statement: name one, a --file or a --question")
+    if output is not None and is_prompt:
+        raise ParameterError("--output has no statement: name one, a --file or a --question")
     try:
         if export is not None:
             _export(answers, export)
         elif questions:
             answers.list_questions()
-        elif named or not _is_terminal():
-            answers.write(_text(statement, file, question, root=answers.root), given)
-        else:
+        elif is_prompt:
             from clip_adapter.cli.sql_prompt import run_prompt  # noqa: PLC0415  # for a terminal alone
 
             run_prompt(answers)
+        else:
+            answers.write(_text(statement, file, question, root=answers.root), given)
     except (KeyboardInterrupt, SystemExit) as end:
         _drop_output()
         if isinstance(end, SystemExit):  # what SIGTERM raises

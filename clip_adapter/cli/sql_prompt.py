@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import typer
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
@@ -74,7 +75,7 @@ def _answer(prompt: "Prompt", text: str) -> None:
         prompt.run(text)
     except KeyboardInterrupt:
         _complain("interrupted")
-    except (ClipAdapterError, FeatureCacheError, OSError) as error:
+    except (ClipAdapterError, FeatureCacheError, OSError, typer.BadParameter) as error:
         _complain(f"error: {error}")
 
 
