@@ -269,25 +269,23 @@ class RunDatabase:
         limit = TimeLimit(max_seconds)
         names, reader = self._call(partial(self._start, sql, parameters, types), limit)
         try:
-            batches = self._batches(reader, names, limit)
+            batches = self._batches(reader, limit)
             if types is Types.PARQUET and pa.decimal128(38, 0) in reader.schema.types:
                 # Sums are integers in a file as well; whether all fit is known at the end.
                 rows = self._table(batches, reader.schema).rename_columns(names)
                 yield from rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
             else:
-                yield from batches
+                yield from (batch.rename_columns(names) for batch in batches)
         finally:
             # The connection takes no other statement while the result of one is open.
             reader.close()
 
-    def _batches(
-        self, reader: pa.RecordBatchReader, names: list[str], limit: TimeLimit
-    ) -> Iterator[pa.RecordBatch]:
+    def _batches(self, reader: pa.RecordBatchReader, limit: TimeLimit) -> Iterator[pa.RecordBatch]:
         batch = self._call(partial(next, reader, None), limit)
         if batch is None:
             batch = pa.RecordBatch.from_pylist([], schema=reader.schema)
         while batch is not None:
-            yield batch.rename_columns(names)
+            yield batch
             batch = self._call(partial(next, reader, None), limit)
 
     def _rows(self, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
