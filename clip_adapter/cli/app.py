@@ -51,7 +51,7 @@ COMMANDS = {
     "export:export": "Export a classifier as a folder: ONNX, model card, and a script that needs no "
     "torch.",
     "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "
-    "SVG, or HTML.",
+    "SVG, HTML or LaTeX.",
     "datasets:methods": "List the few-shot methods, and what can be set of each.",
 }
 """Module in this package and command in it, with the first line of the command's help."""
