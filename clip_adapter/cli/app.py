@@ -50,6 +50,8 @@ COMMANDS = {
     "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",
     "export:export": "Export a classifier as a folder: ONNX, model card, and a script that needs no "
     "torch.",
+    "export_results:export_results": "Export recorded runs for MLflow or CLIP_benchmark; nothing is "
+    "written to the store.",
     "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "
     "SVG, HTML or LaTeX.",
     "datasets:methods": "List the few-shot methods, and what can be set of each.",
