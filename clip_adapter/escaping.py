@@ -52,7 +52,9 @@ _LATEX = {
     **{character: f"\\{character}" for character in "{}$&#_%"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
-    **{character: f"{{{character}}}" for character in "[]*"},  # arguments of a line break before them
+    **{
+        character: f"{{{character}}}" for character in "[]*"
+    },  # arguments of a line break before them
 }
 _DASHES = re.compile("-(?=-)")
 

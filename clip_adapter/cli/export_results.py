@@ -13,6 +13,10 @@ from clip_adapter.settings import Settings
 from clip_adapter.terminal import plain_console
 
 
+MLFLOW = "mlflow server --backend-store-uri sqlite:///mlflow.db"
+"""Command that shows a tracking store, started in its folder; MLflow 3.7 and newer need no option."""
+
+
 class Format(StrEnum):
     """Programs whose form is written."""
 
@@ -62,5 +66,5 @@ def export_results(
     shown = escape_control_characters(path)
     lines = [f"{n_runs:,} run{'s' * (n_runs != 1)} in {shown}"]
     if form is Format.MLFLOW:
-        lines.append(f"to see them: cd {shown} && mlflow server")
+        lines.append(f"to see them: cd {shown} && {MLFLOW}")
     plain_console().print("\n".join(lines), soft_wrap=True)

@@ -13,7 +13,7 @@ from clip_adapter.errors import UnknownNameError
 from clip_adapter.exports.folder import public_name
 from clip_adapter.runs import RunStoreError, query
 from clip_adapter.shots import ALL_SHOTS
-from feature_cache import Location
+from feature_cache import InvalidInputError, Location
 from feature_cache.exchange.atomic_write import new_folder, write_file
 
 ZERO_SHOT, LINEAR_PROBE, FEW_SHOT = (
@@ -25,6 +25,8 @@ ZERO_SHOT, LINEAR_PROBE, FEW_SHOT = (
 _TASKS = {"zero-shot": ZERO_SHOT, "linear-probe": LINEAR_PROBE}
 _FEWEST_CLASSES = 5
 """CLIP_benchmark has no `acc5` of fewer classes, of which every image is right."""
+
+_FILES = re.compile(r"[\w+-]+_[0-9a-f]{32}\.json")
 
 _RESULTS = """
 SELECT
@@ -63,7 +65,7 @@ def write_clip_benchmark(
     Raises:
         RunStoreError: there is no store, or no run on the leaderboard.
         UnknownNameError: a dataset has no runs.
-        InvalidInputError: the file or folder exists.
+        InvalidInputError: the file or folder exists, or one that is to be replaced holds other files.
         OSError: the disk failed; nothing is left behind.
     """
     check_datasets(root, datasets)
@@ -77,11 +79,32 @@ def write_clip_benchmark(
     if path.suffix.casefold() == ".csv":
         write_file(path, _csv(results).encode(), overwrite=overwrite)
         return len(results)
+    if overwrite:
+        check_folder(path, _FILES)
     with new_folder(path, overwrite=overwrite) as folder:
         for result in results:
             text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
             (folder / _file_name(result)).write_text(f"{text}\n", encoding="utf-8")
     return len(results)
+
+
+def check_folder(path: Path, ours: re.Pattern[str]) -> None:
+    """Raise if a folder that may be replaced holds something that no export of this kind wrote.
+
+    Args:
+        path: the folder; it may be missing.
+        ours: names of files and folders of such an export.
+
+    Raises:
+        InvalidInputError: a name in the folder is another.
+    """
+    names = (each.name for each in path.iterdir()) if path.is_dir() else ()
+    foreign = min((name for name in names if not ours.fullmatch(name)), default=None)
+    if foreign is not None:
+        raise InvalidInputError(
+            f"{path} holds {foreign!r:.200}, which no such export wrote: choose another folder, as "
+            "overwriting removes everything in it"
+        )
 
 
 def check_datasets(root: Location, datasets: Sequence[str]) -> None:

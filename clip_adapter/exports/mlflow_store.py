@@ -7,6 +7,7 @@ dependency on any. MLflow's older form, a folder of text files, is refused by ML
 
 import json
 import math
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -15,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from clip_adapter.exports.clip_benchmark import check_datasets, model_and_pretrained
+from clip_adapter.exports.clip_benchmark import check_datasets, check_folder, model_and_pretrained
 from clip_adapter.runs import (
     DamagedChampionError,
     PromotionRecord,
@@ -30,6 +31,7 @@ from feature_cache.exchange.atomic_write import new_folder
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 """Names under which `mlflow server` looks for both in the folder that it is started in."""
+_FILES = re.compile(rf"{re.escape(DATABASE)}(-wal|-shm|-journal)?|{ARTIFACTS}")
 CLASSIFIER_FILE = "classifier.safetensors"
 _LARGEST_TEXT = 5000
 """Largest number of characters of a tag in the schema."""
@@ -154,10 +156,12 @@ def write_mlflow(
     Raises:
         RunStoreError: there is no store, or no run to write.
         UnknownNameError: a dataset has no runs.
-        InvalidInputError: the folder exists.
+        InvalidInputError: the folder exists, or one that is to be replaced holds other files.
         OSError: the disk failed; nothing is left behind.
     """
     check_datasets(root, datasets)
+    if overwrite:
+        check_folder(path, _FILES)
     with (
         connect(root) as database,
         new_folder(path, overwrite=overwrite) as folder,
@@ -206,7 +210,7 @@ def _write_run(row: Mapping[str, Any], target: sqlite3.Connection, experiment: i
             f"INSERT INTO {table} (key, value, run_uuid) VALUES (?, ?, ?)",  # noqa: S608  # one of two names
             [(key, value[:_LARGEST_TEXT], run_id) for key, value in values.items()],
         )
-    numbers = ((name, row[name]) for name in _NUMBERS)
+    numbers = ((name, float(row[name])) for name in _NUMBERS)
     _insert_metrics(target, [(name, value, start, run_id, 0) for name, value in numbers])
 
 
