@@ -50,8 +50,12 @@ def escape_markdown(value: object) -> Markup:
 
 _LATEX = {
     **{character: f"\\{character}" for character in "{}$&#_%"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     **{
         character: f"{{{character}}}" for character in "[]*"
     },  # arguments of a line break before them

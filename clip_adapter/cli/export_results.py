@@ -12,7 +12,6 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings
 from clip_adapter.terminal import plain_console
 
-
 MLFLOW = "mlflow server --backend-store-uri sqlite:///mlflow.db"
 """Command that shows a tracking store, started in its folder; MLflow 3.7 and newer need no option."""
 

@@ -207,7 +207,7 @@ def _write_run(row: Mapping[str, Any], target: sqlite3.Connection, experiment: i
     )
     for table, values in (("params", _parameters(row)), ("tags", tags)):
         target.executemany(
-            f"INSERT INTO {table} (key, value, run_uuid) VALUES (?, ?, ?)",  # noqa: S608  # one of two names
+            f"INSERT INTO {table} (key, value, run_uuid) VALUES (?, ?, ?)",  # one of two names
             [(key, value[:_LARGEST_TEXT], run_id) for key, value in values.items()],
         )
     numbers = ((name, float(row[name])) for name in _NUMBERS)

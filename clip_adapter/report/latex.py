@@ -85,13 +85,15 @@ def _cell(mean: Mean | None, best: float) -> str:
 
 def _caption(results: DatasetResults, series: Sequence[MethodSeries]) -> str:
     runs = [result.run for result in results.runs]
-    seeds = listed([str(seed) for seed in sorted({run.seed for run in runs} - {None})])
+    seeds = listed(
+        [str(each) for each in sorted({run.seed for run in runs if run.seed is not None})]
+    )
     n_test = listed([f"{n:,}" for n in sorted({run.n_test for run in runs})])
     n_leaked = max(run.n_leaked for run in runs)
     means = [one.mean("accuracy", each) for one in series for each in one.shots]
+    subject = escape_latex(f"{results.latest.dataset} with {results.latest.model}")
     sentences = [
-        f"Test accuracy on {escape_latex(results.latest.dataset)} with "
-        f"{escape_latex(results.latest.model)} in percent of {n_test} images.",
+        f"Test accuracy on {subject} in percent of {n_test} images.",
         rf"Mean over seeds {seeds} $\pm$ half-width of its 95\,\% interval (Student's $t$); one seed "
         "has no interval; bold is the highest mean of a column."
         if seeds

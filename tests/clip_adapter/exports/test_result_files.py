@@ -39,8 +39,9 @@ MLFLOW = "MLFLOW_PYTHON"
 """Names the Python of an environment with MLflow, for the test that opens a store with it."""
 ASK_MLFLOW = """
 import json, sys
-from mlflow import MlflowClient
-client = MlflowClient(sys.argv[1])
+import mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+client = mlflow.MlflowClient()
 found = {each.name: each.experiment_id for each in client.search_experiments()}
 runs = client.search_runs([found[sys.argv[2]]], max_results=1000)
 print(json.dumps([{
