@@ -3,7 +3,7 @@
 FORMAT.md in this folder is the specification.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -32,6 +32,9 @@ OWNER_KEY = b"clip-adapter.owner"
 STAMP_KEY = b"clip-adapter.stamp"
 VERSION_KEY = b"clip-adapter.version"
 _SUFFIX = ".parquet"
+_ARROW_SCHEMA = b"\x0cARROW:schema\x18"
+_KNOWN: set[tuple[bytes, str, str, pa.Schema | None]] = set()
+_MAX_KNOWN = 1000
 _FOOTER_BYTES = 2**16  # the footer of a million features; a longer one takes a second read
 
 
@@ -187,11 +190,77 @@ def open_verified(path: Location, *, kind: str, owner: str = "") -> VerifiedFile
     """
     # Page checksums leave out the footer and the page headers; the digest covers everything, and
     # the bytes that are parsed are those that were digested.
-    content = storage.read_verified(path)
+    return _parsed(path, storage.read_verified(path), kind=kind, owner=owner)
+
+
+def _parsed(path: Location, content: pa.Buffer, *, kind: str, owner: str) -> VerifiedFile:
     with _corruption_named(path):
         parquet = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
     _check_declaration(path, parquet.schema_arrow.metadata or {}, kind=kind, owner=owner)
     return VerifiedFile(path, parquet, content.size)
+
+
+def _declared_schema(content: pa.Buffer) -> bytes:
+    """The schema and metadata that pyarrow stored in a footer, serialised; empty if there are none.
+
+    They are the value of the key `ARROW:schema`, and a value in Thrift's compact protocol follows its
+    length: seven bits a byte, the lowest first.
+    """
+    end = bytes(memoryview(content)[-_FOOTER_BYTES:])
+    start = end.rfind(_ARROW_SCHEMA) + len(_ARROW_SCHEMA)
+    if start < len(_ARROW_SCHEMA):
+        return b""
+    length = shift = 0
+    for byte in end[start : start + 5]:
+        start += 1
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    return end[start : start + length]
+
+
+def read_as_parquet(
+    path: Location,
+    *,
+    kind: str,
+    owner: str = "",
+    schema: pa.Schema | None = None,
+    convert: Callable[[VerifiedFile], pa.Table] | None = None,
+) -> pa.Buffer:
+    """Verify one file and return its bytes, or a Parquet file of the same rows with other columns.
+
+    Args:
+        path: path of a file that `write_table` wrote.
+        kind: kind that the rows must be of.
+        owner: owner that the rows must have; a file that declares none passes.
+        schema: columns of the result. None for those of the file.
+        convert: makes a table with these columns of a file that has others; `VerifiedFile.read_as` when
+            None, by which nullable columns that the file lacks are null.
+
+    Raises:
+        CorruptFileError: the content is not what was written.
+        NewerFormatError: the file was written in a later version of the format.
+        MisplacedFileError: the file declares another kind or another owner.
+        WrongSchemaError: a column has another type, or is missing and not nullable.
+        FileNotFoundError: the file does not exist.
+    """
+    content = storage.read_verified(path)
+    # To parse a footer of many columns takes longer than to verify a file of some rows. What it declares
+    # is the same in all files that one version wrote.
+    declared = (_declared_schema(content), kind, owner, schema)
+    if declared[0] and declared in _KNOWN:
+        return content
+    file = _parsed(path, content, kind=kind, owner=owner)
+    if schema is not None and file.schema != schema:
+        sink = pa.BufferOutputStream()
+        table = file.read_as(schema) if convert is None else convert(file)
+        pq.write_table(table, sink, compression="NONE")
+        return sink.getvalue()
+    if len(_KNOWN) >= _MAX_KNOWN:
+        _KNOWN.clear()
+    _KNOWN.add(declared)
+    return content
 
 
 def read_table(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from clip_adapter.cli.options import Root
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.runs import VIEWS, RunStoreError, query
+from clip_adapter.runs import RunStoreError, query, view_names
 from clip_adapter.settings import Settings
 from clip_adapter.terminal import plain_console
 
@@ -31,7 +31,9 @@ class Format(StrEnum):
 
 
 def sql(
-    question: Annotated[str, typer.Argument(help=f"One SELECT over the views {', '.join(VIEWS)}.")],
+    question: Annotated[
+        str, typer.Argument(help=f"One SELECT over the views {', '.join(view_names())}.")
+    ],
     form: Annotated[
         Format, typer.Option("--format", help="How to write the answer.")
     ] = Format.TABLE,

@@ -57,5 +57,4 @@ from clip_adapter.runs.store import RunStore as RunStore
 from clip_adapter.runs.store import RunView as RunView
 from clip_adapter.runs.store import find_run as find_run
 from clip_adapter.runs.store import read_runs as read_runs
-from clip_adapter.runs.views import MACROS as MACROS
-from clip_adapter.runs.views import VIEWS as VIEWS
+from clip_adapter.runs.views import view_names as view_names

@@ -1,9 +1,10 @@
 """SQL over a store, answered by a DuckDB that has no access to files."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from dataclasses import replace
+from functools import partial
 from threading import Timer
 from types import TracebackType
 from typing import Self
@@ -12,10 +13,10 @@ import duckdb
 import pyarrow as pa
 
 from clip_adapter.errors import nearest
-from clip_adapter.runs.arrow_stream import ArrowStream, FeatureStream
 from clip_adapter.runs.errors import RunStoreError
-from clip_adapter.runs.schemas import RUN_TABLES
-from clip_adapter.runs.views import FEATURES_OF, MACROS, VIEWS
+from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_runs_file
+from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
+from clip_adapter.runs.views import INTERNAL, beneath, definitions, named_in, view_names
 from clip_adapter.settings import Settings
 from feature_cache import Location, list_files, locate, storage, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
@@ -88,7 +89,6 @@ def _is_question(sql: str) -> bool:
 
 # No file, no network, no extension, no Python variable of the caller, no spilling to disk.
 _SEALED: dict[str, str | bool | int | float | list[str]] = {
-    "enable_external_access": False,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "allow_community_extensions": False,
@@ -96,6 +96,23 @@ _SEALED: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
     "temp_directory": "",
 }
+_PREPARATION = (
+    f"SET allowed_directories = ['{PROTOCOL}://']",
+    "SET enable_external_access = false",
+    "SET parquet_metadata_cache = true",
+    # The content of files is in memory already.
+    "SET enable_external_file_cache = false",
+    "SET TimeZone = 'UTC'",
+    "CREATE SCHEMA stored",
+    f"CREATE SCHEMA {INTERNAL}",
+    f"SET search_path = 'main,{INTERNAL}'",
+    "SET lock_configuration = true",
+)
+FEATURES_OF = "features_"
+"""Beginning of the name of a stored table with the features of one encoder."""
+_OF_RUNS = frozenset({"runs", "metrics", "curves", "predictions"})
+"""Tables of which every file holds all rows of a run or none."""
+_FEATURES = re.compile(r"features|similar_images", re.IGNORECASE)
 _ABSENT_TABLE = "Table with name "
 # What lists the names there are, or computes one.
 _CATALOGUE = re.compile(r"\bshow\b|\bquery\w*\(|\b(?:duckdb|information|pg|sqlite)_", re.IGNORECASE)
@@ -108,14 +125,19 @@ _CATALOGUE = re.compile(r"\bshow\b|\bquery\w*\(|\b(?:duckdb|information|pg|sqlit
 class RunDatabase:
     """A read-only SQL database of the rows that were stored when it was opened.
 
-    Opening takes no lock and writes nothing. DuckDB runs in memory and gets the rows from Python,
-    so that no statement can read or write another file.
+    Opening takes no lock and writes nothing. DuckDB runs in memory and reads the files of the store
+    through `VerifiedFiles`, so that no statement can read or write another file.
     """
 
     def __init__(
-        self, connection: "duckdb.DuckDBPyConnection", tables: dict[str, ArrowStream]
+        self,
+        connection: "duckdb.DuckDBPyConnection",
+        files: VerifiedFiles,
+        tables: Mapping[str, StoredTable],
     ) -> None:
-        self._connection, self._tables = connection, tables
+        self._connection, self._files, self._tables = connection, files, tables
+        self._made: set[str] = set()
+        self._commented: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -135,9 +157,7 @@ class RunDatabase:
         *,
         max_seconds: float | None = None,
     ) -> pa.Table:
-        """Run one statement; the names of the views are the keys of `clip_adapter.runs.VIEWS`.
-
-        Those of the table macros are the keys of `clip_adapter.runs.MACROS`.
+        """Run one statement; `clip_adapter.runs.view_names` has the names of the views.
 
         The digest, format and kind of every file that is scanned are verified first. Sums of
         integers are int64 where they fit, times are in UTC.
@@ -154,10 +174,11 @@ class RunDatabase:
                 statement reads is damaged or cannot be understood.
         """
         check_question(sql)
-        for table in self._tables.values():
-            table.failure = None
-        self._make_views(named_views(sql))
+        self._files.failure = None
         try:
+            self._make_views(named_views(sql), f"{sql} {parameters}")
+            if _CATALOGUE.search(sql):
+                self._make_comments()
             with _stopped_after(max_seconds, self._connection):
                 answer = self._connection.sql(sql, params=parameters).to_arrow_table()
         except duckdb.InterruptException:
@@ -172,15 +193,86 @@ class RunDatabase:
         """Free the memory; closing twice is harmless."""
         self._connection.close()
 
-    def _make_views(self, names: list[str]) -> None:
+    def _make_views(self, names: list[str], text: str) -> None:
         # DuckDB binds the whole text of a view to make it: all of them take it a tenth of a second.
+        for table in self._stored_tables_in(names, text):
+            self._make_stored(table)
         for name in names:
-            self._connection.execute(f"CREATE VIEW IF NOT EXISTS {name} AS {VIEWS[name]}")
+            if name not in self._made:
+                self._connection.execute(definitions()[name].sql)
+                self._made.add(name)
+
+    def _make_comments(self) -> None:
+        for name in self._made & definitions().keys() - self._commented:
+            for statement in definitions()[name].comments:
+                self._connection.execute(statement)
+            self._commented.add(name)
+
+    def _stored_tables_in(self, names: list[str], text: str) -> list[str]:
+        """The stored tables that views and macros read; of features those of the encoders in a text."""
+        below = {
+            table
+            for name in names
+            for table in re.findall(r"\bstored\.(\w+)", definitions()[name].sql)
+        }
+        below.update(re.findall(r"\bstored\s*\.\s*\"?(\w+)", text.casefold()))
+        if FEATURES_OF in below and _FEATURES.search(text):
+            encoders = [name for name in self._tables if name.startswith(FEATURES_OF)]
+            named = [name for name in encoders if name.removeprefix(FEATURES_OF) in text]
+            below.update(named or encoders)
+        return [name for name in self._tables if name in below]
+
+    def _make_stored(self, name: str) -> None:
+        """Make the view `stored.<name>`: the rows of all files, those of a run from one file alone."""
+        if f"stored.{name}" in self._made:
+            return
+        table, n_files = self._tables[name], len(self._files.files(name))
+        rows = f"read_parquet('{PROTOCOL}://{name}/*', hive_partitioning := false)"
+        if n_files == 0 and table.schema is not None:
+            self._connection.register("_empty", table.schema.empty_table())
+            self._connection.execute(f"CREATE TABLE stored.{name} AS FROM _empty")
+            self._connection.unregister("_empty")
+        elif n_files and table.schema is None:
+            (width,) = self._connection.execute(
+                f"SELECT len(feature) FROM {rows} LIMIT 1"
+            ).fetchall()[0]
+            self._connection.execute(
+                f"CREATE VIEW stored.{name} AS SELECT image_sha256, feature::FLOAT[{width}] AS feature "
+                f"FROM {rows} WHERE view = 0"
+            )
+        elif n_files:
+            self._connection.execute(
+                f"CREATE VIEW stored.{name} AS {self._each_run_once(name, rows)}"
+            )
+        self._made.add(f"stored.{name}")
+
+    def _each_run_once(self, name: str, rows: str) -> str:
+        """SQL of the rows of a table without repeated runs.
+
+        Every file holds all rows of a run or none, and while files are being compacted two may hold
+        the same run. That is rare and looked for once: a query would take several times as long if it
+        had to drop repeated rows.
+        """
+        if name not in _OF_RUNS:
+            return f"FROM {rows}"
+        one_row = name == "runs"
+        numbered = "SELECT run_id" if one_row else "SELECT DISTINCT run_id, file_index"
+        (repeated,) = self._connection.execute(
+            f"SELECT count(*) > count(DISTINCT run_id) FROM ({numbered} FROM {rows})"
+        ).fetchall()[0]
+        if not repeated:
+            return f"FROM {rows}"
+        if one_row:
+            return f"SELECT DISTINCT ON (run_id) * FROM {rows}"
+        return (
+            f"SELECT every.* FROM (SELECT *, file_index FROM {rows}) AS every "
+            f"SEMI JOIN (SELECT run_id, min(file_index) AS file_index FROM {rows} GROUP BY run_id) AS first "
+            "USING (run_id, file_index)"
+        )
 
     def _explained(self, error: duckdb.Error) -> Exception:
-        for table in self._tables.values():
-            if table.failure is not None:
-                return table.failure
+        if self._files.failure is not None:
+            return self._files.failure
         return RunStoreError(_advice(plain_message(error)))
 
 
@@ -189,7 +281,7 @@ def connect(root: Location | str | None = None) -> RunDatabase:
 
     The database is read-only and lives in memory: it shows the rows that were stored when it was
     opened. `RunDatabase.query` takes one statement and returns a `pyarrow.Table`; the names of the
-    tables are the keys of `clip_adapter.runs.VIEWS`.
+    views are those of `clip_adapter.runs.view_names`.
 
     Args:
         root: folder or URL of the store, as s3://bucket/prefix; the environment variable
@@ -203,42 +295,32 @@ def connect(root: Location | str | None = None) -> RunDatabase:
     location = Settings.of().location if root is None else locate(root)
     if not storage.is_folder(location):
         raise RunStoreError.no_store(location)
-    tables = _stored_tables(location)
     connection = duckdb.connect(":memory:", config=_SEALED)
-    connection.execute("SET TimeZone = 'UTC'")
+    tables = _stored_tables(location)
+    files = VerifiedFiles(tables)
+    connection.register_filesystem(files)
+    # The runs that a request names were stored before it, and the rows of a run before the run.
+    for name in RUN_TABLES:
+        files.files(name)
     # A statement of more than two seconds would draw a progress bar into the output. In a
     # notebook without ipywidgets there is none, and DuckDB refuses to have it switched off.
     with suppress(duckdb.InvalidInputException):
         connection.execute("SET enable_progress_bar = false")
-    for name, table in tables.items():
-        connection.register(f"stored_{name}", table)
-    for name, sql in MACROS.items():
-        connection.execute(f"CREATE MACRO {name} {sql}")
-    connection.execute("SET lock_configuration = true")
-    return RunDatabase(connection, tables)
+    for statement in _PREPARATION:
+        connection.execute(statement)
+    return RunDatabase(connection, files, tables)
 
 
 def named_views(sql: str) -> list[str]:
-    """The views that a statement may read, in an order in which they can be made.
+    """The views and macros that a statement may use, in an order in which they can be made.
 
     All of them where it names none, lists what there is, or computes the name of a table.
     """
-    named = _views_in(sql)
+    named = named_in(sql)
     if not named or _CATALOGUE.search(sql):
-        return list(VIEWS)
-    needed = named.union(*map(_beneath, named))
-    return [name for name in VIEWS if name in needed]
-
-
-@cache
-def _beneath(view: str) -> frozenset[str]:
-    """The views that a view reads, and those that these read."""
-    below = _views_in(VIEWS[view]) - {view}
-    return frozenset(below.union(*map(_beneath, below)))
-
-
-def _views_in(sql: str) -> set[str]:
-    return VIEWS.keys() & set(re.findall(r"\w+", sql.casefold()))
+        return list(definitions())
+    needed = named.union(*map(beneath, named))
+    return [name for name in definitions() if name in needed]
 
 
 def query(
@@ -260,23 +342,31 @@ _DATASET_TABLES = {
 }
 
 
-def _stored_tables(root: Location) -> dict[str, ArrowStream]:
-    """Every table, with the files that are there now."""
+def _stored_tables(root: Location) -> dict[str, StoredTable]:
+    """Every table by its name; the files of runs are listed now, in the order of the tables."""
     tables = {
-        name: ArrowStream(
-            list_files(root / "runs" / name),
-            kind=name,
-            schema=schema,
-            # Every view reads the runs and the requests, some of them repeatedly.
-            keep=name in {"runs", "requests"},
+        name: StoredTable(
+            list_files=partial(_files_of, [(root / "runs" / name, "")]), kind=name, schema=schema
         )
         for name, schema in RUN_TABLES.items()
     }
-    datasets = [root / "datasets" / name for name in storage.list_folders(root / "datasets")]
+    tables["runs"] = replace(tables["runs"], schema=RUNS, convert=read_runs_file)
+    datasets = storage.list_folders(root / "datasets")
     for name, (kind, schema) in _DATASET_TABLES.items():
-        files = [path for folder in datasets for path in list_files(folder / name)]
-        tables[name] = ArrowStream(files, kind=kind, schema=schema)
-    return tables | {f"{FEATURES_OF}{each.encoder}": FeatureStream(each) for each in stores(root)}
+        folders = [(root / "datasets" / dataset / name, dataset) for dataset in datasets]
+        tables[name] = StoredTable(list_files=partial(_files_of, folders), kind=kind, schema=schema)
+    for store in stores(root):
+        tables[f"{FEATURES_OF}{store.encoder}"] = StoredTable(
+            list_files=partial(_files_of, [(store.folder / "image", store.encoder)]),
+            kind="image-features",
+            schema=None,
+        )
+    return tables
+
+
+def _files_of(folders: Sequence[tuple[Location, str]]) -> list[tuple[Location, str]]:
+    """The files of some folders, each with the owner of its folder."""
+    return [(path, owner) for folder, owner in folders for path in list_files(folder)]
 
 
 @contextmanager
@@ -299,14 +389,14 @@ def _advice(message: str) -> str:
     if _ABSENT_TABLE not in message:
         return message
     name = message.partition(_ABSENT_TABLE)[2].partition(" does not exist")[0]
-    if name.startswith(f"stored_{FEATURES_OF}"):
+    if name.startswith(FEATURES_OF):
         return (
-            f"no features of encoder {name.removeprefix(f'stored_{FEATURES_OF}')!r} are stored: expected "
+            f"no features of encoder {name.removeprefix(FEATURES_OF)!r} are stored: expected "
             "a whole fingerprint, as SELECT DISTINCT encoder, model FROM extractions lists them"
         )
-    close = nearest(name, VIEWS)
+    close = nearest(name, view_names())
     guess = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"there is no view {name!r}: {guess}There are {', '.join(VIEWS)}"
+    return f"there is no view {name!r}: {guess}There are {', '.join(view_names())}"
 
 
 def _with_plain_integers(table: pa.Table) -> pa.Table:

@@ -5,7 +5,11 @@ A column has the name of a field of the record that a row is made from: `RunReco
 here, and its field is optional.
 """
 
+from typing import Any
+
 import pyarrow as pa
+
+from feature_cache.parquet_file import VerifiedFile
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -119,6 +123,34 @@ RUNS = pa.schema(
 
 STORED_RUNS = RUNS.append(pa.field("candidates", pa.list_(_CANDIDATE)))
 """Columns of a file of runs; earlier versions wrote `candidates` instead of `tried`."""
+
+
+def read_runs_file(file: VerifiedFile) -> pa.Table:
+    """Read a file of runs of any version as `RUNS`; earlier ones wrote `candidates` instead of `tried`.
+
+    Raises:
+        WrongSchemaError: a column has another type, or is missing and not nullable.
+        CorruptFileError: the rows cannot be decoded.
+    """
+    table = file.read_as(STORED_RUNS)
+    if table.column("candidates").null_count < table.num_rows:
+        tried = table.column("tried").to_pylist()
+        for row, candidates in enumerate(table.column("candidates").to_pylist()):
+            if tried[row] is None and candidates is not None:
+                tried[row] = list(map(_as_tried, candidates))
+        place = table.schema.get_field_index("tried")
+        table = table.set_column(
+            place, RUNS.field("tried"), pa.array(tried, RUNS.field("tried").type)
+        )
+    return table.select(RUNS.names)
+
+
+def _as_tried(candidate: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "settings": [(candidate.pop("name"), candidate.pop("value"))],
+        **candidate,
+    }
+
 
 METRICS = pa.schema(
     [

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 
 from clip_adapter.runs import (
-    VIEWS,
     RunResult,
     RunStore,
     RunStoreError,
     connect,
     query,
+    view_names,
 )
 from feature_cache.errors import CorruptFileError
 
@@ -24,7 +24,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", view_names())
 def test_every_view_of_an_empty_store_is_empty_and_typed(tmp_path: Path, view: str) -> None:
     found = query(tmp_path, f"from {view}")
     assert found.num_rows == 0
@@ -46,7 +46,7 @@ def test_all_views_are_listed_whatever_was_asked_before(
     RunStore(tmp_path).record([result_of(1)])
     with connect(tmp_path) as database:
         database.query("from leaderboard")
-        assert {*database.query(listing)["name"].to_pylist()} >= {*VIEWS} - {"runs"}
+        assert {*database.query(listing)["name"].to_pylist()} >= {*view_names()} - {"runs"}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_misspelt_view_names_the_nearest_and_all(tmp_path: Path) -> None:
     message = str(raised.value)
     assert message.startswith("there is no view 'leaderbord': did you mean leaderboard?")
     assert "\n" not in message
-    assert all(view in message for view in VIEWS)
+    assert all(view in message for view in view_names())
 
 
 def test_a_misspelt_column_names_the_candidates_on_one_line(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from clip_adapter.runs import (
     RUN_TABLES,
-    VIEWS,
     ImagePredictions,
     PromotionRecord,
     PromotionStore,
@@ -20,10 +19,11 @@ from clip_adapter.runs import (
     RunStore,
     SplitRecord,
     query,
+    view_names,
 )
 from feature_cache import WrongSchemaError, inspect_store, list_files, read_table, write_table
 
-ANSWERING = [view for view in VIEWS if view not in {"images", "quarantine", "excluded"}]
+ANSWERING = [view for view in view_names() if view not in {"images", "quarantine", "excluded"}]
 
 
 def later(kind: pa.DataType) -> pa.DataType:

@@ -1,12 +1,14 @@
 """Similar images in SQL: a macro over stored features, which nothing else reads."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from clip_adapter.runs import RunStoreError, connect, query
-from feature_cache import CorruptFileError, FeatureStore
+from feature_cache import CorruptFileError, FeatureStore, parquet_file
 from feature_cache.feature_table import Features
 
 ENCODER, OTHER = "0123456789abcdef" * 4, "fedcba9876543210" * 4
@@ -54,13 +56,19 @@ def test_an_encoder_of_another_precision_is_asked_by_its_fingerprint(tmp_path: P
 def test_no_file_of_features_is_read_unless_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[Path] = []
-    monkeypatch.setattr("clip_adapter.runs.arrow_stream.each_file", lambda *_, **__: read.append)
+    read: list[str] = []
+
+    def read_as_parquet(path: Path, *, kind: str, **options: Any) -> pa.Buffer:
+        read.append(kind)
+        return parquet_file.read_as_parquet(path, kind=kind, **options)
+
+    monkeypatch.setattr("clip_adapter.runs.verified_files.read_as_parquet", read_as_parquet)
     with connect(tmp_path) as database:
         for view in ("leaderboard", "images", "duckdb_functions()"):
             database.query(f"FROM {view} LIMIT 1")
-        with pytest.raises(TypeError, match="not iterable"):  # the stand-in is none
-            database.query(ASKED, {"top": 1})
+        assert "image-features" not in read
+        database.query(ASKED, {"top": 1})
+        assert "image-features" in read
 
 
 @pytest.mark.usefixtures("features")

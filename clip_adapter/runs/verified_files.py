@@ -1,0 +1,176 @@
+"""The files of a store as a file system from which DuckDB can read verified content, and nothing else."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+
+from feature_cache import Location
+from feature_cache.parquet_file import VerifiedFile, read_as_parquet
+
+PROTOCOL = "store"
+_KEPT_BYTES = 2**28
+"""Content that is kept for the next scan; of more than that, what is not being read is dropped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTable:
+    """The files of one table.
+
+    Attributes:
+        list_files: lists the files, each with the owner that its rows must have; empty for none.
+        kind: kind that every file must declare.
+        schema: columns of the table; None for the columns as they are.
+        convert: brings a file of another version to these columns; see `read_as_parquet`.
+    """
+
+    list_files: Callable[[], Sequence[tuple[Location, str]]]
+    kind: str
+    schema: pa.Schema | None
+    convert: Callable[[VerifiedFile], pa.Table] | None = None
+
+
+class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A read-only file system of the Parquet files of some tables, `store://TABLE/FILE`.
+
+    A file is read and compared with its digest when it is opened; what DuckDB then reads are the bytes
+    that were verified. A file of an earlier version is brought to the columns of today in memory. There
+    is no path to any other file, and nothing can be written.
+
+    Args:
+        tables: the tables by their names.
+
+    Attributes:
+        failure: the error about the last file that could not be read; DuckDB passes on only its text.
+    """
+
+    protocol = PROTOCOL
+    cachable = False  # fsspec would give a second store the files of the first
+
+    def __init__(self, tables: Mapping[str, StoredTable]) -> None:
+        super().__init__()
+        self._tables = tables
+        self._listed: dict[str, dict[str, tuple[Location, str]]] = {}
+        self._kept: OrderedDict[str, pa.Buffer] = OrderedDict()
+        self._reading: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self.failure: Exception | None = None
+
+    def files(self, table: str) -> list[str]:
+        """The paths of the files of a table, listed once, in the order of their names."""
+        with self._lock:
+            if table not in self._listed:
+                found = self._tables[table].list_files()
+                self._listed[table] = {
+                    f"{table}/{number:06}-{path.name}": (path, owner)
+                    for number, (path, owner) in enumerate(found)
+                }
+            return list(self._listed[table])
+
+    def content(self, path: str) -> pa.Buffer:
+        """The verified bytes of a file.
+
+        Raises:
+            CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: it is damaged or
+                cannot be understood.
+            FileNotFoundError: it vanished since it was listed.
+        """
+        with self._lock:
+            reading = self._reading.setdefault(path, threading.Lock())
+        with reading:  # several threads read one file
+            with self._lock:
+                if path in self._kept:
+                    self._kept.move_to_end(path)
+                    return self._kept[path]
+            content = self._read(path)
+            with self._lock:
+                self._kept[path] = content
+                self._drop_oldest()
+            return content
+
+    def forget(self) -> None:
+        """List the files anew when they are asked for again."""
+        with self._lock:
+            self._listed.clear()
+
+    def open(self, path: str, mode: str = "rb", **_: object) -> "_OpenFile":
+        """Open a file to read."""
+        if mode != "rb":
+            raise PermissionError(f"{path}: files of a store are read only")
+        return _OpenFile(self.content(_name(path)))
+
+    def glob(self, path: str, **_: object) -> list[str]:
+        """The paths of all files of a table, for `store://TABLE/*`."""
+        table = _name(path).removesuffix("/*")
+        if table not in self._tables:
+            return []
+        try:
+            return self.files(table)
+        except Exception as failure:
+            self.failure = failure
+            raise
+
+    def info(self, path: str, **_: object) -> dict[str, Any]:
+        """Size and type of a file."""
+        return {"name": path, "size": self.content(_name(path)).size, "type": "file"}
+
+    def modified(self, path: str) -> datetime:  # noqa: ARG002  # a file never changes
+        """The same time for all files, whose names change with their content."""
+        return datetime.fromtimestamp(0, UTC)
+
+    def _read(self, path: str) -> pa.Buffer:
+        table, _, _ = path.partition("/")
+        try:
+            location, owner = self._listed[table][path]
+            stored = self._tables[table]
+            return read_as_parquet(
+                location,
+                kind=stored.kind,
+                owner=owner,
+                schema=stored.schema,
+                convert=stored.convert,
+            )
+        except Exception as failure:
+            self.failure = failure
+            raise
+
+    def _drop_oldest(self) -> None:
+        size = sum(content.size for content in self._kept.values())
+        while size > _KEPT_BYTES and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            size -= dropped.size
+
+
+class _OpenFile:
+    """One open file; each thread reads from a place of its own."""
+
+    def __init__(self, content: pa.Buffer) -> None:
+        self._content, self._at = memoryview(content), threading.local()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        start = {0: 0, 1: self.tell(), 2: len(self._content)}[whence]
+        self._at.offset = start + offset
+        return start + offset
+
+    def tell(self) -> int:
+        offset: int = getattr(self._at, "offset", 0)
+        return offset
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        start = self.tell()
+        end = len(self._content) if n_bytes < 0 else start + n_bytes
+        found = bytes(self._content[start:end])
+        self._at.offset = start + len(found)
+        return found
+
+    def close(self) -> None:
+        """Nothing is held that has to be closed."""
+
+
+def _name(path: str) -> str:
+    return path.removeprefix(f"{PROTOCOL}://").lstrip("/")
