@@ -13,10 +13,18 @@ import duckdb
 import pyarrow as pa
 
 from clip_adapter.errors import nearest
+from clip_adapter.runs.computed import add_functions, files_table
 from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_runs_file
 from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
-from clip_adapter.runs.views import INTERNAL, beneath, definitions, named_in, view_names
+from clip_adapter.runs.views import (
+    INTERNAL,
+    beneath,
+    column_comment,
+    definitions,
+    named_in,
+    view_names,
+)
 from clip_adapter.settings import Settings
 from feature_cache import Location, list_files, locate, storage, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
@@ -108,6 +116,8 @@ _PREPARATION = (
     f"SET search_path = 'main,{INTERNAL}'",
     "SET lock_configuration = true",
 )
+FILES = "files"
+"""Name of the stored table of the files of the store."""
 FEATURES_OF = "features_"
 """Beginning of the name of a stored table with the features of one encoder."""
 _OF_RUNS = frozenset({"runs", "metrics", "curves", "predictions"})
@@ -134,8 +144,11 @@ class RunDatabase:
         connection: "duckdb.DuckDBPyConnection",
         files: VerifiedFiles,
         tables: Mapping[str, StoredTable],
+        *,
+        root: Location,
     ) -> None:
         self._connection, self._files, self._tables = connection, files, tables
+        self._root = root
         self._made: set[str] = set()
         self._commented: set[str] = set()
 
@@ -206,7 +219,14 @@ class RunDatabase:
         for name in self._made & definitions().keys() - self._commented:
             for statement in definitions()[name].comments:
                 self._connection.execute(statement)
+            self._comment_on_columns(name)
             self._commented.add(name)
+
+    def _comment_on_columns(self, view: str) -> None:
+        columns = "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ?"
+        for (column,) in self._connection.execute(columns, [view]).fetchall():
+            text = column_comment(view, column).replace("'", "''")
+            self._connection.execute(f"COMMENT ON COLUMN {view}.\"{column}\" IS '{text}'")
 
     def _stored_tables_in(self, names: list[str], text: str) -> list[str]:
         """The stored tables that views and macros read; of features those of the encoders in a text."""
@@ -220,18 +240,19 @@ class RunDatabase:
             encoders = [name for name in self._tables if name.startswith(FEATURES_OF)]
             named = [name for name in encoders if name.removeprefix(FEATURES_OF) in text]
             below.update(named or encoders)
-        return [name for name in self._tables if name in below]
+        return [name for name in (*self._tables, FILES) if name in below]
 
     def _make_stored(self, name: str) -> None:
         """Make the view `stored.<name>`: the rows of all files, those of a run from one file alone."""
         if f"stored.{name}" in self._made:
             return
+        if name == FILES:
+            self._make_table(name, files_table(self._root))
+            return
         table, n_files = self._tables[name], len(self._files.files(name))
         rows = f"read_parquet('{PROTOCOL}://{name}/*', hive_partitioning := false)"
         if n_files == 0 and table.schema is not None:
-            self._connection.register("_empty", table.schema.empty_table())
-            self._connection.execute(f"CREATE TABLE stored.{name} AS FROM _empty")
-            self._connection.unregister("_empty")
+            self._make_table(name, table.schema.empty_table())
         elif n_files and table.schema is None:
             (width,) = self._connection.execute(
                 f"SELECT len(feature) FROM {rows} LIMIT 1"
@@ -244,6 +265,12 @@ class RunDatabase:
             self._connection.execute(
                 f"CREATE VIEW stored.{name} AS {self._each_run_once(name, rows)}"
             )
+        self._made.add(f"stored.{name}")
+
+    def _make_table(self, name: str, rows: pa.Table) -> None:
+        self._connection.register("_rows", rows)
+        self._connection.execute(f"CREATE TABLE stored.{name} AS FROM _rows")
+        self._connection.unregister("_rows")
         self._made.add(f"stored.{name}")
 
     def _each_run_once(self, name: str, rows: str) -> str:
@@ -299,6 +326,7 @@ def connect(root: Location | str | None = None) -> RunDatabase:
     tables = _stored_tables(location)
     files = VerifiedFiles(tables)
     connection.register_filesystem(files)
+    add_functions(connection)
     # The runs that a request names were stored before it, and the rows of a run before the run.
     for name in RUN_TABLES:
         files.files(name)
@@ -308,7 +336,7 @@ def connect(root: Location | str | None = None) -> RunDatabase:
         connection.execute("SET enable_progress_bar = false")
     for statement in _PREPARATION:
         connection.execute(statement)
-    return RunDatabase(connection, files, tables)
+    return RunDatabase(connection, files, tables, root=location)
 
 
 def named_views(sql: str) -> list[str]:

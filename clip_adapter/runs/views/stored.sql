@@ -49,6 +49,13 @@ SELECT
 FROM internal.all_predictions WHERE split = 'test';
 COMMENT ON VIEW predictions IS 'One row a test image that a run classified.';
 
+CREATE VIEW validation_predictions AS
+SELECT
+    run_id, split, fold, position, lower(hex(image_sha256)) AS image_sha256,
+    label, predicted, correct, confidence, margin, label_probability
+FROM internal.all_predictions WHERE split <> 'test';
+COMMENT ON VIEW validation_predictions IS 'One row an image that a run was not trained on and that is no test image: validation images, or the training images of each fold, classified by what the others trained.';
+
 CREATE VIEW splits AS
 SELECT DISTINCT
     split_fingerprint, dataset, index_fingerprint, shots, seed, role, position,
