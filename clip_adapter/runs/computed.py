@@ -71,7 +71,9 @@ def files_table(root: Location) -> pa.Table:
 
 
 def _paired(
-    correct_a: list[list[bool]], correct_b: list[list[bool]], same: bool
+    correct_a: list[list[bool]],
+    correct_b: list[list[bool]],
+    same: bool,  # noqa: FBT001  # DuckDB calls it by position
 ) -> dict[str, object]:
     found = paired_difference(
         np.array(correct_a, dtype=bool), np.array(correct_b, dtype=bool), same_training_images=same

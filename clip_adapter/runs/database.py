@@ -223,7 +223,9 @@ class RunDatabase:
             self._commented.add(name)
 
     def _comment_on_columns(self, view: str) -> None:
-        columns = "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ?"
+        columns = (
+            "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ?"
+        )
         for (column,) in self._connection.execute(columns, [view]).fetchall():
             text = column_comment(view, column).replace("'", "''")
             self._connection.execute(f"COMMENT ON COLUMN {view}.\"{column}\" IS '{text}'")

@@ -67,7 +67,7 @@ def test_the_same_extraction_recorded_twice_is_one_row(root: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"started_at": datetime(2026, 1, 1)},
+        {"started_at": datetime(2026, 1, 1)},  # noqa: DTZ001  # that is what is wrong
         {"n_encoded": 0},
         {"seconds": 0.0},
         {"n_encoded": 0, "seconds": 0.0},
