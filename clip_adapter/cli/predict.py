@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow as pa
 import typer
@@ -17,6 +17,7 @@ from clip_adapter.cli.table_files import (
     Format,
     FormatOption,
     OutputOption,
+    OverwriteOption,
     checked_target,
     chosen_format,
     write_rows,
@@ -33,9 +34,7 @@ def predict(
     request: PredictRequest,
     form: FormatOption = None,
     output: OutputOption = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Let --output replace a file.")
-    ] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Classify images with a trained classifier, through the feature cache.
 

@@ -2,23 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from html import escape
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from clip_adapter.errors import UnavailableError
-from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import BASE_TO_NEW, harmonic_mean, query
+from clip_adapter.runs.query_result import html_table, html_text
 from feature_cache import Location
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ROWS_SHOWN = 10
-"""Rows of a table in a notebook; the rest is counted."""
 
 _EVALUATED = """
 WITH measured AS (
@@ -75,8 +71,8 @@ class TabularResult(ABC):
     def _repr_html_(self) -> str:
         """The summary and the first rows, for a notebook."""
         summary = [self.summary] if isinstance(self.summary, str) else self.summary
-        lines = "<br>".join(_html(line) for line in summary)
-        return f"<p>{lines}</p>\n{_table(self._shown())}"
+        lines = "<br>".join(html_text(line) for line in summary)
+        return f"<p>{lines}</p>\n{html_table(self._shown())}"
 
 
 def evaluated_runs(root: Location, fingerprints: Sequence[str], *, dataset: str) -> pa.Table:
@@ -136,24 +132,3 @@ def with_tested_on(runs: pa.Table, *, root: Location) -> pa.Table:
     found = query(root, _TESTED_ON, {"run_ids": run_ids}).to_pylist()
     names = {row["run_id"]: row["name"] for row in found}
     return runs.append_column("tested_on", pa.array([names[each] for each in run_ids], pa.string()))
-
-
-def _table(table: pa.Table) -> str:
-    head = "".join(f"<th>{_html(name)}</th>" for name in table.column_names)
-    body = "\n".join(
-        f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row.values())}</tr>"
-        for row in table.slice(0, ROWS_SHOWN).to_pylist()
-    )
-    n_more = table.num_rows - ROWS_SHOWN
-    more = f"\n<p>and {n_more:,} more</p>" if n_more > 0 else ""
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>{more}"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else _html(value)
-
-
-def _html(text: object) -> str:
-    return escape(escape_control_characters(text))

@@ -3,6 +3,7 @@
 from clip_adapter.runs.base_to_new import BASE_TO_NEW as BASE_TO_NEW
 from clip_adapter.runs.base_to_new import OPEN_VOCABULARY as OPEN_VOCABULARY
 from clip_adapter.runs.base_to_new import harmonic_mean as harmonic_mean
+from clip_adapter.runs.column_types import Types as Types
 from clip_adapter.runs.comparison import Comparison as Comparison
 from clip_adapter.runs.comparison import Correctness as Correctness
 from clip_adapter.runs.comparison import MethodResults as MethodResults
@@ -11,9 +12,13 @@ from clip_adapter.runs.comparison import compare_methods as compare_methods
 from clip_adapter.runs.comparison import names_of_rows as names_of_rows
 from clip_adapter.runs.comparison import read_correctness as read_correctness
 from clip_adapter.runs.comparison import with_settings as with_settings
+from clip_adapter.runs.database import DEFAULT_MAX_MEMORY as DEFAULT_MAX_MEMORY
 from clip_adapter.runs.database import RunDatabase as RunDatabase
 from clip_adapter.runs.database import connect as connect
+from clip_adapter.runs.database import parameters_of as parameters_of
 from clip_adapter.runs.database import query as query
+from clip_adapter.runs.database import statements_of as statements_of
+from clip_adapter.runs.duckdb_file import export_views as export_views
 from clip_adapter.runs.errors import DamagedChampionError as DamagedChampionError
 from clip_adapter.runs.errors import IncomparableRunsError as IncomparableRunsError
 from clip_adapter.runs.errors import RunStoreError as RunStoreError
@@ -36,6 +41,7 @@ from clip_adapter.runs.promotions import PromotionStore as PromotionStore
 from clip_adapter.runs.promotions import last_champion as last_champion
 from clip_adapter.runs.promotions import roll_back as roll_back
 from clip_adapter.runs.promotions import rolled_back as rolled_back
+from clip_adapter.runs.query_result import QueryResult as QueryResult
 from clip_adapter.runs.records import ImagePredictions as ImagePredictions
 from clip_adapter.runs.records import Protocol as Protocol
 from clip_adapter.runs.records import RunRecord as RunRecord
@@ -52,6 +58,9 @@ from clip_adapter.runs.run_settings import Candidate as Candidate
 from clip_adapter.runs.run_settings import EvaluatedOn as EvaluatedOn
 from clip_adapter.runs.run_settings import RunSettings as RunSettings
 from clip_adapter.runs.run_settings import Versions as Versions
+from clip_adapter.runs.saved_questions import SavedQuestion as SavedQuestion
+from clip_adapter.runs.saved_questions import find_question as find_question
+from clip_adapter.runs.saved_questions import saved_questions as saved_questions
 from clip_adapter.runs.schemas import RUN_TABLES as RUN_TABLES
 from clip_adapter.runs.store import RunStore as RunStore
 from clip_adapter.runs.store import RunView as RunView

@@ -1,20 +1,22 @@
 """SQL over a store, answered by a DuckDB that has no access to files."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
-from threading import Timer
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from clip_adapter.errors import nearest
+from clip_adapter.errors import ParameterError, nearest
+from clip_adapter.runs.column_types import Types, projection
 from clip_adapter.runs.computed import add_functions, files_table
 from clip_adapter.runs.errors import RunStoreError
+from clip_adapter.runs.interruption import TimeLimit
+from clip_adapter.runs.query_result import QueryResult
 from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_runs_file
 from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
 from clip_adapter.runs.views import (
@@ -29,6 +31,12 @@ from clip_adapter.settings import Settings
 from feature_cache import Location, list_files, locate, storage, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 
+T = TypeVar("T")
+DEFAULT_MAX_MEMORY = "50%"
+LEAST_MEMORY_BYTES = 40_000_000
+_MEMORY = re.compile(r"\d{1,9}(\.\d+)? ?([KMGT]i?B|%)", re.IGNORECASE)
+BATCH_ROWS = 50_000
+"""Rows of a batch of a result."""
 _COMMENTS = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
 _EXPLAIN = re.compile(
     rf"{_COMMENTS}explain\b{_COMMENTS}(?:analyze\b|\((?:analyze|format)\b[^()]*\))?",
@@ -60,7 +68,32 @@ def check_question(sql: str) -> None:
         raise RunStoreError(f"found a statement of type {found}: {_WHAT_IS_ACCEPTED}")
 
 
-def plain_message(error: duckdb.Error) -> str:
+def statements_of(text: str) -> list[str]:
+    """The statements of a text of SQL, each with the comments before it.
+
+    Raises:
+        RunStoreError: the text does not parse.
+    """
+    try:
+        return [statement.query for statement in duckdb.extract_statements(text)]
+    except duckdb.Error as error:
+        raise RunStoreError(plain_message(error)) from None
+
+
+def parameters_of(statement: str) -> frozenset[str]:
+    """The names of the parameters of a statement, without the $.
+
+    Raises:
+        RunStoreError: the text does not parse.
+    """
+    try:
+        found = duckdb.extract_statements(statement)
+    except duckdb.Error as error:
+        raise RunStoreError(plain_message(error)) from None
+    return frozenset(name for each in found for name in each.named_parameters)
+
+
+def plain_message(error: Exception) -> str:
     """DuckDB's message on one line, without the excerpt of the statement that follows it."""
     return " ".join(str(error).partition("\n\nLINE ")[0].split())
 
@@ -149,6 +182,7 @@ class RunDatabase:
     ) -> None:
         self._connection, self._files, self._tables = connection, files, tables
         self._root = root
+        self._max_bytes = _memory_limit(connection)
         self._made: set[str] = set()
         self._commented: set[str] = set()
 
@@ -163,6 +197,28 @@ class RunDatabase:
     ) -> None:
         self.close()
 
+    def sql(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        max_seconds: float | None = None,
+    ) -> QueryResult:
+        """Run one statement; the result gives its rows as Arrow, pandas, polars or Python values.
+
+        Args:
+            sql: one SELECT, WITH, PIVOT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN statement.
+            parameters: values for each $NAME in the statement, by name.
+            max_seconds: time after which the statement is stopped; no limit when None.
+
+        Raises:
+            RunStoreError: the statement does not read, is invalid, names something that does not
+                exist, was stopped, or needs more memory than it may take.
+            CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: a file that the
+                statement reads is damaged or cannot be understood.
+        """
+        return QueryResult(self.query(sql, parameters, max_seconds=max_seconds))
+
     def query(
         self,
         sql: str,
@@ -173,7 +229,8 @@ class RunDatabase:
         """Run one statement; `clip_adapter.runs.view_names` has the names of the views.
 
         The digest, format and kind of every file that is scanned are verified first. Sums of
-        integers are int64 where they fit, times are in UTC.
+        integers are int64 where they fit, times are in UTC. Ctrl-C ends the statement. Types that Arrow
+        does not have, such as BIT, are text.
 
         Args:
             sql: one SELECT, WITH, PIVOT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN statement.
@@ -182,25 +239,85 @@ class RunDatabase:
 
         Raises:
             RunStoreError: the statement does not read, is invalid, names something that does not
-                exist, or was stopped.
+                exist, was stopped, or needs more memory than it may take.
             CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: a file that the
                 statement reads is damaged or cannot be understood.
         """
+        return self._table(self.stream(sql, parameters, max_seconds=max_seconds))
+
+    def stream(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        max_seconds: float | None = None,
+        types: Types = Types.ARROW,
+    ) -> Generator[pa.RecordBatch, None, None]:
+        """Run one statement and yield its rows as they come: one batch at least, empty if there are none.
+
+        Nothing runs before the first batch is asked for. While it is not closed or at its end, the
+        database takes no other statement.
+
+        Args:
+            sql: one statement, as for `query`.
+            parameters: values for each $NAME in the statement, by name.
+            max_seconds: time in the database after which the statement is stopped; what is done with the
+                rows does not count.
+            types: where the rows go: types that are not known there are text.
+
+        Raises:
+            RunStoreError: as `query` does.
+            CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: as `query` does.
+        """
         check_question(sql)
         self._files.failure = None
+        limit = TimeLimit(max_seconds)
+        names, reader = self._call(partial(self._start, sql, parameters, types), limit)
         try:
-            self._make_views(named_views(sql), f"{sql} {parameters}")
-            if _CATALOGUE.search(sql):
-                self._make_comments()
-            with _stopped_after(max_seconds, self._connection):
-                answer = self._connection.sql(sql, params=parameters).to_arrow_table()
-        except duckdb.InterruptException:
-            raise RunStoreError(
-                f"stopped after {max_seconds} s: ask for less, or allow more time"
-            ) from None
-        except duckdb.Error as error:
-            raise self._explained(error) from None
-        return _with_plain_integers(answer)
+            batch = self._call(partial(next, reader, None), limit)
+            if batch is None:
+                batch = pa.RecordBatch.from_pylist([], schema=reader.schema)
+            while batch is not None:
+                yield batch.rename_columns(names)
+                batch = self._call(partial(next, reader, None), limit)
+        finally:
+            # The connection takes no other statement while the result of one is open.
+            reader.close()
+
+    def _start(
+        self, sql: str, parameters: Mapping[str, object] | None, types: Types
+    ) -> tuple[list[str], pa.RecordBatchReader]:
+        self._make_views(named_views(sql), f"{sql} {parameters}")
+        if _CATALOGUE.search(sql):
+            self._make_comments()
+        relation = self._connection.sql(sql, params=parameters)
+        if relation is None:
+            raise RunStoreError(f"the statement returns no rows: {_WHAT_IS_ACCEPTED}")
+        columns = projection(relation.types, types)
+        shown = relation.project(columns) if columns else relation
+        # A projection gives two columns of one name different ones.
+        return relation.columns, shown.to_arrow_reader(BATCH_ROWS)
+
+    def _call(self, function: Callable[[], T], limit: TimeLimit) -> T:
+        def explained() -> T:
+            try:
+                return function()
+            except (duckdb.Error, OSError, pa.ArrowException) as error:
+                raise self._explained(error) from None
+
+        return limit.call(explained, interrupt=self._connection.interrupt)
+
+    def _table(self, batches: Generator[pa.RecordBatch, None, None]) -> pa.Table:
+        """All rows as one table, which may be as large as the database's memory."""
+        held: list[pa.RecordBatch] = []
+        size = 0
+        with closing(batches):
+            for batch in batches:
+                held.append(batch)
+                size += batch.nbytes
+                if size > self._max_bytes:
+                    raise RunStoreError(_too_large(f"{self._max_bytes / 2**30:.3g} GiB"))
+        return _with_plain_integers(pa.Table.from_batches(held))
 
     def close(self) -> None:
         """Free the memory; closing twice is harmless."""
@@ -299,26 +416,34 @@ class RunDatabase:
             "USING (run_id, file_index)"
         )
 
-    def _explained(self, error: duckdb.Error) -> Exception:
+    def _explained(self, error: Exception) -> Exception:
         if self._files.failure is not None:
             return self._files.failure
-        return RunStoreError(_advice(plain_message(error)))
+        message = plain_message(error)
+        if message.startswith("Out of Memory Error"):
+            return RunStoreError(_too_large(f"{self._max_bytes / 2**30:.3g} GiB"))
+        return RunStoreError(_advice(message))
 
 
-def connect(root: Location | str | None = None) -> RunDatabase:
+def connect(
+    root: Location | str | None = None, *, max_memory: str = DEFAULT_MAX_MEMORY
+) -> RunDatabase:
     """Connect to the SQL database of a store; use it as a context manager, or close it.
 
     The database is read-only and lives in memory: it shows the rows that were stored when it was
-    opened. `RunDatabase.query` takes one statement and returns a `pyarrow.Table`; the names of the
-    views are those of `clip_adapter.runs.view_names`.
+    opened. `RunDatabase.sql` takes one statement and returns its rows as Arrow, pandas, polars or Python
+    values, `RunDatabase.query` as a `pyarrow.Table`; the names of the views are those of
+    `clip_adapter.runs.view_names`.
 
     Args:
         root: folder or URL of the store, as s3://bucket/prefix; the environment variable
             CLIP_ADAPTER_ROOT when None, and ./clip-adapter-store when that is not set.
+        max_memory: memory that a statement may take, and its result as well, as "8GB", or as "50%"
+            of the machine's; nothing is written to disk instead.
 
     Raises:
         RunStoreError: there is no such folder. An empty folder is a store without rows.
-        ParameterError: an environment variable has an invalid value.
+        ParameterError: an environment variable or `max_memory` has an invalid value.
         InvalidInputError: the URL cannot be the root of a store.
     """
     location = Settings.of().location if root is None else locate(root)
@@ -336,6 +461,7 @@ def connect(root: Location | str | None = None) -> RunDatabase:
     # notebook without ipywidgets there is none, and DuckDB refuses to have it switched off.
     with suppress(duckdb.InvalidInputException):
         connection.execute("SET enable_progress_bar = false")
+    _limit_memory(connection, max_memory)
     for statement in _PREPARATION:
         connection.execute(statement)
     return RunDatabase(connection, files, tables, root=location)
@@ -399,20 +525,34 @@ def _files_of(folders: Sequence[tuple[Location, str]]) -> list[tuple[Location, s
     return [(path, owner) for folder, owner in folders for path in list_files(folder)]
 
 
-@contextmanager
-def _stopped_after(
-    seconds: float | None, connection: "duckdb.DuckDBPyConnection"
-) -> Iterator[None]:
-    if seconds is None:
-        yield
-        return
-    timer = Timer(seconds, connection.interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _limit_memory(connection: "duckdb.DuckDBPyConnection", size: str) -> None:
+    is_size = _MEMORY.fullmatch(size) is not None
+    if is_size:
+        try:
+            connection.execute(f"SET memory_limit = '{size}'")
+        except duckdb.Error:
+            is_size = False
+    if not is_size or _memory_limit(connection) < LEAST_MEMORY_BYTES:
+        connection.close()
+        raise ParameterError(
+            f"{size!r:.40} is no size of memory: expected at least 50MB, with its unit, as 8GB, 500MB or 50%"
+        )
+
+
+def _memory_limit(connection: "duckdb.DuckDBPyConnection") -> int:
+    """The memory in bytes that a statement may take, from DuckDB's "11.7 GiB"."""
+    (text,) = connection.execute("SELECT current_setting('memory_limit')").fetchone() or (
+        "0 bytes",
+    )
+    number, _, unit = str(text).partition(" ")
+    return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit))
+
+
+def _too_large(limit: str) -> str:
+    return (
+        f"needs more than {limit} of memory: ask for less, or allow more (--max-memory, in Python max_memory "
+        "of connect)"
+    )
 
 
 def _advice(message: str) -> str:

@@ -48,20 +48,33 @@ def new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         InvalidInputError: the file exists, or a folder of that name.
         OSError: the disk is full or fails; nothing is left behind.
     """
+    with new_path(path, overwrite=overwrite) as temporary, temporary.open("xb") as file:
+        yield file
+
+
+@contextmanager
+def new_path(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield the name of a temporary file, for the block to write, that becomes `path` when it succeeds.
+
+    What stands beside it under its name and a suffix, as the `.wal` of a database, is removed.
+
+    Raises:
+        InvalidInputError: the file exists, or a folder of that name.
+        OSError: the disk is full or fails; nothing is left behind.
+    """
     check_absent(path, overwrite=overwrite and (path.is_file() or not path.exists()))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     with full_disk_explained(path.parent, f"the file {path.name}"):
         make_folder(path.parent)
         try:
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
+            yield temporary
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
             fsync_dir(path.parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        finally:
+            for left in (temporary, temporary.with_name(f"{temporary.name}.wal")):
+                left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,0 +1,230 @@
+"""The prompt of the sql command: history, completion, statements of several lines."""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import completion_is_selected
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from rich.text import Text
+
+from clip_adapter.cli.sql import Answers, parse_parameters
+from clip_adapter.cli.table_files import Format
+from clip_adapter.errors import ClipAdapterError, UnknownNameError
+from clip_adapter.escaping import escape_control_characters
+from clip_adapter.runs import SavedQuestion, find_question, saved_questions, view_names
+from clip_adapter.terminal import plain_console
+from feature_cache import FeatureCacheError
+
+KEYWORDS = (
+    *("SELECT", "DISTINCT", "FROM", "WHERE", "GROUP BY ALL", "GROUP BY", "HAVING", "QUALIFY"),
+    *("ORDER BY", "LIMIT", "JOIN", "LEFT JOIN", "SEMI JOIN", "ANTI JOIN", "USING", "ON", "AS"),
+    *("AND", "OR", "NOT", "IN", "IS NULL", "BETWEEN", "LIKE", "ILIKE", "CASE", "WHEN", "THEN"),
+    *("ELSE", "END", "WITH", "UNION ALL", "EXCEPT", "INTERSECT", "VALUES", "PIVOT", "UNPIVOT"),
+    *("DESCRIBE", "SUMMARIZE", "SHOW TABLES", "EXPLAIN", "FILTER", "OVER", "PARTITION BY", "DESC"),
+    *("avg", "count", "max", "median", "min", "stddev", "sum", "arg_max", "round", "unnest"),
+)
+WORD = re.compile(r"[\w.]*$")
+HELP = """\
+A statement ends in a semicolon and may have several lines; Ctrl-C ends one that runs.
+.views              the views
+.describe VIEW      its columns
+.questions          the questions that have a name
+.question NAME      run one; parameters as NAME=VALUE behind it
+.format FORMAT      table, csv, json, jsonl or markdown
+.help               this
+.quit               leave, as Ctrl-D does"""
+
+
+def run_prompt(answers: Answers) -> None:
+    """Answer statements until the user leaves; an error or Ctrl-C ends a statement, not the prompt.
+
+    Args:
+        answers: how they are answered; the store is read anew for each.
+    """
+    prompt = Prompt(answers)
+    session: PromptSession[str] = PromptSession(
+        history=_history(),
+        completer=SqlCompleter(lambda: prompt.columns),
+        multiline=True,
+        key_bindings=_keys(),
+        prompt_continuation="  ... ",
+    )
+    plain_console().print("SQL over the store; .help for help, .quit or Ctrl-D to leave.")
+    while True:
+        try:
+            text = session.prompt("sql> ").strip()
+        except KeyboardInterrupt:
+            continue  # an empty line again, as in any shell
+        except EOFError:
+            return
+        if text in {".quit", ".exit"}:
+            return
+        _answer(prompt, text)
+
+
+def _answer(prompt: "Prompt", text: str) -> None:
+    try:
+        prompt.run(text)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+    except (ClipAdapterError, FeatureCacheError, OSError) as error:
+        _complain(f"error: {error}")
+
+
+class Prompt:
+    """What a line of the prompt does.
+
+    Args:
+        answers: how statements are answered.
+    """
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    def run(self, text: str) -> None:
+        """Run statements, or a command that begins with a dot.
+
+        Raises:
+            ClipAdapterError: it cannot be run.
+        """
+        if not text.startswith("."):
+            if text.strip("; \n"):
+                self._answers.write(SavedQuestion.parse(text), {})
+            return
+        name, *words = text.rstrip(";").split()
+        if name not in self._commands:
+            raise UnknownNameError("command", name, self._commands)
+        self._commands[name](words)
+
+    @property
+    def _commands(self) -> dict[str, Callable[[list[str]], None]]:
+        return {
+            ".help": lambda _: plain_console().print(HELP),
+            ".views": lambda _: self.run("SHOW TABLES"),
+            ".describe": lambda words: self._describe(*words),
+            ".questions": lambda _: self._list_questions(),
+            ".question": lambda words: self._ask(*words),
+            ".format": lambda words: self._choose_format(*words),
+            ".quit": lambda _: None,
+        }
+
+    def _describe(self, view: str = "", *_: str) -> None:
+        if view not in view_names():
+            raise UnknownNameError("view", view, view_names())
+        self.run(f"SELECT column_name, comment FROM duckdb_columns() WHERE table_name = '{view}'")
+
+    def _list_questions(self) -> None:
+        for name, question in saved_questions(self._answers.root).items():
+            shown = escape_control_characters(question.description)
+            plain_console().print(Text.assemble((name, "bold"), f"  {shown}"))
+
+    def _ask(self, name: str = "", *words: str) -> None:
+        question = find_question(name, self._answers.root)
+        self._answers.write(question, parse_parameters(list(words)))
+
+    def _choose_format(self, name: str = "", *_: str) -> None:
+        forms = [form for form in Format if form is not Format.PARQUET]
+        if name not in forms:
+            raise UnknownNameError("format", name, forms)
+        self._answers = replace(self._answers, form=Format(name))
+
+    @cached_property
+    def columns(self) -> dict[str, list[str]]:
+        """The columns of each view."""
+        with self._answers.connect() as database:
+            rows = database.query(
+                "SELECT table_name AS name, list(column_name ORDER BY column_index) AS columns "
+                "FROM duckdb_columns() WHERE NOT internal GROUP BY ALL"
+            )
+        return {
+            row["name"]: row["columns"] for row in rows.to_pylist() if row["name"] in view_names()
+        }
+
+
+class SqlCompleter(Completer):
+    """Completes views, their columns and keywords; behind `VIEW.` its columns alone.
+
+    Args:
+        columns: the columns of each view, asked for when a word is first completed.
+    """
+
+    def __init__(self, columns: Callable[[], dict[str, list[str]]]) -> None:
+        self._columns = columns
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
+        """The words that the one before the cursor may become."""
+        del complete_event
+        found = WORD.search(document.text_before_cursor)
+        word = found[0] if found else ""
+        if not word and not document.text_before_cursor.strip():
+            return
+        view, dot, begun = word.rpartition(".")
+        if dot and view:
+            yield from _completions(begun, self._columns().get(view, []), "column")
+            return
+        if document.text_before_cursor.startswith("."):
+            names = [".describe", ".format", ".help", ".question", ".questions", ".quit", ".views"]
+            yield from _completions(word, names, "command")
+            return
+        columns = self._columns()
+        named = [name for name in columns if re.search(rf"\b{name}\b", document.text)]
+        # Of all views, unless the statement names some already.
+        offered = dict.fromkeys(
+            column for name in named or columns for column in columns[name] if word
+        )
+        yield from _completions(word, offered, "column")
+        yield from _completions(word, view_names(), "view")
+        if word:
+            yield from _completions(word, KEYWORDS, "")
+
+
+def _completions(begun: str, names: Iterable[str], kind: str) -> Iterable[Completion]:
+    for name in names:
+        if name.casefold().startswith(begun.casefold()) and name != begun:
+            yield Completion(name, start_position=-len(begun), display_meta=kind)
+
+
+def _keys() -> KeyBindings:
+    """Return ends a statement behind its semicolon, and a command that begins with a dot."""
+    keys = KeyBindings()
+
+    @keys.add("enter", filter=~completion_is_selected)
+    def _(event: KeyPressEvent) -> None:
+        text = event.current_buffer.text.strip()
+        if not text or text.startswith(".") or text.endswith(";"):
+            event.current_buffer.validate_and_handle()
+        else:
+            event.current_buffer.insert_text("\n")
+
+    @keys.add("enter", filter=completion_is_selected)
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.complete_state = None
+
+    return keys
+
+
+def _history() -> History:
+    """The statements of earlier prompts, in the user's folder of states; none where that is not writable."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    path = Path(state) / "clip-adapter" / "sql_history"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(path)
+
+
+def _complain(message: str) -> None:
+    shown = escape_control_characters(message, keep="\n")
+    plain_console(stderr=True).print(shown, soft_wrap=True, style="red")

@@ -1,0 +1,10 @@
+-- Residual ratio that CLIP-Adapter's current runs chose, and their accuracy, by number of shots.
+-- $dataset = null: name of a dataset; every one when null
+SELECT
+    dataset, model, shots, median(residual_ratio) AS residual_ratio_median,
+    count(*)::INTEGER AS runs, avg(value) AS accuracy_mean
+FROM current_runs JOIN metrics USING (run_id)
+WHERE method = 'clip-adapter' AND split = 'test' AND name = 'accuracy' AND residual_ratio IS NOT NULL
+    AND ($dataset IS NULL OR dataset = $dataset)
+GROUP BY ALL
+ORDER BY dataset, model, shots

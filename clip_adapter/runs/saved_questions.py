@@ -1,0 +1,211 @@
+"""Questions with names: SQL files of the package, and of the folder `questions` of a store.
+
+A file `NAME.sql` holds one statement that reads, below a header of comments:
+
+    -- Classes that the current runs recognise worst, over all seeds.
+    -- $dataset = null: name of a dataset; every one when null
+    -- $top = 20: number of rows
+    SELECT ... WHERE $dataset IS NULL OR dataset = $dataset ... LIMIT $top
+
+The first line is a sentence that says what the rows are. Each line `-- $PARAMETER = VALUE: MEANING`
+declares a parameter of the statement with its default in JSON; without ` = VALUE` it has to be given.
+Every parameter of the statement is declared, and none but those. A name is of lower-case letters,
+digits and hyphens, 60 at most, and says what is asked: `hard-classes`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.runs.database import check_question, parameters_of
+from clip_adapter.runs.errors import RunStoreError
+from feature_cache import Location
+
+FOLDER = "questions"
+"""Folder of a store with the questions of its users."""
+LARGEST_BYTES = 65_536
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
+_PARAMETER = re.compile(r"--\s*\$(?P<name>\w+)(?:\s*=\s*(?P<default>.*?))?:\s+(?P<meaning>\S.*)")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a question.
+
+    Attributes:
+        meaning: what it is, in a few words.
+        is_required: it has no default.
+        default: value when none is given.
+    """
+
+    meaning: str
+    is_required: bool
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class SavedQuestion:
+    """A statement with a name.
+
+    Attributes:
+        name: its name; empty for a file that is no saved question.
+        description: a sentence that says what the rows are; empty when the file has none.
+        statement: the SQL, header included.
+        parameters: the parameters that the header declares, by name.
+    """
+
+    name: str
+    description: str
+    statement: str
+    parameters: Mapping[str, Parameter]
+
+    @classmethod
+    def parse(cls, text: str, *, name: str = "") -> Self:
+        """Read the header of a SQL file; a file without one has no description and no parameters.
+
+        Raises:
+            RunStoreError: the default of a parameter is no JSON, or a parameter is declared twice.
+        """
+        header: list[str] = []
+        for line in text.strip().splitlines():
+            if not line.startswith("--"):
+                break
+            header.append(line)
+        parameters: dict[str, Parameter] = {}
+        for found in filter(None, map(_PARAMETER.fullmatch, header)):
+            if found["name"] in parameters:
+                raise RunStoreError(
+                    f"{_called(name)} declares the parameter ${found['name']} twice"
+                )
+            parameters[found["name"]] = _parameter(found, name)
+        described = header[0] if header and not header[0].lstrip("- ").startswith("$") else ""
+        return cls(name, described.removeprefix("--").strip(), text, parameters)
+
+    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of every parameter: the one that is given, else the default.
+
+        Raises:
+            UnknownNameError: a value is given for a parameter that is not declared.
+            RunStoreError: a parameter without a default is not given.
+        """
+        for name in given:
+            if name not in self.parameters:
+                raise UnknownNameError(f"parameter of {_called(self.name)}", name, self.parameters)
+        absent = [
+            name
+            for name, parameter in self.parameters.items()
+            if parameter.is_required and name not in given
+        ]
+        if absent:
+            meaning = self.parameters[absent[0]].meaning
+            raise RunStoreError(
+                f"{_called(self.name)} needs the parameter {absent[0]!r} ({meaning}): "
+                f"give it as --parameter {absent[0]}=VALUE"
+            )
+        defaults = {name: each.default for name, each in self.parameters.items()}
+        return {**defaults, **given}
+
+    def check(self) -> None:
+        """Check that the statement is a single one that reads, described, with its parameters declared.
+
+        Raises:
+            RunStoreError: it is not.
+        """
+        check_question(self.statement)
+        used, declared = parameters_of(self.statement), frozenset(self.parameters)
+        if used != declared:
+            raise RunStoreError(
+                f"{_called(self.name)} uses the parameters {_listed(used)} and declares "
+                f"{_listed(declared)}: declare each as `-- $NAME = VALUE: MEANING`"
+            )
+        if not self.description:
+            raise RunStoreError(
+                f"{_called(self.name)} begins with no comment that says what it asks"
+            )
+
+
+def saved_questions(root: Location | None = None) -> dict[str, SavedQuestion]:
+    """Every saved question by its name: those of the package, then those of a store.
+
+    Args:
+        root: store whose folder `questions` is read as well, where the store is a local folder. A file
+            of another name than `NAME.sql`, and what is no regular file, is passed over.
+
+    Raises:
+        RunStoreError: a file of the store cannot be used; the message names it.
+    """
+    packaged = {
+        entry.name.removesuffix(".sql"): entry.read_text(encoding="utf-8")
+        for entry in files("clip_adapter.runs").joinpath("questions").iterdir()
+        if entry.name.endswith(".sql")
+    }
+    found = {name: SavedQuestion.parse(packaged[name], name=name) for name in sorted(packaged)}
+    for path in _files_of(root):
+        name = path.stem
+        if name in found:
+            raise RunStoreError(
+                f"{path} has the name of a question of clip-adapter: rename the file"
+            )
+        found[name] = SavedQuestion.parse(_text_of(path), name=name)
+        found[name].check()
+    return found
+
+
+def find_question(name: str, root: Location | None = None) -> SavedQuestion:
+    """The saved question of a name.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        RunStoreError: a file of the store cannot be used; the message names it.
+    """
+    known = saved_questions(root)
+    if name not in known:
+        raise UnknownNameError("question", name, known)
+    return known[name]
+
+
+def _files_of(root: Location | None) -> list[Path]:
+    if not isinstance(root, Path) or not (root / FOLDER).is_dir():
+        return []
+    return sorted(
+        path
+        for path in (root / FOLDER).glob("*.sql")
+        if _NAME.fullmatch(path.stem) and path.is_file() and not path.is_symlink()
+    )
+
+
+def _text_of(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise RunStoreError(f"{path} is too large: a question has {LARGEST_BYTES:,} bytes at most")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise RunStoreError(f"{path} is no text in UTF-8: save it as that") from None
+
+
+def _parameter(found: re.Match[str], question: str) -> Parameter:
+    if found["default"] is None:
+        return Parameter(found["meaning"], is_required=True)
+    try:
+        default = json.loads(found["default"])
+    except json.JSONDecodeError:
+        raise RunStoreError(
+            f"{_called(question)} gives the parameter ${found['name']} the default "
+            f'{found["default"]!r:.80}: expected JSON, such as null, 16 or "eurosat"'
+        ) from None
+    return Parameter(found["meaning"], is_required=False, default=default)
+
+
+def _called(name: str) -> str:
+    return f"the question {name!r}" if name else "the file"
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(f"${name}" for name in sorted(names)) or "none"
