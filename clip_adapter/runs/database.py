@@ -146,7 +146,6 @@ _PREPARATION = (
     "SET TimeZone = 'UTC'",
     "CREATE SCHEMA stored",
     f"CREATE SCHEMA {INTERNAL}",
-    f"SET search_path = 'main,{INTERNAL}'",
     "SET lock_configuration = true",
 )
 FILES = "files"

@@ -15,7 +15,7 @@ WITH run AS (
         dataset, model, encoder, method, settings_fingerprint, image_choice, shots, seed, run_id,
         split_fingerprint, correct, images, training_images
     FROM current_runs LEFT JOIN internal.correct_images USING (run_id)
-    LEFT JOIN internal.training_sets USING (split_fingerprint)
+    LEFT JOIN training_sets USING (split_fingerprint)
 ),
 pairs AS (
     SELECT

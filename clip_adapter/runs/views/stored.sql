@@ -65,11 +65,12 @@ COMMENT ON VIEW splits IS 'One row an image of a few-shot split, for training or
 
 -- The order of the images, which differs between seeds, has no part in a sum. A split that is stored in
 -- k files has each of its rows k times. DISTINCT over all rows would take ten times as long.
-CREATE VIEW internal.training_sets AS
+CREATE VIEW training_sets AS
 SELECT
     split_fingerprint, max(position + 1)::INTEGER AS n_images,
     (sum(hash(image_sha256)::HUGEINT) * max(position + 1) // count(*))::VARCHAR AS training_images
 FROM stored.splits WHERE role = 'train' GROUP BY split_fingerprint;
+COMMENT ON VIEW training_sets IS 'The number of images that each split trains on, and a digest over them: splits of equal digests train on the same images.';
 
 -- One index may be recorded under several names and sources; its images are shown once.
 CREATE VIEW images AS
