@@ -540,9 +540,8 @@ def _limit_memory(connection: "duckdb.DuckDBPyConnection", size: str) -> None:
 
 def _memory_limit(connection: "duckdb.DuckDBPyConnection") -> int:
     """The memory in bytes that a statement may take, from DuckDB's "11.7 GiB"."""
-    (text,) = connection.execute("SELECT current_setting('memory_limit')").fetchone() or (
-        "0 bytes",
-    )
+    # Until a fetch returns nothing, the connection registers no table.
+    ((text,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     number, _, unit = str(text).partition(" ")
     return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit))
 
