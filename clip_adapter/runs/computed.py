@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PAIRED = (
     "STRUCT(n_images INTEGER, accuracy_a DOUBLE, accuracy_b DOUBLE, difference DOUBLE, low DOUBLE, "
     "high DOUBLE, p_value DOUBLE, verdict VARCHAR, wins INTEGER, losses INTEGER, "
-    "seed_differences DOUBLE[])"
+    "seed_differences DOUBLE[], same_training_images BOOLEAN)"
 )
 _FILES = pa.schema(
     [
@@ -79,7 +79,7 @@ def _paired(
         np.array(correct_a, dtype=bool), np.array(correct_b, dtype=bool), same_training_images=same
     )
     names = ("n_images", "accuracy_a", "accuracy_b", "difference", "low", "high", "p_value")
-    names += ("verdict", "wins", "losses")
+    names += ("verdict", "wins", "losses", "same_training_images")
     return {name: getattr(found, name) for name in names} | {
         "seed_differences": list(found.seed_differences)
     }

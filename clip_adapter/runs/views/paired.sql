@@ -50,7 +50,7 @@ compared AS (
 SELECT
     dataset, model, shots, method_a, method_b, seeds, found.n_images,
     found.accuracy_a, found.accuracy_b, found.difference, found.low, found.high, found.p_value, found.verdict,
-    found.wins, found.losses, found.seed_differences, same_training_images,
+    found.wins, found.losses, found.seed_differences, found.same_training_images,
     settings_fingerprint_a, settings_fingerprint_b, encoder, image_choice_a, image_choice_b
 FROM compared
 ORDER BY dataset, model, shots, method_a, method_b, settings_fingerprint_a, settings_fingerprint_b;
