@@ -54,7 +54,7 @@ SELECT
     run_id, split, fold, position, lower(hex(image_sha256)) AS image_sha256,
     label, predicted, correct, confidence, margin, label_probability
 FROM internal.all_predictions WHERE split <> 'test';
-COMMENT ON VIEW validation_predictions IS 'One row an image that a run was not trained on and that is no test image: validation images, or the training images of each fold, classified by what the others trained.';
+COMMENT ON VIEW validation_predictions IS 'One row a validation image that a run classified; stores of earlier versions have none.';
 
 CREATE VIEW splits AS
 SELECT DISTINCT
