@@ -17,7 +17,7 @@ from clip_adapter.runs.computed import add_functions, files_table
 from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.interruption import TimeLimit
 from clip_adapter.runs.query_result import QueryResult
-from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_runs_file
+from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_predictions_file, read_runs_file
 from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
 from clip_adapter.runs.views import (
     INTERNAL,
@@ -370,7 +370,8 @@ class RunDatabase:
         table, n_files = self._tables[name], len(self._files.files(name))
         rows = f"read_parquet('{PROTOCOL}://{name}/*', hive_partitioning := false)"
         if n_files == 0 and table.schema is not None:
-            self._make_table(name, table.schema.empty_table())
+            number = [pa.field("number", pa.int64())] if name == "runs" else []
+            self._make_table(name, pa.schema([*table.schema, *number]).empty_table())
         elif n_files and table.schema is None:
             (width,) = self._connection.execute(
                 f"SELECT len(feature) FROM {rows} LIMIT 1"
@@ -405,10 +406,11 @@ class RunDatabase:
         (repeated,) = self._connection.execute(
             f"SELECT count(*) > count(DISTINCT run_id) FROM ({numbered} FROM {rows})"
         ).fetchall()[0]
+        if one_row:
+            only = "DISTINCT ON (run_id)" if repeated else ""
+            return f"SELECT {only} *, (file_index::BIGINT << 32) + file_row_number AS number FROM {rows}"
         if not repeated:
             return f"FROM {rows}"
-        if one_row:
-            return f"SELECT DISTINCT ON (run_id) * FROM {rows}"
         return (
             f"SELECT every.* FROM (SELECT *, file_index FROM {rows}) AS every "
             f"SEMI JOIN (SELECT run_id, min(file_index) AS file_index FROM {rows} GROUP BY run_id) AS first "
@@ -506,6 +508,7 @@ def _stored_tables(root: Location) -> dict[str, StoredTable]:
         for name, schema in RUN_TABLES.items()
     }
     tables["runs"] = replace(tables["runs"], schema=RUNS, convert=read_runs_file)
+    tables["predictions"] = replace(tables["predictions"], convert=read_predictions_file)
     datasets = storage.list_folders(root / "datasets")
     for name, (kind, schema) in _DATASET_TABLES.items():
         folders = [(root / "datasets" / dataset / name, dataset) for dataset in datasets]

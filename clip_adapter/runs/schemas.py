@@ -145,6 +145,18 @@ def read_runs_file(file: VerifiedFile) -> pa.Table:
     return table.select(RUNS.names)
 
 
+def read_predictions_file(file: VerifiedFile) -> pa.Table:
+    """Read a file of predictions of any version; earlier ones are of test images, without saying so.
+
+    Raises:
+        WrongSchemaError: a column has another type, or is missing and not nullable.
+        CorruptFileError: the rows cannot be decoded.
+    """
+    table = file.read_as(PREDICTIONS)
+    split = PREDICTIONS.get_field_index("split")
+    return table.set_column(split, PREDICTIONS.field(split), table.column(split).fill_null("test"))
+
+
 def _as_tried(candidate: dict[str, Any]) -> dict[str, Any]:
     return {
         "settings": [(candidate.pop("name"), candidate.pop("value"))],

@@ -1,38 +1,50 @@
 -- Test images by class, and the images on which methods differ.
 
+-- The current runs of one method with its settings, at one number of shots. The number of a configuration,
+-- the least of its runs, is there to count by: names are joined to the few counts.
+CREATE VIEW internal.configurations AS
+SELECT
+    dataset, model, method, shots, settings_fingerprint, encoder, image_choice,
+    any_value(class_names) AS class_names,  -- of one state of a dataset
+    list(run_id) AS run_ids,
+    min(number) AS configuration
+FROM current_runs JOIN (SELECT run_id, number FROM stored.runs) USING (run_id)
+GROUP BY dataset, model, method, shots, settings_fingerprint, encoder, image_choice;
+
+CREATE VIEW internal.counts AS
+SELECT configuration, label, predicted, count(*) AS n
+FROM internal.test_predictions
+JOIN (SELECT configuration, unnest(run_ids) AS run_id FROM internal.configurations) USING (run_id)
+GROUP BY configuration, label, predicted;
+
 -- Class numbers count from 0, DuckDB's lists from 1.
 CREATE VIEW confusion AS
 SELECT
     dataset, model, method, shots, label, predicted,
     class_names[label + 1] AS class_name, class_names[predicted + 1] AS predicted_name,
-    count(*)::INTEGER AS n, settings_fingerprint, encoder, image_choice
-FROM current_runs JOIN predictions USING (run_id)
-GROUP BY ALL
+    n::INTEGER AS n, settings_fingerprint, encoder, image_choice
+FROM internal.counts JOIN internal.configurations USING (configuration)
 ORDER BY dataset, model, method, shots, label, predicted;
 COMMENT ON VIEW confusion IS 'Counts of each class and predicted class, over all seeds.';
 
--- Both sums run over `confusion`, so that a class which is never predicted has no precision.
+-- Both sums run over the same counts, so that a class which is never predicted has no precision.
 CREATE VIEW per_class AS
-WITH by_label AS (
-    SELECT
-        dataset, model, method, shots, settings_fingerprint, encoder, image_choice, class_name, label,
-        sum(n) AS n, coalesce(sum(n) FILTER (label = predicted), 0) AS hits
-    FROM confusion GROUP BY ALL
+WITH cells AS MATERIALIZED (FROM internal.counts),
+by_label AS (
+    SELECT configuration, label, sum(n) AS n, coalesce(sum(n) FILTER (label = predicted), 0) AS hits
+    FROM cells GROUP BY ALL
 ),
 by_prediction AS (
-    SELECT
-        dataset, model, method, shots, settings_fingerprint, encoder, image_choice,
-        predicted AS label, sum(n) AS n_predicted
-    FROM confusion GROUP BY ALL
+    SELECT configuration, predicted AS label, sum(n) AS n_predicted FROM cells GROUP BY ALL
 )
 SELECT
-    dataset, model, method, shots, class_name, n::INTEGER AS n,
+    dataset, model, method, shots, class_names[label + 1] AS class_name, n::INTEGER AS n,
     (hits / n)::DOUBLE AS recall,
     (hits / n_predicted)::DOUBLE AS precision,
     (2 * hits / (n + coalesce(n_predicted, 0)))::DOUBLE AS f1,
     settings_fingerprint, encoder, image_choice
-FROM by_label LEFT JOIN by_prediction
-    USING (dataset, model, method, shots, settings_fingerprint, encoder, image_choice, label)
+FROM by_label LEFT JOIN by_prediction USING (configuration, label)
+JOIN internal.configurations USING (configuration)
 ORDER BY dataset, model, method, shots, settings_fingerprint, image_choice, label;
 COMMENT ON VIEW per_class IS 'Recall, precision (null where a class is never predicted) and F1 of each class; n counts its test images once for each seed.';
 

@@ -45,12 +45,16 @@ asked_states AS (
     SELECT dataset, encoder, index_fingerprint, max((sequence, request_id)) AS last_request
     FROM requests GROUP BY ALL
 ),
+states AS (
+    SELECT dataset, encoder, index_fingerprint, max(started_at) AS last_start
+    FROM completed GROUP BY ALL
+),
 latest AS (
     SELECT dataset, encoder, coalesce(
         arg_max(index_fingerprint, last_request) FILTER (last_request IS NOT NULL),
-        arg_max(index_fingerprint, (started_at, index_fingerprint))
+        arg_max(index_fingerprint, (last_start, index_fingerprint))
     ) AS index_fingerprint
-    FROM completed LEFT JOIN asked_states USING (dataset, encoder, index_fingerprint)
+    FROM states LEFT JOIN asked_states USING (dataset, encoder, index_fingerprint)
     GROUP BY dataset, encoder
 ),
 tested_states AS (
@@ -62,23 +66,29 @@ tested_states AS (
 asked_names AS (
     SELECT dataset, encoder, arg_max(model, (sequence, request_id)) AS asked_name
     FROM requests WHERE model IS NOT NULL GROUP BY ALL
-)
-SELECT run_id, asked, asked_name
-FROM completed
-SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
-LEFT JOIN asked_names USING (dataset, encoder)
-LEFT JOIN tested_states USING (dataset, encoder, target)
-WHERE target_state IS NOT DISTINCT FROM tested_state
-QUALIFY row_number() OVER (
-    PARTITION BY dataset, encoder, study, protocol = 'base-to-new', target,
+),
+chosen AS (
+    SELECT
+        dataset, encoder, method, shots,
+        -- The least of these: a request, a run that was named, and a start, each the later the less.
+        arg_min(run_id, (
+            -coalesce(asked, 0), -coalesce(named, 0),
+            CASE WHEN asked IS NULL THEN -epoch_us(started_at) END, run_id
+        )) AS run_id,
+        max(asked) AS asked
+    FROM completed
+    SEMI JOIN latest USING (dataset, encoder, index_fingerprint)
+    LEFT JOIN tested_states USING (dataset, encoder, target)
+    WHERE target_state IS NOT DISTINCT FROM tested_state
+    GROUP BY
+        dataset, encoder, study, protocol = 'base-to-new', target,
         method, settings_fingerprint, image_choice, shots, seed
-    ORDER BY asked DESC NULLS LAST, named DESC NULLS LAST,
-        CASE WHEN asked IS NULL THEN started_at END DESC, run_id
-) = 1;
+)
+SELECT chosen.*, asked_name FROM chosen LEFT JOIN asked_names USING (dataset, encoder);
 
 CREATE VIEW current_runs AS
 SELECT runs.* REPLACE (coalesce(asked_name, model) AS model), asked
-FROM runs JOIN internal.latest_runs('leaderboard') USING (run_id);
+FROM runs JOIN internal.latest_runs('leaderboard') USING (run_id, dataset, shots);
 COMMENT ON VIEW current_runs IS 'The current runs, one for each configuration and seed: those of the state that was requested last; asked is the number of the last request that a run answers.';
 
 CREATE VIEW study_runs AS

@@ -41,7 +41,7 @@ WITH summary AS (
     SELECT
         dataset, arg_max(model, (started_at, run_id)) AS model, method, shots,
         count(*)::INTEGER AS seeds,
-        count(DISTINCT coalesce(training_images, run_id))::INTEGER AS draws,
+        len(list_distinct(list(coalesce(training_images, run_id))))::INTEGER AS draws,
         avg(accuracy) AS accuracy_mean,
         stddev_samp(accuracy) AS deviation,
         min(accuracy) AS accuracy_min,

@@ -3,9 +3,9 @@
 
 CREATE VIEW internal.correct_images AS
 SELECT
-    run_id, list(correct ORDER BY position) AS correct,
+    run_id, list(label = predicted ORDER BY position) AS correct,
     md5(string_agg(lower(hex(image_sha256)) || ' ' || label, ',' ORDER BY position)) AS images
-FROM internal.all_predictions WHERE split = 'test'
+FROM internal.test_predictions
 GROUP BY run_id;
 
 -- A run of a method without seeds serves at every seed of the other, and one without shots at any number.

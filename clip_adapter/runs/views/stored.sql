@@ -35,25 +35,23 @@ SELECT run_id, step, name, value FROM stored.curves
 SEMI JOIN stored.runs USING (run_id);
 COMMENT ON VIEW curves IS 'One row a point of a training curve.';
 
-CREATE VIEW internal.all_predictions AS
-SELECT
-    run_id, coalesce(split, 'test') AS split, fold, position, image_sha256,
-    label, predicted, label = predicted AS correct, confidence, margin, label_probability
-FROM stored.predictions
-SEMI JOIN stored.runs USING (run_id);
+CREATE VIEW internal.test_predictions AS
+SELECT run_id, position, image_sha256, label, predicted, confidence, margin, label_probability
+FROM stored.predictions WHERE split = 'test';
 
 CREATE VIEW predictions AS
 SELECT
     run_id, position, lower(hex(image_sha256)) AS image_sha256,
-    label, predicted, correct, confidence, margin, label_probability
-FROM internal.all_predictions WHERE split = 'test';
+    label, predicted, label = predicted AS correct, confidence, margin, label_probability
+FROM internal.test_predictions SEMI JOIN stored.runs USING (run_id);
 COMMENT ON VIEW predictions IS 'One row a test image that a run classified.';
 
 CREATE VIEW validation_predictions AS
 SELECT
     run_id, split, fold, position, lower(hex(image_sha256)) AS image_sha256,
-    label, predicted, correct, confidence, margin, label_probability
-FROM internal.all_predictions WHERE split <> 'test';
+    label, predicted, label = predicted AS correct, confidence, margin, label_probability
+FROM stored.predictions SEMI JOIN stored.runs USING (run_id)
+WHERE split <> 'test';
 COMMENT ON VIEW validation_predictions IS 'One row a validation image that a run classified; stores of earlier versions have none.';
 
 CREATE VIEW splits AS
@@ -88,7 +86,7 @@ COMMENT ON VIEW excluded IS 'One row a file that was left out of a dataset index
 
 CREATE VIEW extractions AS
 SELECT DISTINCT * FROM stored.extractions ORDER BY started_at;
-COMMENT ON VIEW extractions IS 'One row an extraction that encoded something: how many images, by which encoder, in how many seconds.';
+COMMENT ON VIEW extractions IS 'One row an extraction that encoded something, or of a new request that found every feature stored: how many images, by which encoder, in how many seconds.';
 
 CREATE VIEW requests AS
 SELECT DISTINCT * FROM stored.requests ORDER BY dataset, sequence, request_id;
