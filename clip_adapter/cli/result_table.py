@@ -1,7 +1,6 @@
 """Rows as a table on a terminal: as wide as it is, every value whole."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -16,7 +15,9 @@ from clip_adapter.escaping import escape_control_characters
 ROWS_AT_ONCE = 1_000
 """Rows that are laid out together; the next ones get a heading of their own."""
 GAP = 2
+"""Columns of the terminal between two columns of a table; one of them is its divider."""
 LARGE, LARGEST = 1e4, 1e15
+"""Numbers between them are shown as whole ones, others with four digits."""
 
 
 def print_rows(tables: Iterable[Rows], console: Console) -> None:
@@ -35,7 +36,12 @@ def print_rows(tables: Iterable[Rows], console: Console) -> None:
             if rows or number == 0:
                 _print(names, rows, console, are_numbers=are_numbers(table), first=n_rows)
             n_rows += len(rows)
-    console.print(f"{n_rows:,} row{'s' if n_rows != 1 else ''}", style="italic")
+    console.print(count_of_rows(n_rows), style="italic")
+
+
+def count_of_rows(count: int) -> str:
+    """A number of rows in words."""
+    return f"{count:,} row{'s' if count != 1 else ''}"
 
 
 def _in_parts(table: Rows) -> Iterator[list[list[str]]]:
@@ -52,22 +58,38 @@ def _print(
     are_numbers: Sequence[bool],
     first: int,
 ) -> None:
-    narrowest = [
-        max(_widest_word(text) for text in texts)
-        for texts in zip_longest(*[names, *rows], fillvalue="")
-    ]
-    if sum(narrowest) + GAP * (len(names) - 1) > console.width:
+    columns = [*zip(names, *rows, strict=True)]
+    narrowest = [max(map(_widest_word, texts)) for texts in columns]
+    spare = console.width - sum(narrowest) - GAP * (len(names) - 1)
+    if spare < 0:
         for number, row in enumerate(rows, start=first + 1):
             _print_block(names, row, console, number=number)
         if not rows:
             console.print(", ".join(names), style="bold", soft_wrap=True)
         return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP, 0, 0))
-    for name, is_number, width in zip(names, are_numbers, narrowest, strict=True):
-        table.add_column(Text(name), justify="right" if is_number else "left", min_width=width)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    wanted = [max(map(_widest_line, texts)) for texts in columns]
+    widths = _widened(narrowest, wanted, spare)
+    for name, is_number, width in zip(names, are_numbers, widths, strict=True):
+        table.add_column(Text(name), justify="right" if is_number else "left", width=width)
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _widened(narrowest: list[int], wanted: list[int], spare: int) -> list[int]:
+    """Widths with the spare ones given to the columns that want more, the modest first.
+
+    >>> _widened([5, 5, 5], [6, 100, 100], 11)
+    [6, 10, 10]
+    """
+    widths = list(narrowest)
+    by_want = sorted(range(len(widths)), key=lambda place: wanted[place] - narrowest[place])
+    for n_left, place in zip(range(len(widths), 0, -1), by_want, strict=True):
+        more = min(wanted[place] - narrowest[place], spare // n_left)
+        widths[place] += more
+        spare -= more
+    return widths
 
 
 def _print_block(names: list[str], row: list[str], console: Console, *, number: int) -> None:
@@ -85,8 +107,12 @@ def _print_block(names: list[str], row: list[str], console: Console, *, number: 
 
 def _widest_word(text: str) -> int:
     if "/" in text:  # a path may have spaces
-        return max(map(cell_len, text.split("\n")))
+        return _widest_line(text)
     return max((cell_len(word) for word in text.split()), default=0)
+
+
+def _widest_line(text: str) -> int:
+    return max((cell_len(line) for line in text.split("\n")), default=0)
 
 
 def shown(value: Any) -> str:

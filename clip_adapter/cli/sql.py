@@ -14,7 +14,7 @@ import typer
 
 from clip_adapter.cli.app import INTERRUPTED
 from clip_adapter.cli.options import Root
-from clip_adapter.cli.result_table import print_rows
+from clip_adapter.cli.result_table import count_of_rows, print_rows
 from clip_adapter.cli.summaries import watch
 from clip_adapter.cli.table_files import (
     Format,
@@ -103,7 +103,7 @@ class Answers:
             counted = _Counted(batches)
             write_rows(counted, self.form, self.output, overwrite=self.overwrite)
         if self.output is not None:
-            _say(f"{counted.n_rows:,} rows written to {self.output}")
+            _say(f"{count_of_rows(counted.n_rows)} written to {self.output}")
 
 
 class _Counted:
@@ -261,10 +261,13 @@ def _values(question: SavedQuestion, given: Mapping[str, Any]) -> dict[str, Any]
     """The values of all parameters; a text without declarations takes those that it uses."""
     if question.parameters:
         return question.values(given)
-    used = parameters_of(question.statement)
+    used = sorted(parameters_of(question.statement))
     for name in given:
         if name not in used:
-            raise UnknownNameError("parameter", name, sorted(used))
+            raise UnknownNameError("parameter", name, used)
+    for name in used:
+        if name not in given:
+            raise ParameterError(f"${name} has no value: give one with --parameter {name}=VALUE")
     return dict(given)
 
 

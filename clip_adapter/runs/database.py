@@ -28,7 +28,7 @@ from clip_adapter.runs.views import (
     view_names,
 )
 from clip_adapter.settings import Settings
-from feature_cache import Location, list_files, locate, storage, stores
+from feature_cache import FeatureCacheError, Location, list_files, locate, storage, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 
 T = TypeVar("T")
@@ -418,7 +418,8 @@ class RunDatabase:
         )
 
     def _explained(self, error: Exception) -> Exception:
-        if self._files.failure is not None:
+        # Of another kind are those about a path that the statement made up.
+        if isinstance(self._files.failure, FeatureCacheError | OSError):
             return self._files.failure
         message = plain_message(error)
         if message.startswith("Out of Memory Error"):
@@ -528,17 +529,17 @@ def _files_of(folders: Sequence[tuple[Location, str]]) -> list[tuple[Location, s
 
 
 def _limit_memory(connection: "duckdb.DuckDBPyConnection", size: str) -> None:
-    is_size = _MEMORY.fullmatch(size) is not None
-    if is_size:
-        try:
+    try:
+        if _MEMORY.fullmatch(size):
             connection.execute(f"SET memory_limit = '{size}'")
-        except duckdb.Error:
-            is_size = False
-    if not is_size or _memory_limit(connection) < LEAST_MEMORY_BYTES:
-        connection.close()
-        raise ParameterError(
-            f"{size!r:.40} is no size of memory: expected at least 50MB, with its unit, as 8GB, 500MB or 50%"
-        )
+            if _memory_limit(connection) >= LEAST_MEMORY_BYTES:
+                return
+    except duckdb.Error:  # more than 100 %, or too little to answer
+        pass
+    connection.close()
+    raise ParameterError(
+        f"{size!r:.40} is no size of memory: expected at least 50MB, with its unit, as 8GB, 500MB or 50%"
+    )
 
 
 def _memory_limit(connection: "duckdb.DuckDBPyConnection") -> int:

@@ -139,20 +139,9 @@ def saved_questions(root: Location | None = None) -> dict[str, SavedQuestion]:
     Raises:
         RunStoreError: a file of the store cannot be used; the message names it.
     """
-    packaged = {
-        entry.name.removesuffix(".sql"): entry.read_text(encoding="utf-8")
-        for entry in files("clip_adapter.runs").joinpath("questions").iterdir()
-        if entry.name.endswith(".sql")
-    }
-    found = {name: SavedQuestion.parse(packaged[name], name=name) for name in sorted(packaged)}
+    found = _packaged()
     for path in _files_of(root):
-        name = path.stem
-        if name in found:
-            raise RunStoreError(
-                f"{path} has the name of a question of clip-adapter: rename the file"
-            )
-        found[name] = SavedQuestion.parse(_text_of(path), name=name)
-        found[name].check()
+        found[path.stem] = _read(path)
     return found
 
 
@@ -163,10 +152,22 @@ def find_question(name: str, root: Location | None = None) -> SavedQuestion:
         UnknownNameError: there is none of that name.
         RunStoreError: a file of the store cannot be used; the message names it.
     """
-    known = saved_questions(root)
-    if name not in known:
-        raise UnknownNameError("question", name, known)
-    return known[name]
+    found = _packaged()
+    files_of_users = {path.stem: path for path in _files_of(root)}
+    if name in files_of_users:
+        return _read(files_of_users[name])
+    if name not in found:
+        raise UnknownNameError("question", name, [*found, *files_of_users])
+    return found[name]
+
+
+def _packaged() -> dict[str, SavedQuestion]:
+    texts = {
+        entry.name.removesuffix(".sql"): entry.read_text(encoding="utf-8")
+        for entry in files("clip_adapter.runs").joinpath("questions").iterdir()
+        if entry.name.endswith(".sql")
+    }
+    return {name: SavedQuestion.parse(texts[name], name=name) for name in sorted(texts)}
 
 
 def _files_of(root: Location | None) -> list[Path]:
@@ -179,15 +180,26 @@ def _files_of(root: Location | None) -> list[Path]:
     )
 
 
+def _read(path: Path) -> SavedQuestion:
+    try:
+        question = SavedQuestion.parse(_text_of(path), name=path.stem)
+        question.check()
+    except RunStoreError as error:
+        raise RunStoreError(f"{path} cannot be used: {error}") from None
+    return question
+
+
 def _text_of(path: Path) -> str:
+    if path.stem in _packaged():
+        raise RunStoreError("it has the name of a question of clip-adapter: rename the file")
     with path.open("rb") as file:
         content = file.read(LARGEST_BYTES + 1)
     if len(content) > LARGEST_BYTES:
-        raise RunStoreError(f"{path} is too large: a question has {LARGEST_BYTES:,} bytes at most")
+        raise RunStoreError(f"too large, a question has {LARGEST_BYTES:,} bytes at most")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise RunStoreError(f"{path} is no text in UTF-8: save it as that") from None
+        raise RunStoreError("no text in UTF-8: save it as that") from None
 
 
 def _parameter(found: re.Match[str], question: str) -> Parameter:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,10 @@ def _start(store: Path) -> Iterator[Start]:
     """Start `clip-adapter sql` as a process; what is still there at the end is killed."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*arguments: object) -> subprocess.Popen[bytes]:
+    def start(*arguments: object, program: str = "") -> subprocess.Popen[bytes]:
         command = [Path(sys.executable).parent / "clip-adapter", "sql", "--root", store]
+        if program:
+            command = [Path(sys.executable), "-c", program]
         process = subprocess.Popen(
             [*map(str, command), *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -119,7 +122,7 @@ def test_a_signal_leaves_no_half_written_file(
 
 @pytest.mark.parametrize(("number", "code", "message"), SIGNALS)
 def test_a_signal_ends_a_python_program_that_queries(
-    store: Path, *, number: signal.Signals, code: int, message: str
+    start: Start, store: Path, *, number: signal.Signals, code: int, message: str
 ) -> None:
     del message
     program = (
@@ -129,9 +132,7 @@ def test_a_signal_ends_a_python_program_that_queries(
         "    print('begun', flush=True)\n"
         f"    database.sql({WORK['join']!r})\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = start(program=program)
     assert process.stdout is not None
     assert process.stdout.read(6) == b"begun\n"
     time.sleep(WHILE_IT_WORKS)
@@ -159,9 +160,7 @@ def test_an_interrupted_database_answers_the_next_statement(store: Path) -> None
 def ended(process: subprocess.Popen[bytes], number: signal.Signals) -> tuple[int, str]:
     """Exit code and standard error of a process that gets a signal; nobody reads its output."""
     process.send_signal(number)
-    sent = time.monotonic()
     code = process.wait(timeout=SOON_SECONDS)
-    print(f"{number.name}: {time.monotonic() - sent:.2f} s", file=sys.stderr)
     assert process.stderr is not None
     return code, os.read(process.stderr.fileno(), 10_000).decode()
 
@@ -174,8 +173,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def a_run() -> RunRecord:
-    from datetime import UTC, datetime
-
     versions = Versions(clip_adapter="0", python="3", torch="2", open_clip="3", numpy="2")
     return RunRecord(
         run_id="0" * 32,

@@ -87,7 +87,7 @@ def run_of() -> Callable[..., RunRecord]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def result_of() -> Callable[..., RunResult]:
     """A completed run by its number, with an accuracy; keywords as for `run_of`."""
 

@@ -83,6 +83,16 @@ WRITES = [
     "checkpoint",
     "from force_checkpoint()",
 ]
+BEYOND_THE_STORE = [
+    "from read_text('store://runs/../../../secret.csv')",
+    "from read_csv('store://runs/../secret.csv')",
+    "from 'store://secret.csv'",
+    "from read_parquet('store://nowhere/*')",
+    "with x as (copy (select 1 as a) to 'store://runs/x.parquet') select 1",
+    "with x as (copy (select 1 as a) to 'store://../new.parquet') select 1",
+    "with x as (copy (select 1 as a) to 'store://{new}') select 1",
+    "attach 'store://runs/x.duckdb'",
+]
 NETWORK = [
     "from read_csv('http://127.0.0.1:9/x.csv')",
     "from 'https://127.0.0.1:9/x.parquet'",
@@ -132,28 +142,29 @@ VARIABLES = [
     "from python_map_function(1)",
     "select * from runs, frame",
 ]
-SECRET = "swordfish"
-
-ResultOf = Callable[..., RunResult]
+SECRET = "swordfish"  # noqa: S105  # of a file that no statement reads
 
 
-@pytest.fixture(name="root")
-def _root(tmp_path: Path) -> Path:
-    (tmp_path / "store").mkdir()
-    return tmp_path / "store"
+@pytest.fixture(scope="module", name="root")
+def _root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sealed") / "store"
 
 
-@pytest.fixture(name="database")
-def _database(root: Path, result_of: ResultOf) -> Iterator[RunDatabase]:
+@pytest.fixture(scope="module", name="database")
+def _database(root: Path, result_of: Callable[..., RunResult]) -> Iterator[RunDatabase]:
+    """One connection for all: nothing that is refused changes it."""
     RunStore(root).record([result_of(1)])
     with connect(root) as database:
         yield database
 
 
 @pytest.mark.parametrize(
-    "statement", [*READS, *WRITES, *NETWORK, *EXTENSIONS_AND_SETTINGS, *VARIABLES]
+    "statement",
+    [*READS, *WRITES, *BEYOND_THE_STORE, *NETWORK, *EXTENSIONS_AND_SETTINGS, *VARIABLES],
 )
-def test_a_way_out_is_closed(database: RunDatabase, tmp_path: Path, statement: str) -> None:
+def test_a_way_out_is_closed(
+    database: RunDatabase, root: Path, tmp_path: Path, statement: str
+) -> None:
     file = tmp_path / "secret.csv"
     file.write_text(f"{SECRET}\n")
     table_of_secrets = pa.table({"secret": [SECRET]})
@@ -162,17 +173,17 @@ def test_a_way_out_is_closed(database: RunDatabase, tmp_path: Path, statement: s
         "file": file,
         "new": tmp_path / "new.parquet",
         "folder": tmp_path,
-        "stored": next(tmp_path.rglob("*.parquet")),
+        "stored": next(root.rglob("*.parquet")),
     }
-    before = contents(tmp_path)
+    before = contents(tmp_path), contents(root)
+    assert answers(database)
     with pytest.raises(RunStoreError) as raised:
         database.query(statement.format(**places), max_seconds=20)
     assert SECRET not in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert contents(tmp_path) == before
+    assert (contents(tmp_path), contents(root)) == before
     assert len(frame) == table_of_secrets.num_rows
-    # And the database answers as before.
-    assert database.query("select count(*) as n from runs").to_pylist() == [{"n": 1}]
+    assert answers(database)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +191,15 @@ def test_a_way_out_is_closed(database: RunDatabase, tmp_path: Path, statement: s
 )
 def test_there_is_nothing_to_list(database: RunDatabase, listing: str) -> None:
     assert database.query(f"from {listing}").num_rows == 0
+
+
+@pytest.mark.parametrize("path", ["../secret.csv", "{file}", "/{file}", "runs/nothing", "*", "**"])
+def test_a_path_in_the_store_leads_to_no_other_file(
+    database: RunDatabase, tmp_path: Path, path: str
+) -> None:
+    file = tmp_path / "secret.csv"
+    file.write_text(SECRET)
+    assert database.query(f"from read_text('store://{path.format(file=file)}')").num_rows == 0
 
 
 def test_a_variable_of_the_environment_is_in_no_setting(
@@ -199,6 +219,10 @@ def test_an_escape_that_parses_as_a_question_is_executed_and_still_closed(
     with pytest.raises(RunStoreError, match="Permission Error"):
         database.query(statement)
     assert not (tmp_path / "new.csv").exists()
+
+
+def answers(database: RunDatabase) -> bool:
+    return database.query("select count(*) as n from runs").to_pylist() == [{"n": 1}]
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

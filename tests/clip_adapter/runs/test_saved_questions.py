@@ -1,0 +1,117 @@
+"""Questions with names are files of SQL, of the package and of a store."""
+
+from pathlib import Path
+
+import pytest
+
+from clip_adapter.errors import UnknownNameError
+from clip_adapter.runs import (
+    RunStoreError,
+    SavedQuestion,
+    find_question,
+    query,
+    saved_questions,
+)
+
+PACKAGED = saved_questions()
+TEXT = """\
+-- Runs of a dataset.
+-- $dataset = "eurosat": name of the dataset
+-- $shots: images a class
+SELECT run_id FROM runs WHERE dataset = $dataset AND shots = $shots
+"""
+
+
+@pytest.fixture(name="put")
+def _put(tmp_path: Path) -> Path:
+    folder = tmp_path / "questions"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_question_of_the_package_is_sound_and_runs_on_an_empty_store(
+    tmp_path: Path, name: str
+) -> None:
+    question = PACKAGED[name]
+    question.check()
+    assert query(tmp_path, question.statement, question.values({})).num_columns > 0
+
+
+def test_the_header_describes_the_question_and_its_parameters() -> None:
+    question = SavedQuestion.parse(TEXT, name="runs-of")
+    question.check()
+    assert question.description == "Runs of a dataset."
+    assert question.values({"shots": 4}) == {"dataset": "eurosat", "shots": 4}
+    assert question.values({"shots": 4, "dataset": None})["dataset"] is None
+    with pytest.raises(RunStoreError, match=r"needs the parameter 'shots' \(images a class\)"):
+        question.values({})
+    with pytest.raises(UnknownNameError, match="did you mean 'shots'"):
+        question.values({"shot": 4})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SELECT 1", "begins with no comment"),
+        ("-- One.\nSELECT $x", r"uses the parameters \$x and declares none"),
+        ("-- One.\n-- $x = 1: unused\nSELECT 1", r"uses the parameters none and declares \$x"),
+        ("-- One.\n-- $x = one: a\nSELECT $x", "expected JSON"),
+        ("-- One.\n-- $x = 1: a\n-- $x = 2: a\nSELECT $x", "twice"),
+        ("-- One.\nSELECT 1; SELECT 2", "found 2 statements"),
+        ("-- One.\nCOPY runs TO 'x'", "type COPY"),
+    ],
+)
+def test_an_unsound_question_is_refused(text: str, message: str) -> None:
+    with pytest.raises(RunStoreError, match=message):
+        SavedQuestion.parse(text, name="q").check()
+
+
+def test_a_file_without_a_header_is_a_statement(tmp_path: Path) -> None:
+    question = SavedQuestion.parse("select 1 as n")
+    assert (question.description, question.parameters) == ("", {})
+    assert query(tmp_path, question.statement).num_rows == 1
+
+
+def test_a_store_has_questions_of_its_own(tmp_path: Path, put: Path) -> None:
+    (put / "runs-of.sql").write_text(TEXT)
+    assert find_question("runs-of", tmp_path).description == "Runs of a dataset."
+    assert saved_questions(tmp_path).keys() - saved_questions().keys() == {"runs-of"}
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'hard-classes'"):
+        find_question("hard-clases")
+
+
+def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, put: Path) -> None:
+    (tmp_path / "outside.sql").write_text(TEXT)
+    (put / "linked.sql").symlink_to(tmp_path / "outside.sql")
+    (put / "Upper.sql").write_text(TEXT)
+    (put / "a\x1b[2J.sql").write_text(TEXT)
+    (put / "folder.sql").mkdir()
+    assert saved_questions(tmp_path).keys() == saved_questions().keys()
+    for name in ("../outside", "linked", str(tmp_path / "outside"), "Upper"):
+        with pytest.raises(UnknownNameError):
+            find_question(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("hard-classes", TEXT.encode(), "has the name of a question of clip-adapter"),
+        ("binary", b"-- \xff\nselect 1", "no text in UTF-8"),
+        ("huge", b"-- a\n" + b" " * 70_000, "too large"),
+        ("order", b"-- a\ncopy runs to 'x'", "type COPY"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(
+    tmp_path: Path, put: Path, *, name: str, content: bytes, message: str
+) -> None:
+    (put / f"{name}.sql").write_bytes(content)
+    with pytest.raises(RunStoreError, match=message) as raised:
+        find_question(name, tmp_path)
+    assert find_question("best-ratio", tmp_path).name == "best-ratio"
+    with pytest.raises(RunStoreError, match=message):
+        saved_questions(tmp_path)
+    assert name in str(raised.value)
