@@ -78,8 +78,10 @@ def _paired(
     found = paired_difference(
         np.array(correct_a, dtype=bool), np.array(correct_b, dtype=bool), same_training_images=same
     )
-    names = ("n_images", "accuracy_a", "accuracy_b", "difference", "low", "high", "p_value")
-    names += ("verdict", "wins", "losses", "same_training_images")
+    names = (
+        *("n_images", "accuracy_a", "accuracy_b", "difference", "low", "high", "p_value"),
+        *("verdict", "wins", "losses", "same_training_images"),
+    )
     return {name: getattr(found, name) for name in names} | {
         "seed_differences": list(found.seed_differences)
     }
