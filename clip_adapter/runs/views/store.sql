@@ -24,15 +24,19 @@ WITH places AS (
     FROM images SEMI JOIN internal.current_indexes USING (dataset, index_fingerprint)
     GROUP BY image_sha256, dataset, split
 ),
+tested AS (
+    SELECT split_fingerprint, coalesce(tested_on.dataset, dataset) AS dataset, count(*) AS n_runs
+    FROM runs WHERE status = 'completed' AND split_fingerprint <> '' GROUP BY ALL
+),
+trained AS (
+    SELECT DISTINCT split_fingerprint, image_sha256 FROM stored.splits
+    SEMI JOIN (SELECT unhex(image_sha256) AS image_sha256 FROM places WHERE split = 'test')
+        USING (image_sha256)
+    WHERE role = 'train'
+),
 training AS (
-    SELECT
-        image_sha256, coalesce(tested_on.dataset, runs.dataset) AS dataset,
-        count(DISTINCT run_id) AS n_runs
-    FROM runs
-    JOIN (SELECT split_fingerprint, image_sha256 FROM splits WHERE role = 'train')
-        USING (split_fingerprint)
-    WHERE status = 'completed'
-    GROUP BY ALL
+    SELECT lower(hex(image_sha256)) AS image_sha256, dataset, sum(n_runs) AS n_runs
+    FROM trained JOIN tested USING (split_fingerprint) GROUP BY ALL
 )
 SELECT
     places.image_sha256, places.dataset, places.split, places.path, places.class_name,
