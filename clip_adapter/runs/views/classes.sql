@@ -11,31 +11,38 @@ SELECT
 FROM current_runs JOIN (SELECT run_id, number FROM stored.runs) USING (run_id)
 GROUP BY dataset, model, method, shots, settings_fingerprint, encoder, image_choice;
 
-CREATE VIEW internal.counts AS
-SELECT configuration, label, predicted, count(*) AS n
-FROM internal.test_predictions
-JOIN (SELECT configuration, unnest(run_ids) AS run_id FROM internal.configurations) USING (run_id)
-GROUP BY configuration, label, predicted;
-
 -- Class numbers count from 0, DuckDB's lists from 1.
 CREATE VIEW confusion AS
+WITH configurations AS MATERIALIZED (FROM internal.configurations),
+counts AS MATERIALIZED (
+    SELECT configuration, label, predicted, count(*) AS n
+    FROM internal.test_predictions
+    JOIN (SELECT configuration, unnest(run_ids) AS run_id FROM configurations) USING (run_id)
+    GROUP BY configuration, label, predicted
+)
 SELECT
     dataset, model, method, shots, label, predicted,
     class_names[label + 1] AS class_name, class_names[predicted + 1] AS predicted_name,
     n::INTEGER AS n, settings_fingerprint, encoder, image_choice
-FROM internal.counts JOIN internal.configurations USING (configuration)
+FROM counts JOIN configurations USING (configuration)
 ORDER BY dataset, model, method, shots, label, predicted;
 COMMENT ON VIEW confusion IS 'Counts of each class and predicted class, over all seeds.';
 
 -- Both sums run over the same counts, so that a class which is never predicted has no precision.
 CREATE VIEW per_class AS
-WITH cells AS MATERIALIZED (FROM internal.counts),
+WITH configurations AS MATERIALIZED (FROM internal.configurations),
+counts AS MATERIALIZED (
+    SELECT configuration, label, predicted, count(*) AS n
+    FROM internal.test_predictions
+    JOIN (SELECT configuration, unnest(run_ids) AS run_id FROM configurations) USING (run_id)
+    GROUP BY configuration, label, predicted
+),
 by_label AS (
     SELECT configuration, label, sum(n) AS n, coalesce(sum(n) FILTER (label = predicted), 0) AS hits
-    FROM cells GROUP BY ALL
+    FROM counts GROUP BY ALL
 ),
 by_prediction AS (
-    SELECT configuration, predicted AS label, sum(n) AS n_predicted FROM cells GROUP BY ALL
+    SELECT configuration, predicted AS label, sum(n) AS n_predicted FROM counts GROUP BY ALL
 )
 SELECT
     dataset, model, method, shots, class_names[label + 1] AS class_name, n::INTEGER AS n,
@@ -44,7 +51,7 @@ SELECT
     (2 * hits / (n + coalesce(n_predicted, 0)))::DOUBLE AS f1,
     settings_fingerprint, encoder, image_choice
 FROM by_label LEFT JOIN by_prediction USING (configuration, label)
-JOIN internal.configurations USING (configuration)
+JOIN configurations USING (configuration)
 ORDER BY dataset, model, method, shots, settings_fingerprint, image_choice, label;
 COMMENT ON VIEW per_class IS 'Recall, precision (null where a class is never predicted) and F1 of each class; n counts its test images once for each seed.';
 
