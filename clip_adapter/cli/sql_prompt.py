@@ -7,19 +7,19 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import typer
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import completion_is_selected
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-from rich.text import Text
 
-from clip_adapter.cli.sql import Answers, parse_parameters
+from clip_adapter.cli.sql_answers import Answers, parse_parameters
 from clip_adapter.cli.table_files import Format
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.runs import SavedQuestion, find_question, saved_questions, view_names
+from clip_adapter.runs import SavedQuestion, find_question, view_names
 from clip_adapter.terminal import plain_console
 from feature_cache import FeatureCacheError
 
@@ -75,7 +75,7 @@ def _answer(prompt: "Prompt", text: str) -> None:
         prompt.run(text)
     except KeyboardInterrupt:
         _complain("interrupted")
-    except (ClipAdapterError, FeatureCacheError, OSError) as error:
+    except (ClipAdapterError, FeatureCacheError, OSError, typer.BadParameter) as error:
         _complain(f"error: {error}")
 
 
@@ -108,23 +108,24 @@ class Prompt:
     def _commands(self) -> dict[str, Callable[[list[str]], None]]:
         return {
             ".help": lambda _: plain_console().print(HELP),
-            ".views": lambda _: self.run("SHOW TABLES"),
+            ".views": lambda _: self._list_views(),
             ".describe": lambda words: self._describe(*words),
-            ".questions": lambda _: self._list_questions(),
+            ".questions": lambda _: self._answers.list_questions(),
             ".question": lambda words: self._ask(*words),
             ".format": lambda words: self._choose_format(*words),
             ".quit": lambda _: None,
         }
 
+    def _list_views(self) -> None:
+        names = ", ".join(f"'{name}'" for name in view_names())
+        self.run(
+            f"SELECT view_name, comment FROM duckdb_views() WHERE view_name IN ({names}) ORDER BY view_name"
+        )
+
     def _describe(self, view: str = "", *_: str) -> None:
         if view not in view_names():
             raise UnknownNameError("view", view, view_names())
         self.run(f"SELECT column_name, comment FROM duckdb_columns() WHERE table_name = '{view}'")
-
-    def _list_questions(self) -> None:
-        for name, question in saved_questions(self._answers.root).items():
-            shown = escape_control_characters(question.description)
-            plain_console().print(Text.assemble((name, "bold"), f"  {shown}"))
 
     def _ask(self, name: str = "", *words: str) -> None:
         question = find_question(name, self._answers.root)

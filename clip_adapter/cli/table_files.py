@@ -170,11 +170,22 @@ def _write_csv(tables: Iterable[Rows], file: IO[bytes], *, escape: bool) -> None
     for number, table in enumerate(tables):
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        lines = chain([table.schema.names] if number == 0 else [], rows_of(table))
-        for line in lines:
-            cells = map(text_of, line)
-            writer.writerow(map(escape_control_characters, cells) if escape else cells)
+        lines: Iterable[Any] = chain([table.schema.names] if number == 0 else [], _csv_rows(table))
+        if escape:
+            lines = (
+                [escape_control_characters(text_of(value)) for value in line] for line in lines
+            )
+        writer.writerows(lines)
         _write(text.getvalue(), file)
+
+
+def _csv_rows(table: Rows) -> Iterator[tuple[Any, ...]]:
+    """Rows of values that `csv` writes as `text_of` does."""
+    columns = (
+        map(text_of, _values(column)) if pa.types.is_nested(column.type) else _values(column)
+        for column in table.columns
+    )
+    return zip(*columns, strict=True)
 
 
 def text_of(value: Any) -> str:
@@ -203,8 +214,15 @@ def _write_jsonl(tables: Iterable[Rows], file: IO[bytes], *, escape: bool) -> No
 
 def _records(table: Rows) -> Iterator[dict[str, Any]]:
     names = _different(table)
-    for row in rows_of(table):
-        yield {name: json_value(value) for name, value in zip(names, row, strict=True)}
+    for row in zip(*map(_json_values, table.columns), strict=True):
+        yield dict(zip(names, row, strict=True))
+
+
+def _json_values(column: pa.Array) -> list[Any]:
+    kind, values = column.type, _values(column)
+    if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_nested(kind):
+        return values  # as JSON has them already
+    return [json_value(value) for value in values]
 
 
 def _different(table: Rows) -> list[str]:

@@ -1,10 +1,11 @@
 """SQL over a store, answered by a DuckDB that has no access to files."""
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -182,6 +183,7 @@ class RunDatabase:
         self._connection, self._files, self._tables = connection, files, tables
         self._root = root
         self._max_bytes = _memory_limit(connection)
+        self._lock = Lock()  # a connection answers one statement at a time
         self._made: set[str] = set()
         self._commented: set[str] = set()
 
@@ -242,7 +244,10 @@ class RunDatabase:
             CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: a file that the
                 statement reads is damaged or cannot be understood.
         """
-        return self._table(self.stream(sql, parameters, max_seconds=max_seconds))
+        check_question(sql)
+        with self._lock:
+            self._files.failure = None
+            return self._call(partial(self._rows, sql, parameters), TimeLimit(max_seconds))
 
     def stream(
         self,
@@ -273,15 +278,31 @@ class RunDatabase:
         limit = TimeLimit(max_seconds)
         names, reader = self._call(partial(self._start, sql, parameters, types), limit)
         try:
-            batch = self._call(partial(next, reader, None), limit)
-            if batch is None:
-                batch = pa.RecordBatch.from_pylist([], schema=reader.schema)
-            while batch is not None:
-                yield batch.rename_columns(names)
-                batch = self._call(partial(next, reader, None), limit)
+            batches = self._batches(reader, names, limit)
+            if types is Types.PARQUET and pa.decimal128(38, 0) in reader.schema.types:
+                # Sums are integers in a file as well; whether all fit is known at the end.
+                rows = self._table(batches, reader.schema).rename_columns(names)
+                yield from rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
+            else:
+                yield from batches
         finally:
             # The connection takes no other statement while the result of one is open.
             reader.close()
+
+    def _batches(
+        self, reader: pa.RecordBatchReader, names: list[str], limit: TimeLimit
+    ) -> Iterator[pa.RecordBatch]:
+        batch = self._call(partial(next, reader, None), limit)
+        if batch is None:
+            batch = pa.RecordBatch.from_pylist([], schema=reader.schema)
+        while batch is not None:
+            yield batch.rename_columns(names)
+            batch = self._call(partial(next, reader, None), limit)
+
+    def _rows(self, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
+        names, reader = self._start(sql, parameters, Types.ARROW)
+        with closing(reader):
+            return self._table(reader, reader.schema).rename_columns(names)
 
     def _start(
         self, sql: str, parameters: Mapping[str, object] | None, types: Types
@@ -306,17 +327,16 @@ class RunDatabase:
 
         return limit.call(explained, interrupt=self._connection.interrupt)
 
-    def _table(self, batches: Generator[pa.RecordBatch, None, None]) -> pa.Table:
+    def _table(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
         """All rows as one table, which may be as large as the database's memory."""
         held: list[pa.RecordBatch] = []
         size = 0
-        with closing(batches):
-            for batch in batches:
-                held.append(batch)
-                size += batch.nbytes
-                if size > self._max_bytes:
-                    raise RunStoreError(_too_large(f"{self._max_bytes / 2**30:.3g} GiB"))
-        return _with_plain_integers(pa.Table.from_batches(held))
+        for batch in batches:
+            held.append(batch)
+            size += batch.nbytes
+            if size > self._max_bytes:
+                raise RunStoreError(self._too_large())
+        return _with_plain_integers(pa.Table.from_batches(held, schema))
 
     def close(self) -> None:
         """Free the memory; closing twice is harmless."""
@@ -417,13 +437,19 @@ class RunDatabase:
             "USING (run_id, file_index)"
         )
 
+    def _too_large(self) -> str:
+        return (
+            f"needs more than {self._max_bytes / 2**30:.3g} GiB of memory: ask for less, or allow more "
+            "(--max-memory, in Python max_memory of connect)"
+        )
+
     def _explained(self, error: Exception) -> Exception:
         # Of another kind are those about a path that the statement made up.
         if isinstance(self._files.failure, FeatureCacheError | OSError):
             return self._files.failure
         message = plain_message(error)
         if message.startswith("Out of Memory Error"):
-            return RunStoreError(_too_large(f"{self._max_bytes / 2**30:.3g} GiB"))
+            return RunStoreError(self._too_large())
         return RunStoreError(_advice(message))
 
 
@@ -548,13 +574,6 @@ def _memory_limit(connection: "duckdb.DuckDBPyConnection") -> int:
     ((text,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     number, _, unit = str(text).partition(" ")
     return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit))
-
-
-def _too_large(limit: str) -> str:
-    return (
-        f"needs more than {limit} of memory: ask for less, or allow more (--max-memory, in Python max_memory "
-        "of connect)"
-    )
 
 
 def _advice(message: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 import clip_adapter
 from clip_adapter.datasets import known_names
+from clip_adapter.runs import saved_questions
 
 
 @pytest.fixture(scope="module", name="wheel")
@@ -48,6 +49,7 @@ def test_the_wheel_holds_the_two_libraries_and_nothing_else(wheel: zipfile.ZipFi
         "clip_adapter/encoders/glyphs/open_clip_config.json",
         "clip_adapter/exports/templates/README.md.jinja",
         "clip_adapter/report/templates/report.md.jinja",
+        *(f"clip_adapter/runs/questions/{name}.sql" for name in saved_questions()),
     ],
 )
 def test_the_wheel_holds_the_files_that_are_no_modules(wheel: zipfile.ZipFile, name: str) -> None:

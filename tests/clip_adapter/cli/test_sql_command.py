@@ -69,6 +69,8 @@ def test_a_question_with_a_name_is_run(sql: Command, root: Path) -> None:
         (["select 1", "--questions"], "found a statement and --questions: expected one of them"),
         (["-q", "hard-classes", "--export", "x.duckdb"], "expected one of them"),
         (["--file", "nowhere.sql"], "No such file"),
+        (["--questions", "-p", "x=1"], "--parameter has no statement"),
+        (["--export", "x.duckdb", "--format", "csv"], "leave out --format"),
         (["select 1", "-p", "x=1"], "unknown parameter 'x'"),
         (["select $x"], "$x"),
         (["select 1; select"], "Parser Error"),

@@ -15,7 +15,7 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from clip_adapter.cli.sql import Answers
+from clip_adapter.cli.sql_answers import Answers
 from clip_adapter.cli.sql_prompt import Prompt, SqlCompleter
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import view_names
@@ -105,6 +105,8 @@ def test_a_prompt_answers_survives_errors_and_ctrl_c_and_keeps_its_history(
     terminal.expect("sql>")
     terminal.type(f"half a line{CTRL_C}")
     terminal.expect("sql>")
+    terminal.type(f".question hard-classes top{ENTER}")
+    terminal.expect("not of the form NAME=VALUE")
     terminal.type(f".question hard-classes top=1{ENTER}")
     terminal.expect("class_name")
     terminal.expect("sql>")

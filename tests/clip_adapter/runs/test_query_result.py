@@ -113,6 +113,15 @@ def test_no_rows_are_one_empty_batch_with_the_columns(tmp_path: Path) -> None:
     assert batch.schema.names == ["a", "a"]
 
 
+@pytest.mark.parametrize("condition", ["true", "false"])
+def test_sums_are_integers_for_parquet_too(tmp_path: Path, condition: str) -> None:
+    with connect(tmp_path) as database:
+        sums = f"select sum(range) as a, 1 as a from range(3) having {condition}"
+        (batch,) = database.stream(sums, types=Types.PARQUET)
+    assert batch.schema.types == [pa.int64(), pa.int32()]
+    assert batch.schema.names == ["a", "a"]
+
+
 def test_an_error_in_the_middle_of_the_rows_is_one_of_the_library(tmp_path: Path) -> None:
     late = "select case when range = 900000 then error('late') end from range(1000000)"
     with connect(tmp_path) as database, pytest.raises(RunStoreError, match="late"):
