@@ -71,7 +71,7 @@ class Answers:
             )
         values = _values(question, given)
         with self.connect() as database:
-            for statement in statements or [question.statement]:
+            for statement in statements:
                 used = {name: values[name] for name in parameters_of(statement) if name in values}
                 self._write(database, statement, used)
 

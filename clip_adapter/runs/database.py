@@ -73,12 +73,15 @@ def statements_of(text: str) -> list[str]:
     """The statements of a text of SQL, each with the comments before it.
 
     Raises:
-        RunStoreError: the text does not parse.
+        RunStoreError: the text does not parse, holds no statement, or one that writes or sets something.
     """
     try:
-        return [statement.query for statement in duckdb.extract_statements(text)]
+        found = [statement.query for statement in duckdb.extract_statements(text)]
     except duckdb.Error as error:
         raise RunStoreError(plain_message(error)) from None
+    for statement in found or [text]:
+        check_question(statement)
+    return found
 
 
 def parameters_of(statement: str) -> frozenset[str]:

@@ -75,6 +75,8 @@ def test_a_question_with_a_name_is_run(sql: Command, root: Path) -> None:
         (["select $x"], "$x"),
         (["select 1; select"], "Parser Error"),
         (["drop view runs"], "type DROP"),
+        (["select 1; drop view runs"], "type DROP"),
+        (["-- nothing"], "found 0 statements"),
         (["select 1", "--max-memory", "lots"], "no size of memory"),
         (["select 1", "-o", "rows.txt"], "names no format"),
         (["select 1", "--format", "parquet"], "written to a file"),
