@@ -11,7 +11,7 @@ THREE_AT_A_TIME := -n 3 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-slow bench lint format clean
+.PHONY: help demo up down test test-slow bench lint format docs clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ lint: $(INSTALLED) ## check format, rules, types and layers
 format: $(INSTALLED) ## format the code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(INSTALLED) ## write the reference in docs/sql.md anew
+	@$(BIN)/python -m clip_adapter.runs.sql_reference docs/sql.md
 
 clean: ## remove the virtual environment and the caches, never a store
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

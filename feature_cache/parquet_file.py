@@ -302,10 +302,7 @@ def read_footer(
         MisplacedFileError: the file declares another kind or another owner.
         FileNotFoundError: the file does not exist.
     """
-    end = storage.read_end(path, _FOOTER_BYTES)
-    length = int.from_bytes(bytes(end)[-8:-4], "little") + 8
-    if length > end.size:
-        end = storage.read_end(path, length)
+    end = _read_end(path)
     with _corruption_named(path):
         schema = pq.ParquetFile(pa.BufferReader(end)).schema_arrow
     metadata = schema.metadata or {}
@@ -314,6 +311,24 @@ def read_footer(
         versions = versions_in_words(metadata)
         conform(schema.empty_table(), expected, source=str(path), versions=versions)
     return schema.remove_metadata()
+
+
+def count_rows(path: Location) -> int:
+    """The number of rows that the last bytes of a file tell; the rest is not verified.
+
+    Raises:
+        CorruptFileError: the last bytes are no footer of a Parquet file.
+        FileNotFoundError: the file does not exist.
+    """
+    end = _read_end(path)
+    with _corruption_named(path):
+        return int(pq.ParquetFile(pa.BufferReader(end)).metadata.num_rows)
+
+
+def _read_end(path: Location) -> pa.Buffer:
+    end = storage.read_end(path, _FOOTER_BYTES)
+    length = int.from_bytes(bytes(end)[-8:-4], "little") + 8
+    return end if length <= end.size else storage.read_end(path, length)
 
 
 @cache

@@ -50,8 +50,10 @@ COMMANDS = {
     "compare:compare": "Compare two methods on the same test images, over all seeds that both have.",
     "export:export": "Export a classifier as a folder: ONNX, model card, and a script that needs no "
     "torch.",
+    "export_results:export_results": "Export recorded runs for MLflow or CLIP_benchmark; nothing is "
+    "written to the store.",
     "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "
-    "SVG, or HTML.",
+    "SVG, HTML or LaTeX.",
     "datasets:methods": "List the few-shot methods, and what can be set of each.",
 }
 """Module in this package and command in it, with the first line of the command's help."""

@@ -62,7 +62,7 @@ def lazily(
     """
     group: Any = get_command(app)
     for place, text in commands.items():
-        name = place.rpartition(":")[2].rstrip("_")
+        name = place.rpartition(":")[2].rstrip("_").replace("_", "-")
         group.commands[name] = lazy_command(name, f"{package}.{place}", text, epilog=epilog)
     return group
 

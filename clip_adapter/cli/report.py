@@ -16,7 +16,9 @@ def report(
     to: Annotated[
         Path,
         typer.Option(
-            "--to", help="A Markdown file, with figures in a folder beside it, or one .html file."
+            "--to",
+            help="A Markdown file, with figures in a folder beside it, one .html file, or .tex with "
+            "the tables of accuracy.",
         ),
     ] = Path("results.md"),
     datasets: Annotated[
@@ -26,7 +28,7 @@ def report(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Write tables, figures and paired comparisons of all recorded runs: Markdown and SVG, or HTML.
+    """Write tables, figures and paired comparisons of all recorded runs: Markdown and SVG, HTML or LaTeX.
 
     The same runs give the same files. Nothing is trained, and nothing written to the store.
     """

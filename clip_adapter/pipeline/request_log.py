@@ -14,7 +14,13 @@ from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.index import IndexedDataset
 from clip_adapter.pipeline.provenance import digest_values, git_commit
 from clip_adapter.pipeline.requests import Request
-from clip_adapter.runs import RequestRecord, RequestStore, query
+from clip_adapter.runs import (
+    ExtractionRecord,
+    RequestRecord,
+    RequestStore,
+    query,
+    record_extraction,
+)
 from feature_cache import Location
 
 _PLACES = {"root", "data", "device", "parts", "processes"}
@@ -36,6 +42,9 @@ def record_request(
     run_ids: Sequence[str] = (),
 ) -> None:
     """Append a request to the store, unless it repeats the last one on the dataset.
+
+    Where every feature was stored already, an extraction is recorded with it that says how many; one that
+    encoded something has recorded itself.
 
     Args:
         request: the parameters of the call.
@@ -74,6 +83,22 @@ def record_request(
             git_commit=git_commit(),
         )
     )
+    if encoded.n_reused and not encoded.n_encoded and not dataset.is_imported:
+        record_extraction(
+            dataset.root,
+            ExtractionRecord(
+                extraction_id=uuid4().hex,
+                started_at=datetime.now(UTC),
+                dataset=dataset.name,
+                index_fingerprint=dataset.index_fingerprint,
+                encoder=encoded.encoder,
+                model=encoded.model,
+                device="",
+                n_encoded=0,
+                n_reused=encoded.n_reused,
+                seconds=0.0,
+            ),
+        )
 
 
 def last_prompts(

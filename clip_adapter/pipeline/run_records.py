@@ -1,12 +1,14 @@
 """Makes the rows of the run store from a fitted classifier."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import log_softmax
 
 from clip_adapter.methods import Fitted, Method, settings_of
 from clip_adapter.methods.method import HeldOut
@@ -27,6 +29,9 @@ from clip_adapter.runs import (
     SplitRecord,
 )
 from clip_adapter.training import evaluate, fit_temperature, predict
+
+CALIBRATION_BINS = 10
+"""Bins of the recorded curves of confidence against accuracy."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,12 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     oracles beside, see `RunSpec.selection_images`. The metrics are those of `evaluate` on "test", on
     "validation" where there are validation images, and on "held-out" where training images were left
     out in turn. A temperature is fitted to the validation images, or to the left-out ones where there
-    are none; "test" then also has `temperature`, `nll_calibrated` and `ece_calibrated`. An oracle has
-    none. In a run of base
+    are none; "test" then also has `temperature`, `nll_calibrated` and `ece_calibrated`, and the run the curves of
+    `_calibration_curves`. An oracle has none. In a run of base
     classes the others are added to the classifier by name before the test, whose images are of all classes;
     its further metrics are those of `evaluate_base_and_new`. A run that is tested on another dataset has
-    metrics of "test" alone, on that dataset's test split.
+    metrics of "test" alone, on that dataset's test split. Predictions are those on test images and, for a
+    run of all classes that is no oracle, on validation images.
 
     Raises:
         DataError: the classifier's logits are not finite.
@@ -95,41 +101,86 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     metrics = _named("test", evaluate(scores, labels))
     if n_base is not None:
         metrics |= evaluate_base_and_new(scores, labels, n_base=n_base)
-    if spec.target is None:
-        metrics |= _beside_test(sweep, spec, fitted, scores=scores, labels=labels)
-    predictions = predict(scores)
+    validation = None
+    curves: dict[str, Sequence[float]] = {}
+    if spec.target is None and not spec.is_oracle:
+        validation = _validation(sweep, spec, fitted)
+        beside = _beside_test(validation, fitted, scores=scores, labels=labels)
+        metrics |= beside
+        if temperature := beside.get(("test", "temperature")):
+            curves = _calibration_curves(scores / temperature, labels)
+    if fitted.loss_curve and spec.target is None:
+        curves["loss"] = fitted.loss_curve
+    others = []
+    if validation is not None and n_base is None:
+        digests = features.digests(spec.split.val_rows)
+        others = [_predictions(validation.logits, validation.labels, digests, split="validation")]
     return RunResult(
         run=_record(sweep, spec, fitted),
         metrics=metrics,
-        curves={"loss": fitted.loss_curve} if fitted.loss_curve and spec.target is None else {},
-        predictions=ImagePredictions(
-            image_sha256=features.digests(rows),
-            label=labels,
-            predicted=predictions.predicted,
-            confidence=predictions.confidence,
-            margin=predictions.margin,
-        ),
+        curves=curves,
+        predictions=_predictions(scores, labels, features.digests(rows), split="test"),
+        other_predictions=others,
         split=_split(sweep, spec),
     )
 
 
+def _predictions(
+    scores: Float[np.ndarray, "n c"],
+    labels: Int[np.ndarray, " n"],
+    digests: Sequence[bytes],
+    *,
+    split: str,
+) -> ImagePredictions:
+    predictions = predict(scores)
+    of_labels = np.take_along_axis(
+        log_softmax(scores.astype(np.float64), axis=1), labels[:, None], axis=1
+    )
+    return ImagePredictions(
+        image_sha256=digests,
+        label=labels,
+        predicted=predictions.predicted,
+        confidence=predictions.confidence,
+        margin=predictions.margin,
+        label_probability=np.exp(of_labels[:, 0]),
+        split=split,
+    )
+
+
+def _calibration_curves(
+    scores: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]
+) -> dict[str, Sequence[float]]:
+    """Confidence against accuracy in bins of equal width, of test logits with the fitted temperature.
+
+    The step of a point is the number of its bin: number of images, mean confidence, and share of right ones,
+    which are NaN in an empty bin.
+    """
+    found = predict(scores)
+    bins = np.minimum((found.confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+
+    def total(weights: np.ndarray | None = None) -> Float[np.ndarray, " bins"]:
+        return np.bincount(bins, weights=weights, minlength=CALIBRATION_BINS).astype(np.float64)
+
+    counts = total()
+    filled = np.where(counts > 0, counts, np.nan)
+    return {
+        "calibrated_count": counts.tolist(),
+        "calibrated_confidence": (total(found.confidence) / filled).tolist(),
+        "calibrated_accuracy": (total(found.predicted == labels) / filled).tolist(),
+    }
+
+
 def _beside_test(
-    sweep: Sweep,
-    spec: RunSpec,
+    validation: HeldOut | None,
     fitted: Fitted,
     *,
     scores: Float[np.ndarray, "n c"],
     labels: Int[np.ndarray, " n"],
 ) -> dict[tuple[str, str], float]:
     """Metrics of the images of model selection, and of test logits with the temperature from them."""
-    if spec.is_oracle:
-        return {}
     known = {
         split: images
-        for split, images in (
-            ("validation", _validation(sweep, spec, fitted)),
-            ("held-out", fitted.held_out),
-        )
+        for split, images in (("validation", validation), ("held-out", fitted.held_out))
         if images is not None
     }
     if not known:

@@ -1,4 +1,4 @@
-"""The report page: its sections, and its rendering as Markdown with figures or as one HTML file."""
+"""The report: its sections, and its rendering as Markdown with figures, as one HTML file, or as LaTeX."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,7 @@ from markupsafe import Markup
 from clip_adapter.escaping import escape_markdown, slug
 from clip_adapter.report.charts import accuracy_figure, study_figure
 from clip_adapter.report.interpretation import interpret, leaders
+from clip_adapter.report.latex import latex_report
 from clip_adapter.report.numbers import listed
 from clip_adapter.report.open_vocabulary import open_vocabulary_of, open_vocabulary_table
 from clip_adapter.report.protocols import base_to_new_table, shift_table
@@ -38,6 +39,7 @@ from feature_cache import Location, storage
 
 HTML = (".html", ".htm")
 MARKDOWN = (".md", ".markdown")
+LATEX = (".tex",)
 PIXELS_A_POINT = 1.5
 """Resolution of figures in HTML: sharp on most screens, at some 40 kB a figure."""
 
@@ -47,8 +49,8 @@ class WrittenReport:
     """The files of a report.
 
     Attributes:
-        page: the Markdown or HTML file.
-        figures: SVG files that the page shows; none for an HTML file, which contains them.
+        page: the Markdown, HTML or LaTeX file.
+        figures: SVG files that the page shows; none for an HTML file, which contains them, and for LaTeX.
         n_runs: number of completed runs in the report.
     """
 
@@ -100,9 +102,9 @@ class Section:
 
 
 def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) -> WrittenReport:
-    """Write a report on a store to a Markdown file with a folder of SVG figures, or to HTML.
+    """Write a report on a store to a Markdown file with a folder of SVG figures, to HTML or to LaTeX.
 
-    A page named `.html` contains its figures. Equal runs give equal bytes. Each file is replaced
+    A page named `.html` contains its figures; one named `.tex` has the tables of accuracy alone. Equal runs give equal bytes. Each file is replaced
     atomically, the page last, so that a page never lacks a figure.
 
     Args:
@@ -121,6 +123,9 @@ def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) ->
     _check_suffix(page)
     with connect(root) as database:
         results = read_results(database, datasets)
+    if page.suffix.casefold() in LATEX:
+        _write(page, latex_report(results))
+        return WrittenReport(page=page, figures=(), n_runs=sum(len(each.runs) for each in results))
     sections = [section_of(each) for each in results]
     n_runs = sum(len(each.all_runs) for each in results)
     if page.suffix.casefold() in HTML:
@@ -263,11 +268,11 @@ def _sorted(texts: Iterable[str]) -> list[str]:
 
 
 def _check_suffix(page: Path) -> None:
-    if page.suffix.casefold() not in (*HTML, *MARKDOWN):
+    if page.suffix.casefold() not in (*HTML, *MARKDOWN, *LATEX):
         found = f"ends in {page.suffix}" if page.suffix else "has no ending"
         raise RunStoreError(
-            f"a report is a page of Markdown or HTML, and {page.name} {found}: call it something "
-            f"that ends in one of {', '.join((*MARKDOWN, *HTML))}"
+            f"a report is a page of Markdown, HTML or LaTeX, and {page.name} {found}: call it something "
+            f"that ends in one of {', '.join((*MARKDOWN, *HTML, *LATEX))}"
         )
 
 

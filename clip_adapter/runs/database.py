@@ -15,12 +15,20 @@ import pyarrow as pa
 
 from clip_adapter.errors import ParameterError, nearest
 from clip_adapter.runs.column_types import Types, projection
+from clip_adapter.runs.computed import add_functions, files_table
 from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.interruption import TimeLimit
 from clip_adapter.runs.query_result import QueryResult
 from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_predictions_file, read_runs_file
 from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
-from clip_adapter.runs.views import INTERNAL, beneath, definitions, named_in, view_names
+from clip_adapter.runs.views import (
+    INTERNAL,
+    beneath,
+    column_comment,
+    definitions,
+    named_in,
+    view_names,
+)
 from clip_adapter.settings import Settings
 from feature_cache import FeatureCacheError, Location, list_files, locate, storage, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
@@ -143,9 +151,10 @@ _PREPARATION = (
     "SET TimeZone = 'UTC'",
     "CREATE SCHEMA stored",
     f"CREATE SCHEMA {INTERNAL}",
-    f"SET search_path = 'main,{INTERNAL}'",
     "SET lock_configuration = true",
 )
+FILES = "files"
+"""Name of the stored table of the files of the store."""
 FEATURES_OF = "features_"
 """Beginning of the name of a stored table with the features of one encoder."""
 _OF_RUNS = frozenset({"runs", "metrics", "curves", "predictions"})
@@ -174,8 +183,11 @@ class RunDatabase:
         connection: "duckdb.DuckDBPyConnection",
         files: VerifiedFiles,
         tables: Mapping[str, StoredTable],
+        *,
+        root: Location,
     ) -> None:
         self._connection, self._files, self._tables = connection, files, tables
+        self._root = root
         self._max_bytes = _memory_limit(connection)
         self._lock = Lock()  # a connection answers one statement at a time
         self._made: set[str] = set()
@@ -377,7 +389,16 @@ class RunDatabase:
         for name in self._made & definitions().keys() - self._commented:
             for statement in definitions()[name].comments:
                 self._connection.execute(statement)
+            self._comment_on_columns(name)
             self._commented.add(name)
+
+    def _comment_on_columns(self, view: str) -> None:
+        columns = (
+            "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ?"
+        )
+        for (column,) in self._connection.execute(columns, [view]).fetchall():
+            text = column_comment(view, column).replace("'", "''")
+            self._connection.execute(f"COMMENT ON COLUMN {view}.\"{column}\" IS '{text}'")
 
     def _stored_tables_in(self, names: list[str], text: str) -> list[str]:
         """The stored tables that views and macros read; of features those of the encoders in a text."""
@@ -391,19 +412,20 @@ class RunDatabase:
             encoders = [name for name in self._tables if name.startswith(FEATURES_OF)]
             named = [name for name in encoders if name.removeprefix(FEATURES_OF) in text]
             below.update(named or encoders)
-        return [name for name in self._tables if name in below]
+        return [name for name in (*self._tables, FILES) if name in below]
 
     def _make_stored(self, name: str) -> None:
         """Make the view `stored.<name>`: the rows of all files, those of a run from one file alone."""
         if f"stored.{name}" in self._made:
             return
+        if name == FILES:
+            self._make_table(name, files_table(self._root))
+            return
         table, n_files = self._tables[name], len(self._files.files(name))
         rows = f"read_parquet('{PROTOCOL}://{name}/*', hive_partitioning := false)"
         if n_files == 0 and table.schema is not None:
-            numbered = table.schema.append(pa.field("number", pa.int64()))
-            self._connection.register("_empty", numbered.empty_table())
-            self._connection.execute(f"CREATE TABLE stored.{name} AS FROM _empty")
-            self._connection.unregister("_empty")
+            number = [pa.field("number", pa.int64())] if name == "runs" else []
+            self._make_table(name, pa.schema([*table.schema, *number]).empty_table())
         elif n_files and table.schema is None:
             (width,) = self._connection.execute(
                 f"SELECT len(feature) FROM {rows} LIMIT 1"
@@ -416,6 +438,12 @@ class RunDatabase:
             self._connection.execute(
                 f"CREATE VIEW stored.{name} AS {self._each_run_once(name, rows)}"
             )
+        self._made.add(f"stored.{name}")
+
+    def _make_table(self, name: str, rows: pa.Table) -> None:
+        self._connection.register("_rows", rows)
+        self._connection.execute(f"CREATE TABLE stored.{name} AS FROM _rows")
+        self._connection.unregister("_rows")
         self._made.add(f"stored.{name}")
 
     def _each_run_once(self, name: str, rows: str) -> str:
@@ -487,6 +515,7 @@ def connect(
     tables = _stored_tables(location)
     files = VerifiedFiles(tables)
     connection.register_filesystem(files)
+    add_functions(connection)
     _list_files(files)
     # A statement of more than two seconds would draw a progress bar into the output. In a
     # notebook without ipywidgets there is none, and DuckDB refuses to have it switched off.
@@ -495,7 +524,7 @@ def connect(
     _limit_memory(connection, max_memory)
     for statement in _PREPARATION:
         connection.execute(statement)
-    return RunDatabase(connection, files, tables)
+    return RunDatabase(connection, files, tables, root=location)
 
 
 def _list_files(files: VerifiedFiles) -> None:
@@ -579,6 +608,7 @@ def _limit_memory(connection: "duckdb.DuckDBPyConnection", size: str) -> None:
 
 def _memory_limit(connection: "duckdb.DuckDBPyConnection") -> int:
     """The memory in bytes that a statement may take, from DuckDB's "11.7 GiB"."""
+    # Until a fetch returns nothing, the connection registers no table.
     ((text,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     number, _, unit = str(text).partition(" ")
     return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit))

@@ -1,4 +1,4 @@
-"""Extractions that encoded something: how many images, in how many seconds."""
+"""Extractions: how many images were encoded in how many seconds, and how many were not."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -22,7 +22,7 @@ WHERE encoder = $encoder AND device = $device
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionRecord:
-    """One extraction that encoded at least one image.
+    """One extraction that encoded an image, or of a new request that found every feature stored.
 
     Attributes:
         extraction_id: 32 lower-case hex digits, new for every extraction.
@@ -31,13 +31,13 @@ class ExtractionRecord:
         index_fingerprint: fingerprint of the dataset's index.
         encoder: fingerprint of the encoder.
         model: name by which the encoder was requested.
-        device: torch device of the encoder.
+        device: torch device of the encoder; empty where nothing was encoded.
         n_encoded: number of views of images that were encoded.
         n_reused: number of views whose feature was stored before.
         seconds: time spent decoding and encoding.
 
     Raises:
-        RunStoreError: the time has no timezone, or nothing was encoded.
+        RunStoreError: the time has no timezone, or the counts contradict the seconds.
     """
 
     extraction_id: str
@@ -57,10 +57,11 @@ class ExtractionRecord:
                 f"started_at of extraction {self.extraction_id} is {self.started_at} in no "
                 "timezone: use datetime.now(UTC)"
             )
-        if self.n_encoded < 1 or self.seconds <= 0:
+        counts = self.n_encoded, self.n_reused
+        if min(counts) < 0 or not any(counts) or (self.n_encoded > 0) != (self.seconds > 0):
             raise RunStoreError(
-                f"extraction {self.extraction_id} encoded {self.n_encoded} images in "
-                f"{self.seconds} s: record only what took time"
+                f"extraction {self.extraction_id} encoded {self.n_encoded} images in {self.seconds} s and "
+                f"reused {self.n_reused}: expected images, and time where some were encoded"
             )
 
 

@@ -287,7 +287,7 @@ EXTRACTIONS = pa.schema(
         _required("seconds", pa.float64()),
     ]
 )
-"""One row an extraction that encoded something."""
+"""One row an extraction that encoded something, or of a new request that reused every feature."""
 
 # A reader lists the files of `requests` first and then those of `runs`: the runs that a request
 # names were written before it, and the other rows of a run before its row in `runs`.

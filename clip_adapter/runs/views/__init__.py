@@ -6,14 +6,18 @@ are the rows of all files; `clip_adapter.runs.database` makes them.
 """
 
 import re
+import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import takewhile
 
-_FILES = ("stored", "current", "leaderboard", "protocols", "classes", "champions", "features")
+_FILES = (
+    *("stored", "current", "leaderboard", "protocols", "classes", "champions", "features"),
+    *("store", "changes", "paired"),
+)
 _CREATE = re.compile(r"CREATE (?P<what>VIEW|MACRO) (?:internal\.)?(?P<name>\w+)")
-_COMMENT = re.compile(r"COMMENT ON (?:VIEW|COLUMN) (?:internal\.)?(?P<name>\w+)")
+_COMMENT = re.compile(r"COMMENT ON (?:VIEW|MACRO TABLE) (?:internal\.)?(?P<name>\w+)")
 _NAME = re.compile(r"(?<!stored\.)\b\w+")
 INTERNAL = "internal"
 
@@ -78,6 +82,20 @@ def beneath(name: str) -> frozenset[str]:
     earlier = set(takewhile(lambda each: each != name, definitions()))
     below = named_in(definitions()[name].sql) & earlier
     return frozenset(below.union(*map(beneath, below)))
+
+
+def column_comment(view: str, column: str) -> str:
+    """What a column of a view holds; empty where `columns.toml` says nothing of it.
+
+    A text for the view comes before the one for every view.
+    """
+    texts = _column_texts()
+    return texts.get(view, {}).get(column) or texts["every view"].get(column, "")
+
+
+@cache
+def _column_texts() -> dict[str, dict[str, str]]:
+    return tomllib.loads(files(__name__).joinpath("columns.toml").read_text(encoding="utf-8"))
 
 
 def named_in(sql: str) -> set[str]:

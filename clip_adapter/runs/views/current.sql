@@ -1,7 +1,7 @@
 -- Which runs count: of every configuration and seed, the run that answers the latest request.
 
 -- Of two runs with one fingerprint that a request asks for, the one that was named last counts.
-CREATE VIEW internal.asked_runs AS
+CREATE VIEW asked_runs AS
 SELECT run_id, max(sequence) AS asked, max(sequence) FILTER (is_named) AS named
 FROM (
     SELECT unnest(run_ids) AS run_id, sequence, true AS is_named FROM requests
@@ -11,6 +11,7 @@ FROM (
     ) USING (dataset, fingerprint)
 )
 GROUP BY run_id;
+COMMENT ON VIEW asked_runs IS 'The last request that each run answers, and the last that names it by its id.';
 
 -- Runs of a study vary what is constant on a leaderboard, and those of another protocol are tested on
 -- other classes or images.
@@ -37,7 +38,7 @@ WITH completed AS (
         settings_fingerprint, image_choice, shots, seed, asked, named,
         coalesce(tested_on.dataset, dataset) AS target,
         tested_on.index_fingerprint AS target_state
-    FROM runs LEFT JOIN internal.asked_runs USING (run_id)
+    FROM runs LEFT JOIN asked_runs USING (run_id)
     WHERE status = 'completed' AND internal.purpose(study, protocol) = wanted
 ),
 asked_states AS (

@@ -19,3 +19,11 @@ SELECT
 FROM query_table('stored.features_' || encoder), asked
 GROUP BY ALL HAVING isfinite(cosine)
 ORDER BY cosine DESC, image_sha256 LIMIT top;
+
+-- A digest in two files has equal features.
+CREATE MACRO features(encoder) AS TABLE
+SELECT DISTINCT ON (image_sha256) lower(hex(image_sha256)) AS image_sha256, feature
+FROM query_table('stored.features_' || encoder)
+ORDER BY image_sha256;
+COMMENT ON MACRO TABLE features IS 'The raw features of all images of an encoder, as FLOAT[d]; the fingerprint of the encoder is in hex, as in the view extractions.';
+COMMENT ON MACRO TABLE similar_images IS 'The images with the largest cosine with an image, itself included, by stored features.';

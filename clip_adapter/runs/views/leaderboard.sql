@@ -56,7 +56,7 @@ WITH summary AS (
         arg_max(hyperparameters, (started_at, run_id)) AS hyperparameters,
         image_choice
     FROM current_runs JOIN internal.test_scores USING (run_id)
-    LEFT JOIN internal.training_sets USING (split_fingerprint)
+    LEFT JOIN training_sets USING (split_fingerprint)
     WHERE accuracy IS NOT NULL
     GROUP BY dataset, encoder, method, settings_fingerprint, image_choice, shots, selected_on
 )

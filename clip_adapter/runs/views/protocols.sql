@@ -29,7 +29,7 @@ WITH summary AS (
         avg(harmonic_mean) AS harmonic_mean_mean, stddev_samp(harmonic_mean) AS deviation,
         settings_fingerprint, encoder, image_choice
     FROM base_to_new JOIN (SELECT run_id, split_fingerprint FROM runs) USING (run_id)
-    LEFT JOIN internal.training_sets USING (split_fingerprint)
+    LEFT JOIN training_sets USING (split_fingerprint)
     GROUP BY dataset, encoder, method, settings_fingerprint, image_choice, shots
 )
 SELECT
@@ -84,7 +84,7 @@ summary AS (
         avg(accuracy_target) AS accuracy_target_mean, stddev_samp(accuracy_target) AS target_deviation,
         settings_fingerprint, encoder, image_choice
     FROM paired JOIN (SELECT run_id, split_fingerprint FROM runs) USING (run_id)
-    LEFT JOIN internal.training_sets USING (split_fingerprint)
+    LEFT JOIN training_sets USING (split_fingerprint)
     GROUP BY source, target, protocol, encoder, method, settings_fingerprint, image_choice, shots
 )
 SELECT

@@ -46,6 +46,14 @@ SELECT
 FROM internal.test_predictions SEMI JOIN stored.runs USING (run_id);
 COMMENT ON VIEW predictions IS 'One row a test image that a run classified.';
 
+CREATE VIEW validation_predictions AS
+SELECT
+    run_id, split, fold, position, lower(hex(image_sha256)) AS image_sha256,
+    label, predicted, label = predicted AS correct, confidence, margin, label_probability
+FROM stored.predictions SEMI JOIN stored.runs USING (run_id)
+WHERE split <> 'test';
+COMMENT ON VIEW validation_predictions IS 'One row a validation image that a run classified; stores of earlier versions have none.';
+
 CREATE VIEW splits AS
 SELECT DISTINCT
     split_fingerprint, dataset, index_fingerprint, shots, seed, role, position,
@@ -55,11 +63,12 @@ COMMENT ON VIEW splits IS 'One row an image of a few-shot split, for training or
 
 -- The order of the images, which differs between seeds, has no part in a sum. A split that is stored in
 -- k files has each of its rows k times. DISTINCT over all rows would take ten times as long.
-CREATE VIEW internal.training_sets AS
+CREATE VIEW training_sets AS
 SELECT
     split_fingerprint, max(position + 1)::INTEGER AS n_images,
     (sum(hash(image_sha256)::HUGEINT) * max(position + 1) // count(*))::VARCHAR AS training_images
 FROM stored.splits WHERE role = 'train' GROUP BY split_fingerprint;
+COMMENT ON VIEW training_sets IS 'The number of images that each split trains on, and a digest over them: splits of equal digests train on the same images.';
 
 -- One index may be recorded under several names and sources; its images are shown once.
 CREATE VIEW images AS
@@ -77,7 +86,7 @@ COMMENT ON VIEW excluded IS 'One row a file that was left out of a dataset index
 
 CREATE VIEW extractions AS
 SELECT DISTINCT * FROM stored.extractions ORDER BY started_at;
-COMMENT ON VIEW extractions IS 'One row an extraction that encoded something: how many images, by which encoder, in how many seconds.';
+COMMENT ON VIEW extractions IS 'One row an extraction that encoded something, or of a new request that found every feature stored: how many images, by which encoder, in how many seconds.';
 
 CREATE VIEW requests AS
 SELECT DISTINCT * FROM stored.requests ORDER BY dataset, sequence, request_id;

@@ -11,7 +11,7 @@ CACHE = [
 ]
 DATASETS = [f"datasets {name}" for name in ("list", "fetch", "show", "check", "rename", "forget")]
 ASKING = ["search", "sql", "compare", "report", "cache", *CACHE, "datasets", *DATASETS, "methods"]
-CHAMPIONS = ["champion", "rollback", "export"]
+CHAMPIONS = ["champion", "rollback", "export", "export-results"]
 SERVICE = ["up", "down", "status"]
 COMMANDS = [*SERVICE, "demo", "extract", "train", "predict", "reproduce", *CHAMPIONS, *ASKING]
 

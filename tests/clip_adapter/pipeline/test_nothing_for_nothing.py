@@ -16,6 +16,7 @@ from clip_adapter.pipeline.ablations import reproduce
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.extract import extract
 from clip_adapter.pipeline.train import train
+from clip_adapter.runs import query
 from feature_cache import FeatureStore, ObjectStoreError, stores
 
 COMPUTING = {"torch", "open_clip", "sklearn", "scipy", "altair"}
@@ -179,3 +180,20 @@ def test_weights_that_are_replaced_while_they_are_loaded_are_not_recorded(
     after = extract(f"imagefolder:{photos}", **asked)
     assert after.encoder != before.encoder
     assert after.n_encoded == before.n_encoded
+
+
+def test_what_a_new_request_reuses_is_recorded_and_a_repeated_one_records_nothing(
+    photos: Path, root: Path, tiny_model: str
+) -> None:
+    asked: dict[str, Any] = {"model": tiny_model, "root": root, "methods": ["zero-shot"]}
+    dataset = f"imagefolder:{photos}"
+    train(dataset, **asked, **QUICK)
+    train(dataset, **asked, shots=[2], seeds=[1])
+    before = sorted(root.rglob("*"))
+    train(dataset, **asked, shots=[2], seeds=[1])
+    assert sorted(root.rglob("*")) == before
+    rows = query(root, "SELECT n_encoded, n_reused, seconds > 0 AS took FROM extractions")
+    assert rows.to_pylist() == [
+        {"n_encoded": 90, "n_reused": 0, "took": True},
+        {"n_encoded": 0, "n_reused": 90, "took": False},
+    ]

@@ -16,7 +16,7 @@ from clip_adapter.methods.method import HeldOut
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.plan import SplitSpec, SweepError, plan_runs
-from clip_adapter.pipeline.run_records import Sweep, completed_run
+from clip_adapter.pipeline.run_records import CALIBRATION_BINS, Sweep, completed_run
 from clip_adapter.training import evaluate, fit_temperature
 
 Metrics = dict[tuple[str, str], float]
@@ -129,3 +129,52 @@ def test_calibrated_numbers_do_not_depend_on_the_scale_of_the_logits(
     for name in ("nll_calibrated", "ece_calibrated"):
         assert large["test", name] == pytest.approx(small["test", name], rel=1e-3)
     assert large["test", "nll"] != pytest.approx(small["test", "nll"], rel=0.1)
+
+
+def test_validation_images_are_predicted_with_the_probability_of_their_label(
+    encoded: EncodedDataset,
+) -> None:
+    (spec,) = plan(encoded, methods=["linear-probe"], shots=[4], seeds=[1])
+    sweep = Sweep(DatasetFeatures(encoded), device="cpu", sweep_id="sweep")
+    result = completed_run(sweep, spec, Fitted(classifier=first_numbers(5.0), settings={}))
+    (validation,) = result.other_predictions
+    test = result.predictions
+    assert test is not None
+    assert (test.split, validation.split, validation.fold) == ("test", "validation", None)
+    test_rows = DatasetFeatures(encoded).test_rows()
+    for found, rows in ((validation, spec.split.val_rows), (test, test_rows)):
+        scores, labels = scores_of(encoded, rows, scale=5.0)
+        probabilities = np.exp(log_softmax(scores.astype(np.float64), axis=1))
+        digests = [encoded.dataset.index.image_sha256[row] for row in rows]
+        assert list(found.image_sha256) == digests
+        np.testing.assert_array_equal(found.label, labels)
+        np.testing.assert_allclose(
+            found.label_probability, probabilities[np.arange(len(rows)), labels]
+        )
+        assert float((found.predicted == found.label).mean()) == pytest.approx(
+            result.metrics[found.split, "accuracy"]
+        )
+
+
+def test_calibration_curves_are_test_images_in_bins_after_temperature(
+    encoded: EncodedDataset,
+) -> None:
+    (spec,) = plan(encoded, methods=["linear-probe"], shots=[4], seeds=[1])
+    sweep = Sweep(DatasetFeatures(encoded), device="cpu", sweep_id="sweep")
+    result = completed_run(sweep, spec, Fitted(classifier=first_numbers(50.0), settings={}))
+    scores, labels = scores_of(encoded, DatasetFeatures(encoded).test_rows(), scale=50.0)
+    calibrated = scores.astype(np.float64) / result.metrics["test", "temperature"]
+    probabilities = np.exp(log_softmax(calibrated, axis=1))
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    for number in range(CALIBRATION_BINS):
+        low, high = number / CALIBRATION_BINS, (number + 1) / CALIBRATION_BINS
+        inside = (confidence >= low) & ((confidence < high) | (number == CALIBRATION_BINS - 1))
+        point = [
+            result.curves[f"calibrated_{name}"][number]
+            for name in ("count", "confidence", "accuracy")
+        ]
+        assert point[0] == inside.sum()
+        if inside.any():
+            assert point[1:] == pytest.approx([confidence[inside].mean(), right[inside].mean()])
+        else:
+            assert np.isnan(point[1:]).all()

@@ -66,7 +66,13 @@ def test_the_same_extraction_recorded_twice_is_one_row(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"started_at": datetime(2026, 1, 1)}, {"n_encoded": 0}, {"seconds": 0.0}],  # noqa: DTZ001  # that is what is wrong
+    [
+        {"started_at": datetime(2026, 1, 1)},  # noqa: DTZ001  # that is what is wrong
+        {"n_encoded": 0},
+        {"seconds": 0.0},
+        {"n_encoded": 0, "seconds": 0.0},
+        {"n_reused": -1},
+    ],  # that is what is wrong
 )
 def test_what_says_nothing_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(RunStoreError):

@@ -23,7 +23,9 @@ from clip_adapter.runs import (
 )
 from feature_cache import WrongSchemaError, inspect_store, list_files, read_table, write_table
 
-ANSWERING = [view for view in view_names() if view not in {"images", "quarantine", "excluded"}]
+ANSWERING = [
+    view for view in view_names() if view not in {"images", "quarantine", "excluded", "files"}
+]
 
 
 def later(kind: pa.DataType) -> pa.DataType:

@@ -35,7 +35,8 @@ def test_a_question_of_the_package_is_sound_and_runs_on_an_empty_store(
 ) -> None:
     question = PACKAGED[name]
     question.check()
-    assert query(tmp_path, question.statement, question.values({})).num_columns > 0
+    if not any(each.is_required for each in question.parameters.values()):
+        assert query(tmp_path, question.statement, question.values({})).num_columns > 0
 
 
 def test_the_header_describes_the_question_and_its_parameters() -> None:

@@ -1,0 +1,119 @@
+"""The accuracy of every method as tables of LaTeX, with a caption that says what chose what."""
+
+from collections.abc import Iterable, Sequence
+
+from clip_adapter.escaping import escape_latex, slug
+from clip_adapter.report.numbers import Mean, listed
+from clip_adapter.report.results import DatasetResults, MethodSeries, method_series
+from clip_adapter.shots import shots_to_text
+
+_CHOSEN_ON = {
+    "validation": "chosen on validation images",
+    "held-out shots": "chosen on held-out training images",
+    "training": "learned on training images",
+    "nothing": "stated defaults",
+    "test (oracle)": "chosen on the test images themselves, which is no result",
+}
+_HEAD = r"""% Tables of accuracy; \usepackage{booktabs} in the preamble.
+"""
+
+
+def latex_report(results: Iterable[DatasetResults]) -> str:
+    """One table of LaTeX for each dataset and encoder with runs on the leaderboard.
+
+    Rows are methods, columns numbers of shots. A cell is the mean over seeds in percent with the
+    half-width of its 95 % interval; the highest mean of a column is bold.
+    """
+    tables = [_table(each) for each in results if each.runs]
+    return _HEAD + "\n".join(tables)
+
+
+def _table(results: DatasetResults) -> str:
+    series = method_series(results.runs)
+    shots = sorted({each for one in series for each in one.shots})
+    rows = [_row(one, shots, _best(series, shots)) for one in series]
+    latest = results.latest
+    label = slug(f"{latest.dataset} {latest.encoder[:8]}")
+    head = " & ".join(shots_to_text(each) for each in shots)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{_caption(results, series)}}}",
+            rf"  \label{{tab:{label}}}",
+            rf"  \begin{{tabular}}{{l{'r' * len(shots)}}}",
+            r"    \toprule",
+            rf"    & \multicolumn{{{len(shots)}}}{{c}}{{labelled images a class}} \\",
+            rf"    \cmidrule(l){{2-{len(shots) + 1}}}",
+            rf"    method & {head} \\",
+            r"    \midrule",
+            *(rf"    {row} \\" for row in rows),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _row(series: MethodSeries, shots: Sequence[int], best: Sequence[float]) -> str:
+    cells = [
+        _cell(series.mean("accuracy", each), highest)
+        for each, highest in zip(shots, best, strict=True)
+    ]
+    return " & ".join([escape_latex(series.name), *cells])
+
+
+def _best(series: Sequence[MethodSeries], shots: Sequence[int]) -> list[float]:
+    """The highest mean at each number of shots."""
+    return [
+        max(mean.value for one in series if (mean := one.mean("accuracy", each)) is not None)
+        for each in shots
+    ]
+
+
+def _cell(mean: Mean | None, best: float) -> str:
+    if mean is None:
+        return ""
+    number = f"{100 * mean.value:.1f}"
+    shown = rf"\mathbf{{{number}}}" if mean.value == best else number
+    if mean.same_images:
+        return rf"${shown}^{{\dagger}}$"
+    spread = "" if mean.half_width is None else rf" \pm {100 * mean.half_width:.1f}"
+    return f"${shown}{spread}$"
+
+
+def _caption(results: DatasetResults, series: Sequence[MethodSeries]) -> str:
+    runs = [result.run for result in results.runs]
+    seeds = listed(
+        [str(each) for each in sorted({run.seed for run in runs if run.seed is not None})]
+    )
+    n_test = listed([f"{n:,}" for n in sorted({run.n_test for run in runs})])
+    n_leaked = max(run.n_leaked for run in runs)
+    means = [one.mean("accuracy", each) for one in series for each in one.shots]
+    subject = escape_latex(f"{results.latest.dataset} with {results.latest.model}")
+    sentences = [
+        f"Test accuracy on {subject} in percent of {n_test} images.",
+        rf"Mean over seeds {seeds} $\pm$ half-width of its 95\,\% interval (Student's $t$); one seed "
+        "has no interval; bold is the highest mean of a column."
+        if seeds
+        else "Bold is the highest mean of a column.",
+        r"$\dagger$: all seeds train on the same images." if _any_of_same_images(means) else "",
+        f"{n_leaked:,} test images also occur among the training images." if n_leaked else "",
+        _chosen_on(series),
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _any_of_same_images(means: Iterable[Mean | None]) -> bool:
+    return any(mean is not None and mean.same_images for mean in means)
+
+
+def _chosen_on(series: Sequence[MethodSeries]) -> str:
+    """What chose the hyper-parameters of which method."""
+    methods: dict[str, list[str]] = {}
+    for one in series:
+        for source in dict.fromkeys(result.run.selected_on for result in one.results):
+            methods.setdefault(source, []).append(escape_latex(one.name))
+    chosen = [f"{_CHOSEN_ON[source]} ({listed(names)})" for source, names in methods.items()]
+    return f"Hyper-parameters: {'; '.join(chosen)}."
