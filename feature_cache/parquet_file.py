@@ -253,14 +253,18 @@ def read_as_parquet(
         return content
     file = _parsed(path, content, kind=kind, owner=owner)
     if schema is not None and file.schema != schema:
-        sink = pa.BufferOutputStream()
-        table = file.read_as(schema) if convert is None else convert(file)
-        pq.write_table(table, sink, compression="NONE")
-        return sink.getvalue()
+        return to_parquet(file.read_as(schema) if convert is None else convert(file))
     if len(_KNOWN) >= _MAX_KNOWN:
         _KNOWN.clear()
     _KNOWN.add(declared)
     return content
+
+
+def to_parquet(table: pa.Table) -> pa.Buffer:
+    """Write a table to a Parquet file in memory, which is read at once and declares nothing."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="NONE")
+    return sink.getvalue()
 
 
 def read_table(

@@ -159,6 +159,8 @@ FEATURES_OF = "features_"
 """Beginning of the name of a stored table with the features of one encoder."""
 _OF_RUNS = frozenset({"runs", "metrics", "curves", "predictions"})
 """Tables of which every file holds all rows of a run or none."""
+IN_FILES = "_in_files"
+"""End of the name of a stored table that may hold a run twice."""
 _FEATURES = re.compile(r"features|similar_images", re.IGNORECASE)
 _MOST_TRIES = 10
 """Largest number of times that a statement is run while files are merged under it."""
@@ -412,7 +414,16 @@ class RunDatabase:
             encoders = [name for name in self._tables if name.startswith(FEATURES_OF)]
             named = [name for name in encoders if name.removeprefix(FEATURES_OF) in text]
             below.update(named or encoders)
-        return [name for name in (*self._tables, FILES) if name in below]
+        whole = {f"{name}{IN_FILES}" for name in _OF_RUNS}
+        return [
+            name
+            for name in (*self._tables, *sorted(whole), FILES)
+            if name in below and self._has(name)
+        ]
+
+    def _has(self, name: str) -> bool:
+        """Whether there is such a table; an encoder without a file of features has none."""
+        return not name.startswith(FEATURES_OF) or bool(self._files.files(name))
 
     def _make_stored(self, name: str) -> None:
         """Make the view `stored.<name>`: the rows of all files, those of a run from one file alone."""
@@ -421,24 +432,22 @@ class RunDatabase:
         if name == FILES:
             self._make_table(name, files_table(self._root))
             return
-        table, n_files = self._tables[name], len(self._files.files(name))
-        rows = f"read_parquet('{PROTOCOL}://{name}/*', hive_partitioning := false)"
-        if n_files == 0 and table.schema is not None:
-            number = [pa.field("number", pa.int64())] if name == "runs" else []
-            self._make_table(name, pa.schema([*table.schema, *number]).empty_table())
-        elif n_files and table.schema is None:
-            (width,) = self._connection.execute(
-                f"SELECT len(feature) FROM {rows} LIMIT 1"
-            ).fetchall()[0]
-            self._connection.execute(
-                f"CREATE VIEW stored.{name} AS SELECT image_sha256, feature::FLOAT[{width}] AS feature "
-                f"FROM {rows} WHERE view = 0"
-            )
-        elif n_files:
-            self._connection.execute(
-                f"CREATE VIEW stored.{name} AS {self._each_run_once(name, rows)}"
-            )
+        rows = f"read_parquet('{PROTOCOL}://{name.removesuffix(IN_FILES)}/*', hive_partitioning := false)"
+        if name in _OF_RUNS:
+            rows = self._each_run_once(name, rows)
+        elif name.startswith(FEATURES_OF):
+            rows = self._of_one_width(rows)
+        self._connection.execute(f'CREATE VIEW stored."{name}" AS FROM {rows}')
         self._made.add(f"stored.{name}")
+
+    def _of_one_width(self, rows: str) -> str:
+        """SQL of features as arrays, whose width is that of the first."""
+        ((width,),) = self._connection.execute(
+            f"SELECT len(feature) FROM {rows} LIMIT 1"
+        ).fetchall()
+        return (
+            f"(SELECT image_sha256, feature::FLOAT[{width}] AS feature FROM {rows} WHERE view = 0)"
+        )
 
     def _make_table(self, name: str, rows: pa.Table) -> None:
         self._connection.register("_rows", rows)
@@ -453,22 +462,20 @@ class RunDatabase:
         the same run. That is rare and looked for once: a query would take several times as long if it
         had to drop repeated rows.
         """
-        if name not in _OF_RUNS:
-            return f"FROM {rows}"
         one_row = name == "runs"
         numbered = "SELECT run_id" if one_row else "SELECT DISTINCT run_id, file_index"
-        (repeated,) = self._connection.execute(
+        ((repeated,),) = self._connection.execute(
             f"SELECT count(*) > count(DISTINCT run_id) FROM ({numbered} FROM {rows})"
-        ).fetchall()[0]
+        ).fetchall()
         if one_row:
             only = "DISTINCT ON (run_id)" if repeated else ""
-            return f"SELECT {only} *, (file_index::BIGINT << 32) + file_row_number AS number FROM {rows}"
+            return f"(SELECT {only} *, (file_index::BIGINT << 32) + file_row_number AS number FROM {rows})"
         if not repeated:
-            return f"FROM {rows}"
+            return rows
         return (
-            f"SELECT every.* FROM (SELECT *, file_index FROM {rows}) AS every "
+            f"(SELECT every.* FROM (SELECT *, file_index FROM {rows}) AS every "
             f"SEMI JOIN (SELECT run_id, min(file_index) AS file_index FROM {rows} GROUP BY run_id) AS first "
-            "USING (run_id, file_index)"
+            "USING (run_id, file_index))"
         )
 
     def _too_large(self) -> str:

@@ -11,9 +11,10 @@ import fsspec
 import pyarrow as pa
 
 from feature_cache import Location
-from feature_cache.parquet_file import VerifiedFile, read_as_parquet
+from feature_cache.parquet_file import VerifiedFile, read_as_parquet, to_parquet
 
 PROTOCOL = "store"
+_EMPTY = "empty.parquet"
 _KEPT_BYTES = 2**28
 """Content that is kept for the next scan; of more than that, what is not being read is dropped."""
 
@@ -62,7 +63,11 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
         self.failure: Exception | None = None
 
     def files(self, table: str) -> list[str]:
-        """The paths of the files of a table, listed once, in the order of their names."""
+        """The paths of the files of a table, listed once, in the order of their names.
+
+        DuckDB reads no table without a file: one that has none has a file without rows, if its columns
+        are known.
+        """
         with self._lock:
             if table not in self._listed:
                 found = self._tables[table].list_files()
@@ -70,7 +75,9 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
                     f"{table}/{number:06}-{path.name}": (path, owner)
                     for number, (path, owner) in enumerate(found)
                 }
-            return list(self._listed[table])
+            if self._listed[table] or self._tables[table].schema is None:
+                return list(self._listed[table])
+            return [f"{table}/{_EMPTY}"]
 
     def content(self, path: str) -> pa.Buffer:
         """The verified bytes of a file.
@@ -124,8 +131,10 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
         return datetime.fromtimestamp(0, UTC)
 
     def _read(self, path: str) -> pa.Buffer:
-        table, _, _ = path.partition("/")
+        table, _, name = path.partition("/")
         try:
+            if name == _EMPTY:
+                return to_parquet((self._tables[table].schema or pa.schema([])).empty_table())
             location, owner = self._listed[table][path]
             stored = self._tables[table]
             return read_as_parquet(

@@ -34,7 +34,7 @@ SELECT
     run_id,
     max(value) FILTER (name = 'accuracy') AS accuracy,
     max(value) FILTER (name = 'nll') AS nll
-FROM stored.metrics WHERE split = 'test' AND name IN ('accuracy', 'nll') GROUP BY run_id;
+FROM stored.metrics_in_files WHERE split = 'test' AND name IN ('accuracy', 'nll') GROUP BY run_id;
 
 CREATE VIEW leaderboard AS
 WITH summary AS (
