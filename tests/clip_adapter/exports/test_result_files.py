@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -279,12 +280,14 @@ def mlflow_server(python: Path, folder: Path, log: Path) -> Iterator[str]:
     command = [python.with_name("mlflow"), "server", *options]
     address = f"http://127.0.0.1:{port}"
     with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+        server = subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=output, start_new_session=True
+        )
         try:
             _wait(f"{address}/health", server)
             yield address
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)  # and its workers, which outlive it otherwise
             server.wait(30)
 
 
