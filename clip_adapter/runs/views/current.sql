@@ -1,16 +1,21 @@
 -- Which runs count: of every configuration and seed, the run that answers the latest request.
 
 -- Of two runs with one fingerprint that a request asks for, the one that was named last counts.
-CREATE VIEW asked_runs AS
-SELECT run_id, max(sequence) AS asked, max(sequence) FILTER (is_named) AS named
-FROM (
-    SELECT unnest(run_ids) AS run_id, sequence, true AS is_named FROM requests
-    UNION ALL
-    SELECT run_id, sequence, false FROM stored.runs JOIN (
-        SELECT dataset, unnest(run_fingerprints) AS fingerprint, sequence FROM requests
-    ) USING (dataset, fingerprint)
+CREATE VIEW internal.requested_runs AS
+WITH by_name AS (
+    SELECT run_id, max(sequence) AS named
+    FROM (SELECT unnest(run_ids) AS run_id, sequence FROM requests) GROUP BY run_id
+),
+by_fingerprint AS (
+    SELECT dataset, fingerprint, max(sequence) AS asked
+    FROM (SELECT dataset, unnest(run_fingerprints) AS fingerprint, sequence FROM requests)
+    GROUP BY dataset, fingerprint
 )
-GROUP BY run_id;
+SELECT runs.*, greatest(asked, named) AS asked, named
+FROM runs LEFT JOIN by_name USING (run_id) LEFT JOIN by_fingerprint USING (dataset, fingerprint);
+
+CREATE VIEW asked_runs AS
+SELECT run_id, asked, named FROM internal.requested_runs WHERE asked IS NOT NULL;
 COMMENT ON VIEW asked_runs IS 'The last request that each run answers, and the last that names it by its id.';
 
 -- Runs of a study vary what is constant on a leaderboard, and those of another protocol are tested on
@@ -38,7 +43,7 @@ WITH completed AS (
         settings_fingerprint, image_choice, shots, seed, asked, named,
         coalesce(tested_on.dataset, dataset) AS target,
         tested_on.index_fingerprint AS target_state
-    FROM runs LEFT JOIN asked_runs USING (run_id)
+    FROM internal.requested_runs
     WHERE status = 'completed' AND internal.purpose(study, protocol) = wanted
 ),
 asked_states AS (
