@@ -91,7 +91,7 @@ def put_store(root: Path, *, runs: int, batches: int | None = None) -> None:
         a_file = runs // batches if batches else ROWS_A_FILE.get(kind, runs)
         for first in range(0, runs, a_file):
             # Else batches with the same splits would share one file.
-            stamp = str(first) if batches else ""
+            stamp = str(first) if batches and kind == "splits" else ""
             _write(root, kind, build(every[first : first + a_file]), stamp=stamp)
 
 

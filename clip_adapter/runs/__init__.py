@@ -16,6 +16,7 @@ from clip_adapter.runs.database import connect as connect
 from clip_adapter.runs.database import parameters_of as parameters_of
 from clip_adapter.runs.database import query as query
 from clip_adapter.runs.database import statements_of as statements_of
+from clip_adapter.runs.definitions import view_names as view_names
 from clip_adapter.runs.duckdb_file import export_views as export_views
 from clip_adapter.runs.errors import DamagedChampionError as DamagedChampionError
 from clip_adapter.runs.errors import IncomparableRunsError as IncomparableRunsError
@@ -73,4 +74,3 @@ from clip_adapter.runs.store import RunStore as RunStore
 from clip_adapter.runs.store import RunView as RunView
 from clip_adapter.runs.store import find_run as find_run
 from clip_adapter.runs.store import read_runs as read_runs
-from clip_adapter.runs.views import view_names as view_names

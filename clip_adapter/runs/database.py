@@ -16,12 +16,7 @@ import pyarrow as pa
 from clip_adapter.errors import ParameterError, nearest
 from clip_adapter.runs.column_types import Types, projection
 from clip_adapter.runs.computed import add_functions, files_table
-from clip_adapter.runs.errors import RunStoreError
-from clip_adapter.runs.interruption import TimeLimit
-from clip_adapter.runs.query_result import QueryResult
-from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_predictions_file, read_runs_file
-from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
-from clip_adapter.runs.views import (
+from clip_adapter.runs.definitions import (
     INTERNAL,
     beneath,
     column_comment,
@@ -29,6 +24,11 @@ from clip_adapter.runs.views import (
     named_in,
     view_names,
 )
+from clip_adapter.runs.errors import RunStoreError
+from clip_adapter.runs.interruption import TimeLimit
+from clip_adapter.runs.query_result import QueryResult
+from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_predictions_file, read_runs_file
+from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
 from clip_adapter.settings import Settings
 from feature_cache import FeatureCacheError, Location, list_files, locate, storage, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA

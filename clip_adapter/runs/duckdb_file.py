@@ -8,8 +8,8 @@ import duckdb
 import pyarrow as pa
 
 from clip_adapter.runs.database import RunDatabase
+from clip_adapter.runs.definitions import view_names
 from clip_adapter.runs.errors import RunStoreError
-from clip_adapter.runs.views import view_names
 from feature_cache.exchange.atomic_write import new_path
 
 STORAGE_VERSION = "v1.0.0"

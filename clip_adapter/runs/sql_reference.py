@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from clip_adapter.runs.database import RunDatabase, connect
+from clip_adapter.runs.definitions import definitions, view_names
 from clip_adapter.runs.saved_questions import SavedQuestion, saved_questions
-from clip_adapter.runs.views import definitions, view_names
 from feature_cache.exchange.atomic_write import write_file
 
 MARK = (

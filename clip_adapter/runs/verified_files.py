@@ -58,6 +58,7 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
         self._tables = tables
         self._listed: dict[str, dict[str, tuple[Location, str]]] = {}
         self._kept: OrderedDict[str, pa.Buffer] = OrderedDict()
+        self._kept_bytes = 0
         self._reading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self.failure: Exception | None = None
@@ -97,7 +98,9 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
             content = self._read(path)
             with self._lock:
                 self._kept[path] = content
-                self._drop_oldest()
+                self._kept_bytes += content.size
+                while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
+                    self._kept_bytes -= self._kept.popitem(last=False)[1].size
             return content
 
     def forget(self) -> None:
@@ -147,12 +150,6 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
         except Exception as failure:
             self.failure = failure
             raise
-
-    def _drop_oldest(self) -> None:
-        size = sum(content.size for content in self._kept.values())
-        while size > _KEPT_BYTES and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            size -= dropped.size
 
 
 class _OpenFile:

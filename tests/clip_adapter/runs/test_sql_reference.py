@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from clip_adapter.runs import RunDatabase, connect, view_names
+from clip_adapter.runs.definitions import definitions
 from clip_adapter.runs.sql_reference import update
-from clip_adapter.runs.views import definitions
 from feature_cache import FeatureStore
 
 CHECKOUT = Path(__file__).parents[3]
@@ -64,7 +64,7 @@ def test_every_column_has_a_comment_and_every_comment_a_column(database: RunData
     assert [row for row in columns if not (row["comment"] or "").endswith(".")] == []
     assert {row["view"] for row in columns} == set(view_names())
     there = {(row["view"], row["name"]) for row in columns}
-    text = files("clip_adapter.runs.views").joinpath("columns.toml").read_text()
+    text = files("clip_adapter.runs").joinpath("views", "columns.toml").read_text()
     texts = tomllib.loads(text)
     everywhere = texts.pop("every view")
     assert [

@@ -1,8 +1,9 @@
-"""The SQL views and macros of a store: the statements of the `.sql` files in this folder.
+"""The SQL views and macros of a store: the statements of the files `views/*.sql` in this folder.
 
-A statement ends with `;` at the end of a line. A view is a `CREATE VIEW` statement, and the `COMMENT ON` statements that follow describe it and its columns.
-The views of the schema `internal` are for the others, and are not listed. Those of the schema `stored`
-are the rows of all files; `clip_adapter.runs.database` makes them.
+A statement ends with `;` at the end of a line. A view is a `CREATE VIEW` statement, and a `COMMENT ON`
+statement that follows describes it; its columns are described in `views/columns.toml`. The views of the
+schema `internal` are for the others, and are not listed. Those of the schema `stored` are the rows of
+all files; `clip_adapter.runs.database` makes them.
 """
 
 import re
@@ -19,6 +20,7 @@ _FILES = (
 _CREATE = re.compile(r"CREATE (?P<what>VIEW|MACRO) (?:internal\.)?(?P<name>\w+)")
 _COMMENT = re.compile(r"COMMENT ON (?:VIEW|MACRO TABLE) (?:internal\.)?(?P<name>\w+)")
 _NAME = re.compile(r"(?<!stored\.)\b\w+")
+_FOLDER = files("clip_adapter.runs") / "views"
 INTERNAL = "internal"
 
 
@@ -46,7 +48,7 @@ def definitions() -> dict[str, Definition]:
     """Every view and macro by its name, in an order in which they can be made."""
     created: dict[str, tuple[str, list[str]]] = {}
     for name in _FILES:
-        text = files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+        text = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
         for sql in text.split(";\n"):
             if found := _CREATE.search(sql):
                 created[found["name"]] = (sql[found.start() :], [])
@@ -95,7 +97,7 @@ def column_comment(view: str, column: str) -> str:
 
 @cache
 def _column_texts() -> dict[str, dict[str, str]]:
-    return tomllib.loads(files(__name__).joinpath("columns.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((_FOLDER / "columns.toml").read_text(encoding="utf-8"))
 
 
 def named_in(sql: str) -> set[str]:
