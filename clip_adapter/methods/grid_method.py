@@ -17,6 +17,7 @@ from clip_adapter.methods.selection import (
     Selection,
     best_candidate,
     evaluate_candidate,
+    fold_rows,
     folds,
     merge_folds,
     selected_on,
@@ -197,8 +198,14 @@ class GridMethod(Method):
         fitted = fitting.map_each(_first, alone, chosen)
         held_out = fitting.map_each(_held_out, in_folds, chosen)
         return [
-            replace(one, candidates=tried, held_out=HeldOut.joined(parts))
-            for (one,), tried, parts in zip(fitted, candidates, held_out, strict=True)
+            replace(
+                one,
+                candidates=tried,
+                held_out=HeldOut.joined(
+                    parts, fold_rows(task.train_labels, at_most=self.most_folds)
+                ),
+            )
+            for task, (one,), tried, parts in zip(tasks, fitted, candidates, held_out, strict=True)
         ]
 
     def _take_default(self, tasks: Sequence[FewShotTask], fitting: "_Fitting") -> list[Fitted]:

@@ -23,6 +23,7 @@ from clip_adapter.methods.selection import (
     Selection,
     best_candidate,
     check_count,
+    fold_rows,
     folds,
     merge_folds,
     selected_on,
@@ -104,7 +105,9 @@ class LinearProbe(PerTaskMethod):
         return replace(
             found,
             classifier=self._fit(task, chosen.settings[INVERSE]),
-            held_out=HeldOut.joined(list(map(HeldOut.of, fitted, parts))),
+            held_out=HeldOut.joined(
+                list(map(HeldOut.of, fitted, parts)), fold_rows(task.train_labels)
+            ),
         )
 
     def _try(

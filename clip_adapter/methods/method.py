@@ -63,10 +63,13 @@ class HeldOut:
     Attributes:
         logits: one row an image, one column a class.
         labels: class numbers of the images.
+        rows: for each fold, the rows of its images among the training images; the images are in the order
+            of the folds. Empty where the images are not among the training images.
     """
 
     logits: Float[np.ndarray, "m c"]
     labels: Int[np.ndarray, " m"]
+    rows: "Sequence[Int[np.ndarray, ' _']]" = ()
 
     @classmethod
     def of(cls, classifier: Classifier, fold: FewShotTask) -> "HeldOut":
@@ -74,11 +77,14 @@ class HeldOut:
         return cls(logits=classifier.logits(fold.val_features), labels=fold.val_labels)
 
     @classmethod
-    def joined(cls, parts: "Sequence[HeldOut]") -> "HeldOut":
-        """The images of all folds, fold by fold."""
+    def joined(
+        cls, parts: "Sequence[HeldOut]", rows: "Sequence[Int[np.ndarray, ' _']]"
+    ) -> "HeldOut":
+        """The images of all folds, fold by fold, with their rows among the training images."""
         return cls(
             logits=np.concatenate([part.logits for part in parts]),
             labels=np.concatenate([part.labels for part in parts]),
+            rows=tuple(rows),
         )
 
 

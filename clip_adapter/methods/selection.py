@@ -79,10 +79,22 @@ def folds(task: FewShotTask, *, at_most: int = MAX_FOLDS) -> list[FewShotTask]:
         task: a task in which some class has two images.
         at_most: number of folds, if the largest class has as many images.
     """
-    order, sizes = _image_numbers(task.train_labels), np.bincount(task.train_labels)
+    return [_without(task, rows) for rows in fold_rows(task.train_labels, at_most=at_most)]
+
+
+def fold_rows(
+    labels: Int[np.ndarray, " n"], *, at_most: int = MAX_FOLDS
+) -> list[Int[np.ndarray, " m"]]:
+    """The rows of the training images that each fold of `folds` leaves out, in ascending order.
+
+    Args:
+        labels: class numbers of the training images.
+        at_most: number of folds, if the largest class has as many images.
+    """
+    order, sizes = _image_numbers(labels), np.bincount(labels)
     n_folds = min(int(sizes.max()), at_most)
-    can = sizes[task.train_labels] > 1
-    return [_without(task, (order == fold) & can) for fold in range(n_folds)]
+    can = sizes[labels] > 1
+    return [np.flatnonzero((order == fold) & can) for fold in range(n_folds)]
 
 
 def merge_folds(
@@ -117,8 +129,10 @@ def _can_hold_out(labels: Int[np.ndarray, " n"]) -> bool:
     return bool(2 * (counts > 1).sum() >= len(counts))
 
 
-def _without(task: FewShotTask, left_out: Bool[np.ndarray, " n"]) -> FewShotTask:
+def _without(task: FewShotTask, rows: Int[np.ndarray, " m"]) -> FewShotTask:
     views = task.train_views
+    left_out = np.zeros(len(task.train_labels), dtype=np.bool_)
+    left_out[rows] = True
     return replace(
         task,
         train_features=task.train_features[~left_out],

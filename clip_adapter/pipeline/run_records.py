@@ -115,6 +115,8 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     if validation is not None and n_base is None:
         digests = features.digests(spec.split.val_rows)
         others = [_predictions(validation.logits, validation.labels, digests, split="validation")]
+    if spec.target is None and n_base is None and fitted.held_out is not None:
+        others += _of_folds(fitted.held_out, features.digests(spec.split.train_rows))
     return RunResult(
         run=_record(sweep, spec, fitted),
         metrics=metrics,
@@ -145,6 +147,19 @@ def _predictions(
         label_probability=np.exp(of_labels[:, 0]),
         split=split,
     )
+
+
+def _of_folds(held_out: HeldOut, training_images: Sequence[bytes]) -> list[ImagePredictions]:
+    """The predictions on the training images that each fold leaves out."""
+    ends = np.cumsum([len(rows) for rows in held_out.rows])
+    parts = zip(np.split(held_out.logits, ends), np.split(held_out.labels, ends), strict=True)
+    return [
+        replace(
+            _predictions(logits, labels, [training_images[row] for row in rows], split="held-out"),
+            fold=fold,
+        )
+        for fold, (rows, (logits, labels)) in enumerate(zip(held_out.rows, parts, strict=False))
+    ]
 
 
 def _calibration_curves(

@@ -1,4 +1,4 @@
--- Validation and test images that every current run gives another class than their label, least probable labels first.
+-- Images that every current run which classified them unseen gives another class than their label, least probable labels first.
 -- $dataset = null: name of a dataset; every one when null
 -- $method = null: name of a method; every one when null
 -- $top = 20: number of images
@@ -7,7 +7,7 @@ WITH classified AS (
     FROM predictions
     UNION ALL BY NAME
     SELECT run_id, image_sha256, label, predicted, correct, confidence, label_probability, split
-    FROM validation_predictions
+    FROM selection_predictions
 ),
 places AS (
     SELECT index_fingerprint, image_sha256, min(path) AS path FROM images GROUP BY ALL

@@ -46,13 +46,13 @@ SELECT
 FROM internal.test_predictions SEMI JOIN stored.runs USING (run_id);
 COMMENT ON VIEW predictions IS 'One row a test image that a run classified.';
 
-CREATE VIEW validation_predictions AS
+CREATE VIEW selection_predictions AS
 SELECT
     run_id, split, fold, position, lower(hex(image_sha256)) AS image_sha256,
     label, predicted, label = predicted AS correct, confidence, margin, label_probability
 FROM stored.predictions SEMI JOIN stored.runs USING (run_id)
 WHERE split <> 'test';
-COMMENT ON VIEW validation_predictions IS 'One row a validation image that a run classified; stores of earlier versions have none.';
+COMMENT ON VIEW selection_predictions IS 'One row an image to select on: a validation image, classified by the run, or a training image, classified with the settings of the run by a classifier that was fitted without it (held-out shots); runs of earlier versions have none.';
 
 CREATE VIEW splits AS
 SELECT DISTINCT

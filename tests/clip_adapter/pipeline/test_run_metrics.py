@@ -156,6 +156,29 @@ def test_validation_images_are_predicted_with_the_probability_of_their_label(
         )
 
 
+@pytest.mark.parametrize("method", ["linear-probe", "gda", "tip-adapter"])
+def test_held_out_shots_are_predicted_by_fold_as_the_images_that_they_are(
+    encoded: EncodedDataset, method: str
+) -> None:
+    splits = SplitSpec(shots=[4], seeds=[1], validation=False).splits(encoded.dataset.index)
+    chosen = create_method(method, {"selection": "held-out-shots"})
+    (spec,) = plan_runs(encoded, [chosen], splits)
+    features = DatasetFeatures(encoded)
+    (fitted,) = chosen.fit([features.task(spec.split, chosen)])
+    result = completed_run(Sweep(features, device="cpu", sweep_id="sweep"), spec, fitted)
+    found = result.other_predictions
+    assert [(each.split, each.fold) for each in found] == [("held-out", n) for n in range(4)]
+    index = encoded.dataset.index
+    labels = {index.image_sha256[row]: index.labels[row] for row in spec.split.train_rows}
+    digests = [digest for each in found for digest in each.image_sha256]
+    assert sorted(digests) == sorted(labels)  # each training image in one fold
+    assert [labels[digest] for digest in digests] == np.concatenate(
+        [each.label for each in found]
+    ).tolist()
+    right = np.concatenate([each.predicted == each.label for each in found])
+    assert right.mean() == pytest.approx(result.metrics["held-out", "accuracy"])
+
+
 def test_calibration_curves_are_test_images_in_bins_after_temperature(
     encoded: EncodedDataset,
 ) -> None:

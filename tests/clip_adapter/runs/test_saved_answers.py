@@ -241,7 +241,7 @@ def test_labels_that_no_run_gives_are_doubtful(
     }
     rows = ask("doubtful-labels", dataset="digits", top=10_000)
     assert {(row["split"], row["image_sha256"]) for row in rows} == set(expected)
-    assert {row["split"] for row in rows} == {"test", "validation"}
+    assert {row["split"] for row in rows} == {"test", "validation", "held-out"}
     probabilities = [row["label_probability"] for row in rows]
     assert probabilities == sorted(probabilities)
     for row in rows:
