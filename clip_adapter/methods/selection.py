@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from clip_adapter.errors import SettingsError
 from clip_adapter.methods.method import Candidate, Classifier, SelectedOn
