@@ -106,13 +106,24 @@ def read_end(path: Path, size_bytes: int) -> pa.Buffer:
 
 
 def list_entries(folder: Path) -> list[Entry]:
-    """List the files and folders in a folder, in any order; empty if the folder does not exist."""
+    """List the files and folders in a folder, in any order; empty if the folder does not exist.
+
+    A pass over a large folder may miss a file that is renamed into it meanwhile, and then a file that is
+    removed because the new one has its rows. So it is listed until nothing has gone since the time before.
+    """
+    before, found = _scan(folder), _scan(folder)
+    while not found.keys() >= {name for name in before if not name.startswith(".")}:
+        before, found = found, _scan(folder)
+    return list(found.values())
+
+
+def _scan(folder: Path) -> dict[str, Entry]:
     try:
         with os.scandir(folder) as entries:
             found = [_entry(each) for each in entries]
     except FileNotFoundError:
-        return []
-    return [entry for entry in found if entry is not None]
+        return {}
+    return {entry.name: entry for entry in found if entry is not None}
 
 
 def list_folders(folder: Path) -> list[str]:

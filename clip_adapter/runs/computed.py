@@ -1,5 +1,6 @@
 """What SQL over a store needs of Python: paired differences as a function, and the list of files."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ _PAIRED = (
     "high DOUBLE, p_value DOUBLE, verdict VARCHAR, wins INTEGER, losses INTEGER, "
     "seed_differences DOUBLE[], same_training_images BOOLEAN)"
 )
-_FILES = pa.schema(
+FILES_SCHEMA = pa.schema(
     [
         pa.field("kind", pa.string()),
         pa.field("dataset", pa.string()),
@@ -46,15 +47,25 @@ def add_functions(connection: "duckdb.DuckDBPyConnection") -> None:
     )
 
 
-def files_table(root: Location) -> pa.Table:
+def files_table(root: Location, *, is_stopped: Callable[[], bool] = lambda: False) -> pa.Table:
     """The complete files of a store: kind, dataset or encoder, path below the root, rows and bytes.
 
     Files are listed and their ends are read; their content is not verified.
+
+    Args:
+        root: location of the store.
+        is_stopped: whether to stop before the next file.
+
+    Raises:
+        InterruptedError: it is to stop.
+        FileNotFoundError: a file vanished that was listed.
     """
     rows: list[dict[str, Any]] = []
     for folder in stored_folders(root):
         owner = "encoder" if folder.has_features or folder.kind == "encoder" else "dataset"
         for entry in list_file_entries(folder.path):
+            if is_stopped():
+                raise InterruptedError
             path = folder.path / entry.name
             described = {"kind": folder.kind, owner: folder.owner or None, "path": path}
             rows.append(described | {"n_rows": count_rows(path), "n_bytes": entry.size_bytes})
@@ -66,7 +77,7 @@ def files_table(root: Location) -> pa.Table:
                 rows.append(described | {"n_bytes": entry.size_bytes})
     below = len(str(root)) + 1
     return pa.Table.from_pylist(
-        [row | {"path": str(row["path"])[below:]} for row in rows], schema=_FILES
+        [row | {"path": str(row["path"])[below:]} for row in rows], schema=FILES_SCHEMA
     )
 
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
-from threading import Lock
+from threading import Event, Lock
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from clip_adapter.errors import ParameterError, nearest
 from clip_adapter.runs.column_types import Types, projection
-from clip_adapter.runs.computed import add_functions, files_table
+from clip_adapter.runs.computed import FILES_SCHEMA, add_functions, files_table
 from clip_adapter.runs.definitions import (
     INTERNAL,
     beneath,
@@ -165,8 +165,10 @@ _FEATURES = re.compile(r"features|similar_images", re.IGNORECASE)
 _MOST_TRIES = 10
 """Largest number of times that a statement is run while files are merged under it."""
 _ABSENT_TABLE = "Table with name "
-# What lists the names there are, or computes one.
-_CATALOGUE = re.compile(r"\bshow\b|\bquery\w*\(|\b(?:duckdb|information|pg|sqlite)_", re.IGNORECASE)
+_LISTING = re.compile(r"\bshow\b|\b(?:duckdb|information|pg|sqlite)_", re.IGNORECASE)
+"""What lists the names that there are."""
+_COMPUTED = re.compile(r"\bquery\w*\(", re.IGNORECASE)
+"""What computes a name."""
 
 
 # DuckDB's classes stand in quotes in annotations: what still refers to them when the interpreter
@@ -186,7 +188,7 @@ class RunDatabase:
         files: VerifiedFiles,
         tables: Mapping[str, StoredTable],
         *,
-        root: Location,
+        root: Location | None,
     ) -> None:
         self._connection, self._files, self._tables = connection, files, tables
         self._root = root
@@ -194,6 +196,7 @@ class RunDatabase:
         self._lock = Lock()  # a connection answers one statement at a time
         self._made: set[str] = set()
         self._commented: set[str] = set()
+        self._stopped = Event()
 
     def __enter__(self) -> Self:
         return self
@@ -303,7 +306,13 @@ class RunDatabase:
         batch = first
         while batch is not None:
             yield batch
-            batch = self._call(partial(next, reader, None), limit)
+            try:
+                batch = self._call(partial(next, reader, None), limit)
+            except FileNotFoundError as vanished:
+                raise RunStoreError(
+                    f"{vanished.filename or 'a file'} was merged into another one while its rows were "
+                    "read: run the statement again"
+                ) from None
 
     def _rows(self, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
         names, reader, first = self._start(sql, parameters, Types.ARROW)
@@ -329,8 +338,12 @@ class RunDatabase:
         self, sql: str, parameters: Mapping[str, object] | None, types: Types
     ) -> tuple[list[str], pa.RecordBatchReader, pa.RecordBatch]:
         """The names of the columns, the batches of a statement after the first, and the first."""
+        lists_names = bool(_LISTING.search(sql)) and not (_COMPUTED.search(sql) or named_in(sql))
+        if lists_names and self._root is not None:
+            # What there is does not depend on the files, of which one may be damaged.
+            return self._without_files._start(sql, parameters, types)  # noqa: SLF001  # of this class
         self._make_views(named_views(sql), f"{sql} {parameters}")
-        if _CATALOGUE.search(sql):
+        if _LISTING.search(sql):
             self._make_comments()
         relation = self._connection.sql(sql, params=parameters)
         if relation is None:
@@ -353,7 +366,12 @@ class RunDatabase:
             except (duckdb.Error, OSError, pa.ArrowException) as error:
                 raise self._explained(error) from None
 
-        return limit.call(explained, interrupt=self._connection.interrupt)
+        self._stopped.clear()
+        return limit.call(explained, interrupt=self._interrupt)
+
+    def _interrupt(self) -> None:
+        self._stopped.set()
+        self._connection.interrupt()
 
     def _table(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
         """All rows as one table, which may be as large as the database's memory."""
@@ -377,6 +395,16 @@ class RunDatabase:
     def close(self) -> None:
         """Free the memory; closing twice is harmless."""
         self._connection.close()
+
+    @cached_property
+    def _without_files(self) -> Self:
+        """A database of the same views over no rows."""
+        tables = {
+            name: replace(table, list_files=list)
+            for name, table in self._tables.items()
+            if table.schema is not None
+        }
+        return type(self)(*_prepared(tables, DEFAULT_MAX_MEMORY), root=None)
 
     def _make_views(self, names: list[str], text: str) -> None:
         # DuckDB binds the whole text of a view to make it: all of them take it a tenth of a second.
@@ -430,7 +458,7 @@ class RunDatabase:
         if f"stored.{name}" in self._made:
             return
         if name == FILES:
-            self._make_table(name, files_table(self._root))
+            self._make_table(name, self._files_table())
             return
         rows = f"read_parquet('{PROTOCOL}://{name.removesuffix(IN_FILES)}/*', hive_partitioning := false)"
         if name in _OF_RUNS:
@@ -450,6 +478,15 @@ class RunDatabase:
         return (
             f"(SELECT image_sha256, feature::FLOAT[{width}] AS feature FROM {rows} WHERE view = 0)"
         )
+
+    def _files_table(self) -> pa.Table:
+        if self._root is None:
+            return FILES_SCHEMA.empty_table()
+        try:
+            return files_table(self._root, is_stopped=self._stopped.is_set)
+        except FileNotFoundError as vanished:
+            self._files.failure = vanished
+            raise
 
     def _make_table(self, name: str, rows: pa.Table) -> None:
         self._connection.register("_rows", rows)
@@ -502,7 +539,7 @@ def connect(
     """Connect to the SQL database of a store; use it as a context manager, or close it.
 
     The database is read-only and lives in memory: it shows the rows that were stored when it was
-    opened. `RunDatabase.sql` takes one statement and returns its rows as Arrow, pandas, polars or Python
+    opened, and those since where a file that it read was merged into others. `RunDatabase.sql` takes one statement and returns its rows as Arrow, pandas, polars or Python
     values, `RunDatabase.query` as a `pyarrow.Table`; the names of the views are those of
     `clip_adapter.runs.view_names`.
 
@@ -520,8 +557,14 @@ def connect(
     location = Settings.of().location if root is None else locate(root)
     if not storage.is_folder(location):
         raise RunStoreError.no_store(location)
+    return RunDatabase(*_prepared(_stored_tables(location), max_memory), root=location)
+
+
+def _prepared(
+    tables: Mapping[str, StoredTable], max_memory: str
+) -> tuple["duckdb.DuckDBPyConnection", VerifiedFiles, Mapping[str, StoredTable]]:
+    """A connection that can read the files of these tables, and nothing else."""
     connection = duckdb.connect(":memory:", config=_SEALED)
-    tables = _stored_tables(location)
     files = VerifiedFiles(tables)
     connection.register_filesystem(files)
     add_functions(connection)
@@ -533,7 +576,7 @@ def connect(
     _limit_memory(connection, max_memory)
     for statement in _PREPARATION:
         connection.execute(statement)
-    return RunDatabase(connection, files, tables, root=location)
+    return connection, files, tables
 
 
 def _list_files(files: VerifiedFiles) -> None:
@@ -545,10 +588,10 @@ def _list_files(files: VerifiedFiles) -> None:
 def named_views(sql: str) -> list[str]:
     """The views and macros that a statement may use, in an order in which they can be made.
 
-    All of them where it names none, lists what there is, or computes the name of a table.
+    All of them where it lists what there is, or computes the name of a table.
     """
     named = named_in(sql)
-    if not named or _CATALOGUE.search(sql):
+    if _LISTING.search(sql) or _COMPUTED.search(sql):
         return list(definitions())
     needed = named.union(*map(beneath, named))
     return [name for name in definitions() if name in needed]

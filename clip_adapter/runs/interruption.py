@@ -1,8 +1,9 @@
 """Calls that block in DuckDB, which Ctrl-C, SIGTERM and a limit of time end."""
 
+import math
 import time
 from collections.abc import Callable
-from threading import Event, Thread
+from threading import TIMEOUT_MAX, Event, Thread
 from typing import TypeVar
 
 from clip_adapter.runs.errors import RunStoreError
@@ -15,11 +16,12 @@ class TimeLimit:
     """Seconds that the calls of one statement may take together.
 
     Args:
-        seconds: the limit; None for no limit.
+        seconds: the limit; None or infinity for no limit.
     """
 
     def __init__(self, seconds: float | None) -> None:
-        self.seconds, self._left = seconds, seconds
+        self.seconds = seconds
+        self._left = None if seconds is None or math.isinf(seconds) else min(seconds, TIMEOUT_MAX)
 
     def call(self, function: Callable[[], T], *, interrupt: Callable[[], None]) -> T:
         """Call a function in a thread, and interrupt it when the time is over or a signal comes.
@@ -48,14 +50,15 @@ class TimeLimit:
             finally:
                 is_done.set()
 
-        Thread(target=work, daemon=True).start()
+        thread = Thread(target=work, daemon=True)
         try:
+            thread.start()
             in_time = is_done.wait(self._left)
-        except BaseException:
-            _stop(interrupt, is_done)
+        except BaseException:  # of the handler of a signal, which may come while the thread starts
+            _stop(thread, interrupt, is_done)
             raise
         if not in_time:
-            _stop(interrupt, is_done)
+            _stop(thread, interrupt, is_done)
             raise RunStoreError(
                 f"stopped after {self.seconds:g} s: ask for less, or allow more time (--max-seconds, in "
                 "Python max_seconds)"
@@ -67,8 +70,8 @@ class TimeLimit:
         return outcome[0]
 
 
-def _stop(interrupt: Callable[[], None], is_done: Event) -> None:
+def _stop(thread: Thread, interrupt: Callable[[], None], is_done: Event) -> None:
     # A statement that has not begun when it is interrupted begins all the same.
     interrupt()
-    while not is_done.wait(REPEAT_SECONDS):
+    while not is_done.wait(REPEAT_SECONDS) and thread.is_alive():
         interrupt()
