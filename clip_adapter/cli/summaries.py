@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from feature_cache.parquet_file import is_final
 
 SAME = "same: all seeds train on the same images, which says nothing about other images"
 """What a table says of the word in place of an interval."""
+_LEGIBLE, _NUMBER_WIDTH = 16, 12
+"""Least width of the column of names, and the width of a column of numbers, in characters."""
 _BOARD = "FROM leaderboard WHERE dataset = $dataset AND encoder = $encoder"
 
 
@@ -73,9 +76,31 @@ def accuracy_table(
 ) -> Group:
     """Names x shots in percent with the half-width of the interval, the best of each column bold.
 
-    Title and caption are as wide as the terminal, however narrow the table is.
+    Title and caption are as wide as the terminal, however narrow the table is. Where the numbers leave no
+    room for a word of the names, there are several tables, each of some numbers of shots.
     """
     shots = sorted({each for row in scores.values() for each in row})
+    if any(score.same_images for row in scores.values() for score in row.values()):
+        caption += f"; {SAME}"
+    name_width = max(_LEGIBLE, *(len(word) for name in scores for word in name.split()))
+    at_once = max(1, (plain_console().width - name_width) // _NUMBER_WIDTH)
+    n_tables = -(-len(shots) // at_once)
+    return Group(
+        Text(escape_control_characters(title), style="table.title"),
+        *(_table_of_shots(scores, part, heading=heading) for part in _parts(shots, n_tables)),
+        Text(caption, style="table.caption"),
+    )
+
+
+def _parts(shots: Sequence[int], n_parts: int) -> list[Sequence[int]]:
+    """Consecutive parts of about equal length."""
+    bounds = [len(shots) * number // n_parts for number in range(n_parts + 1)]
+    return [shots[start:end] for start, end in pairwise(bounds)]
+
+
+def _table_of_shots(
+    scores: Mapping[str, Mapping[int, Score]], shots: Sequence[int], *, heading: str
+) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),  # five shots fit into 80 columns
@@ -89,13 +114,7 @@ def accuracy_table(
     for name, row in scores.items():
         cells = [_cell(row.get(each), best[each]) for each in shots]
         table.add_row(Text(escape_control_characters(name)), *cells)
-    if any(score.same_images for row in scores.values() for score in row.values()):
-        caption += f"; {SAME}"
-    return Group(
-        Text(escape_control_characters(title), style="table.title"),
-        table,
-        Text(caption, style="table.caption"),
-    )
+    return table
 
 
 def _cell(score: Score | None, best: float) -> Text:

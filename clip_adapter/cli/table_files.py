@@ -278,9 +278,12 @@ def _write_parquet(tables: Iterable[Rows], file: IO[bytes], *, escape: bool) -> 
     found: Iterator[Rows] = iter(tables)
     first = next(found)
     _different(first)
-    with pq.ParquetWriter(file, first.schema) as writer:
-        for table in chain([first], found):
-            writer.write(table)
+    try:
+        with pq.ParquetWriter(file, first.schema) as writer:
+            for table in chain([first], found):
+                writer.write(table)
+    except pa.ArrowNotImplementedError as error:
+        raise ParameterError(f"{error}: cast that column, for example to VARCHAR") from None
 
 
 _WRITERS: dict[Format, Callable[..., None]] = {

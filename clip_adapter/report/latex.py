@@ -1,10 +1,12 @@
 """The accuracy of every method as tables of LaTeX, with a caption that says what chose what."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from clip_adapter.escaping import escape_latex, slug
 from clip_adapter.report.numbers import Mean, listed
 from clip_adapter.report.results import DatasetResults, MethodSeries, method_series
+from clip_adapter.runs import RunRecord
 from clip_adapter.shots import shots_to_text
 
 _CHOSEN_ON = {
@@ -85,16 +87,14 @@ def _cell(mean: Mean | None, best: float) -> str:
 
 def _caption(results: DatasetResults, series: Sequence[MethodSeries]) -> str:
     runs = [result.run for result in results.runs]
-    seeds = listed(
-        [str(each) for each in sorted({run.seed for run in runs if run.seed is not None})]
-    )
+    seeds = _seeds_in_words(runs)
     n_test = listed([f"{n:,}" for n in sorted({run.n_test for run in runs})])
     n_leaked = max(run.n_leaked for run in runs)
     means = [one.mean("accuracy", each) for one in series for each in one.shots]
     subject = escape_latex(f"{results.latest.dataset} with {results.latest.model}")
     sentences = [
         f"Test accuracy on {subject} in percent of {n_test} images.",
-        rf"Mean over seeds {seeds} $\pm$ half-width of its 95\,\% interval (Student's $t$); one seed "
+        rf"Mean over {seeds} $\pm$ half-width of its 95\,\% interval (Student's $t$); one seed "
         "has no interval; bold is the highest mean of a column."
         if seeds
         else "Bold is the highest mean of a column.",
@@ -103,6 +103,25 @@ def _caption(results: DatasetResults, series: Sequence[MethodSeries]) -> str:
         _chosen_on(series),
     ]
     return " ".join(filter(None, sentences))
+
+
+def _seeds_in_words(runs: Sequence[RunRecord]) -> str:
+    """The seeds of every cell, or how many a cell has where they differ; empty without seeds."""
+    of_cells: dict[tuple[str, str, str, int], set[int]] = defaultdict(set)
+    for run in runs:
+        if run.seed is not None:
+            cell = (run.method, run.settings_fingerprint, run.image_choice, run.shots)
+            of_cells[cell].add(run.seed)
+    if not of_cells:
+        return ""
+    first, *others = of_cells.values()
+    if all(each == first for each in others):
+        return f"seeds {listed([str(each) for each in sorted(first)])}"
+    sizes = [len(each) for each in of_cells.values()]
+    few, many = min(sizes), max(sizes)
+    return (
+        f"{few} to {many} seeds a cell" if few < many else f"{few} seeds a cell, not all the same,"
+    )
 
 
 def _any_of_same_images(means: Iterable[Mean | None]) -> bool:

@@ -59,10 +59,7 @@ def check_question(sql: str) -> None:
         RunStoreError: there is no statement or more than one, it writes or sets something, or it
             does not parse.
     """
-    try:
-        statements = duckdb.extract_statements(sql)
-    except duckdb.Error as error:
-        raise RunStoreError(plain_message(error)) from None
+    statements = _parsed(sql)
     if len(statements) != 1:
         raise RunStoreError(f"found {len(statements)} statements: {_WHAT_IS_ACCEPTED}")
     if not _reads(statements[0]):
@@ -76,10 +73,7 @@ def statements_of(text: str) -> list[str]:
     Raises:
         RunStoreError: the text does not parse, holds no statement, or one that writes or sets something.
     """
-    try:
-        found = [statement.query for statement in duckdb.extract_statements(text)]
-    except duckdb.Error as error:
-        raise RunStoreError(plain_message(error)) from None
+    found = [statement.query for statement in _parsed(text)]
     for statement in found or [text]:
         check_question(statement)
     return found
@@ -91,16 +85,27 @@ def parameters_of(statement: str) -> frozenset[str]:
     Raises:
         RunStoreError: the text does not parse.
     """
+    return frozenset(name for each in _parsed(statement) for name in each.named_parameters)
+
+
+def _parsed(text: str) -> "list[duckdb.Statement]":
     try:
-        found = duckdb.extract_statements(statement)
+        return duckdb.extract_statements(text)
+    except TypeError:  # a lone surrogate, of bytes that are no UTF-8
+        raise RunStoreError("the SQL is no UTF-8 text") from None
     except duckdb.Error as error:
         raise RunStoreError(plain_message(error)) from None
-    return frozenset(name for each in found for name in each.named_parameters)
 
 
 def plain_message(error: Exception) -> str:
-    """DuckDB's message on one line, without the excerpt of the statement that follows it."""
-    return " ".join(str(error).partition("\n\nLINE ")[0].split())
+    """DuckDB's message on one line, without the excerpt of the statement that follows it.
+
+    Of an exception in Python, whose traceback it has, the last line.
+    """
+    message = str(error).partition("\n\nLINE ")[0]
+    if "Traceback (most recent call last)" in message:
+        message = message.rstrip().rpartition("\n")[2].partition(": ")[2]
+    return " ".join(message.split())
 
 
 def _reads(statement: duckdb.Statement) -> bool:
@@ -197,6 +202,7 @@ class RunDatabase:
         self._made: set[str] = set()
         self._commented: set[str] = set()
         self._stopped = Event()
+        self._is_streaming = False
 
     def __enter__(self) -> Self:
         return self
@@ -257,6 +263,7 @@ class RunDatabase:
         """
         check_question(sql)
         with self._lock:
+            self._check_is_free()
             answer = partial(self._rows, sql, parameters)
             return self._call(partial(self._repeated, answer), TimeLimit(max_seconds))
 
@@ -287,7 +294,10 @@ class RunDatabase:
         check_question(sql)
         limit = TimeLimit(max_seconds)
         start = partial(self._start, sql, parameters, types)
-        names, reader, first = self._call(partial(self._repeated, start), limit)
+        with self._lock:
+            self._check_is_free()
+            names, reader, first = self._call(partial(self._repeated, start), limit)
+            self._is_streaming = True
         try:
             batches = self._batches(reader, first, limit)
             if types is Types.PARQUET and pa.decimal128(38, 0) in reader.schema.types:
@@ -298,7 +308,16 @@ class RunDatabase:
                 yield from (batch.rename_columns(names) for batch in batches)
         finally:
             # The connection takes no other statement while the result of one is open.
-            reader.close()
+            with self._lock:
+                reader.close()
+                self._is_streaming = False
+
+    def _check_is_free(self) -> None:
+        if self._is_streaming:
+            raise RunStoreError(
+                "the rows of another statement are still being read: close that stream first, or connect "
+                "again"
+            )
 
     def _batches(
         self, reader: pa.RecordBatchReader, first: pa.RecordBatch, limit: TimeLimit
@@ -307,7 +326,8 @@ class RunDatabase:
         while batch is not None:
             yield batch
             try:
-                batch = self._call(partial(next, reader, None), limit)
+                with self._lock:
+                    batch = self._call(partial(next, reader, None), limit)
             except FileNotFoundError as vanished:
                 raise RunStoreError(
                     f"{vanished.filename or 'a file'} was merged into another one while its rows were "
@@ -371,7 +391,8 @@ class RunDatabase:
 
     def _interrupt(self) -> None:
         self._stopped.set()
-        self._connection.interrupt()
+        with suppress(duckdb.ConnectionException):  # it is closed
+            self._connection.interrupt()
 
     def _table(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
         """All rows as one table, which may be as large as the database's memory."""
@@ -393,8 +414,10 @@ class RunDatabase:
         self._made = {name for name in self._made if not name.startswith("stored.")}
 
     def close(self) -> None:
-        """Free the memory; closing twice is harmless."""
-        self._connection.close()
+        """Stop what runs and free the memory; closing twice is harmless."""
+        self._interrupt()
+        with self._lock:
+            self._connection.close()
 
     @cached_property
     def _without_files(self) -> Self:
@@ -458,16 +481,14 @@ class RunDatabase:
         if f"stored.{name}" in self._made:
             return
         if name == FILES:
-            self._make_table(name, self._files_table())
-            return
+            self._files.give(name, self._files_table())
         rows = f"read_parquet('{PROTOCOL}://{name.removesuffix(IN_FILES)}/*', hive_partitioning := false)"
         if name in _OF_RUNS:
             rows = self._each_run_once(name, rows)
         elif name.startswith(FEATURES_OF):
             rows = self._of_one_width(rows)
-        # Every view of what is current reads the requests, several times: a row each, in many files.
-        kind = "TABLE" if name == "requests" else "VIEW"
-        self._connection.execute(f'CREATE {kind} stored."{name}" AS FROM {rows}')
+        # Views alone: a statement may change a table in a WITH clause.
+        self._connection.execute(f'CREATE VIEW stored."{name}" AS FROM {rows}')
         self._made.add(f"stored.{name}")
 
     def _of_one_width(self, rows: str) -> str:
@@ -487,12 +508,6 @@ class RunDatabase:
         except FileNotFoundError as vanished:
             self._files.failure = vanished
             raise
-
-    def _make_table(self, name: str, rows: pa.Table) -> None:
-        self._connection.register("_rows", rows)
-        self._connection.execute(f"CREATE TABLE stored.{name} AS FROM _rows")
-        self._connection.unregister("_rows")
-        self._made.add(f"stored.{name}")
 
     def _each_run_once(self, name: str, rows: str) -> str:
         """SQL of the rows of a table without repeated runs.
@@ -528,6 +543,8 @@ class RunDatabase:
         if isinstance(self._files.failure, FeatureCacheError | OSError):
             return self._files.failure
         message = plain_message(error)
+        if isinstance(error, duckdb.InterruptException):
+            return RunStoreError("stopped: the database was closed")
         if message.startswith("Out of Memory Error"):
             return RunStoreError(self._too_large())
         return RunStoreError(_advice(message))
@@ -625,6 +642,7 @@ def _stored_tables(root: Location) -> dict[str, StoredTable]:
         for name, schema in RUN_TABLES.items()
     }
     tables["runs"] = replace(tables["runs"], schema=RUNS, convert=read_runs_file)
+    tables["requests"] = replace(tables["requests"], is_small=True)
     tables["predictions"] = replace(tables["predictions"], convert=read_predictions_file)
     datasets = storage.list_folders(root / "datasets")
     for name, (kind, schema) in _DATASET_TABLES.items():

@@ -294,8 +294,10 @@ def _facts_of_method(
 ) -> dict[Configuration, _Facts]:
     # Epochs, say, follow from the number of shots, and are compared where all have runs.
     common = set.intersection(*({run.shots for run in runs} for runs in of_method.values()))
+    # What one configuration chooses from candidates, another may have fixed or may not have.
+    chosen = {name for runs in of_method.values() for run in runs for name in run.chosen}
     values = {
-        each: _values([run for run in runs if run.shots in common] or runs)
+        each: _values([run for run in runs if run.shots in common] or runs, chosen)
         for each, runs in of_method.items()
     }
     is_asked = {
@@ -322,9 +324,8 @@ def _facts_of_method(
     }
 
 
-def _values(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
-    """The values of each setting at different shots, without settings that were chosen from candidates."""
-    chosen = {name for run in runs for name in run.chosen}
+def _values(runs: Sequence[RunRecord], chosen: Collection[str]) -> dict[str, list[Any]]:
+    """The values of each setting at different shots, without settings that are chosen from candidates."""
     values: dict[str, list[Any]] = defaultdict(list)
     for run in runs:
         recorded = _recorded(run)

@@ -1,20 +1,23 @@
 """The files of a store as a file system from which DuckDB can read verified content, and nothing else."""
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from feature_cache import Location
 from feature_cache.parquet_file import VerifiedFile, read_as_parquet, to_parquet
 
 PROTOCOL = "store"
-_EMPTY = "empty.parquet"
+_EMPTY, _MERGED = "empty.parquet", "merged-"
 _KEPT_BYTES = 2**28
 """Content that is kept for the next scan; of more than that, what is not being read is dropped."""
 
@@ -28,12 +31,15 @@ class StoredTable:
         kind: kind that every file must declare.
         schema: columns of the table; None for the columns as they are.
         convert: brings a file of another version to these columns; see `read_as_parquet`.
+        is_small: DuckDB gets the rows of all files as one file: a table of few rows, in many files, which
+            queries read several times.
     """
 
     list_files: Callable[[], Sequence[tuple[Location, str]]]
     kind: str
     schema: pa.Schema | None
     convert: Callable[[VerifiedFile], pa.Table] | None = None
+    is_small: bool = False
 
 
 class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -57,11 +63,20 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
         super().__init__()
         self._tables = tables
         self._listed: dict[str, dict[str, tuple[Location, str]]] = {}
+        self._given: dict[str, pa.Buffer] = {}
         self._kept: OrderedDict[str, pa.Buffer] = OrderedDict()
         self._kept_bytes = 0
         self._reading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self.failure: Exception | None = None
+
+    def give(self, table: str, rows: pa.Table) -> None:
+        """Make a table of rows that no file has, in place of the one of that name if there is one."""
+        with self._lock:
+            self._given = {
+                path: each for path, each in self._given.items() if path.partition("/")[0] != table
+            }
+            self._given[f"{table}/{uuid4().hex}.parquet"] = to_parquet(rows)
 
     def files(self, table: str) -> list[str]:
         """The paths of the files of a table, listed once, in the order of their names.
@@ -70,15 +85,19 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
         are known.
         """
         with self._lock:
+            if given := [path for path in self._given if path.partition("/")[0] == table]:
+                return given
             if table not in self._listed:
                 found = self._tables[table].list_files()
                 self._listed[table] = {
                     f"{table}/{number:06}-{path.name}": (path, owner)
                     for number, (path, owner) in enumerate(found)
                 }
-            if self._listed[table] or self._tables[table].schema is None:
-                return list(self._listed[table])
-            return [f"{table}/{_EMPTY}"]
+            listed = list(self._listed[table])
+        if listed and self._tables[table].is_small:
+            digest = hashlib.sha256("".join(listed).encode()).hexdigest()
+            return [f"{table}/{_MERGED}{digest}"]
+        return listed or ([] if self._tables[table].schema is None else [f"{table}/{_EMPTY}"])
 
     def content(self, path: str) -> pa.Buffer:
         """The verified bytes of a file.
@@ -117,7 +136,9 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
     def glob(self, path: str, **_: object) -> list[str]:
         """The paths of all files of a table, for `store://TABLE/*`."""
         table = _name(path).removesuffix("/*")
-        if table not in self._tables:
+        if table not in self._tables and not any(
+            each.startswith(f"{table}/") for each in self._given
+        ):
             return []
         try:
             return self.files(table)
@@ -135,9 +156,17 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
 
     def _read(self, path: str) -> pa.Buffer:
         table, _, name = path.partition("/")
+        if path in self._given:
+            return self._given[path]
+        known = self._listed.get(table, {})
+        if name == _EMPTY:
+            return to_parquet((self._tables[table].schema or pa.schema([])).empty_table())
+        if name.startswith(_MERGED):
+            parts = [pq.read_table(pa.BufferReader(self.content(each))) for each in known]
+            return to_parquet(pa.concat_tables(parts))
+        if path not in known:
+            raise PermissionError(f"{path} is no file of the store, and nothing can be written")
         try:
-            if name == _EMPTY:
-                return to_parquet((self._tables[table].schema or pa.schema([])).empty_table())
             location, owner = self._listed[table][path]
             stored = self._tables[table]
             return read_as_parquet(

@@ -3,6 +3,7 @@
 from io import StringIO
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from clip_adapter.cli.summaries import Score, accuracy_table, leaderboard_table, text_table
@@ -125,3 +126,18 @@ def test_words_of_a_narrow_column_are_not_broken() -> None:
     assert isinstance(console.file, StringIO)
     words = console.file.getvalue().split()
     assert set(" ".join(row).split()) <= set(words)
+
+
+def test_many_numbers_of_shots_are_several_tables_that_fold_no_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "cross-modal-probe (selection held-out shots)"
+    scores = {name: {shots: Score(0.8, 0.01) for shots in (0, 1, 2, 4, 5, 8, 16)}}
+    console = Console(file=StringIO(), width=80)
+    console.print(accuracy_table(scores, heading="method", title="", caption=""))
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert all(word in text.split() for word in name.split())
+    assert text.count("80.0 ±1.0") == 7
+    assert max(map(len, text.splitlines())) <= 80
