@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_cache import list_files, read_tables, write_table
+from feature_cache import list_files, local_fs, read_tables, write_table
 from feature_cache.local_fs import make_folder, write_atomic
+from feature_cache.paths import Entry
 
 ROWS = pa.table({"name": ["a", "b", "c"]})
 
@@ -163,3 +164,28 @@ def test_every_new_folder_is_entered_in_its_parent_durably(
     monkeypatch.setattr("feature_cache.local_fs.fsync_dir", synced.append)
     make_folder(tmp_path / "a" / "b")
     assert synced == [tmp_path, tmp_path / "a"]
+
+
+def test_a_folder_is_listed_until_nothing_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass that begins before a merge may miss both the new file and the removed ones."""
+    passes = iter([["a", "b"], ["b"], ["b", "merged"], ["b", "merged"]])
+
+    def scan(_: Path) -> dict[str, Entry]:
+        return {name: Entry(name, 1, 0.0, is_folder=False) for name in next(passes)}
+
+    monkeypatch.setattr(local_fs, "_scan", scan)
+    assert {entry.name for entry in local_fs.list_entries(tmp_path)} == {"b", "merged"}
+
+
+def test_a_temporary_file_that_goes_is_no_reason_to_list_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = iter([[".a.0.tmp"], ["a"]])
+
+    def scan(_: Path) -> dict[str, Entry]:
+        return {name: Entry(name, 1, 0.0, is_folder=False) for name in next(passes)}
+
+    monkeypatch.setattr(local_fs, "_scan", scan)
+    assert [entry.name for entry in local_fs.list_entries(tmp_path)] == ["a"]

@@ -1,6 +1,8 @@
+import math
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -290,3 +292,46 @@ def test_a_file_that_vanished_for_good_is_missed_and_not_waited_for(
     with connect(tmp_path) as database:
         next((tmp_path / "runs" / "runs").iterdir()).unlink()
         assert database.query("SELECT count(*) AS n FROM runs").to_pylist() == [{"n": 1}]
+
+
+def test_names_are_listed_whatever_state_the_files_are_in(
+    tmp_path: Path, result_of: ResultOf
+) -> None:
+    for path in RunStore(tmp_path).record([result_of(1)]):
+        path.write_bytes(b"damaged")
+    with connect(tmp_path) as database:
+        assert {*database.query("SHOW TABLES")["name"].to_pylist()} == {*view_names()}
+        assert database.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+        with pytest.raises(CorruptFileError):
+            database.query("FROM leaderboard")
+
+
+def test_closing_stops_what_runs_in_another_thread(tmp_path: Path) -> None:
+    database = connect(tmp_path)
+    endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(database.query, endless)
+        with pytest.raises(TimeoutError):
+            running.result(timeout=0.5)
+        database.close()
+        with pytest.raises(RunStoreError, match="the database was closed"):
+            running.result(timeout=30)
+
+
+def test_a_database_answers_one_stream_at_a_time(tmp_path: Path) -> None:
+    with connect(tmp_path) as database:
+        rows = database.stream("FROM range(200000)")
+        next(rows)
+        with pytest.raises(RunStoreError, match="rows of another statement are still being read"):
+            database.query("SELECT 1")
+        rows.close()
+        assert database.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+
+
+def test_infinity_is_no_limit_of_time(tmp_path: Path) -> None:
+    assert query(tmp_path, "SELECT 1 AS one", max_seconds=math.inf).num_rows == 1
+
+
+def test_text_that_is_no_unicode_is_no_statement(tmp_path: Path) -> None:
+    with pytest.raises(RunStoreError, match="no UTF-8 text"):
+        query(tmp_path, "SELECT '\udcff'")
