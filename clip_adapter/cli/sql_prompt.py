@@ -31,10 +31,18 @@ KEYWORDS = (
     *("DESCRIBE", "SUMMARIZE", "SHOW TABLES", "EXPLAIN", "FILTER", "OVER", "PARTITION BY", "DESC"),
     *("avg", "count", "max", "median", "min", "stddev", "sum", "arg_max", "round", "unnest"),
 )
+# Other schemas have tables of the same names, which are not for users.
+_LIST_VIEWS = """
+SELECT view_name AS name, comment FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal
+UNION ALL
+SELECT function_name || '(' || array_to_string(parameters, ', ') || ')', comment FROM duckdb_functions()
+WHERE schema_name = 'main' AND function_type = 'table_macro' AND NOT internal
+ORDER BY name
+"""
 WORD = re.compile(r"[\w.]*$")
 HELP = """\
 A statement ends in a semicolon and may have several lines; Ctrl-C ends one that runs.
-.views              the views
+.views              the views and table macros
 .describe VIEW      its columns
 .questions          the questions that have a name
 .question NAME      run one; parameters as NAME=VALUE behind it
@@ -117,15 +125,15 @@ class Prompt:
         }
 
     def _list_views(self) -> None:
-        names = ", ".join(f"'{name}'" for name in view_names())
-        self.run(
-            f"SELECT view_name, comment FROM duckdb_views() WHERE view_name IN ({names}) ORDER BY view_name"
-        )
+        self.run(_LIST_VIEWS)
 
     def _describe(self, view: str = "", *_: str) -> None:
         if view not in view_names():
             raise UnknownNameError("view", view, view_names())
-        self.run(f"SELECT column_name, comment FROM duckdb_columns() WHERE table_name = '{view}'")
+        self.run(
+            "SELECT column_name, comment FROM duckdb_columns() "
+            f"WHERE schema_name = 'main' AND table_name = '{view}' ORDER BY column_index"
+        )
 
     def _ask(self, name: str = "", *words: str) -> None:
         question = find_question(name, self._answers.root)
@@ -143,11 +151,9 @@ class Prompt:
         with self._answers.connect() as database:
             rows = database.query(
                 "SELECT table_name AS name, list(column_name ORDER BY column_index) AS columns "
-                "FROM duckdb_columns() WHERE NOT internal GROUP BY ALL"
+                "FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal GROUP BY ALL"
             )
-        return {
-            row["name"]: row["columns"] for row in rows.to_pylist() if row["name"] in view_names()
-        }
+        return {row["name"]: row["columns"] for row in rows.to_pylist()}
 
 
 class SqlCompleter(Completer):

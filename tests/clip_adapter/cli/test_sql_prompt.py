@@ -1,5 +1,6 @@
 """The prompt of clip-adapter sql, typed at on a pseudo-terminal, and what it completes."""
 
+import json
 import os
 import pty
 import re
@@ -17,6 +18,7 @@ from prompt_toolkit.document import Document
 
 from clip_adapter.cli.sql_answers import Answers
 from clip_adapter.cli.sql_prompt import Prompt, SqlCompleter
+from clip_adapter.cli.table_files import Format
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import view_names
 
@@ -166,3 +168,19 @@ def test_a_command_of_the_prompt_that_does_not_exist_suggests_one(
     prompt.run(".help")
     assert ".quit" in capsys.readouterr().out
     assert prompt.columns.keys() <= set(view_names())
+
+
+def test_views_and_columns_are_listed_once_and_no_table_beneath_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = Prompt(Answers(tmp_path, Format.JSON))
+    prompt.run(".views")
+    listed = [row["name"] for row in json.loads(capsys.readouterr().out)]
+    macros = ["features(encoder)", "similar_images(digest, encoder, top)"]
+    assert listed == sorted([*view_names(), *macros])
+    for view in ("runs", "predictions", "requests"):
+        prompt.run(f".describe {view}")
+        columns = [row["column_name"] for row in json.loads(capsys.readouterr().out)]
+        assert columns == prompt.columns[view]
+        assert len(set(columns)) == len(columns)
+    assert prompt.columns.keys() == set(view_names())
