@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clip_adapter.runs import RunDatabase, connect, view_names
@@ -108,11 +110,27 @@ def run_lines(package: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> dic
 
 @pytest.fixture(name="copy")
 def _copy(tmp_path: Path) -> Path:
-    """A store in which every file of runs is stored twice."""
+    """A store in which every file of runs is stored twice, with a study and another protocol beside them."""
     store = Path(shutil.copytree(STORE, tmp_path / "clip-adapter-store"))
     for path in list((store / "runs").rglob("*.parquet")):
         shutil.copy(path, path.with_name(f"{'0' * 64}.parquet"))
+    add_run(store, "1" * 32, study="ratios")
+    add_run(store, "2" * 32, protocol="base-to-new")
     return store
+
+
+def add_run(store: Path, run_id: str, **changed: str) -> None:
+    """Store a run again under another id, with other values in some columns, as a program without digests does."""
+    (first,) = pq.read_table(store / "runs/runs").slice(0, 1).to_pylist()
+    for table in ("runs", "metrics", "predictions"):
+        folder = store / "runs" / table
+        rows = pq.read_table(folder, filters=[("run_id", "=", first["run_id"])])
+        columns = {"run_id": run_id} | (changed if table == "runs" else {})
+        for name, value in columns.items():
+            place = rows.schema.get_field_index(name)
+            column = pa.repeat(pa.scalar(value, rows.schema.field(place).type), rows.num_rows)
+            rows = rows.set_column(place, rows.schema.field(place), column)
+        pq.write_table(rows, folder / f"{run_id * 2}.parquet")
 
 
 def expected_of(store: Path) -> tuple[list[float], dict[str, float], int]:
@@ -131,8 +149,9 @@ def expected_of(store: Path) -> tuple[list[float], dict[str, float], int]:
 def _original(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     if "copy" in request.fixturenames:
         shutil.copytree(request.getfixturevalue("copy"), tmp_path / "original")
-        for path in list((tmp_path / "original" / "runs").rglob(f"{'0' * 64}.parquet")):
-            path.unlink()
+        for digit in "012":
+            for path in list((tmp_path / "original" / "runs").rglob(f"{digit * 64}.parquet")):
+                path.unlink()
 
 
 def test_duckdb_reads_a_store(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
