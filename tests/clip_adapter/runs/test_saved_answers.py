@@ -16,6 +16,7 @@ from clip_adapter.runs import (
     RequestStore,
     RunDatabase,
     RunResult,
+    adjust_p_values,
     compare_methods,
     connect,
     current_index,
@@ -175,9 +176,11 @@ def test_a_pair_differs_as_compare_says(
     settings = of(results, against)[0].run.settings_fingerprint
     rows = ask("is-better", method_a="clip-adapter", method_b=against, dataset="digits")
     assert [row["shots"] for row in rows] == [1, 4]
-    for row in rows:
-        methods = ("clip-adapter", f"{against}@{settings}/own")
-        paired = compare_methods(store, methods, dataset="digits", shots=row["shots"]).paired
+    methods = ("clip-adapter", f"{against}@{settings}/own")
+    pairs = [
+        compare_methods(store, methods, dataset="digits", shots=shots).paired for shots in (1, 4)
+    ]
+    for row, paired in zip(rows, adjust_p_values(pairs), strict=True):
         for name in (
             "n_images",
             "accuracy_a",
@@ -186,9 +189,13 @@ def test_a_pair_differs_as_compare_says(
             "low",
             "high",
             "p_value",
+            "adjusted_p_value",
+            "verdict",
         ):
             assert row[name] == getattr(paired, name)
-        assert (row["verdict"], row["n_seeds"]) == (paired.verdict, 3)
+        assert row["n_seeds"] == 3
+    (alone,) = ask("is-better", method_b=against, dataset="digits", shots=4)
+    assert alone["adjusted_p_value"] == alone["p_value"] == rows[1]["p_value"]
 
 
 def test_every_pair_of_the_view_is_as_compare_says(database: RunDatabase, store: Path) -> None:

@@ -1,14 +1,18 @@
 """Questions with names are files of SQL, of the package and of a store."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import (
     RunStoreError,
     SavedQuestion,
+    adjust_p_values,
     find_question,
+    paired_difference,
     query,
     saved_questions,
 )
@@ -116,3 +120,25 @@ def test_a_file_that_cannot_be_used_is_named(
     with pytest.raises(RunStoreError, match=message):
         saved_questions(tmp_path)
     assert name in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "p_values", [[0.04, 0.03, 0.3], [0.01, 0.04, 0.01, 0.02], [0.5, 0.9], [0.05]]
+)
+def test_the_verdicts_of_several_pairs_are_corrected_together(
+    tmp_path: Path, p_values: list[float]
+) -> None:
+    one = paired_difference(np.array([[True]]), np.array([[False]]))
+    pairs = [replace(one, p_value=value) for value in p_values]
+    values = ", ".join(f"({place}, {value}::DOUBLE)" for place, value in enumerate(p_values))
+    empty = "SELECT * EXCLUDE (shots, p_value, difference, method_a, method_b) FROM paired"
+    given = (
+        "WITH paired AS (SELECT *, 'a' AS method_a, 'b' AS method_b, 1.0 AS difference "
+        f"FROM (VALUES {values}) AS made (shots, p_value) LEFT JOIN ({empty}) ON true), "
+    )
+    question = PACKAGED["is-better"]
+    statement = given + question.statement.partition("WITH ")[2]
+    rows = query(tmp_path, statement, question.values({"method_a": "a", "method_b": "b"}))
+    found = {row["shots"]: (row["adjusted_p_value"], row["verdict"]) for row in rows.to_pylist()}
+    expected = [(each.adjusted_p_value, each.verdict) for each in adjust_p_values(pairs)]
+    assert [found[place] for place in range(len(p_values))] == expected
