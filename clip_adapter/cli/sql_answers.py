@@ -78,13 +78,12 @@ class Answers:
     def list_questions(self) -> None:
         """Write the questions that have a name, what their rows are, and their parameters.
 
-        Raises:
-            ClipAdapterError: a question of the store cannot be used.
+        A file of the store that cannot be used is left out, with a warning on standard error.
         """
         columns = ("question", "rows", "parameters")
+        questions = saved_questions(self.root, on_unusable=lambda error: say(f"warning: {error}"))
         found = (
-            (each.name, each.description, ", ".join(each.parameters))
-            for each in saved_questions(self.root).values()
+            (each.name, each.description, ", ".join(each.parameters)) for each in questions.values()
         )
         rows = [dict(zip(columns, row, strict=True)) for row in found]
         table = pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in columns]))

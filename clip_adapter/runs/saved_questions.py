@@ -15,7 +15,7 @@ digits and hyphens, 60 at most, and says what is asked: `hard-classes`.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -129,19 +129,29 @@ class SavedQuestion:
             )
 
 
-def saved_questions(root: Location | None = None) -> dict[str, SavedQuestion]:
+def saved_questions(
+    root: Location | None = None, *, on_unusable: Callable[[RunStoreError], None] | None = None
+) -> dict[str, SavedQuestion]:
     """Every saved question by its name: those of the package, then those of a store.
 
     Args:
-        root: store whose folder `questions` is read as well, where the store is a local folder. A file
-            of another name than `NAME.sql`, and what is no regular file, is passed over.
+        root: store whose folder `questions` is read as well, where the store is a local folder. What is
+            no regular file `*.sql` is passed over.
+        on_unusable: called with the error of each file of the store that cannot be used, which is left
+            out; None raises the first of these errors.
 
     Raises:
-        RunStoreError: a file of the store cannot be used; the message names it.
+        RunStoreError: a file of the store cannot be used, such as one whose name breaks the rule; the
+            message names it.
     """
     found = _packaged()
     for path in _files_of(root):
-        found[path.stem] = _read(path)
+        try:
+            found[path.stem] = _read(path)
+        except RunStoreError as error:
+            if on_unusable is None:
+                raise
+            on_unusable(error)
     return found
 
 
@@ -153,7 +163,7 @@ def find_question(name: str, root: Location | None = None) -> SavedQuestion:
         RunStoreError: a file of the store cannot be used; the message names it.
     """
     found = _packaged()
-    files_of_users = {path.stem: path for path in _files_of(root)}
+    files_of_users = {path.stem: path for path in _files_of(root) if _NAME.fullmatch(path.stem)}
     if name in files_of_users:
         return _read(files_of_users[name])
     if name not in found:
@@ -174,9 +184,7 @@ def _files_of(root: Location | None) -> list[Path]:
     if not isinstance(root, Path) or not (root / FOLDER).is_dir():
         return []
     return sorted(
-        path
-        for path in (root / FOLDER).glob("*.sql")
-        if _NAME.fullmatch(path.stem) and path.is_file() and not path.is_symlink()
+        path for path in (root / FOLDER).glob("*.sql") if path.is_file() and not path.is_symlink()
     )
 
 
@@ -184,12 +192,17 @@ def _read(path: Path) -> SavedQuestion:
     try:
         question = SavedQuestion.parse(_text_of(path), name=path.stem)
         question.check()
-    except RunStoreError as error:
+    except (RunStoreError, OSError) as error:
         raise RunStoreError(f"{path} cannot be used: {error}") from None
     return question
 
 
 def _text_of(path: Path) -> str:
+    if not _NAME.fullmatch(path.stem):
+        raise RunStoreError(
+            "the name of a question is of lower-case letters, digits and hyphens, 60 at most: rename "
+            f"the file{_allowed_name(path.stem)}"
+        )
     if path.stem in _packaged():
         raise RunStoreError("it has the name of a question of clip-adapter: rename the file")
     with path.open("rb") as file:
@@ -200,6 +213,11 @@ def _text_of(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise RunStoreError("no text in UTF-8: save it as that") from None
+
+
+def _allowed_name(name: str) -> str:
+    close = re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
+    return f", as {close}.sql" if _NAME.fullmatch(close) else ""
 
 
 def _parameter(found: re.Match[str], question: str) -> Parameter:

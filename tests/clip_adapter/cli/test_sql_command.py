@@ -63,6 +63,29 @@ def test_a_question_with_a_name_is_run(sql: Command, root: Path) -> None:
     assert {"numbers", "hard-classes"} <= {json.loads(line)["question"] for line in listed}
 
 
+def test_questions_that_cannot_be_used_are_warned_of_and_the_others_listed(
+    sql: Command, root: Path
+) -> None:
+    (root / "questions").mkdir()
+    for name in ("numbers", "My_Q", "hard-classes"):
+        (root / "questions" / f"{name}.sql").write_text(QUESTION)
+    (root / "questions" / "broken.sql").write_text("-- Rows.\nselect from where")
+    listed = sql("--questions", "--format", "jsonl")
+    assert listed.code == 0
+    names = [json.loads(line)["question"] for line in listed.out.splitlines()]
+    assert names[-1] == "numbers"
+    assert names.count("hard-classes") == 1
+    warnings = listed.err.splitlines()
+    assert [line.partition(" cannot be used")[0].rpartition("/")[2] for line in warnings] == [
+        "My_Q.sql",
+        "broken.sql",
+        "hard-classes.sql",
+    ]
+    assert all(line.startswith("warning: ") for line in warnings)
+    assert "rename the file, as my-q.sql" in warnings[0]
+    assert sql("-q", "numbers").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -95,7 +95,12 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, put: Path) -> None
     (put / "Upper.sql").write_text(TEXT)
     (put / "a\x1b[2J.sql").write_text(TEXT)
     (put / "folder.sql").mkdir()
-    assert saved_questions(tmp_path).keys() == saved_questions().keys()
+    errors: list[RunStoreError] = []
+    found = saved_questions(tmp_path, on_unusable=errors.append)
+    assert found.keys() == saved_questions().keys()
+    assert len(errors) == 2
+    assert "the name of a question is of lower-case letters" in str(errors[0])
+    assert "rename the file, as upper.sql" in " ".join(map(str, errors))
     for name in ("../outside", "linked", str(tmp_path / "outside"), "Upper"):
         with pytest.raises(UnknownNameError):
             find_question(name, tmp_path)
