@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clip_adapter.runs import RunDatabase, connect, view_names
+from clip_adapter.runs import RunDatabase, connect, statements_of, view_names
 from clip_adapter.runs.definitions import definitions
 from clip_adapter.runs.sql_reference import update
 from feature_cache import FeatureStore
@@ -91,6 +91,15 @@ def test_a_description_shows_what_a_column_holds(database: RunDatabase) -> None:
     sql = "SELECT comment FROM duckdb_columns() WHERE table_name = 'paired' AND column_name = 'low'"
     (row,) = database.query(sql).to_pylist()
     assert row["comment"] == "Lower end of the 95 % interval of the difference."
+
+
+def test_the_document_says_how_views_and_comments_are_listed(database: RunDatabase) -> None:
+    introduction = DOCUMENT.read_text().partition("## Without this library")[0]
+    (block,) = re.findall(r"```sql\n(.*?)```", introduction, re.DOTALL)
+    columns, views = (database.query(sql) for sql in statements_of(block))
+    assert set(columns["table_name"].to_pylist()) == set(view_names())
+    assert sorted(views["view_name"].to_pylist()) == list(view_names())
+    assert all([*columns["comment"].to_pylist(), *views["comment"].to_pylist()])
 
 
 def lines_for(package: str) -> str:
