@@ -16,6 +16,7 @@ from clip_adapter.runs import (
     RequestStore,
     RunDatabase,
     RunResult,
+    RunStoreError,
     adjust_p_values,
     compare_methods,
     connect,
@@ -231,6 +232,9 @@ def test_the_nearest_images_are_those_of_numpy(ask: Ask, store: Path) -> None:
     assert [row["image_sha256"] for row in rows] == [digests[each].hex() for each in best]
     assert [row["cosine"] for row in rows] == pytest.approx(cosines[best], abs=1e-5)  # float32
     assert all(any(path.startswith("digits/") for path in row["paths"]) for row in rows)
+    unknown = "ab" * 32
+    with pytest.raises(RunStoreError, match=f"no image of the digest {unknown} has a feature"):
+        ask("nearest-images", image=unknown, encoder=encoder)
 
 
 def test_labels_that_no_run_gives_are_doubtful(
