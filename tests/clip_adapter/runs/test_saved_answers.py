@@ -130,6 +130,28 @@ def test_the_ratio_that_was_best_by_shots(ask: Ask, results: dict[str, RunResult
         assert row["accuracy_mean"] == pytest.approx(np.mean(accuracies(runs, row["shots"])))
 
 
+def test_every_ratio_that_was_tried(ask: Ask, results: dict[str, RunResult]) -> None:
+    scores: dict[tuple[int, float], list[float]] = defaultdict(list)
+    chosen: Counter[tuple[int, float | None]] = Counter()
+    for each in of(results, "clip-adapter"):
+        run = each.run
+        best: dict[float, float] = {}
+        for candidate in run.tried or ():
+            ratio = candidate.settings["residual_ratio"]
+            best[ratio] = max(best.get(ratio, 0.0), candidate.validation_accuracy)
+        for ratio, accuracy in best.items():
+            scores[run.shots, ratio].append(accuracy)
+        chosen[run.shots, run.settings.residual_ratio] += 1
+    rows = ask("tried-ratios", dataset="digits")
+    found = {(row["shots"], row["residual_ratio"]): row for row in rows}
+    assert list(found) == sorted(scores)
+    assert len(rows) == len(found) > 2
+    for key, row in found.items():
+        assert row["validation_accuracy_mean"] == pytest.approx(np.mean(scores[key]))
+        assert (row["runs"], row["n_chosen"]) == (len(scores[key]), chosen[key])
+    assert ask("tried-ratios", shots=4) == [row for row in rows if row["shots"] == 4]
+
+
 def test_what_zero_shot_gets_right_and_an_adapter_wrong(
     ask: Ask, results: dict[str, RunResult], predictions: dict[tuple[str, str], Rows]
 ) -> None:
@@ -146,11 +168,14 @@ def test_what_zero_shot_gets_right_and_an_adapter_wrong(
         if row["label"] != row["predicted"]
         and (confidence := right.get(row["image_sha256"])) is not None
     }
-    rows = ask("zero-shot-wins", dataset="digits")
+    rows = ask("zero-shot-wins", dataset="digits", top=100_000)
     columns = ("image_sha256", "shots", "seed", "confidence", "confidence_zero_shot")
     assert {tuple(row[name] for name in columns) for row in rows} == expected
     assert len(rows) == len(expected) > 10
     assert all(row["path"].startswith(f"{row['class_name']}/") for row in rows)
+    assert ask("zero-shot-wins", dataset="digits") == rows[:20]
+    of_one_seed = [row for row in rows if row["seed"] == 2]
+    assert ask("zero-shot-wins", dataset="digits", seed=2, top=3) == of_one_seed[:3]
 
 
 def test_accuracy_per_second(ask: Ask, results: dict[str, RunResult]) -> None:
