@@ -41,6 +41,7 @@ class Answers:
         overwrite: replace a file that exists.
         max_seconds: time that each statement may take in the database.
         max_memory: memory that a statement may take, as "8GB" or "50%".
+        is_prompt: whether parameters are given behind `.question NAME`, and not with --parameter.
     """
 
     root: Location
@@ -49,6 +50,7 @@ class Answers:
     overwrite: bool = False
     max_seconds: float = DEFAULT_MAX_SECONDS
     max_memory: str = DEFAULT_MAX_MEMORY
+    is_prompt: bool = False
 
     def connect(self) -> RunDatabase:
         """The store as it is now."""
@@ -69,7 +71,7 @@ class Answers:
             raise ParameterError(
                 f"found {len(statements)} statements for one file: expected one statement with --output"
             )
-        values = _values(question, given)
+        values = self._values(question, given)
         with self.connect() as database:
             for statement in statements:
                 used = {name: values[name] for name in parameters_of(statement) if name in values}
@@ -103,6 +105,27 @@ class Answers:
             write_rows(counted, self.form, self.output, overwrite=self.overwrite)
         if self.output is not None:
             say(f"{count_of_rows(counted.n_rows)} written to {self.output}")
+
+    def _values(self, question: SavedQuestion, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of all parameters; a text without declarations takes those that it uses."""
+        if question.parameters:
+            return question.values(given, option="" if self.is_prompt else "--parameter ")
+        used = sorted(parameters_of(question.statement))
+        for name in given:
+            if name not in used:
+                raise UnknownNameError("parameter", name, used)
+        for name in used:
+            if name not in given:
+                raise ParameterError(f"${name} has no value: {self._how_to_give(name)}")
+        return dict(given)
+
+    def _how_to_give(self, name: str) -> str:
+        if self.is_prompt:
+            return (
+                "write the value in the statement, or save the statement as a question, whose "
+                f"parameters are given as .question NAME {name}=VALUE"
+            )
+        return f"give one with --parameter {name}=VALUE"
 
 
 class _Counted:
@@ -138,20 +161,6 @@ def parse_parameters(texts: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             values[name] = value
     return values
-
-
-def _values(question: SavedQuestion, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of all parameters; a text without declarations takes those that it uses."""
-    if question.parameters:
-        return question.values(given)
-    used = sorted(parameters_of(question.statement))
-    for name in given:
-        if name not in used:
-            raise UnknownNameError("parameter", name, used)
-    for name in used:
-        if name not in given:
-            raise ParameterError(f"${name} has no value: give one with --parameter {name}=VALUE")
-    return dict(given)
 
 
 def say(text: str) -> None:

@@ -86,8 +86,12 @@ class SavedQuestion:
         described = header[0] if header and not header[0].lstrip("- ").startswith("$") else ""
         return cls(name, described.removeprefix("--").strip(), text, parameters)
 
-    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def values(self, given: Mapping[str, Any], *, option: str = "") -> dict[str, Any]:
         """The value of every parameter: the one that is given, else the default.
+
+        Args:
+            given: values by the name of their parameter.
+            option: what users write before NAME=VALUE to give one, for errors.
 
         Raises:
             UnknownNameError: a value is given for a parameter that is not declared.
@@ -105,7 +109,7 @@ class SavedQuestion:
             meaning = self.parameters[absent[0]].meaning
             raise RunStoreError(
                 f"{_called(self.name)} needs the parameter {absent[0]!r} ({meaning}): "
-                f"give it as --parameter {absent[0]}=VALUE"
+                f"give it as {option}{absent[0]}=VALUE"
             )
         defaults = {name: each.default for name, each in self.parameters.items()}
         return {**defaults, **given}
