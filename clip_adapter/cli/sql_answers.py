@@ -17,6 +17,7 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import (
     DEFAULT_MAX_MEMORY,
     RunDatabase,
+    RunStoreError,
     SavedQuestion,
     Types,
     connect,
@@ -75,7 +76,10 @@ class Answers:
         with self.connect() as database:
             for statement in statements:
                 used = {name: values[name] for name in parameters_of(statement) if name in values}
-                self._write(database, statement, used)
+                try:
+                    self._write(database, statement, used)
+                except RunStoreError as error:
+                    raise _naming_parameter(error, used) from None
 
     def list_questions(self) -> None:
         """Write the questions that have a name, what their rows are, and their parameters.
@@ -161,6 +165,14 @@ def parse_parameters(texts: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             values[name] = value
     return values
+
+
+def _naming_parameter(error: RunStoreError, values: Mapping[str, Any]) -> RunStoreError:
+    """An error of a conversion with the parameter whose value it quotes; any other as it is."""
+    for name, value in values.items():
+        if isinstance(value, str) and f"Could not convert string '{value}'" in str(error):
+            return RunStoreError(f"the value of ${name} is of the wrong type: {error}")
+    return error
 
 
 def say(text: str) -> None:

@@ -16,7 +16,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from clip_adapter.cli.sql_answers import Answers, parse_parameters
-from clip_adapter.cli.table_files import Format
+from clip_adapter.cli.table_files import Format, format_of
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import SavedQuestion, find_question, saved_questions, view_names
@@ -165,9 +165,10 @@ class Prompt:
         self._answers.write(question, parse_parameters(list(words)))
 
     def _choose_format(self, name: str = "", *_: str) -> None:
-        if name not in FORMATS:
-            raise UnknownNameError("format", name, FORMATS)
-        self._answers = replace(self._answers, form=Format(name))
+        form = format_of(name)
+        if form not in FORMATS:
+            raise UnknownNameError("format", name, map(str, FORMATS))
+        self._answers = replace(self._answers, form=form)
 
     @cached_property
     def columns(self) -> dict[str, list[str]]:

@@ -482,7 +482,7 @@ class RunDatabase:
 
     def _too_large(self) -> str:
         return (
-            f"needs more than {self._max_bytes / 2**30:.3g} GiB of memory: ask for less, or allow more "
+            f"needs more than {_size(self._max_bytes)} of memory: ask for less, or allow more "
             "(--max-memory, in Python max_memory of connect)"
         )
 
@@ -621,6 +621,11 @@ def _memory_limit(connection: "duckdb.DuckDBPyConnection") -> int:
     ((text,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     number, _, unit = str(text).partition(" ")
     return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit))
+
+
+def _size(n_bytes: int) -> str:
+    """A number of bytes in the units in which a limit is given."""
+    return f"{n_bytes / 1e9:.3g}GB" if n_bytes >= 999_500_000 else f"{n_bytes / 1e6:.0f}MB"
 
 
 def _advice(message: str) -> str:

@@ -95,11 +95,18 @@ class SavedQuestion:
 
         Raises:
             UnknownNameError: a value is given for a parameter that is not declared.
-            RunStoreError: a parameter without a default is not given.
+            RunStoreError: a parameter without a default is not given, or one whose default is a number
+                is given another value than a number or null.
         """
-        for name in given:
+        for name, value in given.items():
             if name not in self.parameters:
                 raise UnknownNameError(f"parameter of {_called(self.name)}", name, self.parameters)
+            default = self.parameters[name].default
+            if _is_number(default) and not (value is None or _is_number(value)):
+                raise RunStoreError(
+                    f"the parameter {name!r} of {_called(self.name)} has the value {value!r:.80}: "
+                    f"expected a number, as {default}, or null"
+                )
         absent = [
             name
             for name, parameter in self.parameters.items()
@@ -235,6 +242,10 @@ def _parameter(found: re.Match[str], question: str) -> Parameter:
             f'{found["default"]!r:.80}: expected JSON, such as null, 16 or "eurosat"'
         ) from None
     return Parameter(found["meaning"], is_required=False, default=default)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _called(name: str) -> str:

@@ -193,6 +193,9 @@ def test_a_command_of_the_prompt_that_does_not_exist_suggests_one(
     assert "accuracy_mean" in capsys.readouterr().out
     prompt.run(".views")
     assert "leaderboard" in capsys.readouterr().out
+    prompt.run(".format md")
+    prompt.run("select 1 as n;")
+    assert capsys.readouterr().out.startswith("| n |")
     prompt.run(".format csv")
     prompt.run("select 1 as n;")
     assert capsys.readouterr().out == "n\n1\n"
