@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs.database import check_question, parameters_of
 from clip_adapter.runs.errors import RunStoreError
+from clip_adapter.runs.statements import check_question, parameters_of
 from feature_cache import Location
 
 FOLDER = "questions"
