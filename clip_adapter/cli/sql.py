@@ -144,8 +144,11 @@ def _text(
         return SavedQuestion.parse(statement)
     if file is None:
         return SavedQuestion.parse(sys.stdin.read() if sys.stdin else "")
-    with file.expanduser().open("rb") as opened:
-        content = opened.read(LARGEST_FILE_BYTES + 1)
+    try:
+        with file.expanduser().open("rb") as opened:
+            content = opened.read(LARGEST_FILE_BYTES + 1)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise ParameterError(f"there is no file {file}: expected a file of SQL") from None
     if len(content) > LARGEST_FILE_BYTES:
         raise ParameterError(f"{file} is too large for SQL: expected a megabyte at most")
     try:

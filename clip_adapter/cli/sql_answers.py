@@ -17,6 +17,7 @@ from clip_adapter.escaping import escape_control_characters
 from clip_adapter.runs import (
     DEFAULT_MAX_MEMORY,
     RunDatabase,
+    RunStoreError,
     SavedQuestion,
     Types,
     connect,
@@ -41,6 +42,7 @@ class Answers:
         overwrite: replace a file that exists.
         max_seconds: time that each statement may take in the database.
         max_memory: memory that a statement may take, as "8GB" or "50%".
+        is_prompt: whether parameters are given behind `.question NAME`, and not with --parameter.
     """
 
     root: Location
@@ -49,6 +51,7 @@ class Answers:
     overwrite: bool = False
     max_seconds: float = DEFAULT_MAX_SECONDS
     max_memory: str = DEFAULT_MAX_MEMORY
+    is_prompt: bool = False
 
     def connect(self) -> RunDatabase:
         """The store as it is now."""
@@ -69,22 +72,24 @@ class Answers:
             raise ParameterError(
                 f"found {len(statements)} statements for one file: expected one statement with --output"
             )
-        values = _values(question, given)
+        values = self._values(question, given)
         with self.connect() as database:
             for statement in statements:
                 used = {name: values[name] for name in parameters_of(statement) if name in values}
-                self._write(database, statement, used)
+                try:
+                    self._write(database, statement, used)
+                except RunStoreError as error:
+                    raise _naming_parameter(error, used) from None
 
     def list_questions(self) -> None:
         """Write the questions that have a name, what their rows are, and their parameters.
 
-        Raises:
-            ClipAdapterError: a question of the store cannot be used.
+        A file of the store that cannot be used is left out, with a warning on standard error.
         """
         columns = ("question", "rows", "parameters")
+        questions = saved_questions(self.root, on_unusable=lambda error: say(f"warning: {error}"))
         found = (
-            (each.name, each.description, ", ".join(each.parameters))
-            for each in saved_questions(self.root).values()
+            (each.name, each.description, ", ".join(each.parameters)) for each in questions.values()
         )
         rows = [dict(zip(columns, row, strict=True)) for row in found]
         table = pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in columns]))
@@ -104,6 +109,27 @@ class Answers:
             write_rows(counted, self.form, self.output, overwrite=self.overwrite)
         if self.output is not None:
             say(f"{count_of_rows(counted.n_rows)} written to {self.output}")
+
+    def _values(self, question: SavedQuestion, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of all parameters; a text without declarations takes those that it uses."""
+        if question.parameters:
+            return question.values(given, option="" if self.is_prompt else "--parameter ")
+        used = sorted(parameters_of(question.statement))
+        for name in given:
+            if name not in used:
+                raise UnknownNameError("parameter", name, used)
+        for name in used:
+            if name not in given:
+                raise ParameterError(f"${name} has no value: {self._how_to_give(name)}")
+        return dict(given)
+
+    def _how_to_give(self, name: str) -> str:
+        if self.is_prompt:
+            return (
+                "write the value in the statement, or save the statement as a question, whose "
+                f"parameters are given as .question NAME {name}=VALUE"
+            )
+        return f"give one with --parameter {name}=VALUE"
 
 
 class _Counted:
@@ -136,23 +162,17 @@ def parse_parameters(texts: list[str]) -> dict[str, Any]:
             raise typer.BadParameter(message)
         try:
             values[name] = json.loads(value)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             values[name] = value
     return values
 
 
-def _values(question: SavedQuestion, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of all parameters; a text without declarations takes those that it uses."""
-    if question.parameters:
-        return question.values(given)
-    used = sorted(parameters_of(question.statement))
-    for name in given:
-        if name not in used:
-            raise UnknownNameError("parameter", name, used)
-    for name in used:
-        if name not in given:
-            raise ParameterError(f"${name} has no value: give one with --parameter {name}=VALUE")
-    return dict(given)
+def _naming_parameter(error: RunStoreError, values: Mapping[str, Any]) -> RunStoreError:
+    """An error of a conversion with the parameter whose value it quotes; any other as it is."""
+    for name, value in values.items():
+        if isinstance(value, str) and f"Could not convert string '{value}'" in str(error):
+            return RunStoreError(f"the value of ${name} is of the wrong type: {error}")
+    return error
 
 
 def say(text: str) -> None:

@@ -16,10 +16,10 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from clip_adapter.cli.sql_answers import Answers, parse_parameters
-from clip_adapter.cli.table_files import Format
+from clip_adapter.cli.table_files import Format, format_of
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.runs import SavedQuestion, find_question, view_names
+from clip_adapter.runs import SavedQuestion, find_question, saved_questions, view_names
 from clip_adapter.terminal import plain_console
 from feature_cache import FeatureCacheError
 
@@ -31,16 +31,34 @@ KEYWORDS = (
     *("DESCRIBE", "SUMMARIZE", "SHOW TABLES", "EXPLAIN", "FILTER", "OVER", "PARTITION BY", "DESC"),
     *("avg", "count", "max", "median", "min", "stddev", "sum", "arg_max", "round", "unnest"),
 )
+# Other schemas have tables of the same names, which are not for users.
+_LIST_VIEWS = """
+SELECT view_name AS name, comment FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal
+UNION ALL
+SELECT function_name || '(' || array_to_string(parameters, ', ') || ')', comment FROM duckdb_functions()
+WHERE schema_name = 'main' AND function_type = 'table_macro' AND NOT internal
+ORDER BY name
+"""
 WORD = re.compile(r"[\w.]*$")
-HELP = """\
-A statement ends in a semicolon and may have several lines; Ctrl-C ends one that runs.
-.views              the views
-.describe VIEW      its columns
-.questions          the questions that have a name
-.question NAME      run one; parameters as NAME=VALUE behind it
-.format FORMAT      table, csv, json, jsonl or markdown
-.help               this
-.quit               leave, as Ctrl-D does"""
+FORMATS = tuple(form for form in Format if form is not Format.PARQUET)
+COMMANDS = {
+    ".views": "the views and table macros",
+    ".describe VIEW": "its columns",
+    ".questions": "the questions that have a name",
+    ".question NAME": "run one; parameters as NAME=VALUE behind it",
+    ".format FORMAT": ", ".join(FORMATS),
+    ".help": "this, as help does",
+    ".quit": "leave, as quit and Ctrl-D do",
+    ".exit": "leave, as exit does",
+}
+NAMES = tuple(usage.partition(" ")[0] for usage in COMMANDS)
+WITHOUT_DOT = frozenset({"help", "quit", "exit"})
+HELP = "\n".join(
+    [
+        "A statement of one line or several ends in a semicolon; Ctrl-C stops it.",
+        *(f"{usage:<20}{meaning}" for usage, meaning in COMMANDS.items()),
+    ]
+)
 
 
 def run_prompt(answers: Answers) -> None:
@@ -49,10 +67,10 @@ def run_prompt(answers: Answers) -> None:
     Args:
         answers: how they are answered; the store is read anew for each.
     """
-    prompt = Prompt(answers)
+    prompt = Prompt(replace(answers, is_prompt=True))
     session: PromptSession[str] = PromptSession(
         history=_history(),
-        completer=SqlCompleter(lambda: prompt.columns),
+        completer=SqlCompleter(lambda: prompt.columns, lambda: prompt.questions),
         multiline=True,
         key_bindings=_keys(),
         prompt_continuation="  ... ",
@@ -60,7 +78,7 @@ def run_prompt(answers: Answers) -> None:
     plain_console().print("SQL over the store; .help for help, .quit or Ctrl-D to leave.")
     while True:
         try:
-            text = session.prompt("sql> ").strip()
+            text = with_dot(session.prompt("sql> "))
         except KeyboardInterrupt:
             continue  # an empty line again, as in any shell
         except EOFError:
@@ -68,6 +86,19 @@ def run_prompt(answers: Answers) -> None:
         if text in {".quit", ".exit"}:
             return
         _answer(prompt, text)
+
+
+def with_dot(text: str) -> str:
+    """What was typed, without spaces around it; a command without its semicolon, and with its dot.
+
+    >>> with_dot("quit;"), with_dot(".quit"), with_dot("select 1;")
+    ('.quit', '.quit', 'select 1;')
+    """
+    stripped = text.strip()
+    command = stripped.rstrip("; ")
+    if command.casefold() in WITHOUT_DOT:
+        return f".{command.casefold()}"
+    return command if stripped.startswith(".") else stripped
 
 
 def _answer(prompt: "Prompt", text: str) -> None:
@@ -90,18 +121,19 @@ class Prompt:
         self._answers = answers
 
     def run(self, text: str) -> None:
-        """Run statements, or a command that begins with a dot.
+        """Run statements, or a command of `COMMANDS`.
 
         Raises:
             ClipAdapterError: it cannot be run.
         """
+        text = with_dot(text)
         if not text.startswith("."):
             if text.strip("; \n"):
                 self._answers.write(SavedQuestion.parse(text), {})
             return
-        name, *words = text.rstrip(";").split()
-        if name not in self._commands:
-            raise UnknownNameError("command", name, self._commands)
+        name, *words = text.split()
+        if name not in NAMES:
+            raise UnknownNameError("command", name, NAMES)
         self._commands[name](words)
 
     @property
@@ -114,28 +146,29 @@ class Prompt:
             ".question": lambda words: self._ask(*words),
             ".format": lambda words: self._choose_format(*words),
             ".quit": lambda _: None,
+            ".exit": lambda _: None,
         }
 
     def _list_views(self) -> None:
-        names = ", ".join(f"'{name}'" for name in view_names())
-        self.run(
-            f"SELECT view_name, comment FROM duckdb_views() WHERE view_name IN ({names}) ORDER BY view_name"
-        )
+        self.run(_LIST_VIEWS)
 
     def _describe(self, view: str = "", *_: str) -> None:
         if view not in view_names():
             raise UnknownNameError("view", view, view_names())
-        self.run(f"SELECT column_name, comment FROM duckdb_columns() WHERE table_name = '{view}'")
+        self.run(
+            "SELECT column_name, comment FROM duckdb_columns() "
+            f"WHERE schema_name = 'main' AND table_name = '{view}' ORDER BY column_index"
+        )
 
     def _ask(self, name: str = "", *words: str) -> None:
         question = find_question(name, self._answers.root)
         self._answers.write(question, parse_parameters(list(words)))
 
     def _choose_format(self, name: str = "", *_: str) -> None:
-        forms = [form for form in Format if form is not Format.PARQUET]
-        if name not in forms:
-            raise UnknownNameError("format", name, forms)
-        self._answers = replace(self._answers, form=Format(name))
+        form = format_of(name)
+        if form not in FORMATS:
+            raise UnknownNameError("format", name, map(str, FORMATS))
+        self._answers = replace(self._answers, form=form)
 
     @cached_property
     def columns(self) -> dict[str, list[str]]:
@@ -143,28 +176,39 @@ class Prompt:
         with self._answers.connect() as database:
             rows = database.query(
                 "SELECT table_name AS name, list(column_name ORDER BY column_index) AS columns "
-                "FROM duckdb_columns() WHERE NOT internal GROUP BY ALL"
+                "FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal GROUP BY ALL"
             )
-        return {
-            row["name"]: row["columns"] for row in rows.to_pylist() if row["name"] in view_names()
-        }
+        return {row["name"]: row["columns"] for row in rows.to_pylist()}
+
+    @property
+    def questions(self) -> list[str]:
+        """The names of the questions that can be used."""
+        return list(saved_questions(self._answers.root, on_unusable=lambda _: None))
 
 
 class SqlCompleter(Completer):
     """Completes views, their columns and keywords; behind `VIEW.` its columns alone.
 
+    Of a command with a dot, its name and what stands behind it are completed.
+
     Args:
         columns: the columns of each view, asked for when a word is first completed.
+        questions: the names of the saved questions, asked for when one is completed.
     """
 
-    def __init__(self, columns: Callable[[], dict[str, list[str]]]) -> None:
-        self._columns = columns
+    def __init__(
+        self, columns: Callable[[], dict[str, list[str]]], questions: Callable[[], list[str]]
+    ) -> None:
+        self._columns, self._questions = columns, questions
 
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
         """The words that the one before the cursor may become."""
         del complete_event
+        if document.text_before_cursor.startswith("."):
+            yield from self._of_command(document.text_before_cursor)
+            return
         found = WORD.search(document.text_before_cursor)
         word = found[0] if found else ""
         if not word and not document.text_before_cursor.strip():
@@ -172,10 +216,6 @@ class SqlCompleter(Completer):
         view, dot, begun = word.rpartition(".")
         if dot and view:
             yield from _completions(begun, self._columns().get(view, []), "column")
-            return
-        if document.text_before_cursor.startswith("."):
-            names = [".describe", ".format", ".help", ".question", ".questions", ".quit", ".views"]
-            yield from _completions(word, names, "command")
             return
         columns = self._columns()
         named = [name for name in columns if re.search(rf"\b{name}\b", document.text)]
@@ -187,6 +227,18 @@ class SqlCompleter(Completer):
         yield from _completions(word, view_names(), "view")
         if word:
             yield from _completions(word, KEYWORDS, "")
+
+    def _of_command(self, text: str) -> Iterable[Completion]:
+        name, space, behind = text.partition(" ")
+        begun = behind.lstrip()
+        if not space:
+            yield from _completions(name, NAMES, "command")
+        elif name == ".question":
+            yield from _completions(begun, self._questions(), "question")
+        elif name == ".describe":
+            yield from _completions(begun, view_names(), "view")
+        elif name == ".format":
+            yield from _completions(begun, FORMATS, "format")
 
 
 def _completions(begun: str, names: Iterable[str], kind: str) -> Iterable[Completion]:
@@ -202,7 +254,7 @@ def _keys() -> KeyBindings:
     @keys.add("enter", filter=~completion_is_selected)
     def _(event: KeyPressEvent) -> None:
         text = event.current_buffer.text.strip()
-        if not text or text.startswith(".") or text.endswith(";"):
+        if not text or with_dot(text).startswith(".") or text.endswith(";"):
             event.current_buffer.validate_and_handle()
         else:
             event.current_buffer.insert_text("\n")

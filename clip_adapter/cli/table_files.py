@@ -16,7 +16,7 @@ from typing import IO, Annotated, Any, TypeAlias
 import pyarrow as pa
 import typer
 
-from clip_adapter.errors import ParameterError
+from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.escaping import escape_control_characters, escape_markdown
 from feature_cache.exchange.atomic_write import check_absent, new_file
 
@@ -34,10 +34,24 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+def format_of(text: str) -> Format:
+    """The format of a name; md is markdown, as at the end of the name of a file.
+
+    Raises:
+        typer.BadParameter: there is no format of this name.
+    """
+    name = "markdown" if text == "md" else text
+    if name not in {*Format}:
+        raise typer.BadParameter(str(UnknownNameError("format", text, map(str, Format))))
+    return Format(name)
+
+
 FormatOption = Annotated[
     Format | None,
     typer.Option(
         "--format",
+        parser=format_of,
+        metavar=f"[{'|'.join(Format)}]",
         help="How to write the rows; else by the name of --output, else a table.",
         show_default=False,
     ),

@@ -13,9 +13,7 @@ from clip_adapter.runs.comparison import read_correctness as read_correctness
 from clip_adapter.runs.database import DEFAULT_MAX_MEMORY as DEFAULT_MAX_MEMORY
 from clip_adapter.runs.database import RunDatabase as RunDatabase
 from clip_adapter.runs.database import connect as connect
-from clip_adapter.runs.database import parameters_of as parameters_of
 from clip_adapter.runs.database import query as query
-from clip_adapter.runs.database import statements_of as statements_of
 from clip_adapter.runs.definitions import view_names as view_names
 from clip_adapter.runs.duckdb_file import export_views as export_views
 from clip_adapter.runs.errors import DamagedChampionError as DamagedChampionError
@@ -70,6 +68,8 @@ from clip_adapter.runs.saved_questions import SavedQuestion as SavedQuestion
 from clip_adapter.runs.saved_questions import find_question as find_question
 from clip_adapter.runs.saved_questions import saved_questions as saved_questions
 from clip_adapter.runs.schemas import RUN_TABLES as RUN_TABLES
+from clip_adapter.runs.statements import parameters_of as parameters_of
+from clip_adapter.runs.statements import statements_of as statements_of
 from clip_adapter.runs.store import RunStore as RunStore
 from clip_adapter.runs.store import RunView as RunView
 from clip_adapter.runs.store import find_run as find_run

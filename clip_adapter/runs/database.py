@@ -27,7 +27,9 @@ from clip_adapter.runs.definitions import (
 from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.interruption import TimeLimit
 from clip_adapter.runs.query_result import QueryResult
+from clip_adapter.runs.saved_questions import find_question
 from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_predictions_file, read_runs_file
+from clip_adapter.runs.statements import WHAT_IS_ACCEPTED, check_question, plain_message
 from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
 from clip_adapter.settings import Settings
 from feature_cache import FeatureCacheError, Location, list_files, locate, storage, stores
@@ -39,103 +41,6 @@ LEAST_MEMORY_BYTES = 40_000_000
 _MEMORY = re.compile(r"\d{1,9}(\.\d+)? ?([KMGT]i?B|%)", re.IGNORECASE)
 BATCH_ROWS = 50_000
 """Rows of a batch of a result."""
-_COMMENTS = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
-_EXPLAIN = re.compile(
-    rf"{_COMMENTS}explain\b{_COMMENTS}(?:analyze\b|\((?:analyze|format)\b[^()]*\))?",
-    re.IGNORECASE | re.DOTALL,
-)
-_WHAT_IS_ACCEPTED = (
-    "expected one SELECT, WITH, FROM, VALUES, PIVOT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN statement"
-)
-
-
-def check_question(sql: str) -> None:
-    """Raise unless the text is a single statement that only reads.
-
-    The check gives a clear message; it does not keep files safe. DuckDB 2.0 parses
-    `WITH x AS (COPY ...)` as a SELECT. Files are safe because the connection has no access to any.
-
-    Raises:
-        RunStoreError: there is no statement or more than one, it writes or sets something, or it
-            does not parse.
-    """
-    statements = _parsed(sql)
-    if len(statements) != 1:
-        raise RunStoreError(f"found {len(statements)} statements: {_WHAT_IS_ACCEPTED}")
-    if not _reads(statements[0]):
-        found = statements[0].type.name.replace("_", " ")
-        raise RunStoreError(f"found a statement of type {found}: {_WHAT_IS_ACCEPTED}")
-
-
-def statements_of(text: str) -> list[str]:
-    """The statements of a text of SQL, each with the comments before it.
-
-    Raises:
-        RunStoreError: the text does not parse, holds no statement, or one that writes or sets something.
-    """
-    found = [statement.query for statement in _parsed(text)]
-    for statement in found or [text]:
-        check_question(statement)
-    return found
-
-
-def parameters_of(statement: str) -> frozenset[str]:
-    """The names of the parameters of a statement, without the $.
-
-    Raises:
-        RunStoreError: the text does not parse.
-    """
-    return frozenset(name for each in _parsed(statement) for name in each.named_parameters)
-
-
-def _parsed(text: str) -> "list[duckdb.Statement]":
-    try:
-        return duckdb.extract_statements(text)
-    except TypeError:  # a lone surrogate, of bytes that are no UTF-8
-        raise RunStoreError("the SQL is no UTF-8 text") from None
-    except duckdb.Error as error:
-        raise RunStoreError(plain_message(error)) from None
-
-
-def plain_message(error: Exception) -> str:
-    """DuckDB's message on one line, without the excerpt of the statement that follows it.
-
-    Of an exception in Python, whose traceback it has, the last line.
-    """
-    message = str(error).partition("\n\nLINE ")[0]
-    if "Traceback (most recent call last)" in message:
-        message = message.rstrip().rpartition("\n")[2].partition(": ")[2]
-    return " ".join(message.split())
-
-
-def _reads(statement: duckdb.Statement) -> bool:
-    if statement.type == duckdb.StatementType.EXPLAIN:
-        return _explains_a_question(statement.query)
-    if statement.type == duckdb.StatementType.MULTI:
-        return _can_stand_in_from(statement.query)
-    return bool(statement.type == duckdb.StatementType.SELECT)
-
-
-def _explains_a_question(sql: str) -> bool:
-    # EXPLAIN ANALYZE executes what it explains, COPY included.
-    explain = _EXPLAIN.match(sql)
-    return explain is not None and _is_question(sql[explain.end() :])
-
-
-def _can_stand_in_from(sql: str) -> bool:
-    # PIVOT is several statements to DuckDB, and so is COPY of a PIVOT; only the first is a table.
-    try:
-        return len(duckdb.extract_statements(f"FROM (\n{sql.rstrip().rstrip(';')}\n)")) == 1
-    except duckdb.Error:
-        return False
-
-
-def _is_question(sql: str) -> bool:
-    try:
-        check_question(sql)
-    except RunStoreError:
-        return False
-    return True
 
 
 # No file, no network, no extension, no Python variable of the caller, no spilling to disk.
@@ -236,6 +141,22 @@ class RunDatabase:
                 statement reads is damaged or cannot be understood.
         """
         return QueryResult(self.query(sql, parameters, max_seconds=max_seconds))
+
+    def question(self, name: str, /, **parameters: object) -> QueryResult:
+        """Run the saved question of a name, as `clip-adapter sql --question` does.
+
+        Args:
+            name: its name, as "hard-classes".
+            parameters: values of its parameters, as `shots=16`; the default of every other one.
+
+        Raises:
+            UnknownNameError: there is no question or parameter of this name.
+            RunStoreError: a parameter without a default is not given, the file of the question cannot
+                be used, or the statement fails as in `sql`.
+            CorruptFileError, NewerFormatError, MisplacedFileError, WrongSchemaError: as `sql` does.
+        """
+        question = find_question(name, self._root)
+        return self.sql(question.statement, question.values(parameters) or None)
 
     def query(
         self,
@@ -367,7 +288,7 @@ class RunDatabase:
             self._make_comments()
         relation = self._connection.sql(sql, params=parameters)
         if relation is None:
-            raise RunStoreError(f"the statement returns no rows: {_WHAT_IS_ACCEPTED}")
+            raise RunStoreError(f"the statement returns no rows: {WHAT_IS_ACCEPTED}")
         columns = projection(relation.types, types)
         shown = relation.project(columns) if columns else relation
         # A projection gives two columns of one name different ones.
@@ -534,7 +455,7 @@ class RunDatabase:
 
     def _too_large(self) -> str:
         return (
-            f"needs more than {self._max_bytes / 2**30:.3g} GiB of memory: ask for less, or allow more "
+            f"needs more than {_size(self._max_bytes)} of memory: ask for less, or allow more "
             "(--max-memory, in Python max_memory of connect)"
         )
 
@@ -682,6 +603,11 @@ def _memory_limit(connection: "duckdb.DuckDBPyConnection") -> int:
     ((text,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     number, _, unit = str(text).partition(" ")
     return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit))
+
+
+def _size(n_bytes: int) -> str:
+    """A number of bytes in the units in which a limit is given."""
+    return f"{n_bytes / 1e9:.3g}GB" if n_bytes >= 999_500_000 else f"{n_bytes / 1e6:.0f}MB"
 
 
 def _advice(message: str) -> str:

@@ -10,7 +10,9 @@ class RunStoreError(ClipAdapterError, ValueError):
     @classmethod
     def no_store(cls, root: Location) -> "RunStoreError":
         """The error for a root that does not exist."""
-        return cls(f"no store at {root}: run `clip-adapter demo` or pass --root")
+        return cls(
+            f"no store at {root}: run `clip-adapter demo`, or name another root (--root, in Python root)"
+        )
 
     @classmethod
     def no_champion(cls, dataset: str, *, refused: str = "") -> "RunStoreError":

@@ -48,6 +48,23 @@ class QueryResult:
         """The number of rows and the names of the columns."""
         return f"{type(self).__name__}({len(self)} rows of {', '.join(self.columns)})"
 
+    def __str__(self) -> str:
+        """The first rows as a table of text, and how many there are."""
+        columns = [
+            [escape_control_characters(name), *map(_cell, column.to_pylist())]
+            for name, column in zip(self.columns, self._first_rows().columns, strict=True)
+        ]
+        widths = [max(map(len, texts)) for texts in columns]
+        lines = [
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+            for row in zip(*columns, strict=True)
+        ]
+        n_more = len(self) - ROWS_SHOWN
+        count = f"{len(self):,} row{'s' if len(self) != 1 else ''}"
+        return "\n".join(
+            [*lines, f"{count}, {n_more:,} of them not shown" if n_more > 0 else count]
+        )
+
     def to_arrow(self) -> pa.Table:
         """The rows as a table of Arrow."""
         return self._table
@@ -99,12 +116,16 @@ class QueryResult:
 
     def _repr_html_(self) -> str:
         """The first rows, for a notebook."""
+        return html_table(self._first_rows(), n_rows=len(self))
+
+    def _first_rows(self) -> pa.Table:
+        """Rows of types that Python has, with the names of the columns."""
         first = self._table.slice(0, ROWS_SHOWN)
         with duckdb.connect(":memory:") as connection:
             relation = connection.from_arrow(first)
             columns = projection(relation.types, Types.TEXT)
             shown = (relation.project(columns) if columns else relation).to_arrow_table()
-        return html_table(shown.rename_columns(self.columns), n_rows=len(self))
+        return shown.rename_columns(self.columns)
 
 
 def html_table(table: pa.Table, *, n_rows: int | None = None) -> str:
@@ -118,7 +139,7 @@ def html_table(table: pa.Table, *, n_rows: int | None = None) -> str:
     rows = zip(*(column.to_pylist() for column in first.columns), strict=True)
     head = "".join(f"<th>{html_text(name)}</th>" for name in table.column_names)
     body = "\n".join(
-        f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>" for row in rows
+        f"<tr>{''.join(f'<td>{escape(_cell(value))}</td>' for value in row)}</tr>" for row in rows
     )
     n_more = (table.num_rows if n_rows is None else n_rows) - ROWS_SHOWN
     more = f"\n<p>and {n_more:,} more</p>" if n_more > 0 else ""
@@ -133,7 +154,7 @@ def html_text(text: object) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else html_text(value)
+    return f"{value:.4g}" if isinstance(value, float) else escape_control_characters(value)
 
 
 def _check_installed(package: str) -> None:

@@ -15,15 +15,15 @@ digits and hyphens, 60 at most, and says what is asked: `hard-classes`.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs.database import check_question, parameters_of
 from clip_adapter.runs.errors import RunStoreError
+from clip_adapter.runs.statements import check_question, parameters_of
 from feature_cache import Location
 
 FOLDER = "questions"
@@ -86,16 +86,27 @@ class SavedQuestion:
         described = header[0] if header and not header[0].lstrip("- ").startswith("$") else ""
         return cls(name, described.removeprefix("--").strip(), text, parameters)
 
-    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def values(self, given: Mapping[str, Any], *, option: str = "") -> dict[str, Any]:
         """The value of every parameter: the one that is given, else the default.
+
+        Args:
+            given: values by the name of their parameter.
+            option: what users write before NAME=VALUE to give one, for errors.
 
         Raises:
             UnknownNameError: a value is given for a parameter that is not declared.
-            RunStoreError: a parameter without a default is not given.
+            RunStoreError: a parameter without a default is not given, or one whose default is a number
+                is given another value than a number or null.
         """
-        for name in given:
+        for name, value in given.items():
             if name not in self.parameters:
                 raise UnknownNameError(f"parameter of {_called(self.name)}", name, self.parameters)
+            default = self.parameters[name].default
+            if _is_number(default) and not (value is None or _is_number(value)):
+                raise RunStoreError(
+                    f"the parameter {name!r} of {_called(self.name)} has the value {value!r:.80}: "
+                    f"expected a number, as {default}, or null"
+                )
         absent = [
             name
             for name, parameter in self.parameters.items()
@@ -105,7 +116,7 @@ class SavedQuestion:
             meaning = self.parameters[absent[0]].meaning
             raise RunStoreError(
                 f"{_called(self.name)} needs the parameter {absent[0]!r} ({meaning}): "
-                f"give it as --parameter {absent[0]}=VALUE"
+                f"give it as {option}{absent[0]}=VALUE"
             )
         defaults = {name: each.default for name, each in self.parameters.items()}
         return {**defaults, **given}
@@ -129,19 +140,29 @@ class SavedQuestion:
             )
 
 
-def saved_questions(root: Location | None = None) -> dict[str, SavedQuestion]:
+def saved_questions(
+    root: Location | None = None, *, on_unusable: Callable[[RunStoreError], None] | None = None
+) -> dict[str, SavedQuestion]:
     """Every saved question by its name: those of the package, then those of a store.
 
     Args:
-        root: store whose folder `questions` is read as well, where the store is a local folder. A file
-            of another name than `NAME.sql`, and what is no regular file, is passed over.
+        root: store whose folder `questions` is read as well, where the store is a local folder. What is
+            no regular file `*.sql` is passed over.
+        on_unusable: called with the error of each file of the store that cannot be used, which is left
+            out; None raises the first of these errors.
 
     Raises:
-        RunStoreError: a file of the store cannot be used; the message names it.
+        RunStoreError: a file of the store cannot be used, such as one whose name breaks the rule; the
+            message names it.
     """
     found = _packaged()
     for path in _files_of(root):
-        found[path.stem] = _read(path)
+        try:
+            found[path.stem] = _read(path)
+        except RunStoreError as error:
+            if on_unusable is None:
+                raise
+            on_unusable(error)
     return found
 
 
@@ -153,7 +174,7 @@ def find_question(name: str, root: Location | None = None) -> SavedQuestion:
         RunStoreError: a file of the store cannot be used; the message names it.
     """
     found = _packaged()
-    files_of_users = {path.stem: path for path in _files_of(root)}
+    files_of_users = {path.stem: path for path in _files_of(root) if _NAME.fullmatch(path.stem)}
     if name in files_of_users:
         return _read(files_of_users[name])
     if name not in found:
@@ -171,12 +192,10 @@ def _packaged() -> dict[str, SavedQuestion]:
 
 
 def _files_of(root: Location | None) -> list[Path]:
-    if not isinstance(root, Path) or not (root / FOLDER).is_dir():
+    if not isinstance(root, Path) or not (root / FOLDER).is_dir() or (root / FOLDER).is_symlink():
         return []
     return sorted(
-        path
-        for path in (root / FOLDER).glob("*.sql")
-        if _NAME.fullmatch(path.stem) and path.is_file() and not path.is_symlink()
+        path for path in (root / FOLDER).glob("*.sql") if path.is_file() and not path.is_symlink()
     )
 
 
@@ -184,12 +203,17 @@ def _read(path: Path) -> SavedQuestion:
     try:
         question = SavedQuestion.parse(_text_of(path), name=path.stem)
         question.check()
-    except RunStoreError as error:
+    except (RunStoreError, OSError) as error:
         raise RunStoreError(f"{path} cannot be used: {error}") from None
     return question
 
 
 def _text_of(path: Path) -> str:
+    if not _NAME.fullmatch(path.stem):
+        raise RunStoreError(
+            "the name of a question is of lower-case letters, digits and hyphens, 60 at most: rename "
+            f"the file{_allowed_name(path.stem)}"
+        )
     if path.stem in _packaged():
         raise RunStoreError("it has the name of a question of clip-adapter: rename the file")
     with path.open("rb") as file:
@@ -202,17 +226,31 @@ def _text_of(path: Path) -> str:
         raise RunStoreError("no text in UTF-8: save it as that") from None
 
 
+def _allowed_name(name: str) -> str:
+    close = re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
+    return f", as {close}.sql" if _NAME.fullmatch(close) else ""
+
+
 def _parameter(found: re.Match[str], question: str) -> Parameter:
     if found["default"] is None:
         return Parameter(found["meaning"], is_required=True)
+    # The default may hold a colon as well.
+    text = f"{found['default']}: {found['meaning']}"
     try:
-        default = json.loads(found["default"])
-    except json.JSONDecodeError:
+        default, end = json.JSONDecoder().raw_decode(text)
+    except (json.JSONDecodeError, RecursionError):
+        end = len(text)
+    colon, meaning = text[end:].lstrip()[:1], text[end:].lstrip()[1:].strip()
+    if colon != ":" or not meaning:
         raise RunStoreError(
             f"{_called(question)} gives the parameter ${found['name']} the default "
             f'{found["default"]!r:.80}: expected JSON, such as null, 16 or "eurosat"'
-        ) from None
-    return Parameter(found["meaning"], is_required=False, default=default)
+        )
+    return Parameter(meaning, is_required=False, default=default)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _called(name: str) -> str:

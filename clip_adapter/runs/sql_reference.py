@@ -3,15 +3,19 @@
 `python -m clip_adapter.runs.sql_reference docs/sql.md` writes it anew; what stands above it in the file is kept.
 """
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clip_adapter.runs.database import RunDatabase, connect
-from clip_adapter.runs.definitions import definitions, view_names
+from clip_adapter.runs.definitions import column_comment, definitions, view_names
 from clip_adapter.runs.saved_questions import SavedQuestion, saved_questions
+from feature_cache import FeatureStore
 from feature_cache.exchange.atomic_write import write_file
 
 MARK = (
@@ -26,9 +30,13 @@ SELECT table_name AS view, column_name AS name, data_type AS type, comment FROM 
 WHERE schema_name = 'main' AND NOT internal ORDER BY table_name, column_index
 """
 _MACROS = """
-SELECT function_name AS name, comment, parameters FROM duckdb_functions()
+SELECT function_name AS name, comment FROM duckdb_functions()
 WHERE schema_name = 'main' AND function_type = 'table_macro' AND NOT internal
 """
+_SIGNATURE = re.compile(r"CREATE MACRO (\w+\((.*?)\)) AS TABLE", re.DOTALL)
+_IMAGE, _ENCODER = bytes(32), "0" * 64
+"""A stored image with a feature of one number, without which a table macro has no columns."""
+_ARGUMENTS = {"digest": _IMAGE.hex(), "encoder": _ENCODER}
 
 
 def update(text: str) -> str:
@@ -38,8 +46,10 @@ def update(text: str) -> str:
 
 def reference() -> str:
     """The saved questions, views and macros as Markdown."""
-    with tempfile.TemporaryDirectory() as folder, connect(folder) as database:
-        return "\n".join([*_questions(), *_views(database), *_macros(database)]) + "\n"
+    with tempfile.TemporaryDirectory() as folder:
+        FeatureStore(Path(folder), _ENCODER).append_images([_IMAGE], np.ones((1, 1), np.float32))
+        with connect(folder) as database:
+            return "\n".join([*_questions(), *_views(database), *_macros(database)]) + "\n"
 
 
 def _questions() -> Iterator[str]:
@@ -79,11 +89,19 @@ def _views(database: RunDatabase) -> Iterator[str]:
 
 def _macros(database: RunDatabase) -> Iterator[str]:
     yield from ["", "## Table macros"]
-    macros = {row["name"]: row for row in database.query(_MACROS).to_pylist()}
+    comments = {row["name"]: row["comment"] for row in database.query(_MACROS).to_pylist()}
     for name, definition in definitions().items():
-        if definition.is_macro and not definition.is_internal:
-            parameters = ", ".join(macros[name]["parameters"])
-            yield from ["", f"### {name}({parameters})", "", macros[name]["comment"]]
+        signature = _SIGNATURE.match(definition.sql)
+        if signature is None or definition.is_internal:
+            continue
+        yield from ["", f"### {signature[1]}", "", comments[name], ""]
+        yield from ["| column | type | what it holds |", "|---|---|---|"]
+        required = [each for each in signature[2].split(", ") if ":=" not in each]
+        call = ", ".join(f"'{_ARGUMENTS[each]}'" for each in required)
+        for column in database.query(f"DESCRIBE FROM {name}({call})").to_pylist():
+            comment = column_comment(name, column["column_name"])
+            kind = column["column_type"].replace("[1]", "[d]")
+            yield f"| `{column['column_name']}` | {kind} | {comment} |"
 
 
 def _short(kind: str) -> str:

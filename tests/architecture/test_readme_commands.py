@@ -50,6 +50,12 @@ def lines_to_type(readme: str) -> Iterator[str]:
     yield from re.findall(r"^\|.*\| `(clip-adapter [^`]*)` \|$", readme, re.MULTILINE)
 
 
+def test_statements_of_the_readme_leave_runs_of_studies_out(readme: str) -> None:
+    statements = [line for line in lines_to_type(readme) if line.startswith('clip-adapter sql "')]
+    assert statements
+    assert [line for line in statements if re.search(r"\b(FROM|JOIN) runs\b", line)] == []
+
+
 def reasons_not_to_type(line: str) -> list[str]:
     return [why for begin, why in NOT_TYPED.items() if f"{line} ".startswith(f"{begin} ")]
 

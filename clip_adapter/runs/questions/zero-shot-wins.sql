@@ -2,6 +2,8 @@
 -- $method = "clip-adapter": name of the method
 -- $dataset = null: name of a dataset; every one when null
 -- $shots = null: training images a class; every number when null
+-- $seed = null: seed of the run; every one when null
+-- $top = 20: number of rows
 WITH places AS (
     SELECT index_fingerprint, image_sha256, min(path) AS path FROM images GROUP BY ALL
 )
@@ -19,5 +21,6 @@ LEFT JOIN places
     ON places.index_fingerprint = adapted.index_fingerprint AND places.image_sha256 = wrong.image_sha256
 WHERE adapted.method = $method AND zero_shot.method = 'zero-shot' AND "right".correct AND NOT wrong.correct
     AND ($dataset IS NULL OR adapted.dataset = $dataset)
-    AND ($shots IS NULL OR adapted.shots = $shots)
+    AND ($shots IS NULL OR adapted.shots = $shots) AND ($seed IS NULL OR adapted.seed = $seed)
 ORDER BY wrong.confidence DESC, adapted.dataset, adapted.shots, adapted.seed, wrong.image_sha256
+LIMIT $top

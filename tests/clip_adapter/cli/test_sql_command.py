@@ -63,12 +63,44 @@ def test_a_question_with_a_name_is_run(sql: Command, root: Path) -> None:
     assert {"numbers", "hard-classes"} <= {json.loads(line)["question"] for line in listed}
 
 
+def test_questions_that_cannot_be_used_are_warned_of_and_the_others_listed(
+    sql: Command, root: Path
+) -> None:
+    (root / "questions").mkdir()
+    for name in ("numbers", "My_Q", "hard-classes"):
+        (root / "questions" / f"{name}.sql").write_text(QUESTION)
+    (root / "questions" / "broken.sql").write_text("-- Rows.\nselect from where")
+    listed = sql("--questions", "--format", "jsonl")
+    assert listed.code == 0
+    names = [json.loads(line)["question"] for line in listed.out.splitlines()]
+    assert names[-1] == "numbers"
+    assert names.count("hard-classes") == 1
+    warnings = listed.err.splitlines()
+    assert [line.partition(" cannot be used")[0].rpartition("/")[2] for line in warnings] == [
+        "My_Q.sql",
+        "broken.sql",
+        "hard-classes.sql",
+    ]
+    assert all(line.startswith("warning: ") for line in warnings)
+    assert "rename the file, as my-q.sql" in warnings[0]
+    assert sql("-q", "numbers").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["select 1", "--questions"], "found a statement and --questions: expected one of them"),
         (["-q", "hard-classes", "--export", "x.duckdb"], "expected one of them"),
-        (["--file", "nowhere.sql"], "No such file"),
+        (
+            ["--file", "nowhere.sql"],
+            "error: there is no file nowhere.sql: expected a file of SQL",
+        ),
+        (["--file", "."], "there is no file"),
+        (
+            ["-q", "hard-classes", "-p", "top=five"],
+            "the parameter 'top' of the question 'hard-classes' has the value 'five': expected a number",
+        ),
+        (["select 1 limit $n", "-p", "n=five"], "the value of $n is of the wrong type"),
         (["--questions", "-p", "x=1"], "--parameter has no statement"),
         (["--export", "x.duckdb", "--format", "csv"], "leave out --format"),
         (["select 1", "-p", "x=1"], "unknown parameter 'x'"),
@@ -84,7 +116,10 @@ def test_a_question_with_a_name_is_run(sql: Command, root: Path) -> None:
             ["from range(1e12::bigint) order by hash(range)", "--max-seconds", "0.3"],
             "--max-seconds",
         ),
-        (["select list(range) from range(1e9::bigint)", "--max-memory", "60MB"], "--max-memory"),
+        (
+            ["select list(range) from range(1e9::bigint)", "--max-memory", "60MB"],
+            "needs more than 60MB of memory: ask for less, or allow more (--max-memory",
+        ),
         (["select error('no')"], "no"),
     ],
 )
@@ -107,6 +142,13 @@ def test_what_cannot_be_done_is_one_line(
 
 def test_a_parameter_of_another_form_is_wrong_usage(sql: Command) -> None:
     assert sql("select 1", "-p", "x").code == 2
+
+
+def test_a_format_is_named_as_files_are_or_suggested(sql: Command) -> None:
+    assert sql("select 1 as n", "--format", "md").out == "| n |\n|--:|\n| 1 |\n"
+    wrong = sql("select 1", "--format", "jsnl")
+    assert wrong.code == 2
+    assert "did you mean 'jsonl'" in " ".join(wrong.err.split())
 
 
 def test_a_file_is_written_once(sql: Command, tmp_path: Path) -> None:

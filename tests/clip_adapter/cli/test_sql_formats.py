@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -162,8 +163,6 @@ def test_markdown_cannot_break_out_of_its_cell(sql: Command) -> None:
 def test_a_table_is_80_columns_wide_and_cuts_no_value(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pyarrow as pa  # noqa: PLC0415  # for this test alone
-
     monkeypatch.setenv("COLUMNS", "80")
     path = "a folder/with spaces/" + "x" * 30 + ".jpg"
     words = " ".join(["several"] * 20)
@@ -185,6 +184,45 @@ def test_many_rows_are_all_printed_and_counted(sql: Command) -> None:
     lines = sql("select range as n from range(2500)").out.splitlines()
     assert [int(line) for line in lines if line.strip().isdigit()] == [*range(2500)]
     assert lines[-1] == "2,500 rows"
+
+
+def test_a_result_in_several_batches_is_one_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    batches = [
+        pa.table({"method": ["gda", "tip-adapter"], "n": [1, 2]}),
+        pa.table({"method": ["zero-shot (published splits)"], "n": [3]}),
+        pa.table({"method": pa.array([], pa.string()), "n": pa.array([], pa.int64())}),
+    ]
+    print_rows(batches, plain_console())
+    heading, rule, *rows, count = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["method", "n"]
+    assert set(rule.strip()) == {"─"}
+    assert [row.split()[-1] for row in rows] == ["1", "2", "3"]
+    assert {len(line) for line in (heading, rule, *rows)} == {len(heading)}
+    assert count == "3 rows"
+
+
+def test_rows_beyond_the_first_ten_thousand_have_no_second_heading(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr("clip_adapter.cli.result_table.ROWS_OF_WIDTHS", 2)
+    monkeypatch.setattr("clip_adapter.cli.result_table.ROWS_AT_ONCE", 2)
+    words = ["a", "b", "c", "longer", "d", "x" * 40, "e"]
+    print_rows([pa.table({"word": words, "n": [*range(7)]})], plain_console())
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert [line.split() for line in lines[2:6]] == [
+        ["a", "0"],
+        ["b", "1"],
+        ["c", "2"],
+        ["longer", "3"],
+    ]
+    assert sum("word" in line and "n" in line for line in lines) == 1
+    # A word without room for it is whole in a block, and so is what follows.
+    assert f"word  {'x' * 40}" in lines
+    assert lines[-3:] == ["word  e", "n     6", "7 rows"]
 
 
 def on_a_terminal(root: Path, *arguments: str) -> str:

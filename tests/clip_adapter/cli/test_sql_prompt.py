@@ -1,5 +1,6 @@
 """The prompt of clip-adapter sql, typed at on a pseudo-terminal, and what it completes."""
 
+import json
 import os
 import pty
 import re
@@ -16,9 +17,10 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from clip_adapter.cli.sql_answers import Answers
-from clip_adapter.cli.sql_prompt import Prompt, SqlCompleter
-from clip_adapter.errors import UnknownNameError
-from clip_adapter.runs import view_names
+from clip_adapter.cli.sql_prompt import NAMES, Prompt, SqlCompleter
+from clip_adapter.cli.table_files import Format
+from clip_adapter.errors import ParameterError, UnknownNameError
+from clip_adapter.runs import RunStoreError, view_names
 
 CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
 CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\].*?\x07")
@@ -131,7 +133,7 @@ def completed(text: str) -> list[str]:
         "runs": ["run_id", "method", "shots"],
         "images": ["image_sha256", "path"],
     }
-    completer = SqlCompleter(lambda: columns)
+    completer = SqlCompleter(lambda: columns, lambda: ["hard-classes", "is-better"])
     found = completer.get_completions(Document(text), CompleteEvent())
     return [completion.text for completion in found]
 
@@ -146,6 +148,39 @@ def test_a_word_is_completed_to_views_columns_and_keywords() -> None:
     assert completed("") == []
 
 
+def test_what_stands_behind_a_command_is_completed() -> None:
+    assert completed(".question ") == ["hard-classes", "is-better"]
+    assert completed(".question hard-c") == ["hard-classes"]
+    assert completed(".question hard-classes to") == []
+    assert completed(".describe leaderb") == ["leaderboard"]
+    assert completed(".format js") == ["json", "jsonl"]
+    assert completed(".views ") == []
+
+
+@pytest.mark.parametrize("typed", ["help", "help;", ".help", ".help;", " Help ; "])
+def test_help_with_or_without_a_dot_lists_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], typed: str
+) -> None:
+    Prompt(Answers(tmp_path)).run(typed)
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines()[1:]] == list(NAMES)
+    assert set(completed(".")) == set(NAMES)
+
+
+@pytest.mark.parametrize("typed", [f"quit{ENTER}", f"exit;{ENTER}", f".exit{ENTER}"])
+def test_words_that_leave_end_the_prompt(terminal: Terminal, typed: str) -> None:
+    terminal.type(typed)
+    assert terminal.process.wait(timeout=20) == 0
+
+
+def test_messages_in_the_prompt_say_how_a_value_is_given_there(tmp_path: Path) -> None:
+    prompt = Prompt(Answers(tmp_path, is_prompt=True))
+    with pytest.raises(RunStoreError, match="give it as image=VALUE"):
+        prompt.run(".question nearest-images")
+    with pytest.raises(ParameterError, match=r"write the value .*\.question NAME shots=VALUE"):
+        prompt.run("select $shots;")
+
+
 def test_a_command_of_the_prompt_that_does_not_exist_suggests_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +193,9 @@ def test_a_command_of_the_prompt_that_does_not_exist_suggests_one(
     assert "accuracy_mean" in capsys.readouterr().out
     prompt.run(".views")
     assert "leaderboard" in capsys.readouterr().out
+    prompt.run(".format md")
+    prompt.run("select 1 as n;")
+    assert capsys.readouterr().out.startswith("| n |")
     prompt.run(".format csv")
     prompt.run("select 1 as n;")
     assert capsys.readouterr().out == "n\n1\n"
@@ -166,3 +204,19 @@ def test_a_command_of_the_prompt_that_does_not_exist_suggests_one(
     prompt.run(".help")
     assert ".quit" in capsys.readouterr().out
     assert prompt.columns.keys() <= set(view_names())
+
+
+def test_views_and_columns_are_listed_once_and_no_table_beneath_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = Prompt(Answers(tmp_path, Format.JSON))
+    prompt.run(".views")
+    listed = [row["name"] for row in json.loads(capsys.readouterr().out)]
+    macros = ["features(encoder)", "similar_images(digest, encoder, top)"]
+    assert listed == sorted([*view_names(), *macros])
+    for view in ("runs", "predictions", "requests"):
+        prompt.run(f".describe {view}")
+        columns = [row["column_name"] for row in json.loads(capsys.readouterr().out)]
+        assert columns == prompt.columns[view]
+        assert len(set(columns)) == len(columns)
+    assert prompt.columns.keys() == set(view_names())

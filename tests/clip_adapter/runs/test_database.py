@@ -78,7 +78,7 @@ def test_a_leaderboard_without_runs_has_the_columns_of_one_with_runs(
 
 
 def test_a_missing_root_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(RunStoreError, match=r"no store at .*nowhere: run `clip-adapter demo`"):
+    with pytest.raises(RunStoreError, match=r"no store at .*nowhere: .*\(--root, in Python root\)"):
         query(tmp_path / "nowhere", "select 1")
 
 

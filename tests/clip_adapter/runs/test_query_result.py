@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from clip_adapter.errors import ParameterError, UnavailableError
+from clip_adapter.errors import ParameterError, UnavailableError, UnknownNameError
 from clip_adapter.runs import QueryResult, RunResult, RunStore, RunStoreError, connect
 from clip_adapter.runs.column_types import Types
 
@@ -64,6 +64,36 @@ def test_a_notebook_shows_text_as_text(tmp_path: Path) -> None:
     many = answer(tmp_path, "from range(1000)")._repr_html_()
     assert many.count("<tr>") == 11
     assert "and 990 more" in many
+
+
+def test_a_printed_result_shows_its_first_rows(tmp_path: Path) -> None:
+    found = answer(
+        tmp_path, "select 'gda' as method, 2/3 as accuracy union all select chr(27), null"
+    )
+    assert str(found).splitlines() == [
+        "method  accuracy",
+        "gda     0.6667",
+        "\\x1b",
+        "2 rows",
+    ]
+    many = str(answer(tmp_path, "select range as n, {'a': interval 1 day} as s from range(1000)"))
+    assert len(many.splitlines()) == 12
+    assert many.endswith("\n1,000 rows, 990 of them not shown")
+    assert str(answer(tmp_path, "select 1 as a, 2 as a where false")) == "a  a\n0 rows"
+
+
+def test_a_saved_question_is_asked_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "questions").mkdir()
+    text = "-- Numbers.\n-- $most = 3: largest\n-- $name: text\nselect range as n, $name as name from range($most)"
+    (tmp_path / "questions" / "numbers.sql").write_text(text)
+    with connect(tmp_path) as database:
+        assert database.question("numbers", most=1, name="a").fetchall() == [(0, "a")]
+        assert database.question("hard-classes", shots=16).columns[0] == "dataset"
+        assert len(database.question("store-contents")) == 0
+        with pytest.raises(UnknownNameError, match="did you mean 'hard-classes'"):
+            database.question("hard-clases")
+        with pytest.raises(RunStoreError, match="give it as name=VALUE"):
+            database.question("numbers")
 
 
 def test_values_without_a_python_type_say_what_to_do(tmp_path: Path) -> None:
@@ -129,9 +159,7 @@ def test_an_error_in_the_middle_of_the_rows_is_one_of_the_library(tmp_path: Path
 
 
 def test_more_memory_than_allowed_is_an_error_that_says_how_to_get_more(tmp_path: Path) -> None:
-    advice = (
-        r"needs more than 0\.0\d+ GiB of memory: .*--max-memory, in Python max_memory of connect"
-    )
+    advice = r"needs more than 60MB of memory: .*--max-memory, in Python max_memory of connect"
     with connect(tmp_path, max_memory="60MB") as database:
         with pytest.raises(RunStoreError, match=advice):
             database.sql("select list(range) from range(100000000)")

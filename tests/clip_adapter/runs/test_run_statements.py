@@ -1,7 +1,7 @@
 import pytest
 
 from clip_adapter.runs import RunStoreError
-from clip_adapter.runs.database import check_question
+from clip_adapter.runs.statements import check_question
 
 QUESTIONS = [
     "select 1",

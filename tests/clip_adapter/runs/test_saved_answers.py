@@ -16,6 +16,8 @@ from clip_adapter.runs import (
     RequestStore,
     RunDatabase,
     RunResult,
+    RunStoreError,
+    adjust_p_values,
     compare_methods,
     connect,
     current_index,
@@ -128,6 +130,28 @@ def test_the_ratio_that_was_best_by_shots(ask: Ask, results: dict[str, RunResult
         assert row["accuracy_mean"] == pytest.approx(np.mean(accuracies(runs, row["shots"])))
 
 
+def test_every_ratio_that_was_tried(ask: Ask, results: dict[str, RunResult]) -> None:
+    scores: dict[tuple[int, float], list[float]] = defaultdict(list)
+    chosen: Counter[tuple[int, float | None]] = Counter()
+    for each in of(results, "clip-adapter"):
+        run = each.run
+        best: dict[float, float] = {}
+        for candidate in run.tried or ():
+            ratio = candidate.settings["residual_ratio"]
+            best[ratio] = max(best.get(ratio, 0.0), candidate.validation_accuracy)
+        for ratio, accuracy in best.items():
+            scores[run.shots, ratio].append(accuracy)
+        chosen[run.shots, run.settings.residual_ratio] += 1
+    rows = ask("tried-ratios", dataset="digits")
+    found = {(row["shots"], row["residual_ratio"]): row for row in rows}
+    assert list(found) == sorted(scores)
+    assert len(rows) == len(found) > 2
+    for key, row in found.items():
+        assert row["validation_accuracy_mean"] == pytest.approx(np.mean(scores[key]))
+        assert (row["runs"], row["n_chosen"]) == (len(scores[key]), chosen[key])
+    assert ask("tried-ratios", shots=4) == [row for row in rows if row["shots"] == 4]
+
+
 def test_what_zero_shot_gets_right_and_an_adapter_wrong(
     ask: Ask, results: dict[str, RunResult], predictions: dict[tuple[str, str], Rows]
 ) -> None:
@@ -144,11 +168,14 @@ def test_what_zero_shot_gets_right_and_an_adapter_wrong(
         if row["label"] != row["predicted"]
         and (confidence := right.get(row["image_sha256"])) is not None
     }
-    rows = ask("zero-shot-wins", dataset="digits")
+    rows = ask("zero-shot-wins", dataset="digits", top=100_000)
     columns = ("image_sha256", "shots", "seed", "confidence", "confidence_zero_shot")
     assert {tuple(row[name] for name in columns) for row in rows} == expected
     assert len(rows) == len(expected) > 10
     assert all(row["path"].startswith(f"{row['class_name']}/") for row in rows)
+    assert ask("zero-shot-wins", dataset="digits") == rows[:20]
+    of_one_seed = [row for row in rows if row["seed"] == 2]
+    assert ask("zero-shot-wins", dataset="digits", seed=2, top=3) == of_one_seed[:3]
 
 
 def test_accuracy_per_second(ask: Ask, results: dict[str, RunResult]) -> None:
@@ -175,9 +202,11 @@ def test_a_pair_differs_as_compare_says(
     settings = of(results, against)[0].run.settings_fingerprint
     rows = ask("is-better", method_a="clip-adapter", method_b=against, dataset="digits")
     assert [row["shots"] for row in rows] == [1, 4]
-    for row in rows:
-        methods = ("clip-adapter", f"{against}@{settings}/own")
-        paired = compare_methods(store, methods, dataset="digits", shots=row["shots"]).paired
+    methods = ("clip-adapter", f"{against}@{settings}/own")
+    pairs = [
+        compare_methods(store, methods, dataset="digits", shots=shots).paired for shots in (1, 4)
+    ]
+    for row, paired in zip(rows, adjust_p_values(pairs), strict=True):
         for name in (
             "n_images",
             "accuracy_a",
@@ -186,9 +215,13 @@ def test_a_pair_differs_as_compare_says(
             "low",
             "high",
             "p_value",
+            "adjusted_p_value",
+            "verdict",
         ):
             assert row[name] == getattr(paired, name)
-        assert (row["verdict"], row["n_seeds"]) == (paired.verdict, 3)
+        assert row["n_seeds"] == 3
+    (alone,) = ask("is-better", method_b=against, dataset="digits", shots=4)
+    assert alone["adjusted_p_value"] == alone["p_value"] == rows[1]["p_value"]
 
 
 def test_every_pair_of_the_view_is_as_compare_says(database: RunDatabase, store: Path) -> None:
@@ -224,6 +257,9 @@ def test_the_nearest_images_are_those_of_numpy(ask: Ask, store: Path) -> None:
     assert [row["image_sha256"] for row in rows] == [digests[each].hex() for each in best]
     assert [row["cosine"] for row in rows] == pytest.approx(cosines[best], abs=1e-5)  # float32
     assert all(any(path.startswith("digits/") for path in row["paths"]) for row in rows)
+    unknown = "ab" * 32
+    with pytest.raises(RunStoreError, match=f"no image of the digest {unknown} has a feature"):
+        ask("nearest-images", image=unknown, encoder=encoder)
 
 
 def test_labels_that_no_run_gives_are_doubtful(

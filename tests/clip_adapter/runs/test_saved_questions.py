@@ -1,14 +1,18 @@
 """Questions with names are files of SQL, of the package and of a store."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clip_adapter.errors import UnknownNameError
 from clip_adapter.runs import (
     RunStoreError,
     SavedQuestion,
+    adjust_p_values,
     find_question,
+    paired_difference,
     query,
     saved_questions,
 )
@@ -91,7 +95,12 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, put: Path) -> None
     (put / "Upper.sql").write_text(TEXT)
     (put / "a\x1b[2J.sql").write_text(TEXT)
     (put / "folder.sql").mkdir()
-    assert saved_questions(tmp_path).keys() == saved_questions().keys()
+    errors: list[RunStoreError] = []
+    found = saved_questions(tmp_path, on_unusable=errors.append)
+    assert found.keys() == saved_questions().keys()
+    assert len(errors) == 2
+    assert "the name of a question is of lower-case letters" in str(errors[0])
+    assert "rename the file, as upper.sql" in " ".join(map(str, errors))
     for name in ("../outside", "linked", str(tmp_path / "outside"), "Upper"):
         with pytest.raises(UnknownNameError):
             find_question(name, tmp_path)
@@ -116,3 +125,49 @@ def test_a_file_that_cannot_be_used_is_named(
     with pytest.raises(RunStoreError, match=message):
         saved_questions(tmp_path)
     assert name in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "p_values", [[0.04, 0.03, 0.3], [0.01, 0.04, 0.01, 0.02], [0.5, 0.9], [0.05]]
+)
+def test_the_verdicts_of_several_pairs_are_corrected_together(
+    tmp_path: Path, p_values: list[float]
+) -> None:
+    one = paired_difference(np.array([[True]]), np.array([[False]]))
+    pairs = [replace(one, p_value=value) for value in p_values]
+    values = ", ".join(f"({place}, {value}::DOUBLE)" for place, value in enumerate(p_values))
+    empty = "SELECT * EXCLUDE (shots, p_value, difference, method_a, method_b) FROM paired"
+    given = (
+        "WITH paired AS (SELECT *, 'a' AS method_a, 'b' AS method_b, 1.0 AS difference "
+        f"FROM (VALUES {values}) AS made (shots, p_value) LEFT JOIN ({empty}) ON true), "
+    )
+    question = PACKAGED["is-better"]
+    statement = given + question.statement.partition("WITH ")[2]
+    rows = query(tmp_path, statement, question.values({"method_a": "a", "method_b": "b"}))
+    found = {row["shots"]: (row["adjusted_p_value"], row["verdict"]) for row in rows.to_pylist()}
+    expected = [(each.adjusted_p_value, each.verdict) for each in adjust_p_values(pairs)]
+    assert [found[place] for place in range(len(p_values))] == expected
+
+
+@pytest.mark.parametrize(("written", "value"), [('"a: b"', "a: b"), ('{"a": [1]}', {"a": [1]})])
+def test_a_default_may_hold_a_colon(written: str, value: object) -> None:
+    question = SavedQuestion.parse(f"-- Rows.\n-- $x = {written}: any value\nSELECT $x", name="q")
+    assert question.parameters["x"].default == value
+    assert question.parameters["x"].meaning == "any value"
+
+
+def test_a_deep_default_is_refused_in_words() -> None:
+    deep = "[" * 20_000
+    with pytest.raises(RunStoreError, match="expected JSON"):
+        SavedQuestion.parse(f"-- Rows.\n-- $x = {deep}: any value\nSELECT $x", name="q")
+
+
+def test_a_linked_folder_of_questions_is_not_read(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.sql").write_text("-- One row.\nSELECT 1")
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "questions").symlink_to(elsewhere)
+    with pytest.raises(UnknownNameError):
+        find_question("mine", store)
