@@ -25,8 +25,15 @@ WITH places AS (
     GROUP BY image_sha256, dataset, split
 ),
 tested AS (
-    SELECT split_fingerprint, coalesce(tested_on.dataset, dataset) AS dataset, count(*) AS n_runs
-    FROM runs WHERE status = 'completed' AND split_fingerprint <> '' GROUP BY ALL
+    SELECT split_fingerprint, dataset, count(*) AS n_runs
+    FROM (
+        SELECT
+            split_fingerprint, coalesce(tested_on.dataset, dataset) AS dataset,
+            coalesce(tested_on.index_fingerprint, index_fingerprint) AS index_fingerprint
+        FROM runs WHERE status = 'completed' AND split_fingerprint <> ''
+    )
+    SEMI JOIN internal.current_indexes USING (dataset, index_fingerprint)
+    GROUP BY ALL
 ),
 trained AS (
     SELECT DISTINCT split_fingerprint, image_sha256 FROM stored.splits

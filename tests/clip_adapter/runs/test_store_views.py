@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from clip_adapter.runs import (
+    EvaluatedOn,
     ExtractionRecord,
     RunResult,
     RunStore,
@@ -193,8 +194,17 @@ def test_a_test_image_that_trained_is_a_leak(
     write_index(root, "digits", {trained: "test", others[0]: "train", bytes(32): "test"})
     write_index(root, "letters", {bytes(32): "train"})
     ask_for(1, index_fingerprint="index-digits")
-    run = replace(result_of(1, split_fingerprint=split.split_fingerprint), split=split)
-    RunStore(root).record([run])
+    of_split = {"split_fingerprint": split.split_fingerprint, "index_fingerprint": "index-digits"}
+    # In an earlier state the image may have been in another split.
+    earlier = EvaluatedOn(dataset="digits", index_fingerprint="earlier")
+    letters = EvaluatedOn(dataset="letters", index_fingerprint="index-letters")
+    results = [
+        result_of(1, **of_split),
+        result_of(2, **of_split | {"index_fingerprint": "earlier"}),
+        result_of(3, **of_split, tested_on=letters, protocol="cross-dataset"),
+        result_of(4, **of_split, tested_on=earlier, protocol="domain-shift"),
+    ]
+    RunStore(root).record([replace(each, split=split) for each in results])
     with connect(root) as database:
         found = database.query("FROM leaks ORDER BY dataset, image_sha256").to_pylist()
     leaks = {(row["dataset"], row["image_sha256"]): row for row in found}
