@@ -23,7 +23,7 @@ WITH available AS MATERIALIZED (
     FROM current_runs
 ),
 choices AS (SELECT DISTINCT dataset, encoder, shots AS served_shots FROM runs),
-at_shots AS (
+at_shots AS NOT MATERIALIZED (
     FROM available
     LEFT JOIN internal.correct_images USING (
         run_id, dataset, encoder, method, settings_fingerprint, image_choice, shots, split_fingerprint
