@@ -22,14 +22,9 @@ if TYPE_CHECKING:  # takes time to import, and only describes shapes
     from jaxtyping import Bool
 
 _CORRECT = """
-WITH predicted AS (
-    SELECT
-        run_id, list(correct ORDER BY position) AS correct,
-        md5(string_agg(image_sha256 || ' ' || label, ',' ORDER BY position)) AS images
-    FROM predictions WHERE run_id IN $run_ids GROUP BY run_id
-)
 SELECT run_id, correct, images, training_images
-FROM predicted JOIN runs USING (run_id) LEFT JOIN training_sets USING (split_fingerprint)
+FROM internal.correct_images LEFT JOIN training_sets USING (split_fingerprint)
+WHERE run_id IN $run_ids
 """
 _Seed = int | None
 

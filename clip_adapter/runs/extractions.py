@@ -10,13 +10,8 @@ from clip_adapter.runs.errors import RunStoreError
 from clip_adapter.runs.schemas import EXTRACTIONS
 from feature_cache import Location, write_table
 
-# The rate of a few images is mostly that of starting up.
-_FEWEST_IMAGES, _FEWEST_SECONDS = 32, 0.5
-
-_RATE = f"""
-SELECT sum(n_encoded) / sum(seconds) AS rate FROM extractions
-WHERE encoder = $encoder AND device = $device
-    AND n_encoded >= {_FEWEST_IMAGES} AND seconds >= {_FEWEST_SECONDS}
+_RATE = """
+SELECT images_per_second FROM internal.encoding_rates WHERE encoder = $encoder AND device = $device
 """
 
 
@@ -83,6 +78,6 @@ def encoding_rate(database: RunDatabase, *, encoder: str, device: str) -> float 
         encoder: fingerprint of the encoder.
         device: torch device of the encoder.
     """
-    (row,) = database.query(_RATE, {"encoder": encoder, "device": device}).to_pylist()
-    rate: float | None = row["rate"]
-    return rate
+    rates = database.query(_RATE, {"encoder": encoder, "device": device})
+    found: list[float] = rates["images_per_second"].to_pylist()
+    return found[0] if found else None

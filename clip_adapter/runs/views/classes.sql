@@ -4,12 +4,12 @@
 -- the least of its runs, is there to count by: names are joined to the few counts.
 CREATE VIEW internal.configurations AS
 SELECT
-    dataset, model, method, shots, settings_fingerprint, encoder, image_choice,
-    any_value(class_names) AS class_names,  -- of one state of a dataset
+    dataset, arg_max(model, (started_at, run_id)) AS model, method, shots, settings_fingerprint, encoder,
+    image_choice, any_value(class_names) AS class_names,  -- of one state of a dataset
     list(run_id) AS run_ids,
     min(number) AS configuration
 FROM current_runs JOIN (SELECT run_id, number FROM stored.runs) USING (run_id)
-GROUP BY dataset, model, method, shots, settings_fingerprint, encoder, image_choice;
+GROUP BY dataset, method, shots, settings_fingerprint, encoder, image_choice;
 
 -- Class numbers count from 0, DuckDB's lists from 1.
 CREATE VIEW confusion AS

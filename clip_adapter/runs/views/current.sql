@@ -3,8 +3,8 @@
 -- Of two runs with one fingerprint that a request asks for, the one that was named last counts.
 CREATE VIEW internal.requested_runs AS
 WITH by_name AS (
-    SELECT run_id, max(sequence) AS named
-    FROM (SELECT unnest(run_ids) AS run_id, sequence FROM requests) GROUP BY run_id
+    SELECT dataset, run_id, max(sequence) AS named
+    FROM (SELECT dataset, unnest(run_ids) AS run_id, sequence FROM requests) GROUP BY dataset, run_id
 ),
 by_fingerprint AS (
     SELECT dataset, fingerprint, max(sequence) AS asked
@@ -12,7 +12,7 @@ by_fingerprint AS (
     GROUP BY dataset, fingerprint
 )
 SELECT runs.*, greatest(asked, named) AS asked, named
-FROM runs LEFT JOIN by_name USING (run_id) LEFT JOIN by_fingerprint USING (dataset, fingerprint);
+FROM runs LEFT JOIN by_name USING (dataset, run_id) LEFT JOIN by_fingerprint USING (dataset, fingerprint);
 
 CREATE VIEW asked_runs AS
 SELECT run_id, asked, named FROM internal.requested_runs WHERE asked IS NOT NULL;

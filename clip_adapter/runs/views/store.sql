@@ -25,8 +25,15 @@ WITH places AS (
     GROUP BY image_sha256, dataset, split
 ),
 tested AS (
-    SELECT split_fingerprint, coalesce(tested_on.dataset, dataset) AS dataset, count(*) AS n_runs
-    FROM runs WHERE status = 'completed' AND split_fingerprint <> '' GROUP BY ALL
+    SELECT split_fingerprint, dataset, count(*) AS n_runs
+    FROM (
+        SELECT
+            split_fingerprint, coalesce(tested_on.dataset, dataset) AS dataset,
+            coalesce(tested_on.index_fingerprint, index_fingerprint) AS index_fingerprint
+        FROM runs WHERE status = 'completed' AND split_fingerprint <> ''
+    )
+    SEMI JOIN internal.current_indexes USING (dataset, index_fingerprint)
+    GROUP BY ALL
 ),
 trained AS (
     SELECT DISTINCT split_fingerprint, image_sha256 FROM stored.splits
@@ -47,18 +54,18 @@ WHERE places.n_places > 1 OR (places.split = 'test' AND training.n_runs > 0)
 ORDER BY ALL;
 COMMENT ON VIEW leaks IS 'Images, by their content, that are in more than one dataset or split of the current states, one row for each; and test images that trained a run which was tested on them.';
 
--- The rate of a few images is mostly that of starting up. Of several devices the one used last counts.
+-- The rate of a few images is mostly that of starting up. `clip_adapter.runs.encoding_rate` reads it as well.
 CREATE VIEW internal.encoding_rates AS
-WITH by_device AS (
-    SELECT
-        encoder, device, sum(n_encoded) / sum(seconds) AS images_per_second,
-        max(started_at) AS last_used
-    FROM extractions WHERE n_encoded >= 32 AND seconds >= 0.5 GROUP BY encoder, device
-)
-SELECT encoder, arg_max(images_per_second, (last_used, device)) AS images_per_second
-FROM by_device GROUP BY encoder;
+SELECT
+    encoder, device, sum(n_encoded) / sum(seconds) AS images_per_second, max(started_at) AS last_used
+FROM extractions WHERE n_encoded >= 32 AND seconds >= 0.5 GROUP BY encoder, device;
 
+-- Of several devices the one used last counts.
 CREATE VIEW costs AS
+WITH rates AS (
+    SELECT encoder, arg_max(images_per_second, (last_used, device)) AS images_per_second
+    FROM internal.encoding_rates GROUP BY encoder
+)
 SELECT
     dataset, arg_max(model, started_at) AS model,
     count(*)::INTEGER AS n_extractions,
@@ -67,7 +74,7 @@ SELECT
     any_value(images_per_second) AS images_per_second,
     sum(n_reused) / any_value(images_per_second) / 3600 AS hours_saved,
     encoder
-FROM extractions LEFT JOIN internal.encoding_rates USING (encoder)
+FROM extractions LEFT JOIN rates USING (encoder)
 GROUP BY dataset, encoder
 ORDER BY dataset, encoder;
 COMMENT ON VIEW costs IS 'What encoding cost and what stored features saved, for each dataset and encoder. An image counts as reused once for each new request that needed it; a request that repeats the last one is not recorded, and earlier versions recorded no request that encoded nothing.';

@@ -20,6 +20,7 @@ from clip_adapter.runs import (
     RunStoreError,
     SplitRecord,
     compare_methods,
+    query,
 )
 
 LATER = datetime(2026, 11, 24, tzinfo=UTC)
@@ -219,3 +220,34 @@ def test_an_image_that_occurs_twice_is_paired_with_itself(
     ]
     RunStore(tmp_path).record([RunResult(run=run, predictions=same) for run in runs])
     assert (compared().paired.n_images, compared().paired.ties) == (3, 3)
+
+
+def test_two_names_of_an_encoder_are_one_configuration_in_sql_as_well(
+    tmp_path: Path, put: Put, compared: Compare
+) -> None:
+    for seed, name in ((1, "glyphs"), (2, "the same glyphs")):
+        put(seed, 0, 0, 0, 1, seed=seed, model=name, started_at=LATER + timedelta(days=seed))
+        put(10 + seed, 0, seed - 1, 1, 1, seed=seed, model=name, method="linear-probe")
+    found = compared()
+    sql = "FROM paired WHERE method_a = 'clip-adapter' AND shots = 4"
+    (row,) = query(tmp_path, sql).to_pylist()
+    assert (row["model"], tuple(row["seeds"])) == ("the same glyphs", found.seeds)
+    for name in ("low", "high", "p_value", "n_images", "wins", "losses"):
+        assert row[name] == getattr(found.paired, name)
+    classes = "FROM per_class WHERE method = 'clip-adapter'"
+    (row,) = query(tmp_path, classes).to_pylist()
+    assert (row["model"], row["n"], row["recall"]) == ("the same glyphs", 8, 0.75)
+    counts = query(tmp_path, "FROM confusion WHERE method = 'clip-adapter' ORDER BY n").to_pylist()
+    assert [(row["predicted"], row["n"]) for row in counts] == [(1, 2), (0, 6)]
+
+
+def test_runs_whose_predictions_are_lost_are_no_pair_in_sql(
+    tmp_path: Path, put: Put, result_of: Callable[..., RunResult]
+) -> None:
+    put(1, 0, 0, seed=1)
+    put(2, 0, 1, seed=2)
+    put(11, 0, 1, seed=1, method="linear-probe")
+    put(21, 1, 1, seed=1, method="gda")
+    RunStore(tmp_path).record([result_of(12, seed=2, method="linear-probe")])
+    pairs = query(tmp_path, "SELECT method_b FROM paired WHERE method_a = 'clip-adapter'")
+    assert pairs["method_b"].to_pylist() == ["gda"]

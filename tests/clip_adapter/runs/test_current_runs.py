@@ -155,3 +155,15 @@ def test_an_encoder_has_the_name_it_was_last_asked_for_by(
     ask_for(2, model="new", asked_at=before_noon(9))
     assert only(root, "SELECT DISTINCT model FROM current_runs") == "new"
     assert only(root, "SELECT model FROM leaderboard") == "new"
+
+
+def test_requests_on_another_dataset_have_numbers_of_their_own(
+    root: Path, ask_for: Ask, result_of: ResultOf
+) -> None:
+    run = result_of(1)
+    RunStore(root).record([run])
+    ask_for(1, run_ids=(run.run.run_id,))
+    ask_for(2, sequence=9, dataset="eurosat", run_ids=(run.run.run_id,))
+    assert query(root, "SELECT asked, named FROM asked_runs").to_pylist() == [
+        {"asked": 1, "named": 1}
+    ]

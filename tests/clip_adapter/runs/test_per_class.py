@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 
 from clip_adapter.runs import ImagePredictions, RunResult, RunStore, query
+from clip_adapter.runs.saved_questions import saved_questions
 
 
 def ask(root: Path, results: list[RunResult], sql: str) -> list[dict[str, Any]]:
@@ -52,3 +54,27 @@ def test_the_f1_of_every_class_is_that_of_scikit_learn(
     found = ask(tmp_path, [run], "select precision, recall, f1 from per_class")
     expected = precision_recall_fscore_support(labels, predicted)
     np.testing.assert_allclose([list(row.values()) for row in found], np.array(expected[:3]).T)
+
+
+def test_classes_are_worse_than_the_zero_shot_that_ran_last(
+    tmp_path: Path,
+    result_of: Callable[..., RunResult],
+    predictions_of: Callable[..., ImagePredictions],
+) -> None:
+    """Templates are settings: two sets of them are two current configurations of zero-shot."""
+    zero_shot = {"method": "zero-shot", "shots": 0, "seed": None, "split_fingerprint": ""}
+    later = datetime(2026, 11, 24, tzinfo=UTC)
+    results = [
+        (result_of(1), (0, 1, 1, 1)),
+        (result_of(2, **zero_shot, settings_fingerprint="one template"), (0, 0, 0, 0)),
+        (result_of(3, **zero_shot, settings_fingerprint="another", started_at=later), (0, 0, 0, 1)),
+        (result_of(4, settings_fingerprint="other", image_choice="budget:8"), (0, 0, 1, 1)),
+        (result_of(5, settings_fingerprint="other", image_choice="budget:8"), (0, 0, 0, 0)),
+    ]
+    question = saved_questions()["worse-classes"]
+    RunStore(tmp_path).record(
+        [replace(each, predictions=predictions_of(*predicted)) for each, predicted in results]
+    )
+    found = query(tmp_path, question.statement, question.values({})).to_pylist()
+    assert [(row["recall_zero_shot"], row["recall_adapted"]) for row in found] == [(0.75, 0.25)]
+    assert (found[0]["settings_fingerprint"], found[0]["image_choice"]) == ("settings", "own")

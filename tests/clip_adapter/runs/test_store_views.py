@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from clip_adapter.runs import (
+    EvaluatedOn,
     ExtractionRecord,
     RunResult,
     RunStore,
@@ -68,6 +69,77 @@ def test_what_is_asked_for_first_is_new(root: Path, result_of: MakeResult, ask_f
     assert row["accuracy_before"] is row["difference"] is row["sequence_before"] is None
 
 
+def test_a_run_that_was_trained_again_is_beside_the_one_before_it(
+    root: Path, result_of: MakeResult, ask_for: AskFor
+) -> None:
+    """`train --retrain` records its request before it trains, and once more with the new runs."""
+    twins = [
+        result_of(
+            number, accuracy, seed=1, fingerprint="twin", started_at=START + timedelta(days=number)
+        )
+        for number, accuracy in ((1, 0.5), (2, 0.9))
+    ]
+    RunStore(root).record(twins)
+    ask_for(1, run_fingerprints=("twin",))
+    ask_for(2, run_fingerprints=("twin",))
+    ask_for(3, run_fingerprints=("twin",), run_ids=(twins[1].run.run_id,))
+    (row,) = rows(root, "FROM changes")
+    assert (row["change"], row["seeds"], row["n_other_runs"]) == ("changed", 1, 1)
+    assert (row["accuracy_before"], row["accuracy"]) == (0.5, 0.9)
+    ask_for(4, run_fingerprints=("twin",))
+    (row,) = rows(root, "FROM changes")
+    assert (row["change"], row["accuracy_before"], row["accuracy"]) == ("unchanged", 0.9, 0.9)
+
+
+def test_a_request_names_one_run_in_place_of_another_with_its_fingerprint(
+    root: Path, result_of: MakeResult, ask_for: AskFor
+) -> None:
+    twins = [
+        result_of(
+            number, accuracy, seed=1, fingerprint="twin", started_at=START + timedelta(days=number)
+        )
+        for number, accuracy in ((1, 0.5), (2, 0.9))
+    ]
+    RunStore(root).record(twins)
+    ask_for(1, run_fingerprints=("twin",), run_ids=(twins[0].run.run_id,))
+    (row,) = rows(root, "FROM changes")
+    assert (row["change"], row["seeds"], row["accuracy"]) == ("new", 1, 0.5)
+
+
+def test_of_two_requests_at_once_the_one_with_the_greater_id_is_the_last(
+    root: Path, result_of: MakeResult, ask_for: AskFor
+) -> None:
+    runs = [result_of(1, 0.5, seed=1), result_of(2, 0.75, seed=1)]
+    RunStore(root).record(runs)
+    ask_for(7, sequence=1, run_ids=(runs[1].run.run_id,))
+    ask_for(3, sequence=1, run_ids=(runs[0].run.run_id,))
+    (row,) = rows(root, "FROM changes")
+    assert (row["change"], row["seeds"], row["accuracy_before"]) == ("changed", 1, 0.5)
+    assert (row["accuracy"], row["sequence_before"], row["sequence"]) == (0.75, 1, 1)
+
+
+def test_a_request_without_runs_changes_nothing(
+    root: Path, result_of: MakeResult, ask_for: AskFor
+) -> None:
+    run = result_of(1, 0.5)
+    RunStore(root).record([run])
+    ask_for(1, run_fingerprints=(run.run.fingerprint,))
+    ask_for(2, command="extract")
+    (row,) = rows(root, "FROM changes")
+    assert (row["change"], row["sequence"]) == ("new", 1)
+
+
+def test_a_change_is_against_a_request_with_the_same_protocol(
+    root: Path, result_of: MakeResult, ask_for: AskFor
+) -> None:
+    runs = [result_of(1, 0.5, seed=1), result_of(2, 0.75, seed=1, protocol="base-to-new")]
+    RunStore(root).record(runs)
+    for number, result in enumerate(runs, 1):
+        ask_for(number, run_ids=(result.run.run_id,))
+    (row,) = rows(root, "FROM changes")
+    assert (row["change"], row["protocol"], row["accuracy"]) == ("new", "base-to-new", 0.75)
+
+
 def extraction(root: Path, number: int, **fields: Any) -> None:
     values: dict[str, Any] = {
         "extraction_id": f"{number:032x}",
@@ -122,8 +194,17 @@ def test_a_test_image_that_trained_is_a_leak(
     write_index(root, "digits", {trained: "test", others[0]: "train", bytes(32): "test"})
     write_index(root, "letters", {bytes(32): "train"})
     ask_for(1, index_fingerprint="index-digits")
-    run = replace(result_of(1, split_fingerprint=split.split_fingerprint), split=split)
-    RunStore(root).record([run])
+    of_split = {"split_fingerprint": split.split_fingerprint, "index_fingerprint": "index-digits"}
+    # In an earlier state the image may have been in another split.
+    earlier = EvaluatedOn(dataset="digits", index_fingerprint="earlier")
+    letters = EvaluatedOn(dataset="letters", index_fingerprint="index-letters")
+    results = [
+        result_of(1, **of_split),
+        result_of(2, **of_split | {"index_fingerprint": "earlier"}),
+        result_of(3, **of_split, tested_on=letters, protocol="cross-dataset"),
+        result_of(4, **of_split, tested_on=earlier, protocol="domain-shift"),
+    ]
+    RunStore(root).record([replace(each, split=split) for each in results])
     with connect(root) as database:
         found = database.query("FROM leaks ORDER BY dataset, image_sha256").to_pylist()
     leaks = {(row["dataset"], row["image_sha256"]): row for row in found}
