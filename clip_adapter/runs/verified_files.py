@@ -94,7 +94,7 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
                     for number, (path, owner) in enumerate(found)
                 }
             listed = list(self._listed[table])
-        if listed and self._tables[table].is_small:
+        if len(listed) > 1 and self._tables[table].is_small:
             digest = hashlib.sha256("".join(listed).encode()).hexdigest()
             return [f"{table}/{_MERGED}{digest}"]
         return listed or ([] if self._tables[table].schema is None else [f"{table}/{_EMPTY}"])
@@ -162,7 +162,7 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
         if name == _EMPTY:
             return to_parquet((self._tables[table].schema or pa.schema([])).empty_table())
         if name.startswith(_MERGED):
-            parts = [pq.read_table(pa.BufferReader(self.content(each))) for each in known]
+            parts = [pq.ParquetFile(pa.BufferReader(self.content(each))).read() for each in known]
             return to_parquet(pa.concat_tables(parts))
         if path not in known:
             raise PermissionError(f"{path} is no file of the store, and nothing can be written")

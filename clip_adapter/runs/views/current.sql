@@ -4,11 +4,11 @@
 CREATE VIEW internal.requested_runs AS
 WITH by_name AS (
     SELECT dataset, run_id, max(sequence) AS named
-    FROM (SELECT dataset, unnest(run_ids) AS run_id, sequence FROM requests) GROUP BY dataset, run_id
+    FROM (SELECT dataset, unnest(run_ids) AS run_id, sequence FROM internal.each_request) GROUP BY dataset, run_id
 ),
 by_fingerprint AS (
     SELECT dataset, fingerprint, max(sequence) AS asked
-    FROM (SELECT dataset, unnest(run_fingerprints) AS fingerprint, sequence FROM requests)
+    FROM (SELECT dataset, unnest(run_fingerprints) AS fingerprint, sequence FROM internal.each_request)
     GROUP BY dataset, fingerprint
 )
 SELECT runs.*, greatest(asked, named) AS asked, named
@@ -48,7 +48,7 @@ WITH completed AS (
 ),
 asked_states AS (
     SELECT dataset, encoder, index_fingerprint, max((sequence, request_id)) AS last_request
-    FROM requests GROUP BY ALL
+    FROM internal.each_request GROUP BY ALL
 ),
 states AS (
     SELECT dataset, encoder, index_fingerprint, max(started_at) AS last_start
@@ -70,7 +70,7 @@ tested_states AS (
 ),
 asked_names AS (
     SELECT dataset, encoder, arg_max(model, (sequence, request_id)) AS asked_name
-    FROM requests WHERE model IS NOT NULL GROUP BY ALL
+    FROM internal.each_request WHERE model IS NOT NULL GROUP BY ALL
 ),
 chosen AS (
     SELECT

@@ -88,6 +88,8 @@ CREATE VIEW extractions AS
 SELECT DISTINCT * FROM stored.extractions ORDER BY started_at;
 COMMENT ON VIEW extractions IS 'One row an extraction that encoded something, or of a new request that found every feature stored: how many images, by which encoder, in how many seconds.';
 
+CREATE VIEW internal.each_request AS SELECT DISTINCT ON (request_id) * FROM stored.requests;
+
 CREATE VIEW requests AS
-SELECT DISTINCT * FROM stored.requests ORDER BY dataset, sequence, request_id;
+FROM internal.each_request ORDER BY dataset, sequence, request_id;
 COMMENT ON VIEW requests IS 'One row a request, numbered by dataset; which runs are current follows from them.';
