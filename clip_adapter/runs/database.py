@@ -86,7 +86,7 @@ _COMPUTED = re.compile(r"\bquery\w*\(", re.IGNORECASE)
 
 
 class RunDatabase:
-    """A read-only SQL database of the rows that were stored when it was opened, or since files were merged.
+    """A read-only SQL database of the rows that were stored when it was opened.
 
     Opening takes no lock and writes nothing. DuckDB runs in memory and reads the files of the store
     through `VerifiedFiles`, so that no statement can read or write another file.
@@ -438,6 +438,8 @@ class RunDatabase:
         had to drop repeated rows.
         """
         one_row = name == "runs"
+        if not one_row and len(self._files.files(name)) == 1:
+            return rows
         numbered = "SELECT run_id" if one_row else "SELECT DISTINCT run_id, file_index"
         ((repeated,),) = self._connection.execute(
             f"SELECT count(*) > count(DISTINCT run_id) FROM ({numbered} FROM {rows})"
@@ -477,9 +479,9 @@ def connect(
     """Connect to the SQL database of a store; use it as a context manager, or close it.
 
     The database is read-only and lives in memory: it shows the rows that were stored when it was
-    opened, and those since where a file that it read was merged into others. `RunDatabase.sql` takes one statement and returns its rows as Arrow, pandas, polars or Python
-    values, `RunDatabase.query` as a `pyarrow.Table`; the names of the views are those of
-    `clip_adapter.runs.view_names`.
+    opened, and those since where a file that it read was merged into others. `RunDatabase.sql` takes one
+    statement and returns its rows as Arrow, pandas, polars or Python values, `RunDatabase.query` as a
+    `pyarrow.Table`; the names of the views are those of `clip_adapter.runs.view_names`.
 
     Args:
         root: folder or URL of the store, as s3://bucket/prefix; the environment variable
