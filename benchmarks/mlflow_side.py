@@ -19,7 +19,7 @@ KEY = ("dataset", "encoder", "method", "settings_fingerprint", "shots")
 
 
 def main(runs_file: str, metrics_file: str, folder: str) -> None:
-    """Fill a tracking store, search it twice, and print what came of it."""
+    """Fill a tracking store, search it twice, and print seconds, memory and means."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     import mlflow  # noqa: PLC0415  # after the setting above
     import pyarrow.parquet as pq  # noqa: PLC0415  # as MLflow has it

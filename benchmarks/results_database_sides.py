@@ -21,7 +21,7 @@ _KEY = "dataset, encoder, method, settings_fingerprint, shots"
 _BOARD = f"{_KEY}, seeds, accuracy_mean, accuracy_min, accuracy_max, nll_mean"
 _FILTERED = "dataset = 'dataset-0' AND shots = 16"
 
-# Whoever writes it for one store knows that no run was recorded twice, and that all are current.
+# Written for one store, of which is known that no run was recorded twice, and that all are current.
 _BOARD_BY_HAND = """
 WITH scores AS (
     SELECT run_id, max(value) FILTER (name = 'accuracy') AS accuracy,

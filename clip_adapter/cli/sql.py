@@ -9,7 +9,12 @@ import typer
 
 from clip_adapter.cli.app import INTERRUPTED
 from clip_adapter.cli.options import Root
-from clip_adapter.cli.sql_answers import DEFAULT_MAX_SECONDS, Answers, parse_parameters, say
+from clip_adapter.cli.sql_runner import (
+    DEFAULT_MAX_SECONDS,
+    StatementRunner,
+    parse_parameters,
+    print_status,
+)
 from clip_adapter.cli.summaries import watch
 from clip_adapter.cli.table_files import (
     Format,
@@ -97,7 +102,7 @@ def sql(
     named = [name for name, value in asked.items() if value is not None]
     if len(named) > 1:
         raise ParameterError(f"found {' and '.join(named)}: expected one of them")
-    answers = Answers(
+    runner = StatementRunner(
         Settings.of(root=root).location,
         chosen_format(form, output),
         checked_target(output, overwrite=overwrite),
@@ -113,20 +118,20 @@ def sql(
         raise ParameterError("--output has no statement: name one, a --file or a --question")
     try:
         if export is not None:
-            _export(answers, export)
+            _export(runner, export)
         elif questions:
-            answers.list_questions()
+            runner.list_questions()
         elif is_prompt:
             from clip_adapter.cli.sql_prompt import run_prompt  # noqa: PLC0415  # for a terminal alone
 
-            run_prompt(answers)
+            run_prompt(runner)
         else:
-            answers.write(_text(statement, file, question, root=answers.root), given)
+            runner.write(_text(statement, file, question, root=runner.root), given)
     except (KeyboardInterrupt, SystemExit) as end:
         _drop_output()
         if isinstance(end, SystemExit):  # what SIGTERM raises
             raise
-        say("interrupted")
+        print_status("interrupted")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -157,15 +162,15 @@ def _text(
         raise ParameterError(f"{file} is no text in UTF-8: expected a file of SQL") from None
 
 
-def _export(answers: Answers, path: Path) -> None:
+def _export(runner: StatementRunner, path: Path) -> None:
     target = path.expanduser().resolve()
-    checked_target(target, overwrite=answers.overwrite)
-    if answers.form is not Format.TABLE or answers.output is not None:
+    checked_target(target, overwrite=runner.overwrite)
+    if runner.form is not Format.TABLE or runner.output is not None:
         raise ParameterError("--export writes all views: leave out --format and --output")
     n_tables = n_rows = 0
 
     with (
-        answers.connect() as database,
+        runner.connect() as database,
         watch("exporting", total=len(view_names()), unit="views") as advance,
     ):
 
@@ -175,8 +180,8 @@ def _export(answers: Answers, path: Path) -> None:
             n_tables, n_rows = n_tables + 1, n_rows + rows
             advance(1)
 
-        export_views(database, target, overwrite=answers.overwrite, on_table=count)
-    say(f"{n_tables} tables with {n_rows:,} rows written to {target}")
+        export_views(database, target, overwrite=runner.overwrite, on_table=count)
+    print_status(f"{n_tables} tables with {n_rows:,} rows written to {target}")
 
 
 def _drop_output() -> None:

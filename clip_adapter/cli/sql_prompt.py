@@ -15,7 +15,7 @@ from prompt_toolkit.filters import completion_is_selected
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-from clip_adapter.cli.sql_answers import Answers, parse_parameters
+from clip_adapter.cli.sql_runner import StatementRunner, parse_parameters
 from clip_adapter.cli.table_files import Format, format_of
 from clip_adapter.errors import ClipAdapterError, UnknownNameError
 from clip_adapter.escaping import escape_control_characters
@@ -61,13 +61,13 @@ HELP = "\n".join(
 )
 
 
-def run_prompt(answers: Answers) -> None:
+def run_prompt(runner: StatementRunner) -> None:
     """Answer statements until the user leaves; an error or Ctrl-C ends a statement, not the prompt.
 
     Args:
-        answers: how they are answered; the store is read anew for each.
+        runner: how they are answered; the store is read anew for each.
     """
-    prompt = Prompt(replace(answers, is_prompt=True))
+    prompt = Prompt(replace(runner, is_prompt=True))
     session: PromptSession[str] = PromptSession(
         history=_history(),
         completer=SqlCompleter(lambda: prompt.columns, lambda: prompt.questions),
@@ -114,11 +114,11 @@ class Prompt:
     """What a line of the prompt does.
 
     Args:
-        answers: how statements are answered.
+        runner: how statements are answered.
     """
 
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
+    def __init__(self, runner: StatementRunner) -> None:
+        self._runner = runner
 
     def run(self, text: str) -> None:
         """Run statements, or a command of `COMMANDS`.
@@ -129,7 +129,7 @@ class Prompt:
         text = with_dot(text)
         if not text.startswith("."):
             if text.strip("; \n"):
-                self._answers.write(SavedQuestion.parse(text), {})
+                self._runner.write(SavedQuestion.parse(text), {})
             return
         name, *words = text.split()
         if name not in NAMES:
@@ -142,7 +142,7 @@ class Prompt:
             ".help": lambda _: plain_console().print(HELP),
             ".views": lambda _: self._list_views(),
             ".describe": lambda words: self._describe(*words),
-            ".questions": lambda _: self._answers.list_questions(),
+            ".questions": lambda _: self._runner.list_questions(),
             ".question": lambda words: self._ask(*words),
             ".format": lambda words: self._choose_format(*words),
             ".quit": lambda _: None,
@@ -161,19 +161,19 @@ class Prompt:
         )
 
     def _ask(self, name: str = "", *words: str) -> None:
-        question = find_question(name, self._answers.root)
-        self._answers.write(question, parse_parameters(list(words)))
+        question = find_question(name, self._runner.root)
+        self._runner.write(question, parse_parameters(list(words)))
 
     def _choose_format(self, name: str = "", *_: str) -> None:
         form = format_of(name)
         if form not in FORMATS:
             raise UnknownNameError("format", name, map(str, FORMATS))
-        self._answers = replace(self._answers, form=form)
+        self._runner = replace(self._runner, form=form)
 
     @cached_property
     def columns(self) -> dict[str, list[str]]:
         """The columns of each view."""
-        with self._answers.connect() as database:
+        with self._runner.connect() as database:
             rows = database.query(
                 "SELECT table_name AS name, list(column_name ORDER BY column_index) AS columns "
                 "FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal GROUP BY ALL"
@@ -183,7 +183,7 @@ class Prompt:
     @property
     def questions(self) -> list[str]:
         """The names of the questions that can be used."""
-        return list(saved_questions(self._answers.root, on_unusable=lambda _: None))
+        return list(saved_questions(self._runner.root, on_unusable=lambda _: None))
 
 
 class SqlCompleter(Completer):

@@ -18,9 +18,9 @@ from clip_adapter.runs.column_types import Types, projection
 from clip_adapter.runs.computed import FILES_SCHEMA, add_functions, files_table
 from clip_adapter.runs.definitions import (
     INTERNAL,
-    beneath,
     column_comment,
     definitions,
+    dependencies,
     named_in,
     view_names,
 )
@@ -533,7 +533,7 @@ def named_views(sql: str) -> list[str]:
     named = named_in(sql)
     if _LISTING.search(sql) or _COMPUTED.search(sql):
         return list(definitions())
-    needed = named.union(*map(beneath, named))
+    needed = named.union(*map(dependencies, named))
     return [name for name in definitions() if name in needed]
 
 

@@ -79,11 +79,11 @@ def view_names() -> tuple[str, ...]:
 
 
 @cache
-def beneath(name: str) -> frozenset[str]:
+def dependencies(name: str) -> frozenset[str]:
     """The views and macros that a view or macro may read, all of them made before it."""
     earlier = set(takewhile(lambda each: each != name, definitions()))
     below = named_in(definitions()[name].sql) & earlier
-    return frozenset(below.union(*map(beneath, below)))
+    return frozenset(below.union(*map(dependencies, below)))
 
 
 def column_comment(view: str, column: str) -> str:

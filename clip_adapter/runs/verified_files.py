@@ -22,7 +22,7 @@ _KEPT_BYTES = 2**28
 """Content that is kept for the next scan; of more than that, what is not being read is dropped."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)  # fsspec takes a digest of its words
+@dataclass(frozen=True, kw_only=True, repr=False)  # fsspec hashes the repr
 class StoredTable:
     """The files of one table.
 

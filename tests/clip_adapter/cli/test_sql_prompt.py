@@ -16,8 +16,8 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from clip_adapter.cli.sql_answers import Answers
 from clip_adapter.cli.sql_prompt import NAMES, Prompt, SqlCompleter
+from clip_adapter.cli.sql_runner import StatementRunner
 from clip_adapter.cli.table_files import Format
 from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.runs import RunStoreError, view_names
@@ -161,7 +161,7 @@ def test_what_stands_behind_a_command_is_completed() -> None:
 def test_help_with_or_without_a_dot_lists_every_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], typed: str
 ) -> None:
-    Prompt(Answers(tmp_path)).run(typed)
+    Prompt(StatementRunner(tmp_path)).run(typed)
     shown = capsys.readouterr().out
     assert [line.split()[0] for line in shown.splitlines()[1:]] == list(NAMES)
     assert set(completed(".")) == set(NAMES)
@@ -174,7 +174,7 @@ def test_words_that_leave_end_the_prompt(terminal: Terminal, typed: str) -> None
 
 
 def test_messages_in_the_prompt_say_how_a_value_is_given_there(tmp_path: Path) -> None:
-    prompt = Prompt(Answers(tmp_path, is_prompt=True))
+    prompt = Prompt(StatementRunner(tmp_path, is_prompt=True))
     with pytest.raises(RunStoreError, match="give it as image=VALUE"):
         prompt.run(".question nearest-images")
     with pytest.raises(ParameterError, match=r"write the value .*\.question NAME shots=VALUE"):
@@ -184,7 +184,7 @@ def test_messages_in_the_prompt_say_how_a_value_is_given_there(tmp_path: Path) -
 def test_a_command_of_the_prompt_that_does_not_exist_suggests_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prompt = Prompt(Answers(tmp_path))
+    prompt = Prompt(StatementRunner(tmp_path))
     with pytest.raises(UnknownNameError, match=r"did you mean '\.views'"):
         prompt.run(".view")
     with pytest.raises(UnknownNameError, match="did you mean 'leaderboard'"):
@@ -209,7 +209,7 @@ def test_a_command_of_the_prompt_that_does_not_exist_suggests_one(
 def test_views_and_columns_are_listed_once_and_no_table_beneath_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prompt = Prompt(Answers(tmp_path, Format.JSON))
+    prompt = Prompt(StatementRunner(tmp_path, Format.JSON))
     prompt.run(".views")
     listed = [row["name"] for row in json.loads(capsys.readouterr().out)]
     macros = ["features(encoder)", "similar_images(digest, encoder, top)"]

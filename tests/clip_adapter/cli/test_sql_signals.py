@@ -158,7 +158,7 @@ def test_an_interrupted_database_answers_the_next_statement(store: Path) -> None
 
 
 def ended(process: subprocess.Popen[bytes], number: signal.Signals) -> tuple[int, str]:
-    """Exit code and standard error of a process that gets a signal; nobody reads its output."""
+    """Exit code and standard error of a process that gets a signal while its output is not read."""
     process.send_signal(number)
     code = process.wait(timeout=SOON_SECONDS)
     assert process.stderr is not None

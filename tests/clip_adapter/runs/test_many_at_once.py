@@ -1,4 +1,4 @@
-"""Many processes record into one store while others ask and one compacts: nothing is lost, nobody fails."""
+"""Many processes record into one store while others query and one compacts: no row is lost, no query fails."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""How the sql command answers: statements in turn, their parameters, and the rows in a format."""
+"""Runs the statements of the sql command in turn, and writes their rows in a format."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -32,8 +32,8 @@ DEFAULT_MAX_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class Answers:
-    """How statements are answered.
+class StatementRunner:
+    """Runs statements on a store and writes their rows.
 
     Attributes:
         root: the store.
@@ -87,7 +87,9 @@ class Answers:
         A file of the store that cannot be used is left out, with a warning on standard error.
         """
         columns = ("question", "rows", "parameters")
-        questions = saved_questions(self.root, on_unusable=lambda error: say(f"warning: {error}"))
+        questions = saved_questions(
+            self.root, on_unusable=lambda error: print_status(f"warning: {error}")
+        )
         found = (
             (each.name, each.description, ", ".join(each.parameters)) for each in questions.values()
         )
@@ -108,7 +110,7 @@ class Answers:
             counted = _Counted(batches)
             write_rows(counted, self.form, self.output, overwrite=self.overwrite)
         if self.output is not None:
-            say(f"{count_of_rows(counted.n_rows)} written to {self.output}")
+            print_status(f"{count_of_rows(counted.n_rows)} written to {self.output}")
 
     def _values(self, question: SavedQuestion, given: Mapping[str, Any]) -> dict[str, Any]:
         """The values of all parameters; a text without declarations takes those that it uses."""
@@ -175,6 +177,6 @@ def _naming_parameter(error: RunStoreError, values: Mapping[str, Any]) -> RunSto
     return error
 
 
-def say(text: str) -> None:
+def print_status(text: str) -> None:
     """Print a line on standard error."""
     plain_console(stderr=True).print(escape_control_characters(text), soft_wrap=True)
