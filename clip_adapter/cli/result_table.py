@@ -159,7 +159,17 @@ def _print_block(names: list[str], row: list[str], console: Console, *, number: 
 def _widest_word(text: str) -> int:
     if "/" in text:  # a path may have spaces
         return _widest_line(text)
-    return max((cell_len(word) for word in text.split()), default=0)
+    return max((cell_len(word) for line in text.split("\n") for word in _words(line)), default=0)
+
+
+def _words(line: str) -> list[str]:
+    """The words of a line as a terminal breaks it: the space before the first stays with it.
+
+    >>> _words("  a bc ")
+    ['  a', 'bc']
+    """
+    first, *others = line.split() or [""]
+    return [line[: line.find(first) + len(first)], *others]
 
 
 def _widest_line(text: str) -> int:

@@ -9,7 +9,7 @@ WITH shares AS (
 ),
 methods AS (SELECT dataset, encoder, count(DISTINCT method) AS n_methods FROM confusion GROUP BY ALL)
 SELECT
-    dataset, model, class_name, predicted_name, min(share) AS share_min, avg(share) AS share_mean,
+    dataset, model, class_name, predicted_name, min(share) AS share_min, avg(share ORDER BY method) AS share_mean,
     sum(n) AS n, n_methods
 FROM shares JOIN methods USING (dataset, encoder)
 WHERE class_name <> predicted_name AND ($dataset IS NULL OR dataset = $dataset)

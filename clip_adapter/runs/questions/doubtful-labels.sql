@@ -14,12 +14,12 @@ places AS (
 )
 SELECT
     dataset, classified.split, path, class_names[label + 1] AS class_name,
-    mode(class_names[predicted + 1]) AS predicted_name, avg(label_probability) AS label_probability,
-    avg(confidence) AS confidence, count(*)::INTEGER AS n_runs, image_sha256
+    mode(class_names[predicted + 1]) AS predicted_name, avg(label_probability ORDER BY run_id) AS label_probability,
+    avg(confidence ORDER BY run_id) AS confidence, count(*)::INTEGER AS n_runs, image_sha256
 FROM classified JOIN current_runs USING (run_id)
 LEFT JOIN places USING (index_fingerprint, image_sha256)
 WHERE ($dataset IS NULL OR dataset = $dataset) AND ($method IS NULL OR method = $method)
 GROUP BY dataset, classified.split, path, class_name, image_sha256
 HAVING NOT bool_or(correct)
-ORDER BY avg(label_probability) NULLS LAST, n_runs DESC, dataset, image_sha256
+ORDER BY avg(label_probability ORDER BY run_id) NULLS LAST, n_runs DESC, dataset, image_sha256
 LIMIT $top

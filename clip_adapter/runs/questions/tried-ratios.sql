@@ -18,7 +18,8 @@ best AS (
     FROM tried GROUP BY ALL
 )
 SELECT
-    dataset, model, shots, residual_ratio, avg(accuracy) AS validation_accuracy_mean, selected_on,
+    dataset, model, shots, residual_ratio, avg(accuracy ORDER BY run_id) AS validation_accuracy_mean,
+    selected_on,
     count(*)::INTEGER AS runs, (count(*) FILTER (residual_ratio = chosen))::INTEGER AS n_chosen,
     settings_fingerprint, image_choice
 FROM best
