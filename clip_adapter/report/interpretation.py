@@ -1,20 +1,13 @@
 """What the results show: CLIP-Adapter compared with every other method, in words."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 from clip_adapter.report.numbers import listed, points
-from clip_adapter.report.results import DatasetResults, MethodSeries, reference_series
-from clip_adapter.runs import (
-    ADVISED_SEEDS,
-    IncomparableRunsError,
-    PairedDifference,
-    Verdict,
-    adjust_p_values,
-    compare,
-)
+from clip_adapter.report.results import MethodSeries, Row, configuration_of
+from clip_adapter.runs import ADVISED_SEEDS, PairedDifference, Verdict, adjust_p_values
 from clip_adapter.shots import shots_in_words
 
 
@@ -40,7 +33,7 @@ class Interpretation:
     Attributes:
         reference: name of the method that the others are compared with.
         comparisons: comparisons by baseline, then shots; at least one.
-        refused: reasons why others could not be compared, a sentence each.
+        refused: methods and shots that share no seed, training images or test images with the reference.
     """
 
     reference: str
@@ -84,46 +77,62 @@ class Interpretation:
         )
 
 
-def interpret(results: DatasetResults, series: Sequence[MethodSeries]) -> Interpretation | None:
-    """Compare CLIP-Adapter with every other series; None where nothing can be compared."""
-    reference = reference_series(series)
-    if reference is None:
+def interpret(
+    reference: MethodSeries, rows: Iterable[Row], series: Sequence[MethodSeries]
+) -> Interpretation | None:
+    """Compare a method with every other one; None where nothing can be compared.
+
+    Args:
+        reference: the method that the others are compared with.
+        rows: rows of the statement `comparisons`.
+        series: all methods on the leaderboard.
+    """
+    found = _comparisons(rows, series)
+    if not found:
         return None
-    comparisons, refused = [], []
-    for baseline in series:
-        for shots in reference.shots if baseline is not reference else ():
-            if shots not in baseline.shots and baseline.shots != [0]:
-                continue
-            try:
-                paired = paired_series(results, reference, baseline, shots)
-            except IncomparableRunsError as error:
-                refused.append(f"{baseline.name} at {shots_in_words(shots)}: {error}")
-            else:
-                comparisons.append(
-                    PairwiseComparison(baseline=baseline.name, shots=shots, paired=paired)
-                )
-    if not comparisons:
-        return None
-    adjusted = adjust_p_values([each.paired for each in comparisons])
+    shown = {(each.baseline, each.shots) for each in found}
+    at_shots = {each.shots for each in found}
+    refused = [
+        f"{other.name} at {shots_in_words(shots)}"
+        for other in series
+        for shots in reference.shots
+        if other is not reference and shots in at_shots
+        if (shots in other.rows or not other.uses_shots) and (other.name, shots) not in shown
+    ]
     return Interpretation(
-        reference=reference.name,
-        comparisons=tuple(
-            replace(each, paired=paired) for each, paired in zip(comparisons, adjusted, strict=True)
-        ),
-        refused=tuple(refused),
+        reference=reference.name, comparisons=tuple(found), refused=tuple(refused)
     )
 
 
-def paired_series(
-    results: DatasetResults, series: MethodSeries, baseline: MethodSeries, shots: int
-) -> PairedDifference:
-    """The difference of a series from another at a number of shots, on the same test images.
+def against(rows: Iterable[Row], series: Sequence[MethodSeries]) -> dict[tuple[str, int], PairedDifference]:
+    """The differences of the statement `against-zero-shot`, adjusted together, by name and shots."""
+    return {(each.baseline, each.shots): each.paired for each in _comparisons(rows, series)}
 
-    Raises:
-        IncomparableRunsError: the runs share no seed, training images or test images.
-    """
-    a, b = series.comparable(shots), baseline.comparable(shots)
-    return compare(a, b, results.correctness).paired
+
+def _comparisons(rows: Iterable[Row], series: Sequence[MethodSeries]) -> list[PairwiseComparison]:
+    """The comparisons of rows in the order of the methods, with p-values that are adjusted together."""
+    named = {each.configuration: (place, each.name) for place, each in enumerate(series)}
+    found = [
+        (*named[configuration_of(row)], row["shots"], _paired(row))
+        for row in rows
+        if configuration_of(row) in named
+    ]
+    found.sort(key=lambda each: each[:3])
+    adjusted = adjust_p_values([paired for *_, paired in found])
+    return [
+        PairwiseComparison(baseline=name, shots=shots, paired=paired)
+        for (_, name, shots, _), paired in zip(found, adjusted, strict=True)
+    ]
+
+
+def _paired(row: Row) -> PairedDifference:
+    names = ("accuracy_a", "accuracy_b", "low", "high", "wins", "losses", "n_images", "p_value")
+    return PairedDifference(
+        **{name: row[name] for name in names},
+        adjusted_p_value=row["p_value"],
+        seed_differences=tuple(row["seed_differences"]),
+        same_training_images=row["same_training_images"],
+    )
 
 
 def leaders(series: Sequence[MethodSeries]) -> list[tuple[str, str]]:
@@ -133,7 +142,7 @@ def leaders(series: Sequence[MethodSeries]) -> list[tuple[str, str]]:
         means = {
             each.name: mean.value
             for each in series
-            for mean in [each.mean("accuracy", 0 if each.shots == [0] else shots)]
+            for mean in [each.mean("accuracy", shots if each.uses_shots else 0)]
             if mean is not None
         }
         best[max(means, key=lambda name: means[name])].append(shots)

@@ -1,12 +1,10 @@
 """The accuracy of every method as tables of LaTeX, with a caption that says what chose what."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from clip_adapter.escaping import escape_latex, slug
 from clip_adapter.report.numbers import Mean, listed
-from clip_adapter.report.results import DatasetResults, MethodSeries, method_series
-from clip_adapter.runs import RunRecord
+from clip_adapter.report.results import DatasetResults, MethodSeries, Row
 from clip_adapter.shots import shots_to_text
 
 _CHOSEN_ON = {
@@ -26,16 +24,15 @@ def latex_report(results: Iterable[DatasetResults]) -> str:
     Rows are methods, columns numbers of shots. A cell is the mean over seeds in percent with the
     half-width of its 95 % interval; the highest mean of a column is bold.
     """
-    tables = [_table(each) for each in results if each.runs]
+    tables = [_table(each) for each in results if each.series]
     return _HEAD + "\n".join(tables)
 
 
 def _table(results: DatasetResults) -> str:
-    series = method_series(results.runs)
+    series = results.series
     shots = sorted({each for one in series for each in one.shots})
     rows = [_row(one, shots, _best(series, shots)) for one in series]
-    latest = results.latest
-    label = slug(f"{latest.dataset} {latest.encoder[:8]}")
+    label = slug(f"{results.dataset} {results.encoder[:8]}")
     head = " & ".join(shots_to_text(each) for each in shots)
     return "\n".join(
         [
@@ -86,12 +83,12 @@ def _cell(mean: Mean | None, best: float) -> str:
 
 
 def _caption(results: DatasetResults, series: Sequence[MethodSeries]) -> str:
-    runs = [result.run for result in results.runs]
-    seeds = _seeds_in_words(runs)
-    n_test = listed([f"{n:,}" for n in sorted({run.n_test for run in runs})])
-    n_leaked = max(run.n_leaked for run in runs)
+    rows = [row for one in series for row in one.rows.values()]
+    seeds = _seeds_in_words(rows)
+    n_test = listed([f"{n:,}" for n in sorted({n for row in rows for n in row["n_test"]})])
+    n_leaked = max(row["n_leaked"] for row in rows)
     means = [one.mean("accuracy", each) for one in series for each in one.shots]
-    subject = escape_latex(f"{results.latest.dataset} with {results.latest.model}")
+    subject = escape_latex(f"{results.dataset} with {results.about['model']}")
     sentences = [
         f"Test accuracy on {subject} in percent of {n_test} images.",
         rf"Mean over {seeds} $\pm$ half-width of its 95\,\% interval (Student's $t$); one seed "
@@ -105,19 +102,15 @@ def _caption(results: DatasetResults, series: Sequence[MethodSeries]) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _seeds_in_words(runs: Sequence[RunRecord]) -> str:
+def _seeds_in_words(rows: Iterable[Row]) -> str:
     """The seeds of every cell, or how many a cell has where they differ; empty without seeds."""
-    of_cells: dict[tuple[str, str, str, int], set[int]] = defaultdict(set)
-    for run in runs:
-        if run.seed is not None:
-            cell = (run.method, run.settings_fingerprint, run.image_choice, run.shots)
-            of_cells[cell].add(run.seed)
+    of_cells = [set(row["seed_list"]) for row in rows if row["seed_list"]]
     if not of_cells:
         return ""
-    first, *others = of_cells.values()
+    first, *others = of_cells
     if all(each == first for each in others):
         return f"seeds {listed([str(each) for each in sorted(first)])}"
-    sizes = [len(each) for each in of_cells.values()]
+    sizes = [len(each) for each in of_cells]
     few, many = min(sizes), max(sizes)
     return (
         f"{few} to {many} seeds a cell" if few < many else f"{few} seeds a cell, not all the same,"
@@ -132,7 +125,7 @@ def _chosen_on(series: Sequence[MethodSeries]) -> str:
     """What chose the hyper-parameters of which method."""
     methods: dict[str, list[str]] = {}
     for one in series:
-        for source in dict.fromkeys(result.run.selected_on for result in one.results):
+        for source in dict.fromkeys(one.rows[shots]["selected_on"] for shots in one.shots):
             methods.setdefault(source, []).append(escape_latex(one.name))
     chosen = [f"{_CHOSEN_ON[source]} ({listed(names)})" for source, names in methods.items()]
     return f"Hyper-parameters: {'; '.join(chosen)}."

@@ -1,62 +1,86 @@
-"""The results that a report shows: the runs of each dataset and encoder, as series of methods."""
+"""The results that a report shows: what SQL says of each dataset and encoder."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.report.numbers import Mean, mean_of
+from clip_adapter.report.numbers import Mean
+from clip_adapter.report.statements import statement
 from clip_adapter.runs import (
     Configuration,
-    Correctness,
-    MethodResults,
     RunDatabase,
-    RunRecord,
     RunResult,
     RunStoreError,
     RunView,
-    name_configurations,
     name_encoders,
-    read_correctness,
     read_runs,
     with_names,
 )
 
-CLIP_ADAPTER = "clip-adapter"
+CLIP_ADAPTER, ZERO_SHOT = "clip-adapter", "zero-shot"
 
-_FAILURES = """
-WITH asked AS (FROM runs LEFT JOIN asked_runs USING (run_id))
-SELECT dataset, encoder, method, count(*)::INTEGER AS n_runs,
-    arg_max(error, (coalesce(asked, 0), started_at, run_id)) AS error
-FROM asked AS failed WHERE status = 'failed' AND NOT EXISTS (
-    FROM asked AS made
-    WHERE made.status = 'completed'
-        AND CASE WHEN made.asked <> failed.asked THEN made.asked > failed.asked
-            ELSE made.started_at >= failed.started_at END
-        AND made.dataset = failed.dataset AND made.encoder = failed.encoder
-        AND made.method = failed.method
-        AND made.settings_fingerprint = failed.settings_fingerprint AND made.shots = failed.shots
-        AND made.seed IS NOT DISTINCT FROM failed.seed
-        AND made.study IS NOT DISTINCT FROM failed.study
-)
-GROUP BY dataset, encoder, method ORDER BY dataset, encoder, method
-"""
+Row = Mapping[str, Any]
+_Key = tuple[str, str]
+"""Name of a dataset, and fingerprint of an encoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Failed runs of a method that were not completed since.
+class MethodSeries:
+    """The results of a method with its settings on one choice of training images, at all shots.
 
     Attributes:
-        method: name of the method.
-        n_runs: number of failed runs.
-        error: error of the last of them.
+        name: name of the method, with what tells it apart from others of the method.
+        rows: by number of shots, a row of the leaderboard with what the statements `cells` and `choices` add.
     """
 
-    method: str
-    n_runs: int
-    error: str
+    name: str
+    rows: Mapping[int, Row]
+
+    @property
+    def first(self) -> Row:
+        """The row of the fewest shots."""
+        return self.rows[min(self.rows)]
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(self.first["method"])
+
+    @property
+    def configuration(self) -> Configuration:
+        """Method, settings and image choice."""
+        return configuration_of(self.first)
+
+    @property
+    def shots(self) -> list[int]:
+        """Numbers of shots with runs, ascending; 0 alone for a method that uses none."""
+        return sorted(self.rows)
+
+    @property
+    def uses_shots(self) -> bool:
+        """Whether the method uses labelled images."""
+        return self.shots != [0]
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs."""
+        return sum(row["seeds"] for row in self.rows.values())
+
+    @property
+    def recency(self) -> tuple[int, float, str]:
+        """Sort key of the latest run: its request, its start and its id."""
+        return max(row["recency"] for row in self.rows.values())
+
+    def mean(self, metric: str, shots: int) -> Mean | None:
+        """The mean of a test metric over seeds; None where there is no value."""
+        row = self.rows.get(shots)
+        value = row and row[f"{metric}_mean"]
+        if row is None or value is None:
+            return None
+        same_images = row["draws"] == 1 < row["seeds"]
+        return Mean(value, row.get(f"{metric}_ci95"), same_images=same_images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,34 +88,65 @@ class DatasetResults:
     """The results on one dataset with one encoder.
 
     Attributes:
-        runs: runs of the leaderboard, with their metrics.
+        about: row of the statement `about`: dataset, encoder, its name, seeds, dates, versions.
+        series: methods on the leaderboard, those without shots first, then by name.
         study_runs: runs of studies, with their metrics.
-        correctness: what the runs of the leaderboard classify correctly, by run id.
-        failures: runs that failed.
-        base_to_new_runs: runs that were trained on half of the classes, with their metrics.
+        failures: method, number of runs and last error of runs that failed and were not completed since.
         base_to_new: rows of the view `base_to_new_means`, with a `name`.
         shift: rows of the view `shift_means`, with a `name`.
-        encoder_name: name of the encoder, with what tells it apart from others of that name.
     """
 
-    runs: tuple[RunResult, ...]
+    about: Row
+    series: tuple[MethodSeries, ...]
     study_runs: tuple[RunResult, ...]
-    correctness: Mapping[str, Correctness]
-    failures: tuple[Failure, ...]
-    base_to_new_runs: tuple[RunResult, ...] = ()
-    base_to_new: tuple[Mapping[str, Any], ...] = ()
-    shift: tuple[Mapping[str, Any], ...] = ()
-    encoder_name: str = ""
+    failures: tuple[Row, ...]
+    base_to_new: tuple[Row, ...] = ()
+    shift: tuple[Row, ...] = ()
 
     @property
-    def all_runs(self) -> tuple[RunResult, ...]:
-        """Runs that were tested on the dataset itself; at least one."""
-        return self.runs + self.study_runs + self.base_to_new_runs
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return str(self.about["dataset"])
 
     @property
-    def latest(self) -> RunRecord:
-        """The run that was requested last."""
-        return max(self.all_runs, key=lambda result: result.recency).run
+    def encoder(self) -> str:
+        """Fingerprint of the encoder."""
+        return str(self.about["encoder"])
+
+    @property
+    def subject(self) -> str:
+        """Dataset and encoder in words."""
+        return f"{self.dataset} with {self.about['encoder_name']}"
+
+    @property
+    def zero_shot(self) -> MethodSeries | None:
+        """Zero-shot; of several settings that of the latest run."""
+        found = [each for each in self.series if each.method == ZERO_SHOT]
+        return max(found, key=lambda each: (each.recency, each.name), default=None)
+
+    @property
+    def reference(self) -> MethodSeries | None:
+        """CLIP-Adapter with the most runs, and of equals the latest; None without one."""
+        found = [each for each in self.series if each.method == CLIP_ADAPTER]
+        return max(found, key=lambda each: (each.n_runs, each.recency, each.name), default=None)
+
+    def find(self, row: Row) -> MethodSeries | None:
+        """The method of a row with method, settings and image choice; None where it is not on the leaderboard."""
+        wanted = configuration_of(row)
+        return next((each for each in self.series if each.configuration == wanted), None)
+
+    def statement(self, name: str, **values: str | int) -> str:
+        """A statement of the report about this dataset and encoder."""
+        return statement(name, dataset=self.dataset, encoder=self.encoder, **values)
+
+    @classmethod
+    def of(
+        cls, about: Row, series: Iterable[MethodSeries], *, names: Mapping[str, str], **others: Any
+    ) -> Self:
+        """The results in their order."""
+        ordered = sorted(series, key=lambda each: (each.uses_shots, each.name))
+        named = {**about, "encoder_name": names.get(about["encoder"]) or about["model"]}
+        return cls(about=named, series=tuple(ordered), **others)
 
 
 def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[DatasetResults]:
@@ -105,36 +160,36 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
         UnknownNameError: a dataset has no completed run.
         RunStoreError: no dataset has a completed run.
     """
-    runs, study_runs, others = (
-        read_measured(database, view) for view in ("current_runs", "study_runs", "protocol_runs")
-    )
-    halves = [each for each in others if each.run.protocol == "base-to-new"]
-    latest = sorted((*runs, *study_runs, *halves), key=lambda result: result.recency)
-    # The model is the name by which the encoder was requested last.
-    models = {(each.run.dataset, each.run.encoder): each.run.model for each in latest}
-    _check_datasets(datasets, sorted({dataset for dataset, _ in models}))
-    wanted = {key for key in models if not datasets or key[0] in datasets}
-    chosen = [each.run for each in runs if (each.run.dataset, each.run.encoder) in wanted]
-    correctness = read_correctness(database, chosen)
-    failures = database.query(_FAILURES).to_pylist()
+    rows = database.query(statement("about").text).to_pylist()
+    abouts = sorted(rows, key=lambda row: (row["dataset"], row["model"], row["encoder"]))
+    _check_datasets(datasets, sorted({row["dataset"] for row in abouts}))
+    wanted = [row for row in abouts if not datasets or row["dataset"] in datasets]
+    series = _series(database)
+    studies = read_measured(database, "study_runs") if any(row["n_study"] for row in wanted) else []
+    failures = _grouped(database.query(statement("failures").text).to_pylist(), "dataset")
     base_to_new, shift = (
-        with_names(database, database.query(f"FROM {view}").to_pylist())
-        for view in ("base_to_new_means", "shift_means")
+        _grouped(with_names(database, database.query(f"FROM {view}").to_pylist()), source)
+        for view, source in (("base_to_new_means", "dataset"), ("shift_means", "source"))
     )
     encoders = name_encoders(database)
     return [
-        DatasetResults(
-            runs=results_of(runs, dataset, encoder),
-            study_runs=results_of(study_runs, dataset, encoder),
-            correctness=correctness,
-            failures=_failures(failures, dataset, encoder),
-            base_to_new_runs=results_of(halves, dataset, encoder),
-            base_to_new=_rows_of(base_to_new, "dataset", dataset, encoder),
-            shift=_rows_of(shift, "source", dataset, encoder),
-            encoder_name=encoders[encoder],
+        DatasetResults.of(
+            about,
+            series.get(key, ()),
+            names=encoders,
+            study_runs=results_of(studies, *key),
+            failures=failures.get(key, ()),
+            base_to_new=base_to_new.get(key, ()),
+            shift=shift.get(key, ()),
         )
-        for dataset, encoder in sorted(wanted, key=lambda key: (key[0], models[key], key[1]))
+        for about in wanted
+        for key in [(about["dataset"], about["encoder"])]
     ]
+
+
+def configuration_of(row: Row) -> Configuration:
+    """Method, settings and image choice of a row of a view."""
+    return Configuration(row["method"], row["settings_fingerprint"], row["image_choice"])
 
 
 def read_measured(database: RunDatabase, view: RunView) -> list[RunResult]:
@@ -154,9 +209,33 @@ def train_on_same_images(results: Iterable[RunResult]) -> bool:
     return len(found) == 1 and None not in found
 
 
-def settings_of(run: RunRecord) -> dict[str, Any]:
-    """The settings of a run that its method has, by name."""
-    return {name: value for name, value in vars(run.settings).items() if value is not None}
+def _series(database: RunDatabase) -> dict[_Key, list[MethodSeries]]:
+    board = with_names(database, database.query(statement("accuracy").text).to_pylist())
+    cells = {_place(row): row for row in database.query(statement("cells").text).to_pylist()}
+    choices: dict[tuple[Any, ...], dict[str, list[str | None]]] = defaultdict(dict)
+    for row in database.query(statement("choices").text).to_pylist():
+        choices[_place(row)][row["hyperparameter"]] = row["chosen"]
+    rows: dict[tuple[_Key, str], dict[int, Row]] = defaultdict(dict)
+    for row in board:
+        place = _place(row)
+        more = {**cells[place], "chosen": choices.get(place, {})}
+        rows[(row["dataset"], row["encoder"]), row["name"]][row["shots"]] = {**more, **row}
+    series: dict[_Key, list[MethodSeries]] = defaultdict(list)
+    for (key, name), of_one in rows.items():
+        series[key].append(MethodSeries(name=name, rows=of_one))
+    return series
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    """The place of a row in the table of accuracies."""
+    return row["dataset"], row["encoder"], *configuration_of(row), row["shots"]
+
+
+def _grouped(rows: Iterable[Row], column: str) -> dict[_Key, tuple[Row, ...]]:
+    grouped: dict[_Key, tuple[Row, ...]] = defaultdict(tuple)
+    for row in rows:
+        grouped[row[column], row["encoder"]] += (row,)
+    return grouped
 
 
 def _check_datasets(datasets: Sequence[str], known: Sequence[str]) -> None:
@@ -168,87 +247,3 @@ def _check_datasets(datasets: Sequence[str], known: Sequence[str]) -> None:
     for dataset in datasets:
         if dataset not in known:
             raise UnknownNameError("dataset with runs", dataset, known)
-
-
-def _rows_of(
-    rows: Iterable[Mapping[str, Any]], column: str, dataset: str, encoder: str
-) -> tuple[Mapping[str, Any], ...]:
-    return tuple(row for row in rows if (row[column], row["encoder"]) == (dataset, encoder))
-
-
-def _failures(rows: Iterable[Mapping[str, Any]], dataset: str, encoder: str) -> tuple[Failure, ...]:
-    return tuple(
-        Failure(method=row["method"], n_runs=row["n_runs"], error=row["error"] or "")
-        for row in rows
-        if (row["dataset"], row["encoder"]) == (dataset, encoder)
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodSeries:
-    """The results of a method with its settings on one choice of training images, at all shots.
-
-    Attributes:
-        name: name of the method, with what tells it apart from others of the method.
-        results: runs with their metrics, ordered by shots and seed.
-    """
-
-    name: str
-    results: tuple[RunResult, ...]
-
-    @property
-    def method(self) -> str:
-        """Name of the method."""
-        return self.results[0].run.method
-
-    @property
-    def settings_fingerprint(self) -> str:
-        """Fingerprint of the settings and prompts."""
-        return self.results[0].run.settings_fingerprint
-
-    @property
-    def shots(self) -> list[int]:
-        """Numbers of shots with runs, ascending; 0 alone for a method that uses none."""
-        return sorted({result.run.shots for result in self.results})
-
-    @property
-    def recency(self) -> tuple[int, float, str]:
-        """Sort key of the latest run, as `RunResult.recency`."""
-        return max(result.recency for result in self.results)
-
-    def at(self, shots: int) -> list[RunResult]:
-        """The results at a number of shots, one for each seed."""
-        return [result for result in self.results if result.run.shots == shots]
-
-    def comparable(self, shots: int) -> MethodResults:
-        """The runs to compare at a number of shots; those of a method without shots at any."""
-        runs = [result.run for result in self.results if result.run.shots in {0, shots}]
-        return MethodResults(tuple(runs), self.name)
-
-    def mean(self, metric: str, shots: int, *, split: str = "test") -> Mean | None:
-        """The mean of a metric over seeds; None where there is no value."""
-        having = [each for each in self.at(shots) if (split, metric) in each.metrics]
-        if not having:
-            return None
-        values = [each.metrics[split, metric] for each in having]
-        return mean_of(values, same_images=train_on_same_images(having))
-
-
-def method_series(results: Sequence[RunResult]) -> list[MethodSeries]:
-    """One series for each method, settings and image choice, methods without shots first, then by name."""
-    names = name_configurations(result.run for result in results)
-    grouped: dict[Configuration, list[RunResult]] = defaultdict(list)
-    for result in results:
-        grouped[Configuration.of(result.run)].append(result)
-    series = [
-        MethodSeries(name=names[each], results=tuple(of_one)) for each, of_one in grouped.items()
-    ]
-    return sorted(series, key=lambda each: (each.shots != [0], each.name))
-
-
-def reference_series(series: Sequence[MethodSeries]) -> MethodSeries | None:
-    """The series of CLIP-Adapter with the most runs, and of equals the latest; None without one."""
-    candidates = [each for each in series if each.method == CLIP_ADAPTER]
-    return max(
-        candidates, key=lambda each: (len(each.results), each.recency, each.name), default=None
-    )

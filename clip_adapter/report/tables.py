@@ -1,24 +1,29 @@
 """The tables of a report, as rows of text."""
 
+import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from clip_adapter.report.interpretation import PairwiseComparison
 from clip_adapter.report.numbers import Mean, percent, plain, points, probability
-from clip_adapter.report.results import MethodSeries, settings_of
-from clip_adapter.runs import PairedDifference, RunRecord
+from clip_adapter.report.results import MethodSeries
+from clip_adapter.runs import PairedDifference
 from clip_adapter.shots import shots_in_words
 
 MOST_VALUES = 5
 """Largest number of chosen values that are listed; more are shown as their median and range."""
 
 
+class Bold(str):
+    """Text of a cell that stands out."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Text in rows and columns; text that is not Markup is escaped where it is shown.
+    """Text in rows and columns, which is escaped where it is shown.
 
     Attributes:
         header: name of each column.
@@ -128,19 +133,16 @@ def calibration_table(series: Sequence[MethodSeries]) -> Table:
 
 def _calibrated_on(series: MethodSeries) -> str:
     """The images that temperatures were fitted on: without validation images, folds of the shots."""
-    fitted = [each.run for each in series.results if ("test", "temperature") in each.metrics]
-    names = ["validation" if run.n_validation else "held-out shots" for run in fitted]
-    return ", ".join(dict.fromkeys(names))
+    names = [name for row in series.rows.values() for name in row["temperature_fitted_on"] or ()]
+    return ", ".join(sorted(set(names), reverse=True))
 
 
 def cost_table(series: Sequence[MethodSeries]) -> Table:
     """Methods x shots: seconds to fit one run, search included, the mean over seeds."""
-
-    def cell(one: MethodSeries, shots: int) -> str:
-        seconds = [result.run.seconds_train for result in one.at(shots)]
-        return f"{statistics.fmean(seconds):.2f}" if seconds else ""
-
-    return by_shots(series, cell)
+    return by_shots(
+        series,
+        lambda one, shots: f"{one.rows[shots]['seconds_train_mean']:.2f}" if shots in one.rows else "",
+    )
 
 
 def by_shots(series: Sequence[MethodSeries], cell: Callable[[MethodSeries, int], str]) -> Table:
@@ -157,36 +159,21 @@ def _shots(series: Sequence[MethodSeries]) -> list[int]:
 def _cell(mean: Mean | None, *, best: float) -> str:
     if mean is None:
         return ""
-    text = percent(mean)
-    return Markup("**{}**").format(text) if mean.value == best else text
+    return Bold(percent(mean)) if mean.value == best else percent(mean)
 
 
 def _selected_on(series: MethodSeries) -> str:
-    return ", ".join(dict.fromkeys(result.run.selected_on for result in series.results))
+    return ", ".join(dict.fromkeys(series.rows[shots]["selected_on"] for shots in series.shots))
 
 
 def _chosen_names(series: MethodSeries) -> list[str]:
     """Hyper-parameters for which a grid was tried, and others that differ between seeds."""
-    tried = {name for result in series.results for name in result.run.chosen}
-    differing = {
-        name
-        for shots in series.shots
-        for name in settings_of(series.results[0].run)
-        if len({getattr(result.run.settings, name) for result in series.at(shots)}) > 1
-    }
-    return sorted(tried | differing)
+    return sorted({name for row in series.rows.values() for name in row["chosen"]})
 
 
 def _values(series: MethodSeries, name: str, shots: Sequence[int]) -> list[str]:
-    values = {each: [_value(result.run, name) for result in series.at(each)] for each in shots}
-    return [_spread([value for value in values[each] if value is not None]) for each in shots]
-
-
-def _value(run: RunRecord, name: str) -> float | str | None:
-    """The value of a hyper-parameter, which need not have a column of its own."""
-    known = {**(run.hyperparameters or {}), **settings_of(run)}
-    value: float | str | None = known.get(name)
-    return value
+    chosen = [series.rows[each]["chosen"].get(name, []) if each in series.rows else [] for each in shots]
+    return [_spread([json.loads(value) for value in values if value is not None]) for values in chosen]
 
 
 def _spread(values: Sequence[float | str]) -> str:

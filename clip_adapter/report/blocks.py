@@ -1,0 +1,894 @@
+"""The blocks of a report: each has a question that it answers, a table or a figure, and its SQL."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import altair as alt
+
+from clip_adapter.escaping import escape_control_characters, slug
+from clip_adapter.progress import duration
+from clip_adapter.report import figures
+from clip_adapter.report.interpretation import Interpretation, interpret, leaders
+from clip_adapter.report.numbers import Mean, listed, percent, plain, points, probability
+from clip_adapter.report.open_vocabulary import open_vocabulary_of, open_vocabulary_table
+from clip_adapter.report.protocols import base_to_new_table, shift_table
+from clip_adapter.report.results import DatasetResults, MethodSeries, Row
+from clip_adapter.report.selection_costs import selection_costs_of, selection_costs_table
+from clip_adapter.report.studies import Study, studies_of
+from clip_adapter.report.tables import (
+    Table,
+    accuracy_table,
+    calibration_table,
+    choices_table,
+    comparison_table,
+    cost_table,
+    grid,
+)
+from clip_adapter.runs import PairedDifference, RunDatabase, legend
+from clip_adapter.shots import shots_in_words
+
+MOST_PICTURES = 12
+"""Largest number of pictures of a block."""
+MOST_ROWS = 2_000
+"""Largest number of rows of a download; the statement gives all."""
+MOST_PAIRS, MOST_CLASSES = 12, 40
+"""Largest number of confused pairs and of classes in a table."""
+MOST_COMPARED = 120
+"""Largest number of cells of a table of accuracies whose comparisons are all computed."""
+
+Thumbnails = Callable[[Sequence[Row]], Sequence[str | None]]
+"""Addresses `data:` of small versions of images, from rows with `path` and `image_sha256`; None for a gap."""
+Projection = Callable[[], Sequence[Row]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure of a report.
+
+    Attributes:
+        name: name of its file, without the ending.
+        title: what it shows.
+        chart: the figure.
+    """
+
+    name: str
+    title: str
+    chart: alt.TopLevelMixin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image that was classified wrongly.
+
+    Attributes:
+        address: `data:` address of a small version; None where there is none.
+        class_name: class of its label.
+        predicted_name: class that it is given.
+        note: probability and number of runs, in words.
+        path: path of the image below the folder of its dataset, or its digest.
+    """
+
+    address: str | None
+    class_name: str
+    predicted_name: str
+    note: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A block of a report.
+
+    Attributes:
+        name: name in addresses; unique in its section.
+        title: what it is about.
+        says: what was found, a paragraph each.
+        items: what was found, as a list.
+        figure: figure, if any.
+        table: table, if any.
+        pictures: images, if any.
+        notes: how to read it.
+        sql: the statement of its rows; empty where there is none.
+        rows: the rows of the statement.
+        is_folded: whether the table is folded where a page can do so.
+    """
+
+    name: str
+    title: str
+    says: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    figure: Figure | None = None
+    table: Table | None = None
+    pictures: tuple[Picture, ...] = ()
+    notes: tuple[str, ...] = ()
+    sql: str = ""
+    rows: Sequence[Row] = ()
+    is_folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """What adaptation gained: one method at one number of shots, against zero-shot.
+
+    It is the champion where there is one, else CLIP-Adapter with the most images; never the method that
+    happens to be highest on the test images.
+
+    Attributes:
+        series: the method.
+        shots: labelled images a class.
+        why: why this one is shown.
+        accuracy: its accuracy on the test images.
+        zero_shot: accuracy of zero-shot; None where it was not run.
+        gain: the paired difference; None where there is none.
+    """
+
+    series: MethodSeries
+    shots: int
+    why: str
+    accuracy: Mean
+    zero_shot: Mean | None = None
+    gain: PairedDifference | None = None
+
+    def values(self) -> dict[str, str | int]:
+        """The values that its statements take."""
+        return {**settings_values(self.series), "shots": self.shots}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What a report says of one dataset and encoder.
+
+    Attributes:
+        results: the results.
+        headline: what was gained; None where there are only studies.
+        champion: row of the champion of the dataset, whatever its encoder; None without one.
+        costs: row of the view `costs`; None where no extraction is recorded.
+        blocks: the blocks, in their order.
+        next_steps: what to look at next, with the name of a block, the most urgent first.
+        legend: sentences that explain digits in names.
+    """
+
+    results: DatasetResults
+    headline: Headline | None
+    champion: Row | None
+    costs: Row | None
+    blocks: tuple[Block, ...]
+    next_steps: tuple[tuple[str, str], ...] = ()
+    legend: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the section in addresses."""
+        return slug(f"{self.results.dataset} {self.results.encoder[:8]}")
+
+
+def settings_values(series: MethodSeries) -> dict[str, str | int]:
+    """The values by which statements find a method."""
+    method, settings, choice = series.configuration
+    return {"method": method, "settings": settings, "choice": choice}
+
+
+@dataclass(kw_only=True)
+class SectionWriter:
+    """Writes the section of one dataset and encoder.
+
+    Attributes:
+        database: database of the store.
+        results: the results.
+        champion: row of the champion of the dataset; None without one.
+        costs: row of the view `costs`; None without one.
+        thumbnails: makes small versions of images; None where there are none.
+        projection: rows of the features before and after the adapter; None where there are none.
+    """
+
+    database: RunDatabase
+    results: DatasetResults
+    champion: Row | None = None
+    costs: Row | None = None
+    thumbnails: Thumbnails | None = None
+    projection: Projection | None = None
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+
+    def section(self) -> Section:
+        """The section, with all blocks that have something to say."""
+        results = self.results
+        comparisons = self._comparisons()
+        headline = self._headline(comparisons)
+        names = [each.name for each in results.series]
+        names += [row["name"] for row in (*results.base_to_new, *results.shift)]
+        blocks = [
+            *self._accuracy(headline, comparisons),
+            *self._protocols(),
+            *(self._mistakes(headline) if headline else ()),
+            *self._studies(),
+            *self._selection(),
+            *self._champions(),
+            *self._data(),
+            *self._cost(),
+            *self._provenance(),
+        ]
+        return Section(
+            results=results,
+            headline=headline,
+            champion=self.champion,
+            costs=self.costs,
+            blocks=tuple(blocks),
+            next_steps=tuple(self._next_steps(headline, blocks)),
+            legend=tuple(legend(names)),
+        )
+
+    def _ask(self, name: str, **values: str | int) -> tuple[str, list[Row]]:
+        sql = self.results.statement(name, **values)
+        rows = self.database.query(sql).to_pylist()
+        self.rows[name] = rows
+        return sql, rows
+
+    def _figure(self, subject: str, title: str, chart: alt.TopLevelMixin) -> Figure:
+        name = f"{slug(self.results.dataset)}-{slug(self.results.encoder[:8])}-{subject}"
+        return Figure(name=name, title=f"{title}: {self.results.subject}", chart=chart)
+
+    def _leading(self) -> tuple[MethodSeries, int, str] | None:
+        """The method of the headline with its shots, and why it is this one."""
+        results, champion = self.results, self.champion
+        if champion and champion["encoder"] == results.encoder:
+            for each in results.series:
+                if (each.method, each.configuration.settings_fingerprint) == (
+                    champion["method"],
+                    champion["settings_fingerprint"],
+                ) and champion["shots"] in each.rows:
+                    return each, champion["shots"], "the champion of this dataset"
+        if results.reference:
+            return results.reference, max(results.reference.shots), "the method of the paper"
+        trained = [each for each in results.series if each.uses_shots]
+        if not trained:
+            return None
+        most = max(trained, key=lambda each: (each.n_runs, each.recency, each.name))
+        return most, max(most.shots), "the method with the most runs"
+
+    def _comparisons(self) -> tuple[str, Interpretation] | None:
+        """The method of the headline against every other."""
+        leading = self._leading()
+        if not leading:
+            return None
+        series, shots, _ = leading
+        n_cells = sum(len(each.rows) for each in self.results.series)
+        values = settings_values(series)
+        if n_cells > MOST_COMPARED:
+            sql, rows = self._ask("comparisons-at", **values, shots=shots)
+        else:
+            sql, rows = self._ask("comparisons", **values)
+        found = interpret(series, rows, self.results.series)
+        return (sql, found) if found else None
+
+    def _headline(self, comparisons: tuple[str, Interpretation] | None) -> Headline | None:
+        leading = self._leading()
+        if not leading:
+            return None
+        series, shots, why = leading
+        accuracy = series.mean("accuracy", shots)
+        if accuracy is None:
+            return None
+        zero_shot = self.results.zero_shot
+        name = zero_shot.name if zero_shot else ""
+        found = comparisons[1].comparisons if comparisons else ()
+        gain = next((each.paired for each in found if (each.baseline, each.shots) == (name, shots)), None)
+        return Headline(
+            series=series,
+            shots=shots,
+            why=why,
+            accuracy=accuracy,
+            zero_shot=zero_shot.mean("accuracy", 0) if zero_shot else None,
+            gain=gain,
+        )
+
+    def _accuracy(
+        self, headline: Headline | None, comparisons: tuple[str, Interpretation] | None
+    ) -> Iterable[Block]:
+        results = self.results
+        if not results.series:
+            return
+        rows = [{**row, "name": each.name} for each in results.series for row in each.rows.values()]
+        highlight = list(
+            dict.fromkeys(
+                each.name
+                for each in (headline and headline.series, results.reference, results.zero_shot)
+                if each
+            )
+        )
+        best = [f"{name} at {at}" for name, at in leaders(results.series)]
+        yield Block(
+            name="accuracy",
+            title="Accuracy",
+            says=(f"The highest mean has {'; '.join(best)}.",) if best else (),
+            figure=self._figure(
+                "accuracy", "Test accuracy by number of labelled images", figures.accuracy(rows, highlight=highlight)
+            ),
+            table=accuracy_table(results.series),
+            notes=(
+                "Percent of the test images, the mean over seeds. After ± is the half-width of the 95 % interval of "
+                "that mean (Student's t): how much another choice of training images would matter. "
+                '"Same images": all seeds train on the same, so that there is no such interval.',
+                'Bold: the highest mean of its column. "None" is the column of methods that use no labelled image.',
+            ),
+            sql=results.statement("accuracy"),
+            rows=[_without(row, "recency", "chosen", "dataset", "encoder") for row in rows],
+        )
+        if comparisons:
+            yield _comparison_block(*comparisons)
+        if headline:
+            yield from self._by_class(headline)
+        yield from self._calibration(headline)
+
+    def _by_class(self, headline: Headline) -> Iterable[Block]:
+        zero_shot = self.results.zero_shot
+        subject = f"{headline.series.name} at {shots_in_words(headline.shots)}"
+        if zero_shot:
+            baseline, settings, choice = zero_shot.configuration
+            sql, rows = self._ask(
+                "per-class",
+                **headline.values(),
+                baseline=baseline,
+                baseline_settings=settings,
+                baseline_choice=choice,
+            )
+            if rows:
+                worse, better = (
+                    [row for row in rows if row["change"] * sign > 0] for sign in (-1, 1)
+                )
+                says = (
+                    f"{subject} recognises {len(better):,} of {len(rows):,} classes better than zero-shot, "
+                    f"and {len(worse):,} worse."
+                )
+                yield Block(
+                    name="classes",
+                    title="Classes against zero-shot",
+                    says=(says, *_most_changed(rows)),
+                    figure=self._figure(
+                        "classes", "Recall of each class, zero-shot and adapted", figures.per_class_change(rows)
+                    ),
+                    table=_class_table(rows),
+                    notes=(
+                        "Recall: percent of the test images of the class that are recognised. Precision: percent of the "
+                        "predictions of the class that are right. Both over all seeds.",
+                        *_only_some(len(rows), MOST_CLASSES, "classes, those that changed most"),
+                    ),
+                    sql=sql,
+                    rows=rows,
+                    is_folded=len(rows) > 12,
+                )
+        sql, rows = self._ask("confusion", **headline.values())
+        wrong = [row for row in rows if row["class_name"] != row["predicted_name"]]
+        if wrong:
+            worst = wrong[0]
+            yield Block(
+                name="confusion",
+                title="Classes that are confused",
+                says=(
+                    f"Most often {worst['class_name']} is taken for {worst['predicted_name']}: "
+                    f"{100 * worst['share']:.0f} % of its images.",
+                ),
+                figure=self._figure(
+                    "confusion", "Which class the images of the worst-confused classes are given", figures.confusion(rows)
+                ),
+                table=Table(
+                    header=("class", "taken for", "% of its images", "predictions"),
+                    rows=tuple(
+                        (row["class_name"], row["predicted_name"], f"{100 * row['share']:.1f}", f"{row['n']:,}")
+                        for row in wrong[:MOST_PAIRS]
+                    ),
+                    n_words=2,
+                ),
+                notes=(f"Test images, by {subject}, each counted once for each seed.",),
+                sql=sql,
+                rows=wrong,
+            )
+
+    def _calibration(self, headline: Headline | None) -> Iterable[Block]:
+        sql, rows = self._ask("reliability", **headline.values()) if headline else ("", [])
+        figure = None
+        if headline and rows:
+            title = f"Confidence against accuracy of {headline.series.name} at {shots_in_words(headline.shots)}"
+            figure = self._figure("reliability", title, figures.reliability(rows))
+        if any(row["ece_mean"] is not None for each in self.results.series for row in each.rows.values()):
+            yield Block(
+                name="calibration",
+                title="Calibration",
+                says=("Whether a confidence of 80 % is right in 80 % of cases.",),
+                figure=figure,
+                table=calibration_table(self.results.series),
+                notes=(
+                    "Expected calibration error on test (15 bins) in percent → the same after division of the logits by "
+                    "the temperature T that fits best on the images of the second column.",
+                    '"Validation": min(K, 4) images a class, which also chose the settings; with one shot those are one '
+                    'image a class, and T is a guess. "Held-out shots": training images, each by a classifier that was '
+                    "not trained on it. No arrow: no temperature was fitted.",
+                ),
+                sql=sql or self.results.statement("cells"),
+                rows=rows,
+                is_folded=figure is not None,
+            )
+
+    def _protocols(self) -> Iterable[Block]:
+        results = self.results
+        if results.base_to_new:
+            yield Block(
+                name="base-to-new",
+                title="Base to new",
+                figure=self._figure(
+                    "base-to-new", "Accuracy on trained and on new classes", figures.base_to_new(results.base_to_new)
+                ),
+                table=base_to_new_table(results.base_to_new),
+                notes=(
+                    "Trained on the first half of the classes; the others are known by their text alone. Each half of the "
+                    "test images is told apart from its own classes; the harmonic mean is of both, seed by seed.",
+                ),
+                sql=_view_sql("base_to_new_means", "dataset", results),
+                rows=results.base_to_new,
+            )
+        if results.shift:
+            yield Block(
+                name="other-datasets",
+                title="Other datasets",
+                table=shift_table(results.shift),
+                notes=(
+                    f"Trained on {results.dataset} and tested on its own test split (source) and on that of another "
+                    'dataset (target). "Domain shift": the classes of the target are classes of the classifier by name, '
+                    'and the logits are restricted to them. "Cross-dataset": other classes, known by their text. Nothing '
+                    "is chosen on the target.",
+                ),
+                sql=_view_sql("shift_means", "source", results),
+                rows=results.shift,
+            )
+
+    def _mistakes(self, headline: Headline) -> Iterable[Block]:
+        subject = f"{headline.series.name} at {shots_in_words(headline.shots)}"
+        sql, rows = self._ask("mistakes", **headline.values(), top=MOST_PICTURES)
+        if rows:
+            pictures = self._pictures(
+                rows, lambda row: f"{100 * row['confidence']:.0f} % sure, {_runs(row['n_runs'])}"
+            )
+            yield _picture_block(
+                name="mistakes",
+                title="The worst mistakes",
+                says=f"Test images that {subject} gives another class than their label at every seed, the most confident first.",
+                pictures=pictures,
+                sql=sql,
+                rows=rows,
+            )
+        sql, rows = self._ask("suspects", shots=headline.shots, top=MOST_PICTURES)
+        if rows:
+            pictures = self._pictures(
+                rows, lambda row: f"label: {_probability(row)}, {_runs(row['n_runs'])}"
+            )
+            yield _picture_block(
+                name="labels",
+                title="Labels to look at",
+                says="Images that every method gives another class than their label: the image is hard, or the label is "
+                f"wrong. Zero-shot and classifiers of {shots_in_words(headline.shots)}, none of which was trained on the image.",
+                pictures=pictures,
+                sql=sql,
+                rows=rows,
+            )
+        points_ = self.projection() if self.projection else ()
+        if points_:
+            yield Block(
+                name="features",
+                title="Features before and after the adapter",
+                figure=self._figure(
+                    "features", "Image features of test images on two principal components", figures.features(points_)
+                ),
+                notes=(
+                    "Both panels have the same axes: the first two principal components of the features before and after "
+                    "together. Crosses are the text features of the classes.",
+                ),
+                rows=points_,
+            )
+
+    def _pictures(self, rows: Sequence[Row], note: Callable[[Row], str]) -> tuple[Picture, ...]:
+        addresses = self.thumbnails(rows) if self.thumbnails else [None] * len(rows)
+        return tuple(
+            Picture(
+                address=address,
+                class_name=row["class_name"],
+                predicted_name=row["predicted_name"],
+                note=note(row),
+                path=row["path"] or row["image_sha256"][:16],
+            )
+            for row, address in zip(rows, addresses, strict=True)
+        )
+
+    def _studies(self) -> Iterable[Block]:
+        runs = self.results.study_runs
+        for study in studies_of(runs):
+            yield self._study(study)
+        if found := open_vocabulary_of(runs):
+            seeds = _seeds({seed for each in found for seed in each.seeds})
+            yield Block(
+                name="open-vocabulary",
+                title="Open vocabulary",
+                table=open_vocabulary_table(found),
+                notes=(
+                    f'Trained on base classes, the first half, and given the others by name alone; seeds {seeds}. "Base '
+                    'alone": test images of base classes, told apart from base classes alone; "base": when the new classes '
+                    'compete; "change": the difference, seed by seed, in percentage points; "new": images of new classes, '
+                    'when all classes compete; "harmonic mean": of "base" and "new". Without the names "new" is 0. '
+                    "Settings were chosen on validation images of base classes.",
+                ),
+                sql=_view_sql("study_runs", "dataset", self.results, study="open-vocabulary"),
+            )
+        if costs := selection_costs_of(runs):
+            seeds = _seeds({seed for each in costs for seed in each.seeds})
+            yield Block(
+                name="selection-costs",
+                title="What choosing on test images adds",
+                table=selection_costs_table(costs),
+                notes=(
+                    "The same training images, and settings chosen on the test images themselves, which is an upper bound "
+                    "and no result; then, in percentage points, what that adds to the accuracy with settings chosen on the "
+                    "whole validation split, on min(K, 4) of its images a class, on training images that are left out in "
+                    f"turn, or by stated defaults: the mean over seeds {seeds} of the difference at each, ± the half-width "
+                    "of its 95 % interval.",
+                ),
+                sql=_view_sql("study_runs", "dataset", self.results, study="selection"),
+            )
+
+    def _study(self, study: Study) -> Block:
+        recipe = ", ".join(filter(None, [study.recipe and f"{study.recipe} recipe", study.images]))
+        words = ["study", study.name, study.recipe, study.images]
+        subject = "-".join(slug(each) for each in words if each)
+        title = f"Study: {study.name}{recipe and f', {recipe}'}"
+        means = {variant.name: variant.means for variant in study.variants}
+        return Block(
+            name=subject,
+            title=title,
+            figure=self._figure(subject, f"Accuracy against {study.varied}", figures.study(study)),
+            table=grid(means, heading=study.varied),
+            notes=(
+                f"Varied: {study.varied}; all else held still; seeds {_seeds(study.seeds)}. Bold: the highest mean of its "
+                "column. To take a setting from this table would be to choose it on test images.",
+            ),
+            sql=_view_sql("study_runs", "dataset", self.results, study=study.name),
+        )
+
+    def _selection(self) -> Iterable[Block]:
+        if not self.results.series:
+            return
+        rows = [
+            {"name": each.name, "shots": shots, "setting": name, "chosen": values}
+            for each in self.results.series
+            for shots, row in each.rows.items()
+            for name, values in row["chosen"].items()
+        ]
+        yield Block(
+            name="selection",
+            title="What chose what",
+            table=choices_table(self.results.series),
+            notes=(
+                'One value a seed, in the order of seeds. "Validation": min(K, 4) images a class beside the K that train; '
+                '"held-out shots": training images that were left out for the purpose; "training": learned like a weight; '
+                '"nothing": fixed beforehand. No test image chooses anything.',
+            ),
+            sql=self.results.statement("choices"),
+            rows=rows,
+            is_folded=True,
+        )
+
+    def _champions(self) -> Iterable[Block]:
+        if not self.champion:
+            return
+        sql = self.results.statement("champions")
+        rows = self.database.query(sql).to_pylist()
+        last = rows[0]
+        says = f"{_day(last['decided_at'])}: {last['decision']}, {last['reason']}."
+        yield Block(
+            name="champions",
+            title="Champion and its history",
+            says=(says,),
+            figure=self._figure("champions", "Decisions on the champion", figures.champions(rows)) if len(rows) > 1 else None,
+            table=Table(
+                header=("decided", "decision", "method", "shots", "difference", "95 % interval", "p", "images"),
+                rows=tuple(
+                    (
+                        _day(row["decided_at"]),
+                        row["decision"],
+                        row["method"],
+                        shots_in_words(row["shots"]),
+                        *_challenge(row),
+                        f"{row['n_images']:,}" if row["n_images"] else "",
+                    )
+                    for row in rows[:MOST_CLASSES]
+                ),
+                n_words=4,
+            ),
+            notes=(
+                "A challenger is promoted where it is proven better than the champion, or than zero-shot at first, on "
+                "validation images that trained neither; in percentage points.",
+            ),
+            sql=sql,
+            rows=rows,
+        )
+
+    def _data(self) -> Iterable[Block]:
+        sql, rows = self._ask("data", index=self.results.about["index_fingerprint"])
+        if not rows:
+            return
+        yield Block(
+            name="data",
+            title="Data",
+            says=tuple(
+                f"{row['n']:,} test {'image is' if row['n'] == 1 else 'images are'} elsewhere too, bit for bit."
+                for row in rows
+                if row["what"].startswith("test images")
+            ),
+            table=Table(
+                header=("what", "for example", "files"),
+                rows=tuple((row["what"], row["example"] or "", f"{row['n']:,}") for row in rows),
+                n_words=2,
+            ),
+            notes=('"Quarantined": files that could not be read, and why. "Not used": files that were left out.',),
+            sql=sql,
+            rows=rows,
+        )
+
+    def _cost(self) -> Iterable[Block]:
+        if not self.results.series:
+            return
+        about, costs = self.results.about, self.costs
+        memory = f", {about['peak_memory_bytes'] / 1e9:.1f} GB of memory at most" if about["peak_memory_bytes"] else ""
+        yield Block(
+            name="cost",
+            title="Seconds to train",
+            says=(
+                *((encoding_in_words(costs),) if costs else ()),
+                f"{about['n_runs']:,} runs trained in {duration(about['seconds_train'] or 0)}{memory}, on {listed(about['devices'])}.",
+            ),
+            table=cost_table(self.results.series),
+            notes=(
+                "One run on cached features, search for hyper-parameters included; the mean over seeds. Methods that train "
+                "many models in one go share its time equally.",
+            ),
+            sql=self.results.statement("costs"),
+            rows=[costs] if costs else [],
+            is_folded=True,
+        )
+
+    def _provenance(self) -> Iterable[Block]:
+        about = self.results.about
+        facts = {
+            "encoder": f"{about['encoder_name']}, {about['encoder'][:12]}",
+            "precision": about["precision"],
+            "state of the dataset": about["index_fingerprint"][:12],
+            "classes": f"{about['n_classes']:,}" if about["n_classes"] else "",
+            "test images": tested_in_words(about),
+            "seeds": _seeds(about["seeds"] or ()),
+            "recipe": listed(about["recipes"] or ()),
+            "prompts": f"{about['templates'][0]}{f' and {len(about['templates']) - 1} more' if len(about['templates']) > 1 else ''}"
+            if about["templates"]
+            else "",
+            "runs of": dates_in_words(about),
+            "code": commits_in_words(about),
+            "device": listed(about["devices"]),
+            "software": ", ".join(f"{name.replace('_', '-')} {version}" for name, version in (about["versions"] or {}).items() if version),
+        }
+        yield Block(
+            name="provenance",
+            title="Provenance",
+            table=Table(
+                header=("what", "value"),
+                rows=tuple((name, value) for name, value in facts.items() if value),
+                n_words=2,
+            ),
+            sql=self.results.statement("about"),
+            rows=[_without(about, "encoder_name")],
+            is_folded=True,
+        )
+
+    def _next_steps(self, headline: Headline | None, blocks: Sequence[Block]) -> Iterable[tuple[str, str]]:
+        """What to look at next, the most urgent first."""
+        about, names = self.results.about, {block.name: block for block in blocks}
+        for failure in self.results.failures[:1]:
+            yield f"{_runs(failure['n_runs'])} of {failure['method']} failed: {failure['error'] or 'no reason is recorded'}", ""
+        if about["n_leaked"]:
+            yield f"{about['n_leaked']:,} test images are among the training images: the accuracies are too high.", "data" if "data" in names else ""
+        if headline and headline.gain is None and headline.zero_shot is None:
+            yield "Run `zero-shot` as well: without it nobody knows what adaptation gained.", "accuracy"
+        if headline and headline.gain and headline.gain.verdict == "no difference shown":
+            yield "The gain is not shown: train more seeds (`--seeds 1-10`), or label more images.", "comparison"
+        elif headline and headline.gain and 1 <= len(headline.gain.seed_differences) < 3:
+            yield "One draw of training images: train `--seeds 1-10` to see how much another would matter.", "comparison"
+        worse = [row for row in self.rows.get("per-class", []) if row["change"] < 0]
+        if worse:
+            lost = worse[0]
+            yield (
+                f"{len(worse):,} {'class is' if len(worse) == 1 else 'classes are'} recognised worse than by zero-shot, "
+                f"most of all {lost['class_name']} ({points(lost['change'])} points).",
+                "classes",
+            )
+        if "labels" in names:
+            yield f"{len(names['labels'].pictures)} labels that no method agrees with: look at the images.", "labels"
+        if "confusion" in names:
+            yield names["confusion"].says[0], "confusion"
+        if headline and not self.champion:
+            yield "No champion yet: `train --promote` keeps the classifier that is proven better.", "accuracy"
+
+
+def encoding_in_words(costs: Row) -> str:
+    """What was encoded and reused, with the time where the rate is known."""
+    encoded = f"{costs['n_encoded']:,} images encoded in {duration(costs['seconds_encoded'] or 0)}"
+    saved = f", which saved {duration(costs['seconds_saved'])}" if costs["n_reused"] and costs["seconds_saved"] else ""
+    return f"{encoded}; {costs['n_reused']:,} features reused{saved}."
+
+
+def tested_in_words(about: Row) -> str:
+    """The number of test images, or numbers where they differ."""
+    return " or ".join(f"{n:,}" for n in about["n_test"])
+
+
+def dates_in_words(about: Row) -> str:
+    """The day of the runs, or the first and the last."""
+    first, last = about["first_day"], about["last_day"]
+    return first if first == last else f"{first} to {last}"
+
+
+def commits_in_words(about: Row) -> str:
+    """The commits of the code."""
+    found = sorted(about["commits"], key=lambda text: (len(text), text))
+    return listed(found if len(found) <= 4 else [*found[:3], f"{len(found) - 3} other commits"])
+
+
+def _comparison_block(sql: str, found: Interpretation) -> Block:
+    notes = [
+        '"Ahead" and "behind" are said where p is below 0.05 after Holm\'s correction for all '
+        f"{len(found.comparisons)} comparisons of the table, so that in 95 of 100 such tables no claim is wrong. "
+        '"No difference shown" is not "equal": these seeds and test images cannot tell.',
+        f"{found.reference} against each method on the same test images, the difference in percentage points. Interval "
+        "and p are of one procedure, in which draws of training images and test images vary (at one seed: the images "
+        "alone, McNemar's exact test); the interval is not corrected for the number of comparisons, the adjusted p is, "
+        f"and decides the verdict. Wins are images on which {found.reference} is right at more seeds than the other, "
+        "losses the reverse.",
+    ]
+    if found.n_of_one_draw:
+        are = "comparison is" if found.n_of_one_draw == 1 else "comparisons are"
+        notes.append(
+            f"{found.n_of_one_draw} {are} at one seed, and about these classifiers only: other training images would move both sides."
+        )
+    if found.n_on_same_images:
+        notes.append(
+            f'In {found.n_on_same_images} all draws train on the same images ("same images"): the claim is about these.'
+        )
+    if found.could_show_more:
+        notes.append("Three seeds show large differences only; where training is cheap, train with `--seeds 1-10`.")
+    if found.refused:
+        notes.append(
+            f"Not compared, as seeds, training images or test images are not the same: {listed(found.refused)}. "
+            "`clip-adapter compare` says which."
+        )
+    return Block(
+        name="comparison",
+        title=f"Where {found.reference} wins, and where not",
+        says=(f"{found.reference} is {found.tally}.",),
+        items=tuple(f"Against {baseline}: {verdict}." for baseline, verdict in found.verdicts),
+        table=comparison_table(found.comparisons),
+        notes=tuple(notes),
+        sql=sql,
+        rows=[
+            {
+                "against": each.baseline,
+                "shots": each.shots,
+                "difference": each.paired.difference,
+                "low": each.paired.low,
+                "high": each.paired.high,
+                "verdict": each.paired.verdict,
+                "p_value": each.paired.p_value,
+                "adjusted_p_value": each.paired.adjusted_p_value,
+            }
+            for each in found.comparisons
+        ],
+    )
+
+
+def _picture_block(
+    *, name: str, title: str, says: str, pictures: tuple[Picture, ...], sql: str, rows: Sequence[Row]
+) -> Block:
+    return Block(
+        name=name,
+        title=title,
+        says=(says,),
+        pictures=pictures,
+        notes=(f"At most {MOST_PICTURES} images; the statement has a limit to raise.",),
+        sql=sql,
+        rows=rows,
+    )
+
+
+def _class_table(rows: Sequence[Row]) -> Table:
+    shown = sorted(rows, key=lambda row: (-abs(row["change"]), row["class_name"]))[:MOST_CLASSES]
+    shown.sort(key=lambda row: (row["change"], row["class_name"]))
+    return Table(
+        header=("class", "zero-shot recall", "adapted recall", "change", "precision", "predictions"),
+        rows=tuple(
+            (
+                row["class_name"],
+                f"{100 * row['recall_zero_shot']:.1f}",
+                f"{100 * row['recall_adapted']:.1f}",
+                points(row["change"]),
+                f"{100 * row['precision']:.1f}" if row["precision"] is not None else "",
+                f"{row['n']:,}",
+            )
+            for row in shown
+        ),
+    )
+
+
+def _most_changed(rows: Sequence[Row]) -> tuple[str, ...]:
+    gained, lost = rows[-1], rows[0]
+    said = f"{gained['class_name']} gains most, {points(gained['change'])} points"
+    if lost["change"] < 0:
+        said += f"; {lost['class_name']} loses most, {points(lost['change'])}"
+    return (f"{said}.",)
+
+
+def _only_some(n: int, most: int, what: str) -> tuple[str, ...]:
+    return (f"The table has {most} of {n:,} {what}; the download has all.",) if n > most else ()
+
+
+def _challenge(row: Row) -> tuple[str, str, str]:
+    if row["accuracy_challenger"] is None or row["accuracy_champion"] is None:
+        return "", "", ""
+    interval = "" if row["low"] is None else f"{points(row['low'])} to {points(row['high'])}"
+    p_value = "" if row["p_value"] is None else probability(row["p_value"])
+    return points(row["accuracy_challenger"] - row["accuracy_champion"]), interval, p_value
+
+
+def _probability(row: Row) -> str:
+    value = row["label_probability"]
+    return "probability not recorded" if value is None else f"{100 * value:.0f} % probable"
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run{'s' * (count != 1)}"
+
+
+def _day(time: Any) -> str:
+    return str(time)[:10]
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    return listed([str(seed) for seed in sorted(seeds)]) or "none"
+
+
+def _view_sql(view: str, source: str, results: DatasetResults, **equal: str) -> str:
+    conditions = {source: results.dataset, "encoder": results.encoder, **equal}
+    shown = [f"{name} = '{value.replace(chr(39), 2 * chr(39))}'" for name, value in conditions.items()]
+    return f"FROM {view} WHERE {' AND '.join(shown)}"
+
+
+def _without(row: Row, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as text for a spreadsheet: a header, and lists and maps as JSON; at most `MOST_ROWS`."""
+    import csv  # noqa: PLC0415
+    import io  # noqa: PLC0415
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([_csv_cell(value) for value in row.values()] for row in rows[:MOST_ROWS])
+    return text.getvalue()
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, default=str)
+    return plain_number(value) if isinstance(value, float) else escape_control_characters(value)
+
+
+def plain_number(value: float) -> str:
+    """A number with all of its digits."""
+    return repr(value)
