@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -50,12 +51,12 @@ class Figure:
     Attributes:
         name: name of its file, without the ending.
         title: what it shows.
-        chart: the figure.
+        draw: draws it in the style that is given as `style`.
     """
 
     name: str
     title: str
-    chart: alt.TopLevelMixin
+    draw: Callable[..., alt.TopLevelMixin]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class Block:
         name: name in addresses; unique in its section.
         title: what it is about.
         says: what was found, a paragraph each.
-        items: what was found, as a list.
+        entries: what was found, as a list.
         figure: figure, if any.
         table: table, if any.
         pictures: images, if any.
@@ -98,7 +99,7 @@ class Block:
     name: str
     title: str
     says: tuple[str, ...] = ()
-    items: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
     figure: Figure | None = None
     table: Table | None = None
     pictures: tuple[Picture, ...] = ()
@@ -225,9 +226,9 @@ class SectionWriter:
         self.rows[name] = rows
         return sql, rows
 
-    def _figure(self, subject: str, title: str, chart: alt.TopLevelMixin) -> Figure:
+    def _figure(self, subject: str, title: str, draw: Callable[..., alt.TopLevelMixin]) -> Figure:
         name = f"{slug(self.results.dataset)}-{slug(self.results.encoder[:8])}-{subject}"
-        return Figure(name=name, title=f"{title}: {self.results.subject}", chart=chart)
+        return Figure(name=name, title=f"{title}: {self.results.subject}", draw=draw)
 
     def _leading(self) -> tuple[MethodSeries, int, str] | None:
         """The method of the headline with its shots, and why it is this one."""
@@ -273,7 +274,9 @@ class SectionWriter:
         zero_shot = self.results.zero_shot
         name = zero_shot.name if zero_shot else ""
         found = comparisons[1].comparisons if comparisons else ()
-        gain = next((each.paired for each in found if (each.baseline, each.shots) == (name, shots)), None)
+        gain = next(
+            (each.paired for each in found if (each.baseline, each.shots) == (name, shots)), None
+        )
         return Headline(
             series=series,
             shots=shots,
@@ -303,7 +306,9 @@ class SectionWriter:
             title="Accuracy",
             says=(f"The highest mean has {'; '.join(best)}.",) if best else (),
             figure=self._figure(
-                "accuracy", "Test accuracy by number of labelled images", figures.accuracy(rows, highlight=highlight)
+                "accuracy",
+                "Test accuracy by number of labelled images",
+                partial(figures.accuracy, rows, highlight=highlight),
             ),
             table=accuracy_table(results.series),
             notes=(
@@ -346,7 +351,9 @@ class SectionWriter:
                     title="Classes against zero-shot",
                     says=(says, *_most_changed(rows)),
                     figure=self._figure(
-                        "classes", "Recall of each class, zero-shot and adapted", figures.per_class_change(rows)
+                        "classes",
+                        "Recall of each class, zero-shot and adapted",
+                        partial(figures.per_class_change, rows),
                     ),
                     table=_class_table(rows),
                     notes=(
@@ -370,12 +377,19 @@ class SectionWriter:
                     f"{100 * worst['share']:.0f} % of its images.",
                 ),
                 figure=self._figure(
-                    "confusion", "Which class the images of the worst-confused classes are given", figures.confusion(rows)
+                    "confusion",
+                    "Which class the images of the worst-confused classes are given",
+                    partial(figures.confusion, rows),
                 ),
                 table=Table(
                     header=("class", "taken for", "% of its images", "predictions"),
                     rows=tuple(
-                        (row["class_name"], row["predicted_name"], f"{100 * row['share']:.1f}", f"{row['n']:,}")
+                        (
+                            row["class_name"],
+                            row["predicted_name"],
+                            f"{100 * row['share']:.1f}",
+                            f"{row['n']:,}",
+                        )
                         for row in wrong[:MOST_PAIRS]
                     ),
                     n_words=2,
@@ -390,8 +404,12 @@ class SectionWriter:
         figure = None
         if headline and rows:
             title = f"Confidence against accuracy of {headline.series.name} at {shots_in_words(headline.shots)}"
-            figure = self._figure("reliability", title, figures.reliability(rows))
-        if any(row["ece_mean"] is not None for each in self.results.series for row in each.rows.values()):
+            figure = self._figure("reliability", title, partial(figures.reliability, rows))
+        if any(
+            row["ece_mean"] is not None
+            for each in self.results.series
+            for row in each.rows.values()
+        ):
             yield Block(
                 name="calibration",
                 title="Calibration",
@@ -417,7 +435,9 @@ class SectionWriter:
                 name="base-to-new",
                 title="Base to new",
                 figure=self._figure(
-                    "base-to-new", "Accuracy on trained and on new classes", figures.base_to_new(results.base_to_new)
+                    "base-to-new",
+                    "Accuracy on trained and on new classes",
+                    partial(figures.base_to_new, results.base_to_new),
                 ),
                 table=base_to_new_table(results.base_to_new),
                 notes=(
@@ -477,7 +497,9 @@ class SectionWriter:
                 name="features",
                 title="Features before and after the adapter",
                 figure=self._figure(
-                    "features", "Image features of test images on two principal components", figures.features(points_)
+                    "features",
+                    "Image features of test images on two principal components",
+                    partial(figures.features, points_),
                 ),
                 notes=(
                     "Both panels have the same axes: the first two principal components of the features before and after "
@@ -543,7 +565,9 @@ class SectionWriter:
         return Block(
             name=subject,
             title=title,
-            figure=self._figure(subject, f"Accuracy against {study.varied}", figures.study(study)),
+            figure=self._figure(
+                subject, f"Accuracy against {study.varied}", partial(figures.study, study)
+            ),
             table=grid(means, heading=study.varied),
             notes=(
                 f"Varied: {study.varied}; all else held still; seeds {_seeds(study.seeds)}. Bold: the highest mean of its "
@@ -586,9 +610,22 @@ class SectionWriter:
             name="champions",
             title="Champion and its history",
             says=(says,),
-            figure=self._figure("champions", "Decisions on the champion", figures.champions(rows)) if len(rows) > 1 else None,
+            figure=self._figure(
+                "champions", "Decisions on the champion", partial(figures.champions, rows)
+            )
+            if len(rows) > 1
+            else None,
             table=Table(
-                header=("decided", "decision", "method", "shots", "difference", "95 % interval", "p", "images"),
+                header=(
+                    "decided",
+                    "decision",
+                    "method",
+                    "shots",
+                    "difference",
+                    "95 % interval",
+                    "p",
+                    "images",
+                ),
                 rows=tuple(
                     (
                         _day(row["decided_at"]),
@@ -627,7 +664,9 @@ class SectionWriter:
                 rows=tuple((row["what"], row["example"] or "", f"{row['n']:,}") for row in rows),
                 n_words=2,
             ),
-            notes=('"Quarantined": files that could not be read, and why. "Not used": files that were left out.',),
+            notes=(
+                '"Quarantined": files that could not be read, and why. "Not used": files that were left out.',
+            ),
             sql=sql,
             rows=rows,
         )
@@ -636,7 +675,11 @@ class SectionWriter:
         if not self.results.series:
             return
         about, costs = self.results.about, self.costs
-        memory = f", {about['peak_memory_bytes'] / 1e9:.1f} GB of memory at most" if about["peak_memory_bytes"] else ""
+        memory = (
+            f", {about['peak_memory_bytes'] / 1e9:.1f} GB of memory at most"
+            if about["peak_memory_bytes"]
+            else ""
+        )
         yield Block(
             name="cost",
             title="Seconds to train",
@@ -664,13 +707,15 @@ class SectionWriter:
             "test images": tested_in_words(about),
             "seeds": _seeds(about["seeds"] or ()),
             "recipe": listed(about["recipes"] or ()),
-            "prompts": f"{about['templates'][0]}{f' and {len(about['templates']) - 1} more' if len(about['templates']) > 1 else ''}"
-            if about["templates"]
-            else "",
+            "prompts": _prompts(about["templates"] or ()),
             "runs of": dates_in_words(about),
             "code": commits_in_words(about),
             "device": listed(about["devices"]),
-            "software": ", ".join(f"{name.replace('_', '-')} {version}" for name, version in (about["versions"] or {}).items() if version),
+            "software": ", ".join(
+                f"{name.replace('_', '-')} {version}"
+                for name, version in (about["versions"] or {}).items()
+                if version
+            ),
         }
         yield Block(
             name="provenance",
@@ -685,19 +730,36 @@ class SectionWriter:
             is_folded=True,
         )
 
-    def _next_steps(self, headline: Headline | None, blocks: Sequence[Block]) -> Iterable[tuple[str, str]]:
+    def _next_steps(
+        self, headline: Headline | None, blocks: Sequence[Block]
+    ) -> Iterable[tuple[str, str]]:
         """What to look at next, the most urgent first."""
         about, names = self.results.about, {block.name: block for block in blocks}
         for failure in self.results.failures[:1]:
-            yield f"{_runs(failure['n_runs'])} of {failure['method']} failed: {failure['error'] or 'no reason is recorded'}", ""
+            yield (
+                f"{_runs(failure['n_runs'])} of {failure['method']} failed: {failure['error'] or 'no reason is recorded'}",
+                "",
+            )
         if about["n_leaked"]:
-            yield f"{about['n_leaked']:,} test images are among the training images: the accuracies are too high.", "data" if "data" in names else ""
+            yield (
+                f"{about['n_leaked']:,} test images are among the training images: the accuracies are too high.",
+                "data" if "data" in names else "",
+            )
         if headline and headline.gain is None and headline.zero_shot is None:
-            yield "Run `zero-shot` as well: without it nobody knows what adaptation gained.", "accuracy"
+            yield (
+                "Run `zero-shot` as well: without it nobody knows what adaptation gained.",
+                "accuracy",
+            )
         if headline and headline.gain and headline.gain.verdict == "no difference shown":
-            yield "The gain is not shown: train more seeds (`--seeds 1-10`), or label more images.", "comparison"
+            yield (
+                "The gain is not shown: train more seeds (`--seeds 1-10`), or label more images.",
+                "comparison",
+            )
         elif headline and headline.gain and 1 <= len(headline.gain.seed_differences) < 3:
-            yield "One draw of training images: train `--seeds 1-10` to see how much another would matter.", "comparison"
+            yield (
+                "One draw of training images: train `--seeds 1-10` to see how much another would matter.",
+                "comparison",
+            )
         worse = [row for row in self.rows.get("per-class", []) if row["change"] < 0]
         if worse:
             lost = worse[0]
@@ -707,17 +769,27 @@ class SectionWriter:
                 "classes",
             )
         if "labels" in names:
-            yield f"{len(names['labels'].pictures)} labels that no method agrees with: look at the images.", "labels"
+            yield (
+                f"{len(names['labels'].pictures)} labels that no method agrees with: look at the images.",
+                "labels",
+            )
         if "confusion" in names:
             yield names["confusion"].says[0], "confusion"
         if headline and not self.champion:
-            yield "No champion yet: `train --promote` keeps the classifier that is proven better.", "accuracy"
+            yield (
+                "No champion yet: `train --promote` keeps the classifier that is proven better.",
+                "accuracy",
+            )
 
 
 def encoding_in_words(costs: Row) -> str:
     """What was encoded and reused, with the time where the rate is known."""
     encoded = f"{costs['n_encoded']:,} images encoded in {duration(costs['seconds_encoded'] or 0)}"
-    saved = f", which saved {duration(costs['seconds_saved'])}" if costs["n_reused"] and costs["seconds_saved"] else ""
+    saved = (
+        f", which saved {duration(costs['seconds_saved'])}"
+        if costs["n_reused"] and costs["seconds_saved"]
+        else ""
+    )
     return f"{encoded}; {costs['n_reused']:,} features reused{saved}."
 
 
@@ -759,7 +831,9 @@ def _comparison_block(sql: str, found: Interpretation) -> Block:
             f'In {found.n_on_same_images} all draws train on the same images ("same images"): the claim is about these.'
         )
     if found.could_show_more:
-        notes.append("Three seeds show large differences only; where training is cheap, train with `--seeds 1-10`.")
+        notes.append(
+            "Three seeds show large differences only; where training is cheap, train with `--seeds 1-10`."
+        )
     if found.refused:
         notes.append(
             f"Not compared, as seeds, training images or test images are not the same: {listed(found.refused)}. "
@@ -769,7 +843,7 @@ def _comparison_block(sql: str, found: Interpretation) -> Block:
         name="comparison",
         title=f"Where {found.reference} wins, and where not",
         says=(f"{found.reference} is {found.tally}.",),
-        items=tuple(f"Against {baseline}: {verdict}." for baseline, verdict in found.verdicts),
+        entries=tuple(f"Against {baseline}: {verdict}." for baseline, verdict in found.verdicts),
         table=comparison_table(found.comparisons),
         notes=tuple(notes),
         sql=sql,
@@ -790,7 +864,13 @@ def _comparison_block(sql: str, found: Interpretation) -> Block:
 
 
 def _picture_block(
-    *, name: str, title: str, says: str, pictures: tuple[Picture, ...], sql: str, rows: Sequence[Row]
+    *,
+    name: str,
+    title: str,
+    says: str,
+    pictures: tuple[Picture, ...],
+    sql: str,
+    rows: Sequence[Row],
 ) -> Block:
     return Block(
         name=name,
@@ -807,7 +887,14 @@ def _class_table(rows: Sequence[Row]) -> Table:
     shown = sorted(rows, key=lambda row: (-abs(row["change"]), row["class_name"]))[:MOST_CLASSES]
     shown.sort(key=lambda row: (row["change"], row["class_name"]))
     return Table(
-        header=("class", "zero-shot recall", "adapted recall", "change", "precision", "predictions"),
+        header=(
+            "class",
+            "zero-shot recall",
+            "adapted recall",
+            "change",
+            "precision",
+            "predictions",
+        ),
         rows=tuple(
             (
                 row["class_name"],
@@ -855,13 +942,20 @@ def _day(time: Any) -> str:
     return str(time)[:10]
 
 
+def _prompts(templates: Sequence[str]) -> str:
+    more = f" and {len(templates) - 1} more" if len(templates) > 1 else ""
+    return f"{templates[0]}{more}" if templates else ""
+
+
 def _seeds(seeds: Iterable[int]) -> str:
     return listed([str(seed) for seed in sorted(seeds)]) or "none"
 
 
 def _view_sql(view: str, source: str, results: DatasetResults, **equal: str) -> str:
     conditions = {source: results.dataset, "encoder": results.encoder, **equal}
-    shown = [f"{name} = '{value.replace(chr(39), 2 * chr(39))}'" for name, value in conditions.items()]
+    shown = [
+        f"{name} = '{value.replace(chr(39), 2 * chr(39))}'" for name, value in conditions.items()
+    ]
     return f"FROM {view} WHERE {' AND '.join(shown)}"
 
 

@@ -104,7 +104,9 @@ def interpret(
     )
 
 
-def against(rows: Iterable[Row], series: Sequence[MethodSeries]) -> dict[tuple[str, int], PairedDifference]:
+def against(
+    rows: Iterable[Row], series: Sequence[MethodSeries]
+) -> dict[tuple[str, int], PairedDifference]:
     """The differences of the statement `against-zero-shot`, adjusted together, by name and shots."""
     return {(each.baseline, each.shots): each.paired for each in _comparisons(rows, series)}
 

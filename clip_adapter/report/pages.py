@@ -1,47 +1,60 @@
-"""The report: its sections, and its rendering as Markdown with figures, as one HTML file, or as LaTeX."""
+"""The report as one HTML file, as Markdown with figures, or as tables of LaTeX."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
-from functools import cache, lru_cache
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
-import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from clip_adapter.escaping import escape_markdown, slug
-from clip_adapter.report.charts import accuracy_figure, study_figure
-from clip_adapter.report.interpretation import interpret, leaders
-from clip_adapter.report.latex import latex_report
-from clip_adapter.report.numbers import listed
-from clip_adapter.report.open_vocabulary import open_vocabulary_of, open_vocabulary_table
-from clip_adapter.report.protocols import base_to_new_table, shift_table
-from clip_adapter.report.results import DatasetResults, method_series, read_results
-from clip_adapter.report.selection_costs import selection_costs_of, selection_costs_table
-from clip_adapter.report.studies import Study, studies_of
-from clip_adapter.report.tables import (
-    accuracy_table,
-    calibration_table,
-    choices_table,
-    comparison_table,
-    cost_table,
-    grid,
+from clip_adapter.escaping import escape_control_characters, escape_markdown
+from clip_adapter.progress import duration
+from clip_adapter.report.blocks import (
+    Block,
+    Figure,
+    Headline,
+    Projection,
+    Section,
+    SectionWriter,
+    Thumbnails,
+    as_csv,
+    commits_in_words,
+    dates_in_words,
+    encoding_in_words,
+    tested_in_words,
 )
-from clip_adapter.runs import RunRecord, RunStoreError, connect, legend
+from clip_adapter.report.figure_style import PAGE, Style
+from clip_adapter.report.glossary import GLOSSARY
+from clip_adapter.report.latex import latex_report
+from clip_adapter.report.numbers import listed, percent, points, probability
+from clip_adapter.report.rendering import specification, svg
+from clip_adapter.report.results import DatasetResults, read_results
+from clip_adapter.report.statements import statement
+from clip_adapter.report.tables import Bold
+from clip_adapter.report.vega import vega_script
+from clip_adapter.runs import RunDatabase, RunStoreError, connect
+from clip_adapter.shots import shots_in_words
 from feature_cache import Location, storage
 
 HTML = (".html", ".htm")
 MARKDOWN = (".md", ".markdown")
 LATEX = (".tex",)
-PIXELS_A_POINT = 1.5
-"""Resolution of figures in HTML: sharp on most screens, at some 40 kB a figure."""
+MOST_SECTIONS = 4
+"""Largest number of datasets and encoders that an HTML page shows in full; all have a row in its overview."""
+IN_MARKDOWN = Style(ink="#000000", background="#ffffff")
+"""Figures in Markdown, which are files of their own: black on white."""
+
+_CODE = re.compile(r"`([\w $.:/=*,-]+)`")
+_ESCAPED_CODE = re.compile(r"\\`((?:[\w $.:/=,-]|\\[$*_~])+)\\`")
+_CLIPS = re.compile(r'(?<=id=")clip(?=\d)|(?<=url\(#)clip(?=\d)')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,58 +73,36 @@ class WrittenReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A figure of a report.
+class Extras:
+    """What a report shows beside what SQL knows.
 
     Attributes:
-        name: name of its file.
-        svg: content of its file.
+        thumbnails: small versions of images of a dataset.
+        projection: the features before and after the adapter of a method, in two dimensions; returns no row
+            where that cannot be shown.
     """
 
-    name: str
-    svg: str
+    thumbnails: Callable[[DatasetResults], Thumbnails] | None = None
+    projection: Callable[[DatasetResults], Projection] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """The values that the template shows of one dataset and encoder, by name.
-
-    Attributes:
-        about: head of the section.
-        results: methods on the leaderboard; None where there are only studies.
-        studies: studies, each with its figure and table.
-        open_vocabulary: methods with classes that were added by name; None where that was not studied.
-        selection_costs: what choosing on test images adds; None where that was not studied.
-        base_to_new: methods that were trained on half of the classes; None where none was.
-        shift: methods that were tested on other datasets; None where none was.
-    """
-
-    about: Mapping[str, Any]
-    results: Mapping[str, Any] | None
-    studies: tuple[Mapping[str, Any], ...]
-    open_vocabulary: Mapping[str, Any] | None
-    selection_costs: Mapping[str, Any] | None
-    base_to_new: Mapping[str, Any] | None = None
-    shift: Mapping[str, Any] | None = None
-
-    @property
-    def figures(self) -> list[Figure]:
-        """All figures of the section."""
-        shown = [self.results] if self.results else []
-        return [each["figure"] for each in [*shown, *self.studies]]
+NOTHING_MORE = Extras()
 
 
-def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) -> WrittenReport:
-    """Write a report on a store to a Markdown file with a folder of SVG figures, to HTML or to LaTeX.
+def write_report(
+    root: Location, page: Path, *, datasets: Sequence[str] = (), extras: Extras = NOTHING_MORE
+) -> WrittenReport:
+    """Write a report on a store to one HTML file, to Markdown with a folder of SVG figures, or to LaTeX.
 
-    A page named `.html` contains its figures; one named `.tex` has the tables of accuracy alone. Equal runs give equal bytes. Each file is replaced
-    atomically, the page last, so that a page never lacks a figure.
+    A page named `.html` contains everything; one named `.tex` has the tables of accuracy alone. Equal runs
+    give equal bytes. Each file is replaced atomically, the page last, so that a page never lacks a figure.
 
     Args:
         root: location of the store; nothing is written to it.
         page: the file to write, whose folder is created if it is missing; figures of a Markdown
             file are written to `<stem>-figures/` beside it.
         datasets: names of the datasets to report on; all when empty.
+        extras: pictures and features that SQL does not have.
 
     Raises:
         RunStoreError: the name of the page ends in none of the known suffixes, or the store has no
@@ -120,154 +111,34 @@ def write_report(root: Location, page: Path, *, datasets: Sequence[str] = ()) ->
         UnknownNameError: a dataset has no completed runs.
         OSError: the disk failed; the page is unchanged.
     """
-    _check_suffix(page)
+    check_page_name(page)
+    suffix = page.suffix.casefold()
     with connect(root) as database:
         results = read_results(database, datasets)
-    if page.suffix.casefold() in LATEX:
-        _write(page, latex_report(results))
-        return WrittenReport(page=page, figures=(), n_runs=sum(len(each.runs) for each in results))
-    sections = [section_of(each) for each in results]
-    n_runs = sum(len(each.all_runs) for each in results)
-    if page.suffix.casefold() in HTML:
-        _write(page, html_report(sections))
+        n_runs = sum(each.about["n_runs"] for each in results)
+        if suffix in LATEX:
+            _write(page, latex_report(results))
+            return WrittenReport(page=page, figures=(), n_runs=n_runs)
+        most = MOST_SECTIONS if suffix in HTML else len(results)
+        sections, others = write_sections(database, results, extras, most=most)
+    if suffix in HTML:
+        _write(page, html_report(sections, others))
         return WrittenReport(page=page, figures=(), n_runs=n_runs)
     folder = page.parent / f"{page.stem}-figures"
-    text, figures = _markdown(sections, folder=folder.name)
-    paths = [folder / figure.name for figure in figures]
+    figures = [block.figure for each in sections for block in each.blocks if block.figure]
+    paths = [folder / f"{figure.name}.svg" for figure in figures]
     for path, figure in zip(paths, figures, strict=True):
-        _write(path, figure.svg)
-    _write(page, text)
+        _write(path, svg(figure.draw(style=IN_MARKDOWN)))
+    _write(page, markdown_report(sections, folder=folder.name))
     return WrittenReport(page=page, figures=tuple(paths), n_runs=n_runs)
 
 
-def html_report(sections: Sequence[Section]) -> str:
-    """The report as one page of HTML that contains its figures."""
-    text, figures = _markdown(sections, folder="figures")
-    return html_page(text, {figure.name: figure.svg for figure in figures})
+def check_page_name(page: Path) -> None:
+    """Raise unless a report can be written to a file of this name.
 
-
-def section_of(results: DatasetResults) -> Section:
-    """The section of one dataset and encoder, with its figures drawn."""
-    return Section(
-        about=_about(results),
-        results=_results(results) if results.runs else None,
-        studies=tuple(_study(results, study) for study in studies_of(results.study_runs)),
-        open_vocabulary=_open_vocabulary(results),
-        selection_costs=_selection_costs(results),
-        base_to_new={"table": base_to_new_table(rows)} if (rows := results.base_to_new) else None,
-        shift={"table": shift_table(rows)} if (rows := results.shift) else None,
-    )
-
-
-def _about(results: DatasetResults) -> dict[str, Any]:
-    runs, latest = [result.run for result in results.all_runs], results.latest
-    names = [each.name for each in method_series(results.runs)]
-    names += [row["name"] for row in (*results.base_to_new, *results.shift)]
-    return {
-        "legend": legend(names),
-        "dataset": latest.dataset,
-        "model": results.encoder_name or latest.model,
-        "encoder": latest.encoder[:12],
-        "precision": latest.precision,
-        "has_oracle": any("oracle" in run.selected_on for run in runs),
-        "n_test": " or ".join(f"{n:,}" for n in sorted({run.n_test for run in runs})),
-        "n_leaked": max(run.n_leaked for run in runs),
-        "seeds": listed(_sorted(str(run.seed) for run in runs if run.seed is not None)) or "none",
-        "recipes": listed(_recipes(results)),
-        "dates": _dates(runs),
-        "commits": listed(_commits(runs)),
-        "failures": results.failures,
-    }
-
-
-def _results(results: DatasetResults) -> dict[str, Any]:
-    series = method_series(results.runs)
-    title = f"Accuracy on {_subject(results)}"
-    interpretation = interpret(results, series)
-    return {
-        "title": title,
-        "figure": Figure(
-            name=_file_name(results, "accuracy"), svg=accuracy_figure(series, title=title)
-        ),
-        "accuracy": accuracy_table(series),
-        "leaders": leaders(series),
-        "interpretation": interpretation,
-        "comparisons": comparison_table(interpretation.comparisons if interpretation else ()),
-        "choices": choices_table(series),
-        "calibration": calibration_table(series),
-        "cost": cost_table(series),
-    }
-
-
-def _study(results: DatasetResults, study: Study) -> dict[str, Any]:
-    recipe = ", ".join(filter(None, [study.recipe and f"{study.recipe} recipe", study.images]))
-    title = f"{study.name} on {_subject(results)}{recipe and f', {recipe}'}"
-    words = ["study", study.name, study.recipe, study.images]
-    file = "-".join(slug(each) for each in words if each)
-    means = {variant.name: variant.means for variant in study.variants}
-    return {
-        "name": study.name,
-        "recipe": recipe,
-        "title": title,
-        "figure": Figure(name=_file_name(results, file), svg=study_figure(study, title=title)),
-        "varied": study.varied,
-        "seeds": listed([str(seed) for seed in study.seeds]),
-        "table": grid(means, heading=study.varied),
-    }
-
-
-def _open_vocabulary(results: DatasetResults) -> dict[str, Any] | None:
-    found = open_vocabulary_of(results.study_runs)
-    if not found:
-        return None
-    seeds = sorted({seed for each in found for seed in each.seeds})
-    return {
-        "table": open_vocabulary_table(found),
-        "seeds": listed([str(seed) for seed in seeds]) or "none",
-    }
-
-
-def _selection_costs(results: DatasetResults) -> dict[str, Any] | None:
-    found = selection_costs_of(results.study_runs)
-    if not found:
-        return None
-    seeds = sorted({seed for each in found for seed in each.seeds})
-    return {
-        "table": selection_costs_table(found),
-        "seeds": listed([str(seed) for seed in seeds]) or "none",
-    }
-
-
-def _subject(results: DatasetResults) -> str:
-    return f"{results.latest.dataset} with {results.encoder_name or results.latest.model}"
-
-
-def _file_name(results: DatasetResults, subject: str) -> str:
-    latest = results.latest
-    return f"{slug(latest.dataset)}-{slug(latest.encoder[:8])}-{subject}.svg"
-
-
-def _dates(runs: Iterable[RunRecord]) -> str:
-    days = sorted(run.started_at.astimezone(UTC).date().isoformat() for run in runs)
-    return days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-
-
-def _recipes(results: DatasetResults) -> list[str]:
-    """The recipes of the runs that are compared; each study names its own."""
-    recipes = (result.run.settings.recipe for result in results.runs)
-    return _sorted(recipe for recipe in recipes if recipe)
-
-
-def _commits(runs: Iterable[RunRecord]) -> list[str]:
-    found = _sorted(run.git_commit[:10] if run.git_commit else "no commit" for run in runs)
-    return found if len(found) <= 4 else [*found[:3], f"{len(found) - 3} other commits"]
-
-
-def _sorted(texts: Iterable[str]) -> list[str]:
-    return sorted(set(texts), key=lambda text: (len(text), text))
-
-
-def _check_suffix(page: Path) -> None:
+    Raises:
+        RunStoreError: its name ends in none of the known suffixes.
+    """
     if page.suffix.casefold() not in (*HTML, *MARKDOWN, *LATEX):
         found = f"ends in {page.suffix}" if page.suffix else "has no ending"
         raise RunStoreError(
@@ -276,13 +147,66 @@ def _check_suffix(page: Path) -> None:
         )
 
 
-def _markdown(sections: Sequence[Section], *, folder: str) -> tuple[str, list[Figure]]:
-    text = render("report.md.jinja", sections=sections, folder=quote(folder))
-    return text, [figure for section in sections for figure in section.figures]
+def write_sections(
+    database: RunDatabase,
+    results: Sequence[DatasetResults],
+    extras: Extras = NOTHING_MORE,
+    *,
+    most: int,
+) -> tuple[list[Section], list[DatasetResults]]:
+    """The sections of at most `most` datasets and encoders, those asked for last, and the results of the others."""
+    champions = {row["dataset"]: row for row in database.query(statement("champion")).to_pylist()}
+    costs = {
+        (row["dataset"], row["encoder"]): row
+        for row in database.query(statement("costs")).to_pylist()
+    }
+    newest = sorted(results, key=lambda each: each.recency, reverse=True)[:most]
+    sections = [
+        SectionWriter(
+            database=database,
+            results=each,
+            champion=champions.get(each.dataset),
+            costs=costs.get((each.dataset, each.encoder)),
+            thumbnails=extras.thumbnails(each) if extras.thumbnails else None,
+            projection=extras.projection(each) if extras.projection else None,
+        ).section()
+        for each in results
+        if each in newest
+    ]
+    return sections, [each for each in results if each not in newest]
 
 
-def _write(path: Path, text: str) -> None:
-    storage.write_atomic(path, pa.py_buffer(text.encode()))
+def markdown_report(sections: Sequence[Section], *, folder: str) -> str:
+    """The report as Markdown.
+
+    Args:
+        sections: the sections.
+        folder: name of the folder beside the page with the figures.
+    """
+    return render("report.md.jinja", sections=sections, folder=quote(folder))
+
+
+def html_report(sections: Sequence[Section], others: Sequence[DatasetResults] = ()) -> str:
+    """The report as one HTML page that contains its figures, and loads and sends nothing.
+
+    Args:
+        sections: the sections that are shown in full.
+        others: results that have a row in the overview alone.
+    """
+    environment = _html_environment()
+    page_script = _resource("page.js")
+    has_figures = any(block.figure for each in sections for block in each.blocks)
+    scripts = [*([vega_script()] if has_figures else []), page_script]
+    return environment.get_template("page.html.jinja").render(
+        sections=sections,
+        others=others,
+        headlines=[each for each in sections if each.headline and each.headline.gain],
+        scale=_scale(sections),
+        style=Markup(_resource("page.css")),  # noqa: S704  # a file of this package
+        scripts=[Markup(each) for each in scripts],  # noqa: S704  # as is Vega, of a package
+        hashes=[_hash_of(each) for each in scripts],
+        glossary=GLOSSARY,
+    )
 
 
 def render(template: str, **values: object) -> str:
@@ -291,11 +215,36 @@ def render(template: str, **values: object) -> str:
     Raises:
         jinja2.UndefinedError: the template uses a value that is not given.
     """
-    return _environment().get_template(template).render(**values)
+    return _markdown_environment().get_template(template).render(**values)
+
+
+def _scale(sections: Sequence[Section]) -> tuple[float, float]:
+    """The range of all gains, with 0 in it and some room at both ends."""
+    gains = [each.headline.gain for each in sections if each.headline and each.headline.gain]
+    low, high = (
+        min([0.0, *(gain.low for gain in gains)]),
+        max([0.0, *(gain.high for gain in gains)]),
+    )
+    room = 0.04 * (high - low) or 0.01
+    return low - room, high + room
+
+
+def _write(path: Path, text: str) -> None:
+    storage.write_atomic(path, pa.py_buffer(text.encode()))
 
 
 @cache
-def _environment() -> Environment:
+def _resource(name: str) -> str:
+    return (files("clip_adapter.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash_of(script: str) -> str:
+    """The source expression by which a Content-Security-Policy allows a script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+@cache
+def _markdown_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("clip_adapter.report"),
         autoescape=True,
@@ -303,45 +252,150 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
+    _add_words(environment)
     environment.filters["join_cells"] = _join_cells
+    environment.filters["prose"] = _markdown_prose
     return environment
 
 
+@cache
+def _html_environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("clip_adapter.report"),
+        autoescape=True,
+        finalize=lambda value: (
+            value if isinstance(value, Markup) else escape_control_characters(value)
+        ),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    _add_words(environment)
+    environment.filters["prose"] = _html_prose
+    environment.filters["still"] = _still
+    environment.filters["specification"] = lambda figure: specification(figure.draw(style=PAGE))
+    environment.filters["download"] = _download
+    environment.filters["place"] = _place
+    environment.filters["lines"] = _lines
+    environment.filters["seconds"] = lambda value: duration(value or 0)
+    environment.tests["bold"] = lambda cell: isinstance(cell, Bold)
+    return environment
+
+
+def _add_words(environment: Environment) -> None:
+    functions: Mapping[str, Callable[..., Any]] = {
+        "percent": percent,
+        "points": points,
+        "probability": probability,
+        "shots": shots_in_words,
+        "listed": listed,
+        "dates": dates_in_words,
+        "commits": commits_in_words,
+        "tested": tested_in_words,
+        "encoding": encoding_in_words,
+        "sure": _how_sure,
+    }
+    environment.filters.update(functions)
+
+
+def _how_sure(headline: Headline) -> str:
+    """How sure the gain is, in a sentence."""
+    gain = headline.gain
+    if gain is None:
+        return "Not compared with zero-shot on the same images."
+    n_seeds = len(gain.seed_differences)
+    over = (
+        f"{n_seeds} draws of training images and"
+        if n_seeds > 1 and not gain.same_training_images
+        else "one set of training images and"
+    )
+    shown = {
+        "ahead": "Shown to be better",
+        "behind": "Shown to be worse",
+        "no difference shown": "Not shown either way",
+    }[gain.verdict]
+    p_value = probability(gain.adjusted_p_value)
+    said = p_value if p_value.startswith("below") else f"= {p_value}"
+    return (
+        f"{shown}: 95 % interval {points(gain.low)} to {points(gain.high)} points over {over} "
+        f"{gain.n_images:,} test images, p {said} after Holm's correction."
+    )
+
+
 def _join_cells(cells: Iterable[object]) -> Markup:
-    return Markup(" | ").join(escape_markdown(cell) for cell in cells)
+    return Markup(" | ").join(
+        Markup("**{}**").format(escape_markdown(cell))
+        if isinstance(cell, Bold)
+        else escape_markdown(cell)
+        for cell in cells
+    )
 
 
-@lru_cache(maxsize=8)
-def png_address(svg: str) -> str:
-    """A `data:` address of a figure as PNG.
-
-    A PNG looks the same everywhere: the letters of an SVG are drawn with the fonts of the browser,
-    and wider ones than the renderer measured are cut off. No name in it can be anything but pixels.
-    """
-    content = vl_convert.svg_to_png(svg, scale=PIXELS_A_POINT)
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+def _markdown_prose(text: str) -> Markup:
+    """A paragraph whose words between backticks are code, where these are plain."""
+    escaped = str(escape_markdown(text))
+    code = _ESCAPED_CODE.sub(lambda found: f"`{found[1].replace(chr(92), '')}`", escaped)
+    return Markup(code)  # noqa: S704  # escaped above
 
 
-def html_page(markdown: str, figures: Mapping[str, str]) -> str:
-    """Convert Markdown to HTML that runs no script and loads nothing.
-
-    Args:
-        markdown: CommonMark with tables; HTML in it is shown as text.
-        figures: SVG by the name of the file that the Markdown shows.
-    """
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(markdown)
-    _embed(tokens, {name: png_address(svg) for name, svg in figures.items()})
-    body = parser.renderer.render(tokens, parser.options, {})
-    environment = Environment(loader=PackageLoader("clip_adapter.report"), autoescape=True)
-    title = next((token.content for token in tokens if token.type == "inline"), "Report")
-    # The renderer has escaped every text already.
-    return environment.get_template("page.html.jinja").render(title=title, body=Markup(body))  # noqa: S704
+def _html_prose(text: str) -> Markup:
+    """A paragraph with code between backticks, and words of the glossary that link there."""
+    escaped = str(escape(escape_control_characters(text)))
+    parts = _CODE.split(escaped)
+    for place in range(0, len(parts), 2):
+        parts[place] = _linked(parts[place])
+    for place in range(1, len(parts), 2):
+        parts[place] = f"<code>{parts[place]}</code>"
+    return Markup("".join(parts))  # noqa: S704  # escaped above
 
 
-def _embed(tokens: Sequence[Token], addresses: Mapping[str, str]) -> None:
-    for token in tokens:
-        if token.type == "image":
-            name = str(token.attrGet("src")).rpartition("/")[2]
-            token.attrSet("src", addresses[name])
-        _embed(token.children or [], addresses)
+def _linked(escaped: str) -> str:
+    """Text of HTML in which the first use of each word of the glossary is explained."""
+    seen: set[str] = set()
+
+    def link(found: re.Match[str]) -> str:
+        name = _names()[found[0].casefold()]
+        if name in seen:
+            return found[0]
+        seen.add(name)
+        title = escape(GLOSSARY[name])
+        return (
+            f'<a class="term" href="#word-{name.replace(" ", "-")}" title="{title}">{found[0]}</a>'
+        )
+
+    return _words().sub(link, escaped)
+
+
+@cache
+def _names() -> dict[str, str]:
+    """The words of the glossary as a text has them, and the entry of each."""
+    return {form: name for name in GLOSSARY for form in (name, f"{name}s")}
+
+
+@cache
+def _words() -> re.Pattern[str]:
+    forms = sorted(map(re.escape, _names()), key=len, reverse=True)
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(forms)})(?![\w-])", re.IGNORECASE)
+
+
+def _still(figure: Figure) -> Markup:
+    """A figure as SVG for a page, in which no two figures have the same names of clips."""
+    drawn = _CLIPS.sub(f"{figure.name}-clip", svg(figure.draw(style=PAGE)))
+    return Markup(drawn)  # noqa: S704  # texts are escaped by the renderer
+
+
+def _download(block: Block) -> str:
+    """The `data:` address of the rows of a block as CSV."""
+    content = base64.b64encode(as_csv(block.rows).encode()).decode()
+    return f"data:text/csv;base64,{content}"
+
+
+def _lines(text: str) -> Markup:
+    """Text with its lines."""
+    return escape(escape_control_characters(text, keep="\n"))
+
+
+def _place(value: float, scale: tuple[float, float]) -> str:
+    """A number as a place between the ends of a scale, in percent."""
+    low, high = scale
+    return f"{100 * (value - low) / (high - low):.2f}%"

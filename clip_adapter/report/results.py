@@ -71,7 +71,7 @@ class MethodSeries:
     @property
     def recency(self) -> tuple[int, float, str]:
         """Sort key of the latest run: its request, its start and its id."""
-        return max(row["recency"] for row in self.rows.values())
+        return max(tuple(row["recency"].values()) for row in self.rows.values())  # type: ignore[return-value]
 
     def mean(self, metric: str, shots: int) -> Mean | None:
         """The mean of a test metric over seeds; None where there is no value."""
@@ -112,6 +112,11 @@ class DatasetResults:
     def encoder(self) -> str:
         """Fingerprint of the encoder."""
         return str(self.about["encoder"])
+
+    @property
+    def recency(self) -> tuple[int, float, str]:
+        """Sort key of the latest run: its request, its start and its id."""
+        return tuple(self.about["recency"].values())  # type: ignore[return-value]
 
     @property
     def subject(self) -> str:
@@ -160,13 +165,13 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
         UnknownNameError: a dataset has no completed run.
         RunStoreError: no dataset has a completed run.
     """
-    rows = database.query(statement("about").text).to_pylist()
+    rows = database.query(statement("about")).to_pylist()
     abouts = sorted(rows, key=lambda row: (row["dataset"], row["model"], row["encoder"]))
     _check_datasets(datasets, sorted({row["dataset"] for row in abouts}))
     wanted = [row for row in abouts if not datasets or row["dataset"] in datasets]
     series = _series(database)
     studies = read_measured(database, "study_runs") if any(row["n_study"] for row in wanted) else []
-    failures = _grouped(database.query(statement("failures").text).to_pylist(), "dataset")
+    failures = _grouped(database.query(statement("failures")).to_pylist(), "dataset")
     base_to_new, shift = (
         _grouped(with_names(database, database.query(f"FROM {view}").to_pylist()), source)
         for view, source in (("base_to_new_means", "dataset"), ("shift_means", "source"))
@@ -210,10 +215,10 @@ def train_on_same_images(results: Iterable[RunResult]) -> bool:
 
 
 def _series(database: RunDatabase) -> dict[_Key, list[MethodSeries]]:
-    board = with_names(database, database.query(statement("accuracy").text).to_pylist())
-    cells = {_place(row): row for row in database.query(statement("cells").text).to_pylist()}
+    board = with_names(database, database.query(statement("accuracy")).to_pylist())
+    cells = {_place(row): row for row in database.query(statement("cells")).to_pylist()}
     choices: dict[tuple[Any, ...], dict[str, list[str | None]]] = defaultdict(dict)
-    for row in database.query(statement("choices").text).to_pylist():
+    for row in database.query(statement("choices")).to_pylist():
         choices[_place(row)][row["hyperparameter"]] = row["chosen"]
     rows: dict[tuple[_Key, str], dict[int, Row]] = defaultdict(dict)
     for row in board:

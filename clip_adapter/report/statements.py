@@ -2,7 +2,7 @@
 
 import re
 
-_HERE = re.compile(r"\{(\w+)\}")
+_PLACE = re.compile(r"\{(\w+)\}")
 
 _STATEMENTS = {
     # What the report says of each dataset and encoder with runs.
@@ -22,6 +22,10 @@ SELECT
     list(DISTINCT device ORDER BY device) AS devices,
     arg_max(versions, (coalesce(asked, 0), started_at, run_id)) AS versions,
     coalesce(bool_or(contains(selected_on, 'oracle')), false) AS has_oracle,
+    max({
+        'asked': coalesce(asked, 0), 'started': CASE WHEN asked IS NULL THEN epoch(started_at) ELSE 0 END,
+        'run_id': run_id
+    }) AS recency,
     sum(seconds_train) AS seconds_train, max(peak_memory_bytes) AS peak_memory_bytes
 FROM (
     SELECT *, 'leaderboard' AS part FROM current_runs
@@ -55,7 +59,10 @@ ORDER BY dataset, encoder, method, settings_fingerprint, image_choice, shots, se
     "cells": """
 SELECT
     dataset, encoder, method, settings_fingerprint, image_choice, shots,
-    max((coalesce(asked, 0), CASE WHEN asked IS NULL THEN epoch(started_at) ELSE 0 END, run_id)) AS recency,
+    max({
+        'asked': coalesce(asked, 0), 'started': CASE WHEN asked IS NULL THEN epoch(started_at) ELSE 0 END,
+        'run_id': run_id
+    }) AS recency,
     list(seed ORDER BY seed) FILTER (seed IS NOT NULL) AS seed_list,
     list(DISTINCT n_test ORDER BY n_test) AS n_test, max(n_leaked) AS n_leaked,
     avg(ece ORDER BY run_id) AS ece_mean, avg(ece_calibrated ORDER BY run_id) AS ece_calibrated_mean,
@@ -243,7 +250,7 @@ def statement(name: str, **values: str | int) -> str:
     about = [f"{each} = {{{each}}}" for each in ("dataset", "encoder") if each in values]
     text = _STATEMENTS[name].strip().replace("{here}", " AND ".join(about) or "true")
     literals = {place: _literal(value) for place, value in values.items()}
-    return _HERE.sub(lambda found: literals[found[1]], text)
+    return _PLACE.sub(lambda found: literals[found[1]], text)
 
 
 def _literal(value: str | int) -> str:

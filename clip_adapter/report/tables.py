@@ -141,7 +141,9 @@ def cost_table(series: Sequence[MethodSeries]) -> Table:
     """Methods x shots: seconds to fit one run, search included, the mean over seeds."""
     return by_shots(
         series,
-        lambda one, shots: f"{one.rows[shots]['seconds_train_mean']:.2f}" if shots in one.rows else "",
+        lambda one, shots: (
+            f"{one.rows[shots]['seconds_train_mean']:.2f}" if shots in one.rows else ""
+        ),
     )
 
 
@@ -172,8 +174,12 @@ def _chosen_names(series: MethodSeries) -> list[str]:
 
 
 def _values(series: MethodSeries, name: str, shots: Sequence[int]) -> list[str]:
-    chosen = [series.rows[each]["chosen"].get(name, []) if each in series.rows else [] for each in shots]
-    return [_spread([json.loads(value) for value in values if value is not None]) for values in chosen]
+    chosen = [
+        series.rows[each]["chosen"].get(name, []) if each in series.rows else [] for each in shots
+    ]
+    return [
+        _spread([json.loads(value) for value in values if value is not None]) for values in chosen
+    ]
 
 
 def _spread(values: Sequence[float | str]) -> str:

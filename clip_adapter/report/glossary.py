@@ -1,0 +1,31 @@
+"""The words of a report, explained."""
+
+GLOSSARY = {
+    "zero-shot": "CLIP as it is: an image gets the class whose name, in a prompt, has the most similar text feature. No labelled image is used.",
+    "shot": "A labelled training image of a class. With 4 shots, four images of each class are used.",
+    "seed": "Number that decides which training images are drawn. Several seeds show how much another draw would matter.",
+    "adapter": "A small network on the frozen features of CLIP; the only part that is trained.",
+    "encoder": "The frozen network that turns images and texts into features, such as CLIP ViT-B/32.",
+    "95 % interval": "A range computed so that it contains the true value in 95 of 100 such experiments.",
+    "Holm's correction": "Makes p-values larger for the number of comparisons that are shown together, so that the chance of any wrong claim among them stays below 5 %.",
+    "adjusted p": "The p-value after Holm's correction for all comparisons of the table.",
+    "p-value": "Probability of a difference at least as large if both methods were equally accurate.",
+    "percentage point": "Difference of two percentages: from 40 % to 45 % are 5 points.",
+    "recall": "Share of the images of a class that are recognised as that class.",
+    "precision": "Share of the predictions of a class that are right.",
+    "expected calibration error": "Mean gap between confidence and accuracy, over bins of confidence; 0 is best.",
+    "temperature": "Number that the logits are divided by so that confidences fit accuracies; above 1 makes a classifier less sure.",
+    "logit": "Score of a class before it becomes a probability.",
+    "champion": "The classifier of a dataset that is in use: proven better than those before on images that trained neither.",
+    "challenger": "A newly trained classifier that may replace the champion.",
+    "harmonic mean": "Mean of two accuracies that is high only if both are.",
+    "held-out shots": "Training images that are left out of training in turn, to choose settings without validation images.",
+    "validation": "Images beside the training images that choose settings; never test images.",
+    "residual ratio": "Weight of the adapted feature in the blend with the original one; 0 is zero-shot.",
+    "principal component": "Direction in which features vary most.",
+    "quarantined": "Set aside because the file could not be read as an image.",
+    "wins": "Test images on which the first method is right at more seeds than the other.",
+    "losses": "Test images on which the other method is right at more seeds.",
+    "oracle": "A choice made on the test images themselves: an upper bound, and no result.",
+}
+"""Explanations by word, each a sentence or two."""
