@@ -17,13 +17,20 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from clip_adapter.escaping import escape_markdown, slug
-from clip_adapter.report.charts import accuracy_figure, study_figure
+from clip_adapter.report import figures
 from clip_adapter.report.interpretation import interpret, leaders
 from clip_adapter.report.latex import latex_report
 from clip_adapter.report.numbers import listed
 from clip_adapter.report.open_vocabulary import open_vocabulary_of, open_vocabulary_table
 from clip_adapter.report.protocols import base_to_new_table, shift_table
-from clip_adapter.report.results import DatasetResults, method_series, read_results
+from clip_adapter.report.results import (
+    DatasetResults,
+    MethodSeries,
+    accuracy_rows,
+    method_series,
+    read_results,
+    reference_series,
+)
 from clip_adapter.report.selection_costs import selection_costs_of, selection_costs_table
 from clip_adapter.report.studies import Study, studies_of
 from clip_adapter.report.tables import (
@@ -186,9 +193,7 @@ def _results(results: DatasetResults) -> dict[str, Any]:
     interpretation = interpret(results, series)
     return {
         "title": title,
-        "figure": Figure(
-            name=_file_name(results, "accuracy"), svg=accuracy_figure(series, title=title)
-        ),
+        "figure": Figure(name=_file_name(results, "accuracy"), svg=_accuracy_figure(series, title)),
         "accuracy": accuracy_table(series),
         "leaders": leaders(series),
         "interpretation": interpretation,
@@ -209,11 +214,26 @@ def _study(results: DatasetResults, study: Study) -> dict[str, Any]:
         "name": study.name,
         "recipe": recipe,
         "title": title,
-        "figure": Figure(name=_file_name(results, file), svg=study_figure(study, title=title)),
+        "figure": Figure(name=_file_name(results, file), svg=_study_figure(study, title)),
         "varied": study.varied,
         "seeds": listed([str(seed) for seed in study.seeds]),
         "table": grid(means, heading=study.varied),
     }
+
+
+def _accuracy_figure(series: Sequence[MethodSeries], title: str) -> str:
+    reference = reference_series(series)
+    rows = accuracy_rows(series)
+    best = max(rows, key=lambda row: row["accuracy_mean"], default={"name": ""})["name"]
+    highlight = [*([reference.name] if reference else []), best]
+    chart = figures.accuracy(
+        rows, highlight=list(dict.fromkeys(highlight)), style=figures.DOCUMENT, title=title
+    )
+    return figures.svg(chart)
+
+
+def _study_figure(study: Study, title: str) -> str:
+    return figures.svg(figures.study(study, style=figures.DOCUMENT, title=title))
 
 
 def _open_vocabulary(results: DatasetResults) -> dict[str, Any] | None:

@@ -246,6 +246,22 @@ def method_series(results: Sequence[RunResult]) -> list[MethodSeries]:
     return sorted(series, key=lambda each: (each.shots != [0], each.name))
 
 
+def accuracy_rows(series: Sequence[MethodSeries]) -> list[dict[str, Any]]:
+    """The mean test accuracy of every series at every number of shots, as `figures.accuracy` takes it."""
+    return [
+        {
+            "name": each.name,
+            "shots": shots,
+            "accuracy_mean": mean.value,
+            "accuracy_ci95": mean.half_width,
+            "seeds": len(each.at(shots)),
+        }
+        for each in series
+        for shots in each.shots
+        if (mean := each.mean("accuracy", shots)) is not None
+    ]
+
+
 def reference_series(series: Sequence[MethodSeries]) -> MethodSeries | None:
     """The series of CLIP-Adapter with the most runs, and of equals the latest; None without one."""
     candidates = [each for each in series if each.method == CLIP_ADAPTER]
