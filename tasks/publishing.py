@@ -77,9 +77,9 @@ def prepare_to_draw() -> None:
 def _load() -> None:
     # An error is raised again, and reported, where the module is used.
     with suppress(Exception):
-        from clip_adapter.report import charts  # noqa: PLC0415  # see above
+        from clip_adapter.report import figures  # noqa: PLC0415  # see above
 
-        charts.warm_up()
+        figures.warm_up()
 
 
 @contextmanager

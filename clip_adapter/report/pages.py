@@ -31,11 +31,11 @@ from clip_adapter.report.blocks import (
     encoding_in_words,
     tested_in_words,
 )
-from clip_adapter.report.figure_style import PAGE, Style
+from clip_adapter.report.figures.style import DOCUMENT, PAGE
 from clip_adapter.report.glossary import GLOSSARY
 from clip_adapter.report.latex import latex_report
 from clip_adapter.report.numbers import listed, percent, points, probability
-from clip_adapter.report.rendering import specification, svg
+from clip_adapter.report.figures.rendering import specification, svg
 from clip_adapter.report.results import DatasetResults, read_results
 from clip_adapter.report.statements import statement
 from clip_adapter.report.tables import Bold
@@ -49,8 +49,6 @@ MARKDOWN = (".md", ".markdown")
 LATEX = (".tex",)
 MOST_SECTIONS = 4
 """Largest number of datasets and encoders that an HTML page shows in full; all have a row in its overview."""
-IN_MARKDOWN = Style(ink="#000000", background="#ffffff")
-"""Figures in Markdown, which are files of their own: black on white."""
 
 _CODE = re.compile(r"`([\w $.:/=*,-]+)`")
 _ESCAPED_CODE = re.compile(r"\\`((?:[\w $.:/=,-]|\\[$*_~])+)\\`")
@@ -128,7 +126,7 @@ def write_report(
     figures = [block.figure for each in sections for block in each.blocks if block.figure]
     paths = [folder / f"{figure.name}.svg" for figure in figures]
     for path, figure in zip(paths, figures, strict=True):
-        _write(path, svg(figure.draw(style=IN_MARKDOWN)))
+        _write(path, svg(figure.draw(style=DOCUMENT)))
     _write(page, markdown_report(sections, folder=folder.name))
     return WrittenReport(page=page, figures=tuple(paths), n_runs=n_runs)
 

@@ -8,12 +8,13 @@ import altair as alt
 import vl_convert
 
 from clip_adapter.errors import ParameterError
-from clip_adapter.report.figure_style import PIXELS_AN_INCH, POINTS_AN_INCH
+from clip_adapter.report.figures.style import PIXELS_AN_INCH, POINTS_AN_INCH
 
 SUFFIXES: Final = (".svg", ".png", ".pdf", ".json")
 """Ends of the names of files that `encode` makes."""
 DPI = 300
 MOST_DPI = 1200
+_SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
 _NUMBERS = re.compile(r'(?<=id="clip)\d+(?=")|(?<=url\(#clip)\d+(?=\))')
 
 
@@ -36,8 +37,11 @@ def png(chart: alt.TopLevelMixin, *, dpi: int = DPI) -> bytes:
 
 
 def pdf(chart: alt.TopLevelMixin) -> bytes:
-    """A figure as PDF with its text as text."""
-    return bytes(vl_convert.svg_to_pdf(svg(chart), scale=POINTS_AN_INCH / PIXELS_AN_INCH))
+    """A figure as PDF with its text as text.
+
+    Equal figures look alike; bytes differ, as the renderer writes fonts in no fixed order.
+    """
+    return bytes(vl_convert.svg_to_pdf(_SIZE.sub(_in_points, svg(chart), count=1)))
 
 
 def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
@@ -65,12 +69,20 @@ def encode(chart: alt.TopLevelMixin, suffix: str, *, dpi: int = DPI) -> bytes:
         return pdf(chart)
     if suffix == ".json":
         return json.dumps(specification(chart), indent=1, allow_nan=False).encode()
-    raise ParameterError(f"a figure is no {suffix or 'file without an ending'}: expected {', '.join(SUFFIXES)}")
+    raise ParameterError(
+        f"a figure is no {suffix or 'file without an ending'}: expected {', '.join(SUFFIXES)}"
+    )
 
 
 def warm_up() -> None:
     """Start the renderer, whose first figure takes most of a second."""
     vl_convert.vegalite_to_svg({"data": {"values": []}, "mark": "point"})
+
+
+def _in_points(size: re.Match[str]) -> str:
+    """The size of a drawing in points, for which the renderer takes its pixels."""
+    scale = POINTS_AN_INCH / PIXELS_AN_INCH
+    return f'width="{scale * float(size[1]):g}" height="{scale * float(size[2]):g}"'
 
 
 def _renumbered(drawn: str) -> str:

@@ -1,0 +1,380 @@
+"""The parts that figures have in common: frames, axes, labels, keys, and the finished chart."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from clip_adapter.errors import DataError
+from clip_adapter.escaping import escape_control_characters
+from clip_adapter.report.figures.style import COLOURS, DASHES, Style
+
+Row = Mapping[str, Any]
+"""A row of SQL."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """The space of a figure: that of the drawing, and the margins around it, in pixels."""
+
+    style: Style
+    left: float
+    right: float
+    top: float
+    bottom: float
+    height: float
+
+    @property
+    def width(self) -> float:
+        return self.style.width - self.left - self.right
+
+
+def frame_of(
+    style: Style,
+    *,
+    left: float,
+    right: float,
+    bottom: float,
+    height: float,
+    title: str,
+    subtitle: str = "",
+    has_axis_title: bool = False,
+    above: float = 0,
+) -> Frame:
+    size = style.font_size
+    top = above + (2.0 * size if has_axis_title else 0.4 * size)
+    top += (1.9 * size if title else 0) + (1.5 * size if subtitle else 0)
+    return Frame(style=style, left=left, right=right, top=top, bottom=bottom, height=height)
+
+
+def row_frame(
+    style: Style,
+    names: Sequence[str],
+    *,
+    title: str,
+    lines: float,
+    subtitle: str = "",
+    right: float | None = None,
+) -> Frame:
+    widest = max(style.text_width(as_text(name)) for name in names)
+    return frame_of(
+        style,
+        left=min(widest, 0.4 * style.width) + 12 * style.unit,
+        right=1.2 * style.font_size if right is None else right,
+        bottom=3.4 * style.font_size,
+        height=lines * style.font_size * len(names),
+        title=title,
+        subtitle=subtitle,
+        above=2.0 * style.font_size,
+    )
+
+
+def chart_of(rows: Sequence[Row], name: str) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=list(rows)), name=name)
+
+
+def layered(layers: Sequence[alt.Chart]) -> alt.LayerChart:
+    """The layers with different names, which are the classes of their marks in SVG."""
+    counts: Counter[str] = Counter()
+    named = []
+    for layer in layers:
+        copied = layer.copy(deep=False)
+        counts[copied.name] += 1
+        copied.name = (
+            f"{copied.name}-{counts[layer.name]}" if counts[layer.name] > 1 else layer.name
+        )
+        named.append(copied)
+    return alt.layer(*named)
+
+
+def finish(
+    chart: alt.LayerChart, frame: Frame, *, title: str, description: str, subtitle: str = ""
+) -> alt.LayerChart:
+    """The chart in its frame. Margins are given, not found, so that the whole has the asked size."""
+    style, u = frame.style, frame.style.unit
+    text: dict[str, Any] = {}
+    if title or subtitle:
+        words = alt.TitleParams(
+            as_text(title),
+            subtitle=as_text(subtitle) if subtitle else alt.Undefined,
+            anchor="start",
+            frame="bounds",
+            dx=-frame.left + 2 * u,
+            offset=_title_offset(frame, title, subtitle),
+        )
+        text = {"title": words}
+    config = alt.Config(
+        aria=False,
+        font=style.font,
+        background=style.background or "transparent",
+        view=alt.ViewConfig(stroke=None, fill=None),
+        axis=alt.AxisConfig(
+            labelFontSize=style.font_size,
+            labelColor=style.ink,
+            labelOverlap=True,
+            titleFontSize=style.font_size,
+            titleFontWeight="normal",
+            titleColor=style.ink,
+            titlePadding=0.5 * style.font_size,
+            domainColor=style.grey,
+            tickColor=style.grey,
+            tickSize=4 * u,
+            gridColor=style.grey,
+            gridOpacity=0.25,
+            gridWidth=0.8 * u,
+        ),
+        title=alt.TitleConfig(
+            fontSize=1.1 * style.font_size,
+            fontWeight="bold",
+            color=style.ink,
+            subtitleFontSize=style.font_size,
+            subtitleColor=style.ink,
+        ),
+    )
+    padding = {"left": frame.left, "right": frame.right, "top": frame.top, "bottom": frame.bottom}
+    return chart.properties(
+        width=frame.width,
+        height=frame.height,
+        padding=padding,
+        autosize=alt.AutoSizeParams(type="none"),
+        description=as_text(f"{title}: {description}" if title else description),
+        config=config,
+        **text,
+    )
+
+
+def _title_offset(frame: Frame, title: str, subtitle: str) -> float:
+    size = frame.style.font_size
+    block = (1.1 * size if title else 0) + (1.4 * size if subtitle else 0)
+    return frame.top - block - 0.4 * size
+
+
+def percent_y(
+    field: str,
+    domain: Sequence[float],
+    frame: Frame,
+    title: str,
+    values: Sequence[float] | None = None,
+) -> alt.Y:
+    """An axis of percentages with its title above it, where it is read without turning the head."""
+    axis: dict[str, Any] = {"values": list(values)} if values else {"tickCount": 6}
+    return (
+        alt.Y(f"{field}:Q")
+        .title(title)
+        .scale(domain=list(domain), nice=False)
+        .axis(
+            **axis,
+            titleAngle=0,
+            titleAlign="left",
+            titleBaseline="bottom",
+            titleX=-frame.left + 2,
+            titleY=-0.7 * frame.style.font_size,
+            domain=False,
+            ticks=False,
+        )
+    )
+
+
+def percent_x(domain: Sequence[float], frame: Frame, title: str) -> alt.X:
+    return (
+        alt.X("x:Q")
+        .title(title)
+        .scale(domain=list(domain), nice=False)
+        .axis(
+            tickCount=max(3, int(frame.width / (5 * frame.style.font_size))),
+            domain=False,
+            ticks=False,
+        )
+    )
+
+
+def row_y(n: int) -> alt.Y:
+    """Rows from the top down, without an axis: their names are text of the figure's own."""
+    return alt.Y("y:Q").scale(domain=[n - 0.5, -0.5], nice=False).axis(None)
+
+
+def with_field(channel: Any, field: str) -> Any:
+    """The same axis with the values of another field."""
+    other = channel.copy()
+    other.shorthand = f"{field}:Q"
+    return other
+
+
+def percent_domain(points: Sequence[Row]) -> list[float]:
+    """A range around the means; the wide interval of two seeds would flatten all lines."""
+    low, high = min(point["y"] for point in points), max(point["y"] for point in points)
+    margin = max(2.0, 0.12 * (high - low))
+    return [max(0.0, low - margin), min(100.0, high + margin)]
+
+
+def pixel_of(value: float, domain: Sequence[float], height: float) -> float:
+    return height * (domain[1] - value) / (domain[1] - domain[0])
+
+
+def value_at(pixel: float, domain: Sequence[float], height: float) -> float:
+    return domain[1] - pixel * (domain[1] - domain[0]) / height
+
+
+def row_labels(
+    names: Sequence[str], frame: Frame, *, offset: float = 0, y: alt.Y | None = None
+) -> list[Any]:
+    style = frame.style
+    rows = [
+        {"name": shortened(name, style, frame.left - 10 * style.unit), "y": place + offset}
+        for place, name in enumerate(names)
+    ]
+    return [
+        chart_of(rows, "rows")
+        .mark_text(align="right", baseline="middle", fontSize=style.font_size, color=style.ink)
+        .encode(x=alt.value(-8 * style.unit), y=y or row_y(len(names)), text="name:N")
+    ]
+
+
+def end_labels(
+    labels: Sequence[Row],
+    chosen: Sequence[str],
+    domain: list[float],
+    frame: Frame,
+    out: Any,
+    *,
+    has_x: bool,
+) -> list[alt.Chart]:
+    """Names at the right end of the lines, with a thin line to those that moved."""
+    style, u = frame.style, frame.style.unit
+    font = {"fontSize": style.font_size, "baseline": "middle", "lineBreak": "\n", "align": "left"}
+    at = percent_y("at", domain, frame, "test accuracy, %")
+    beside = [label for label in labels if label["place"] == "beside"]
+    layers = []
+    for name, rows, colour, weight in (
+        (
+            "label-others",
+            [row for row in beside if row["name"] not in chosen],
+            style.grey,
+            "normal",
+        ),
+        ("label-highlight", [row for row in beside if row["name"] in chosen], style.ink, "bold"),
+    ):
+        if not rows:
+            continue
+        base = chart_of(rows, name)
+        layers += [
+            base.mark_rule(color=style.grey, strokeWidth=0.7 * u, opacity=0.7).encode(
+                x=alt.value(frame.width + 2 * u),
+                x2=alt.value(frame.width + 14 * u),
+                y=percent_y("y", domain, frame, "test accuracy, %"),
+                y2="at:Q",
+            ),
+            base.mark_text(**font, fontWeight=weight, cursor="pointer").encode(
+                x=alt.value(frame.width + 18 * u),
+                y=at,
+                text="label:N",
+                color=out(style.ink, colour) if colour == style.grey else alt.value(colour),
+            ),
+        ]
+    inside = [label for label in labels if label["place"] == "inside"]
+    if inside and has_x:
+        layers.append(
+            chart_of(inside, "label-hidden")
+            .mark_text(
+                **{**font, "align": "right"},
+                dx=-4 * u,
+                dy=-9 * u,
+                fontWeight="bold",
+                color=style.ink,
+            )
+            .encode(x=alt.value(frame.width), y=at, text="label:N", opacity=out(1, 0))
+        )
+    return layers
+
+
+def note(text: str, style: Style, *, x: float, y: float, align: Any = "left") -> alt.Chart:
+    return (
+        chart_of([{"note": as_text(text)}], "note")
+        .mark_text(align=align, baseline="middle", fontSize=style.font_size, color=style.ink)
+        .encode(x=alt.value(x), y=alt.value(y), text="note:N")
+    )
+
+
+def symbol_key(
+    entries: Sequence[tuple[str, str, str, bool]],
+    frame: Frame,
+    *,
+    x: float | None = None,
+    y: float | None = None,
+    is_column: bool = False,
+) -> list[Any]:
+    """What symbols mean, above the drawing: words, shape, colour, and whether it is filled."""
+    style, u = frame.style, frame.style.unit
+    layers: list[Any] = []
+    # From the left edge where the whole of it does not fit above the drawing.
+    total = sum(style.text_width(words) + 26 * u for words, *_ in entries)
+    start = 8 * u if total <= frame.width + frame.right else 8 * u - frame.left
+    across = start if x is None else x
+    down = -1.1 * style.font_size if y is None else y
+    for words, shape, colour, filled in entries:
+        layers += [
+            chart_of([{}], "key")
+            .mark_point(
+                shape=shape,
+                color=colour,
+                filled=filled,
+                opacity=1,
+                size=55 * u * u,
+                strokeWidth=1.8 * u,
+            )
+            .encode(x=alt.value(across), y=alt.value(down)),
+            note(words, style, x=across + 8 * u, y=down),
+        ]
+        if is_column:
+            down += 1.4 * style.font_size
+        else:
+            across += style.text_width(words) + 26 * u
+    return layers
+
+
+def tooltip_of(**titles: str) -> list[alt.Tooltip]:
+    return [alt.Tooltip(f"{field}:N", title=title) for field, title in titles.items()]
+
+
+def series_colour(place: int, style: Style) -> str:
+    colour = COLOURS[place % len(COLOURS)]
+    return style.ink if colour == "#000000" else colour  # black is not seen on dark pages
+
+
+def series_dash(place: int, unit: float) -> list[float]:
+    dash = DASHES[place % len(DASHES)]
+    return [1, 0] if dash == [1, 0] else [length * unit for length in dash]
+
+
+def shortened(text: str, style: Style, width: float) -> str:
+    """A text in one line, with an ellipsis in its middle where it is too long: ends tell names apart."""
+    shown = as_text(text)
+    if style.text_width(shown) <= width:
+        return shown
+    half = max(2, int(width / (1.2 * style.font_size)) - 1)
+    return f"{shown[:half]}…{shown[-half:]}"
+
+
+def as_text(value: object) -> str:
+    return escape_control_characters(value)
+
+
+def with_values(rows: Sequence[Any], column: str) -> list[Any]:
+    known = [row for row in rows if row[column] is not None]
+    if not known:
+        raise DataError(
+            f"there is nothing to draw: expected one row or more with a value of {column}"
+        )
+    return known
+
+
+def percent_text(fraction: float | None, half: float | None = None) -> str:
+    if fraction is None:
+        return "unknown"
+    return f"{100 * fraction:.1f}{'' if half is None else f' ± {100 * half:.1f}'} %"
+
+
+def and_more(count: int, things: str) -> str:
+    return f"and {count:,} more {things}" if count > 0 else ""
