@@ -5,8 +5,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
 
 @dataclass(frozen=True)
 class Mean:
@@ -44,6 +42,8 @@ def mean_of(values: Sequence[float], *, same_images: bool = False) -> Mean:
     mean = statistics.fmean(values)
     if len(values) == 1 or same_images:
         return Mean(mean, None, same_images=len(values) > 1)
+    from scipy.special import stdtrit  # noqa: PLC0415  # takes 0.2 s to import
+
     quantile = float(stdtrit(len(values) - 1, 0.975))
     return Mean(mean, quantile * statistics.stdev(values) / math.sqrt(len(values)))
 

@@ -270,8 +270,7 @@ def _html_environment() -> Environment:
     )
     _add_words(environment)
     environment.filters["prose"] = _html_prose
-    environment.filters["still"] = _still
-    environment.filters["specification"] = lambda figure: specification(figure.draw(style=PAGE))
+    environment.filters["drawn"] = _drawn
     environment.filters["download"] = _download
     environment.filters["place"] = _place
     environment.filters["lines"] = _lines
@@ -376,10 +375,11 @@ def _words() -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-])(?:{'|'.join(forms)})(?![\w-])", re.IGNORECASE)
 
 
-def _still(figure: Figure) -> Markup:
-    """A figure as SVG for a page, in which no two figures have the same names of clips."""
-    drawn = _CLIPS.sub(f"{figure.name}-clip", svg(figure.draw(style=PAGE)))
-    return Markup(drawn)  # noqa: S704  # texts are escaped by the renderer
+def _drawn(figure: Figure) -> dict[str, Any]:
+    """A figure for a page: its specification, and as SVG, in which no two figures have the same names of clips."""
+    chart = specification(figure.draw(style=PAGE))
+    still = _CLIPS.sub(f"{figure.name}-clip", svg(chart))
+    return {"specification": chart, "still": Markup(still)}  # noqa: S704  # texts are escaped by the renderer
 
 
 def _download(block: Block) -> str:

@@ -84,9 +84,9 @@ def comparison_table(comparisons: Sequence[PairwiseComparison]) -> Table:
         (
             comparison.baseline,
             shots_in_words(comparison.shots),
+            paired.verdict,
             points(paired.difference),
             f"{points(paired.low)} to {points(paired.high)}",
-            paired.verdict,
             probability(paired.adjusted_p_value),
             probability(paired.p_value),
             f"{paired.n_seeds_ahead} of {len(paired.seed_differences)}{_only(paired)}",
@@ -96,10 +96,10 @@ def comparison_table(comparisons: Sequence[PairwiseComparison]) -> Table:
         for paired in [comparison.paired]
     ]
     header = (
-        *("against", "shots", "difference", "95 % interval", "verdict"),
+        *("against", "shots", "verdict", "difference", "95 % interval"),
         *("adjusted p", "p", "seeds ahead", "wins / ties / losses"),
     )
-    return Table(header=header, rows=tuple(rows), n_words=1)
+    return Table(header=header, rows=tuple(rows), n_words=3)
 
 
 def _only(paired: PairedDifference) -> str:

@@ -1,11 +1,41 @@
 """Vega-Lite as one script, which a page contains."""
 
-from functools import cache
+import hashlib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
 
+import pyarrow as pa
 import vl_convert
 
+from feature_cache import storage
 
-@cache
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
 def vega_script() -> str:
-    """Vega, Vega-Lite and vega-embed as JavaScript, which sets `vegaEmbed`."""
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    """Vega, Vega-Lite and vega-embed as JavaScript, which sets `vegaEmbed`.
+
+    To put it together takes more than a second, so it is kept in the user's cache folder, under a name with its
+    digest, which is compared when it is read.
+    """
+    folder = _cache_folder()
+    beginning = f"vega-{vl_convert.__version__}-"
+    with suppress(OSError):
+        for path in sorted(folder.glob(f"{beginning}*.js")):
+            digest = path.stem.removeprefix(beginning)
+            content = path.read_bytes()
+            if _DIGEST.fullmatch(digest) and hashlib.sha256(content).hexdigest() == digest:
+                return content.decode()
+    script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    content = script.encode()
+    with suppress(OSError):  # a page does not need the cache
+        name = f"{beginning}{hashlib.sha256(content).hexdigest()}.js"
+        storage.write_atomic(folder / name, pa.py_buffer(content))
+    return script
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "clip-adapter"
