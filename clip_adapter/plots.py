@@ -15,15 +15,30 @@ import pyarrow as pa
 
 from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.report import figures
-from clip_adapter.report.figures import DOCUMENT as DOCUMENT
-from clip_adapter.report.figures import DPI as DPI
-from clip_adapter.report.figures import PAGE as PAGE
-from clip_adapter.report.figures import Style as Style
+from clip_adapter.report.figures import DOCUMENT, DPI, PAGE, Style
 from clip_adapter.report.studies import read_studies
 from clip_adapter.runs import RunDatabase, RunStoreError, connect, with_names
 from clip_adapter.settings import Settings
 from clip_adapter.shots import shots_in_words
 from feature_cache import Location, storage
+
+__all__ = (
+    "DOCUMENT",
+    "DPI",
+    "FIGURES",
+    "PAGE",
+    "Style",
+    "accuracy",
+    "base_to_new",
+    "champions",
+    "checked_path",
+    "confusion",
+    "features",
+    "per_class_change",
+    "reliability",
+    "save",
+    "study",
+)
 
 _ENCODERS = """
 SELECT dataset, encoder, list(DISTINCT model) AS models FROM runs WHERE status = 'completed'
@@ -63,14 +78,14 @@ ORDER BY class_name, predicted_name
 
 
 class _Configuration(NamedTuple):
-    """A method with its settings at a number of shots."""
+    """What the runs of one method with its settings have in common, as parameters of SQL."""
 
-    name: str
+    dataset: str
+    encoder: str
     method: str
     settings: str
     choice: str
     shots: int
-    model: str
 
 
 def accuracy(
@@ -174,7 +189,9 @@ def per_class_change(
         RunStoreError: there is no store, no completed run, or none of zero-shot.
         UnknownNameError: there is no such dataset, model, method or number of shots.
     """
-    rows, _ = _of_configuration(_CHANGES, dataset, model, method, shots, root)
+    with connect(_place(root)) as database:
+        chosen = _configuration(_leaderboard(database, dataset, model), method, shots)
+        rows = database.query(_CHANGES, chosen._asdict()).to_pylist()
     if not rows:
         raise RunStoreError(
             f"{dataset!r} has no run of zero-shot to compare with: run `clip-adapter train {dataset} "
@@ -200,7 +217,9 @@ def confusion(
         UnknownNameError: there is no such dataset, model, method or number of shots.
         DataError: no image is classified wrongly.
     """
-    rows, _ = _of_configuration(_CONFUSION, dataset, model, method, shots, root)
+    with connect(_place(root)) as database:
+        chosen = _configuration(_leaderboard(database, dataset, model), method, shots)
+        rows = database.query(_CONFUSION, chosen._asdict()).to_pylist()
     return figures.confusion(rows, style=style, title=title)
 
 
@@ -221,15 +240,17 @@ def reliability(
         UnknownNameError: there is no such dataset, model, method or number of shots.
     """
     with connect(_place(root)) as database:
-        chosen = _configuration(_leaderboard(database, dataset, model), method, shots)
+        board = _leaderboard(database, dataset, model)
+        chosen = _configuration(board, method, shots)
         found = database.question(
             "calibration", dataset=dataset, method=chosen.method, shots=chosen.shots
         )
-    same = (chosen.settings, chosen.choice, chosen.model)
+    models = {row["model"] for row in board}
     rows = [
         row
         for row in found.to_arrow().to_pylist()
-        if (row["settings_fingerprint"], row["image_choice"], row["model"]) == same
+        if row["model"] in models
+        and (row["settings_fingerprint"], row["image_choice"]) == (chosen.settings, chosen.choice)
     ]
     return figures.reliability(rows, style=style, title=title)
 
@@ -474,35 +495,10 @@ def _configuration(
         key=lambda row: (row["last_run"], row["settings_fingerprint"], row["image_choice"]),
     )
     return _Configuration(
-        row["name"],
+        row["dataset"],
+        row["encoder"],
         row["method"],
         row["settings_fingerprint"],
         row["image_choice"],
         row["shots"],
-        row["model"],
     )
-
-
-def _of_configuration(
-    statement: str,
-    dataset: str,
-    model: str | None,
-    method: str | None,
-    shots: int | None,
-    root: Location | str | None,
-) -> tuple[list[dict[str, Any]], _Configuration]:
-    with connect(_place(root)) as database:
-        board = _leaderboard(database, dataset, model)
-        chosen = _configuration(board, method, shots)
-        rows = database.query(
-            statement,
-            {
-                "dataset": dataset,
-                "encoder": board[0]["encoder"],
-                "method": chosen.method,
-                "settings": chosen.settings,
-                "choice": chosen.choice,
-                "shots": chosen.shots,
-            },
-        ).to_pylist()
-    return rows, chosen
