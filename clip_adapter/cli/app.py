@@ -54,6 +54,7 @@ COMMANDS = {
     "written to the store.",
     "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "
     "SVG, HTML or LaTeX.",
+    "plot:plot": "Draw one figure of recorded runs for a paper: SVG, PDF, PNG, or Vega-Lite as JSON.",
     "datasets:methods": "List the few-shot methods, and what can be set of each.",
 }
 """Module in this package and command in it, with the first line of the command's help."""

@@ -70,7 +70,9 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> a
     measured = [point for point in points if point["challenger"] is not None]
     u = style.unit
     subtitle = and_more(n_more, "earlier decisions")
-    right = max(style.text_width(point["decision"]) for point in points) + 10 * u
+    is_narrow = style.width < 480  # symbols alone tell the decision
+    widest = max(style.text_width(point["decision"]) for point in points)
+    right = 1.2 * style.font_size if is_narrow else widest + 12 * u
     frame = row_frame(style, names, title=title, subtitle=subtitle, right=right, lines=1.7)
     both = [
         point[column] for point in measured for column in ("challenger", "champion", "low", "high")
@@ -106,11 +108,12 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> a
                 )
                 .encode(x=with_field(x, "challenger"), y=y, tooltip=tooltip)
             )
-    layers.append(
-        chart_of(points, "decision")
-        .mark_text(align="left", baseline="middle", fontSize=style.font_size, color=style.ink)
-        .encode(x=alt.value(frame.width + 8 * u), y=y, text="decision:N")
-    )
+    if not is_narrow:
+        layers.append(
+            chart_of(points, "decision")
+            .mark_text(align="left", baseline="middle", fontSize=style.font_size, color=style.ink)
+            .encode(x=alt.value(frame.width + 8 * u), y=y, text="decision:N")
+        )
     layers += symbol_key([*present, ("champion before", "stroke", style.ink, False)], frame)
     return finish(
         layered(layers),

@@ -61,7 +61,7 @@ def row_frame(
     widest = max(style.text_width(as_text(name)) for name in names)
     return frame_of(
         style,
-        left=min(widest, 0.4 * style.width) + 12 * style.unit,
+        left=min(widest, 0.45 * style.width) + 12 * style.unit,
         right=1.2 * style.font_size if right is None else right,
         bottom=3.4 * style.font_size,
         height=lines * style.font_size * len(names),
@@ -318,6 +318,7 @@ def symbol_key(
             chart_of([{}], "key")
             .mark_point(
                 shape=shape,
+                angle=90 if shape == "stroke" else 0,
                 color=colour,
                 filled=filled,
                 opacity=1,

@@ -1,0 +1,504 @@
+"""Figures of recorded runs, for notebooks and papers.
+
+Each function asks the store in SQL and returns a chart of Altair, which a notebook shows as it is:
+`plots.accuracy("eurosat")`. `plots.save(chart, "x.pdf")` writes it, and
+`style=plots.Style.for_print(width=3.25, font_size=8)` draws it for a column of a paper.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import altair as alt
+import pyarrow as pa
+
+from clip_adapter.errors import ParameterError, UnknownNameError
+from clip_adapter.report import figures
+from clip_adapter.report.figures import DOCUMENT, DPI, PAGE, Style
+from clip_adapter.report.studies import read_studies
+from clip_adapter.runs import RunDatabase, RunStoreError, connect, with_names
+from clip_adapter.settings import Settings
+from clip_adapter.shots import shots_in_words
+from feature_cache import Location, storage
+
+__all__ = (
+    "DOCUMENT",
+    "DPI",
+    "FIGURES",
+    "PAGE",
+    "Style",
+    "accuracy",
+    "base_to_new",
+    "champions",
+    "checked_path",
+    "confusion",
+    "features",
+    "per_class_change",
+    "reliability",
+    "save",
+    "study",
+)
+
+_ENCODERS = """
+SELECT dataset, encoder, list(DISTINCT model) AS models FROM runs WHERE status = 'completed'
+GROUP BY dataset, encoder ORDER BY max(started_at) DESC, encoder
+"""
+_LEADERBOARD = """
+SELECT dataset, encoder, method, settings_fingerprint, image_choice, shots, seeds, accuracy_mean, accuracy_ci95, model, last_run
+FROM leaderboard WHERE dataset = $dataset AND encoder = $encoder
+"""
+_CHANGES = """
+WITH last_zero_shot AS (
+    SELECT settings_fingerprint, image_choice FROM leaderboard
+    WHERE method = 'zero-shot' AND dataset = $dataset AND encoder = $encoder
+    ORDER BY last_run DESC, settings_fingerprint, image_choice LIMIT 1
+),
+of_dataset AS (FROM per_class WHERE dataset = $dataset AND encoder = $encoder),
+zero_shot AS (
+    FROM of_dataset SEMI JOIN last_zero_shot USING (settings_fingerprint, image_choice)
+    WHERE method = 'zero-shot'
+)
+SELECT
+    class_name, zero_shot.recall AS recall_zero_shot, adapted.recall AS recall_adapted,
+    adapted.recall - zero_shot.recall AS change
+FROM of_dataset AS adapted JOIN zero_shot USING (class_name)
+WHERE adapted.method = $method AND adapted.settings_fingerprint = $settings
+    AND adapted.image_choice = $choice AND adapted.shots = $shots
+ORDER BY change, class_name
+"""
+_CONFUSION = """
+SELECT
+    class_name, predicted_name, (n / sum(n) OVER (PARTITION BY class_name))::DOUBLE AS share, n
+FROM confusion
+WHERE dataset = $dataset AND encoder = $encoder AND method = $method
+    AND settings_fingerprint = $settings AND image_choice = $choice AND shots = $shots
+ORDER BY class_name, predicted_name
+"""
+
+
+class _Configuration(NamedTuple):
+    """What the runs of one method with its settings have in common, as parameters of SQL."""
+
+    dataset: str
+    encoder: str
+    method: str
+    settings: str
+    choice: str
+    shots: int
+
+
+def accuracy(
+    dataset: str,
+    *,
+    model: str | None = None,
+    methods: Sequence[str] | None = None,
+    highlight: Sequence[str] | None = None,
+    shots: Sequence[int] | None = None,
+    root: Location | str | None = None,
+    style: Style = DOCUMENT,
+    title: str = "",
+) -> alt.LayerChart:
+    """Accuracy against the number of labelled images a class, with 95 % intervals over seeds.
+
+    Args:
+        dataset: name of a dataset in the store.
+        model: model of the encoder, or eight digits of its fingerprint; the one that trained last when
+            None.
+        methods: names of the methods, as tables show them; all when None.
+        highlight: those at full contrast; clip-adapter and the best one when None.
+        shots: numbers of shots; all when None. Methods without shots are always drawn.
+        root: folder or URL of the store; CLIP_ADAPTER_ROOT when None, and ./clip-adapter-store when that
+            is not set.
+        style: size and colours.
+        title: title above the figure.
+
+    Raises:
+        RunStoreError: there is no store, or no completed run.
+        UnknownNameError: there is no such dataset, model or method; the message suggests the nearest.
+        DataError: no method has a run at these shots.
+    """
+    with connect(_place(root)) as database:
+        rows = _leaderboard(database, dataset, model)
+    rows = _of_methods(rows, methods)
+    if highlight is not None:
+        for name in highlight:
+            _check_method(name, rows)
+    else:
+        highlight = ["clip-adapter", max(rows, key=lambda row: row["accuracy_mean"])["name"]]
+    shown = [row for row in rows if shots is None or row["shots"] in {0, *shots}]
+    names = [row["name"] for row in shown if {row["name"], row["method"]} & {*highlight}]
+    return figures.accuracy(shown, highlight=list(dict.fromkeys(names)), style=style, title=title)
+
+
+def base_to_new(
+    dataset: str,
+    *,
+    model: str | None = None,
+    methods: Sequence[str] | None = None,
+    shots: Sequence[int] | None = None,
+    root: Location | str | None = None,
+    style: Style = DOCUMENT,
+    title: str = "",
+) -> alt.LayerChart:
+    """Accuracy on base classes, on new ones, and their harmonic mean; arguments as for `accuracy`.
+
+    Raises:
+        RunStoreError: there is no store, or no run of this protocol.
+        UnknownNameError: there is no such dataset, model or method; the message suggests the nearest.
+    """
+    with connect(_place(root)) as database:
+        encoder = _encoder(database, dataset, model)
+        found = database.query(
+            "FROM base_to_new_means WHERE dataset = $dataset AND encoder = $encoder",
+            {"dataset": dataset, "encoder": encoder},
+        )
+        rows = with_names(database, found.to_pylist())
+    if not rows:
+        raise RunStoreError(
+            f"{dataset!r} has no runs on base and new classes: run `clip-adapter train {dataset} "
+            "--protocol base-to-new`"
+        )
+    shown = [row for row in _of_methods(rows, methods) if shots is None or row["shots"] in shots]
+    return figures.base_to_new(shown, style=style, title=title)
+
+
+def per_class_change(
+    dataset: str,
+    *,
+    model: str | None = None,
+    method: str | None = None,
+    shots: int | None = None,
+    root: Location | str | None = None,
+    style: Style = DOCUMENT,
+    title: str = "",
+) -> alt.LayerChart:
+    """Recall of each class by zero-shot and by a method, the worst change first.
+
+    Args:
+        dataset: name of a dataset in the store.
+        model: model of the encoder, or eight digits of its fingerprint; the one that trained last when
+            None.
+        method: name of the method, as tables show it; when None clip-adapter, else the best one.
+        shots: number of shots; the largest one with a run when None.
+        root: folder or URL of the store, as for `accuracy`.
+        style: size and colours.
+        title: title above the figure.
+
+    Raises:
+        RunStoreError: there is no store, no completed run, or none of zero-shot.
+        UnknownNameError: there is no such dataset, model, method or number of shots.
+    """
+    with connect(_place(root)) as database:
+        chosen = _configuration(_leaderboard(database, dataset, model), method, shots)
+        rows = database.query(_CHANGES, chosen._asdict()).to_pylist()
+    if not rows:
+        raise RunStoreError(
+            f"{dataset!r} has no run of zero-shot to compare with: run `clip-adapter train {dataset} "
+            "--methods zero-shot`"
+        )
+    return figures.per_class_change(rows, style=style, title=title)
+
+
+def confusion(
+    dataset: str,
+    *,
+    model: str | None = None,
+    method: str | None = None,
+    shots: int | None = None,
+    root: Location | str | None = None,
+    style: Style = DOCUMENT,
+    title: str = "",
+) -> alt.LayerChart:
+    """Shares of the images of the most confused classes; arguments as for `per_class_change`.
+
+    Raises:
+        RunStoreError: there is no store, or no completed run.
+        UnknownNameError: there is no such dataset, model, method or number of shots.
+        DataError: no image is classified wrongly.
+    """
+    with connect(_place(root)) as database:
+        chosen = _configuration(_leaderboard(database, dataset, model), method, shots)
+        rows = database.query(_CONFUSION, chosen._asdict()).to_pylist()
+    return figures.confusion(rows, style=style, title=title)
+
+
+def reliability(
+    dataset: str,
+    *,
+    model: str | None = None,
+    method: str | None = None,
+    shots: int | None = None,
+    root: Location | str | None = None,
+    style: Style = DOCUMENT,
+    title: str = "",
+) -> alt.LayerChart:
+    """Accuracy against confidence, before and after temperature scaling; arguments as for `per_class_change`.
+
+    Raises:
+        RunStoreError: there is no store, or no completed run.
+        UnknownNameError: there is no such dataset, model, method or number of shots.
+    """
+    with connect(_place(root)) as database:
+        board = _leaderboard(database, dataset, model)
+        chosen = _configuration(board, method, shots)
+        found = database.question(
+            "calibration", dataset=dataset, method=chosen.method, shots=chosen.shots
+        )
+    models = {row["model"] for row in board}
+    rows = [
+        row
+        for row in found.to_arrow().to_pylist()
+        if row["model"] in models
+        and (row["settings_fingerprint"], row["image_choice"]) == (chosen.settings, chosen.choice)
+    ]
+    return figures.reliability(rows, style=style, title=title)
+
+
+def features(
+    dataset: str,
+    *,
+    classifier: str | None = None,
+    model: str | None = None,
+    max_images: int = 1000,
+    root: Location | str | None = None,
+    style: Style = DOCUMENT,
+    title: str = "",
+) -> alt.LayerChart:
+    """Image and text features before and after the adapter, on the same two principal components.
+
+    Args:
+        dataset: name of a dataset in the store.
+        classifier: `champion:DATASET` or `run:ID`; when None, the champion where it adapts image
+            features, else the last run of clip-adapter, which is fitted again from stored features.
+        model: model of the encoder of that run, where none is named.
+        max_images: largest number of test images.
+        root: folder or URL of the store, as for `accuracy`.
+        style: size and colours.
+        title: title above the figure.
+
+    Raises:
+        RunStoreError: there is no store, or no classifier that adapts image features.
+        UnknownNameError: there is no such dataset or run; the message suggests the nearest.
+        DataError: the classifier does not change image features.
+        NotStoredError: the images have no stored features.
+    """
+    place = _place(root)
+    with connect(place) as database:
+        _encoder(database, dataset, model)
+    from clip_adapter.pipeline.adapted_features import (  # noqa: PLC0415  # imports torch
+        adapted_features,
+    )
+
+    points = adapted_features(
+        dataset, classifier=classifier, model=model, root=place, max_images=max_images
+    )
+    return figures.features(points.to_pylist(), style=style, title=title)
+
+
+def study(
+    dataset: str,
+    name: str | None = None,
+    *,
+    model: str | None = None,
+    root: Location | str | None = None,
+    style: Style = DOCUMENT,
+    title: str = "",
+) -> alt.LayerChart:
+    """Accuracy against the setting that an ablation varies.
+
+    Args:
+        dataset: name of a dataset in the store.
+        name: name of the study, as residual-ratio; the only one when None.
+        model: model of the encoder, or eight digits of its fingerprint; the one that trained last when
+            None.
+        root: folder or URL of the store, as for `accuracy`.
+        style: size and colours.
+        title: title above the figure.
+
+    Raises:
+        RunStoreError: there is no store, or no study of the dataset.
+        UnknownNameError: there is no such dataset, model or study; the message suggests the nearest.
+        ParameterError: there are several studies, and none is named.
+    """
+    place = _place(root)
+    with connect(place) as database:
+        encoder = _encoder(database, dataset, model)
+    found = read_studies(place, dataset=dataset, encoder=encoder)
+    names = list(dict.fromkeys(each.name for each in found))
+    if not found:
+        raise RunStoreError(
+            f"{dataset!r} has no study: run `clip-adapter reproduce residual-ratio {dataset}`"
+        )
+    if name is None:
+        if len(names) > 1:
+            raise ParameterError(
+                f"{dataset!r} has the studies {', '.join(names)}: name one (--study)"
+            )
+        name = names[0]
+    if name not in names:
+        raise UnknownNameError("study", name, names)
+    chosen = max((each for each in found if each.name == name), key=lambda each: len(each.seeds))
+    return figures.study(chosen, style=style, title=title)
+
+
+def champions(
+    dataset: str,
+    *,
+    root: Location | str | None = None,
+    style: Style = DOCUMENT,
+    title: str = "",
+) -> alt.LayerChart:
+    """The decisions on the champion of a dataset, the latest first.
+
+    Args:
+        dataset: name of a dataset in the store.
+        root: folder or URL of the store, as for `accuracy`.
+        style: size and colours.
+        title: title above the figure.
+
+    Raises:
+        RunStoreError: there is no store, or nothing was decided.
+        UnknownNameError: there is no such dataset; the message suggests the nearest.
+    """
+    with connect(_place(root)) as database:
+        rows = database.query(
+            "FROM promotions WHERE dataset = $dataset", {"dataset": dataset}
+        ).to_pylist()
+        if not rows:
+            _encoder(database, dataset, None)
+    if not rows:
+        raise RunStoreError.no_champion(dataset)
+    return figures.champions(rows, style=style, title=title)
+
+
+def save(chart: alt.TopLevelMixin, path: Path | str, *, dpi: int = DPI) -> Path:
+    """Write a figure in one step; the suffix of the file tells the format.
+
+    Args:
+        chart: the figure.
+        path: file that ends in .svg, .png, .pdf or .json; its folder is created if it is missing.
+        dpi: resolution of a PNG.
+
+    Returns:
+        The absolute path of the file.
+
+    Raises:
+        ParameterError: the suffix or the resolution is none of these.
+        OSError: the disk failed; a file that was there is unchanged.
+    """
+    target = checked_path(path)
+    content = figures.encode(chart, target.suffix.casefold(), dpi=dpi)
+    storage.write_atomic(target, pa.py_buffer(content))
+    return target
+
+
+def checked_path(path: Path | str) -> Path:
+    """The absolute path of a file that `save` can write.
+
+    Raises:
+        ParameterError: the suffix is none of the formats.
+    """
+    target = Path(path).expanduser().resolve()
+    if target.suffix.casefold() not in figures.SUFFIXES:
+        found = f"ends in {target.suffix}" if target.suffix else "has no ending"
+        raise ParameterError(
+            f"{target.name!r:.80} {found}: a figure is a file that ends in {', '.join(figures.SUFFIXES)}"
+        )
+    return target
+
+
+FIGURES: Mapping[str, Callable[..., alt.LayerChart]] = MappingProxyType(
+    {
+        "accuracy": accuracy,
+        "base-to-new": base_to_new,
+        "per-class-change": per_class_change,
+        "confusion": confusion,
+        "reliability": reliability,
+        "features": features,
+        "study": study,
+        "champions": champions,
+    }
+)
+"""The figures by the names that `clip-adapter plot` takes."""
+
+
+def _place(root: Location | str | None) -> Location:
+    return Settings.of(root=None if root is None else str(root)).location
+
+
+def _encoder(database: RunDatabase, dataset: str, model: str | None) -> str:
+    """The fingerprint of the encoder that is named, else of the one that trained last on a dataset."""
+    known = database.query(_ENCODERS).to_pylist()
+    if not known:
+        raise RunStoreError(
+            "there are no completed runs yet: run `clip-adapter demo` or `clip-adapter train`"
+        )
+    datasets = sorted({row["dataset"] for row in known})
+    if dataset not in datasets:
+        raise UnknownNameError("dataset with runs", dataset, datasets)
+    of_dataset = [row for row in known if row["dataset"] == dataset]
+    for row in of_dataset:
+        is_digits = model is not None and len(model) >= 8 and row["encoder"].startswith(model)
+        if model is None or model in row["models"] or is_digits:
+            found: str = row["encoder"]
+            return found
+    models = sorted({name for row in of_dataset for name in row["models"]})
+    raise UnknownNameError(f"model with runs on {dataset}", str(model), models)
+
+
+def _leaderboard(database: RunDatabase, dataset: str, model: str | None) -> list[dict[str, Any]]:
+    """The rows of the leaderboard with the names of tables."""
+    encoder = _encoder(database, dataset, model)
+    found = database.query(_LEADERBOARD, {"dataset": dataset, "encoder": encoder}).to_pylist()
+    if not found:
+        raise RunStoreError(
+            f"{dataset!r} has runs of studies or other protocols alone: run `clip-adapter train {dataset}`"
+        )
+    return with_names(database, found)
+
+
+def _check_method(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    known = dict.fromkeys(row[column] for column in ("method", "name") for row in rows)
+    if name not in known:
+        raise UnknownNameError("method with runs", name, known)
+
+
+def _of_methods(
+    rows: Sequence[dict[str, Any]], methods: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    if methods is None:
+        return list(rows)
+    for name in methods:
+        _check_method(name, rows)
+    return [row for row in rows if {row["name"], row["method"]} & {*methods}]
+
+
+def _configuration(
+    rows: Sequence[Mapping[str, Any]], method: str | None, shots: int | None
+) -> _Configuration:
+    """The method that is named at a number of shots; of several settings, the last that ran."""
+    if method is None:
+        methods = {row["method"] for row in rows}
+        best = max(rows, key=lambda row: row["accuracy_mean"])["method"]
+        method = "clip-adapter" if "clip-adapter" in methods else best
+    _check_method(method, rows)
+    of_method = [row for row in rows if method in {row["name"], row["method"]}]
+    numbers = sorted({row["shots"] for row in of_method})
+    if shots is None:
+        shots = numbers[-1]
+    if shots not in numbers:
+        words = [shots_in_words(number) for number in numbers]
+        raise UnknownNameError(f"number of shots of {method}", shots_in_words(shots), words)
+    row = max(
+        (row for row in of_method if row["shots"] == shots),
+        key=lambda row: (row["last_run"], row["settings_fingerprint"], row["image_choice"]),
+    )
+    return _Configuration(
+        row["dataset"],
+        row["encoder"],
+        row["method"],
+        row["settings_fingerprint"],
+        row["image_choice"],
+        row["shots"],
+    )
