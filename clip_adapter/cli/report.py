@@ -17,25 +17,34 @@ def report(
         Path,
         typer.Option(
             "--to",
-            help="A Markdown file, with figures in a folder beside it, one .html file, or .tex with "
-            "the tables of accuracy.",
+            help="One .html file, a .md file with figures in a folder beside it, or .tex with the "
+            "tables of accuracy.",
         ),
-    ] = Path("results.md"),
+    ] = Path("results.html"),
     datasets: Annotated[
         list[str] | None,
         typer.Option("--dataset", help="Report on this dataset only; repeatable."),
     ] = None,
+    images: Annotated[
+        bool,
+        typer.Option(
+            "--images/--no-images",
+            help="Show images that are classified wrongly, and features before and after the adapter.",
+        ),
+    ] = True,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Write tables, figures and paired comparisons of all recorded runs: Markdown and SVG, HTML or LaTeX.
+    """Write what was gained, how sure it is and what to look at next: a page of HTML, Markdown or LaTeX.
 
     The same runs give the same files. Nothing is trained, and nothing written to the store.
     """
-    from clip_adapter.report import write_report  # noqa: PLC0415  # draws, which takes a second
+    from clip_adapter.pipeline.report import write_report  # noqa: PLC0415  # draws, which takes a second
 
     page = to.expanduser().resolve()
-    written = write_report(Settings.of(root=root).location, page, datasets=datasets or [])
+    written = write_report(
+        Settings.of(root=root).location, page, datasets=datasets or [], has_images=images
+    )
     if as_json:
         print_json({"page": written.page, "figures": list(written.figures), "runs": written.n_runs})
         return

@@ -1,7 +1,7 @@
 """The summary of a training on half a page of Markdown, and the whole report as HTML."""
 
+import base64
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,34 +9,25 @@ from markupsafe import Markup
 
 from clip_adapter.pipeline.train import Training
 from clip_adapter.progress import duration, rate
-from clip_adapter.report.interpretation import paired_series
+from clip_adapter.report.blocks import Figure, Section, settings_values
+from clip_adapter.report.figures import DOCUMENT, png
+from clip_adapter.report.interpretation import against
 from clip_adapter.report.numbers import points
-from clip_adapter.report.pages import Section, html_report, png_address, render, section_of
-from clip_adapter.report.results import DatasetResults, MethodSeries, method_series, read_results
-from clip_adapter.report.tables import Table, by_shots
-from clip_adapter.runs import (
-    IncomparableRunsError,
-    PairedDifference,
-    RunDatabase,
-    adjust_p_values,
-    connect,
-    encoding_rate,
-)
+from clip_adapter.report.pages import html_report, render, write_sections
+from clip_adapter.report.results import ZERO_SHOT, DatasetResults, MethodSeries, read_results
+from clip_adapter.report.tables import Bold, Table, accuracy_table, by_shots
+from clip_adapter.runs import PairedDifference, RunDatabase, connect, encoding_rate
 from clip_adapter.shots import shots_in_words
 
 MOST_LISTED = 10
 """Largest number of quarantined files that are listed."""
+MOST_CONFUSED = 3
+DPI = 144
+"""Of the figure: sharp on most screens, at some 40 kB."""
 
 _QUARANTINED = """
 SELECT path, reason FROM quarantine
 WHERE dataset = $dataset AND index_fingerprint = $index ORDER BY path
-"""
-_CONFUSIONS = """
-SELECT class_name, predicted_name, sum(n) AS n FROM confusion
-WHERE dataset = $dataset AND encoder = $encoder AND method = $method
-    AND settings_fingerprint = $settings AND image_choice = $choice AND shots = $shots
-    AND label <> predicted
-GROUP BY ALL ORDER BY n DESC, class_name, predicted_name LIMIT 3
 """
 
 
@@ -71,25 +62,22 @@ def summarize(
     dataset = training.encoded.dataset
     with connect(dataset.root) as database:
         all_results = read_results(database, [dataset.name])
-        sections = [section_of(results) for results in all_results]
-        results, section = next(
-            pair
-            for pair in zip(all_results, sections, strict=True)
-            if pair[0].latest.encoder == training.encoded.encoder
-        )
+        sections = write_sections(database, all_results)
+        section = next(each for each in sections if each.results.encoder == training.encoded.encoder)
+        results = section.results
         quarantined = database.query(
             _QUARANTINED, {"dataset": dataset.name, "index": dataset.index_fingerprint}
         ).to_pylist()
         markdown = render(
             "summary.md.jinja",
             dataset=dataset.name,
-            model=results.latest.model,
+            model=results.about["model"],
             runs=training.runs,
             trained=f"{training.runs.n_trained:,} runs trained in {duration(training.runs.seconds)}",
             encoded=f"{training.encoded.n_encoded:,} images encoded",
             saved=_saved(database, training, device),
             decision=training.promotion.summary if training.promotion else "",
-            results=_results(database, results, section),
+            results=_results(database, section),
             quarantined=quarantined[:MOST_LISTED],
             n_quarantined=len(quarantined),
             excluded=dataset.excluded,
@@ -100,58 +88,50 @@ def summarize(
     return Summary(markdown=markdown, report=html_report(sections))
 
 
-def _results(
-    database: RunDatabase, results: DatasetResults, section: Section
-) -> dict[str, Any] | None:
-    if section.results is None:
+def _results(database: RunDatabase, section: Section) -> dict[str, Any] | None:
+    series = section.results.series
+    if not series:
         return None
-    series = method_series(results.runs)
+    figure = next(block.figure for block in section.blocks if block.name == "accuracy")
     best, shots = _best(series)
     return {
-        "title": section.results["title"],
-        "picture": Markup(png_address(section.results["figure"].svg)),  # noqa: S704  # base64
-        "accuracy": section.results["accuracy"],
-        "against": _against_zero_shot(results, series),
+        "title": figure.title if figure else "",
+        "picture": Markup(_png_address(figure)) if figure else "",  # noqa: S704  # base64
+        "accuracy": accuracy_table(series),
+        "against": _against_zero_shot(database, section.results),
         "best": f"{best.name} at {shots_in_words(shots)}" if shots else best.name,
-        "confusions": _confusions(database, results, best, shots),
+        "confusions": _confusions(database, section.results, best, shots),
     }
 
 
-def _against_zero_shot(results: DatasetResults, series: Sequence[MethodSeries]) -> Table | None:
+def _png_address(figure: Figure) -> str:
+    """A `data:` address of a figure as PNG: no name in it can be anything but pixels."""
+    content = base64.b64encode(png(figure.draw(style=DOCUMENT), dpi=DPI))
+    return f"data:image/png;base64,{content.decode()}"
+
+
+def _against_zero_shot(database: RunDatabase, results: DatasetResults) -> Table | None:
     """Methods x shots: the difference in points with its interval, bold where it is shown.
 
     None where zero-shot was not run, or nothing else was. Of several settings of zero-shot the
     latest counts. The verdicts are corrected for the number of cells.
     """
-    zero_shot = [each for each in series if each.method == "zero-shot"]
-    others = [each for each in series if each.method != "zero-shot"]
-    if not zero_shot or not others:
+    others = [each for each in results.series if each.method != ZERO_SHOT]
+    if results.zero_shot is None or not others:
         return None
-    baseline = max(zero_shot, key=lambda each: each.recency)
-    found = _differences(results, others, baseline)
+    sql = results.statement("against-zero-shot", **settings_values(results.zero_shot))
+    found = against(database.query(sql).to_pylist(), others)
     return by_shots(
         others,
-        lambda one, shots: _difference(found.get((one.name, shots))) if shots in one.shots else "",
+        lambda one, shots: _difference(found.get((one.name, shots))) if shots in one.rows else "",
     )
-
-
-def _differences(
-    results: DatasetResults, series: Sequence[MethodSeries], baseline: MethodSeries
-) -> dict[tuple[str, int], PairedDifference]:
-    """The difference of every series at all its shots that can be compared, adjusted together."""
-    found: dict[tuple[str, int], PairedDifference] = {}
-    for one in series:
-        for shots in one.shots:
-            with suppress(IncomparableRunsError):
-                found[one.name, shots] = paired_series(results, one, baseline, shots)
-    return dict(zip(found, adjust_p_values(list(found.values())), strict=True))
 
 
 def _difference(paired: PairedDifference | None) -> str:
     if paired is None:
         return "not comparable"
     text = f"{points(paired.difference)} ({points(paired.low)} to {points(paired.high)})"
-    return text if paired.verdict == "no difference shown" else Markup("**{}**").format(text)
+    return text if paired.verdict == "no difference shown" else Bold(text)
 
 
 def _saved(database: RunDatabase, training: Training, device: str) -> str:
@@ -185,15 +165,8 @@ def _confusions(
     database: RunDatabase, results: DatasetResults, series: MethodSeries, shots: int
 ) -> list[dict[str, Any]]:
     """The three pairs of classes that a series confuses most often."""
-    rows: list[dict[str, Any]] = database.query(
-        _CONFUSIONS,
-        {
-            "dataset": results.latest.dataset,
-            "encoder": results.latest.encoder,
-            "method": series.method,
-            "settings": series.settings_fingerprint,
-            "choice": series.results[0].run.image_choice,
-            "shots": shots,
-        },
-    ).to_pylist()
-    return rows
+    sql = results.statement("confusion", **settings_values(series), shots=shots)
+    rows = database.query(sql).to_pylist()
+    wrong = [row for row in rows if row["class_name"] != row["predicted_name"]]
+    wrong.sort(key=lambda row: (-row["n"], row["class_name"], row["predicted_name"]))
+    return wrong[:MOST_CONFUSED]

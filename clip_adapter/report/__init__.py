@@ -6,6 +6,8 @@ from clip_adapter.lazy import when_asked
 from clip_adapter.report.open_vocabulary import OpenVocabulary as OpenVocabulary
 from clip_adapter.report.open_vocabulary import open_vocabulary_table as open_vocabulary_table
 from clip_adapter.report.open_vocabulary import read_open_vocabulary as read_open_vocabulary
+from clip_adapter.report.pages import HTML as HTML
+from clip_adapter.report.pages import Extras as Extras
 from clip_adapter.report.pages import WrittenReport as WrittenReport
 from clip_adapter.report.pages import write_report as write_report
 from clip_adapter.report.selection_costs import SelectionCosts as SelectionCosts

@@ -477,6 +477,7 @@ class SectionWriter:
                 sql=sql,
                 rows=rows,
             )
+        is_indexed = any(row["path"] for row in rows)
         sql, rows = self._ask("suspects", shots=headline.shots, top=MOST_PICTURES)
         if rows:
             pictures = self._pictures(
@@ -491,21 +492,22 @@ class SectionWriter:
                 sql=sql,
                 rows=rows,
             )
-        points_ = self.projection() if self.projection else ()
-        if points_:
+        projected = self.projection() if self.projection and is_indexed else ()
+        if projected:
             yield Block(
                 name="features",
                 title="Features before and after the adapter",
                 figure=self._figure(
                     "features",
                     "Image features of test images on two principal components",
-                    partial(figures.features, points_),
+                    partial(figures.features, projected),
                 ),
                 notes=(
                     "Both panels have the same axes: the first two principal components of the features before and after "
                     "together. Crosses are the text features of the classes.",
+                    "The adapter is that of the champion where it has one, else of the last run of clip-adapter.",
                 ),
-                rows=points_,
+                rows=projected,
             )
 
     def _pictures(self, rows: Sequence[Row], note: Callable[[Row], str]) -> tuple[Picture, ...]:
@@ -860,6 +862,7 @@ def _comparison_block(sql: str, found: Interpretation) -> Block:
             }
             for each in found.comparisons
         ],
+        is_folded=len(found.comparisons) > MOST_PAIRS,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
+from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -35,7 +36,7 @@ from clip_adapter.report.figures.style import DOCUMENT, PAGE
 from clip_adapter.report.glossary import GLOSSARY
 from clip_adapter.report.latex import latex_report
 from clip_adapter.report.numbers import listed, percent, points, probability
-from clip_adapter.report.figures.rendering import specification, svg
+from clip_adapter.report.figures.rendering import svg
 from clip_adapter.report.results import DatasetResults, read_results
 from clip_adapter.report.statements import statement
 from clip_adapter.report.tables import Bold
@@ -47,8 +48,9 @@ from feature_cache import Location, storage
 HTML = (".html", ".htm")
 MARKDOWN = (".md", ".markdown")
 LATEX = (".tex",)
-MOST_SECTIONS = 4
-"""Largest number of datasets and encoders that an HTML page shows in full; all have a row in its overview."""
+MOST_SECTIONS, MOST_RUNS = 4, 2_000
+"""Largest number of datasets and encoders that an HTML page shows in full, and of their runs; one is always shown,
+and all have a row in its overview."""
 
 _CODE = re.compile(r"`([\w $.:/=*,-]+)`")
 _ESCAPED_CODE = re.compile(r"\\`((?:[\w $.:/=,-]|\\[$*_~])+)\\`")
@@ -117,10 +119,10 @@ def write_report(
         if suffix in LATEX:
             _write(page, latex_report(results))
             return WrittenReport(page=page, figures=(), n_runs=n_runs)
-        most = MOST_SECTIONS if suffix in HTML else len(results)
-        sections, others = write_sections(database, results, extras, most=most)
+        shown = _newest(results) if suffix in HTML else results
+        sections = write_sections(database, shown, extras)
     if suffix in HTML:
-        _write(page, html_report(sections, others))
+        _write(page, html_report(sections, [each for each in results if each not in shown]))
         return WrittenReport(page=page, figures=(), n_runs=n_runs)
     folder = page.parent / f"{page.stem}-figures"
     figures = [block.figure for each in sections for block in each.blocks if block.figure]
@@ -146,20 +148,15 @@ def check_page_name(page: Path) -> None:
 
 
 def write_sections(
-    database: RunDatabase,
-    results: Sequence[DatasetResults],
-    extras: Extras = NOTHING_MORE,
-    *,
-    most: int,
-) -> tuple[list[Section], list[DatasetResults]]:
-    """The sections of at most `most` datasets and encoders, those asked for last, and the results of the others."""
+    database: RunDatabase, results: Sequence[DatasetResults], extras: Extras = NOTHING_MORE
+) -> list[Section]:
+    """The sections of datasets and encoders."""
     champions = {row["dataset"]: row for row in database.query(statement("champion")).to_pylist()}
     costs = {
         (row["dataset"], row["encoder"]): row
         for row in database.query(statement("costs")).to_pylist()
     }
-    newest = sorted(results, key=lambda each: each.recency, reverse=True)[:most]
-    sections = [
+    return [
         SectionWriter(
             database=database,
             results=each,
@@ -169,9 +166,17 @@ def write_sections(
             projection=extras.projection(each) if extras.projection else None,
         ).section()
         for each in results
-        if each in newest
     ]
-    return sections, [each for each in results if each not in newest]
+
+
+def _newest(results: Sequence[DatasetResults]) -> list[DatasetResults]:
+    """The results that were asked for last, as many as a page shows, in the order that they have."""
+    kept: list[DatasetResults] = []
+    for each in sorted(results, key=lambda each: each.recency, reverse=True)[:MOST_SECTIONS]:
+        if kept and sum(one.about["n_runs"] for one in (*kept, each)) > MOST_RUNS:
+            break
+        kept.append(each)
+    return [each for each in results if each in kept]
 
 
 def markdown_report(sections: Sequence[Section], *, folder: str) -> str:
@@ -377,7 +382,9 @@ def _words() -> re.Pattern[str]:
 
 def _drawn(figure: Figure) -> dict[str, Any]:
     """A figure for a page: its specification, and as SVG, in which no two figures have the same names of clips."""
-    chart = specification(figure.draw(style=PAGE))
+    # Altair would check every part against its schema, which takes most of the time; tests do that.
+    with debug_mode(False):
+        chart = figure.draw(style=PAGE).to_dict(validate=False)
     still = _CLIPS.sub(f"{figure.name}-clip", svg(chart))
     return {"specification": chart, "still": Markup(still)}  # noqa: S704  # texts are escaped by the renderer
 

@@ -18,9 +18,10 @@ _SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
 _NUMBERS = re.compile(r'(?<=id="clip)\d+(?=")|(?<=url\(#clip)\d+(?=\))')
 
 
-def svg(chart: alt.TopLevelMixin) -> str:
-    """A figure as SVG that runs no script and loads nothing; equal figures give equal bytes."""
-    return _renumbered(vl_convert.vegalite_to_svg(specification(chart)))
+def svg(chart: alt.TopLevelMixin | dict[str, Any]) -> str:
+    """A figure, or its specification, as SVG that runs no script and loads nothing; equal figures give equal bytes."""
+    found = chart if isinstance(chart, dict) else specification(chart)
+    return _renumbered(vl_convert.vegalite_to_svg(found))
 
 
 def png(chart: alt.TopLevelMixin, *, dpi: int = DPI) -> bytes:
