@@ -1,7 +1,7 @@
 """Features of a dataset before and after the adapter of a trained classifier, in two dimensions."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -168,7 +168,7 @@ def _adapted(
     )
 
     raw, down, up = (torch.from_numpy(each) for each in (features, adapter.down, adapter.up))
-    ratio = adapter.residual_ratio
+    ratio: Any = adapter.residual_ratio
     if adapter.ratio_query is not None:
         query_of = torch.from_numpy(adapter.ratio_query)[:, None]
         ratio = predicted_ratio(raw, query_of, adapter.ratio_offset)

@@ -10,10 +10,7 @@ from clip_adapter.report.figures.drawing import (
     Row,
     as_text,
     chart_of,
-    end_labels,
-    finish,
     frame_of,
-    layered,
     percent_domain,
     percent_y,
     pixel_of,
@@ -74,7 +71,7 @@ def accuracy(
     frame = frame_of(
         style,
         left=3.2 * style.font_size,
-        right=widest + 24 * u,
+        right=widest + 32 * u,
         bottom=3.4 * style.font_size if rising else style.font_size,
         height=min(0.56 * style.width, 420),
         title=title,
@@ -95,11 +92,9 @@ def accuracy(
             "name": name,
             "label": "\n".join(texts[name]),
             "y": last[name]["y"],
-            "x": last[name]["x"] or end,
-            "at": value_at(centre if place is None else place, domain, frame.height),
-            "place": "beside" if place is not None else "inside",
+            "at": None if place is None else value_at(place, domain, frame.height),
         }
-        for name, centre, place in zip(ranked, centres, places, strict=True)
+        for name, place in zip(ranked, places, strict=True)
     ]
 
     hover = alt.selection_point(name="hover", fields=["name"], on="pointerover", clear="pointerout")
@@ -143,13 +138,8 @@ def accuracy(
                 color=out(style.ink, style.grey), opacity=out(1, 0.6), tooltip=tooltip
             ),
         ]
-    shown = [point for point in rising if point["name"] in chosen]
-    layers += _highlighted(shown, chosen, x, domain=domain, frame=frame, tooltip=tooltip)
-    layers += end_labels(labels, chosen, domain, frame, out, has_x=bool(rising))
-    chart = layered(layers).add_params(hover, click) if grey else layered(layers)
-    return finish(
-        chart, frame, title=title, description="Test accuracy against labelled images a class"
-    )
+    coloured = [name for name in chosen if last[name]["x"]]
+    layers += _highlighted(rising, coloured, x, domain=domain, frame=frame, tooltip=tooltip)
 
 
 def _accuracy_point(row: Row, end: int) -> dict[str, Any]:
@@ -167,11 +157,11 @@ def _accuracy_point(row: Row, end: int) -> dict[str, Any]:
     }
 
 
-def _shots_axis(rising: Sequence[Row], end: int, style: Style) -> alt.X:
+def _shots_axis(rising: Sequence[Row], end: int, style: Style) -> Any:
     values = sorted({point["x"] for point in rising}) or [1]
     # The expression holds numbers of ours alone.
     label = f"datum.value == {end} ? 'all' : datum.label"
-    scale = {"type": "log", "base": 2, "nice": False, "padding": 10 * style.unit}
+    scale: dict[str, Any] = {"type": "log", "base": 2, "nice": False, "padding": 10 * style.unit}
     return (
         alt.X("x:Q")
         .title("labelled images a class")
@@ -183,17 +173,16 @@ def _shots_axis(rising: Sequence[Row], end: int, style: Style) -> alt.X:
 def _highlighted(
     points: Sequence[Row],
     names: Sequence[str],
-    x: alt.X,
+    x: Any,
     *,
     domain: list[float],
     frame: Frame,
     tooltip: Any,
 ) -> list[alt.Chart]:
     """Lines with markers, and intervals as bars, those of different methods side by side."""
-    rising = [name for name in names if any(point["name"] == name for point in points)]
     u, layers = frame.style.unit, []
-    for place, name in enumerate(rising):
-        aside = 2 ** (0.07 * (place - (len(rising) - 1) / 2))
+    for place, name in enumerate(names):
+        aside = 2 ** (0.07 * (place - (len(names) - 1) / 2))
         of_one = [
             {**point, "aside": point["x"] * aside} for point in points if point["name"] == name
         ]

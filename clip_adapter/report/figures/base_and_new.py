@@ -46,7 +46,11 @@ def base_to_new(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
     shown, n_more = ordered[:MOST_ROWS], len(ordered) - MOST_ROWS
     has_shots = len({row["shots"] for row in shown}) > 1
     names = [
-        f"{row['name']}, {shots_in_words(row['shots'])}" if has_shots else row["name"]
+        as_text(
+            f"{row['name']}, {shots_in_words(row['shots'])}"
+            if has_shots and row["shots"]
+            else row["name"]
+        )
         for row in shown
     ]
     kinds = (
@@ -56,7 +60,7 @@ def base_to_new(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
     )
     points = [
         {
-            "name": as_text(name),
+            "name": name,
             "kind": word,
             "x": 100 * row[f"{column}_mean"],
             "low": None if half is None else max(0.0, 100 * (row[f"{column}_mean"] - half)),

@@ -100,7 +100,10 @@ def confusion(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> a
                 tooltip=tooltip,
             )
         )
-    small = {"fontSize": style.font_size if fits else 0.82 * style.font_size, "baseline": "middle"}
+    small: dict[str, Any] = {
+        "fontSize": style.font_size if fits else 0.82 * style.font_size,
+        "baseline": "middle",
+    }
     layers.append(
         chart_of([each for each in cells if each["text"]], "share")
         .mark_text(**small, color=style.ink)
@@ -120,9 +123,9 @@ def confusion(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> a
         )
         .encode(x=x, y=alt.value(-0.8 * style.font_size), text="name:N"),
         note(
-            "% of the images of the class on the left, classified as →",
+            "% of the images of a class, classified as →",
             style,
-            x=0,
+            x=2 * u - frame.left,
             y=-tilt - 0.7 * style.font_size,
         ),
     ]

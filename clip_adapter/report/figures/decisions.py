@@ -46,7 +46,9 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> a
         with_values(rows, "decided_at"), key=lambda row: row["decided_at"], reverse=True
     )
     shown, n_more = ordered[:MOST_DECISIONS], len(ordered) - MOST_DECISIONS
-    names = [f"{_day(row['decided_at'])}  {row['method']}" for row in shown]
+    is_narrow = style.width < 480  # symbols alone tell the decision
+    gap = "\n" if is_narrow else "  "
+    names = [f"{_day(row['decided_at'])}{gap}{as_text(row['method'])}" for row in shown]
     kinds: Mapping[str, tuple[str, str, bool]] = {
         "promoted": ("triangle-up", COLOURS[0], True),
         "refused": ("circle", COLOURS[1], False),
@@ -54,7 +56,7 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> a
     }
     points = [
         {
-            "name": as_text(name),
+            "name": as_text(name.replace("\n", " ")),
             "y": place,
             "decision": as_text(row["decision"]),
             "challenger": None if accuracy is None else 100 * accuracy,
@@ -70,10 +72,11 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> a
     measured = [point for point in points if point["challenger"] is not None]
     u = style.unit
     subtitle = and_more(n_more, "earlier decisions")
-    is_narrow = style.width < 480  # symbols alone tell the decision
     widest = max(style.text_width(point["decision"]) for point in points)
     right = 1.2 * style.font_size if is_narrow else widest + 12 * u
-    frame = row_frame(style, names, title=title, subtitle=subtitle, right=right, lines=1.7)
+    frame = row_frame(
+        style, names, title=title, subtitle=subtitle, right=right, lines=2.8 if is_narrow else 1.7
+    )
     both = [
         point[column] for point in measured for column in ("challenger", "champion", "low", "high")
     ]

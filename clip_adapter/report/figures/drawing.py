@@ -1,7 +1,7 @@
 """The parts that figures have in common: frames, axes, labels, keys, and the finished chart."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import altair as alt
 
 from clip_adapter.errors import DataError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.report.figures.style import COLOURS, DASHES, Style
+from clip_adapter.report.figures.style import COLOURS, DASHES, SHAPES, Style
 
 Row = Mapping[str, Any]
 """A row of SQL."""
@@ -58,7 +58,7 @@ def row_frame(
     subtitle: str = "",
     right: float | None = None,
 ) -> Frame:
-    widest = max(style.text_width(as_text(name)) for name in names)
+    widest = max(style.text_width(as_text(line)) for name in names for line in name.split("\n"))
     return frame_of(
         style,
         left=min(widest, 0.45 * style.width) + 12 * style.unit,
@@ -221,13 +221,23 @@ def row_labels(
     names: Sequence[str], frame: Frame, *, offset: float = 0, y: alt.Y | None = None
 ) -> list[Any]:
     style = frame.style
+    room = frame.left - 10 * style.unit
     rows = [
-        {"name": shortened(name, style, frame.left - 10 * style.unit), "y": place + offset}
+        {
+            "name": "\n".join(shortened(line, style, room) for line in name.split("\n")),
+            "y": place + offset,
+        }
         for place, name in enumerate(names)
     ]
     return [
         chart_of(rows, "rows")
-        .mark_text(align="right", baseline="middle", fontSize=style.font_size, color=style.ink)
+        .mark_text(
+            align="right",
+            baseline="middle",
+            lineBreak="\n",
+            fontSize=style.font_size,
+            color=style.ink,
+        )
         .encode(x=alt.value(-8 * style.unit), y=y or row_y(len(names)), text="name:N")
     ]
 
@@ -235,56 +245,72 @@ def row_labels(
 def end_labels(
     labels: Sequence[Row],
     chosen: Sequence[str],
-    domain: list[float],
     frame: Frame,
-    out: Any,
     *,
-    has_x: bool,
+    domain: Sequence[float],
+    rising: Sequence[str],
+    out: Callable[[Any, Any], Any] | None = None,
 ) -> list[alt.Chart]:
-    """Names at the right end of the lines, with a thin line to those that moved."""
+    """Names at the right end of lines, each joined to its line, in the order of `place_labels`.
+
+    Args:
+        labels: `name`, `label`, `y` where its line ends, and `at` where the label stands, null where it
+            found no place: it is shown in the drawing while its line is brought out.
+        chosen: names of the series at full contrast.
+        frame: space of the figure.
+        domain: range of the axis.
+        rising: names of the series with a symbol, in the order of their colours.
+        out: what a property is while a series is brought out, and otherwise; None where none is.
+    """
     style, u = frame.style, frame.style.unit
-    font = {"fontSize": style.font_size, "baseline": "middle", "lineBreak": "\n", "align": "left"}
-    at = percent_y("at", domain, frame, "test accuracy, %")
-    beside = [label for label in labels if label["place"] == "beside"]
+    font: dict[str, Any] = {
+        "fontSize": style.font_size,
+        "baseline": "middle",
+        "lineBreak": "\n",
+        "align": "left",
+    }
+    end = percent_y("y", domain, frame, "test accuracy, %")
+    at = with_field(end, "at")
     layers = []
-    for name, rows, colour, weight in (
-        (
-            "label-others",
-            [row for row in beside if row["name"] not in chosen],
-            style.grey,
-            "normal",
-        ),
-        ("label-highlight", [row for row in beside if row["name"] in chosen], style.ink, "bold"),
-    ):
-        if not rows:
-            continue
-        base = chart_of(rows, name)
+    for place, label in enumerate(each for each in labels if each["at"] is not None):
+        name, is_chosen = label["name"], label["name"] in chosen
+        has_symbol = is_chosen and name in rising
+        series = rising.index(name) if has_symbol else 0
+        colour = series_colour(series, style) if has_symbol else style.grey
+        base = chart_of([label], f"label-{place}")
+        text = base.mark_text(
+            **font,
+            fontWeight="bold" if is_chosen else "normal",
+            color=style.ink if is_chosen else style.grey,
+            cursor="pointer" if out else "default",
+        ).encode(x=alt.value(frame.width + (27 if has_symbol else 18) * u), y=at, text="label:N")
+        if out and not is_chosen:
+            text = text.encode(color=out(style.ink, style.grey))
         layers += [
-            base.mark_rule(color=style.grey, strokeWidth=0.7 * u, opacity=0.7).encode(
+            base.mark_rule(color=colour, strokeWidth=0.8 * u, opacity=0.8).encode(
                 x=alt.value(frame.width + 2 * u),
                 x2=alt.value(frame.width + 14 * u),
-                y=percent_y("y", domain, frame, "test accuracy, %"),
+                y=end,
                 y2="at:Q",
             ),
-            base.mark_text(**font, fontWeight=weight, cursor="pointer").encode(
-                x=alt.value(frame.width + 18 * u),
-                y=at,
-                text="label:N",
-                color=out(style.ink, colour) if colour == style.grey else alt.value(colour),
-            ),
+            text,
         ]
-    inside = [label for label in labels if label["place"] == "inside"]
-    if inside and has_x:
-        layers.append(
-            chart_of(inside, "label-hidden")
-            .mark_text(
-                **{**font, "align": "right"},
-                dx=-4 * u,
-                dy=-9 * u,
-                fontWeight="bold",
-                color=style.ink,
+        if has_symbol:
+            layers.append(
+                base.mark_point(
+                    shape=SHAPES[series % len(SHAPES)],
+                    color=colour,
+                    filled=True,
+                    opacity=1,
+                    size=45 * u * u,
+                ).encode(x=alt.value(frame.width + 19 * u), y=at)
             )
-            .encode(x=alt.value(frame.width), y=at, text="label:N", opacity=out(1, 0))
+    hidden = [label for label in labels if label["at"] is None]
+    if hidden and out:
+        layers.append(
+            chart_of(hidden, "label-hidden")
+            .mark_text(**{**font, "align": "right"}, dy=-9 * u, fontWeight="bold", color=style.ink)
+            .encode(x=alt.value(frame.width - 4 * u), y=end, text="label:N", opacity=out(1, 0))
         )
     return layers
 

@@ -59,23 +59,28 @@ def place_labels(
         high: lower end.
     """
     kept = list(range(n_required))
-    found = dict(
-        zip(
-            kept,
-            spread(centres[:n_required], heights[:n_required], low=low, high=high),
-            strict=True,
-        )
-    )
+    found = _spread_of(kept, centres, heights, low=low, high=high)
+    # A label that may be left out does not push away one that may not.
+    room = {place: abs(found[place] - centres[place]) + 0.6 * heights[place] for place in kept}
     for place in range(n_required, len(centres)):
         tried = [*kept, place]
-        positions = spread(
-            [centres[each] for each in tried], [heights[each] for each in tried], low=low, high=high
+        positions = _spread_of(tried, centres, heights, low=low, high=high)
+        fits = all(
+            abs(positions[each] - centres[each]) <= room.get(each, 1.5 * heights[each])
+            for each in tried
         )
-        moved = [
-            abs(position - centres[each]) / heights[each]
-            for each, position in zip(tried, positions, strict=True)
-            if each >= n_required
-        ]
-        if sum(heights[each] for each in tried) <= high - low and max(moved) <= 1.5:
-            kept, found = tried, dict(zip(tried, positions, strict=True))
+        if fits and sum(heights[each] for each in tried) <= high - low:
+            kept, found = tried, positions
     return [found.get(place) for place in range(len(centres))]
+
+
+def _spread_of(
+    places: Sequence[int],
+    centres: Sequence[float],
+    heights: Sequence[float],
+    *,
+    low: float,
+    high: float,
+) -> dict[int, float]:
+    of_places = [centres[each] for each in places], [heights[each] for each in places]
+    return dict(zip(places, spread(*of_places, low=low, high=high), strict=True))

@@ -45,9 +45,8 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
     left, right = min(point["x"] for point in known), max(point["x"] for point in known)
     low, high = min(point["y"] for point in known), max(point["y"] for point in known)
     span, rise = max(right - left, 1e-9), max(high - low, 1e-9)
-    u = style.unit
-    texts = [shortened(name, style, 0.24 * style.width) for name in coloured]
-    is_below = style.width < 480
+    u, is_below = style.unit, style.width < 480
+    texts = [shortened(name, style, (0.4 if is_below else 0.24) * style.width) for name in coloured]
     margin = 4 * u if is_below else max(map(style.text_width, texts)) + 26 * u
     gap = 1.2 * style.font_size
     side = (style.width - margin - gap - 4 * u) / 2
@@ -125,7 +124,7 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
         layers.append(
             chart_of(words, "texts")
             .mark_point(
-                shape="cross", filled=True, size=110 * u * u, stroke=style.ink, strokeWidth=1 * u
+                shape="cross", filled=True, size=80 * u * u, stroke=style.ink, strokeWidth=1 * u
             )
             .encode(
                 x=x,

@@ -46,7 +46,7 @@ def study(found: Study, *, style: Style = PAGE, title: str = "") -> alt.LayerCha
     """
     every = sorted({shots for variant in found.variants for shots in variant.means})
     series = [shots_in_words(shots) for shots in every]
-    points = [
+    points: list[dict[str, Any]] = [
         {
             "name": name,
             "label": as_text(variant.name),
@@ -65,7 +65,7 @@ def study(found: Study, *, style: Style = PAGE, title: str = "") -> alt.LayerCha
     names = [as_text(variant.name) for variant in found.variants]
     places = {name: place for place, name in enumerate(names)}
     u, domain = style.unit, percent_domain(points)
-    right = 1.2 * style.font_size if is_named else max(map(style.text_width, series)) + 24 * u
+    right = 1.2 * style.font_size if is_named else max(map(style.text_width, series)) + 34 * u
     width = style.width - 3.2 * style.font_size - right
     room = width / max(1, len(names))
     is_level = not is_named or all(style.text_width(name) <= 0.94 * room for name in names)
@@ -119,17 +119,15 @@ def study(found: Study, *, style: Style = PAGE, title: str = "") -> alt.LayerCha
     heights = [1.25 * style.font_size] * len(series)
     at = place_labels(centres, heights, n_required=len(series), low=0, high=frame.height)
     labels = [
-        {"name": name, "y": last[name]["y"], "at": value_at(place or 0.0, domain, frame.height)}
+        {
+            "name": name,
+            "label": name,
+            "y": last[name]["y"],
+            "at": value_at(place or 0.0, domain, frame.height),
+        }
         for name, place in zip(series, at, strict=True)
     ]
-    layers += end_labels(
-        [{**label, "label": label["name"], "place": "beside"} for label in labels],
-        series,
-        domain,
-        frame,
-        None,
-        has_x=True,
-    )
+    layers += end_labels(labels, series, frame, domain=domain, rising=series)
     return finish(
         layered(layers), frame, title=title, description=as_text(f"Accuracy against {found.varied}")
     )
