@@ -363,7 +363,7 @@ class SectionWriter:
                     ),
                     sql=sql,
                     rows=rows,
-                    is_folded=len(rows) > 12,
+                    is_folded=True,
                 )
         sql, rows = self._ask("confusion", **headline.values())
         wrong = [row for row in rows if row["class_name"] != row["predicted_name"]]
@@ -397,6 +397,7 @@ class SectionWriter:
                 notes=(f"Test images, by {subject}, each counted once for each seed.",),
                 sql=sql,
                 rows=wrong,
+                is_folded=True,
             )
 
     def _calibration(self, headline: Headline | None) -> Iterable[Block]:
@@ -702,7 +703,7 @@ class SectionWriter:
     def _provenance(self) -> Iterable[Block]:
         about = self.results.about
         facts = {
-            "encoder": f"{about['encoder_name']}, {about['encoder'][:12]}",
+            "encoder": f"{about['model']}, {about['encoder'][:12]}",
             "precision": about["precision"],
             "state of the dataset": about["index_fingerprint"][:12],
             "classes": f"{about['n_classes']:,}" if about["n_classes"] else "",

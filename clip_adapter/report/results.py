@@ -20,6 +20,8 @@ from clip_adapter.runs import (
 )
 
 CLIP_ADAPTER, ZERO_SHOT = "clip-adapter", "zero-shot"
+LOCAL_DIR = "local-dir:"
+"""Beginning of the name of a model that lies in a folder."""
 
 Row = Mapping[str, Any]
 _Key = tuple[str, str]
@@ -176,7 +178,7 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
         _grouped(with_names(database, database.query(f"FROM {view}").to_pylist()), source)
         for view, source in (("base_to_new_means", "dataset"), ("shift_means", "source"))
     )
-    encoders = name_encoders(database)
+    encoders = _short(name_encoders(database))
     return [
         DatasetResults.of(
             about,
@@ -190,6 +192,19 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
         for about in wanted
         for key in [(about["dataset"], about["encoder"])]
     ]
+
+
+def _short(names: Mapping[str, str]) -> dict[str, str]:
+    """Names of encoders without the folders above that of a model on this machine, where they stay apart.
+
+    >>> _short({"a": "local-dir:/models/student", "b": "ViT-B-32"})
+    {'a': 'student', 'b': 'ViT-B-32'}
+    """
+    short = {
+        encoder: name.rstrip("/").rpartition("/")[2] if name.startswith(LOCAL_DIR) else name
+        for encoder, name in names.items()
+    }
+    return short if len(set(short.values())) == len(names) else dict(names)
 
 
 def configuration_of(row: Row) -> Configuration:
