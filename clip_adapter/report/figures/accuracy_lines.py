@@ -10,7 +10,10 @@ from clip_adapter.report.figures.drawing import (
     Row,
     as_text,
     chart_of,
+    end_labels,
+    finish,
     frame_of,
+    layered,
     percent_domain,
     percent_y,
     pixel_of,
@@ -99,32 +102,20 @@ def accuracy(
 
     hover = alt.selection_point(name="hover", fields=["name"], on="pointerover", clear="pointerout")
     click = alt.selection_point(name="click", fields=["name"], toggle="true")
-    brought_out = alt.when(hover, empty=False).then
-    x = _shots_axis(rising, end, style)
-    y = percent_y("y", domain, frame, "test accuracy, %")
-    tooltip = tooltip_of(name="method", shots="images a class", accuracy="accuracy", seeds="seeds")
-    layers: list[Any] = []
 
     def out(of: Any, otherwise: Any) -> Any:
         value = alt.value(of)
-        return (
-            brought_out(value).when(click, empty=False).then(value).otherwise(alt.value(otherwise))
-        )
+        pointed = alt.when(hover, empty=False).then(value)
+        return pointed.when(click, empty=False).then(value).otherwise(alt.value(otherwise))
 
+    x = _shots_axis(rising, end, style)
+    y = percent_y("y", domain, frame, "test accuracy, %")
+    tooltip = tooltip_of(name="method", shots="images a class", accuracy="accuracy", seeds="seeds")
+    coloured = [name for name in chosen if last[name]["x"]]
     grey = [point for point in rising if point["name"] not in chosen]
+    layers: list[Any] = []
     if flat:
-        is_chosen = alt.FieldOneOfPredicate(field="name", oneOf=chosen)
-        layers.append(
-            chart_of(flat, "without-shots")
-            .mark_rule(strokeDash=[4, 4], strokeWidth=1.4 * u)
-            .encode(
-                y=y,
-                color=alt.when(is_chosen)
-                .then(alt.value(style.ink))
-                .otherwise(alt.value(style.grey)),
-                tooltip=tooltip,
-            )
-        )
+        layers.append(_rules(flat, chosen, style).encode(y=y, tooltip=tooltip))
     if grey:
         base = chart_of(grey, "others").encode(x=x, y=y, detail="name:N")
         layers += [
@@ -133,13 +124,35 @@ def accuracy(
                 strokeWidth=out(2.4 * u, 1 * u),
                 opacity=out(1, 0.6),
             ),
+            # Wide enough to be pointed at.
             base.mark_line(clip=True, strokeWidth=12 * u, opacity=0, cursor="pointer"),
             base.mark_point(clip=True, filled=True, size=14 * u * u).encode(
                 color=out(style.ink, style.grey), opacity=out(1, 0.6), tooltip=tooltip
             ),
         ]
-    coloured = [name for name in chosen if last[name]["x"]]
     layers += _highlighted(rising, coloured, x, domain=domain, frame=frame, tooltip=tooltip)
+    layers += end_labels(
+        labels, chosen, frame, domain=domain, rising=coloured, out=out if grey else None
+    )
+    chart = layered(layers)
+    return finish(
+        chart.add_params(hover, click) if grey else chart,
+        frame,
+        title=title,
+        description="Test accuracy against labelled images a class",
+    )
+
+
+def _rules(flat: Sequence[Row], chosen: Sequence[str], style: Style) -> Any:
+    """Methods without shots, at full contrast where they are chosen."""
+    is_chosen = alt.FieldOneOfPredicate(field="name", oneOf=list(chosen))
+    return (
+        chart_of(flat, "without-shots")
+        .mark_rule(strokeDash=[4, 4], strokeWidth=1.4 * style.unit)
+        .encode(
+            color=alt.when(is_chosen).then(alt.value(style.ink)).otherwise(alt.value(style.grey))
+        )
+    )
 
 
 def _accuracy_point(row: Row, end: int) -> dict[str, Any]:
@@ -165,7 +178,7 @@ def _shots_axis(rising: Sequence[Row], end: int, style: Style) -> Any:
     return (
         alt.X("x:Q")
         .title("labelled images a class")
-        .scale(**scale, domain=[values[0], max(values[-1], 2 * values[0] - (len(values) > 1))])
+        .scale(**scale, domain=[values[0], max(values[-1], values[0] + 1)])
         .axis(values=values, format="d", labelExpr=label, grid=False)
     )
 

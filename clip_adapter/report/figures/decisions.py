@@ -54,7 +54,7 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> a
         "refused": ("circle", COLOURS[1], False),
         "rolled back": ("square", COLOURS[3], True),
     }
-    points = [
+    points: list[dict[str, Any]] = [
         {
             "name": as_text(name.replace("\n", " ")),
             "y": place,

@@ -86,7 +86,8 @@ def layered(layers: Sequence[alt.Chart]) -> alt.LayerChart:
             f"{copied.name}-{counts[layer.name]}" if counts[layer.name] > 1 else layer.name
         )
         named.append(copied)
-    return alt.layer(*named)
+    drawn: alt.LayerChart = alt.layer(*named)  # type: ignore[assignment]  # no layer is a facet
+    return drawn
 
 
 def finish(
@@ -316,11 +317,12 @@ def end_labels(
 
 
 def note(text: str, style: Style, *, x: float, y: float, align: Any = "left") -> alt.Chart:
-    return (
+    drawn: alt.Chart = (
         chart_of([{"note": as_text(text)}], "note")
         .mark_text(align=align, baseline="middle", fontSize=style.font_size, color=style.ink)
         .encode(x=alt.value(x), y=alt.value(y), text="note:N")
     )
+    return drawn
 
 
 def symbol_key(
