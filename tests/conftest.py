@@ -84,7 +84,7 @@ def set_the_scene() -> str:
         if name.startswith("CLIP_ADAPTER_") and name != "CLIP_ADAPTER_TEST_DATA":
             del os.environ[name]
     os.environ.pop("PREFECT_API_URL", None)
-    os.environ.update(ENVIRONMENT, PREFECT_HOME=home)
+    os.environ.update(ENVIRONMENT, PREFECT_HOME=home, XDG_CACHE_HOME=f"{home}/cache")
     # A background job of a shell starts with SIGINT ignored, and so would every process that a test
     # starts and then interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

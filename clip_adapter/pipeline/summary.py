@@ -63,7 +63,9 @@ def summarize(
     with connect(dataset.root) as database:
         all_results = read_results(database, [dataset.name])
         sections = write_sections(database, all_results)
-        section = next(each for each in sections if each.results.encoder == training.encoded.encoder)
+        section = next(
+            each for each in sections if each.results.encoder == training.encoded.encoder
+        )
         results = section.results
         quarantined = database.query(
             _QUARANTINED, {"dataset": dataset.name, "index": dataset.index_fingerprint}

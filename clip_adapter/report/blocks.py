@@ -12,7 +12,7 @@ from clip_adapter.escaping import escape_control_characters, slug
 from clip_adapter.progress import duration
 from clip_adapter.report import figures
 from clip_adapter.report.interpretation import Interpretation, interpret, leaders
-from clip_adapter.report.numbers import Mean, listed, percent, plain, points, probability
+from clip_adapter.report.numbers import Mean, listed, points, probability
 from clip_adapter.report.open_vocabulary import open_vocabulary_of, open_vocabulary_table
 from clip_adapter.report.protocols import base_to_new_table, shift_table
 from clip_adapter.report.results import DatasetResults, MethodSeries, Row

@@ -32,11 +32,11 @@ from clip_adapter.report.blocks import (
     encoding_in_words,
     tested_in_words,
 )
+from clip_adapter.report.figures.rendering import svg
 from clip_adapter.report.figures.style import DOCUMENT, PAGE
 from clip_adapter.report.glossary import GLOSSARY
 from clip_adapter.report.latex import latex_report
 from clip_adapter.report.numbers import listed, percent, points, probability
-from clip_adapter.report.figures.rendering import svg
 from clip_adapter.report.results import DatasetResults, read_results
 from clip_adapter.report.statements import statement
 from clip_adapter.report.tables import Bold

@@ -26,7 +26,7 @@ SELECT
         'asked': coalesce(asked, 0), 'started': CASE WHEN asked IS NULL THEN epoch(started_at) ELSE 0 END,
         'run_id': run_id
     }) AS recency,
-    sum(seconds_train) AS seconds_train, max(peak_memory_bytes) AS peak_memory_bytes
+    sum(seconds_train ORDER BY run_id) AS seconds_train, max(peak_memory_bytes) AS peak_memory_bytes
 FROM (
     SELECT *, 'leaderboard' AS part FROM current_runs
     UNION ALL BY NAME SELECT *, 'study' AS part FROM study_runs
@@ -93,8 +93,10 @@ SELECT
     list(value ORDER BY seed, run_id) AS chosen
 FROM used
 GROUP BY dataset, encoder, method, settings_fingerprint, image_choice, shots, hyperparameter
-HAVING bool_or(list_contains(chosen_names, hyperparameter))
-    OR (count(DISTINCT value) > 1 AND NOT bool_or(starts_with(value, '[') OR starts_with(value, '{')))
+QUALIFY bool_or(
+    bool_or(list_contains(chosen_names, hyperparameter))
+    OR (count(DISTINCT value) > 1 AND NOT bool_or(value[1] IN ('[', chr(123))))
+) OVER (PARTITION BY dataset, encoder, method, settings_fingerprint, image_choice, hyperparameter)
 ORDER BY dataset, encoder, method, settings_fingerprint, image_choice, hyperparameter, shots""",
     "comparisons": """
 SELECT

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
+from clip_adapter.report import write_report
 from clip_adapter.report.open_vocabulary import (
     OpenVocabulary,
     open_vocabulary_of,
     open_vocabulary_table,
 )
-from clip_adapter.report.pages import html_report, section_of
-from clip_adapter.report.results import DatasetResults
 from clip_adapter.report.studies import studies_of
 from clip_adapter.runs import (
     BASE_TO_NEW,
     OPEN_VOCABULARY,
     RunResult,
     RunSettings,
+    RunStore,
     connect,
     read_runs,
 )
@@ -109,14 +109,16 @@ def test_runs_of_other_studies_are_passed_over(measured: Measure) -> None:
     assert open_vocabulary_of([replace(one, run=replace(one.run, study="branch"))]) == []
 
 
-def test_a_report_has_the_table_and_no_figure_of_one_accuracy(measured: Measure) -> None:
-    runs = tuple(measured([0.2, 0.3, 0.4]))
-    assert studies_of(runs) == []
-    results = DatasetResults(runs=(), study_runs=runs, correctness={}, failures=())
-    section = section_of(results)
-    assert section.figures == []
-    page = html_report([section])
-    assert "Open vocabulary" in page
+def test_a_report_has_the_table_and_no_figure_of_one_accuracy(
+    measured: Measure, tmp_path: Path
+) -> None:
+    runs = measured([0.2, 0.3, 0.4])
+    assert studies_of(tuple(runs)) == []
+    RunStore(tmp_path / "other").record(runs)
+    written = write_report(tmp_path / "other", tmp_path / "page.md")
+    assert written.figures == ()
+    page = written.page.read_text()
+    assert "### Open vocabulary" in page
     assert "30.0 ± 24.8" in page
 
 

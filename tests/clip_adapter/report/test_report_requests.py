@@ -7,12 +7,7 @@ from typing import Any
 
 import pytest
 
-from clip_adapter.report.results import (
-    DatasetResults,
-    method_series,
-    read_results,
-    reference_series,
-)
+from clip_adapter.report.results import DatasetResults, read_results
 from clip_adapter.report.studies import studies_of
 from clip_adapter.runs import RequestRecord, RequestStore, RunSettings, connect
 
@@ -46,7 +41,8 @@ def test_images_that_are_put_back_are_reported_again(root: Path, put_runs: PutRu
     put_runs([100], index_fingerprint="b")
     for number, (index, accuracy) in enumerate((("a", 0.9), ("b", 0.5), ("a", 0.9)), start=1):
         ask_for(root, number, index=index)
-        assert [each.metrics["test", "accuracy"] for each in results(root).runs] == [accuracy]
+        (series,) = results(root).series
+        assert series.rows[4]["accuracy_mean"] == accuracy
 
 
 def test_a_variant_that_was_asked_for_again_counts_once(root: Path, put_runs: PutRuns) -> None:
@@ -57,14 +53,14 @@ def test_a_variant_that_was_asked_for_again_counts_once(root: Path, put_runs: Pu
     ask_for(root, 2, [1])
     (text,) = studies_of(results(root).study_runs)[0].variants
     assert text.means[4].value == pytest.approx(0.9)
-    assert results(root).latest.run_id == f"{1:032x}"
+    assert results(root).recency == (2, 0.0, f"{1:032x}")
 
 
 def test_a_failure_that_was_put_right_is_not_reported(root: Path, put_runs: PutRuns) -> None:
     put_runs([0], status="failed", error="the loss is not finite")
     put_runs([180], started_at=EARLIER)
     ask_for(root, 1, [0])
-    assert [each.n_runs for each in results(root).failures] == [1]
+    assert [each["n_runs"] for each in results(root).failures] == [1]
     ask_for(root, 2, [1])
     assert results(root).failures == ()
 
@@ -76,6 +72,6 @@ def test_of_several_settings_the_one_asked_for_last_is_the_reference(
     put_runs([180], settings_fingerprint="new", started_at=EARLIER)
     ask_for(root, 1, [0])
     ask_for(root, 2, [1])
-    reference = reference_series(method_series(results(root).runs))
+    reference = results(root).reference
     assert reference is not None
-    assert reference.settings_fingerprint == "new"
+    assert reference.configuration.settings_fingerprint == "new"

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from clip_adapter.errors import UnknownNameError
-from clip_adapter.report.results import method_series, read_results
+from clip_adapter.report.results import read_results
 from clip_adapter.runs import (
     EvaluatedOn,
     RunResult,
@@ -223,7 +223,7 @@ def test_a_comparison_names_one_choice_of_images(of_choices: Path) -> None:
 def test_series_of_a_report_are_called_by_their_images(of_choices: Path) -> None:
     with connect(of_choices) as database:
         (results,) = read_results(database)
-    names = [each.name for each in method_series(results.runs) if each.method == "gda"]
+    names = [each.name for each in results.series if each.method == "gda"]
     assert names == [
         "gda (budget of 8 images)",
         "gda (own splits)",
