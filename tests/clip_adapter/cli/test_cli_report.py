@@ -20,7 +20,7 @@ def test_a_report_tells_of_runs_that_really_happened(
     assert "| clip-adapter |" in page.read_text()
     printed = json.loads(command("report", "--root", root, "--to", page, "--json").out)
     assert printed["runs"] == 3
-    assert [Path(figure).is_file() for figure in printed["figures"]] == [True]
+    assert [Path(figure).is_file() for figure in printed["figures"]] == [True] * 4
     assert sorted(path for path in root.rglob("*") if path.is_file()) == before
 
 
