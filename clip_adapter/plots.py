@@ -127,7 +127,9 @@ def accuracy(
     else:
         highlight = ["clip-adapter", max(rows, key=lambda row: row["accuracy_mean"])["name"]]
     shown = [row for row in rows if shots is None or row["shots"] in {0, *shots}]
-    names = [row["name"] for row in shown if {row["name"], row["method"]} & {*highlight}]
+    names = [
+        row["name"] for name in highlight for row in shown if name in {row["name"], row["method"]}
+    ]
     return figures.accuracy(shown, highlight=list(dict.fromkeys(names)), style=style, title=title)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 
 from clip_adapter.report.figures.drawing import (
+    LINE_HEIGHT,
     Frame,
     Row,
     as_text,
@@ -80,7 +81,7 @@ def accuracy(
         title=title,
         has_axis_title=True,
     )
-    line_height = 1.25 * style.font_size
+    line_height = LINE_HEIGHT * style.font_size
     heights = [line_height * len(texts[name]) for name in ranked]
     centres = [pixel_of(last[name]["y"], domain, frame.height) for name in ranked]
     places = place_labels(

@@ -13,6 +13,8 @@ from clip_adapter.report.figures.style import COLOURS, DASHES, SHAPES, Style
 
 Row = Mapping[str, Any]
 """A row of SQL."""
+LINE_HEIGHT = 1.25
+"""Distance of lines of text, in sizes of the font."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,12 +232,16 @@ def row_labels(
         }
         for place, name in enumerate(names)
     ]
+    line_height = LINE_HEIGHT * style.font_size
+    n_lines = max(name.count("\n") + 1 for name in names)
     return [
         chart_of(rows, "rows")
         .mark_text(
             align="right",
             baseline="middle",
             lineBreak="\n",
+            lineHeight=line_height,
+            dy=-line_height * (n_lines - 1) / 2,  # "middle" is that of the first line
             fontSize=style.font_size,
             color=style.ink,
         )
@@ -268,6 +274,7 @@ def end_labels(
         "fontSize": style.font_size,
         "baseline": "middle",
         "lineBreak": "\n",
+        "lineHeight": LINE_HEIGHT * style.font_size,
         "align": "left",
     }
     end = percent_y("y", domain, frame, "test accuracy, %")
@@ -281,6 +288,8 @@ def end_labels(
         base = chart_of([label], f"label-{place}")
         text = base.mark_text(
             **font,
+            # "middle" is that of the first line.
+            dy=-LINE_HEIGHT * style.font_size * label["label"].count("\n") / 2,
             fontWeight="bold" if is_chosen else "normal",
             color=style.ink if is_chosen else style.grey,
             cursor="pointer" if out else "default",
