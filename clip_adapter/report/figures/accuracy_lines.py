@@ -126,7 +126,9 @@ def accuracy(
                 opacity=out(1, 0.6),
             ),
             # Wide enough to be pointed at.
-            base.mark_line(clip=True, strokeWidth=12 * u, opacity=0, cursor="pointer"),
+            base.mark_line(clip=True, strokeWidth=12 * u, opacity=0, cursor="pointer").add_params(
+                hover, click
+            ),
             base.mark_point(clip=True, filled=True, size=14 * u * u).encode(
                 color=out(style.ink, style.grey), opacity=out(1, 0.6), tooltip=tooltip
             ),
@@ -135,9 +137,8 @@ def accuracy(
     layers += end_labels(
         labels, chosen, frame, domain=domain, rising=coloured, out=out if grey else None
     )
-    chart = layered(layers)
     return finish(
-        chart.add_params(hover, click) if grey else chart,
+        layered(layers),
         frame,
         title=title,
         description="Test accuracy against labelled images a class",

@@ -295,7 +295,8 @@ def end_labels(
             cursor="pointer" if out else "default",
         ).encode(x=alt.value(frame.width + (27 if has_symbol else 18) * u), y=at, text="label:N")
         if out and not is_chosen:
-            text = text.encode(color=out(style.ink, style.grey))
+            # Vega-Lite hears no pointer on a layer without a tooltip.
+            text = text.encode(color=out(style.ink, style.grey), tooltip=tooltip_of(name="method"))
         layers += [
             base.mark_rule(color=colour, strokeWidth=0.8 * u, opacity=0.8).encode(
                 x=alt.value(frame.width + 2 * u),

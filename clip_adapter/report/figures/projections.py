@@ -119,6 +119,7 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
             opacity=dim(alt.value(0.6)).otherwise(alt.value(0.06)),
             tooltip=tooltip,
         )
+        .add_params(click)
     )
     if words:
         layers.append(
@@ -145,7 +146,8 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
         }
         for place, (name, text) in enumerate(zip(coloured, texts, strict=True))
     ]
-    key = chart_of(keys, "key").encode(x=x, y=y)
+    # Vega-Lite hears no click on a layer without a tooltip.
+    key = chart_of(keys, "key").encode(x=x, y=y, tooltip=tooltip_of(name="class"))
     layers += [
         key.mark_point(filled=True, size=45 * u * u, opacity=1, cursor="pointer").encode(
             color=colour, shape=shape
@@ -160,7 +162,7 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
         ).encode(text="label:N", opacity=dim(alt.value(1)).otherwise(alt.value(0.4))),
     ]
     return finish(
-        layered(layers).add_params(click),
+        layered(layers),
         frame,
         title=title,
         description="Features before and after the adapter, projected on two principal components",
