@@ -99,13 +99,18 @@ def finish(
     style, u = frame.style, frame.style.unit
     text: dict[str, Any] = {}
     if title or subtitle:
+        # Vega draws no subtitle without a title.
+        heading: dict[str, Any] = (
+            {"fontSize": style.font_size, "fontWeight": "normal"} if not title else {}
+        )
         words = alt.TitleParams(
-            as_text(title),
-            subtitle=as_text(subtitle) if subtitle else alt.Undefined,
+            as_text(title or subtitle),
+            subtitle=as_text(subtitle) if title and subtitle else alt.Undefined,
             anchor="start",
             frame="bounds",
-            dx=-frame.left + 2 * u,
+            dx=2 * u - frame.left,
             offset=_title_offset(frame, title, subtitle),
+            **heading,
         )
         text = {"title": words}
     config = alt.Config(
