@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.report import figures
-from clip_adapter.report.figures import DOCUMENT, DPI, PAGE, Style
+from clip_adapter.report.figures import DOCUMENT, DPI, PAGE, Figure, Style
 from clip_adapter.report.studies import read_studies
 from clip_adapter.runs import RunDatabase, RunStoreError, connect, with_names
 from clip_adapter.settings import Settings
@@ -27,6 +27,7 @@ __all__ = (
     "DPI",
     "FIGURES",
     "PAGE",
+    "Figure",
     "Style",
     "accuracy",
     "base_to_new",
@@ -98,7 +99,7 @@ def accuracy(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Accuracy against the number of labelled images a class, with 95 % intervals over seeds.
 
     Args:
@@ -142,7 +143,7 @@ def base_to_new(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Accuracy on base classes, on new ones, and their harmonic mean; arguments as for `accuracy`.
 
     Raises:
@@ -174,7 +175,7 @@ def per_class_change(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Recall of each class by zero-shot and by a method, the worst change first.
 
     Args:
@@ -211,7 +212,7 @@ def confusion(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Shares of the images of the most confused classes; arguments as for `per_class_change`.
 
     Raises:
@@ -234,7 +235,7 @@ def reliability(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Accuracy against confidence, before and after temperature scaling; arguments as for `per_class_change`.
 
     Raises:
@@ -266,7 +267,7 @@ def features(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Image and text features before and after the adapter, on the same two principal components.
 
     Args:
@@ -306,7 +307,7 @@ def study(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Accuracy against the setting that an ablation varies.
 
     Args:
@@ -350,7 +351,7 @@ def champions(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """The decisions on the champion of a dataset, the latest first.
 
     Args:
@@ -410,7 +411,7 @@ def checked_path(path: Path | str) -> Path:
     return target
 
 
-FIGURES: Mapping[str, Callable[..., alt.LayerChart]] = MappingProxyType(
+FIGURES: Mapping[str, Callable[..., Figure]] = MappingProxyType(
     {
         "accuracy": accuracy,
         "base-to-new": base_to_new,

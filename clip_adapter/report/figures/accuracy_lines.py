@@ -7,6 +7,7 @@ import altair as alt
 
 from clip_adapter.report.figures.drawing import (
     LINE_HEIGHT,
+    Figure,
     Frame,
     Row,
     as_text,
@@ -35,7 +36,7 @@ MOST_HIGHLIGHTED = 3
 
 def accuracy(
     rows: Sequence[Row], *, highlight: Sequence[str] = (), style: Style = PAGE, title: str = ""
-) -> alt.LayerChart:
+) -> Figure:
     """Accuracy against the number of labelled images a class, a line for each method.
 
     A method without shots is a horizontal rule. Pointing at a grey line brings it out, a click keeps it.

@@ -9,6 +9,7 @@ import altair as alt
 
 from clip_adapter.errors import DataError
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.report.figures.rendering import specification, svg
 from clip_adapter.report.figures.style import COLOURS, DASHES, SHAPES, Style
 
 Row = Mapping[str, Any]
@@ -77,7 +78,15 @@ def chart_of(rows: Sequence[Row], name: str) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=list(rows)), name=name)
 
 
-def layered(layers: Sequence[alt.Chart]) -> alt.LayerChart:
+class Figure(alt.LayerChart):
+    """A chart that a notebook shows without loading anything, whatever the names in it."""
+
+    def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, Any]:
+        # Altair's own HTML loads scripts from elsewhere, and has names in a script as they are.
+        return {"image/svg+xml": svg(self), "application/vnd.vegalite.v6+json": specification(self)}
+
+
+def layered(layers: Sequence[alt.Chart]) -> Figure:
     """The layers with different names, which are the classes of their marks in SVG."""
     counts: Counter[str] = Counter()
     named = []
@@ -88,13 +97,12 @@ def layered(layers: Sequence[alt.Chart]) -> alt.LayerChart:
             f"{copied.name}-{counts[layer.name]}" if counts[layer.name] > 1 else layer.name
         )
         named.append(copied)
-    drawn: alt.LayerChart = alt.layer(*named)  # type: ignore[assignment]  # no layer is a facet
-    return drawn
+    return Figure(layer=named)
 
 
 def finish(
-    chart: alt.LayerChart, frame: Frame, *, title: str, description: str, subtitle: str = ""
-) -> alt.LayerChart:
+    chart: Figure, frame: Frame, *, title: str, description: str, subtitle: str = ""
+) -> Figure:
     """The chart in its frame. Margins are given, not found, so that the whole has the asked size."""
     style, u = frame.style, frame.style.unit
     text: dict[str, Any] = {}

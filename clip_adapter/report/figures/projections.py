@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 
 from clip_adapter.report.figures.drawing import (
+    Figure,
     Row,
     as_text,
     chart_of,
@@ -25,7 +26,7 @@ MOST_COLOURED = 10
 """Largest number of classes with a colour; the others are grey."""
 
 
-def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> alt.LayerChart:
+def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> Figure:
     """Image and text features before and after the adapter, in two panels with the same axes.
 
     A click on a point or a name brings out its class.
