@@ -2,7 +2,7 @@
 
 `extract`, `train`, `promote`, `predict`, `reproduce` and `maintain` do what the commands of these names
 do, `train_all` and `reproduce_all` on several datasets; `load` gives a trained classifier; `connect` opens the results in SQL. `similar` finds images like a
-text or an image, as the command `search` does, and `ImageSearch` does so many times.
+text or an image, as the command `search` does, and `ImageSearch` does so many times. The module `plots` draws figures.
 `FewShotClassifier`, `ClipAdapterClassifier`, `TrainedClassifier` and `CachedImageEncoder` are
 estimators of scikit-learn.
 `ResidualAdapter` and `logits` work on arrays alone. Each is imported when it is first used, so that

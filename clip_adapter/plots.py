@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.report import figures
-from clip_adapter.report.figures import DOCUMENT, DPI, PAGE, Style
+from clip_adapter.report.figures import DOCUMENT, DPI, PAGE, Figure, Style
 from clip_adapter.report.studies import read_studies
 from clip_adapter.runs import RunDatabase, RunStoreError, connect, with_names
 from clip_adapter.settings import Settings
@@ -27,6 +27,7 @@ __all__ = (
     "DPI",
     "FIGURES",
     "PAGE",
+    "Figure",
     "Style",
     "accuracy",
     "base_to_new",
@@ -98,7 +99,7 @@ def accuracy(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Accuracy against the number of labelled images a class, with 95 % intervals over seeds.
 
     Args:
@@ -127,7 +128,9 @@ def accuracy(
     else:
         highlight = ["clip-adapter", max(rows, key=lambda row: row["accuracy_mean"])["name"]]
     shown = [row for row in rows if shots is None or row["shots"] in {0, *shots}]
-    names = [row["name"] for row in shown if {row["name"], row["method"]} & {*highlight}]
+    names = [
+        row["name"] for name in highlight for row in shown if name in {row["name"], row["method"]}
+    ]
     return figures.accuracy(shown, highlight=list(dict.fromkeys(names)), style=style, title=title)
 
 
@@ -140,7 +143,7 @@ def base_to_new(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Accuracy on base classes, on new ones, and their harmonic mean; arguments as for `accuracy`.
 
     Raises:
@@ -172,7 +175,7 @@ def per_class_change(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Recall of each class by zero-shot and by a method, the worst change first.
 
     Args:
@@ -209,7 +212,7 @@ def confusion(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Shares of the images of the most confused classes; arguments as for `per_class_change`.
 
     Raises:
@@ -232,7 +235,7 @@ def reliability(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Accuracy against confidence, before and after temperature scaling; arguments as for `per_class_change`.
 
     Raises:
@@ -264,7 +267,7 @@ def features(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Image and text features before and after the adapter, on the same two principal components.
 
     Args:
@@ -304,7 +307,7 @@ def study(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """Accuracy against the setting that an ablation varies.
 
     Args:
@@ -348,7 +351,7 @@ def champions(
     root: Location | str | None = None,
     style: Style = DOCUMENT,
     title: str = "",
-) -> alt.LayerChart:
+) -> Figure:
     """The decisions on the champion of a dataset, the latest first.
 
     Args:
@@ -408,7 +411,7 @@ def checked_path(path: Path | str) -> Path:
     return target
 
 
-FIGURES: Mapping[str, Callable[..., alt.LayerChart]] = MappingProxyType(
+FIGURES: Mapping[str, Callable[..., Figure]] = MappingProxyType(
     {
         "accuracy": accuracy,
         "base-to-new": base_to_new,

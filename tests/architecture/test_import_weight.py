@@ -23,6 +23,7 @@ LIGHT = {
     "clip_adapter.images": COMPUTING | ORCHESTRATION | {"pyarrow", "duckdb"},
     "clip_adapter.exports": LEARNING | ORCHESTRATION | {"onnx", "onnxruntime", "onnxscript"},
     "clip_adapter.runs": LEARNING | ORCHESTRATION,
+    "clip_adapter.plots": LEARNING | ORCHESTRATION,
     "clip_adapter.report": LEARNING | ORCHESTRATION,
     "feature_cache": LEARNING | ORCHESTRATION | {"clip_adapter", "PIL"},
     "feature_cache.exchange": LEARNING | ORCHESTRATION | {"clip_adapter", "PIL", "duckdb"},

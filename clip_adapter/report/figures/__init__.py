@@ -11,6 +11,7 @@ from clip_adapter.report.figures.calibration import reliability as reliability
 from clip_adapter.report.figures.class_changes import per_class_change as per_class_change
 from clip_adapter.report.figures.confused_classes import confusion as confusion
 from clip_adapter.report.figures.decisions import champions as champions
+from clip_adapter.report.figures.drawing import Figure as Figure
 from clip_adapter.report.figures.projections import features as features
 from clip_adapter.report.figures.rendering import DPI as DPI
 from clip_adapter.report.figures.rendering import SUFFIXES as SUFFIXES

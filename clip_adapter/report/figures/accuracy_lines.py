@@ -6,6 +6,8 @@ from typing import Any
 import altair as alt
 
 from clip_adapter.report.figures.drawing import (
+    LINE_HEIGHT,
+    Figure,
     Frame,
     Row,
     as_text,
@@ -34,7 +36,7 @@ MOST_HIGHLIGHTED = 3
 
 def accuracy(
     rows: Sequence[Row], *, highlight: Sequence[str] = (), style: Style = PAGE, title: str = ""
-) -> alt.LayerChart:
+) -> Figure:
     """Accuracy against the number of labelled images a class, a line for each method.
 
     A method without shots is a horizontal rule. Pointing at a grey line brings it out, a click keeps it.
@@ -80,7 +82,7 @@ def accuracy(
         title=title,
         has_axis_title=True,
     )
-    line_height = 1.25 * style.font_size
+    line_height = LINE_HEIGHT * style.font_size
     heights = [line_height * len(texts[name]) for name in ranked]
     centres = [pixel_of(last[name]["y"], domain, frame.height) for name in ranked]
     places = place_labels(
@@ -125,7 +127,9 @@ def accuracy(
                 opacity=out(1, 0.6),
             ),
             # Wide enough to be pointed at.
-            base.mark_line(clip=True, strokeWidth=12 * u, opacity=0, cursor="pointer"),
+            base.mark_line(clip=True, strokeWidth=12 * u, opacity=0, cursor="pointer").add_params(
+                hover, click
+            ),
             base.mark_point(clip=True, filled=True, size=14 * u * u).encode(
                 color=out(style.ink, style.grey), opacity=out(1, 0.6), tooltip=tooltip
             ),
@@ -134,9 +138,8 @@ def accuracy(
     layers += end_labels(
         labels, chosen, frame, domain=domain, rising=coloured, out=out if grey else None
     )
-    chart = layered(layers)
     return finish(
-        chart.add_params(hover, click) if grey else chart,
+        layered(layers),
         frame,
         title=title,
         description="Test accuracy against labelled images a class",

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-import altair as alt
-
 from clip_adapter.report.figures.drawing import (
+    Figure,
     Row,
     and_more,
     as_text,
@@ -28,7 +27,7 @@ from clip_adapter.shots import shots_in_words
 MOST_ROWS = 30
 
 
-def base_to_new(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> alt.LayerChart:
+def base_to_new(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> Figure:
     """Accuracy on base classes and on new ones, and their harmonic mean, a line a method.
 
     Args:

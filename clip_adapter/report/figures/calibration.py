@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 
 from clip_adapter.report.figures.drawing import (
+    Figure,
     Row,
     chart_of,
     finish,
@@ -23,7 +24,7 @@ from clip_adapter.report.figures.drawing import (
 from clip_adapter.report.figures.style import COLOURS, PAGE, Style
 
 
-def reliability(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> alt.LayerChart:
+def reliability(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> Figure:
     """Accuracy against confidence before and after temperature scaling, with the number of images below.
 
     Args:

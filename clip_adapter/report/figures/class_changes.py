@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from clip_adapter.report.figures.drawing import (
+    Figure,
     Row,
     as_text,
     chart_of,
@@ -25,9 +26,7 @@ from clip_adapter.report.figures.style import GAIN, LOSS, PAGE, Style
 MOST_CLASSES = 30
 
 
-def per_class_change(
-    rows: Sequence[Row], *, style: Style = PAGE, title: str = ""
-) -> alt.LayerChart:
+def per_class_change(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> Figure:
     """Recall of each class before and after adaptation, the worst change first.
 
     Args:

@@ -8,6 +8,7 @@ import altair as alt
 
 from clip_adapter.errors import DataError
 from clip_adapter.report.figures.drawing import (
+    Figure,
     Row,
     as_text,
     chart_of,
@@ -26,7 +27,7 @@ MOST_CONFUSED = 12
 """Largest number of classes in the map."""
 
 
-def confusion(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> alt.LayerChart:
+def confusion(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> Figure:
     """Shares of the images of a class by predicted class, for the classes that are confused most.
 
     Args:

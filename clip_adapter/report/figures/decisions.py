@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 
 from clip_adapter.report.figures.drawing import (
+    Figure,
     Row,
     and_more,
     as_text,
@@ -29,7 +30,7 @@ from clip_adapter.report.figures.style import COLOURS, PAGE, Style
 MOST_DECISIONS = 30
 
 
-def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> alt.LayerChart:
+def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> Figure:
     """Decisions on the champion of a dataset, the latest first: challenger against champion.
 
     Args:

@@ -9,10 +9,13 @@ import altair as alt
 
 from clip_adapter.errors import DataError
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.report.figures.rendering import specification, svg
 from clip_adapter.report.figures.style import COLOURS, DASHES, SHAPES, Style
 
 Row = Mapping[str, Any]
 """A row of SQL."""
+LINE_HEIGHT = 1.25
+"""Distance of lines of text, in sizes of the font."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,15 @@ def chart_of(rows: Sequence[Row], name: str) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=list(rows)), name=name)
 
 
-def layered(layers: Sequence[alt.Chart]) -> alt.LayerChart:
+class Figure(alt.LayerChart):
+    """A chart that a notebook shows without loading anything, whatever the names in it."""
+
+    def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, Any]:
+        # Altair's own HTML loads scripts from elsewhere, and has names in a script as they are.
+        return {"image/svg+xml": svg(self), "application/vnd.vegalite.v6+json": specification(self)}
+
+
+def layered(layers: Sequence[alt.Chart]) -> Figure:
     """The layers with different names, which are the classes of their marks in SVG."""
     counts: Counter[str] = Counter()
     named = []
@@ -86,24 +97,28 @@ def layered(layers: Sequence[alt.Chart]) -> alt.LayerChart:
             f"{copied.name}-{counts[layer.name]}" if counts[layer.name] > 1 else layer.name
         )
         named.append(copied)
-    drawn: alt.LayerChart = alt.layer(*named)  # type: ignore[assignment]  # no layer is a facet
-    return drawn
+    return Figure(layer=named)
 
 
 def finish(
-    chart: alt.LayerChart, frame: Frame, *, title: str, description: str, subtitle: str = ""
-) -> alt.LayerChart:
+    chart: Figure, frame: Frame, *, title: str, description: str, subtitle: str = ""
+) -> Figure:
     """The chart in its frame. Margins are given, not found, so that the whole has the asked size."""
     style, u = frame.style, frame.style.unit
     text: dict[str, Any] = {}
     if title or subtitle:
+        # Vega draws no subtitle without a title.
+        heading: dict[str, Any] = (
+            {"fontSize": style.font_size, "fontWeight": "normal"} if not title else {}
+        )
         words = alt.TitleParams(
-            as_text(title),
-            subtitle=as_text(subtitle) if subtitle else alt.Undefined,
+            as_text(title or subtitle),
+            subtitle=as_text(subtitle) if title and subtitle else alt.Undefined,
             anchor="start",
             frame="bounds",
-            dx=-frame.left + 2 * u,
+            dx=2 * u - frame.left,
             offset=_title_offset(frame, title, subtitle),
+            **heading,
         )
         text = {"title": words}
     config = alt.Config(
@@ -230,12 +245,16 @@ def row_labels(
         }
         for place, name in enumerate(names)
     ]
+    line_height = LINE_HEIGHT * style.font_size
+    n_lines = max(name.count("\n") + 1 for name in names)
     return [
         chart_of(rows, "rows")
         .mark_text(
             align="right",
             baseline="middle",
             lineBreak="\n",
+            lineHeight=line_height,
+            dy=-line_height * (n_lines - 1) / 2,  # "middle" is that of the first line
             fontSize=style.font_size,
             color=style.ink,
         )
@@ -268,6 +287,7 @@ def end_labels(
         "fontSize": style.font_size,
         "baseline": "middle",
         "lineBreak": "\n",
+        "lineHeight": LINE_HEIGHT * style.font_size,
         "align": "left",
     }
     end = percent_y("y", domain, frame, "test accuracy, %")
@@ -281,12 +301,15 @@ def end_labels(
         base = chart_of([label], f"label-{place}")
         text = base.mark_text(
             **font,
+            # "middle" is that of the first line.
+            dy=-LINE_HEIGHT * style.font_size * label["label"].count("\n") / 2,
             fontWeight="bold" if is_chosen else "normal",
             color=style.ink if is_chosen else style.grey,
             cursor="pointer" if out else "default",
         ).encode(x=alt.value(frame.width + (27 if has_symbol else 18) * u), y=at, text="label:N")
         if out and not is_chosen:
-            text = text.encode(color=out(style.ink, style.grey))
+            # Vega-Lite hears no pointer on a layer without a tooltip.
+            text = text.encode(color=out(style.ink, style.grey), tooltip=tooltip_of(name="method"))
         layers += [
             base.mark_rule(color=colour, strokeWidth=0.8 * u, opacity=0.8).encode(
                 x=alt.value(frame.width + 2 * u),

@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 
 from clip_adapter.report.figures.drawing import (
+    Figure,
     Row,
     as_text,
     chart_of,
@@ -25,7 +26,7 @@ MOST_COLOURED = 10
 """Largest number of classes with a colour; the others are grey."""
 
 
-def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> alt.LayerChart:
+def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> Figure:
     """Image and text features before and after the adapter, in two panels with the same axes.
 
     A click on a point or a name brings out its class.
@@ -119,6 +120,7 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
             opacity=dim(alt.value(0.6)).otherwise(alt.value(0.06)),
             tooltip=tooltip,
         )
+        .add_params(click)
     )
     if words:
         layers.append(
@@ -145,7 +147,8 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
         }
         for place, (name, text) in enumerate(zip(coloured, texts, strict=True))
     ]
-    key = chart_of(keys, "key").encode(x=x, y=y)
+    # Vega-Lite hears no click on a layer without a tooltip.
+    key = chart_of(keys, "key").encode(x=x, y=y, tooltip=tooltip_of(name="class"))
     layers += [
         key.mark_point(filled=True, size=45 * u * u, opacity=1, cursor="pointer").encode(
             color=colour, shape=shape
@@ -160,7 +163,7 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
         ).encode(text="label:N", opacity=dim(alt.value(1)).otherwise(alt.value(0.4))),
     ]
     return finish(
-        layered(layers).add_params(click),
+        layered(layers),
         frame,
         title=title,
         description="Features before and after the adapter, projected on two principal components",

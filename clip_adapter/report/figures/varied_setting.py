@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 
 from clip_adapter.report.figures.drawing import (
+    Figure,
     Frame,
     Row,
     as_text,
@@ -33,7 +34,7 @@ from clip_adapter.report.studies import Study
 from clip_adapter.shots import shots_in_words
 
 
-def study(found: Study, *, style: Style = PAGE, title: str = "") -> alt.LayerChart:
+def study(found: Study, *, style: Style = PAGE, title: str = "") -> Figure:
     """Accuracy against the setting that a study varies, a line for each number of shots.
 
     Args:
@@ -142,7 +143,7 @@ def _named_study(
     frame: Frame,
     title: str,
     is_level: bool,
-) -> alt.LayerChart:
+) -> Figure:
     """Points with intervals above the names of the settings, those of different shots side by side."""
     style, u, domain = frame.style, frame.style.unit, percent_domain(points)
     step = min(0.16, 0.7 / max(1, len(series)))
