@@ -12,8 +12,8 @@ from clip_adapter.pipeline.adapted_features import adapted_features
 from clip_adapter.pipeline.datasets import source_of, thumbnail
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.report import Extras, WrittenReport
-from clip_adapter.report.blocks import Projection, Thumbnails
 from clip_adapter.report.results import DatasetResults, Row
+from clip_adapter.report.sections import Projection, Thumbnails
 from feature_cache import FeatureCacheError, IndexStore, Location
 
 QUALITY = 80
@@ -100,9 +100,10 @@ def _addresses(
 def _projection(root: Location, results: DatasetResults, reporter: Reporter) -> Sequence[Row]:
     """Features before and after the adapter; none where no adapter changes image features."""
     try:
-        return adapted_features(
+        rows: list[Row] = adapted_features(
             results.dataset, model=results.encoder, root=root, reporter=reporter
         ).to_pylist()
     except (ClipAdapterError, FeatureCacheError) as error:
         reporter.log(f"no features of {results.dataset} before and after the adapter: {error}")
         return ()
+    return rows

@@ -22,10 +22,7 @@ from clip_adapter.report.blocks import (
     Block,
     Figure,
     Headline,
-    Projection,
     Section,
-    SectionWriter,
-    Thumbnails,
     as_csv,
     commits_in_words,
     dates_in_words,
@@ -38,6 +35,7 @@ from clip_adapter.report.glossary import GLOSSARY
 from clip_adapter.report.latex import latex_report
 from clip_adapter.report.numbers import listed, percent, points, probability
 from clip_adapter.report.results import DatasetResults, read_results
+from clip_adapter.report.sections import Projection, SectionWriter, Thumbnails
 from clip_adapter.report.statements import statement
 from clip_adapter.report.tables import Bold
 from clip_adapter.report.vega import vega_script

@@ -73,13 +73,13 @@ class MethodSeries:
     @property
     def recency(self) -> tuple[int, float, str]:
         """Sort key of the latest run: its request, its start and its id."""
-        return max(tuple(row["recency"].values()) for row in self.rows.values())  # type: ignore[return-value]
+        return max(tuple(row["recency"].values()) for row in self.rows.values())
 
     def mean(self, metric: str, shots: int) -> Mean | None:
         """The mean of a test metric over seeds; None where there is no value."""
-        row = self.rows.get(shots)
-        value = row and row[f"{metric}_mean"]
-        if row is None or value is None:
+        row = self.rows.get(shots, {})
+        value = row.get(f"{metric}_mean")
+        if value is None:
             return None
         same_images = row["draws"] == 1 < row["seeds"]
         return Mean(value, row.get(f"{metric}_ci95"), same_images=same_images)
@@ -118,7 +118,8 @@ class DatasetResults:
     @property
     def recency(self) -> tuple[int, float, str]:
         """Sort key of the latest run: its request, its start and its id."""
-        return tuple(self.about["recency"].values())  # type: ignore[return-value]
+        asked, started, run_id = self.about["recency"].values()
+        return asked, started, run_id
 
     @property
     def subject(self) -> str:

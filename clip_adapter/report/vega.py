@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ def vega_script() -> str:
     digest, which is compared when it is read.
     """
     folder = _cache_folder()
-    beginning = f"vega-{vl_convert.__version__}-"
+    beginning = f"vega-{version('vl-convert-python')}-"
     with suppress(OSError):
         for path in sorted(folder.glob(f"{beginning}*.js")):
             digest = path.stem.removeprefix(beginning)

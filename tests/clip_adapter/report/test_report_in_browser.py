@@ -76,8 +76,9 @@ def _opened(browser: Any) -> Iterator[Open]:
         )
         page.on(
             "request",
-            lambda request: request.url.startswith(("file:", "data:"))
-            or page.told.append(request.url),
+            lambda request: (
+                request.url.startswith(("file:", "data:")) or page.told.append(request.url)
+            ),
         )
         page.goto(path.as_uri())
         return page
@@ -195,7 +196,9 @@ def test_the_contents_follow(page_of_one: Path, opened: Open) -> None:
     page.locator(".contents a", has_text="Provenance").click()
     current = page.locator(".contents a[aria-current]")
     page.wait_for_function("() => scrollY > 1000")
-    page.wait_for_function("() => document.querySelector('.contents a[aria-current]').hash.endsWith('-provenance')")
+    page.wait_for_function(
+        "() => document.querySelector('.contents a[aria-current]').hash.endsWith('-provenance')"
+    )
     assert current.inner_text() == "Provenance"
 
 
@@ -268,7 +271,7 @@ def test_hostile_names_do_nothing(put_runs: PutRuns, root: Path, opened: Open) -
     put_runs([140, 150, 160], method="gda", settings_fingerprint="gda", **named)
     page = opened(write_report(root, root.parent / "hostile.html").page)
     scroll_through(page)
-    page.locator("[id$=-classes] .live svg .mark-symbol path").last.hover(force=True)
+    page.locator("[id$=-classes] .live svg .mark-symbol path").first.hover(force=True)
     page.wait_for_selector("#vg-tooltip-element.visible")
     assert page.evaluate("window.hit") is None
     assert page.told == []
