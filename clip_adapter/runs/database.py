@@ -431,29 +431,32 @@ class RunDatabase:
             raise
 
     def _each_run_once(self, name: str, rows: str) -> str:
-        """SQL of the rows of a table without repeated runs.
+        """SQL of the rows of a table without repeated runs, and without runs that have no row in `runs`.
 
-        Every file holds all rows of a run or none, and while files are being compacted two may hold
-        the same run. That is rare and looked for once: a query would take several times as long if it
-        had to drop repeated rows.
+        Every file holds all rows of a run or none. While files are being compacted two may hold the
+        same run, and what a killed process wrote has no row in `runs`. Both are rare and looked for
+        once: a query would take several times as long if it had to drop such rows.
         """
-        one_row = name == "runs"
-        if not one_row and len(self._files.files(name)) == 1:
-            return rows
-        numbered = "SELECT run_id" if one_row else "SELECT DISTINCT run_id, file_index"
-        ((repeated,),) = self._connection.execute(
-            f"SELECT count(*) > count(DISTINCT run_id) FROM ({numbered} FROM {rows})"
-        ).fetchall()
-        if one_row:
+        if name == "runs":
+            repeated = self._is_any(f"SELECT count(*) > 1 AS found FROM {rows} GROUP BY run_id")
             only = "DISTINCT ON (run_id)" if repeated else ""
             return f"(SELECT {only} *, (file_index::BIGINT << 32) + file_row_number AS number FROM {rows})"
-        if not repeated:
+        self._make_stored("runs")
+        by_run = f"(SELECT run_id, min(file_index) AS file_index, max(file_index) AS last FROM {rows} GROUP BY run_id)"
+        if not self._is_any(
+            "SELECT last > file_index OR recorded IS NULL AS found "
+            f"FROM {by_run} LEFT JOIN (SELECT run_id, true AS recorded FROM stored.runs) USING (run_id)"
+        ):
             return rows
         return (
             f"(SELECT every.* FROM (SELECT *, file_index FROM {rows}) AS every "
-            f"SEMI JOIN (SELECT run_id, min(file_index) AS file_index FROM {rows} GROUP BY run_id) AS first "
-            "USING (run_id, file_index))"
+            f"SEMI JOIN (FROM {by_run} SEMI JOIN stored.runs USING (run_id)) AS first USING (run_id, file_index))"
         )
+
+    def _is_any(self, sql: str) -> bool:
+        """Whether the column `found` of a statement is true in any row."""
+        ((found,),) = self._connection.execute(f"SELECT bool_or(found) FROM ({sql})").fetchall()
+        return bool(found)
 
     def _too_large(self) -> str:
         return (
