@@ -32,7 +32,7 @@ from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_predictions_file, r
 from clip_adapter.runs.statements import WHAT_IS_ACCEPTED, check_question, plain_message
 from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
 from clip_adapter.settings import Settings
-from feature_cache import FeatureCacheError, Location, list_files, locate, storage, stores
+from feature_cache import FeatureCacheError, Location, list_file_entries, locate, storage, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 
 T = TypeVar("T")
@@ -584,8 +584,18 @@ def _stored_tables(root: Location) -> dict[str, StoredTable]:
 
 
 def _files_of(folders: Sequence[tuple[Location, str]]) -> list[tuple[Location, str]]:
-    """The files of some folders, each with the owner of its folder."""
-    return [(path, owner) for folder, owner in folders for path in list_files(folder)]
+    """The files of some folders, each with the owner of its folder; the largest first.
+
+    DuckDB takes all files of a table to have as many rows as the first. Where it is one of many small
+    ones, joins are planned for too few rows, and take more time and memory.
+    """
+    found = [
+        (entry.size_bytes, folder / entry.name, owner)
+        for folder, owner in folders
+        for entry in list_file_entries(folder)
+    ]
+    found.sort(key=lambda each: each[0], reverse=True)
+    return [(path, owner) for _, path, owner in found]
 
 
 def _limit_memory(connection: "duckdb.DuckDBPyConnection", size: str) -> None:

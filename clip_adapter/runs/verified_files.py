@@ -81,7 +81,7 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
             self._given[f"{table}/{uuid4().hex}.parquet"] = to_parquet(rows)
 
     def files(self, table: str) -> list[str]:
-        """The paths of the files of a table, listed once, in the order of their names.
+        """The paths of the files of a table, listed once, in the order of the listing.
 
         DuckDB reads no table without a file: one that has none has a file without rows, if its columns
         are known.
