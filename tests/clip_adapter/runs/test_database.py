@@ -3,12 +3,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from clip_adapter.runs import (
+    ImagePredictions,
+    RequestRecord,
+    RequestStore,
     RunResult,
     RunStore,
     RunStoreError,
@@ -16,7 +20,7 @@ from clip_adapter.runs import (
     query,
     view_names,
 )
-from feature_cache import compact_folder, stored_folders
+from feature_cache import compact_folder, list_files, read_table, stored_folders, write_table
 from feature_cache.errors import CorruptFileError
 
 ResultOf = Callable[..., RunResult]
@@ -282,6 +286,49 @@ def test_files_that_are_merged_after_opening_are_read_where_they_are_now(
         rows = database.query("FROM runs JOIN metrics USING (run_id) WHERE name = 'nll'")
         assert rows.num_rows == 2
         assert database.query("FROM leaderboard").num_rows == 1
+
+
+def test_rows_of_a_run_count_once_and_with_its_own_row_alone(
+    tmp_path: Path, result_of: ResultOf, predictions_of: Callable[..., ImagePredictions]
+) -> None:
+    results = [
+        replace(result_of(number), predictions=predictions_of(0, 1), curves={"loss": [1.0]})
+        for number in (1, 2, 3)
+    ]
+    for result in results:
+        RunStore(tmp_path).record([result])
+    # A process was killed before it wrote the row of run 3, and another one after it merged 1 and 2.
+    for table in ("runs", "metrics", "curves", "predictions"):
+        folder = tmp_path / "runs" / table
+        rows = {path: read_table(path, kind=table) for path in list_files(folder)}
+        ids = {path: table["run_id"][0].as_py() for path, table in rows.items()}
+        merged = [rows[path] for path in rows if ids[path] != f"{3:032x}"]
+        write_table(folder, pa.concat_tables(merged), kind=table, stamp="merged")
+        if table == "runs":
+            next(Path(str(path)) for path in rows if ids[path] == f"{3:032x}").unlink()
+    views = ("runs", "metrics", "curves", "predictions")
+    found = {view: query(tmp_path, f"FROM {view}").num_rows for view in views}
+    assert found == {"runs": 2, "metrics": 4, "curves": 2, "predictions": 4}
+    assert query(tmp_path, "SELECT sum(seeds) AS n FROM leaderboard").to_pylist() == [{"n": 2}]
+
+
+def test_many_requests_in_files_of_their_own_are_all_found(
+    tmp_path: Path, result_of: ResultOf, request_of: Callable[[int], RequestRecord]
+) -> None:
+    RunStore(tmp_path).record([result_of(1)])
+    for number in range(1, 21):
+        RequestStore(tmp_path).append(request_of(number))
+    found = query(tmp_path, "SELECT count(*) AS n, max(sequence) AS last FROM requests").to_pylist()
+    assert found == [{"n": 20, "last": 20}]
+
+
+def test_rows_are_estimated_from_the_largest_file(tmp_path: Path, result_of: ResultOf) -> None:
+    # Of twelve files with a digest for a name, the largest is hardly the first by chance.
+    RunStore(tmp_path).record([result_of(number) for number in range(100, 200)])
+    for number in range(1, 12):
+        RunStore(tmp_path).record([result_of(number)])
+    plan = query(tmp_path, "EXPLAIN SELECT run_id FROM runs").to_pylist()[0]["explain_value"]
+    assert "1,200 rows" in plan
 
 
 def test_a_file_that_vanished_for_good_is_missed_and_not_waited_for(
