@@ -12,7 +12,6 @@ import pytest
 from clip_adapter.runs import (
     ImagePredictions,
     RequestRecord,
-    RequestStore,
     RunResult,
     RunStore,
     RunStoreError,
@@ -313,12 +312,11 @@ def test_rows_of_a_run_count_once_and_with_its_own_row_alone(
 
 
 def test_many_requests_in_files_of_their_own_are_all_found(
-    tmp_path: Path, result_of: ResultOf, request_of: Callable[[int], RequestRecord]
+    root: Path, ask_for: Callable[..., RequestRecord]
 ) -> None:
-    RunStore(tmp_path).record([result_of(1)])
     for number in range(1, 21):
-        RequestStore(tmp_path).append(request_of(number))
-    found = query(tmp_path, "SELECT count(*) AS n, max(sequence) AS last FROM requests").to_pylist()
+        ask_for(number)
+    found = query(root, "SELECT count(*) AS n, max(sequence) AS last FROM requests").to_pylist()
     assert found == [{"n": 20, "last": 20}]
 
 
