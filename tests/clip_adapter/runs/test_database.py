@@ -287,28 +287,34 @@ def test_files_that_are_merged_after_opening_are_read_where_they_are_now(
         assert database.query("FROM leaderboard").num_rows == 1
 
 
+@pytest.mark.parametrize("is_merging", [True, False])
+@pytest.mark.parametrize("is_unfinished", [True, False])
 def test_rows_of_a_run_count_once_and_with_its_own_row_alone(
-    tmp_path: Path, result_of: ResultOf, predictions_of: Callable[..., ImagePredictions]
+    tmp_path: Path,
+    result_of: ResultOf,
+    predictions_of: Callable[..., ImagePredictions],
+    is_merging: bool,  # noqa: FBT001  # a parameter of the test
+    is_unfinished: bool,  # noqa: FBT001  # as above
 ) -> None:
     results = [
         replace(result_of(number), predictions=predictions_of(0, 1), curves={"loss": [1.0]})
         for number in (1, 2, 3)
     ]
-    for result in results:
-        RunStore(tmp_path).record([result])
-    # A process was killed before it wrote the row of run 3, and another one after it merged 1 and 2.
-    for table in ("runs", "metrics", "curves", "predictions"):
-        folder = tmp_path / "runs" / table
-        rows = {path: read_table(path, kind=table) for path in list_files(folder)}
-        ids = {path: table["run_id"][0].as_py() for path, table in rows.items()}
-        merged = [rows[path] for path in rows if ids[path] != f"{3:032x}"]
-        write_table(folder, pa.concat_tables(merged), kind=table, stamp="merged")
-        if table == "runs":
-            next(Path(str(path)) for path in rows if ids[path] == f"{3:032x}").unlink()
-    views = ("runs", "metrics", "curves", "predictions")
-    found = {view: query(tmp_path, f"FROM {view}").num_rows for view in views}
-    assert found == {"runs": 2, "metrics": 4, "curves": 2, "predictions": 4}
-    assert query(tmp_path, "SELECT sum(seeds) AS n FROM leaderboard").to_pylist() == [{"n": 2}]
+    *_, row_of_third = [RunStore(tmp_path).record([result]) for result in results][-1]
+    if is_unfinished:  # the process was killed before it wrote the row of run 3
+        Path(str(row_of_third)).unlink()
+    tables = ("runs", "metrics", "curves", "predictions")
+    if is_merging:  # the files that were merged are not removed yet
+        for table in tables:
+            folder = tmp_path / "runs" / table
+            rows = [read_table(path, kind=table) for path in list_files(folder)]
+            write_table(folder, pa.concat_tables(rows), kind=table, stamp="merged")
+    found = {table: query(tmp_path, f"FROM {table}").num_rows for table in tables}
+    n_runs = 2 if is_unfinished else 3
+    rows_a_run = {"runs": 1, "metrics": 2, "curves": 1, "predictions": 2}
+    assert found == {table: n_runs * rows_a_run[table] for table in tables}
+    seeds = query(tmp_path, "SELECT sum(seeds) AS n FROM leaderboard").to_pylist()
+    assert seeds == [{"n": n_runs}]
 
 
 def test_many_requests_in_files_of_their_own_are_all_found(
