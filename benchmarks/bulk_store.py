@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clip_adapter.pipeline.maintain import merge_run_files
+from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.runs import schemas
 from feature_cache import list_files, read_table, write_table
 from feature_cache.schemas import conform
@@ -70,7 +72,9 @@ class _Run:
         return _hex(f"split {self.dataset} {self.shots} {self.seed}")
 
 
-def put_store(root: Path, *, runs: int, batches: int | None = None) -> None:
+def put_store(
+    root: Path, *, runs: int, batches: int | None = None, is_merged: bool = False
+) -> None:
     """Write runs with 50 metrics and 100 predictions each, their splits, and the requests for them.
 
     Args:
@@ -78,6 +82,7 @@ def put_store(root: Path, *, runs: int, batches: int | None = None) -> None:
         runs: number of runs, a multiple of `SWEEP`.
         batches: number of files of each table, one a batch, as sweeps write them; few large ones, as compaction
             leaves them, when None.
+        is_merged: let small files be merged after every batch, as `clip-adapter train` does.
     """
     every = list(_runs(runs))
     tables: dict[str, Callable[[Sequence[_Run]], pa.Table]] = {
@@ -93,6 +98,8 @@ def put_store(root: Path, *, runs: int, batches: int | None = None) -> None:
             # Else batches with the same splits would share one file.
             stamp = str(first) if batches and kind == "splits" else ""
             _write(root, kind, build(every[first : first + a_file]), stamp=stamp)
+            if is_merged:
+                merge_run_files(root=root, reporter=Reporter())
 
 
 def copy_runs(root: Path, *, to: Path, runs: int) -> None:

@@ -40,6 +40,7 @@ def compact_folder(
     folder: StoredFolder,
     *,
     at_least: int = 2,
+    below_bytes: int = FULL_SIZE_BYTES,
     on_corruption: OnCorruption = raise_on_corruption,
     progress: Callable[[int], None] | None = None,
 ) -> Compaction | None:
@@ -53,6 +54,8 @@ def compact_folder(
     Args:
         folder: folder of the files, with the key that identifies a row.
         at_least: number of small files from which merging is worthwhile.
+        below_bytes: size below which a file is small. Small files are merged into files of up to twice
+            that size, and never more than `FULL_SIZE_BYTES`: it bounds the memory that merging takes.
         on_corruption: handler of a file that cannot be used; such a file is never merged.
         progress: function that is called with the size in bytes of each file.
 
@@ -61,12 +64,12 @@ def compact_folder(
             about a file.
         OSError: the disk or the object store refused; no row is lost.
     """
-    small = [each for each in list_file_entries(folder.path) if each.size_bytes < FULL_SIZE_BYTES]
+    small = [each for each in list_file_entries(folder.path) if each.size_bytes < below_bytes]
     if len(small) < at_least:
         return None
     merged = [
         _merge(folder, files)
-        for group in _groups(small)
+        for group in _groups(small, min(2 * below_bytes, FULL_SIZE_BYTES))
         for files in _by_schema(_open_all(folder, group, on_corruption, progress))
         if len(files) > 1
     ]
@@ -99,12 +102,12 @@ def _merge(folder: StoredFolder, files: list[VerifiedFile]) -> Compaction:
     return Compaction(folder.path, len(files), 1, table.num_rows - unique.num_rows)
 
 
-def _groups(entries: list[Entry]) -> Iterator[list[Entry]]:
-    """Group consecutive files that make about one full file together."""
+def _groups(entries: list[Entry], most_bytes: int) -> Iterator[list[Entry]]:
+    """Group consecutive files that are not larger than one file may be."""
     group: list[Entry] = []
     size_bytes = 0
     for entry in entries:
-        if group and size_bytes + entry.size_bytes > FULL_SIZE_BYTES:
+        if group and size_bytes + entry.size_bytes > most_bytes:
             yield group
             group, size_bytes = [], 0
         group.append(entry)

@@ -10,6 +10,7 @@ from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.executor import not_retried
+from clip_adapter.pipeline.maintain import merge_run_files
 from clip_adapter.pipeline.plan import RunSpec, SweepError
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.run_records import Sweep, completed_run, failed_run
@@ -29,7 +30,7 @@ def train_methods(
     variant: str = "",
     reporter: Reporter,
 ) -> list[str]:
-    """Train runs and record them, method by method.
+    """Train runs and record them, method by method; many small files of runs are merged at the end.
 
     Args:
         specs: the runs, grouped by method.
@@ -57,6 +58,7 @@ def train_methods(
         store.record(results)
         recorded += [result.run.run_id for result in results]
         failures += reasons
+    merge_run_files(root=store.root, reporter=reporter)
     if failures:
         raise SweepError("; ".join(dict.fromkeys(failures)))
     return recorded

@@ -32,7 +32,7 @@ from clip_adapter.runs.schemas import RUN_TABLES, RUNS, read_predictions_file, r
 from clip_adapter.runs.statements import WHAT_IS_ACCEPTED, check_question, plain_message
 from clip_adapter.runs.verified_files import PROTOCOL, StoredTable, VerifiedFiles
 from clip_adapter.settings import Settings
-from feature_cache import FeatureCacheError, Location, list_files, locate, storage, stores
+from feature_cache import FeatureCacheError, Location, list_file_entries, locate, storage, stores
 from feature_cache.indexes import EXCLUDED_SCHEMA, QUARANTINE_SCHEMA, STORED_INDEX_SCHEMA
 
 T = TypeVar("T")
@@ -431,29 +431,32 @@ class RunDatabase:
             raise
 
     def _each_run_once(self, name: str, rows: str) -> str:
-        """SQL of the rows of a table without repeated runs.
+        """SQL of the rows of a table without repeated runs, and without runs that have no row in `runs`.
 
-        Every file holds all rows of a run or none, and while files are being compacted two may hold
-        the same run. That is rare and looked for once: a query would take several times as long if it
-        had to drop repeated rows.
+        Every file holds all rows of a run or none. While files are being compacted two may hold the
+        same run, and what a killed process wrote has no row in `runs`. Both are rare and looked for
+        once: a query would take several times as long if it had to drop such rows.
         """
-        one_row = name == "runs"
-        if not one_row and len(self._files.files(name)) == 1:
-            return rows
-        numbered = "SELECT run_id" if one_row else "SELECT DISTINCT run_id, file_index"
-        ((repeated,),) = self._connection.execute(
-            f"SELECT count(*) > count(DISTINCT run_id) FROM ({numbered} FROM {rows})"
-        ).fetchall()
-        if one_row:
+        if name == "runs":
+            repeated = self._is_any(f"SELECT count(*) > 1 AS found FROM {rows} GROUP BY run_id")
             only = "DISTINCT ON (run_id)" if repeated else ""
             return f"(SELECT {only} *, (file_index::BIGINT << 32) + file_row_number AS number FROM {rows})"
-        if not repeated:
+        self._make_stored("runs")
+        by_run = f"(SELECT run_id, min(file_index) AS file_index, max(file_index) AS last FROM {rows} GROUP BY run_id)"
+        if not self._is_any(
+            "SELECT last > file_index OR recorded IS NULL AS found "
+            f"FROM {by_run} LEFT JOIN (SELECT run_id, true AS recorded FROM stored.runs) USING (run_id)"
+        ):
             return rows
         return (
             f"(SELECT every.* FROM (SELECT *, file_index FROM {rows}) AS every "
-            f"SEMI JOIN (SELECT run_id, min(file_index) AS file_index FROM {rows} GROUP BY run_id) AS first "
-            "USING (run_id, file_index))"
+            f"SEMI JOIN (FROM {by_run} SEMI JOIN stored.runs USING (run_id)) AS first USING (run_id, file_index))"
         )
+
+    def _is_any(self, sql: str) -> bool:
+        """Whether the column `found` of a statement is true in any row."""
+        ((found,),) = self._connection.execute(f"SELECT bool_or(found) FROM ({sql})").fetchall()
+        return bool(found)
 
     def _too_large(self) -> str:
         return (
@@ -581,8 +584,18 @@ def _stored_tables(root: Location) -> dict[str, StoredTable]:
 
 
 def _files_of(folders: Sequence[tuple[Location, str]]) -> list[tuple[Location, str]]:
-    """The files of some folders, each with the owner of its folder."""
-    return [(path, owner) for folder, owner in folders for path in list_files(folder)]
+    """The files of some folders, each with the owner of its folder; the largest first.
+
+    DuckDB takes all files of a table to have as many rows as the first. Where it is one of many small
+    ones, joins are planned for too few rows, and take more time and memory.
+    """
+    found = [
+        (entry.size_bytes, folder / entry.name, owner)
+        for folder, owner in folders
+        for entry in list_file_entries(folder)
+    ]
+    found.sort(key=lambda each: each[0], reverse=True)
+    return [(path, owner) for _, path, owner in found]
 
 
 def _limit_memory(connection: "duckdb.DuckDBPyConnection", size: str) -> None:

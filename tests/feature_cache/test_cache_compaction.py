@@ -109,11 +109,18 @@ def test_few_files_are_left_alone_when_more_are_asked_for(store: FeatureStore) -
     assert len(list_files(store.folder / "image")) == 5
 
 
-def test_full_files_are_left_alone(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_files_are_left_alone(store: FeatureStore) -> None:
     before = list_files(store.folder / "image")
-    monkeypatch.setattr(compaction, "FULL_SIZE_BYTES", 1)
-    assert compact_folder(image_folder(store)) is None
+    assert compact_folder(image_folder(store), below_bytes=1) is None
     assert list_files(store.folder / "image") == before
+
+
+def test_small_files_are_merged_into_files_of_up_to_twice_their_size(store: FeatureStore) -> None:
+    before = union(store)
+    sizes = [Path(str(path)).stat().st_size for path in list_files(store.folder / "image")]
+    compact_folder(image_folder(store), below_bytes=max(sizes) + 1)
+    assert len(list_files(store.folder / "image")) == 3
+    assert union(store) == before
 
 
 def test_merged_files_do_not_grow_beyond_the_full_size(

@@ -1,5 +1,5 @@
--- What is stored. The schema `stored` has the rows of all files, those of a run once. Rows of a run whose
--- own row is not stored yet do not count.
+-- What is stored. The schema `stored` has the rows of all files, those of a run once and only if its own
+-- row is stored.
 
 CREATE VIEW runs AS
 SELECT
@@ -26,13 +26,11 @@ FROM stored.runs;
 COMMENT ON VIEW runs IS 'One row an execution of a method, failed ones too; settings as columns, and all of them as JSON in hyperparameters; class_prompts are null where templates are all prompts; method ends in "(oracle)" where the test split chose a setting.';
 
 CREATE VIEW metrics AS
-SELECT run_id, split, name, value FROM stored.metrics
-SEMI JOIN stored.runs USING (run_id);
+SELECT run_id, split, name, value FROM stored.metrics;
 COMMENT ON VIEW metrics IS 'One row a number: accuracy is a fraction, nll is in nats.';
 
 CREATE VIEW curves AS
-SELECT run_id, step, name, value FROM stored.curves
-SEMI JOIN stored.runs USING (run_id);
+SELECT run_id, step, name, value FROM stored.curves;
 COMMENT ON VIEW curves IS 'One row a point of a training curve.';
 
 CREATE VIEW internal.test_predictions AS
@@ -43,15 +41,14 @@ CREATE VIEW predictions AS
 SELECT
     run_id, position, lower(hex(image_sha256)) AS image_sha256,
     label, predicted, label = predicted AS correct, confidence, margin, label_probability
-FROM internal.test_predictions SEMI JOIN stored.runs USING (run_id);
+FROM internal.test_predictions;
 COMMENT ON VIEW predictions IS 'One row a test image that a run classified.';
 
 CREATE VIEW selection_predictions AS
 SELECT
     run_id, split, fold, position, lower(hex(image_sha256)) AS image_sha256,
     label, predicted, label = predicted AS correct, confidence, margin, label_probability
-FROM stored.predictions SEMI JOIN stored.runs USING (run_id)
-WHERE split <> 'test';
+FROM stored.predictions WHERE split <> 'test';
 COMMENT ON VIEW selection_predictions IS 'One row an image to select on: a validation image, classified by the run, or a training image, classified with the settings of the run by a classifier that was fitted without it (held-out shots); runs of earlier versions have none.';
 
 CREATE VIEW splits AS

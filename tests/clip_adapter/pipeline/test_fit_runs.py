@@ -11,13 +11,13 @@ from steps import train_methods
 from clip_adapter.datasets import DatasetError
 from clip_adapter.methods import METHODS as METHODS_BY_NAME
 from clip_adapter.methods import fit_method
-from clip_adapter.pipeline import fit_runs
+from clip_adapter.pipeline import fit_runs, maintain
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.index import read_index, write_index
 from clip_adapter.pipeline.plan import SweepError
 from clip_adapter.pipeline.train import TrainedRuns
 from clip_adapter.runs import RunSettings, query
-from feature_cache import IndexStore
+from feature_cache import IndexStore, list_files
 
 METHODS = ("zero-shot", "linear-probe", "clip-adapter")
 QUICK = {"clip-adapter": {"epochs": 2}}
@@ -128,6 +128,15 @@ def test_what_is_on_record_is_not_trained_again(
     again = train(encoded)
     assert (again.n_trained, again.n_reused, again.sweep_id) == (0, 9, "")
     assert sorted(root.rglob("*.parquet")) == files
+
+
+def test_many_small_files_of_runs_are_merged_after_training(
+    train: Train, encoded: EncodedDataset, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintain, "MANY_RUN_FILES", len(METHODS))
+    train(encoded)
+    assert len(list_files(root / "runs" / "runs")) == 1
+    assert train(encoded).n_reused == 9
 
 
 def test_only_what_is_new_in_a_wider_sweep_is_trained(

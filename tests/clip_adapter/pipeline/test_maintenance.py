@@ -8,15 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from states import rows_in
 from steps import compact_store, encode_dataset, index_dataset, verify_store
 
+from clip_adapter.file_lock import FileLock
+from clip_adapter.pipeline import maintain
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
-from clip_adapter.pipeline.maintain import VerifiedStore, collect_garbage
+from clip_adapter.pipeline.maintain import VerifiedStore, collect_garbage, merge_run_files
+from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.runs import RunStoreError
-from feature_cache import list_files
+from feature_cache import list_files, read_table, write_table
 
 Extract = Callable[..., EncodedDataset]
 PutPhotos = Callable[..., Path]
@@ -111,6 +115,80 @@ def test_merging_again_finds_nothing_to_merge(many_files: Path) -> None:
     assert done.n_folders == 0
 
 
+@pytest.fixture(name="run_files")
+def _run_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Path]]:
+    """Three files of metrics, which are many; a call lists what there is."""
+    monkeypatch.setattr(maintain, "MANY_RUN_FILES", 3)
+    folder = root / "runs" / "metrics"
+    for number in range(3):
+        write_table(folder, pa.table({"run_id": [str(number)]}), kind="metrics")
+    return lambda: sorted(folder.iterdir())
+
+
+RunFiles = Callable[[], list[Path]]
+
+
+def test_many_small_files_of_runs_are_merged(root: Path, run_files: RunFiles) -> None:
+    merge_run_files(root=root, reporter=Reporter())
+    (merged,) = run_files()
+    assert sorted(read_table(merged, kind="metrics")["run_id"].to_pylist()) == ["0", "1", "2"]
+    merge_run_files(root=root, reporter=Reporter())
+    assert run_files() == [merged]
+
+
+def test_fewer_files_of_runs_are_left_alone(root: Path, run_files: RunFiles) -> None:
+    run_files()[0].unlink()
+    before = run_files()
+    merge_run_files(root=root, reporter=Reporter())
+    assert run_files() == before
+
+
+def test_large_files_of_runs_are_left_alone(
+    root: Path, run_files: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintain, "SMALL_RUN_FILE_BYTES", 1)
+    before = run_files()
+    merge_run_files(root=root, reporter=Reporter())
+    assert run_files() == before
+
+
+def test_files_of_runs_that_another_process_merges_are_left_to_it(
+    root: Path, run_files: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = run_files()
+    with monkeypatch.context() as locked:
+        locked.setattr(FileLock, "acquire", lambda *_: None)
+        merge_run_files(root=root, reporter=Reporter())
+    assert run_files() == before
+
+
+def test_a_damaged_file_of_runs_is_named_and_the_others_are_merged(
+    root: Path, run_files: RunFiles, capfd: pytest.CaptureFixture[str]
+) -> None:
+    victim = run_files()[0]
+    spoil(victim)
+    merge_run_files(root=root, reporter=Reporter())
+    assert len(run_files()) == 2
+    assert victim in run_files()
+    assert f"not merged: {victim}" in capfd.readouterr().err
+
+
+def test_a_full_disk_loses_no_run_and_fails_no_training(
+    root: Path,
+    run_files: RunFiles,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = run_files()
+    monkeypatch.setattr(maintain, "compact_folder", full)
+    merge_run_files(root=root, reporter=Reporter())
+    assert run_files() == before
+    assert "No space left on device" in capfd.readouterr().err
+
+
 def test_what_dead_writers_left_goes_and_what_was_set_aside_stays(many_files: Path) -> None:
     folder = features_of(many_files)[0].parent
     old, fresh = folder / TEMPORARY, folder / TEMPORARY.replace("0", "1")
@@ -141,7 +219,7 @@ def test_features_that_nobody_refers_to_go_where_that_is_asked_for(many_files: P
 def test_two_at_once_beside_an_extraction_lose_nothing(
     extract: Extract, photos: Path, root: Path, put_photos: PutPhotos
 ) -> None:
-    def maintain(until: float) -> int:
+    def maintain_until(until: float) -> int:
         rounds = 0
         while time.monotonic() < until:
             verify(root).refuse_damage()
@@ -153,7 +231,7 @@ def test_two_at_once_beside_an_extraction_lose_nothing(
     extract(photos)
     until = time.monotonic() + 8
     with ThreadPoolExecutor(2) as pool:
-        rounds = [pool.submit(maintain, until) for _ in range(2)]
+        rounds = [pool.submit(maintain_until, until) for _ in range(2)]
         night = 0
         while time.monotonic() < until:
             put_photos(photos, "blue", [200 + night])

@@ -3,12 +3,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from clip_adapter.runs import (
+    ImagePredictions,
+    RequestRecord,
     RunResult,
     RunStore,
     RunStoreError,
@@ -16,7 +19,7 @@ from clip_adapter.runs import (
     query,
     view_names,
 )
-from feature_cache import compact_folder, stored_folders
+from feature_cache import compact_folder, list_files, read_table, stored_folders, write_table
 from feature_cache.errors import CorruptFileError
 
 ResultOf = Callable[..., RunResult]
@@ -282,6 +285,54 @@ def test_files_that_are_merged_after_opening_are_read_where_they_are_now(
         rows = database.query("FROM runs JOIN metrics USING (run_id) WHERE name = 'nll'")
         assert rows.num_rows == 2
         assert database.query("FROM leaderboard").num_rows == 1
+
+
+@pytest.mark.parametrize("is_merging", [True, False])
+@pytest.mark.parametrize("is_unfinished", [True, False])
+def test_rows_of_a_run_count_once_and_with_its_own_row_alone(
+    tmp_path: Path,
+    result_of: ResultOf,
+    predictions_of: Callable[..., ImagePredictions],
+    is_merging: bool,  # noqa: FBT001  # a parameter of the test
+    is_unfinished: bool,  # noqa: FBT001  # as above
+) -> None:
+    results = [
+        replace(result_of(number), predictions=predictions_of(0, 1), curves={"loss": [1.0]})
+        for number in (1, 2, 3)
+    ]
+    *_, row_of_third = [RunStore(tmp_path).record([result]) for result in results][-1]
+    if is_unfinished:  # the process was killed before it wrote the row of run 3
+        Path(str(row_of_third)).unlink()
+    tables = ("runs", "metrics", "curves", "predictions")
+    if is_merging:  # the files that were merged are not removed yet
+        for table in tables:
+            folder = tmp_path / "runs" / table
+            rows = [read_table(path, kind=table) for path in list_files(folder)]
+            write_table(folder, pa.concat_tables(rows), kind=table, stamp="merged")
+    found = {table: query(tmp_path, f"FROM {table}").num_rows for table in tables}
+    n_runs = 2 if is_unfinished else 3
+    rows_a_run = {"runs": 1, "metrics": 2, "curves": 1, "predictions": 2}
+    assert found == {table: n_runs * rows_a_run[table] for table in tables}
+    seeds = query(tmp_path, "SELECT sum(seeds) AS n FROM leaderboard").to_pylist()
+    assert seeds == [{"n": n_runs}]
+
+
+def test_many_requests_in_files_of_their_own_are_all_found(
+    root: Path, ask_for: Callable[..., RequestRecord]
+) -> None:
+    for number in range(1, 21):
+        ask_for(number)
+    found = query(root, "SELECT count(*) AS n, max(sequence) AS last FROM requests").to_pylist()
+    assert found == [{"n": 20, "last": 20}]
+
+
+def test_rows_are_estimated_from_the_largest_file(tmp_path: Path, result_of: ResultOf) -> None:
+    # Of twelve files with a digest for a name, the largest is hardly the first by chance.
+    RunStore(tmp_path).record([result_of(number) for number in range(100, 200)])
+    for number in range(1, 12):
+        RunStore(tmp_path).record([result_of(number)])
+    plan = query(tmp_path, "EXPLAIN SELECT run_id FROM runs").to_pylist()[0]["explain_value"]
+    assert "1,200 rows" in plan
 
 
 def test_a_file_that_vanished_for_good_is_missed_and_not_waited_for(
