@@ -72,7 +72,14 @@ def base_to_new(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
         for half in [row.get(f"{column}_ci95")]
     ]
     u = style.unit
-    frame = row_frame(style, names, title=title, subtitle=and_more(n_more, "rows"), lines=2.0)
+    frame = row_frame(
+        style,
+        names,
+        title=title,
+        subtitle=and_more(n_more, "rows"),
+        lines=2.0,
+        keys=[word for word, *_ in kinds],
+    )
     domain = percent_domain([{"y": point["x"]} for point in points])
     x, y = percent_x(domain, frame, "test accuracy, %"), row_y(len(names))
     tooltip = tooltip_of(name="method", kind="images of", accuracy="accuracy")

@@ -14,6 +14,7 @@ from clip_adapter.report.figures.drawing import (
     end_labels,
     finish,
     frame_of,
+    key_height,
     layered,
     note,
     percent_domain,
@@ -81,7 +82,7 @@ def study(found: Study, *, style: Style = PAGE, title: str = "") -> Figure:
         height=min(0.5 * style.width, 360),
         title=title,
         has_axis_title=True,
-        above=1.6 * style.font_size if is_named else 0,
+        above=key_height(series, style) if is_named else 0,
     )
     y = percent_y("y", domain, frame, "test accuracy, %")
     tooltip = tooltip_of(name="shots", label="setting", accuracy="accuracy")
@@ -202,6 +203,7 @@ def _named_study(
                 for place, name in enumerate(series)
             ],
             frame,
+            y=-2.8 * style.font_size,  # above the title of the axis
         ),
     ]
     return finish(
