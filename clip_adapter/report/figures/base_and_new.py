@@ -9,7 +9,6 @@ from clip_adapter.report.figures.drawing import (
     as_text,
     chart_of,
     finish,
-    layered,
     percent_domain,
     percent_text,
     percent_x,
@@ -101,7 +100,7 @@ def base_to_new(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
         [(word, shape, colour, True) for word, _, colour, shape, _ in kinds], frame
     )
     return finish(
-        layered(layers),
+        layers,
         frame,
         title=title,
         subtitle=and_more(n_more, "rows"),

@@ -11,7 +11,6 @@ from clip_adapter.report.figures.drawing import (
     as_text,
     chart_of,
     finish,
-    layered,
     percent_x,
     row_frame,
     row_labels,
@@ -109,7 +108,7 @@ def per_class_change(rows: Sequence[Row], *, style: Style = PAGE, title: str = "
     )
     layers += symbol_key(key, frame)
     return finish(
-        layered(layers),
+        layers,
         frame,
         title=title,
         subtitle=subtitle,

@@ -13,7 +13,6 @@ from clip_adapter.report.figures.drawing import (
     as_text,
     chart_of,
     finish,
-    layered,
     percent_domain,
     percent_text,
     percent_x,
@@ -127,7 +126,7 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
         )
     layers += symbol_key([*present, (BEFORE, "stroke", style.ink, False)], frame)
     return finish(
-        layered(layers),
+        layers,
         frame,
         title=title,
         subtitle=subtitle,

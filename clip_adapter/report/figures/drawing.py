@@ -104,26 +104,20 @@ def layered(layers: Sequence[alt.Chart]) -> Figure:
 
 
 def finish(
-    chart: Figure, frame: Frame, *, title: str, description: str, subtitle: str = ""
+    layers: Sequence[alt.Chart], frame: Frame, *, title: str, description: str, subtitle: str = ""
 ) -> Figure:
     """The chart in its frame. Margins are given, not found, so that the whole has the asked size."""
     style, u = frame.style, frame.style.unit
-    text: dict[str, Any] = {}
-    if title or subtitle:
-        # Vega draws no subtitle without a title.
-        heading: dict[str, Any] = (
-            {"fontSize": style.font_size, "fontWeight": "normal"} if not title else {}
+    left, top = 2 * u - frame.left, -frame.top
+    headings = []
+    if title:
+        bold = note(title, style, x=left, y=top + 1.1 * style.font_size, name="title", is_bold=True)
+        headings.append(bold)
+        top += 1.9 * style.font_size
+    if subtitle:
+        headings.append(
+            note(subtitle, style, x=left, y=top + 0.9 * style.font_size, name="subtitle")
         )
-        words = alt.TitleParams(
-            as_text(title or subtitle),
-            subtitle=as_text(subtitle) if title and subtitle else alt.Undefined,
-            anchor="start",
-            frame="group",  # "bounds" begins above the key
-            dx=2 * u - frame.left,
-            offset=_title_offset(frame, title, subtitle),
-            **heading,
-        )
-        text = {"title": words}
     config = alt.Config(
         aria=False,
         font=style.font,
@@ -144,30 +138,16 @@ def finish(
             gridOpacity=0.25,
             gridWidth=0.8 * u,
         ),
-        title=alt.TitleConfig(
-            fontSize=1.1 * style.font_size,
-            fontWeight="bold",
-            color=style.ink,
-            subtitleFontSize=style.font_size,
-            subtitleColor=style.ink,
-        ),
     )
     padding = {"left": frame.left, "right": frame.right, "top": frame.top, "bottom": frame.bottom}
-    return chart.properties(
+    return layered([*layers, *headings]).properties(
         width=frame.width,
         height=frame.height,
         padding=padding,
         autosize=alt.AutoSizeParams(type="none"),
         description=as_text(f"{title}: {description}" if title else description),
         config=config,
-        **text,
     )
-
-
-def _title_offset(frame: Frame, title: str, subtitle: str) -> float:
-    size = frame.style.font_size
-    block = (1.1 * size if title else 0) + (1.4 * size if subtitle else 0)
-    return frame.top - block - 0.4 * size
 
 
 def percent_y(
@@ -342,10 +322,26 @@ def end_labels(
     return layers
 
 
-def note(text: str, style: Style, *, x: float, y: float, align: Any = "left") -> alt.Chart:
+def note(
+    text: str,
+    style: Style,
+    *,
+    x: float,
+    y: float,
+    align: Any = "left",
+    name: str = "note",
+    is_bold: bool = False,
+) -> alt.Chart:
+    """A text at a distance in pixels from the left and the top of the drawing."""
     drawn: alt.Chart = (
-        chart_of([{"note": as_text(text)}], "note")
-        .mark_text(align=align, baseline="middle", fontSize=style.font_size, color=style.ink)
+        chart_of([{"note": as_text(text)}], name)
+        .mark_text(
+            align=align,
+            baseline="middle",
+            fontSize=style.font_size,
+            fontWeight="bold" if is_bold else "normal",
+            color=style.ink,
+        )
         .encode(x=alt.value(x), y=alt.value(y), text="note:N")
     )
     return drawn
