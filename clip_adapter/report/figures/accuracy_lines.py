@@ -15,7 +15,6 @@ from clip_adapter.report.figures.drawing import (
     end_labels,
     finish,
     frame_of,
-    layered,
     percent_domain,
     percent_y,
     pixel_of,
@@ -139,7 +138,7 @@ def accuracy(
         labels, chosen, frame, domain=domain, rising=coloured, out=out if grey else None
     )
     return finish(
-        layered(layers),
+        layers,
         frame,
         title=title,
         description="Test accuracy against labelled images a class",

@@ -9,7 +9,6 @@ from clip_adapter.report.figures.drawing import (
     as_text,
     chart_of,
     finish,
-    layered,
     percent_domain,
     percent_text,
     percent_x,
@@ -72,7 +71,14 @@ def base_to_new(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
         for half in [row.get(f"{column}_ci95")]
     ]
     u = style.unit
-    frame = row_frame(style, names, title=title, subtitle=and_more(n_more, "rows"), lines=2.0)
+    frame = row_frame(
+        style,
+        names,
+        title=title,
+        subtitle=and_more(n_more, "rows"),
+        lines=2.0,
+        keys=[word for word, *_ in kinds],
+    )
     domain = percent_domain([{"y": point["x"]} for point in points])
     x, y = percent_x(domain, frame, "test accuracy, %"), row_y(len(names))
     tooltip = tooltip_of(name="method", kind="images of", accuracy="accuracy")
@@ -94,7 +100,7 @@ def base_to_new(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
         [(word, shape, colour, True) for word, _, colour, shape, _ in kinds], frame
     )
     return finish(
-        layered(layers),
+        layers,
         frame,
         title=title,
         subtitle=and_more(n_more, "rows"),

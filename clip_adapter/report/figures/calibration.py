@@ -12,7 +12,6 @@ from clip_adapter.report.figures.drawing import (
     chart_of,
     finish,
     frame_of,
-    layered,
     note,
     percent_y,
     series_dash,
@@ -83,7 +82,7 @@ def reliability(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
                 "left": 10 * point["bin"] + 0.8 + place * width,
                 "right": 10 * point["bin"] + 0.8 + (place + 1) * width - 0.3,
                 "foot": -25,
-                "top": -25 + 20 * point["n"] / most,
+                "top": -25 + 17 * point["n"] / most,
             }
             for point in of_kind
         ]
@@ -124,7 +123,7 @@ def reliability(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
             align="right",
         )
     )
-    return finish(layered(layers), frame, title=title, description="Accuracy against confidence")
+    return finish(layers, frame, title=title, description="Accuracy against confidence")
 
 
 def _bins(rows: Iterable[Row]) -> list[dict[str, Any]]:

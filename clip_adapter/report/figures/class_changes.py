@@ -11,7 +11,6 @@ from clip_adapter.report.figures.drawing import (
     as_text,
     chart_of,
     finish,
-    layered,
     percent_x,
     row_frame,
     row_labels,
@@ -61,8 +60,19 @@ def per_class_change(rows: Sequence[Row], *, style: Style = PAGE, title: str = "
         for place, (name, row) in enumerate(zip(names, shown, strict=True))
     ]
     u = style.unit
+    key = [
+        ("zero-shot", "circle", style.grey, True),
+        ("adapted: gain", "triangle-right", GAIN, True),
+        ("adapted: loss", "triangle-left", LOSS, True),
+    ]
     frame = row_frame(
-        style, names, title=title, subtitle=subtitle, right=4.2 * style.font_size, lines=1.6
+        style,
+        names,
+        title=title,
+        subtitle=subtitle,
+        right=4.2 * style.font_size,
+        lines=1.6,
+        keys=[words for words, *_ in key],
     )
     y = row_y(len(names))
     low = min(min(point["before"], point["after"]) for point in points)
@@ -96,16 +106,9 @@ def per_class_change(rows: Sequence[Row], *, style: Style = PAGE, title: str = "
         .mark_text(align="right", baseline="middle", fontSize=style.font_size, color=style.ink)
         .encode(x=alt.value(style.width - frame.left - 4 * u), y=y, text="change:N")
     )
-    layers += symbol_key(
-        [
-            ("zero-shot", "circle", style.grey, True),
-            ("adapted: gain", "triangle-right", GAIN, True),
-            ("adapted: loss", "triangle-left", LOSS, True),
-        ],
-        frame,
-    )
+    layers += symbol_key(key, frame)
     return finish(
-        layered(layers),
+        layers,
         frame,
         title=title,
         subtitle=subtitle,

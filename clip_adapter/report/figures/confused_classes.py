@@ -14,7 +14,6 @@ from clip_adapter.report.figures.drawing import (
     chart_of,
     finish,
     frame_of,
-    layered,
     note,
     row_labels,
     shortened,
@@ -131,7 +130,7 @@ def confusion(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
         ),
     ]
     return finish(
-        layered(layers),
+        layers,
         frame,
         title=title,
         subtitle=subtitle,

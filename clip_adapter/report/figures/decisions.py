@@ -13,7 +13,6 @@ from clip_adapter.report.figures.drawing import (
     as_text,
     chart_of,
     finish,
-    layered,
     percent_domain,
     percent_text,
     percent_x,
@@ -28,6 +27,7 @@ from clip_adapter.report.figures.drawing import (
 from clip_adapter.report.figures.style import COLOURS, PAGE, Style
 
 MOST_DECISIONS = 30
+BEFORE = "champion before"
 
 
 def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> Figure:
@@ -76,7 +76,13 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
     widest = max(style.text_width(point["decision"]) for point in points)
     right = 1.2 * style.font_size if is_narrow else widest + 12 * u
     frame = row_frame(
-        style, names, title=title, subtitle=subtitle, right=right, lines=2.8 if is_narrow else 1.7
+        style,
+        names,
+        title=title,
+        subtitle=subtitle,
+        right=right,
+        lines=2.8 if is_narrow else 1.7,
+        keys=[*kinds, BEFORE],
     )
     both = [
         point[column] for point in measured for column in ("challenger", "champion", "low", "high")
@@ -118,9 +124,9 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
             .mark_text(align="left", baseline="middle", fontSize=style.font_size, color=style.ink)
             .encode(x=alt.value(frame.width + 8 * u), y=y, text="decision:N")
         )
-    layers += symbol_key([*present, ("champion before", "stroke", style.ink, False)], frame)
+    layers += symbol_key([*present, (BEFORE, "stroke", style.ink, False)], frame)
     return finish(
-        layered(layers),
+        layers,
         frame,
         title=title,
         subtitle=subtitle,

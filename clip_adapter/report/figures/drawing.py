@@ -14,6 +14,8 @@ from clip_adapter.report.figures.style import COLOURS, DASHES, SHAPES, Style
 
 Row = Mapping[str, Any]
 """A row of SQL."""
+KEY_LINE = 1.4
+"""Distance of lines of a key, in sizes of the font."""
 LINE_HEIGHT = 1.25
 """Distance of lines of text, in sizes of the font."""
 
@@ -58,6 +60,7 @@ def row_frame(
     *,
     title: str,
     lines: float,
+    keys: Sequence[str],
     subtitle: str = "",
     right: float | None = None,
 ) -> Frame:
@@ -70,7 +73,7 @@ def row_frame(
         height=lines * style.font_size * len(names),
         title=title,
         subtitle=subtitle,
-        above=2.0 * style.font_size,
+        above=key_height(keys, style),
     )
 
 
@@ -101,26 +104,20 @@ def layered(layers: Sequence[alt.Chart]) -> Figure:
 
 
 def finish(
-    chart: Figure, frame: Frame, *, title: str, description: str, subtitle: str = ""
+    layers: Sequence[alt.Chart], frame: Frame, *, title: str, description: str, subtitle: str = ""
 ) -> Figure:
     """The chart in its frame. Margins are given, not found, so that the whole has the asked size."""
     style, u = frame.style, frame.style.unit
-    text: dict[str, Any] = {}
-    if title or subtitle:
-        # Vega draws no subtitle without a title.
-        heading: dict[str, Any] = (
-            {"fontSize": style.font_size, "fontWeight": "normal"} if not title else {}
+    left, top = 2 * u - frame.left, -frame.top
+    headings = []
+    if title:
+        bold = note(title, style, x=left, y=top + 1.1 * style.font_size, name="title", is_bold=True)
+        headings.append(bold)
+        top += 1.9 * style.font_size
+    if subtitle:
+        headings.append(
+            note(subtitle, style, x=left, y=top + 0.9 * style.font_size, name="subtitle")
         )
-        words = alt.TitleParams(
-            as_text(title or subtitle),
-            subtitle=as_text(subtitle) if title and subtitle else alt.Undefined,
-            anchor="start",
-            frame="bounds",
-            dx=2 * u - frame.left,
-            offset=_title_offset(frame, title, subtitle),
-            **heading,
-        )
-        text = {"title": words}
     config = alt.Config(
         aria=False,
         font=style.font,
@@ -141,30 +138,16 @@ def finish(
             gridOpacity=0.25,
             gridWidth=0.8 * u,
         ),
-        title=alt.TitleConfig(
-            fontSize=1.1 * style.font_size,
-            fontWeight="bold",
-            color=style.ink,
-            subtitleFontSize=style.font_size,
-            subtitleColor=style.ink,
-        ),
     )
     padding = {"left": frame.left, "right": frame.right, "top": frame.top, "bottom": frame.bottom}
-    return chart.properties(
+    return layered([*layers, *headings]).properties(
         width=frame.width,
         height=frame.height,
         padding=padding,
         autosize=alt.AutoSizeParams(type="none"),
         description=as_text(f"{title}: {description}" if title else description),
         config=config,
-        **text,
     )
-
-
-def _title_offset(frame: Frame, title: str, subtitle: str) -> float:
-    size = frame.style.font_size
-    block = (1.1 * size if title else 0) + (1.4 * size if subtitle else 0)
-    return frame.top - block - 0.4 * size
 
 
 def percent_y(
@@ -339,13 +322,48 @@ def end_labels(
     return layers
 
 
-def note(text: str, style: Style, *, x: float, y: float, align: Any = "left") -> alt.Chart:
+def note(
+    text: str,
+    style: Style,
+    *,
+    x: float,
+    y: float,
+    align: Any = "left",
+    name: str = "note",
+    is_bold: bool = False,
+) -> alt.Chart:
+    """A text at a distance in pixels from the left and the top of the drawing."""
     drawn: alt.Chart = (
-        chart_of([{"note": as_text(text)}], "note")
-        .mark_text(align=align, baseline="middle", fontSize=style.font_size, color=style.ink)
+        chart_of([{"note": as_text(text)}], name)
+        .mark_text(
+            align=align,
+            baseline="middle",
+            fontSize=style.font_size,
+            fontWeight="bold" if is_bold else "normal",
+            color=style.ink,
+        )
         .encode(x=alt.value(x), y=alt.value(y), text="note:N")
     )
     return drawn
+
+
+def key_height(words: Sequence[str], style: Style) -> float:
+    """Height of a key above the drawing, which has more than one line where the figure is narrow."""
+    return 0.6 * style.font_size + KEY_LINE * style.font_size * (
+        1 + max(line for line, _ in _key_places(words, style))
+    )
+
+
+def _key_places(words: Sequence[str], style: Style) -> list[tuple[int, float]]:
+    """The line, from the top, and the distance from its start of each symbol of a key."""
+    places, line, across = [], 0, 0.0
+    for each in words:
+        width = style.text_width(each) + 26 * style.unit
+        if across and across + width > style.width:
+            line, across = line + 1, 0.0
+        places.append((line, across))
+        across += width
+    return places
 
 
 def symbol_key(
@@ -356,15 +374,28 @@ def symbol_key(
     y: float | None = None,
     is_column: bool = False,
 ) -> list[Any]:
-    """What symbols mean, above the drawing: words, shape, colour, and whether it is filled."""
+    """What symbols mean: words, shape, colour, and whether it is filled.
+
+    Args:
+        entries: words, shape, colour and whether it is filled, of each symbol.
+        frame: space of the figure.
+        x: distance of the first symbol from the left of the drawing; the key begins there where it has
+            room, else at the left edge of the figure, when None.
+        y: distance of its last line, or of the first in a column, from the top of the drawing.
+        is_column: whether each symbol has a line.
+    """
     style, u = frame.style, frame.style.unit
-    layers: list[Any] = []
-    # From the left edge where the whole of it does not fit above the drawing.
-    total = sum(style.text_width(words) + 26 * u for words, *_ in entries)
+    names = [words for words, *_ in entries]
+    places = [(line, 0.0) for line in range(len(names))] if is_column else _key_places(names, style)
+    total = sum(style.text_width(words) + 26 * u for words in names)
     start = 8 * u if total <= frame.width + frame.right else 8 * u - frame.left
-    across = start if x is None else x
-    down = -1.1 * style.font_size if y is None else y
-    for words, shape, colour, filled in entries:
+    first = -1.1 * style.font_size if y is None else y
+    if not is_column:
+        first -= KEY_LINE * style.font_size * max(line for line, _ in places)
+    layers: list[Any] = []
+    for (words, shape, colour, filled), (line, along) in zip(entries, places, strict=True):
+        across = along + (start if x is None else x)
+        down = first + KEY_LINE * style.font_size * line
         layers += [
             chart_of([{}], "key")
             .mark_point(
@@ -379,10 +410,6 @@ def symbol_key(
             .encode(x=alt.value(across), y=alt.value(down)),
             note(words, style, x=across + 8 * u, y=down),
         ]
-        if is_column:
-            down += 1.4 * style.font_size
-        else:
-            across += style.text_width(words) + 26 * u
     return layers
 
 

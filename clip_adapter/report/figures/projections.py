@@ -13,7 +13,6 @@ from clip_adapter.report.figures.drawing import (
     chart_of,
     finish,
     frame_of,
-    layered,
     note,
     series_colour,
     shortened,
@@ -163,7 +162,7 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
         ).encode(text="label:N", opacity=dim(alt.value(1)).otherwise(alt.value(0.4))),
     ]
     return finish(
-        layered(layers),
+        layers,
         frame,
         title=title,
         description="Features before and after the adapter, projected on two principal components",

@@ -18,7 +18,7 @@ PIXELS_AN_INCH = 96
 POINTS_AN_INCH = 72
 MM_AN_INCH = 25.4
 LEAST_WIDTH, MOST_WIDTH = 200, 4000
-MOST_LINES = 3
+MOST_LINES = 4
 """Lines of a label; a longer text ends in an ellipsis."""
 _NARROW = frozenset("iljtfrI.,:;'|!()[]/- ")
 _WIDE = frozenset("mwMW@%")

@@ -14,7 +14,7 @@ from clip_adapter.report.figures.drawing import (
     end_labels,
     finish,
     frame_of,
-    layered,
+    key_height,
     note,
     percent_domain,
     percent_text,
@@ -70,7 +70,7 @@ def study(found: Study, *, style: Style = PAGE, title: str = "") -> Figure:
     width = style.width - 3.2 * style.font_size - right
     room = width / max(1, len(names))
     is_level = not is_named or all(style.text_width(name) <= 0.94 * room for name in names)
-    longest = min(max(map(style.text_width, names)), 0.4 * style.width)
+    longest = max(style.text_width(shortened(name, style, 0.4 * style.width)) for name in names)
     frame = frame_of(
         style,
         left=3.2 * style.font_size
@@ -81,7 +81,7 @@ def study(found: Study, *, style: Style = PAGE, title: str = "") -> Figure:
         height=min(0.5 * style.width, 360),
         title=title,
         has_axis_title=True,
-        above=1.6 * style.font_size if is_named else 0,
+        above=key_height(series, style) if is_named else 0,
     )
     y = percent_y("y", domain, frame, "test accuracy, %")
     tooltip = tooltip_of(name="shots", label="setting", accuracy="accuracy")
@@ -130,7 +130,7 @@ def study(found: Study, *, style: Style = PAGE, title: str = "") -> Figure:
     ]
     layers += end_labels(labels, series, frame, domain=domain, rising=series)
     return finish(
-        layered(layers), frame, title=title, description=as_text(f"Accuracy against {found.varied}")
+        layers, frame, title=title, description=as_text(f"Accuracy against {found.varied}")
     )
 
 
@@ -202,8 +202,7 @@ def _named_study(
                 for place, name in enumerate(series)
             ],
             frame,
+            y=-2.8 * style.font_size,  # above the title of the axis
         ),
     ]
-    return finish(
-        layered(layers), frame, title=title, description=as_text(f"Accuracy by {found.varied}")
-    )
+    return finish(layers, frame, title=title, description=as_text(f"Accuracy by {found.varied}"))

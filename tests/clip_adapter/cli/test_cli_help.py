@@ -10,7 +10,18 @@ CACHE = [
     f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact", "import", "export")
 ]
 DATASETS = [f"datasets {name}" for name in ("list", "fetch", "show", "check", "rename", "forget")]
-ASKING = ["search", "sql", "compare", "report", "cache", *CACHE, "datasets", *DATASETS, "methods"]
+ASKING = [
+    "search",
+    "sql",
+    "compare",
+    "report",
+    "plot",
+    "cache",
+    *CACHE,
+    "datasets",
+    *DATASETS,
+    "methods",
+]
 CHAMPIONS = ["champion", "rollback", "export", "export-results"]
 SERVICE = ["up", "down", "status"]
 COMMANDS = [*SERVICE, "demo", "extract", "train", "predict", "reproduce", *CHAMPIONS, *ASKING]
