@@ -16,6 +16,8 @@ from clip_adapter.report.results import DatasetResults, Row
 from clip_adapter.report.sections import Projection, Thumbnails
 from feature_cache import FeatureCacheError, IndexStore, Location
 
+MOST_POINTS = 300
+"""Largest number of images whose features are shown; more would be a third of the page's size."""
 QUALITY = 80
 """Of JPEG; a small picture has about 3 kB."""
 
@@ -101,7 +103,11 @@ def _projection(root: Location, results: DatasetResults, reporter: Reporter) -> 
     """Features before and after the adapter; none where no adapter changes image features."""
     try:
         rows: list[Row] = adapted_features(
-            results.dataset, model=results.encoder, root=root, reporter=reporter
+            results.dataset,
+            model=results.encoder,
+            root=root,
+            max_images=MOST_POINTS,
+            reporter=reporter,
         ).to_pylist()
     except (ClipAdapterError, FeatureCacheError) as error:
         reporter.log(f"no features of {results.dataset} before and after the adapter: {error}")
