@@ -149,13 +149,13 @@ def settings_values(series: MethodSeries) -> dict[str, str | int]:
 
 def encoding_in_words(costs: Row) -> str:
     """What was encoded and reused, with the time where the rate is known."""
-    encoded = f"{costs['n_encoded']:,} images encoded in {duration(costs['seconds_encoded'] or 0)}"
-    saved = (
-        f", which saved {duration(costs['seconds_saved'])}"
-        if costs["n_reused"] and costs["seconds_saved"]
-        else ""
+    encoded = (
+        f"{costs['n_encoded']:,} images encoded once, in {duration(costs['seconds_encoded'] or 0)}"
     )
-    return f"{encoded}; {costs['n_reused']:,} features reused{saved}."
+    if not costs["n_reused"]:
+        return f"{encoded}."
+    saved = f", which saved {duration(costs['seconds_saved'])}" if costs["seconds_saved"] else ""
+    return f"{encoded}; stored features used again {costs['n_reused']:,} times{saved}."
 
 
 def tested_in_words(about: Row) -> str:

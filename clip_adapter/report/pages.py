@@ -304,21 +304,18 @@ def _how_sure(headline: Headline) -> str:
     if gain is None:
         return "Not compared with zero-shot on the same images."
     n_seeds = len(gain.seed_differences)
-    over = (
-        f"{n_seeds} draws of training images and"
-        if n_seeds > 1 and not gain.same_training_images
-        else "one set of training images and"
-    )
+    is_one = n_seeds == 1 or gain.same_training_images
+    over = "one training set" if is_one else f"{n_seeds} training sets"
     shown = {
-        "ahead": "Shown to be better",
-        "behind": "Shown to be worse",
-        "no difference shown": "Not shown either way",
+        "ahead": "Better than zero-shot",
+        "behind": "Worse than zero-shot",
+        "no difference shown": "No difference from zero-shot is shown",
     }[gain.verdict]
     p_value = probability(gain.adjusted_p_value)
     said = p_value if p_value.startswith("below") else f"= {p_value}"
     return (
-        f"{shown}: 95 % interval {points(gain.low)} to {points(gain.high)} points over {over} "
-        f"{gain.n_images:,} test images, p {said} after Holm's correction."
+        f"{shown}: 95 % interval {points(gain.low)} to {points(gain.high)} points, over {over} "
+        f"and {gain.n_images:,} test images; p {said} after Holm's correction."
     )
 
 

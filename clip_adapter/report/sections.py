@@ -75,6 +75,7 @@ class SectionWriter:
     thumbnails: Thumbnails | None = None
     projection: Projection | None = None
     rows: dict[str, list[Row]] = field(default_factory=dict)
+    compared: Interpretation | None = None
 
     def section(self) -> Section:
         """The section, with all blocks that have something to say."""
@@ -125,7 +126,11 @@ class SectionWriter:
                 ) and champion["shots"] in each.rows:
                     return each, champion["shots"], "the champion of this dataset"
         if results.reference:
-            return results.reference, max(results.reference.shots), "the method of the paper"
+            return (
+                results.reference,
+                max(results.reference.shots),
+                "the reference method of this report",
+            )
         trained = [each for each in results.series if each.uses_shots]
         if not trained:
             return None
@@ -145,6 +150,7 @@ class SectionWriter:
         else:
             sql, rows = self._ask("comparisons", **values)
         found = interpret(series, rows, self.results.series)
+        self.compared = found
         return (sql, found) if found else None
 
     def _headline(self, comparisons: tuple[str, Interpretation] | None) -> Headline | None:
@@ -177,18 +183,12 @@ class SectionWriter:
         if not results.series:
             return
         rows = [{**row, "name": each.name} for each in results.series for row in each.rows.values()]
-        highlight = list(
-            dict.fromkeys(
-                each.name
-                for each in (headline and headline.series, results.reference, results.zero_shot)
-                if each
-            )
-        )
+        highlight = self._highlighted(headline)
         best = [f"{name} at {at}" for name, at in leaders(results.series)]
         yield Block(
             name="accuracy",
             title="Accuracy",
-            says=(f"The highest mean has {'; '.join(best)}.",) if best else (),
+            says=(f"Highest mean: {'; '.join(best)}.",) if best else (),
             figure=self._figure(
                 "accuracy",
                 "Test accuracy by number of labelled images",
@@ -204,6 +204,20 @@ class SectionWriter:
         if headline:
             yield from self._by_class(headline)
         yield from self._calibration(headline)
+
+    def _highlighted(self, headline: Headline | None) -> list[str]:
+        """The methods that stand out: that of the headline, zero-shot, and the highest at its shots."""
+        results = self.results
+        shown = [headline and headline.series, results.zero_shot]
+        if headline:
+            means = {
+                each.name: mean.value
+                for each in results.series
+                if (mean := each.mean("accuracy", headline.shots)) is not None
+            }
+            highest = max(means, key=lambda name: means[name])
+            shown.append(next(each for each in results.series if each.name == highest))
+        return list(dict.fromkeys(each.name for each in (*shown, results.reference) if each))[:3]
 
     def _by_class(self, headline: Headline) -> Iterable[Block]:
         zero_shot = self.results.zero_shot
@@ -305,7 +319,7 @@ class SectionWriter:
         if results.base_to_new:
             yield Block(
                 name="base-to-new",
-                title="Base to new",
+                title="Base-to-new classes",
                 figure=self._figure(
                     "base-to-new",
                     "Accuracy on trained and on new classes",
@@ -440,7 +454,7 @@ class SectionWriter:
         ]
         yield Block(
             name="selection",
-            title="What chose what",
+            title="How settings were chosen",
             table=choices_table(self.results.series),
             notes=_notes("selection"),
             sql=self.results.statement("choices"),
@@ -593,7 +607,7 @@ class SectionWriter:
             )
         if headline and headline.gain and headline.gain.verdict == "no difference shown":
             yield (
-                "The gain is not shown: train more seeds (`--seeds 1-10`), or label more images.",
+                "The gain is not significant: train more seeds (`--seeds 1-10`), or label more images.",
                 "comparison",
             )
         elif headline and headline.gain and 1 <= len(headline.gain.seed_differences) < 3:
@@ -601,24 +615,40 @@ class SectionWriter:
                 "One draw of training images: train `--seeds 1-10` to see how much another would matter.",
                 "comparison",
             )
+        yield from self._higher(headline)
         worse = [row for row in self.rows.get("per-class", []) if row["change"] < 0]
         if worse:
-            lost = worse[0]
-            are = "class is" if len(worse) == 1 else "classes are"
-            most = f"most of all {lost['class_name']} ({points(lost['change'])} points)"
-            yield f"{len(worse):,} {are} recognised worse than by zero-shot, {most}.", "classes"
+            lost = f"{worse[0]['class_name']} ({points(worse[0]['change'])} points)"
+            if len(worse) == 1:
+                yield f"Zero-shot recognises one class better: {lost}.", "classes"
+            else:
+                yield (
+                    f"Zero-shot recognises {len(worse):,} classes better, most of all {lost}.",
+                    "classes",
+                )
         if "labels" in names:
-            yield (
-                f"{len(names['labels'].pictures)} labels that no method agrees with: look at the images.",
-                "labels",
-            )
+            count = len(names["labels"].pictures)
+            more = f"{count} or more" if count == MOST_PICTURES else f"{count}"
+            yield f"Labels that no method agrees with: {more}. Look at the images.", "labels"
         if "confusion" in names:
             yield names["confusion"].says[0], "confusion"
-        if headline and not self.champion:
-            yield (
-                "No champion yet: `train --promote` keeps the classifier that is proven better.",
-                "accuracy",
-            )
+
+    def _higher(self, headline: Headline | None) -> Iterable[tuple[str, str]]:
+        """A method with a higher mean than that of the headline, which is the highest only by chance or choice."""
+        found = self.compared.comparisons if self.compared else ()
+        above = [
+            each
+            for each in found
+            if headline and each.shots == headline.shots and each.paired.difference < 0
+        ]
+        if not above:
+            return
+        best = min(above, key=lambda each: (each.paired.difference, each.baseline))
+        shown = "is shown" if best.paired.verdict == "behind" else "is not significant"
+        by = points(-best.paired.difference).lstrip("+")
+        at = shots_in_words(best.shots)
+        said = f"{best.baseline} has a higher mean at {at}, by {by} points; the difference {shown}."
+        yield said, "comparison"
 
 
 def _comparison_block(sql: str, found: Interpretation) -> Block:

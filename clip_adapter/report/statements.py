@@ -214,7 +214,7 @@ FROM promotions WHERE dataset = {dataset} ORDER BY sequence DESC""",
     "champion": """
 SELECT
     dataset, decided_at, method, shots, seed, accuracy_challenger, accuracy_champion, low, high, p_value,
-    n_images, encoder, settings_fingerprint, run_id
+    n_images, encoder, settings_fingerprint, run_id, champion_before
 FROM champion ORDER BY dataset""",
     "data": """
 SELECT 'images of ' || coalesce(nullif(split, ''), 'no split') AS what, count(*) AS n, any_value(path) AS example

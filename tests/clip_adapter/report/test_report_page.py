@@ -50,7 +50,7 @@ def test_a_page_has_every_section_and_its_figures(digits: Path, page: Path) -> N
         "Calibration",
         "The worst mistakes",
         "Labels to look at",
-        "What chose what",
+        "How settings were chosen",
         "Seconds to train",
         "Provenance",
     ]
@@ -88,7 +88,7 @@ def test_the_reading_says_what_the_comparisons_show(digits: Path, page: Path) ->
         "- Against linear-probe: behind at 4 shots (-5.0); no difference shown at 1 shot (+14.3)."
         in text
     )
-    highest = "The highest mean has clip-adapter at 1 shot; linear-probe at 4 shots."
+    highest = "Highest mean: clip-adapter at 1 shot; linear-probe at 4 shots."
     assert highest in section(page.read_text(), "Accuracy")
     assert "`--seeds 1-10`" in text
     (*_, last) = rows(page.read_text(), "Where clip-adapter wins, and where not")
@@ -148,7 +148,7 @@ def test_what_was_chosen_is_told_seed_by_seed(put_runs: PutRuns, root: Path, pag
         put_runs([150], seeds=[seed], settings=RunSettings(residual_ratio=ratio))
     put_runs([150] * 7, seeds=range(7), shots=8, settings=RunSettings(residual_ratio=0.6))
     write_report(root, page)
-    (_, row) = rows(page.read_text(), "What chose what")
+    (_, row) = rows(page.read_text(), "How settings were chosen")
     assert row == [
         *("clip-adapter", "validation", "residual ratio"),
         *("0.2, 0.4, 0.2", "0.6 (0.6 to 0.6)"),
@@ -165,7 +165,7 @@ def test_a_choice_without_a_column_of_its_own_is_shown(
     for seed, length in ((1, 0.5), (2, 1.0)):
         put_runs([150], seeds=[seed], tried=tried, hyperparameters={"length": length})
     write_report(root, page)
-    table = rows(page.read_text(), "What chose what")
+    table = rows(page.read_text(), "How settings were chosen")
     assert ["clip-adapter", "validation", "length", "0.5, 1"] in list(table)
 
 
