@@ -16,7 +16,6 @@ from clip_adapter.report import figures
 from clip_adapter.report.figures import PAGE, Style
 from clip_adapter.report.figures.style import COLOURS, DASHES, SHAPES
 from clip_adapter.report.numbers import mean_of
-from clip_adapter.report.results import accuracy_rows, method_series, read_results
 from clip_adapter.report.studies import Scale, Study, Variant
 from clip_adapter.runs import connect
 from clip_adapter.shots import ALL_SHOTS
@@ -208,21 +207,6 @@ def test_the_marks_of_accuracy_have_the_values_of_sql(digits: Path) -> None:
         for row in rows
         if row["name"] == "clip-adapter"
     }
-
-
-def test_series_of_a_report_are_drawn_as_the_leaderboard_has_them(digits: Path) -> None:
-    with connect(digits) as database:
-        (results,) = read_results(database)
-        rows = database.query("FROM leaderboard").to_pylist()
-    found = {
-        (row["name"], row["shots"]): (row["accuracy_mean"], row["accuracy_ci95"], row["seeds"])
-        for row in accuracy_rows(method_series(results.runs))
-    }
-    for row in rows:
-        mean, half, seeds = found[row["method"], row["shots"]]
-        assert mean == pytest.approx(row["accuracy_mean"])
-        assert half == pytest.approx(row["accuracy_ci95"])
-        assert seeds == row["seeds"]
 
 
 def test_the_marks_of_the_other_figures_have_the_values_of_their_rows() -> None:
