@@ -37,7 +37,7 @@ from clip_adapter.report.numbers import listed, percent, points, probability
 from clip_adapter.report.results import DatasetResults, read_results
 from clip_adapter.report.sections import Projection, SectionWriter, Thumbnails
 from clip_adapter.report.statements import statement
-from clip_adapter.report.tables import Bold
+from clip_adapter.report.tables import Bold, datasets_table
 from clip_adapter.report.vega import vega_script
 from clip_adapter.runs import RunDatabase, RunStoreError, connect
 from clip_adapter.shots import shots_in_words
@@ -184,7 +184,9 @@ def markdown_report(sections: Sequence[Section], *, folder: str) -> str:
         sections: the sections.
         folder: name of the folder beside the page with the figures.
     """
-    return render("report.md.jinja", sections=sections, folder=quote(folder))
+    results = [each.results for each in sections]
+    overview = datasets_table(results) if len(results) > 1 else None
+    return render("report.md.jinja", sections=sections, overview=overview, folder=quote(folder))
 
 
 def html_report(sections: Sequence[Section], others: Sequence[DatasetResults] = ()) -> str:
@@ -203,6 +205,9 @@ def html_report(sections: Sequence[Section], others: Sequence[DatasetResults] = 
         others=others,
         headlines=[each for each in sections if each.headline and each.headline.gain],
         scale=_scale(sections),
+        overview=datasets_table([*(each.results for each in sections), *others])
+        if len(sections) + len(others) > 1
+        else None,
         style=Markup(_resource("page.css")),  # noqa: S704  # a file of this package
         scripts=[Markup(each) for each in scripts],  # noqa: S704  # as is Vega, of a package
         hashes=[_hash_of(each) for each in scripts],

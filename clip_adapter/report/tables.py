@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clip_adapter.report.interpretation import PairwiseComparison
 from clip_adapter.report.numbers import Mean, percent, plain, points, probability
-from clip_adapter.report.results import MethodSeries
+from clip_adapter.report.results import DatasetResults, MethodSeries
 from clip_adapter.runs import PairedDifference
 from clip_adapter.shots import shots_in_words
 
@@ -64,6 +64,45 @@ def grid(means: Mapping[str, Mapping[int, Mean | None]], *, heading: str) -> Tab
         for name, row in means.items()
     ]
     return Table(header=(heading, *map(shots_in_words, shots)), rows=tuple(rows))
+
+
+def datasets_table(results: Sequence[DatasetResults]) -> tuple[Table, int] | None:
+    """Methods x datasets: test accuracy in percent, and its mean over the datasets where a method has all.
+
+    Returns:
+        The table and its number of shots, the largest that all datasets have; None where they have none in
+        common, or use several encoders.
+    """
+    common = set.intersection(*({n for one in each.series for n in one.shots} for each in results))
+    if not common - {0} or len({each.encoder for each in results}) > 1:
+        return None
+    shots = max(common)
+    means: dict[str, dict[str, Mean]] = {}
+    for each in results:
+        for one in each.series:
+            mean = one.mean("accuracy", shots if one.uses_shots else 0)
+            if mean is not None:
+                means.setdefault(one.name, {})[each.dataset] = mean
+    datasets = [each.dataset for each in results]
+    averages = {
+        name: statistics.fmean(mean.value for mean in of_one.values())
+        for name, of_one in means.items()
+        if len(of_one) == len(datasets)
+    }
+    best = {
+        dataset: max(found[dataset].value for found in means.values() if dataset in found)
+        for dataset in datasets
+    }
+    highest = max(averages.values(), default=None)
+    rows = [
+        (
+            name,
+            *(_cell(of_one.get(dataset), best=best[dataset]) for dataset in datasets),
+            _cell(Mean(averages[name], None), best=highest or 0.0) if name in averages else "",
+        )
+        for name, of_one in means.items()
+    ]
+    return Table(header=("method", *datasets, "mean"), rows=tuple(rows)), shots
 
 
 def choices_table(series: Sequence[MethodSeries]) -> Table:
