@@ -189,4 +189,4 @@ def _csv_cell(value: Any) -> str:
         return ""
     if isinstance(value, list | tuple | dict):
         return json.dumps(value, default=str)
-    return repr(value) if isinstance(value, float) else escape_control_characters(value)
+    return f"{value:.12g}" if isinstance(value, float) else escape_control_characters(value)

@@ -29,7 +29,7 @@ from clip_adapter.report.blocks import (
     encoding_in_words,
     tested_in_words,
 )
-from clip_adapter.report.figures.rendering import svg
+from clip_adapter.report.figures.rendering import specification, svg
 from clip_adapter.report.figures.style import DOCUMENT, PAGE
 from clip_adapter.report.glossary import GLOSSARY
 from clip_adapter.report.latex import latex_report
@@ -384,7 +384,7 @@ def _drawn(figure: Figure) -> dict[str, Any]:
     """A figure for a page: its specification, and as SVG, in which no two figures have the same names of clips."""
     # Altair would check every part against its schema, which takes most of the time; tests do that.
     with debug_mode(False):
-        chart = figure.draw(style=PAGE).to_dict(validate=False)
+        chart = specification(figure.draw(style=PAGE))
     still = _CLIPS.sub(f"{figure.name}-clip", svg(chart))
     return {"specification": chart, "still": Markup(still)}  # noqa: S704  # texts are escaped by the renderer
 

@@ -240,11 +240,22 @@ def _series(database: RunDatabase) -> dict[_Key, list[MethodSeries]]:
     for row in board:
         place = _place(row)
         more = {**cells[place], "chosen": choices.get(place, {})}
-        rows[(row["dataset"], row["encoder"]), row["name"]][row["shots"]] = {**more, **row}
+        rows[(row["dataset"], row["encoder"]), row["name"]][row["shots"]] = {
+            **more,
+            **_rounded(row),
+        }
     series: dict[_Key, list[MethodSeries]] = defaultdict(list)
     for (key, name), of_one in rows.items():
         series[key].append(MethodSeries(name=name, rows=of_one))
     return series
+
+
+def _rounded(row: Row) -> dict[str, Any]:
+    """A row with numbers of twelve digits: the last ones of a mean depend on the order of adding."""
+    return {
+        name: float(f"{value:.12g}") if isinstance(value, float) else value
+        for name, value in row.items()
+    }
 
 
 def _place(row: Row) -> tuple[Any, ...]:

@@ -46,10 +46,21 @@ def pdf(chart: alt.TopLevelMixin) -> bytes:
 
 
 def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    """The specification in Vega-Lite, which vega-embed draws; its expressions are ours alone."""
+    """The specification in Vega-Lite, which vega-embed draws; its expressions are ours alone.
+
+    Numbers have ten digits, which is more than a screen has.
+    """
     # Its parts were validated when they were made, which takes longer than all the rest.
-    found: dict[str, Any] = chart.to_dict(validate=False)
+    found: dict[str, Any] = _rounded(chart.to_dict(validate=False))
     return found
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def encode(chart: alt.TopLevelMixin, suffix: str, *, dpi: int = DPI) -> bytes:

@@ -240,7 +240,8 @@ def test_the_statement_of_a_block_gives_its_rows(
     with connect(store) as database:
         wanted = database.query(sql).to_pylist()
     assert [row["class_name"] for row in rows] == [row["class_name"] for row in wanted]
-    assert [float(row["change"]) for row in rows] == [row["change"] for row in wanted]
+    changes = [row["change"] for row in wanted]
+    assert [float(row["change"]) for row in rows] == pytest.approx(changes)
 
 
 def test_pointing_at_a_line_brings_it_out(page_of_one: Path, opened: Open) -> None:
