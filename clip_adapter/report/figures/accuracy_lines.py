@@ -11,6 +11,7 @@ from clip_adapter.report.figures.drawing import (
     Frame,
     Row,
     as_text,
+    channels,
     chart_of,
     end_labels,
     finish,
@@ -116,21 +117,23 @@ def accuracy(
     grey = [point for point in rising if point["name"] not in chosen]
     layers: list[Any] = []
     if flat:
-        layers.append(_rules(flat, chosen, style).encode(y=y, tooltip=tooltip))
+        layers.append(_rules(flat, chosen, style).encode(**channels(y=y, tooltip=tooltip)))
     if grey:
-        base = chart_of(grey, "others").encode(x=x, y=y, detail="name:N")
+        base = chart_of(grey, "others").encode(**channels(x=x, y=y, detail="name:N"))
         layers += [
             base.mark_line(clip=True).encode(
-                color=out(style.ink, style.grey),
-                strokeWidth=out(2.4 * u, 1 * u),
-                opacity=out(1, 0.6),
+                **channels(
+                    color=out(style.ink, style.grey),
+                    strokeWidth=out(2.4 * u, 1 * u),
+                    opacity=out(1, 0.6),
+                )
             ),
             # Wide enough to be pointed at.
             base.mark_line(clip=True, strokeWidth=12 * u, opacity=0, cursor="pointer").add_params(
                 hover, click
             ),
             base.mark_point(clip=True, filled=True, size=14 * u * u).encode(
-                color=out(style.ink, style.grey), opacity=out(1, 0.6), tooltip=tooltip
+                **channels(color=out(style.ink, style.grey), opacity=out(1, 0.6), tooltip=tooltip)
             ),
         ]
     layers += _highlighted(rising, coloured, x, domain=domain, frame=frame, tooltip=tooltip)
@@ -152,7 +155,11 @@ def _rules(flat: Sequence[Row], chosen: Sequence[str], style: Style) -> Any:
         chart_of(flat, "without-shots")
         .mark_rule(strokeDash=[4, 4], strokeWidth=1.4 * style.unit)
         .encode(
-            color=alt.when(is_chosen).then(alt.value(style.ink)).otherwise(alt.value(style.grey))
+            **channels(
+                color=alt.when(is_chosen)
+                .then(alt.value(style.ink))
+                .otherwise(alt.value(style.grey))
+            )
         )
     )
 
@@ -203,18 +210,20 @@ def _highlighted(
         ]
         colour = series_colour(place, frame.style)
         base = chart_of(of_one, f"highlight-{place}").encode(
-            y=percent_y("y", domain, frame, "test accuracy, %")
+            **channels(y=percent_y("y", domain, frame, "test accuracy, %"))
         )
         bars = base.transform_filter("isValid(datum.low)").encode(
-            x=with_field(x, "aside"),
-            y=percent_y("low", domain, frame, "test accuracy, %"),
-            y2="high:Q",
+            **channels(
+                x=with_field(x, "aside"),
+                y=percent_y("low", domain, frame, "test accuracy, %"),
+                y2="high:Q",
+            )
         )
         layers += [
             bars.mark_rule(color=colour, strokeWidth=1.5 * u, opacity=0.75, clip=True),
             base.mark_line(
                 color=colour, strokeWidth=2.2 * u, strokeDash=series_dash(place, u), clip=True
-            ).encode(x=x),
+            ).encode(**channels(x=x)),
             base.mark_point(
                 color=colour,
                 filled=True,
@@ -222,7 +231,7 @@ def _highlighted(
                 opacity=1,
                 shape=SHAPES[place % len(SHAPES)],
                 clip=True,
-            ).encode(x=x, tooltip=tooltip),
+            ).encode(**channels(x=x, tooltip=tooltip)),
         ]
     return layers
 

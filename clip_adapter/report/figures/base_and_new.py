@@ -7,6 +7,7 @@ from clip_adapter.report.figures.drawing import (
     Row,
     and_more,
     as_text,
+    channels,
     chart_of,
     finish,
     percent_domain,
@@ -91,10 +92,10 @@ def base_to_new(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
             color=colour, strokeWidth=1.5 * u, opacity=0.75, clip=True
         )
         layers += [
-            bars.encode(x=with_field(x, "low"), x2="high:Q", y=y),
+            bars.encode(**channels(x=with_field(x, "low"), x2="high:Q", y=y)),
             of_one.mark_point(
                 shape=shape, filled=True, color=colour, opacity=1, size=60 * u * u, clip=True
-            ).encode(x=x, y=y, tooltip=tooltip),
+            ).encode(**channels(x=x, y=y, tooltip=tooltip)),
         ]
     layers += symbol_key(
         [(word, shape, colour, True) for word, _, colour, shape, _ in kinds], frame

@@ -9,6 +9,7 @@ import altair as alt
 from clip_adapter.report.figures.drawing import (
     Figure,
     Row,
+    channels,
     chart_of,
     finish,
     frame_of,
@@ -71,8 +72,10 @@ def reliability(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
     layers: list[Any] = [
         chart_of([{"x": 0, "y": 0, "x2": 100, "y2": 100}], "diagonal")
         .mark_rule(color=style.grey, strokeDash=[4, 4], strokeWidth=1.2 * u)
-        .encode(x=x, y=y, x2="x2:Q", y2="y2:Q"),
-        chart_of([{"y": 0}], "zero").mark_rule(color=style.grey, strokeWidth=0.8 * u).encode(y=y),
+        .encode(**channels(x=x, y=y, x2="x2:Q", y2="y2:Q")),
+        chart_of([{"y": 0}], "zero")
+        .mark_rule(color=style.grey, strokeWidth=0.8 * u)
+        .encode(**channels(y=y)),
     ]
     width = 4.2 if len(kinds) > 1 else 8.4
     for place, (word, colour, shape, of_kind) in enumerate(kinds):
@@ -86,16 +89,18 @@ def reliability(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
             }
             for point in of_kind
         ]
-        base = chart_of(of_kind, word).encode(x=x, y=y)
+        base = chart_of(of_kind, word).encode(**channels(x=x, y=y))
         layers += [
             chart_of(bars, f"count-{word}")
             .mark_rect(color=colour, opacity=0.9 if place else 0.45)
             .encode(
-                x=with_field(x, "left"),
-                x2="right:Q",
-                y=with_field(y, "foot"),
-                y2="top:Q",
-                tooltip=tooltip,
+                **channels(
+                    x=with_field(x, "left"),
+                    x2="right:Q",
+                    y=with_field(y, "foot"),
+                    y2="top:Q",
+                    tooltip=tooltip,
+                )
             ),
             base.mark_line(
                 color=colour, strokeWidth=2 * u, strokeDash=series_dash(len(kinds) - 1 - place, u)
@@ -107,7 +112,7 @@ def reliability(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
                 filled=word == "after",
                 opacity=1,
                 strokeWidth=1.6 * u,
-            ).encode(tooltip=tooltip),
+            ).encode(**channels(tooltip=tooltip)),
         ]
     entries = [
         (f"{word} temperature scaling, ECE {_ece(of_kind):.1f}", shape, colour, word == "after")

@@ -9,6 +9,7 @@ from clip_adapter.report.figures.drawing import (
     Figure,
     Row,
     as_text,
+    channels,
     chart_of,
     finish,
     percent_x,
@@ -88,23 +89,23 @@ def per_class_change(rows: Sequence[Row], *, style: Style = PAGE, title: str = "
     ):
         if not of_kind:
             continue
-        base = chart_of(of_kind, word).encode(y=y, tooltip=tooltip)
+        base = chart_of(of_kind, word).encode(**channels(y=y, tooltip=tooltip))
         dash = [4 * u, 3 * u] if word == "loss" else [1, 0]
         layers += [
             base.mark_rule(color=colour, strokeWidth=2.2 * u, strokeDash=dash).encode(
-                x=before, x2="after:Q"
+                **channels(x=before, x2="after:Q")
             ),
             base.mark_point(
                 shape="circle", filled=True, color=style.grey, opacity=1, size=30 * u * u
-            ).encode(x=before),
+            ).encode(**channels(x=before)),
             base.mark_point(
                 shape=shape, filled=True, color=colour, opacity=1, size=80 * u * u
-            ).encode(x=after),
+            ).encode(**channels(x=after)),
         ]
     layers.append(
         chart_of(points, "change")
         .mark_text(align="right", baseline="middle", fontSize=style.font_size, color=style.ink)
-        .encode(x=alt.value(style.width - frame.left - 4 * u), y=y, text="change:N")
+        .encode(**channels(x=alt.value(style.width - frame.left - 4 * u), y=y, text="change:N"))
     )
     layers += symbol_key(key, frame)
     return finish(

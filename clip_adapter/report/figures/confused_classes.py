@@ -11,6 +11,7 @@ from clip_adapter.report.figures.drawing import (
     Figure,
     Row,
     as_text,
+    channels,
     chart_of,
     finish,
     frame_of,
@@ -92,12 +93,14 @@ def confusion(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
             chart_of(of_kind, word)
             .mark_rect(color=colour, stroke=style.grey, strokeOpacity=0.35, strokeWidth=0.5)
             .encode(
-                x=x,
-                x2="x2:Q",
-                y=y,
-                y2="y2:Q",
-                fillOpacity=alt.FillOpacity("strength:Q", scale=None),
-                tooltip=tooltip,
+                **channels(
+                    x=x,
+                    x2="x2:Q",
+                    y=y,
+                    y2="y2:Q",
+                    fillOpacity=alt.FillOpacity("strength:Q", scale=None),
+                    tooltip=tooltip,
+                )
             )
         )
     small: dict[str, Any] = {
@@ -107,7 +110,7 @@ def confusion(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
     layers.append(
         chart_of([each for each in cells if each["text"]], "share")
         .mark_text(**small, color=style.ink)
-        .encode(x=with_field(x, "centre"), y=with_field(y, "middle"), text="text:N")
+        .encode(**channels(x=with_field(x, "centre"), y=with_field(y, "middle"), text="text:N"))
     )
     layers += [
         *row_labels(chosen, frame, offset=0.5, y=y),
@@ -121,7 +124,7 @@ def confusion(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
         .mark_text(
             align="left", baseline="middle", angle=315, fontSize=style.font_size, color=style.ink
         )
-        .encode(x=x, y=alt.value(-0.8 * style.font_size), text="name:N"),
+        .encode(**channels(x=x, y=alt.value(-0.8 * style.font_size), text="name:N")),
         note(
             "% of the images of a class, classified as →",
             style,

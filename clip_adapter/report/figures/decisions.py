@@ -11,6 +11,7 @@ from clip_adapter.report.figures.drawing import (
     Row,
     and_more,
     as_text,
+    channels,
     chart_of,
     finish,
     percent_domain,
@@ -91,15 +92,15 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
     x, y = percent_x(domain, frame, "accuracy on validation images, %"), row_y(len(names))
     tooltip = tooltip_of(name="decision on", decision="decision", accuracies="accuracy")
     layers: list[Any] = row_labels(names, frame)
-    base = chart_of(points, "decisions").encode(y=y, tooltip=tooltip)
+    base = chart_of(points, "decisions").encode(**channels(y=y, tooltip=tooltip))
     bars = base.transform_filter("isValid(datum.low)")
     layers += [
         bars.mark_rule(color=style.grey, strokeWidth=1.5 * u, clip=True).encode(
-            x=with_field(x, "low"), x2="high:Q"
+            **channels(x=with_field(x, "low"), x2="high:Q")
         ),
         base.transform_filter("isValid(datum.champion)")
         .mark_tick(color=style.ink, thickness=2 * u, size=1.1 * style.font_size, orient="vertical")
-        .encode(x=with_field(x, "champion")),
+        .encode(**channels(x=with_field(x, "champion"))),
     ]
     present = []
     for word, (shape, colour, filled) in kinds.items():
@@ -116,13 +117,13 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
                     size=70 * u * u,
                     strokeWidth=1.8 * u,
                 )
-                .encode(x=with_field(x, "challenger"), y=y, tooltip=tooltip)
+                .encode(**channels(x=with_field(x, "challenger"), y=y, tooltip=tooltip))
             )
     if not is_narrow:
         layers.append(
             chart_of(points, "decision")
             .mark_text(align="left", baseline="middle", fontSize=style.font_size, color=style.ink)
-            .encode(x=alt.value(frame.width + 8 * u), y=y, text="decision:N")
+            .encode(**channels(x=alt.value(frame.width + 8 * u), y=y, text="decision:N"))
         )
     layers += symbol_key([*present, (BEFORE, "stroke", style.ink, False)], frame)
     return finish(

@@ -77,6 +77,23 @@ def row_frame(
     )
 
 
+def channels(**given: Any) -> dict[str, Any]:
+    """Channels as Altair's classes.
+
+    Those that are given as text or as `alt.value` Altair would look for in its whole schema, 5 ms each.
+    """
+    return {name: _channel(name, each) for name, each in given.items()}
+
+
+def _channel(name: str, given: Any) -> Any:
+    kind = f"{name[0].upper()}{name[1:]}"
+    if isinstance(given, str):
+        return getattr(alt, kind)(given)
+    if isinstance(given, dict):
+        return getattr(alt, f"{kind}Value" if "value" in given else kind)(**given)
+    return given
+
+
 def chart_of(rows: Sequence[Row], name: str) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=list(rows)), name=name)
 
@@ -241,7 +258,7 @@ def row_labels(
             fontSize=style.font_size,
             color=style.ink,
         )
-        .encode(x=alt.value(-8 * style.unit), y=y or row_y(len(names)), text="name:N")
+        .encode(**channels(x=alt.value(-8 * style.unit), y=y or row_y(len(names)), text="name:N"))
     ]
 
 
@@ -289,16 +306,24 @@ def end_labels(
             fontWeight="bold" if is_chosen else "normal",
             color=style.ink if is_chosen else style.grey,
             cursor="pointer" if out else "default",
-        ).encode(x=alt.value(frame.width + (27 if has_symbol else 18) * u), y=at, text="label:N")
+        ).encode(
+            **channels(
+                x=alt.value(frame.width + (27 if has_symbol else 18) * u), y=at, text="label:N"
+            )
+        )
         if out and not is_chosen:
             # Vega-Lite hears no pointer on a layer without a tooltip.
-            text = text.encode(color=out(style.ink, style.grey), tooltip=tooltip_of(name="method"))
+            text = text.encode(
+                **channels(color=out(style.ink, style.grey), tooltip=tooltip_of(name="method"))
+            )
         layers += [
             base.mark_rule(color=colour, strokeWidth=0.8 * u, opacity=0.8).encode(
-                x=alt.value(frame.width + 2 * u),
-                x2=alt.value(frame.width + 14 * u),
-                y=end,
-                y2="at:Q",
+                **channels(
+                    x=alt.value(frame.width + 2 * u),
+                    x2=alt.value(frame.width + 14 * u),
+                    y=end,
+                    y2="at:Q",
+                )
             ),
             text,
         ]
@@ -310,14 +335,18 @@ def end_labels(
                     filled=True,
                     opacity=1,
                     size=45 * u * u,
-                ).encode(x=alt.value(frame.width + 19 * u), y=at)
+                ).encode(**channels(x=alt.value(frame.width + 19 * u), y=at))
             )
     hidden = [label for label in labels if label["at"] is None]
     if hidden and out:
         layers.append(
             chart_of(hidden, "label-hidden")
             .mark_text(**{**font, "align": "right"}, dy=-9 * u, fontWeight="bold", color=style.ink)
-            .encode(x=alt.value(frame.width - 4 * u), y=end, text="label:N", opacity=out(1, 0))
+            .encode(
+                **channels(
+                    x=alt.value(frame.width - 4 * u), y=end, text="label:N", opacity=out(1, 0)
+                )
+            )
         )
     return layers
 
@@ -342,7 +371,7 @@ def note(
             fontWeight="bold" if is_bold else "normal",
             color=style.ink,
         )
-        .encode(x=alt.value(x), y=alt.value(y), text="note:N")
+        .encode(**channels(x=alt.value(x), y=alt.value(y), text="note:N"))
     )
     return drawn
 
@@ -407,7 +436,7 @@ def symbol_key(
                 size=55 * u * u,
                 strokeWidth=1.8 * u,
             )
-            .encode(x=alt.value(across), y=alt.value(down)),
+            .encode(**channels(x=alt.value(across), y=alt.value(down))),
             note(words, style, x=across + 8 * u, y=down),
         ]
     return layers

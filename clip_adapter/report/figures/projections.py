@@ -10,6 +10,7 @@ from clip_adapter.report.figures.drawing import (
     Figure,
     Row,
     as_text,
+    channels,
     chart_of,
     finish,
     frame_of,
@@ -94,7 +95,7 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
     layers: list[Any] = [
         chart_of([{**panel, "y": 0, "y2": height} for panel in panels], "panels")
         .mark_rect(fillOpacity=0, stroke=style.grey, strokeWidth=0.8 * u, strokeOpacity=0.6)
-        .encode(x=x, x2="x2:Q", y=y, y2="y2:Q"),
+        .encode(**channels(x=x, x2="x2:Q", y=y, y2="y2:Q")),
         note("before the adapter", style, x=0, y=-0.8 * style.font_size),
         note("after the adapter", style, x=side + gap, y=-0.8 * style.font_size),
     ]
@@ -105,19 +106,26 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
             chart_of(others, "others")
             .mark_point(filled=True, color=style.grey, size=10 * u * u)
             .encode(
-                x=x, y=y, opacity=dim(alt.value(0.35)).otherwise(alt.value(0.06)), tooltip=tooltip
+                **channels(
+                    x=x,
+                    y=y,
+                    opacity=dim(alt.value(0.35)).otherwise(alt.value(0.06)),
+                    tooltip=tooltip,
+                )
             )
         )
     layers.append(
         chart_of([point for point in images if point["name"] in coloured], "images")
         .mark_point(filled=True, size=16 * u * u)
         .encode(
-            x=x,
-            y=y,
-            color=colour,
-            shape=shape,
-            opacity=dim(alt.value(0.6)).otherwise(alt.value(0.06)),
-            tooltip=tooltip,
+            **channels(
+                x=x,
+                y=y,
+                color=colour,
+                shape=shape,
+                opacity=dim(alt.value(0.6)).otherwise(alt.value(0.06)),
+                tooltip=tooltip,
+            )
         )
         .add_params(click)
     )
@@ -128,11 +136,13 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
                 shape="cross", filled=True, size=80 * u * u, stroke=style.ink, strokeWidth=1 * u
             )
             .encode(
-                x=x,
-                y=y,
-                color=alt.when(is_coloured).then(colour).otherwise(alt.value(style.grey)),
-                opacity=dim(alt.value(1)).otherwise(alt.value(0.1)),
-                tooltip=tooltip,
+                **channels(
+                    x=x,
+                    y=y,
+                    color=alt.when(is_coloured).then(colour).otherwise(alt.value(style.grey)),
+                    opacity=dim(alt.value(1)).otherwise(alt.value(0.1)),
+                    tooltip=tooltip,
+                )
             )
         )
     keys = [
@@ -147,10 +157,10 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
         for place, (name, text) in enumerate(zip(coloured, texts, strict=True))
     ]
     # Vega-Lite hears no click on a layer without a tooltip.
-    key = chart_of(keys, "key").encode(x=x, y=y, tooltip=tooltip_of(name="class"))
+    key = chart_of(keys, "key").encode(**channels(x=x, y=y, tooltip=tooltip_of(name="class")))
     layers += [
         key.mark_point(filled=True, size=45 * u * u, opacity=1, cursor="pointer").encode(
-            color=colour, shape=shape
+            **channels(color=colour, shape=shape)
         ),
         key.mark_text(
             align="left",
@@ -159,7 +169,7 @@ def features(points: Sequence[Row], *, style: Style = PAGE, title: str = "") -> 
             fontSize=style.font_size,
             color=style.ink,
             cursor="pointer",
-        ).encode(text="label:N", opacity=dim(alt.value(1)).otherwise(alt.value(0.4))),
+        ).encode(**channels(text="label:N", opacity=dim(alt.value(1)).otherwise(alt.value(0.4)))),
     ]
     return finish(
         layers,

@@ -10,6 +10,7 @@ from clip_adapter.report.figures.drawing import (
     Frame,
     Row,
     as_text,
+    channels,
     chart_of,
     end_labels,
     finish,
@@ -101,11 +102,11 @@ def study(found: Study, *, style: Style = PAGE, title: str = "") -> Figure:
         bars = base.transform_filter("isValid(datum.low)")
         layers += [
             bars.mark_rule(color=colour, strokeWidth=1.4 * u, opacity=0.6, clip=True).encode(
-                x=x, y=percent_y("low", domain, frame, "test accuracy, %"), y2="high:Q"
+                **channels(x=x, y=percent_y("low", domain, frame, "test accuracy, %"), y2="high:Q")
             ),
             base.mark_line(
                 color=colour, strokeWidth=2.2 * u, strokeDash=series_dash(place, u), clip=True
-            ).encode(x=x, y=y),
+            ).encode(**channels(x=x, y=y)),
             base.mark_point(
                 color=colour,
                 shape=SHAPES[place % len(SHAPES)],
@@ -113,7 +114,7 @@ def study(found: Study, *, style: Style = PAGE, title: str = "") -> Figure:
                 opacity=1,
                 size=55 * u * u,
                 clip=True,
-            ).encode(x=x, y=y, tooltip=tooltip),
+            ).encode(**channels(x=x, y=y, tooltip=tooltip)),
         ]
     last = {point["name"]: point for point in sorted(points, key=lambda point: point["x"])}
     centres = [pixel_of(last[name]["y"], domain, frame.height) for name in series]
@@ -162,11 +163,14 @@ def _named_study(
             for point in points
             if point["name"] == name
         ]
-        base, colour = chart_of(of_one, f"series-{place}").encode(x=x), series_colour(place, style)
+        base, colour = (
+            chart_of(of_one, f"series-{place}").encode(**channels(x=x)),
+            series_colour(place, style),
+        )
         layers += [
             base.transform_filter("isValid(datum.low)")
             .mark_rule(color=colour, strokeWidth=1.6 * u, clip=True)
-            .encode(y=percent_y("low", domain, frame, "test accuracy, %"), y2="high:Q"),
+            .encode(**channels(y=percent_y("low", domain, frame, "test accuracy, %"), y2="high:Q")),
             base.mark_point(
                 color=colour,
                 shape=SHAPES[place % len(SHAPES)],
@@ -174,7 +178,9 @@ def _named_study(
                 opacity=1,
                 size=60 * u * u,
                 clip=True,
-            ).encode(y=percent_y("y", domain, frame, "test accuracy, %"), tooltip=tooltip),
+            ).encode(
+                **channels(y=percent_y("y", domain, frame, "test accuracy, %"), tooltip=tooltip)
+            ),
         ]
     words = [
         {"name": shortened(name, style, 0.4 * style.width), "at": place}
@@ -188,7 +194,7 @@ def _named_study(
     layers += [
         chart_of(words, "settings")
         .mark_text(**tilt, fontSize=style.font_size, color=style.ink)
-        .encode(x=x, y=alt.value(frame.height + 0.7 * style.font_size), text="name:N"),
+        .encode(**channels(x=x, y=alt.value(frame.height + 0.7 * style.font_size), text="name:N")),
         note(
             found.varied,
             style,
