@@ -200,13 +200,15 @@ def test_the_marks_of_accuracy_have_the_values_of_sql(digits: Path) -> None:
         *marks(chart, "without-shots"),
     ]
     found = {(row["name"], row["x"]): row["y"] for row in drawn}
-    assert found == {(row["name"], row["shots"]): 100 * row["accuracy_mean"] for row in rows}
+    wanted = {(row["name"], row["shots"]): 100 * row["accuracy_mean"] for row in rows}
+    assert found == pytest.approx(wanted, rel=1e-9)
     low = {row["x"]: row["low"] for row in marks(chart, "highlight-0")}
-    assert low == {
+    lows = {
         row["shots"]: 100 * (row["accuracy_mean"] - row["accuracy_ci95"])
         for row in rows
         if row["name"] == "clip-adapter"
     }
+    assert low == pytest.approx(lows, rel=1e-9)
 
 
 def test_the_marks_of_the_other_figures_have_the_values_of_their_rows() -> None:
