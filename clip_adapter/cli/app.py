@@ -52,8 +52,8 @@ COMMANDS = {
     "torch.",
     "export_results:export_results": "Export recorded runs for MLflow or CLIP_benchmark; nothing is "
     "written to the store.",
-    "report:report": "Write tables, figures and paired comparisons of all recorded runs: Markdown and "
-    "SVG, HTML or LaTeX.",
+    "report:report": "Write what was gained, how sure it is and what to look at next: a page of HTML, "
+    "Markdown or LaTeX.",
     "plot:plot": "Draw one figure of recorded runs for a paper: SVG, PDF, PNG, or Vega-Lite as JSON.",
     "datasets:methods": "List the few-shot methods, and what can be set of each.",
 }

@@ -173,7 +173,7 @@ def test_a_report_has_a_section_for_each_encoder(
     assert command("report", "--dataset", dataset, "--root", root, "--to", page).code == 0
     text = page.read_text()
     for encoder in encoders:
-        assert f"Encoder {encoder[:12]}" in text
+        assert f", {encoder[:12]}</td>" in text
     assert len(encoders) == len(models)
 
 
