@@ -5,10 +5,11 @@ Each function asks the store in SQL and returns a chart of Altair, which a noteb
 `style=plots.Style.for_print(width=3.25, font_size=8)` draws it for a column of a paper.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import altair as alt
 import pyarrow as pa
@@ -16,6 +17,8 @@ import pyarrow as pa
 from clip_adapter.errors import ParameterError, UnknownNameError
 from clip_adapter.report import figures
 from clip_adapter.report.figures import DOCUMENT, DPI, PAGE, Figure, Style
+from clip_adapter.report.results import CLIP_ADAPTER, ZERO_SHOT, Row, configuration_of, is_oracle
+from clip_adapter.report.statements import statement
 from clip_adapter.report.studies import read_studies
 from clip_adapter.runs import RunDatabase, RunStoreError, connect, with_names
 from clip_adapter.settings import Settings
@@ -45,48 +48,6 @@ _ENCODERS = """
 SELECT dataset, encoder, list(DISTINCT model) AS models FROM runs WHERE status = 'completed'
 GROUP BY dataset, encoder ORDER BY max(started_at) DESC, encoder
 """
-_LEADERBOARD = """
-SELECT dataset, encoder, method, settings_fingerprint, image_choice, shots, seeds, accuracy_mean, accuracy_ci95, model, last_run
-FROM leaderboard WHERE dataset = $dataset AND encoder = $encoder
-"""
-_CHANGES = """
-WITH last_zero_shot AS (
-    SELECT settings_fingerprint, image_choice FROM leaderboard
-    WHERE method = 'zero-shot' AND dataset = $dataset AND encoder = $encoder
-    ORDER BY last_run DESC, settings_fingerprint, image_choice LIMIT 1
-),
-of_dataset AS (FROM per_class WHERE dataset = $dataset AND encoder = $encoder),
-zero_shot AS (
-    FROM of_dataset SEMI JOIN last_zero_shot USING (settings_fingerprint, image_choice)
-    WHERE method = 'zero-shot'
-)
-SELECT
-    class_name, zero_shot.recall AS recall_zero_shot, adapted.recall AS recall_adapted,
-    adapted.recall - zero_shot.recall AS change
-FROM of_dataset AS adapted JOIN zero_shot USING (class_name)
-WHERE adapted.method = $method AND adapted.settings_fingerprint = $settings
-    AND adapted.image_choice = $choice AND adapted.shots = $shots
-ORDER BY change, class_name
-"""
-_CONFUSION = """
-SELECT
-    class_name, predicted_name, (n / sum(n) OVER (PARTITION BY class_name))::DOUBLE AS share, n
-FROM confusion
-WHERE dataset = $dataset AND encoder = $encoder AND method = $method
-    AND settings_fingerprint = $settings AND image_choice = $choice AND shots = $shots
-ORDER BY class_name, predicted_name
-"""
-
-
-class _Configuration(NamedTuple):
-    """What the runs of one method with its settings have in common, as parameters of SQL."""
-
-    dataset: str
-    encoder: str
-    method: str
-    settings: str
-    choice: str
-    shots: int
 
 
 def accuracy(
@@ -126,7 +87,8 @@ def accuracy(
         for name in highlight:
             _check_method(name, rows)
     else:
-        highlight = ["clip-adapter", max(rows, key=lambda row: row["accuracy_mean"])["name"]]
+        honest = [row for row in rows if not is_oracle(row["method"])] or rows
+        highlight = [CLIP_ADAPTER, max(honest, key=lambda row: row["accuracy_mean"])["name"]]
     shown = [row for row in rows if shots is None or row["shots"] in {0, *shots}]
     names = [
         row["name"] for name in highlight for row in shown if name in {row["name"], row["method"]}
@@ -182,7 +144,7 @@ def per_class_change(
         dataset: name of a dataset in the store.
         model: model of the encoder, or eight digits of its fingerprint; the one that trained last when
             None.
-        method: name of the method, as tables show it; when None clip-adapter, else the best one.
+        method: name of the method, as tables show it; when None clip-adapter, else the one with the most runs.
         shots: number of shots; the largest one with a run when None.
         root: folder or URL of the store, as for `accuracy`.
         style: size and colours.
@@ -193,8 +155,18 @@ def per_class_change(
         UnknownNameError: there is no such dataset, model, method or number of shots.
     """
     with connect(_place(root)) as database:
-        chosen = _configuration(_leaderboard(database, dataset, model), method, shots)
-        rows = database.query(_CHANGES, chosen._asdict()).to_pylist()
+        board = _leaderboard(database, dataset, model)
+        values = _configuration(board, method, shots)
+        zero_shot = [row for row in board if row["method"] == ZERO_SHOT]
+        rows = []
+        if zero_shot:
+            baseline, settings, choice = configuration_of(max(zero_shot, key=_recency))
+            values |= {
+                "baseline": baseline,
+                "baseline_settings": settings,
+                "baseline_choice": choice,
+            }
+            rows = database.query(statement("per-class", **values)).to_pylist()
     if not rows:
         raise RunStoreError(
             f"{dataset!r} has no run of zero-shot to compare with: run `clip-adapter train {dataset} "
@@ -221,8 +193,8 @@ def confusion(
         DataError: no image is classified wrongly.
     """
     with connect(_place(root)) as database:
-        chosen = _configuration(_leaderboard(database, dataset, model), method, shots)
-        rows = database.query(_CONFUSION, chosen._asdict()).to_pylist()
+        values = _configuration(_leaderboard(database, dataset, model), method, shots)
+        rows = database.query(statement("confusion", **values)).to_pylist()
     return figures.confusion(rows, style=style, title=title)
 
 
@@ -243,18 +215,8 @@ def reliability(
         UnknownNameError: there is no such dataset, model, method or number of shots.
     """
     with connect(_place(root)) as database:
-        board = _leaderboard(database, dataset, model)
-        chosen = _configuration(board, method, shots)
-        found = database.question(
-            "calibration", dataset=dataset, method=chosen.method, shots=chosen.shots
-        )
-    models = {row["model"] for row in board}
-    rows = [
-        row
-        for row in found.to_arrow().to_pylist()
-        if row["model"] in models
-        and (row["settings_fingerprint"], row["image_choice"]) == (chosen.settings, chosen.choice)
-    ]
+        values = _configuration(_leaderboard(database, dataset, model), method, shots)
+        rows = database.query(statement("reliability", **values)).to_pylist()
     return figures.reliability(rows, style=style, title=title)
 
 
@@ -453,7 +415,7 @@ def _encoder(database: RunDatabase, dataset: str, model: str | None) -> str:
 def _leaderboard(database: RunDatabase, dataset: str, model: str | None) -> list[dict[str, Any]]:
     """The rows of the leaderboard with the names of tables."""
     encoder = _encoder(database, dataset, model)
-    found = database.query(_LEADERBOARD, {"dataset": dataset, "encoder": encoder}).to_pylist()
+    found = database.query(statement("accuracy", dataset=dataset, encoder=encoder)).to_pylist()
     if not found:
         raise RunStoreError(
             f"{dataset!r} has runs of studies or other protocols alone: run `clip-adapter train {dataset}`"
@@ -478,13 +440,21 @@ def _of_methods(
 
 
 def _configuration(
-    rows: Sequence[Mapping[str, Any]], method: str | None, shots: int | None
-) -> _Configuration:
-    """The method that is named at a number of shots; of several settings, the last that ran."""
+    rows: Sequence[Row], method: str | None, shots: int | None
+) -> dict[str, str | int]:
+    """The method that is named at a number of shots; of several settings, the last that ran.
+
+    Without a name clip-adapter, else the method with the most runs: never the highest on test images.
+
+    Returns:
+        The values by which statements find it.
+    """
     if method is None:
-        methods = {row["method"] for row in rows}
-        best = max(rows, key=lambda row: row["accuracy_mean"])["method"]
-        method = "clip-adapter" if "clip-adapter" in methods else best
+        counts: Counter[str] = Counter()
+        for row in rows:
+            counts[row["method"]] += 0 if is_oracle(row["method"]) else row["seeds"]
+        most = max(counts, key=lambda name: (counts[name], name))
+        method = CLIP_ADAPTER if CLIP_ADAPTER in counts else most
     _check_method(method, rows)
     of_method = [row for row in rows if method in {row["name"], row["method"]}]
     numbers = sorted({row["shots"] for row in of_method})
@@ -493,15 +463,11 @@ def _configuration(
     if shots not in numbers:
         words = [shots_in_words(number) for number in numbers]
         raise UnknownNameError(f"number of shots of {method}", shots_in_words(shots), words)
-    row = max(
-        (row for row in of_method if row["shots"] == shots),
-        key=lambda row: (row["last_run"], row["settings_fingerprint"], row["image_choice"]),
-    )
-    return _Configuration(
-        row["dataset"],
-        row["encoder"],
-        row["method"],
-        row["settings_fingerprint"],
-        row["image_choice"],
-        row["shots"],
-    )
+    row = max((row for row in of_method if row["shots"] == shots), key=_recency)
+    name, settings, choice = configuration_of(row)
+    where = {"dataset": row["dataset"], "encoder": row["encoder"], "shots": row["shots"]}
+    return {**where, "method": name, "settings": settings, "choice": choice}
+
+
+def _recency(row: Row) -> tuple[Any, ...]:
+    return row["last_run"], row["settings_fingerprint"], row["image_choice"]

@@ -37,7 +37,8 @@ def report(
 ) -> None:
     """Write what was gained, how sure it is and what to look at next: a page of HTML, Markdown or LaTeX.
 
-    The same runs give the same files. Nothing is trained, and nothing written to the store.
+    The same runs give the same files, and nothing is written to the store. For the figure of features a run may be
+    fitted again; --no-images leaves that out.
     """
     from clip_adapter.pipeline.report import write_report  # noqa: PLC0415  # draws, which takes a second
 

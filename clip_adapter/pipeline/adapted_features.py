@@ -11,7 +11,7 @@ from clip_adapter.errors import DataError
 from clip_adapter.pipeline.datasets import stored_state
 from clip_adapter.pipeline.load import CHAMPION, RUN, load
 from clip_adapter.pipeline.reporter import Reporter
-from clip_adapter.runs import PromotionStore, RunStoreError, query
+from clip_adapter.runs import PromotionRecord, PromotionStore, RunStoreError, query
 from clip_adapter.settings import Settings
 from feature_cache import FeatureStore, IndexStore, Location, NotStoredError
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 METHOD = "clip-adapter"
 """The built-in method that adapts image features."""
 MOST_IMAGES = 1000
+DIGITS = 8
+"""Least digits of a fingerprint that name an encoder."""
 
 _LAST_RUN = """
 SELECT run_id FROM current_runs
@@ -101,13 +103,13 @@ def _saved(
 ) -> "SavedClassifier":
     if classifier is not None:
         return load(classifier, root=root, reporter=reporter).saved
-    promotions = PromotionStore(root)
-    if model is None and promotions.champion(
+    champion = PromotionStore(root).champion(
         dataset, on_corruption=lambda error: reporter.log(str(error))
-    ):
-        champion = load(f"{CHAMPION}{dataset}", root=root, reporter=reporter).saved
-        if _is_adapter(champion):
-            return champion
+    )
+    if champion and (model is None or _names(model, champion.record)):
+        kept = load(f"{CHAMPION}{dataset}", root=root, reporter=reporter).saved
+        if _is_adapter(kept):
+            return kept
     found = query(root, _LAST_RUN, {"dataset": dataset, "method": METHOD, "model": model})
     if not len(found):
         what = f" with {model}" if model else ""
@@ -116,6 +118,12 @@ def _saved(
             f"`clip-adapter train {dataset} --methods zero-shot,{METHOD}`"
         )
     return load(f"{RUN}{found['run_id'][0].as_py()}", root=root, reporter=reporter).saved
+
+
+def _names(model: str, record: PromotionRecord) -> bool:
+    """Whether a model, or eight digits of a fingerprint, is the encoder of a promotion."""
+    is_digits = len(model) >= DIGITS and record.encoder.startswith(model)
+    return model == record.model or is_digits
 
 
 def _is_adapter(saved: "SavedClassifier") -> bool:

@@ -109,7 +109,7 @@ def _projection(root: Location, results: DatasetResults, reporter: Reporter) -> 
             max_images=MOST_POINTS,
             reporter=reporter,
         ).to_pylist()
-    except (ClipAdapterError, FeatureCacheError) as error:
+    except (ClipAdapterError, FeatureCacheError, OSError) as error:
         reporter.log(f"no features of {results.dataset} before and after the adapter: {error}")
         return ()
     return rows

@@ -15,7 +15,10 @@ from clip_adapter.report.numbers import Mean, listed
 from clip_adapter.report.results import DatasetResults, MethodSeries, Row
 from clip_adapter.report.tables import Table
 from clip_adapter.runs import PairedDifference
+from clip_adapter.shots import ALL_SHOTS, image_choice_in_words
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of a text that a spreadsheet would compute; an apostrophe in front makes it text."""
 MOST_ROWS = 2_000
 """Largest number of rows of a download; the statement gives all."""
 
@@ -99,6 +102,7 @@ class Headline:
         accuracy: its accuracy on the test images.
         zero_shot: accuracy of zero-shot; None where it was not run.
         gain: the paired difference; None where there is none.
+        n_comparisons: number of comparisons that its p-value is corrected for.
     """
 
     series: MethodSeries
@@ -107,6 +111,17 @@ class Headline:
     accuracy: Mean
     zero_shot: Mean | None = None
     gain: PairedDifference | None = None
+    n_comparisons: int = 0
+
+    @property
+    def images(self) -> str:
+        """The labelled images in words."""
+        choice = self.series.configuration.image_choice
+        if choice.startswith("budget:"):
+            return image_choice_in_words(choice)
+        if self.shots == ALL_SHOTS:
+            return "all labelled images"
+        return f"{self.shots} labelled image{'s' * (self.shots != 1)} a class"
 
     def values(self) -> dict[str, str | int]:
         """The values that its statements take."""
@@ -121,6 +136,7 @@ class Section:
         results: the results.
         headline: what was gained; None where there are only studies.
         champion: row of the champion of the dataset, whatever its encoder; None without one.
+        last_decision: row of the last decision on the champion, a refusal included; None without one.
         costs: row of the view `costs`; None where no extraction is recorded.
         blocks: the blocks, in their order.
         next_steps: what to look at next, with the name of a block, the most urgent first.
@@ -130,10 +146,19 @@ class Section:
     results: DatasetResults
     headline: Headline | None
     champion: Row | None
+    last_decision: Row | None
     costs: Row | None
     blocks: tuple[Block, ...]
     next_steps: tuple[tuple[str, str], ...] = ()
     legend: tuple[str, ...] = ()
+
+    @property
+    def champion_name(self) -> str:
+        """The champion in a word, and whether it uses another encoder; none without one."""
+        if not self.champion:
+            return "none"
+        other = self.champion["encoder"] != self.results.encoder
+        return f"{self.champion['method']}{' (with another encoder)' if other else ''}"
 
     @property
     def name(self) -> str:
@@ -187,6 +212,8 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def _csv_cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{escape_control_characters(value)}"
     if isinstance(value, list | tuple | dict):
         return json.dumps(value, default=str)
     return f"{value:.12g}" if isinstance(value, float) else escape_control_characters(value)

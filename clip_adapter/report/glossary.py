@@ -3,7 +3,7 @@
 GLOSSARY = {
     "zero-shot": "CLIP as it is: an image gets the class whose name, in a prompt, has the most similar text feature. No labelled image is used.",
     "shot": "A labelled training image of a class. With 4 shots, four images of each class are used.",
-    "seed": "Number that decides which training images are drawn. Several seeds show how much another draw would matter.",
+    "seed": "Number that decides which training images are drawn, and from which weights training starts.",
     "adapter": "A small network on the frozen features of CLIP; the only part that is trained.",
     "encoder": "The frozen network that turns images and texts into features, such as CLIP ViT-B/32.",
     "95 % interval": "A range computed so that it contains the true value in 95 of 100 such experiments.",

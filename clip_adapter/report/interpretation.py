@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from clip_adapter.report.numbers import listed, points
-from clip_adapter.report.results import MethodSeries, Row, configuration_of
+from clip_adapter.report.results import MethodSeries, Row, configuration_of, is_oracle
 from clip_adapter.runs import ADVISED_SEEDS, PairedDifference, Verdict, adjust_p_values
 from clip_adapter.shots import shots_in_words
 
@@ -138,8 +138,9 @@ def _paired(row: Row) -> PairedDifference:
 
 
 def leaders(series: Sequence[MethodSeries]) -> list[tuple[str, str]]:
-    """The series with the highest mean accuracy, and the shots at which each has it."""
+    """The series with the highest mean accuracy, and the shots at which each has it; never an oracle."""
     best: dict[str, list[int]] = defaultdict(list)
+    series = [each for each in series if not is_oracle(each.method)]
     for shots in sorted({shots for each in series for shots in each.shots} - {0}):
         means = {
             each.name: mean.value

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,7 @@ from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from clip_adapter.escaping import escape_control_characters, escape_markdown
+from clip_adapter.escaping import escape_control_characters, escape_markdown, slug
 from clip_adapter.progress import duration
 from clip_adapter.report.blocks import (
     Block,
@@ -203,7 +204,6 @@ def html_report(sections: Sequence[Section], others: Sequence[DatasetResults] = 
     return environment.get_template("page.html.jinja").render(
         sections=sections,
         others=others,
-        headlines=[each for each in sections if each.headline and each.headline.gain],
         scale=_scale(sections),
         overview=datasets_table([*(each.results for each in sections), *others])
         if len(sections) + len(others) > 1
@@ -282,6 +282,8 @@ def _html_environment() -> Environment:
     environment.filters["download"] = _download
     environment.filters["place"] = _place
     environment.filters["lines"] = _lines
+    environment.filters["slug"] = slug
+    environment.filters["quoted"] = shlex.quote
     environment.filters["seconds"] = lambda value: duration(value or 0)
     environment.tests["bold"] = lambda cell: isinstance(cell, Bold)
     return environment
@@ -318,9 +320,12 @@ def _how_sure(headline: Headline) -> str:
     }[gain.verdict]
     p_value = probability(gain.adjusted_p_value)
     said = p_value if p_value.startswith("below") else f"= {p_value}"
+    n = headline.n_comparisons
+    corrected = f" after Holm's correction for the {n} comparisons below" if n > 1 else ""
+    alone = ", which the interval is not corrected for" if n > 1 else ""
     return (
         f"{shown}: 95 % interval {points(gain.low)} to {points(gain.high)} points, over {over} "
-        f"and {gain.n_images:,} test images; p {said} after Holm's correction."
+        f"and {gain.n_images:,} test images; p {said}{corrected}{alone}."
     )
 
 
@@ -361,9 +366,7 @@ def _linked(escaped: str) -> str:
             return found[0]
         seen.add(name)
         title = escape(GLOSSARY[name])
-        return (
-            f'<a class="term" href="#word-{name.replace(" ", "-")}" title="{title}">{found[0]}</a>'
-        )
+        return f'<a class="term" href="#word-{slug(name)}" title="{title}">{found[0]}</a>'
 
     return _words().sub(link, escaped)
 
@@ -371,7 +374,7 @@ def _linked(escaped: str) -> str:
 @cache
 def _names() -> dict[str, str]:
     """The words of the glossary as a text has them, and the entry of each."""
-    return {form: name for name in GLOSSARY for form in (name, f"{name}s")}
+    return {str(escape(form)).casefold(): name for name in GLOSSARY for form in (name, f"{name}s")}
 
 
 @cache

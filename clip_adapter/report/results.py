@@ -1,6 +1,6 @@
 """The results that a report shows: what SQL says of each dataset and encoder."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,9 +17,10 @@ from clip_adapter.runs import (
     name_encoders,
     read_runs,
     with_names,
+    with_words,
 )
 
-CLIP_ADAPTER, ZERO_SHOT = "clip-adapter", "zero-shot"
+CLIP_ADAPTER, ZERO_SHOT, ORACLE = "clip-adapter", "zero-shot", "(oracle)"
 LOCAL_DIR = "local-dir:"
 """Beginning of the name of a model that lies in a folder."""
 
@@ -138,11 +139,6 @@ class DatasetResults:
         found = [each for each in self.series if each.method == CLIP_ADAPTER]
         return max(found, key=lambda each: (each.n_runs, each.recency, each.name), default=None)
 
-    def find(self, row: Row) -> MethodSeries | None:
-        """The method of a row with method, settings and image choice; None where it is not on the leaderboard."""
-        wanted = configuration_of(row)
-        return next((each for each in self.series if each.configuration == wanted), None)
-
     def statement(self, name: str, **values: str | int) -> str:
         """A statement of the report about this dataset and encoder."""
         return statement(name, dataset=self.dataset, encoder=self.encoder, **values)
@@ -208,6 +204,11 @@ def _short(names: Mapping[str, str]) -> dict[str, str]:
     return short if len(set(short.values())) == len(names) else dict(names)
 
 
+def is_oracle(method: str) -> bool:
+    """Whether test images chose a setting of a method, so that it is an upper bound and no result."""
+    return method.endswith(ORACLE)
+
+
 def configuration_of(row: Row) -> Configuration:
     """Method, settings and image choice of a row of a view."""
     return Configuration(row["method"], row["settings_fingerprint"], row["image_choice"])
@@ -237,8 +238,12 @@ def _series(database: RunDatabase) -> dict[_Key, list[MethodSeries]]:
     for row in database.query(statement("choices")).to_pylist():
         choices[_place(row)][row["hyperparameter"]] = row["chosen"]
     rows: dict[tuple[_Key, str], dict[int, Row]] = defaultdict(dict)
-    for row in board:
-        place = _place(row)
+    several = Counter(_place(row)[:-1] for row in board)
+    for found in board:
+        place = _place(found)
+        # Of runs of one configuration some may have chosen on held-out shots and others on nothing.
+        words = f"chosen on {found['selected_on']}" if several[place[:-1]] > 1 else ""
+        row = {**found, "name": with_words(found["name"], words)}
         more = {**cells[place], "chosen": choices.get(place, {})}
         rows[(row["dataset"], row["encoder"]), row["name"]][row["shots"]] = {
             **more,
@@ -260,7 +265,7 @@ def _rounded(row: Row) -> dict[str, Any]:
 
 def _place(row: Row) -> tuple[Any, ...]:
     """The place of a row in the table of accuracies."""
-    return row["dataset"], row["encoder"], *configuration_of(row), row["shots"]
+    return row["dataset"], row["encoder"], *configuration_of(row), row["shots"], row["selected_on"]
 
 
 def _grouped(rows: Iterable[Row], column: str) -> dict[_Key, tuple[Row, ...]]:

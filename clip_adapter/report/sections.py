@@ -28,7 +28,13 @@ from clip_adapter.report.interpretation import Interpretation, interpret, leader
 from clip_adapter.report.numbers import listed, points, probability
 from clip_adapter.report.open_vocabulary import open_vocabulary_of, open_vocabulary_table
 from clip_adapter.report.protocols import base_to_new_table, shift_table
-from clip_adapter.report.results import DatasetResults, MethodSeries, Row
+from clip_adapter.report.results import (
+    DatasetResults,
+    MethodSeries,
+    Row,
+    configuration_of,
+    is_oracle,
+)
 from clip_adapter.report.selection_costs import selection_costs_of, selection_costs_table
 from clip_adapter.report.studies import Study, studies_of
 from clip_adapter.report.tables import (
@@ -50,6 +56,28 @@ MOST_PAIRS, MOST_CLASSES = 12, 40
 MOST_COMPARED = 120
 """Largest number of cells of a table of accuracies whose comparisons are all computed."""
 
+_BOARD = (
+    *(
+        "dataset",
+        "encoder",
+        "model",
+        "method",
+        "shots",
+        "seeds",
+        "draws",
+        "accuracy_mean",
+        "accuracy_ci95",
+    ),
+    *("accuracy_min", "accuracy_max", "selected_on", "seconds_train_mean", "settings_fingerprint"),
+    *("image_choice", "last_run"),
+)
+"""Columns of the statement `accuracy`."""
+_CELLS = (
+    *("method", "shots", "selected_on", "seed_list", "n_test", "n_leaked", "ece_mean"),
+    *("ece_calibrated_mean", "temperature_mean", "temperature_fitted_on", "settings_fingerprint"),
+    "image_choice",
+)
+"""Columns of the statement `cells` that a download has."""
 Thumbnails = Callable[[Sequence[Row]], Sequence[str | None]]
 """Addresses `data:` of small versions of images, from rows with `path` and `image_sha256`; None for a gap."""
 Projection = Callable[[], Sequence[Row]]
@@ -80,6 +108,7 @@ class SectionWriter:
     def section(self) -> Section:
         """The section, with all blocks that have something to say."""
         results = self.results
+        self._ask("data", index=results.about["index_fingerprint"])
         comparisons = self._comparisons()
         headline = self._headline(comparisons)
         names = [each.name for each in results.series]
@@ -99,11 +128,17 @@ class SectionWriter:
             results=results,
             headline=headline,
             champion=self.champion,
+            last_decision=next(iter(self.rows["champions"]), None),
             costs=self.costs,
             blocks=tuple(blocks),
             next_steps=tuple(self._next_steps(headline, blocks)),
             legend=tuple(legend(names)),
         )
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the images of the dataset are known, not its features alone."""
+        return any(row["what"].startswith("images of") for row in self.rows["data"])
 
     def _ask(self, name: str, **values: str | int) -> tuple[str, list[Row]]:
         sql = self.results.statement(name, **values)
@@ -119,19 +154,22 @@ class SectionWriter:
         """The method of the headline with its shots, and why it is this one."""
         results, champion = self.results, self.champion
         if champion and champion["encoder"] == results.encoder:
-            for each in results.series:
-                if (each.method, each.configuration.settings_fingerprint) == (
-                    champion["method"],
-                    champion["settings_fingerprint"],
-                ) and champion["shots"] in each.rows:
-                    return each, champion["shots"], "the champion of this dataset"
+            _, rows = self._ask("champion-settings", run=champion["run_id"])
+            for each in results.series if rows else ():
+                if (
+                    each.configuration == configuration_of(rows[0])
+                    and rows[0]["shots"] in each.rows
+                ):
+                    return each, rows[0]["shots"], "the settings of the champion"
         if results.reference:
             return (
                 results.reference,
                 max(results.reference.shots),
                 "the reference method of this report",
             )
-        trained = [each for each in results.series if each.uses_shots]
+        trained = [
+            each for each in results.series if each.uses_shots and not is_oracle(each.method)
+        ]
         if not trained:
             return None
         most = max(trained, key=lambda each: (each.n_runs, each.recency, each.name))
@@ -174,6 +212,7 @@ class SectionWriter:
             accuracy=accuracy,
             zero_shot=zero_shot.mean("accuracy", 0) if zero_shot else None,
             gain=gain,
+            n_comparisons=len(found),
         )
 
     def _accuracy(
@@ -197,7 +236,7 @@ class SectionWriter:
             table=accuracy_table(results.series),
             notes=_notes("accuracy"),
             sql=results.statement("accuracy"),
-            rows=[_without(row, "recency", "chosen", "dataset", "encoder") for row in rows],
+            rows=[{name: row[name] for name in ("name", *_BOARD)} for row in rows],
         )
         if comparisons:
             yield _comparison_block(*comparisons)
@@ -214,6 +253,7 @@ class SectionWriter:
                 each.name: mean.value
                 for each in results.series
                 if (mean := each.mean("accuracy", headline.shots)) is not None
+                and not is_oracle(each.method)
             }
             highest = max(means, key=lambda name: means[name])
             shown.append(next(each for each in results.series if each.name == highest))
@@ -265,7 +305,7 @@ class SectionWriter:
                 name="confusion",
                 title="Classes that are confused",
                 says=(
-                    f"{100 * worst['share']:.0f} % of the images of {worst['class_name']} are taken for {worst['predicted_name']}.",
+                    _confused(worst, n_images=self._images_of(worst["class_name"], rows, headline)),
                 ),
                 figure=self._figure(
                     "confusion",
@@ -291,27 +331,35 @@ class SectionWriter:
                 is_folded=True,
             )
 
+    def _images_of(self, class_name: str, rows: Sequence[Row], headline: Headline) -> int:
+        """Number of test images of a class, from rows that count each once for each seed."""
+        total = sum(row["n"] for row in rows if row["class_name"] == class_name)
+        return round(total / headline.series.rows[headline.shots]["seeds"])
+
     def _calibration(self, headline: Headline | None) -> Iterable[Block]:
-        sql, rows = self._ask("reliability", **headline.values()) if headline else ("", [])
-        figure = None
-        if headline and rows:
+        if headline:
+            sql, rows = self._ask("reliability", **headline.values())
             title = f"Confidence against accuracy of {headline.series.name} at {shots_in_words(headline.shots)}"
-            figure = self._figure("reliability", title, partial(figures.reliability, rows))
-        if any(
-            row["ece_mean"] is not None
-            for each in self.results.series
-            for row in each.rows.values()
-        ):
+            if rows:
+                yield Block(
+                    name="reliability",
+                    title="Reliability",
+                    says=("Whether a confidence of 80 % is right in 80 % of cases.",),
+                    figure=self._figure("reliability", title, partial(figures.reliability, rows)),
+                    notes=_notes("reliability"),
+                    sql=sql,
+                    rows=rows,
+                )
+        cells = [row for each in self.results.series for row in each.rows.values()]
+        if any(row["ece_mean"] is not None for row in cells):
             yield Block(
                 name="calibration",
                 title="Calibration",
-                says=("Whether a confidence of 80 % is right in 80 % of cases.",),
-                figure=figure,
                 table=calibration_table(self.results.series),
                 notes=_notes("calibration"),
-                sql=sql or self.results.statement("cells"),
-                rows=rows,
-                is_folded=figure is not None,
+                sql=self.results.statement("cells"),
+                rows=[{name: row[name] for name in ("name", *_CELLS)} for row in cells],
+                is_folded=True,
             )
 
     def _protocols(self) -> Iterable[Block]:
@@ -358,7 +406,6 @@ class SectionWriter:
                 sql=sql,
                 rows=rows,
             )
-        is_indexed = any(row["path"] for row in rows)
         sql, rows = self._ask("suspects", shots=headline.shots, top=MOST_PICTURES)
         if rows:
             pictures = self._pictures(
@@ -369,14 +416,14 @@ class SectionWriter:
                 name="labels",
                 title="Labels to look at",
                 says=(
-                    f"Images that zero-shot and every classifier of {others} give another class than their label.",
+                    f"Images that no classifier of two methods or more agrees with, zero-shot and {others}.",
                 ),
                 pictures=pictures,
                 notes=_notes("labels", most=f"{MOST_PICTURES}"),
                 sql=sql,
                 rows=rows,
             )
-        projected = self.projection() if self.projection and is_indexed else ()
+        projected = self.projection() if self.projection and self.is_indexed else ()
         if projected:
             yield Block(
                 name="features",
@@ -414,7 +461,7 @@ class SectionWriter:
                 title="Open vocabulary",
                 table=open_vocabulary_table(found),
                 notes=_notes("open-vocabulary", seeds=seeds),
-                sql=_view_sql("study_runs", "dataset", self.results, study="open-vocabulary"),
+                sql=self.results.statement("study", study="open-vocabulary"),
             )
         if costs := selection_costs_of(runs):
             seeds = _seeds({seed for each in costs for seed in each.seeds})
@@ -423,7 +470,7 @@ class SectionWriter:
                 title="What choosing on test images adds",
                 table=selection_costs_table(costs),
                 notes=_notes("selection-costs", seeds=seeds),
-                sql=_view_sql("study_runs", "dataset", self.results, study="selection"),
+                sql=self.results.statement("study", study="selection"),
             )
 
     def _study(self, study: Study) -> Block:
@@ -440,7 +487,8 @@ class SectionWriter:
             ),
             table=grid(means, heading=study.varied),
             notes=_notes("study", varied=study.varied, seeds=_seeds(study.seeds)),
-            sql=_view_sql("study_runs", "dataset", self.results, study=study.name),
+            sql=self.results.statement("study", study=study.name),
+            rows=self._ask("study", study=study.name)[1],
         )
 
     def _selection(self) -> Iterable[Block]:
@@ -463,10 +511,9 @@ class SectionWriter:
         )
 
     def _champions(self) -> Iterable[Block]:
-        if not self.champion:
+        sql, rows = self._ask("champions")
+        if not rows:
             return
-        sql = self.results.statement("champions")
-        rows = self.database.query(sql).to_pylist()
         last = rows[0]
         says = f"{_day(last['decided_at'])}: {last['decision']}, {last['reason']}."
         yield Block(
@@ -508,7 +555,7 @@ class SectionWriter:
         )
 
     def _data(self) -> Iterable[Block]:
-        sql, rows = self._ask("data", index=self.results.about["index_fingerprint"])
+        rows = self.rows["data"]
         if not rows:
             return
         yield Block(
@@ -525,7 +572,7 @@ class SectionWriter:
                 n_words=2,
             ),
             notes=_notes("data"),
-            sql=sql,
+            sql=self.results.statement("data", index=self.results.about["index_fingerprint"]),
             rows=rows,
         )
 
@@ -547,8 +594,12 @@ class SectionWriter:
             ),
             table=cost_table(self.results.series),
             notes=_notes("cost"),
-            sql=self.results.statement("costs"),
-            rows=[costs] if costs else [],
+            sql=self.results.statement("accuracy"),
+            rows=[
+                {name: row[name] for name in ("name", "shots", "seeds", "seconds_train_mean")}
+                for each in self.results.series
+                for row in each.rows.values()
+            ],
             is_folded=True,
         )
 
@@ -596,25 +647,8 @@ class SectionWriter:
                 "",
             )
         if about["n_leaked"]:
-            yield (
-                f"{about['n_leaked']:,} test images are among the training images: the accuracies are too high.",
-                "data" if "data" in names else "",
-            )
-        if headline and headline.gain is None and headline.zero_shot is None:
-            yield (
-                "Run `zero-shot` as well: without it nobody knows what adaptation gained.",
-                "accuracy",
-            )
-        if headline and headline.gain and headline.gain.verdict == "no difference shown":
-            yield (
-                "The gain is not significant: train more seeds (`--seeds 1-10`), or label more images.",
-                "comparison",
-            )
-        elif headline and headline.gain and 1 <= len(headline.gain.seed_differences) < 3:
-            yield (
-                "One draw of training images: train `--seeds 1-10` to see how much another would matter.",
-                "comparison",
-            )
+            yield _leaked(about["n_leaked"]), "data" if "data" in names else ""
+        yield from _about_gain(headline) if headline else ()
         yield from self._higher(headline)
         worse = [row for row in self.rows.get("per-class", []) if row["change"] < 0]
         if worse:
@@ -636,10 +670,12 @@ class SectionWriter:
     def _higher(self, headline: Headline | None) -> Iterable[tuple[str, str]]:
         """A method with a higher mean than that of the headline, which is the highest only by chance or choice."""
         found = self.compared.comparisons if self.compared else ()
+        oracles = {each.name for each in self.results.series if is_oracle(each.method)}
         above = [
             each
             for each in found
             if headline and each.shots == headline.shots and each.paired.difference < 0
+            if each.baseline not in oracles
         ]
         if not above:
             return
@@ -648,6 +684,25 @@ class SectionWriter:
         by = points(-best.paired.difference).lstrip("+")
         at = shots_in_words(best.shots)
         said = f"{best.baseline} has a higher mean at {at}, by {by} points; the difference {shown}."
+        yield said, "comparison"
+
+
+def _about_gain(headline: Headline) -> Iterable[tuple[str, str]]:
+    """What would make the gain known, or better known."""
+    if headline.gain is None:
+        if headline.zero_shot is None:
+            yield (
+                "Run `zero-shot` as well: without it nobody knows what adaptation gained.",
+                "accuracy",
+            )
+        return
+    n_seeds = len(headline.gain.seed_differences)
+    could_draw = n_seeds < ADVISED_SEEDS and not headline.gain.same_training_images
+    if headline.gain.verdict == "no difference shown":
+        more = "train more seeds (`--seeds 1-10`), or " if could_draw else ""
+        yield f"The gain is not significant: {more}label more images.", "comparison"
+    elif n_seeds == 1 and could_draw:
+        said = "One training set: train `--seeds 1-10` to see how much another would matter."
         yield said, "comparison"
 
 
@@ -708,6 +763,16 @@ def _notes(name: str, **values: str) -> tuple[str, ...]:
     return tuple(text.format(**values) for text in _all_notes()[name])
 
 
+def _leaked(count: int) -> str:
+    images = "test image is" if count == 1 else "test images are"
+    return f"{count:,} {images} in the training split as well, bit for bit: they test, and never train."
+
+
+def _confused(row: Row, *, n_images: int) -> str:
+    share = f"{100 * row['share']:.0f} % of the {n_images:,} test images of {row['class_name']}"
+    return f"{share} are taken for {row['predicted_name']}."
+
+
 def _class_table(rows: Sequence[Row]) -> Table:
     shown = sorted(rows, key=lambda row: (-abs(row["change"]), row["class_name"]))[:MOST_CLASSES]
     shown.sort(key=lambda row: (row["change"], row["class_name"]))
@@ -736,14 +801,16 @@ def _class_table(rows: Sequence[Row]) -> Table:
 
 def _most_changed(rows: Sequence[Row]) -> tuple[str, ...]:
     gained, lost = rows[-1], rows[0]
-    said = f"{gained['class_name']} gains most, {points(gained['change'])} points"
+    said = []
+    if gained["change"] > 0:
+        said.append(f"{gained['class_name']} gains most, {points(gained['change'])} points")
     if lost["change"] < 0:
-        said += f"; {lost['class_name']} loses most, {points(lost['change'])}"
-    return (f"{said}.",)
+        said.append(f"{lost['class_name']} loses most, {points(lost['change'])}")
+    return (f"{'; '.join(said)}.",) if said else ("No class changes.",)
 
 
 def _only_some(n: int, most: int, what: str) -> tuple[str, ...]:
-    return (f"The table has {most} of {n:,} {what}; the download has all.",) if n > most else ()
+    return (f"The table has {most} of {n:,} {what}; the statement gives all.",) if n > most else ()
 
 
 def _challenge(row: Row) -> tuple[str, str, str]:

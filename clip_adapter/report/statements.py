@@ -4,6 +4,12 @@ import re
 
 _PLACE = re.compile(r"\{(\w+)\}")
 
+_DIFFERENCE = """
+SELECT
+    method_{one} AS method, settings_fingerprint_{one} AS settings_fingerprint,
+    image_choice_{one} AS image_choice, dataset, encoder, shots, difference, low, high, verdict, p_value,
+    seed_differences, same_training_images, n_images, wins, losses, accuracy_a, accuracy_b"""
+
 _STATEMENTS = {
     # What the report says of each dataset and encoder with runs.
     "about": """
@@ -18,7 +24,7 @@ SELECT
     list(DISTINCT seed ORDER BY seed) FILTER (seed IS NOT NULL) AS seeds,
     list(DISTINCT recipe ORDER BY recipe) FILTER (part = 'leaderboard' AND recipe IS NOT NULL) AS recipes,
     min(started_at)::DATE::VARCHAR AS first_day, max(started_at)::DATE::VARCHAR AS last_day,
-    list(DISTINCT coalesce(git_commit[:10], 'no commit')) AS commits,
+    list(DISTINCT coalesce(git_commit[:10], 'no commit') ORDER BY 1) AS commits,
     list(DISTINCT device ORDER BY device) AS devices,
     arg_max(versions, (coalesce(asked, 0), started_at, run_id)) AS versions,
     coalesce(bool_or(contains(selected_on, 'oracle')), false) AS has_oracle,
@@ -46,19 +52,21 @@ FROM asked AS failed WHERE {here} AND status = 'failed' AND NOT EXISTS (
         AND made.method = failed.method
         AND made.settings_fingerprint = failed.settings_fingerprint AND made.shots = failed.shots
         AND made.seed IS NOT DISTINCT FROM failed.seed
+        AND made.image_choice = failed.image_choice AND made.protocol = failed.protocol
+        AND made.tested_on IS NOT DISTINCT FROM failed.tested_on
         AND made.study IS NOT DISTINCT FROM failed.study
 )
 GROUP BY dataset, encoder, method ORDER BY dataset, encoder, method""",
     "accuracy": """
 SELECT
     dataset, encoder, model, method, shots, seeds, draws, accuracy_mean, accuracy_ci95, accuracy_min,
-    accuracy_max, selected_on, seconds_train_mean, settings_fingerprint, image_choice
+    accuracy_max, selected_on, seconds_train_mean, settings_fingerprint, image_choice, last_run
 FROM leaderboard WHERE {here}
 ORDER BY dataset, encoder, method, settings_fingerprint, image_choice, shots, selected_on""",
     # What the leaderboard does not have: calibration, seeds and test images.
     "cells": """
 SELECT
-    dataset, encoder, method, settings_fingerprint, image_choice, shots,
+    dataset, encoder, method, settings_fingerprint, image_choice, shots, selected_on,
     max({
         'asked': coalesce(asked, 0), 'started': CASE WHEN asked IS NULL THEN epoch(started_at) ELSE 0 END,
         'run_id': run_id
@@ -67,7 +75,7 @@ SELECT
     list(DISTINCT n_test ORDER BY n_test) AS n_test, max(n_leaked) AS n_leaked,
     avg(ece ORDER BY run_id) AS ece_mean, avg(ece_calibrated ORDER BY run_id) AS ece_calibrated_mean,
     avg(temperature ORDER BY run_id) AS temperature_mean,
-    list(DISTINCT CASE WHEN n_validation > 0 THEN 'validation' ELSE 'held-out shots' END)
+    list(DISTINCT CASE WHEN n_validation > 0 THEN 'validation' ELSE 'held-out shots' END ORDER BY 1)
         FILTER (temperature IS NOT NULL) AS temperature_fitted_on
 FROM current_runs LEFT JOIN (
     SELECT
@@ -76,52 +84,42 @@ FROM current_runs LEFT JOIN (
         max(value) FILTER (name = 'temperature') AS temperature
     FROM metrics WHERE split = 'test' GROUP BY run_id
 ) USING (run_id)
-WHERE {here} GROUP BY dataset, encoder, method, settings_fingerprint, image_choice, shots
-ORDER BY dataset, encoder, method, settings_fingerprint, image_choice, shots""",
+WHERE {here} GROUP BY dataset, encoder, method, settings_fingerprint, image_choice, shots, selected_on
+ORDER BY dataset, encoder, method, settings_fingerprint, image_choice, shots, selected_on""",
     # Settings of which a grid was tried, and those that differ between seeds, in the order of seeds.
     "choices": """
 WITH used AS (
     SELECT
-        dataset, encoder, method, settings_fingerprint, image_choice, shots, seed, run_id,
+        dataset, encoder, method, settings_fingerprint, image_choice, shots, selected_on, seed, run_id,
         unnest(map_keys(hyperparameters)) AS hyperparameter,
         unnest(map_values(hyperparameters)) AS value,
         coalesce(map_keys(candidates[1].settings), []) AS chosen_names
     FROM current_runs WHERE {here}
 )
 SELECT
-    dataset, encoder, method, settings_fingerprint, image_choice, shots, hyperparameter,
+    dataset, encoder, method, settings_fingerprint, image_choice, shots, selected_on, hyperparameter,
     list(value ORDER BY seed, run_id) AS chosen
 FROM used
-GROUP BY dataset, encoder, method, settings_fingerprint, image_choice, shots, hyperparameter
+GROUP BY
+    dataset, encoder, method, settings_fingerprint, image_choice, shots, selected_on, hyperparameter
 QUALIFY bool_or(
     bool_or(list_contains(chosen_names, hyperparameter))
     OR (count(DISTINCT value) > 1 AND NOT bool_or(value[1] IN ('[', chr(123))))
 ) OVER (PARTITION BY dataset, encoder, method, settings_fingerprint, image_choice, hyperparameter)
-ORDER BY dataset, encoder, method, settings_fingerprint, image_choice, hyperparameter, shots""",
-    "comparisons": """
-SELECT
-    method_b AS method, settings_fingerprint_b AS settings_fingerprint, image_choice_b AS image_choice,
-    dataset, encoder, shots, difference, low, high, verdict, p_value, seed_differences, same_training_images,
-    n_images, wins, losses, accuracy_a, accuracy_b
+ORDER BY
+    dataset, encoder, method, settings_fingerprint, image_choice, hyperparameter, shots, selected_on""",
+    "comparisons": f"""{_DIFFERENCE.format(one="b")}
 FROM paired
-WHERE {here} AND method_a = {method} AND settings_fingerprint_a = {settings} AND image_choice_a = {choice}
+WHERE {{here}} AND method_a = {{method}} AND settings_fingerprint_a = {{settings}} AND image_choice_a = {{choice}}
 ORDER BY method, settings_fingerprint, image_choice, shots""",
-    "comparisons-at": """
-SELECT
-    method_b AS method, settings_fingerprint_b AS settings_fingerprint, image_choice_b AS image_choice,
-    dataset, encoder, shots, difference, low, high, verdict, p_value, seed_differences, same_training_images,
-    n_images, wins, losses, accuracy_a, accuracy_b
+    "comparisons-at": f"""{_DIFFERENCE.format(one="b")}
 FROM paired
-WHERE {here} AND method_a = {method} AND settings_fingerprint_a = {settings} AND image_choice_a = {choice}
-    AND shots = {shots}
+WHERE {{here}} AND method_a = {{method}} AND settings_fingerprint_a = {{settings}} AND image_choice_a = {{choice}}
+    AND shots = {{shots}}
 ORDER BY method, settings_fingerprint, image_choice, shots""",
-    "against-zero-shot": """
-SELECT
-    method_a AS method, settings_fingerprint_a AS settings_fingerprint, image_choice_a AS image_choice,
-    dataset, encoder, shots, difference, low, high, verdict, p_value, seed_differences, same_training_images,
-    n_images, wins, losses, accuracy_a, accuracy_b
+    "against-zero-shot": f"""{_DIFFERENCE.format(one="a")}
 FROM paired
-WHERE {here} AND method_b = {method} AND settings_fingerprint_b = {settings} AND image_choice_b = {choice}
+WHERE {{here}} AND method_b = {{method}} AND settings_fingerprint_b = {{settings}} AND image_choice_b = {{choice}}
 ORDER BY method, settings_fingerprint, image_choice, shots""",
     "per-class": """
 SELECT
@@ -172,7 +170,7 @@ SELECT
 FROM bins ORDER BY temperature DESC, bin""",
     "mistakes": """
 SELECT
-    path, class_names[label + 1] AS class_name, mode(class_names[predicted + 1]) AS predicted_name,
+    path, class_names[label + 1] AS class_name, mode(class_names[predicted + 1] ORDER BY class_names[predicted + 1]) AS predicted_name,
     avg(confidence ORDER BY run_id) AS confidence,
     avg(label_probability ORDER BY run_id) AS label_probability, count(*)::INTEGER AS n_runs, image_sha256
 FROM predictions
@@ -193,7 +191,7 @@ WITH classified AS (
     SELECT run_id, image_sha256, label, predicted, correct, label_probability, split FROM selection_predictions
 )
 SELECT
-    path, split, class_names[label + 1] AS class_name, mode(class_names[predicted + 1]) AS predicted_name,
+    path, split, class_names[label + 1] AS class_name, mode(class_names[predicted + 1] ORDER BY class_names[predicted + 1]) AS predicted_name,
     avg(label_probability ORDER BY run_id) AS label_probability, count(DISTINCT method)::INTEGER AS n_methods,
     count(*)::INTEGER AS n_runs, image_sha256
 FROM classified
@@ -203,21 +201,21 @@ LEFT JOIN (
 ) USING (index_fingerprint, image_sha256)
 WHERE {here} AND shots IN (0, {shots})
 GROUP BY path, split, class_name, image_sha256
-HAVING NOT bool_or(correct)
-ORDER BY label_probability NULLS LAST, n_runs DESC, image_sha256
+HAVING NOT bool_or(correct) AND count(DISTINCT method) > 1
+ORDER BY n_methods DESC, label_probability NULLS LAST, n_runs DESC, image_sha256, split
 LIMIT {top}""",
     "champions": """
 SELECT
     sequence, decided_at, decision, method, shots, seed, accuracy_challenger, accuracy_champion, low, high,
     p_value, n_images, reason
-FROM promotions WHERE dataset = {dataset} ORDER BY sequence DESC""",
+FROM promotions WHERE dataset = {dataset} ORDER BY sequence DESC, decided_at DESC, promotion_id DESC""",
     "champion": """
 SELECT
     dataset, decided_at, method, shots, seed, accuracy_challenger, accuracy_champion, low, high, p_value,
-    n_images, encoder, settings_fingerprint, run_id, champion_before
+    n_images, encoder, settings_fingerprint, run_id, champion_before, decision, restores
 FROM champion ORDER BY dataset""",
     "data": """
-SELECT 'images of ' || coalesce(nullif(split, ''), 'no split') AS what, count(*) AS n, any_value(path) AS example
+SELECT 'images of ' || coalesce(nullif(split, ''), 'no split') AS what, count(*) AS n, min(path) AS example
 FROM images WHERE dataset = {dataset} AND index_fingerprint = {index} GROUP BY split
 UNION ALL
 SELECT 'not used: ' || reason, count(*), min(path)
@@ -234,6 +232,13 @@ SELECT 'copies within a split', sum(n_copies), min(path) FROM (
 UNION ALL
 SELECT 'test images that are elsewhere too', count(*), min(path)
 FROM leaks WHERE dataset = {dataset} AND split = 'test' HAVING count(*) > 0""",
+    "champion-settings": """
+SELECT method, settings_fingerprint, image_choice, shots FROM current_runs WHERE {here} AND run_id = {run}""",
+    "study": """
+SELECT study, method, shots, seed, value AS accuracy, hyperparameters, settings_fingerprint, image_choice, run_id
+FROM study_runs JOIN metrics USING (run_id)
+WHERE {here} AND study = {study} AND split = 'test' AND name = 'accuracy'
+ORDER BY method, settings_fingerprint, image_choice, shots, seed, run_id""",
     "costs": """
 SELECT
     dataset, encoder, n_encoded, n_reused, hours_encoded * 3600 AS seconds_encoded, images_per_second,

@@ -21,7 +21,10 @@ def vega_script() -> str:
     To put it together takes more than a second, so it is kept in the user's cache folder, under a name with its
     digest, which is compared when it is read.
     """
-    folder = _cache_folder()
+    try:
+        folder = _cache_folder()
+    except RuntimeError:  # nobody's home, as in some containers
+        return _put_together()
     beginning = f"vega-{version('vl-convert-python')}-"
     with suppress(OSError):
         for path in sorted(folder.glob(f"{beginning}*.js")):
@@ -29,12 +32,16 @@ def vega_script() -> str:
             content = path.read_bytes()
             if _DIGEST.fullmatch(digest) and hashlib.sha256(content).hexdigest() == digest:
                 return content.decode()
-    script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    script = _put_together()
     content = script.encode()
     with suppress(OSError):  # a page does not need the cache
         name = f"{beginning}{hashlib.sha256(content).hexdigest()}.js"
         storage.write_atomic(folder / name, pa.py_buffer(content))
     return script
+
+
+def _put_together() -> str:
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def _cache_folder() -> Path:

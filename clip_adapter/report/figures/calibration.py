@@ -115,8 +115,8 @@ def reliability(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
             ).encode(**channels(tooltip=tooltip)),
         ]
     entries = [
-        (f"{word} temperature scaling, ECE {_ece(of_kind):.1f}", shape, colour, word == "after")
-        for word, colour, shape, of_kind in kinds
+        (f"{word} temperature scaling", shape, colour, word == "after")
+        for word, colour, shape, _ in kinds
     ]
     layers += symbol_key(entries, frame, x=10 * u, y=0.9 * style.font_size, is_column=True)
     layers.append(
@@ -151,9 +151,3 @@ def _bins(rows: Iterable[Row]) -> list[dict[str, Any]]:
         for (kind, place), (n, confidence, hits) in sorted(sums.items())
         if n
     ]
-
-
-def _ece(points: Sequence[Row]) -> float:
-    """Expected calibration error in percentage points: the mean distance from the diagonal by images."""
-    n = sum(point["n"] for point in points)
-    return float(sum(point["n"] * abs(point["x"] - point["y"]) for point in points) / n)

@@ -59,7 +59,10 @@ def confusion(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
     longest = max(style.text_width(name) for name in chosen)
     left = min(longest, 0.3 * style.width) + 12 * u
     # Other classes have a column, so that the shares of a row add up to 1.
-    columns = [*chosen, "others"] if subtitle else chosen
+    rest = "others"
+    while rest in every:  # a class may be called so
+        rest = f"all {rest}"
+    columns = [*chosen, rest] if subtitle else chosen
     cell = (style.width - left - 0.42 * min(longest, 0.3 * style.width)) / len(columns)
     cell = min(cell, 4.6 * style.font_size)
     tilt = min(longest, 0.3 * style.width) * 0.72 + 1.6 * style.font_size
@@ -150,7 +153,7 @@ def _cell(
 ) -> dict[str, Any]:
     row = shares.get((name, other))
     share, n = (float(row["share"]), row["n"]) if row else (0.0, 0)
-    if not row and other == "others":
+    if not row and other == columns[-1]:
         rest = [shares[pair] for pair in shares if pair[0] == name and pair[1] not in columns]
         share, n = sum(float(each["share"]) for each in rest), sum(each["n"] for each in rest)
     place, across = at

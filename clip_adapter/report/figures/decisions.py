@@ -44,8 +44,11 @@ def champions(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") -> F
     Raises:
         DataError: there is no row.
     """
+    # By number, as clocks are set back; rows without one by time.
     ordered = sorted(
-        with_values(rows, "decided_at"), key=lambda row: row["decided_at"], reverse=True
+        with_values(rows, "decided_at"),
+        key=lambda row: (row.get("sequence") or 0, row["decided_at"]),
+        reverse=True,
     )
     shown, n_more = ordered[:MOST_DECISIONS], len(ordered) - MOST_DECISIONS
     is_narrow = style.width < 480  # symbols alone tell the decision

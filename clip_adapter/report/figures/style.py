@@ -64,6 +64,11 @@ class Style:
             )
         if not 4 <= font_size <= 24:
             raise ParameterError(f"text of {font_size:.4g} pt: expected a size from 4 to 24 points")
+        if pixels < MOST_LETTERS * font_size * PIXELS_AN_INCH / POINTS_AN_INCH:
+            raise ParameterError(
+                f"text of {font_size:.4g} pt in a figure of {width:.4g} in leaves no room: expected a width of "
+                f"{MOST_LETTERS * font_size / POINTS_AN_INCH:.2f} in or more, or smaller text"
+            )
         return cls(
             width=pixels,
             font_size=font_size * PIXELS_AN_INCH / POINTS_AN_INCH,

@@ -14,7 +14,7 @@ places AS (
 )
 SELECT
     dataset, classified.split, path, class_names[label + 1] AS class_name,
-    mode(class_names[predicted + 1]) AS predicted_name, avg(label_probability ORDER BY run_id) AS label_probability,
+    mode(class_names[predicted + 1] ORDER BY class_names[predicted + 1]) AS predicted_name, avg(label_probability ORDER BY run_id) AS label_probability,
     avg(confidence ORDER BY run_id) AS confidence, count(*)::INTEGER AS n_runs, image_sha256
 FROM classified JOIN current_runs USING (run_id)
 LEFT JOIN places USING (index_fingerprint, image_sha256)
