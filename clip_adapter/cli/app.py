@@ -40,8 +40,9 @@ COMMANDS = {
     "pipeline:extract": "Encode a dataset's images and prompts once into the feature cache.",
     "pipeline:train": "Train and evaluate few-shot methods on cached features, and record every run.",
     "predict:predict": "Classify images with a trained classifier, through the feature cache.",
-    "champion:champion": "Show the current champion of a dataset, its numbers and its file.",
-    "champion:rollback": "Make an earlier promotion current again. Nothing is removed: one more "
+    "champion:champion": "Show the current champion of a dataset, its numbers and its file, or the champions of all "
+    "datasets.",
+    "champion:rollback": "Make an earlier promotion current again and pin it. Nothing is removed: one more "
     "decision is recorded.",
     "pipeline:reproduce": "Run one of the paper's ablations, which vary one setting of CLIP-Adapter, or "
     "another study.",

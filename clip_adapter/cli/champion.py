@@ -10,6 +10,7 @@ import typer
 from clip_adapter.cli.cache.indexed import existing_root
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json
+from clip_adapter.errors import ParameterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.pipeline.identity import stored_name
 from clip_adapter.runs import (
@@ -21,6 +22,7 @@ from clip_adapter.runs import (
     connect,
     name_runs,
     roll_back,
+    set_pinned,
 )
 from clip_adapter.shots import shots_in_words
 from clip_adapter.terminal import plain_console
@@ -33,7 +35,13 @@ StoredDataset = Annotated[
 
 
 def champion(
-    dataset: StoredDataset,
+    dataset: Annotated[
+        str | None,
+        typer.Argument(
+            help="By its name in the store, or as `clip-adapter train` takes it; all when left out.",
+            show_default=False,
+        ),
+    ] = None,
     history: Annotated[
         bool, typer.Option("--history", help="List every decision with its numbers instead.")
     ] = False,
@@ -46,16 +54,32 @@ def champion(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Let --to replace a file.")
     ] = False,
+    pin: Annotated[
+        bool | None,
+        typer.Option(
+            "--pin/--unpin",
+            help="Pin it: it stays until a challenger is proven better on images that are newer; or unpin it. "
+            "A rollback pins.",
+            show_default=False,
+        ),
+    ] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Show the current champion of a dataset, its numbers and its file.
+    """Show the current champion of a dataset, its numbers and its file, or the champions of all datasets.
 
     The file is verified. A champion whose file is damaged is named, and the one before it shown.
     """
     place = existing_root(root)
     store = PromotionStore(place)
+    if dataset is None:
+        if history or to is not None or pin is not None:
+            raise ParameterError("--history, --to, --pin and --unpin need the name of a dataset")
+        _show_all(store, as_json=as_json)
+        return
     name = stored_name(dataset, root=place)
+    if pin is not None:
+        set_pinned(store, name, is_pinned=pin)
     decisions = store.known_history(name)
     damaged: list[DamagedChampionError] = []
     found = store.champion(name, on_corruption=damaged.append)
@@ -70,12 +94,40 @@ def champion(
     _show(_need(found, name), damaged, names=names, exported=to, as_json=as_json)
 
 
+def _show_all(store: PromotionStore, *, as_json: bool) -> None:
+    """The champion of every dataset on which something was decided, a line each."""
+    damaged: list[DamagedChampionError] = []
+    found = {name: store.champion(name, on_corruption=damaged.append) for name in store.datasets()}
+    if as_json:
+        print_json([asdict(each.record) for each in found.values() if each])
+        return
+    _warn(damaged)
+    names = _names(store.root, [each.record for each in found.values() if each])
+    widest = max(map(len, found), default=0)
+    _print(
+        [
+            f"{name:<{widest}}  {_in_a_line(each.record, names) if each else 'none: zero-shot'}"
+            for name, each in found.items()
+        ]
+        or ["no dataset has a champion: train with --promote"]
+    )
+
+
+def _in_a_line(record: PromotionRecord, names: Mapping[str, str]) -> str:
+    since = f"since {record.decided_at:%Y-%m-%d %H:%M} UTC"
+    return f"{_who(record, names)}, {since}, promotion {record.promotion[:8]}{_pinned(record)}"
+
+
+def _pinned(record: PromotionRecord) -> str:
+    return ", pinned" if record.pinned else ""
+
+
 def lines_of(record: PromotionRecord, *, names: Mapping[str, str]) -> list[str]:
     """A decision as lines of text, with the names of candidates by the ids of their runs."""
     when = f"{record.decided_at:%Y-%m-%d %H:%M:%S} UTC"
     who = _who(record, names)
     return [
-        f"{record.sequence:>4}  {record.decision:<11}  {record.promotion_id[:8]}  {when}  {who}",
+        f"{record.sequence:>4}  {record.action:<11}  {record.promotion_id[:8]}  {when}  {who}",
         f"      {record.reason}",
     ]
 
@@ -122,9 +174,10 @@ def _show(
             }
         )
         return
+    when = f"{record.decided_at:%Y-%m-%d %H:%M:%S} UTC"
     lines = [
         f"{record.dataset}: {_who(record, names)}",
-        f"{record.decision} {record.decided_at:%Y-%m-%d %H:%M:%S} UTC, promotion {record.promotion}",
+        f"{record.action} {when}, promotion {record.promotion}{_pinned(record)}",
         record.reason,
         f"{len(found.content):,} bytes, verified: {found.path}",
         *([f"written to {exported}"] if exported else []),
@@ -170,9 +223,10 @@ def rollback(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Make an earlier promotion current again. Nothing is removed: one more decision is recorded.
+    """Make an earlier promotion current again and pin it. Nothing is removed: one more decision is recorded.
 
-    Its classifier is verified first. The next training is compared with the restored champion.
+    Its classifier is verified first. It stays until a challenger is proven better on images that are newer than
+    the rollback, or `clip-adapter champion DATASET --unpin` lets every image count again.
     """
     place = existing_root(root)
     record = roll_back(PromotionStore(place), stored_name(dataset, root=place), to=to)

@@ -351,7 +351,7 @@ def _show_training(console: Console, _request: TrainRequest, summary: dict[str, 
     if "base_to_new" not in summary:
         summaries.show_leaderboard(console, summary["leaderboard"])
     show_protocols(console, summary)
-    summaries.show_promotion(console, summary["promotion"])
+    summaries.show_promotion(console, summary)
 
 
 def _show_files_and_next_steps(console: Console, root: Path) -> None:

@@ -215,6 +215,8 @@ def training_summary(trained: Any) -> dict[str, Any]:
         "seconds_train": round(trained.runs.seconds, 3),
         "up_to_date": trained.is_up_to_date,
         "promotion": trained.promotion and asdict(trained.promotion.record),
+        "promotion_is_new": trained.promotion and trained.promotion.is_new,
+        "promotion_summary": trained.promotion and trained.promotion.summary,
     }
 
 
@@ -265,18 +267,16 @@ def show_leaderboard(console: Console, rows: list[dict[str, Any]]) -> None:
         console.print(leaderboard_table(rows))
 
 
-def show_promotion(console: Console, promotion: dict[str, Any] | None) -> None:
-    """Print the decision about the champion, if there is one."""
-    if promotion:
-        shots = shots_in_words(promotion["shots"])
-        who = f"{promotion['method']} at {shots}, seed {promotion['seed']}"
-        console.print()
-        console.print(
-            escape_control_characters(f"{promotion['decision']}: {who}; {promotion['reason']}"),
-            soft_wrap=True,
-        )
-        if promotion["decision"] == "refused":
-            run = f"run:{promotion['run_id'][:12]}"
-            console.print(
-                f"to use it all the same: clip-adapter predict {run} IMAGES", soft_wrap=True
-            )
+def show_promotion(console: Console, summary: dict[str, Any]) -> None:
+    """Print the decision about the champion, if there is one, and how to use what was refused."""
+    promotion = summary["promotion"]
+    if not promotion:
+        return
+    who = f"{promotion['method']} at {shots_in_words(promotion['shots'])}, seed {promotion['seed']}"
+    made = f"{promotion['decision']}: {who}; {promotion['reason']}"
+    said = made if summary["promotion_is_new"] else summary["promotion_summary"]
+    console.print()
+    console.print(escape_control_characters(said), soft_wrap=True)
+    if promotion["decision"] == "refused":
+        run = f"run:{promotion['run_id'][:12]}"
+        console.print(f"to use it all the same: clip-adapter predict {run} IMAGES", soft_wrap=True)

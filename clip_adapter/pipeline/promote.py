@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,10 +26,12 @@ from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.tables import TabularResult
 from clip_adapter.runs import (
     RUN_TABLES,
+    Champion,
     LabelDrift,
     PairedDifference,
     PromotionRecord,
     PromotionStore,
+    RequestStore,
     decide,
     last_champion,
     rolled_back,
@@ -121,16 +124,35 @@ class Promotion(TabularResult):
     Attributes:
         record: the stored decision with its numbers.
         is_new: whether it was made now; False where this sweep was decided on before.
+        is_rolled_back: whether the candidate was promoted before and rolled back since.
     """
 
     record: PromotionRecord
     is_new: bool
+    is_rolled_back: bool = False
 
     @property
     def summary(self) -> str:
-        """One line for a log."""
+        """One line for a log, which does not repeat an old decision as if it were made now."""
         record = self.record
-        return f"{record.candidate}: {record.decision}, {record.reason}"
+        if self.is_new:
+            return f"{record.candidate}: {record.decision}, {record.reason}"
+        return (
+            f"unchanged: {record.candidate} {self._known}; nothing it depends on has changed since "
+            f"{record.decided_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        )
+
+    @property
+    def _known(self) -> str:
+        promotion = self.record.promotion[:8]
+        if self.is_rolled_back:
+            return (
+                f"was promoted as {promotion} and rolled back, and is not promoted again (`clip-adapter rollback "
+                f"{self.record.dataset} --to {promotion}` makes it the champion)"
+            )
+        if self.record.decision == "promoted":
+            return f"is the champion ({promotion})"
+        return "was refused and is not compared again"
 
     def to_arrow(self) -> pa.Table:
         """The decision as one row, with the columns of `PromotionRecord`."""
@@ -155,8 +177,9 @@ def decide_promotion(
     """Decide whether the best run of a sweep becomes the champion, and record the decision.
 
     The candidate is fitted again and compared with the champion on images that neither was trained or
-    selected with. A sweep that was decided on before gets its recorded decision, unless the champion
-    of that decision is no longer current or its file is damaged.
+    selected with; with a champion that is pinned, on images alone that the store did not have when it
+    was pinned. A sweep that was decided on before gets its recorded decision, unless the champion
+    of that decision is no longer current, pinned or not as then, or its file is damaged.
 
     Args:
         specs: the runs of the sweep.
@@ -178,28 +201,29 @@ def decide_promotion(
     )
     known = _decided(store, dataset, retraining, reporter)
     if known is not None:
-        return Promotion(record=known, is_new=False)
+        return known
     spec, run_id = choose_candidate(
         encoded.dataset.root, specs, dataset=encoded.dataset.name, reporter=reporter
     )
     features = DatasetFeatures(encoded, encoding)
     device = choose_device(encoding.device if encoding else device)
     while True:
+        champion = _current(store, dataset, reporter)
         record, content, is_regression = _decide(
             spec,
             features,
             store,
+            champion,
             run_id=run_id,
             retraining=retraining,
             max_relabelled_fraction=max_relabelled_fraction,
             device=device,
-            reporter=reporter,
         )
         # While this process was fitting, another may have decided on this sweep or on another.
         known = _decided(store, dataset, retraining, reporter)
         if known is not None:
-            return Promotion(record=known, is_new=False)
-        if record.champion_before == _current(store, dataset, reporter):
+            return known
+        if _state(_current(store, dataset, reporter)) == _state(champion):
             break
         reporter.log("the champion changed meanwhile: the candidate is evaluated again")
     if is_regression and on_regression:
@@ -210,44 +234,70 @@ def decide_promotion(
 
 def _decided(
     store: PromotionStore, dataset: str, retraining: str, reporter: Reporter
-) -> PromotionRecord | None:
-    record = store.decided(dataset, retraining)
-    return record if record is not None and _holds(record, store, reporter) else None
+) -> Promotion | None:
+    """The decision that was made on a sweep, if it still holds.
 
-
-def _holds(record: PromotionRecord, store: PromotionStore, reporter: Reporter) -> bool:
-    """Whether the decision was made against the current champion, or made that champion.
-
-    It does not hold if the champion's file is damaged or another was promoted since: the runs are
-    then compared with another champion. The promotion that was rolled back last is not made again.
+    It does not hold if the champion's file is damaged, or another was promoted, pinned or unpinned since:
+    the runs are then compared with another champion, or on other images. The promotion that was rolled
+    back last is not made again.
     """
-    current = _current(store, record.dataset, reporter)
+    record = store.decided(dataset, retraining)
+    if record is None:
+        return None
+    current = _current(store, dataset, reporter)
     if record.decision != "promoted":
-        return record.champion_before == current
-    history = store.history(record.dataset)
+        holds = (record.champion_before, bool(record.pinned)) == _state(current)
+        return Promotion(record=record, is_new=False) if holds else None
+    history = store.history(dataset)
     last = last_champion(history)
-    undone = last is not None and record.promotion_id in rolled_back(history, last)
-    return undone or current == record.promotion_id
+    if last is not None and record.promotion_id in rolled_back(history, last):
+        return Promotion(record=record, is_new=False, is_rolled_back=True)
+    holds = record.promotion_id == _state(current)[0]
+    return Promotion(record=record, is_new=False) if holds else None
 
 
-def _current(store: PromotionStore, dataset: str, reporter: Reporter) -> str | None:
-    """The promotion of the champion whose file is undamaged."""
-    champion = store.champion(dataset, on_corruption=lambda error: reporter.log(str(error)))
-    return champion.record.promotion if champion else None
+def _current(store: PromotionStore, dataset: str, reporter: Reporter) -> Champion | None:
+    """The champion whose file is undamaged."""
+    return store.champion(dataset, on_corruption=lambda error: reporter.log(str(error)))
+
+
+def _state(champion: Champion | None) -> tuple[str | None, bool]:
+    """What a comparison with a champion depends on: its promotion, and whether it is pinned."""
+    if champion is None:
+        return None, False
+    return champion.record.promotion, bool(champion.record.pinned)
+
+
+def _known_images(store: PromotionStore, pinned: PromotionRecord) -> frozenset[bytes]:
+    """Digests of the images that the store had of a dataset when its champion was pinned."""
+    dataset = pinned.dataset
+    decided = {
+        each.index_fingerprint for each in store.history(dataset) if each.sequence < pinned.sequence
+    }
+    asked = {
+        each.index_fingerprint
+        for each in RequestStore(store.root).history(dataset)
+        if each.index_fingerprint and each.asked_at <= pinned.decided_at
+    }
+    indexes, found = IndexStore(store.root, dataset), set[bytes]()
+    for fingerprint in decided | asked:
+        with suppress(NotStoredError):  # removed since
+            found.update(indexes.read(fingerprint).column("image_sha256").to_pylist())
+    return frozenset(found)
 
 
 def _decide(
     spec: RunSpec,
     features: DatasetFeatures,
     store: PromotionStore,
+    champion: Champion | None,
     *,
     run_id: str,
     retraining: str,
     max_relabelled_fraction: float,
     device: str,
-    reporter: Reporter,
 ) -> tuple[PromotionRecord, bytes | None, bool]:
-    """Compare the candidate with the current champion.
+    """Compare the candidate with the current champion, on new images alone if that is pinned.
 
     Returns:
         The record of the decision, the file of the candidate if it is promoted, and whether it is
@@ -255,11 +305,14 @@ def _decide(
     """
     dataset = features.encoded.dataset
     saved = fit_candidate(features, spec, run_id=run_id, device=device)
-    champion = store.champion(dataset.name, on_corruption=lambda error: reporter.log(str(error)))
     baseline = current_baseline(champion, features, spec.split)
     drift = label_drift(dataset, champion.record) if champion else LabelDrift()
     baseline = replace(baseline, renamed=drift.renamed)
-    n_images, paired = evaluate_pair(saved, baseline, features, seen=_seen(features, spec))
+    seen = _seen(features, spec)
+    is_pinned = champion is not None and bool(champion.record.pinned)
+    if champion and is_pinned:
+        seen |= _known_images(store, champion.record)
+    n_images, paired = evaluate_pair(saved, baseline, features, seen=seen)
     decision = decide(
         paired,
         drift,
@@ -269,12 +322,14 @@ def _decide(
         left_out=[name for name in dataset.short_classes if name in baseline.class_names]
         if champion
         else [],
+        note=_pinned_note(champion.record) if champion and is_pinned else "",
     )
-    content = None
+    content, again = None, ""
     if decision.outcome == "promoted":
         from clip_adapter.methods import encode_classifier  # noqa: PLC0415  # imports torch
 
         content = encode_classifier(saved)
+        again = _promoted_again(store, dataset.name, hashlib.sha256(content).hexdigest())
     described = saved.metadata and saved.metadata.encoder
     record = _record(
         spec,
@@ -285,7 +340,8 @@ def _decide(
         weights_digest=described and described.weights_sha256,
         sequence=store.next_sequence(dataset.name),
         decision=decision.outcome,
-        reason=decision.reason + baseline.other_classes(dataset.class_names),
+        reason=decision.reason + baseline.other_classes(dataset.class_names) + again,
+        pinned=is_pinned and decision.outcome != "promoted",
         classifier_sha256=hashlib.sha256(content).hexdigest() if content else None,
         champion_before=champion.record.promotion if champion else None,
         n_images=n_images,
@@ -293,6 +349,28 @@ def _decide(
         retraining_fingerprint=retraining,
     )
     return record, content, decision.is_regression
+
+
+def _pinned_note(champion: PromotionRecord) -> str:
+    when = champion.decided_at.astimezone(UTC)
+    return (
+        f"; the champion is pinned, so that only images count that are newer than {when:%Y-%m-%d %H:%M} UTC: "
+        f"`clip-adapter champion {champion.dataset} --unpin` lets all count"
+    )
+
+
+def _promoted_again(store: PromotionStore, dataset: str, classifier_sha256: str) -> str:
+    """A text about a classifier that was promoted and rolled back before; empty for any other."""
+    history = store.history(dataset)
+    undone = set[str]().union(*(rolled_back(history, each) for each in history))
+    found = [
+        each.promotion_id
+        for each in history
+        if each.promotion_id in undone and each.classifier_sha256 == classifier_sha256
+    ]
+    return (
+        f"; this classifier was promoted as {found[-1][:8]} and rolled back before" if found else ""
+    )
 
 
 def _record(

@@ -36,10 +36,12 @@ class Summary:
     """The pages about a training.
 
     Attributes:
+        encoder: name of the encoder.
         markdown: half a page of Markdown with the figure inside, in which all names are escaped.
         report: the whole report on the dataset, as one page of HTML.
     """
 
+    encoder: str
     markdown: str
     report: str
 
@@ -73,7 +75,7 @@ def summarize(
         markdown = render(
             "summary.md.jinja",
             dataset=dataset.name,
-            model=results.about["model"],
+            encoder=results.about["encoder_name"],
             runs=training.runs,
             trained=f"{training.runs.n_trained:,} runs trained in {duration(training.runs.seconds)}",
             encoded=f"{training.encoded.n_encoded:,} images encoded",
@@ -87,7 +89,9 @@ def summarize(
             report_path=report_path,
             report_url=Markup(report_url),  # noqa: S704  # the caller quotes it
         )
-    return Summary(markdown=markdown, report=html_report(sections))
+    return Summary(
+        encoder=results.about["encoder_name"], markdown=markdown, report=html_report(sections)
+    )
 
 
 def _results(database: RunDatabase, section: Section) -> dict[str, Any] | None:

@@ -47,6 +47,7 @@ from clip_adapter.runs.promotions import PromotionStore as PromotionStore
 from clip_adapter.runs.promotions import last_champion as last_champion
 from clip_adapter.runs.promotions import roll_back as roll_back
 from clip_adapter.runs.promotions import rolled_back as rolled_back
+from clip_adapter.runs.promotions import set_pinned as set_pinned
 from clip_adapter.runs.query_result import QueryResult as QueryResult
 from clip_adapter.runs.records import ImagePredictions as ImagePredictions
 from clip_adapter.runs.records import Protocol as Protocol

@@ -60,6 +60,7 @@ def decide(  # noqa: PLR0913  # all that decides
     n_images: int,
     max_relabelled_fraction: float,
     left_out: Sequence[str] = (),
+    note: str = "",
 ) -> Decision:
     """Promote a candidate that is proven better, refuse every other.
 
@@ -77,6 +78,7 @@ def decide(  # noqa: PLR0913  # all that decides
             are not compared.
         left_out: classes of the champion that the candidate lacks, as they have too few images; it is
             never promoted then, since it was compared without them.
+        note: what limits the images, for the end of the reason; empty where nothing does.
     """
     changed = _decide_on_labels(drift, max_relabelled_fraction)
     if changed is not None:
@@ -86,8 +88,8 @@ def decide(  # noqa: PLR0913  # all that decides
             f"not proven better: {n_images} images that neither learned from, expected "
             f"{FEWEST_IMAGES} or more to compare on; label more, or train on fewer shots"
         )
-        return Decision(outcome="refused", reason=reason)
-    numbers = _numbers(paired, baseline)
+        return Decision(outcome="refused", reason=reason + note)
+    numbers = _numbers(paired, baseline) + note
     if paired.verdict == "ahead":
         if left_out:
             return Decision(outcome="refused", reason=_fewer_classes(left_out, baseline))

@@ -68,8 +68,8 @@ class PromotionRecord:
         retraining_fingerprint: fingerprint of the runs that the candidate was chosen from, and of
             the policy.
         git_commit: commit of the code; None outside a checkout.
-        pinned: whether the champion was set by hand and stays until it is unpinned; None in
-            decisions of earlier versions.
+        pinned: whether the champion is pinned after the decision: it stays until it is unpinned or is
+            beaten on newer images alone; None in decisions of earlier versions.
         encoder_spec: parameters with which the encoder is loaded again, in JSON; None where they
             were not recorded.
         weights_digest: digest of the encoder's weights, in lower-case hex; None where it was not
@@ -135,6 +135,13 @@ class PromotionRecord:
     def candidate(self) -> str:
         """The candidate in words: its method, shots and seed."""
         return f"{self.method} at {shots_in_words(self.shots)}, seed {self.seed}"
+
+    @property
+    def action(self) -> str:
+        """What was done in a word: the decision, or "pinned" or "unpinned" where the champion stayed."""
+        if self.decision == "rolled back" and self.restores == self.champion_before:
+            return "pinned" if self.pinned else "unpinned"
+        return self.decision
 
     @property
     def sets_champion(self) -> bool:
@@ -321,7 +328,7 @@ def rolled_back(history: Sequence[PromotionRecord], record: PromotionRecord) -> 
 
 
 def roll_back(store: PromotionStore, dataset: str, *, to: str | None = None) -> PromotionRecord:
-    """Make an earlier promotion current again.
+    """Make an earlier promotion current again, and pin it.
 
     Args:
         store: store of the decisions.
@@ -344,15 +351,60 @@ def roll_back(store: PromotionStore, dataset: str, *, to: str | None = None) -> 
     promoted = {each.promotion_id: each for each in history if each.decision == "promoted"}
     target = _before(current, promoted) if to is None else _named(to, current, promoted)
     store.read(target)
+    reason = f"rolled back by hand from {current.promotion[:8]} to {target.promotion_id[:8]}"
+    if target.promotion_id in rolled_back(history, current):
+        reason += ", which was rolled back itself"
+    return _restore(store, target, before=current, is_pinned=True, reason=f"{reason}; pinned")
+
+
+def set_pinned(store: PromotionStore, dataset: str, *, is_pinned: bool) -> PromotionRecord:
+    """Pin the champion of a dataset, or unpin it.
+
+    Args:
+        store: store of the decisions.
+        dataset: name of the dataset in the store.
+        is_pinned: whether it stays until it is beaten on images that are newer than this decision.
+
+    Returns:
+        The decision that was added: a rollback to the champion itself.
+
+    Raises:
+        UnknownNameError: there is no such dataset.
+        RunStoreError: nothing was promoted, or the champion is pinned, or unpinned, already.
+        DamagedChampionError: the file of the champion's classifier is damaged or missing.
+    """
+    history = store.known_history(dataset)
+    current = last_champion(history)
+    if current is None:
+        raise RunStoreError.no_champion(dataset)
+    if bool(current.pinned) == is_pinned:
+        raise RunStoreError(
+            f"the champion of {dataset!r}, {current.promotion[:8]}, is {'pinned already' if is_pinned else 'not pinned'}: "
+            "there is nothing to change"
+        )
+    store.read(current)
+    reason = f"{'pinned' if is_pinned else 'unpinned'} by hand"
+    return _restore(store, current, before=current, is_pinned=is_pinned, reason=reason)
+
+
+def _restore(
+    store: PromotionStore,
+    target: PromotionRecord,
+    *,
+    before: PromotionRecord,
+    is_pinned: bool,
+    reason: str,
+) -> PromotionRecord:
     record = replace(
         target,
         promotion_id=uuid4().hex,
-        sequence=store.next_sequence(dataset),
+        sequence=store.next_sequence(target.dataset),
         decided_at=datetime.now(UTC),
         decision="rolled back",
-        reason=f"rolled back by hand from {current.promotion[:8]} to {target.promotion_id[:8]}",
-        champion_before=current.promotion,
-        restores=target.promotion_id,
+        reason=reason,
+        champion_before=before.promotion,
+        restores=target.promotion,
+        pinned=is_pinned,
     )
     store.append(record)
     return record

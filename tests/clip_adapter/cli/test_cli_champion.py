@@ -101,6 +101,50 @@ def test_a_damaged_champion_is_said_and_the_one_before_shown(
     assert f"promotion {first.promotion_id}" in outcome.out
 
 
+def test_without_a_dataset_every_champion_is_listed(
+    command: Command, promote: Promote, root: Path
+) -> None:
+    record = promote(1)
+    promote(1, dataset="birds", decision="refused", reason="no\x1b[2J")
+    told = command("champion", "--root", root)
+    assert (told.code, told.err) == (0, "")
+    assert told.out.splitlines() == [
+        "birds   none: zero-shot",
+        (
+            "digits  clip-adapter at 16 shots, seed 1, with glyphs, since 2026-11-24 02:00 UTC, "
+            f"promotion {record.promotion_id[:8]}"
+        ),
+    ]
+    (printed,) = json.loads(command("champion", "--root", root, "--json").out)
+    assert printed["promotion_id"] == record.promotion_id
+    refused = command("champion", "--root", root, "--unpin")
+    assert refused.code == 1
+    assert "need the name of a dataset" in refused.err
+
+
+def test_a_rollback_pins_until_it_is_unpinned(
+    champion: Command, rollback: Command, promote: Promote
+) -> None:
+    first = promote(1)
+    promote(2, champion_before=first.promotion_id)
+    assert "; pinned" in rollback().out
+    assert champion().out.splitlines()[1].endswith(f"promotion {first.promotion_id}, pinned")
+    unpinned = champion("--unpin").out
+    assert unpinned.splitlines()[1].startswith("unpinned ")
+    assert "pinned" not in unpinned.splitlines()[0]
+    again = champion("--unpin")
+    assert again.code == 1
+    assert "is not pinned: there is nothing to change" in again.err
+    assert champion("--pin").out.splitlines()[1].endswith(", pinned")
+    assert [line.split()[1] for line in champion("--history").out.splitlines()[::2]] == [
+        "promoted",
+        "promoted",
+        "rolled",
+        "unpinned",
+        "pinned",
+    ]
+
+
 def test_hostile_names_are_shown_escaped(champion: Command, promote: Promote) -> None:
     promote(1, reason="labels changed, as 'a\x1b[2Jb'")
     assert "\x1b" not in champion().out
@@ -177,3 +221,6 @@ def test_training_says_what_was_decided_and_what_there_was_to_do(train: Command)
     assert "30 or more to compare on" in trained.out
     printed = json.loads(train("--promote", "--json").out)
     assert (printed["promotion"]["decision"], printed["up_to_date"]) == ("refused", True)
+    again = train("--promote").out
+    assert "\nunchanged: " in again
+    assert "30 or more to compare on" not in again
