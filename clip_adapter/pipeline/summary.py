@@ -1,7 +1,6 @@
 """The summary of a training on half a page of Markdown, and the whole report as HTML."""
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from clip_adapter.report.numbers import points
 from clip_adapter.report.pages import html_report, render, write_sections
 from clip_adapter.report.results import ZERO_SHOT, DatasetResults, MethodSeries, read_results
 from clip_adapter.report.tables import Bold, Table, accuracy_table, by_shots
-from clip_adapter.runs import PairedDifference, RunDatabase, connect, encoding_rate
+from clip_adapter.runs import PairedDifference, RunDatabase, RunStoreError, connect, encoding_rate
 from clip_adapter.shots import shots_in_words
 
 MOST_LISTED = 10
@@ -65,9 +64,10 @@ def summarize(
     with connect(dataset.root) as database:
         all_results = read_results(database, [dataset.name])
         sections = write_sections(database, all_results)
-        section = next(
-            each for each in sections if each.results.encoder == training.encoded.encoder
-        )
+        of_encoder = [each for each in sections if each.results.encoder == training.encoded.encoder]
+        if not of_encoder:
+            raise RunStoreError(f"no run of {dataset.name!r:.80} with this encoder was completed")
+        (section,) = of_encoder
         results = section.results
         quarantined = database.query(
             _QUARANTINED, {"dataset": dataset.name, "index": dataset.index_fingerprint}
@@ -99,14 +99,16 @@ def _results(database: RunDatabase, section: Section) -> dict[str, Any] | None:
     if not series:
         return None
     figure = next(block.figure for block in section.blocks if block.name == "accuracy")
-    best, shots = _best(series)
+    headline, zero_shot = section.headline, section.results.zero_shot
+    shown = headline.series if headline else zero_shot or series[0]
+    shots = headline.shots if headline else max(shown.shots)
     return {
         "title": figure.title if figure else "",
         "picture": Markup(_png_address(figure)) if figure else "",  # noqa: S704  # base64
         "accuracy": accuracy_table(series),
         "against": _against_zero_shot(database, section.results),
-        "best": f"{best.name} at {shots_in_words(shots)}" if shots else best.name,
-        "confusions": _confusions(database, section.results, best, shots),
+        "shown": f"{shown.name} at {shots_in_words(shots)}" if shots else shown.name,
+        "confusions": _confusions(database, section.results, shown, shots),
     }
 
 
@@ -153,18 +155,6 @@ def _saved(database: RunDatabase, training: Training, device: str) -> str:
         f"{reused}, {duration(n_reused / speed)} of encoding saved (at {rate(speed, 'images')}, "
         f"recorded for this encoder on {device})"
     )
-
-
-def _best(series: Sequence[MethodSeries]) -> tuple[MethodSeries, int]:
-    """The series with the highest mean accuracy, and the shots at which it has it."""
-    means = [
-        (mean.value, each, shots)
-        for each in series
-        for shots in each.shots
-        if (mean := each.mean("accuracy", shots)) is not None
-    ]
-    _, best, shots = max(means, key=lambda found: found[0])
-    return best, shots
 
 
 def _confusions(

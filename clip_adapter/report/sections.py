@@ -46,7 +46,7 @@ from clip_adapter.report.tables import (
     cost_table,
     grid,
 )
-from clip_adapter.runs import RunDatabase, legend
+from clip_adapter.runs import ADVISED_SEEDS, RunDatabase, legend
 from clip_adapter.shots import shots_in_words
 
 MOST_PICTURES = 12
@@ -333,8 +333,9 @@ class SectionWriter:
 
     def _images_of(self, class_name: str, rows: Sequence[Row], headline: Headline) -> int:
         """Number of test images of a class, from rows that count each once for each seed."""
-        total = sum(row["n"] for row in rows if row["class_name"] == class_name)
-        return round(total / headline.series.rows[headline.shots]["seeds"])
+        total: int = sum(row["n"] for row in rows if row["class_name"] == class_name)
+        seeds: int = headline.series.rows[headline.shots]["seeds"]
+        return round(total / seeds)
 
     def _calibration(self, headline: Headline | None) -> Iterable[Block]:
         if headline:

@@ -18,6 +18,8 @@ PIXELS_AN_INCH = 96
 POINTS_AN_INCH = 72
 MM_AN_INCH = 25.4
 LEAST_WIDTH, MOST_WIDTH = 200, 4000
+LEAST_LETTERS = 16
+"""Least width of a figure, in sizes of its text."""
 MOST_LINES = 4
 """Lines of a label; a longer text ends in an ellipsis."""
 _NARROW = frozenset("iljtfrI.,:;'|!()[]/- ")
@@ -64,10 +66,10 @@ class Style:
             )
         if not 4 <= font_size <= 24:
             raise ParameterError(f"text of {font_size:.4g} pt: expected a size from 4 to 24 points")
-        if pixels < MOST_LETTERS * font_size * PIXELS_AN_INCH / POINTS_AN_INCH:
+        if pixels < LEAST_LETTERS * font_size * PIXELS_AN_INCH / POINTS_AN_INCH:
             raise ParameterError(
                 f"text of {font_size:.4g} pt in a figure of {width:.4g} in leaves no room: expected a width of "
-                f"{MOST_LETTERS * font_size / POINTS_AN_INCH:.2f} in or more, or smaller text"
+                f"{LEAST_LETTERS * font_size / POINTS_AN_INCH:.2f} in or more, or smaller text"
             )
         return cls(
             width=pixels,

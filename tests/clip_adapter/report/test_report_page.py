@@ -47,6 +47,7 @@ def test_a_page_has_every_section_and_its_figures(digits: Path, page: Path) -> N
         "Where clip-adapter wins, and where not",
         "Classes against zero-shot",
         "Classes that are confused",
+        "Reliability",
         "Calibration",
         "The worst mistakes",
         "Labels to look at",

@@ -113,7 +113,7 @@ def test_zero_shot_alone_has_a_picture_too(put_runs: PutRuns, root: Path) -> Non
     put_runs([120], seeds=[None], method="zero-shot", shots=0, split_fingerprint="")
     text = summary(root)
     assert "data:image/png;base64," in text
-    assert "By zero-shot, the best on the board" in text
+    assert "By zero-shot, summed over seeds" in text
 
 
 def test_a_decision_about_the_champion_is_shown(digits: Path) -> None:

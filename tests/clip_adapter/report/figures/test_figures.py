@@ -242,16 +242,6 @@ def test_the_marks_of_the_other_figures_have_the_values_of_their_rows() -> None:
     assert set(decisions) == {"promoted", "refused", "rolled back"}
 
 
-def test_the_error_of_calibration_is_the_mean_distance_by_images() -> None:
-    rows = [
-        {"temperature": "before", "bin": 9, "n": 30, "confidence": 0.95, "accuracy": 0.75},
-        {"temperature": "before", "bin": 5, "n": 10, "confidence": 0.55, "accuracy": 0.55},
-    ]
-    # 30 of 40 images at a distance of 20 points.
-    shown = words(figures.svg(figures.reliability(rows)))
-    assert any("ECE 15.0" in word for word in shown)
-
-
 @pytest.mark.parametrize("figure", FIGURES)
 def test_hostile_names_are_words_in_every_figure(figure: str) -> None:
     chart = draw(figure, HOSTILE, HOSTILE + "2", PAGE)
