@@ -244,9 +244,21 @@ def test_the_statement_of_a_block_gives_its_rows(
     assert [float(row["change"]) for row in rows] == pytest.approx(changes)
 
 
-def test_pointing_at_a_line_brings_it_out(page_of_one: Path, opened: Open) -> None:
+def test_what_is_printed_is_dark_on_white_and_unfolded(page_of_one: Path, opened: Open) -> None:
+    page = opened(page_of_one)
+    page.get_by_text("Dark", exact=True).click()
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator(".contents").is_visible()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details.notes p").first.is_visible()
+
+
+def test_a_figure_that_is_seen_becomes_one_to_point_at(page_of_one: Path, opened: Open) -> None:
     page = opened(page_of_one)
     scroll_through(page)
+    page.locator("[id$=-accuracy] .live svg .mark-symbol path").first.hover(force=True)
+    page.wait_for_selector("#vg-tooltip-element.visible")
     assert page.locator("[id$=-accuracy] .live svg").is_visible()
     assert not page.locator("[id$=-accuracy] .still").is_visible()
 
