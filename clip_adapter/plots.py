@@ -83,6 +83,7 @@ def accuracy(
     with connect(_place(root)) as database:
         rows = _leaderboard(database, dataset, model)
     rows = _of_methods(rows, methods)
+    _check_shots(shots, rows)
     if highlight is not None:
         for name in highlight:
             _check_method(name, rows)
@@ -157,6 +158,11 @@ def per_class_change(
     with connect(_place(root)) as database:
         board = _leaderboard(database, dataset, model)
         values = _configuration(board, method, shots)
+        if values["method"] == ZERO_SHOT:
+            raise RunStoreError(
+                f"{dataset!r} has zero-shot alone, or it was named: expected another method to compare with it, as "
+                f"`clip-adapter train {dataset}` trains"
+            )
         zero_shot = [row for row in board if row["method"] == ZERO_SHOT]
         rows = []
         if zero_shot:
@@ -423,6 +429,14 @@ def _leaderboard(database: RunDatabase, dataset: str, model: str | None) -> list
     return with_names(database, found)
 
 
+def _check_shots(shots: Sequence[int] | None, rows: Sequence[Row]) -> None:
+    known = sorted({row["shots"] for row in rows} - {0})
+    for each in shots or ():
+        if each not in known:
+            words = [shots_in_words(number) for number in known]
+            raise UnknownNameError("number of shots with runs", shots_in_words(each), words)
+
+
 def _check_method(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     known = dict.fromkeys(row[column] for column in ("method", "name") for row in rows)
     if name not in known:
@@ -434,6 +448,8 @@ def _of_methods(
 ) -> list[dict[str, Any]]:
     if methods is None:
         return list(rows)
+    if isinstance(methods, str) or not methods:
+        raise ParameterError(f"methods={methods!r:.80}: expected a list of names, or None for all")
     for name in methods:
         _check_method(name, rows)
     return [row for row in rows if {row["name"], row["method"]} & {*methods}]

@@ -88,6 +88,11 @@ def _addresses(
     except (ClipAdapterError, FeatureCacheError, OSError) as error:
         reporter.log(f"no pictures of {results.dataset}: {error}")
         return [None] * len(rows)
+    n_gaps = sum(image is None for image in made)
+    if n_gaps:
+        reporter.log(
+            f"{n_gaps} pictures of {results.dataset} are left out: their files are gone or changed"
+        )
     addresses: list[str | None] = []
     for image in made:
         if image is None:

@@ -172,10 +172,19 @@ def settings_values(series: MethodSeries) -> dict[str, str | int]:
     return {"method": method, "settings": settings, "choice": choice}
 
 
+def in_seconds(seconds: float | None) -> str:
+    """A duration in words, of which one that rounds to nothing is no 0.
+
+    >>> in_seconds(0.2), in_seconds(75)
+    ('under 1 s', '1 min 15 s')
+    """
+    return duration(seconds) if seconds and seconds >= 0.5 else "under 1 s"
+
+
 def encoding_in_words(costs: Row) -> str:
     """What was encoded and reused, with the time where the rate is known."""
     encoded = (
-        f"{costs['n_encoded']:,} images encoded once, in {duration(costs['seconds_encoded'] or 0)}"
+        f"{costs['n_encoded']:,} images encoded once, in {in_seconds(costs['seconds_encoded'])}"
     )
     if not costs["n_reused"]:
         return f"{encoded}."

@@ -139,7 +139,7 @@ def _paired(row: Row) -> PairedDifference:
 
 def leaders(series: Sequence[MethodSeries]) -> list[tuple[str, str]]:
     """The series with the highest mean accuracy, and the shots at which each has it; never an oracle."""
-    best: dict[str, list[int]] = defaultdict(list)
+    best: dict[tuple[str, ...], list[int]] = defaultdict(list)
     series = [each for each in series if not is_oracle(each.method)]
     for shots in sorted({shots for each in series for shots in each.shots} - {0}):
         means = {
@@ -148,8 +148,9 @@ def leaders(series: Sequence[MethodSeries]) -> list[tuple[str, str]]:
             for mean in [each.mean("accuracy", shots if each.uses_shots else 0)]
             if mean is not None
         }
-        best[max(means, key=lambda name: means[name])].append(shots)
-    return [(name, _at(shots)) for name, shots in best.items()]
+        highest = max(means.values())
+        best[tuple(name for name, value in means.items() if value == highest)].append(shots)
+    return [(listed(names), _at(shots)) for names, shots in best.items()]
 
 
 def _in_words(comparisons: Sequence[PairwiseComparison]) -> str:

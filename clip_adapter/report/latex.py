@@ -88,7 +88,7 @@ def _caption(results: DatasetResults, series: Sequence[MethodSeries]) -> str:
     n_test = listed([f"{n:,}" for n in sorted({n for row in rows for n in row["n_test"]})])
     n_leaked = max(row["n_leaked"] for row in rows)
     means = [one.mean("accuracy", each) for one in series for each in one.shots]
-    subject = escape_latex(f"{results.dataset} with {results.about['model']}")
+    subject = escape_latex(f"{results.dataset} with {results.about['encoder_name']}")
     sentences = [
         f"Test accuracy on {subject} in percent of {n_test} images.",
         rf"Mean over {seeds} $\pm$ half-width of its 95\,\% interval (Student's $t$); one seed "

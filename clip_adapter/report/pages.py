@@ -18,7 +18,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from clip_adapter.escaping import escape_control_characters, escape_markdown, slug
-from clip_adapter.progress import duration
 from clip_adapter.report.blocks import (
     Block,
     Figure,
@@ -28,6 +27,7 @@ from clip_adapter.report.blocks import (
     commits_in_words,
     dates_in_words,
     encoding_in_words,
+    in_seconds,
     tested_in_words,
 )
 from clip_adapter.report.figures.rendering import specification, svg
@@ -144,6 +144,8 @@ def check_page_name(page: Path) -> None:
             f"a report is a page of Markdown, HTML or LaTeX, and {page.name} {found}: call it something "
             f"that ends in one of {', '.join((*MARKDOWN, *HTML, *LATEX))}"
         )
+    if page.is_dir():
+        raise RunStoreError(f"{page.name} is a folder: expected the name of a file to write")
 
 
 def write_sections(
@@ -212,6 +214,12 @@ def html_report(sections: Sequence[Section], others: Sequence[DatasetResults] = 
         scripts=[Markup(each) for each in scripts],  # noqa: S704  # as is Vega, of a package
         hashes=[_hash_of(each) for each in scripts],
         glossary=GLOSSARY,
+        has_images=any(
+            each.address
+            for section in sections
+            for block in section.blocks
+            for each in block.pictures
+        ),
     )
 
 
@@ -284,7 +292,7 @@ def _html_environment() -> Environment:
     environment.filters["lines"] = _lines
     environment.filters["slug"] = slug
     environment.filters["quoted"] = shlex.quote
-    environment.filters["seconds"] = lambda value: duration(value or 0)
+    environment.filters["seconds"] = in_seconds
     environment.tests["bold"] = lambda cell: isinstance(cell, Bold)
     return environment
 
@@ -301,6 +309,7 @@ def _add_words(environment: Environment) -> None:
         "tested": tested_in_words,
         "encoding": encoding_in_words,
         "sure": _how_sure,
+        "gained": _gained,
     }
     environment.filters.update(functions)
 
@@ -327,6 +336,19 @@ def _how_sure(headline: Headline) -> str:
         f"{shown}: 95 % interval {points(gain.low)} to {points(gain.high)} points, over {over} "
         f"and {gain.n_images:,} test images; p {said}{corrected}{alone}."
     )
+
+
+def _gained(headline: Headline | None) -> list[str]:
+    """Gain, interval, verdict and method as cells; empty where nothing was compared."""
+    gain = headline and headline.gain
+    if not headline or not gain:
+        return [""] * 4
+    return [
+        points(gain.difference),
+        f"{points(gain.low)} to {points(gain.high)}",
+        gain.verdict,
+        f"{headline.series.name}, {shots_in_words(headline.shots)}",
+    ]
 
 
 def _join_cells(cells: Iterable[object]) -> Markup:

@@ -327,7 +327,7 @@ class SectionWriter:
                 ),
                 notes=_notes("confusion", subject=subject),
                 sql=sql,
-                rows=wrong,
+                rows=rows,
                 is_folded=True,
             )
 
@@ -524,7 +524,7 @@ class SectionWriter:
             figure=self._figure(
                 "champions", "Decisions on the champion", partial(figures.champions, rows)
             )
-            if len(rows) > 1
+            if any(row["accuracy_challenger"] is not None for row in rows[1:])
             else None,
             table=Table(
                 header=(
@@ -697,6 +697,8 @@ def _about_gain(headline: Headline) -> Iterable[tuple[str, str]]:
                 "accuracy",
             )
         return
+    if headline.accuracy.value >= 1:
+        return
     n_seeds = len(headline.gain.seed_differences)
     could_draw = n_seeds < ADVISED_SEEDS and not headline.gain.same_training_images
     if headline.gain.verdict == "no difference shown":
@@ -743,6 +745,9 @@ def _comparison_block(sql: str, found: Interpretation) -> Block:
                 "difference": each.paired.difference,
                 "low": each.paired.low,
                 "high": each.paired.high,
+                "wins": each.paired.wins,
+                "losses": each.paired.losses,
+                "n_images": each.paired.n_images,
                 "verdict": each.paired.verdict,
                 "p_value": each.paired.p_value,
                 "adjusted_p_value": each.paired.adjusted_p_value,

@@ -7,7 +7,7 @@ _PLACE = re.compile(r"\{(\w+)\}")
 _DIFFERENCE = """
 SELECT
     method_{one} AS method, settings_fingerprint_{one} AS settings_fingerprint,
-    image_choice_{one} AS image_choice, dataset, encoder, shots, difference, low, high, verdict, p_value,
+    image_choice_{one} AS image_choice, dataset, encoder, shots, difference, low, high, p_value,
     seed_differences, same_training_images, n_images, wins, losses, accuracy_a, accuracy_b"""
 
 _STATEMENTS = {

@@ -187,7 +187,7 @@ def _shots_axis(rising: Sequence[Row], end: int, style: Style) -> Any:
     return (
         alt.X("x:Q")
         .title("labelled images a class")
-        .scale(**scale, domain=[values[0], max(values[-1], values[0] + 1)])
+        .scale(**scale, domain=[0.85 * values[0], 1.18 * max(values[-1], values[0] + 1)])
         .axis(values=values, format="d", labelExpr=label, grid=False)
     )
 

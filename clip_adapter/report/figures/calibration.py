@@ -118,7 +118,10 @@ def reliability(rows: Sequence[Row], *, style: Style = PAGE, title: str = "") ->
         (f"{word} temperature scaling", shape, colour, word == "after")
         for word, colour, shape, _ in kinds
     ]
-    layers += symbol_key(entries, frame, x=10 * u, y=0.9 * style.font_size, is_column=True)
+    # Beside the square where there is room, else inside, where few classifiers have points.
+    widest = max(style.text_width(words) for words, *_ in entries) + 40 * u
+    across = side + 16 * u if style.width - frame.left - side > widest else 10 * u
+    layers += symbol_key(entries, frame, x=across, y=0.9 * style.font_size, is_column=True)
     layers.append(
         note(
             f"images, up to {most:,}",

@@ -77,7 +77,7 @@ def per_class_change(rows: Sequence[Row], *, style: Style = PAGE, title: str = "
     )
     y = row_y(len(names))
     low = min(min(point["before"], point["after"]) for point in points)
-    domain = [max(0.0, 10 * math.floor(low / 10) - 2), 102.0]
+    domain = [max(0.0, min(90.0, 10 * math.floor(low / 10)) - 2), 102.0]
     across = percent_x(domain, frame, "recall, % of the images of the class")
     before, after = with_field(across, "before"), with_field(across, "after")
     tooltip = tooltip_of(name="class", recalls="recall", change="change, points")
