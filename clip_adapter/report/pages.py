@@ -31,7 +31,7 @@ from clip_adapter.report.blocks import (
     tested_in_words,
 )
 from clip_adapter.report.figures.rendering import specification, svg
-from clip_adapter.report.figures.style import DOCUMENT, PAGE
+from clip_adapter.report.figures.style import DOCUMENT, PAGE, Style
 from clip_adapter.report.glossary import GLOSSARY
 from clip_adapter.report.latex import latex_report
 from clip_adapter.report.numbers import listed, percent, points, probability
@@ -50,6 +50,11 @@ LATEX = (".tex",)
 MOST_SECTIONS, MOST_RUNS = 4, 2_000
 """Largest number of datasets and encoders that an HTML page shows in full, and of their runs; one is always shown,
 and all have a row in its overview."""
+
+NARROW = Style(width=340, font_size=12)
+"""Figures on a phone."""
+MOST_BYTES = 40_000
+"""Largest SVG of a figure that a page has in a narrow version as well; larger ones scroll."""
 
 _CODE = re.compile(r"`([\w $.:/=*,-]+)`")
 _ESCAPED_CODE = re.compile(r"\\`((?:[\w $.:/=,-]|\\[$*_~])+)\\`")
@@ -405,13 +410,21 @@ def _words() -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-])(?:{'|'.join(forms)})(?![\w-])", re.IGNORECASE)
 
 
-def _drawn(figure: Figure) -> dict[str, Any]:
-    """A figure for a page: its specification, and as SVG, in which no two figures have the same names of clips."""
+def _drawn(figure: Figure) -> list[dict[str, Any]]:
+    """A figure for wide screens and, where it is not large, for narrow ones: specification and SVG."""
     # Altair would check every part against its schema, which takes most of the time; tests do that.
     with debug_mode(False):
-        chart = specification(figure.draw(style=PAGE))
-    still = _CLIPS.sub(f"{figure.name}-clip", svg(chart))
-    return {"specification": chart, "still": Markup(still)}  # noqa: S704  # texts are escaped by the renderer
+        found = [_version(figure, "wide", PAGE)]
+        if len(found[0]["still"]) < MOST_BYTES:
+            found.append(_version(figure, "narrow", NARROW))
+    return found
+
+
+def _version(figure: Figure, name: str, style: Style) -> dict[str, Any]:
+    """A figure in one style; no two figures of a page have the same names of clips."""
+    chart = specification(figure.draw(style=style))
+    still = _CLIPS.sub(f"{figure.name}-{name}-clip", svg(chart))
+    return {"name": name, "specification": chart, "still": Markup(still)}  # noqa: S704  # texts are escaped by the renderer
 
 
 def _download(block: Block) -> str:

@@ -44,9 +44,8 @@
   });
   window.addEventListener("afterprint", () => { for (const each of opened) each.open = false; });
 
-  const draw = async (figure) => {
-    const specification = document.querySelector(`script[data-for="${CSS.escape(figure.dataset.figure)}"]`);
-    const frame = figure.querySelector(".plot");
+  const draw = async (frame) => {
+    const specification = document.querySelector(`script[data-for="${CSS.escape(frame.dataset.figure)}"]`);
     const still = frame.querySelector(".still");
     const holder = document.createElement("div");
     holder.className = "live";
@@ -65,5 +64,5 @@
       draw(entry.target);
     }
   }, { rootMargin: "300px" });
-  for (const figure of document.querySelectorAll("figure[data-figure]")) seen.observe(figure);
+  for (const frame of document.querySelectorAll(".plot")) seen.observe(frame);
 })();

@@ -27,10 +27,10 @@ def test_a_page_named_html_holds_its_figures(digits: Path, tmp_path: Path) -> No
     assert written.figures == ()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.html"]
     text = written.page.read_text()
-    assert re.findall(r'data-figure="[^"]*-(\w+)"', text) == [
+    assert re.findall(r'data-figure="[^"]*-(\w+)-wide"', text) == [
         *("accuracy", "classes", "confusion", "reliability"),
     ]
-    assert text.partition("<script>")[0].count("<svg ") == 4
+    assert text.partition("<script>")[0].count("<svg ") == 8
 
 
 def test_hostile_names_stay_inert_in_html(put_runs: PutRuns, root: Path) -> None:

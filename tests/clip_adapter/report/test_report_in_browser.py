@@ -186,8 +186,8 @@ def test_without_scripts_the_figures_are_there(page_of_one: Path, opened: Open) 
     page = opened(page_of_one, java_script_enabled=False)
     figures = page.locator("figure")
     stills = page.locator("figure .still svg")
-    assert figures.count() == stills.count() > 4
-    assert all(stills.nth(place).is_visible() for place in range(stills.count()))
+    shown = [stills.nth(place).is_visible() for place in range(stills.count())]
+    assert figures.count() == sum(shown) > 4
     assert page.locator("th", has_text="method").first.is_visible()
 
 
