@@ -51,7 +51,7 @@ class _Head(nn.Module):
                 f"expected {kinds}; let the method return one of these"
             )
         self.rule = _RULES[type(classifier)]
-        self.values: dict[str, Any] = {}
+        self.constants: dict[str, Any] = {}
         for field in fields(classifier):
             value = getattr(classifier, field.name)
             if isinstance(value, np.ndarray):
@@ -61,10 +61,10 @@ class _Head(nn.Module):
             elif field.name == "parts":
                 self.parts = nn.ModuleList(_Head(part, method=method) for part in value)
             else:
-                self.values[field.name] = value
+                self.constants[field.name] = value
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        return self.rule(self, features, **self.values)
+        return self.rule(self, features, **self.constants)
 
 
 class FeatureClassifier(nn.Module):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from clip_adapter.errors import DataError as DataError
 from clip_adapter.lazy import when_asked
 from clip_adapter.methods.ape import Ape as Ape
+from clip_adapter.methods.auto import Auto as Auto
+from clip_adapter.methods.auto import ClipAdapterGda as ClipAdapterGda
 from clip_adapter.methods.clap import Clap as Clap
 from clip_adapter.methods.clip_adapter import ClipAdapter as ClipAdapter
 from clip_adapter.methods.coop import CoOp as CoOp

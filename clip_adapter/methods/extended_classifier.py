@@ -28,8 +28,16 @@ EXTENSIBLE = (
     "ape",
 )
 """Built-in methods whose classifiers have class prototypes."""
-NOT_EXTENSIBLE = ("linear-probe", "gda", "lp++", "cross-modal-probe", "ridge-to-text")
-"""The other built-in methods, whose classifiers know a class by its images alone."""
+NOT_EXTENSIBLE = (
+    "linear-probe",
+    "gda",
+    "lp++",
+    "cross-modal-probe",
+    "ridge-to-text",
+    "clip-adapter+gda",
+    "auto",
+)
+"""The other built-in methods, whose classifiers, or a part of them, know a class by its images alone."""
 WITH_PROTOTYPES = (
     "PrototypeClassifier",
     "AdapterClassifier",

@@ -60,14 +60,18 @@ class ProKeR(GridMethod):
 
     def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:  # noqa: ARG002  # the same for all
         """Betas, penalties, and whether the penalty scales the regression."""
-        return {"beta": self.betas, "penalty": self.penalties, "scaled": self.scaled}
+        return {
+            "beta": self.betas,
+            "penalty": self.penalties,
+            "scaled": [float(scaled) for scaled in self.scaled],
+        }
 
     def defaults(self, task: FewShotTask) -> Point:
         """A wide kernel, and at few shots a penalty that makes images count little."""
         return {
             "beta": value_at(task.shots, DEFAULT_BETAS),
             "penalty": value_at(task.shots, DEFAULT_PENALTIES),
-            "scaled": False,
+            "scaled": 0.0,
         }
 
     def fit_together(

@@ -19,6 +19,7 @@ from pydantic.errors import PydanticUserError
 
 from clip_adapter.errors import ClipAdapterError, DataError, SettingsError, UnknownNameError
 from clip_adapter.methods.ape import Ape
+from clip_adapter.methods.auto import Auto, ClipAdapterGda
 from clip_adapter.methods.clap import Clap
 from clip_adapter.methods.clip_adapter import ClipAdapter
 from clip_adapter.methods.coop import CoOp
@@ -60,6 +61,8 @@ _BUILT_IN: Mapping[str, type[Method]] = {
         SsTextPlus,
         Clap,
         Ape,
+        ClipAdapterGda,
+        Auto,
     )
 }
 _registered: dict[str, type[Method]] = {}

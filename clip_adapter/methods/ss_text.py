@@ -53,7 +53,8 @@ class SsText(PerTaskMethod):
         counts = moments.counts / max(1, self.views)  # views of one image are one image
         penalties = np.maximum(1 / counts, SMALLEST_PENALTY)
         pull = task.logit_scale / (moments.counts.sum() * penalties)
-        return task.class_prototypes + pull[:, None] * moments.sums
+        prototypes: Float[np.ndarray, "c d"] = task.class_prototypes + pull[:, None] * moments.sums
+        return prototypes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,4 +71,7 @@ class SsTextPlus(SsText):
         """The prototypes, set apart."""
         found = super().prototypes(task)
         apart = 2 * found - found.mean(axis=0)
-        return found - apart / np.linalg.norm(apart, axis=1, keepdims=True)
+        set_apart: Float[np.ndarray, "c d"] = found - apart / np.linalg.norm(
+            apart, axis=1, keepdims=True
+        )
+        return set_apart

@@ -27,6 +27,8 @@ def one_hot(labels: Int[np.ndarray, " n"], n_classes: int) -> Float[np.ndarray, 
 class ClassMoments:
     """Sufficient statistics of features of length 1: an image more or less is added or subtracted.
 
+    `ridge_to_text.ridge_weights` and `gda.gaussian_weights` compute their classifiers from them.
+
     Attributes:
         counts: number of features of each class.
         sums: sum of the features of each class.
@@ -54,9 +56,5 @@ class ClassMoments:
     @property
     def means(self) -> Float[np.ndarray, "c d"]:
         """Mean feature of each class."""
-        return self.sums / self.counts[:, None]
-
-    @property
-    def scatter(self) -> Float[np.ndarray, "d d"]:
-        """Sum over all features of the outer product of their deviations from their class's mean."""
-        return self.gram - self.means.T @ self.sums
+        means: Float[np.ndarray, "c d"] = self.sums / self.counts[:, None]
+        return means
