@@ -87,7 +87,7 @@ def test_ridge_to_text_minimises_its_squared_error(task: FewShotTask, pictures: 
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_proker_is_kernel_ridge_regression_of_what_text_leaves(
-    task: FewShotTask, pictures: np.ndarray, scaled: bool
+    task: FewShotTask, pictures: np.ndarray, *, scaled: bool
 ) -> None:
     beta, penalty = 2.0, 0.3
     rows, labels = rows_of(task)
@@ -146,7 +146,7 @@ def test_nearest_mean_lies_between_text_and_images(task: FewShotTask, pictures: 
 
 @pytest.mark.parametrize("plus", [False, True])
 def test_ss_text_pulls_each_class_by_its_images(
-    task: FewShotTask, pictures: np.ndarray, plus: bool
+    task: FewShotTask, pictures: np.ndarray, *, plus: bool
 ) -> None:
     rows, labels = rows_of(task)
     prototypes = []
