@@ -399,8 +399,8 @@ def auto_lines(rows: Sequence[Row], *, name: str = "auto") -> Iterator[str]:
 
 
 def _best_of_each(
-    cells: Mapping[str, Mapping[tuple[str, int], float]],
-) -> dict[tuple[str, int], float]:
+    cells: Mapping[str, Mapping[tuple[str, str], float]],
+) -> dict[tuple[str, str], float]:
     """The accuracy of the method that is best in hindsight, for each set and number of shots."""
     known = next(iter(cells.values()))
     return {cell: max(of_method[cell] for of_method in cells.values()) for cell in known}

@@ -146,7 +146,10 @@ class _BlendMethod(Method):
         ]
         scores = [np.concatenate([fold.logits for fold in each]) for each in by_fold]
         labels = np.concatenate([fold.val_labels for fold in in_folds])
-        found = fit_blend(scores, labels, shrinkage=self.shrinkage)
+        towards = (
+            self._default_shares(names) if in_folds[0] is task else [1 / len(names)] * len(names)
+        )
+        found = fit_blend(scores, labels, towards=towards, shrinkage=self.shrinkage)
         blended = blend(scores, found.weights)
         way: SelectedOn = "validation" if self._has_validation(task) else "held-out shots"
         accuracies = [evaluate_candidate(each, labels).validation_accuracy for each in scores]
@@ -190,9 +193,8 @@ class _BlendMethod(Method):
     def _by_default(
         self, task: FewShotTask, methods: Sequence[Method], fitted: Sequence[Fitted]
     ) -> Fitted:
-        taken = self.taken_without_choice
         names = [ZeroShot.name, *(method.name for method in methods)]
-        shares = [float(name in taken) / len(taken) for name in names]
+        shares = self._default_shares(names)
         everything = [ZeroShot().fit_task(task), *fitted]
         reason = (
             "nothing is chosen, as asked for"
@@ -203,8 +205,12 @@ class _BlendMethod(Method):
             classifier=_classifier(everything, shares),
             settings=self._own_settings() | _settings(names, everything, shares),
             seconds=sum(one.seconds for one in fitted),
-            explanation=f"the mean of the logits of {' and '.join(taken)} with their defaults, as {reason}",
+            explanation=f"the mean of the logits of {' and '.join(self.taken_without_choice)} with their defaults, as {reason}",
         )
+
+    def _default_shares(self, names: Sequence[str]) -> list[float]:
+        taken = self.taken_without_choice
+        return [float(name in taken) / len(taken) for name in names]
 
     def _own_settings(self) -> dict[str, Any]:
         return {"shrinkage": self.shrinkage, "views": self.views}

@@ -27,6 +27,7 @@ from clip_adapter.methods.fitting.blend import fit_blend
 from clip_adapter.methods.saved_classifier import KEY
 
 MakeTask = Callable[..., FewShotTask]
+EQUAL = (0.5, 0.5)
 PARTS = ("zero_shot", "ridge_to_text", "proker", "gda", "clip_adapter")
 
 
@@ -77,7 +78,7 @@ def test_the_weights_are_those_of_a_search_without_gradients(shrinkage: float) -
         return smoothed_loss(np.asarray(blended), labels) + float(pull)
 
     expected = minimize(objective, [0.5, 0.5], method="Nelder-Mead", tol=1e-9).x
-    found = fit_blend(scores, labels, shrinkage=shrinkage)
+    found = fit_blend(scores, labels, towards=EQUAL, shrinkage=shrinkage)
     # Both searches stop near the minimum, where the loss is flat.
     np.testing.assert_allclose(found.weights, expected * np.exp(factors), rtol=1e-3)
     np.testing.assert_allclose(found.shares, expected / expected.sum(), rtol=1e-3)
@@ -85,26 +86,27 @@ def test_the_weights_are_those_of_a_search_without_gradients(shrinkage: float) -
 
 def test_what_knows_nothing_has_no_weight() -> None:
     scores, labels = drawn_scores(4.0, 0.0, n=400)
-    informed, ignorant = fit_blend(scores, labels, shrinkage=1.0).weights
+    informed, ignorant = fit_blend(scores, labels, towards=EQUAL, shrinkage=1.0).weights
     assert ignorant < 0.05 * informed
 
 
 def test_images_that_are_all_right_leave_the_weights_finite_and_nearly_equal() -> None:
     scores, labels = drawn_scores(30.0, 40.0)
-    found = fit_blend(scores, labels, shrinkage=3.0)
+    found = fit_blend(scores, labels, towards=EQUAL, shrinkage=3.0)
     assert max(found.weights) < 5
     assert found.shares == pytest.approx((0.5, 0.5), abs=0.1)
 
 
-def test_a_strong_pull_makes_the_shares_equal() -> None:
+def test_a_strong_pull_leaves_the_shares_that_are_given() -> None:
     scores, labels = drawn_scores(4.0, 0.0, 1.0)
-    assert fit_blend(scores, labels, shrinkage=1e6).shares == pytest.approx([1 / 3] * 3, abs=1e-3)
+    found = fit_blend(scores, labels, towards=(0.2, 0.5, 0.3), shrinkage=1e6)
+    assert found.shares == pytest.approx((0.2, 0.5, 0.3), abs=1e-3)
 
 
 def test_scaling_the_logits_of_a_part_changes_no_blend() -> None:
     scores, labels = drawn_scores(3.0, 1.5)
-    found = fit_blend(scores, labels, shrinkage=3.0)
-    scaled = fit_blend([scores[0] * np.float32(4), scores[1]], labels, shrinkage=3.0)
+    found = fit_blend(scores, labels, towards=EQUAL, shrinkage=3.0)
+    scaled = fit_blend([scores[0] * np.float32(4), scores[1]], labels, towards=EQUAL, shrinkage=3.0)
     assert scaled.weights[0] * 4 == pytest.approx(found.weights[0], rel=1e-3)
     assert scaled.weights[1] == pytest.approx(found.weights[1], rel=1e-3)
 
@@ -113,7 +115,7 @@ def test_logits_that_are_not_finite_are_refused() -> None:
     scores, labels = drawn_scores(3.0, 1.5)
     scores[0][0, 0] = np.nan
     with pytest.raises(DataError, match="NaN or infinite"):
-        fit_blend(scores, labels, shrinkage=3.0)
+        fit_blend(scores, labels, towards=EQUAL, shrinkage=3.0)
 
 
 def test_one_shot_takes_stated_defaults_and_says_so(make_task: MakeTask) -> None:
