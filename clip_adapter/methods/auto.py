@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 SHRINKAGE = 3.0
 """On six sets 1 to 10 are equal; at 0 and at 100 the worst sets lose up to a point."""
 
+FOLDS_BESIDE_VALIDATION = 2
+"""Fewer folds where validation images are one more: as accurate, in two thirds of the time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _BlendMethod(Method):
@@ -76,7 +79,7 @@ class _BlendMethod(Method):
         if self.selection == "none":
             return []
         can_hold_out = selected_on("held-out-shots", task) == "held-out shots"
-        found = folds(task) if can_hold_out else []
+        found = folds(task, at_most=self._most_folds(task)) if can_hold_out else []
         return [*found, task] if self._has_validation(task) else found
 
     def fit(
@@ -122,6 +125,9 @@ class _BlendMethod(Method):
                 ]
             found |= dict(zip(numbers, blends, strict=True))
         return [found[number] for number in range(len(tasks))]
+
+    def _most_folds(self, task: FewShotTask) -> int:
+        return FOLDS_BESIDE_VALIDATION if self._has_validation(task) else MAX_FOLDS
 
     def _has_validation(self, task: FewShotTask) -> bool:
         return self.selection == "validation" and len(task.val_labels) > 0
@@ -180,7 +186,7 @@ class _BlendMethod(Method):
 
     def _held_out(self, task: FewShotTask, blended: np.ndarray) -> HeldOut | None:
         """The logits of the training images that were left out; the validation images' come after them."""
-        rows = fold_rows(task.train_labels, at_most=MAX_FOLDS)
+        rows = fold_rows(task.train_labels, at_most=self._most_folds(task))
         n_rows = sum(map(len, rows))
         if len(self.evidence(task)) == int(self._has_validation(task)):
             return None
