@@ -225,10 +225,14 @@ class GridMethod(Method):
         fitting: "_Fitting",
     ) -> list[tuple[Fitted, list[HeldOut]]]:
         """Fit each task at the best point of its folds, and the folds once more for their logits."""
+        again = [
+            [fold for fold in its_folds if fold is not task]  # which the final fit serves
+            for task, its_folds in zip(tasks, in_folds, strict=True)
+        ]
         grids = [self.held_out_grid(task) for task in tasks]
         alone = [[task] for task in tasks]
         last = [points[-1:] for points in grids]
-        fitting.plan([*_trials(in_folds, grids), *_trials(in_folds, last), *_trials(alone, last)])
+        fitting.plan([*_trials(in_folds, grids), *_trials(again, last), *_trials(alone, last)])
         candidates = [
             merge_folds(results, [len(fold.val_labels) for fold in its_folds])
             for results, its_folds in zip(
@@ -239,10 +243,18 @@ class GridMethod(Method):
             [points[best_candidate(tried)]] for points, tried in zip(grids, candidates, strict=True)
         ]
         fitted = fitting.map_each(_first, alone, chosen)
-        held_out = fitting.map_each(_held_out, in_folds, chosen)
+        held_out = map(iter, fitting.map_each(_held_out, again, chosen))
         return [
-            (replace(one, candidates=tried), parts)
-            for (one,), tried, parts in zip(fitted, candidates, held_out, strict=True)
+            (
+                replace(one, candidates=tried),
+                [
+                    HeldOut.of(one.classifier, task) if fold is task else next(parts)
+                    for fold in its_folds
+                ],
+            )
+            for task, its_folds, (one,), tried, parts in zip(
+                tasks, in_folds, fitted, candidates, held_out, strict=True
+            )
         ]
 
     def _take_default(self, tasks: Sequence[FewShotTask], fitting: "_Fitting") -> list[Fitted]:
