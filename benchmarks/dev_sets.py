@@ -8,13 +8,15 @@ they stand for. No test image of a dataset is read.
 """
 
 import os
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from benchmarks.records import Figures
 from clip_adapter.methods import (
@@ -37,10 +39,25 @@ from clip_adapter.methods.grid_method import Point
 from clip_adapter.methods.selection import evaluate_candidate, merge_folds, selected_on
 
 FOLDER = "CLIP_ADAPTER_TEST_DATA"
-DRAWS = {1: 3, 2: 3, 4: 3, 8: 2, 16: 1}
+DRAWS = {1: 3, 2: 3, 4: 3, 8: 3, 16: 1}
 """Draws of training images by shots; of the 16 shots there is one choice."""
 DRAWS_WITHOUT_TRAINING = {1: 30, 2: 30, 4: 30, 8: 30, 16: 1}
 """The same for methods that train nothing: their mean of three draws varies by half a point."""
+CLOSED_FORM = (
+    "tip-adapter",
+    "gda",
+    "ridge-to-text",
+    "proker",
+    "nearest-mean",
+    "ss-text",
+    "ss-text+",
+    "ape",
+)
+"""Methods that train nothing, with which the time of `auto` is compared."""
+VALIDATION_FREE = ("ss-text", "ss-text+", "clap")
+"""Methods that choose nothing by construction; they may lie below zero-shot."""
+BEHIND, BELOW, TIMES = -1.0, -0.5, 3.0
+"""What `auto` may lose to the best method in hindsight and to zero-shot, in points, and its time."""
 PROTOCOLS = ("validation", "held_out_shots", "defaults", "hindsight")
 TOLERATED = -1.0
 """Points that the mean over draws may lie below zero-shot."""
@@ -60,6 +77,7 @@ class Row:
         held_out_shots: chosen on training images that are left out.
         defaults: not chosen.
         hindsight: the best point of the grid on the images to judge by.
+        cpu_seconds: processor time of choosing on held-out shots and of fitting the choice.
     """
 
     method: str
@@ -71,6 +89,7 @@ class Row:
     held_out_shots: float
     defaults: float
     hindsight: float
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,18 +165,20 @@ def row_of(method: Method, dev_set: DevSet, *, shots: int, draw: int) -> Row:
     task = dev_set.task(shots, draw)
     features, labels = dev_set.judged
     by_text = features @ task.class_prototypes.T
-    accuracies = (
-        _of_grid(method, task, features, labels)
-        if isinstance(method, GridMethod)
-        else _of_search(method, task, features, labels)
-    )
+    accuracies: tuple[float, ...]
+    if isinstance(method, GridMethod):
+        accuracies = _of_grid(method, task, features, labels)
+    elif "selection" in setting_names(type(method)):
+        accuracies = _of_search(method, task, features, labels)
+    else:
+        accuracies = _of_one_way(method, task, features, labels)
     return Row(
         method=method.name,
         dataset=dev_set.name,
         shots=shots,
         draw=draw,
         zero_shot=_percent(by_text, labels),
-        **dict(zip(PROTOCOLS, accuracies, strict=True)),
+        **dict(zip((*PROTOCOLS, "cpu_seconds"), accuracies, strict=True)),
     )
 
 
@@ -184,15 +205,18 @@ def _of_grid(
     on_all = fitted(task, grid)
     judged = [_percent(scores, labels) for scores in method.logits(on_all, features)]
     default = judged[grid.index(method.default(task))]
-    held_out = default
+    chosen = method.default(task)
+    start = time.process_time()
     if selected_on("held-out-shots", task) == "held-out shots":
         tried = method.held_out_grid(task)
         parts = folds(task, at_most=method.most_folds)
         results = [candidates(part, tried, fitted(part, tried)) for part in parts]
         merged = merge_folds(results, [len(part.val_labels) for part in parts])
-        held_out = judged[grid.index(tried[best_candidate(merged)])]
+        chosen = tried[best_candidate(merged)]
+    fitted(task, [chosen])
+    seconds = time.process_time() - start
     on_validation = judged[best_candidate(candidates(task, grid, on_all))]
-    return on_validation, held_out, default, max(judged)
+    return on_validation, judged[grid.index(chosen)], default, max(judged), seconds
 
 
 def _of_search(
@@ -206,11 +230,25 @@ def _of_search(
         ("none", task),
         ("validation", seen),
     )
-    accuracies = []
+    accuracies, seconds = [], 0.0
     for selection, each in tries:
+        start = time.process_time()
         (fitted,) = fit_method(create_method(method.name, {"selection": selection}), [each])
+        if selection == "held-out-shots":
+            seconds = time.process_time() - start
         accuracies.append(_percent(fitted.classifier.logits(features), labels))
-    return tuple(accuracies)
+    return *accuracies, seconds
+
+
+def _of_one_way(
+    method: Method, task: FewShotTask, features: np.ndarray, labels: np.ndarray
+) -> tuple[float, ...]:
+    """A method that chooses nothing is the same by every protocol."""
+    start = time.process_time()
+    (fitted,) = fit_method(method, [task])
+    seconds = time.process_time() - start
+    accuracy = _percent(fitted.classifier.logits(features), labels)
+    return *[accuracy] * len(PROTOCOLS), seconds
 
 
 def _percent(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -257,7 +295,7 @@ def figures_of(rows: Sequence[Row]) -> Figures:
                 for method, dataset, shots, some in _cells(rows)
             },
         },
-        lines=(*_table(rows), *_summary(rows), *_below_zero_shot(rows)),
+        lines=(*_table(rows), *_summary(rows), *_below_zero_shot(rows), *auto_lines(rows)),
     )
 
 
@@ -303,9 +341,79 @@ def _below_zero_shot(rows: Sequence[Row]) -> Iterator[str]:
                 for _, dataset, shots, some in _cells(of_method)
             ]
             gain, where = min(cells)
-            mark = " !" if gain < TOLERATED else ""
+            mark = " !" if gain < TOLERATED and method not in VALIDATION_FREE else ""
             worst.append(f"{name} {gain:+.1f} ({where}){mark}")
         yield f"{method:18} {', '.join(worst)}"
+
+
+def auto_lines(rows: Sequence[Row], *, name: str = "auto") -> Iterator[str]:
+    """A method beside all others on the same draws, each chosen on held-out shots alone."""
+    draws = {(row.dataset, row.shots, row.draw) for row in rows if row.method == name}
+    if not draws:
+        return
+    same = [row for row in rows if (row.dataset, row.shots, row.draw) in draws]
+    cells = {
+        method: {
+            (dataset, shots): _mean(some, "held_out_shots")
+            for dataset, of_set in _by(of_method, "dataset")
+            for shots, some in _by(of_set, "shots")
+        }
+        for method, of_method in _by(same, "method")
+    }
+    ours = cells.pop(name)
+    yield ""
+    yield f"{name} beside single methods, chosen on held-out shots of the same draws"
+    means = {method: fmean(accuracies.values()) for method, accuracies in cells.items()}
+    for method in sorted(means, key=lambda method: -means[method]):
+        yield f"{method:18} {means[method]:.2f} ({fmean(ours.values()) - means[method]:+.2f} for {name})"
+    best = max(means, key=lambda method: means[method])
+    mean = fmean(ours.values())
+    yield f"mean of {name} {mean:.2f}, of the best single method, {best}, {means[best]:.2f}{_mark(mean >= means[best])}"
+    for words, others in (
+        (f"{best}, the best on average", cells[best]),
+        ("the best of each set and number of shots", _best_of_each(cells)),
+    ):
+        gains = [ours[cell] - others[cell] for cell in ours]
+        low, high = _interval(gains)
+        worst = min(ours, key=lambda cell: ours[cell] - others[cell])
+        yield (
+            f"{name} minus {words}: {fmean(gains):+.2f}, 95 % interval {low:+.2f} to {high:+.2f} over "
+            f"{len(gains)} sets and shots, lowest {ours[worst] - others[worst]:+.1f} "
+            f"({worst[0]} {worst[1]}){_mark(low > BEHIND)}"
+        )
+    zero_shot = {
+        (dataset, shots): _mean(some, "zero_shot")
+        for _, dataset, shots, some in _cells([row for row in same if row.method == name])
+    }
+    worst = min(ours, key=lambda cell: ours[cell] - zero_shot[cell])
+    gain = ours[worst] - zero_shot[worst]
+    yield f"lowest above zero-shot: {gain:+.2f} ({worst[0]} {worst[1]}){_mark(gain >= BELOW)}"
+    spent = {method: sum(row.cpu_seconds for row in some) for method, some in _by(same, "method")}
+    reference = sum(spent.get(method, 0.0) for method in (*CLOSED_FORM, "clip-adapter"))
+    if reference:
+        times = spent[name] / reference
+        yield (
+            f"processor time: {spent[name]:.0f} s, {times:.2f} times that of the closed-form methods and "
+            f"one fast CLIP-Adapter{_mark(times <= TIMES)}"
+        )
+
+
+def _best_of_each(
+    cells: Mapping[str, Mapping[tuple[str, str], float]],
+) -> dict[tuple[str, str], float]:
+    """The accuracy of the method that is best in hindsight, for each set and number of shots."""
+    known = next(iter(cells.values()))
+    return {cell: max(of_method[cell] for of_method in cells.values()) for cell in known}
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95 % interval of a mean."""
+    half = stdev(values) / len(values) ** 0.5 * float(student_t.ppf(0.975, len(values) - 1))
+    return fmean(values) - half, fmean(values) + half
+
+
+def _mark(is_met: bool) -> str:  # noqa: FBT001  # a word for it
+    return "" if is_met else " !"
 
 
 def _by(rows: Sequence[Row], name: str) -> list[tuple[str, list[Row]]]:

@@ -20,9 +20,12 @@ from clip_adapter.exports.folder import DEFAULT_OPSET
 from clip_adapter.methods import SavedClassifier
 from clip_adapter.methods.classifiers import (
     AdapterClassifier,
+    BlendedClassifier,
     CacheClassifier,
+    KernelClassifier,
     LinearClassifier,
     PrototypeClassifier,
+    WeightedCacheClassifier,
 )
 
 if TYPE_CHECKING:  # takes a second to import
@@ -36,11 +39,39 @@ OUTPUTS = ("logits", "probabilities")
 NOISY_LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
+class _Head(nn.Module):
+    """Raw features to logits, by the rule of a kind of classifiers."""
+
+    def __init__(self, classifier: Any, *, method: str) -> None:
+        super().__init__()
+        if type(classifier) not in _RULES:
+            kinds = ", ".join(kind.__name__ for kind in _RULES)
+            raise DataError(
+                f"a {type(classifier).__name__}, as {method} makes it, cannot be exported: "
+                f"expected {kinds}; let the method return one of these"
+            )
+        self.rule = _RULES[type(classifier)]
+        self.constants: dict[str, Any] = {}
+        for field in fields(classifier):
+            value = getattr(classifier, field.name)
+            if isinstance(value, np.ndarray):
+                # `tensor` copies, and so takes read-only arrays of a file.
+                kind = torch.int64 if value.dtype.kind in "iu" else torch.float32
+                self.register_buffer(field.name, torch.tensor(value, dtype=kind))
+            elif field.name == "parts":
+                self.parts = nn.ModuleList(_Head(part, method=method) for part in value)
+            else:
+                self.constants[field.name] = value
+
+    def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        return self.rule(self, features, **self.constants)
+
+
 class FeatureClassifier(nn.Module):
     """Raw features to logits and probabilities, as `SavedClassifier` computes them.
 
     Args:
-        saved: a classifier of one of the four kinds that are saved.
+        saved: a classifier of a kind that is saved.
 
     Raises:
         DataError: the classifier is of another kind.
@@ -48,30 +79,14 @@ class FeatureClassifier(nn.Module):
 
     def __init__(self, saved: SavedClassifier) -> None:
         super().__init__()
-        classifier: Any = saved.classifier
-        if type(classifier) not in _RULES:
-            kinds = ", ".join(kind.__name__ for kind in _RULES)
-            raise DataError(
-                f"a {type(classifier).__name__}, as {saved.method} makes it, cannot be exported: "
-                f"expected {kinds}; let the method return one of these"
-            )
-        self.rule = _RULES[type(classifier)]
-        self.values: dict[str, Any] = {}
-        for field in fields(classifier):
-            value = getattr(classifier, field.name)
-            if isinstance(value, np.ndarray):
-                # `tensor` copies, and so takes read-only arrays of a file.
-                kind = torch.int64 if value.dtype.kind in "iu" else torch.float32
-                self.register_buffer(field.name, torch.tensor(value, dtype=kind))
-            else:
-                self.values[field.name] = value
+        self.head = _Head(saved.classifier, method=saved.method)
         self.temperature = (saved.metadata and saved.metadata.temperature) or 1.0
 
     def forward(
         self, features: Float[Tensor, "n d"]
     ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
         """Logits, and their softmax after the temperature."""
-        scores = self.rule(self, features, **self.values)
+        scores = self.head(features)
         return scores, torch.softmax(scores / self.temperature, dim=-1)
 
 
@@ -236,11 +251,27 @@ def _adapter_rule(head: Any, features: Tensor, **values: Any) -> Tensor:
     return logits(blended, head.class_prototypes, values["logit_scale"])
 
 
-def _cache_rule(head: Any, features: Tensor, **values: Any) -> Tensor:
+def _blend_rule(head: Any, features: Tensor, *, weights: tuple[float, ...]) -> Tensor:
+    scores: list[Tensor] = [part(features) for part in head.parts]
+    return torch.stack([weight * each for weight, each in zip(weights, scores, strict=True)]).sum(0)
+
+
+def _kernel_rule(head: Any, features: Tensor, **values: Any) -> Tensor:
     of_text = logits(features, head.class_prototypes, values["logit_scale"])
     cosines = nn.functional.normalize(features, dim=-1) @ head.keys.T
-    affinities = torch.exp(-values["beta"] * (1 - cosines))
-    # `class_affinities` takes the length of a tensor, which would fix the size of the batch.
+    scores: Tensor = of_text + torch.exp(-values["beta"] * (1 - cosines)) @ head.values
+    return scores
+
+
+def _cache_rule(head: Any, features: Tensor, **values: Any) -> Tensor:
+    of_text = logits(features, head.class_prototypes, values["logit_scale"])
+    directions = nn.functional.normalize(features, dim=-1)
+    weights: float | Tensor = 1.0
+    if hasattr(head, "channels"):
+        directions = nn.functional.normalize(directions * head.channels, dim=-1)
+        weights = head.image_weights
+    affinities = torch.exp(-values["beta"] * (1 - directions @ head.keys.T)) * weights
+    # `sums_by_class` takes the length of a tensor, which would fix the size of the batch.
     of_cache = torch.zeros_like(of_text).index_add(1, head.labels, affinities)
     scores: Tensor = of_text + values["alpha"] * of_cache
     return scores
@@ -251,4 +282,7 @@ _RULES: dict[type, Callable[..., Tensor]] = {
     LinearClassifier: _linear_rule,
     AdapterClassifier: _adapter_rule,
     CacheClassifier: _cache_rule,
+    WeightedCacheClassifier: _cache_rule,
+    KernelClassifier: _kernel_rule,
+    BlendedClassifier: _blend_rule,
 }

@@ -13,11 +13,38 @@ from clip_adapter.methods.method import Classifier
 
 LONGEST_NAME = 2_000
 """Largest number of characters of a class name."""
-EXTENSIBLE = ("zero-shot", "clip-adapter", "coop", "task-res", "tip-adapter", "tip-adapter-f")
+EXTENSIBLE = (
+    "zero-shot",
+    "clip-adapter",
+    "coop",
+    "task-res",
+    "tip-adapter",
+    "tip-adapter-f",
+    "proker",
+    "nearest-mean",
+    "ss-text",
+    "ss-text+",
+    "clap",
+    "ape",
+)
 """Built-in methods whose classifiers have class prototypes."""
-NOT_EXTENSIBLE = ("linear-probe", "gda", "lp++", "cross-modal-probe")
-"""The other built-in methods, whose classifiers know a class by its images alone."""
-WITH_PROTOTYPES = ("PrototypeClassifier", "AdapterClassifier", "CacheClassifier")
+NOT_EXTENSIBLE = (
+    "linear-probe",
+    "gda",
+    "lp++",
+    "cross-modal-probe",
+    "ridge-to-text",
+    "clip-adapter+gda",
+    "auto",
+)
+"""The other built-in methods, whose classifiers, or a part of them, know a class by its images alone."""
+WITH_PROTOTYPES = (
+    "PrototypeClassifier",
+    "AdapterClassifier",
+    "CacheClassifier",
+    "WeightedCacheClassifier",
+    "KernelClassifier",
+)
 """Kinds of classifiers that have class prototypes."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial
 from clip_adapter.methods.method import Fitted
@@ -14,7 +14,7 @@ from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training.settings import value_at
 
 NO_SCATTER = 1e-12
-"""Scatter of equal features of length 1, by rounding; features that differ scatter more."""
+"""Scatter of equal features of length 1, by rounding, for each feature; features that differ scatter more."""
 UNKNOWN_SCATTER = 0.25
 """Scatter of a class's features of length 1 where each class has a single one: about that of CLIP's
 features of photographs, so that a weight chosen where it is unknown serves where it is known."""
@@ -70,11 +70,12 @@ class Gda(GridMethod):
     ) -> Iterator[list[Fitted]]:
         """Compute the means and covariance of each task."""
         from clip_adapter.methods.classifiers import LinearClassifier
+        from clip_adapter.methods.fitting.class_moments import ClassMoments
 
         for trial in trials:
             task = trial.task
-            rows, labels = _directions(task, self.views)
-            weight, bias = _gaussian(rows, labels)
+            moments = ClassMoments.of_task(task, self.views)
+            weight, bias = gaussian_weights(moments.counts, moments.sums, moments.gram)
             text = task.logit_scale * task.class_prototypes
             fitted = []
             for point in trial.points:
@@ -89,40 +90,24 @@ class Gda(GridMethod):
             report(1)
 
 
-def _directions(
-    task: FewShotTask, views: int
-) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
-    """The directions of the training images or their views in double precision, and their labels."""
-    import torch
-
-    from clip_adapter.methods.tensors import float_tensor
-
-    rows = torch.nn.functional.normalize(float_tensor(task.training_rows(views)), dim=-1)
-    return rows.double().numpy(), np.tile(task.train_labels, max(1, views))
-
-
-def _gaussian(
-    rows: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
+def gaussian_weights(
+    counts: Float[np.ndarray, " c"], sums: Float[np.ndarray, "c d"], gram: Float[np.ndarray, "d d"]
 ) -> tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]:
-    """Weight and bias of the Gaussian classifier; every label up to the largest occurs."""
-    counts = np.bincount(labels)
-    members = np.zeros((len(counts), len(rows)))
-    members[labels, np.arange(len(rows))] = 1 / counts[labels]
-    means = members @ rows
-    weight = _times_precision(means, rows - means[labels])
+    """Weight and bias of the Gaussian classifier, from the sufficient statistics of its features.
+
+    Args:
+        counts: number of features of each class, above 0.
+        sums: sum of the features of each class.
+        gram: `F'F` of all features F of length 1.
+    """
+    n_features, width = float(counts.sum()), sums.shape[1]
+    means = sums / counts[:, None]
+    scatter = gram - means.T @ sums
+    total = np.trace(scatter)
+    if total <= NO_SCATTER * n_features:
+        weight = width / UNKNOWN_SCATTER * means
+    else:
+        shrunk = scatter + total / (n_features - 1) * np.eye(width)
+        weight = width * np.linalg.solve(shrunk, means.T).T
     bias = -np.log(len(means)) - (means * weight).sum(axis=1) / 2
     return weight, bias
-
-
-def _times_precision(
-    means: Float[np.ndarray, "c d"], deviations: Float[np.ndarray, "n d"]
-) -> Float[np.ndarray, "c d"]:
-    width = means.shape[1]
-    scatter = deviations.T @ deviations
-    total = np.trace(scatter)
-    if total <= NO_SCATTER:
-        unknown: Float[np.ndarray, "c d"] = width / UNKNOWN_SCATTER * means
-        return unknown
-    shrunk = scatter + total / (len(deviations) - 1) * np.eye(width)
-    product: Float[np.ndarray, "c d"] = width * np.linalg.solve(shrunk, means.T).T
-    return product

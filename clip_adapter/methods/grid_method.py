@@ -166,6 +166,34 @@ class GridMethod(Method):
             fitting.finish()
         return [found[number] for number in range(len(tasks))]
 
+    def fit_on_folds(
+        self,
+        tasks: Sequence[FewShotTask],
+        in_folds: Sequence[Sequence[FewShotTask]],
+        *,
+        device: str = "cpu",
+        progress: Progress | None = None,
+    ) -> list[tuple[Fitted, list[HeldOut]]]:
+        """Fit one classifier a task at the point that does best in given folds, whatever the `selection`.
+
+        Args:
+            tasks: arrays to fit to.
+            in_folds: one or more folds of each task: tasks whose training images fit every point, and whose
+                validation images choose. The task itself may be one of its folds.
+            device: torch device that trains, such as "cuda:0"; the classifiers end up on the CPU.
+            progress: called with the fraction of the work that was just done.
+
+        Returns:
+            For each task the classifier, and the logits that the chosen point gives in each fold.
+        """
+        fitting = _Fitting(self, device=device, progress=progress, share=1.0)
+        found = self._choose_on_folds(tasks, in_folds, fitting)
+        fitting.finish()
+        return [
+            (replace(one, seconds=fitting.seconds[number]), parts)
+            for number, (one, parts) in enumerate(found)
+        ]
+
     def _selected_on(self, task: FewShotTask) -> SelectedOn:
         way = selected_on(self.selection, task)
         points = self.held_out_grid(task) if way == "held-out shots" else self.grid(task)
@@ -181,11 +209,30 @@ class GridMethod(Method):
     def _choose_on_held_out_shots(
         self, tasks: Sequence[FewShotTask], fitting: "_Fitting"
     ) -> list[Fitted]:
-        grids = [self.held_out_grid(task) for task in tasks]
         in_folds = [folds(task, at_most=self.most_folds) for task in tasks]
+        rows = [fold_rows(task.train_labels, at_most=self.most_folds) for task in tasks]
+        return [
+            replace(one, held_out=HeldOut.joined(parts, of_task))
+            for of_task, (one, parts) in zip(
+                rows, self._choose_on_folds(tasks, in_folds, fitting), strict=True
+            )
+        ]
+
+    def _choose_on_folds(
+        self,
+        tasks: Sequence[FewShotTask],
+        in_folds: Sequence[Sequence[FewShotTask]],
+        fitting: "_Fitting",
+    ) -> list[tuple[Fitted, list[HeldOut]]]:
+        """Fit each task at the best point of its folds, and the folds once more for their logits."""
+        again = [
+            [fold for fold in its_folds if fold is not task]  # which the final fit serves
+            for task, its_folds in zip(tasks, in_folds, strict=True)
+        ]
+        grids = [self.held_out_grid(task) for task in tasks]
         alone = [[task] for task in tasks]
         last = [points[-1:] for points in grids]
-        fitting.plan([*_trials(in_folds, grids), *_trials(in_folds, last), *_trials(alone, last)])
+        fitting.plan([*_trials(in_folds, grids), *_trials(again, last), *_trials(alone, last)])
         candidates = [
             merge_folds(results, [len(fold.val_labels) for fold in its_folds])
             for results, its_folds in zip(
@@ -196,16 +243,18 @@ class GridMethod(Method):
             [points[best_candidate(tried)]] for points, tried in zip(grids, candidates, strict=True)
         ]
         fitted = fitting.map_each(_first, alone, chosen)
-        held_out = fitting.map_each(_held_out, in_folds, chosen)
+        held_out = map(iter, fitting.map_each(_held_out, again, chosen))
         return [
-            replace(
-                one,
-                candidates=tried,
-                held_out=HeldOut.joined(
-                    parts, fold_rows(task.train_labels, at_most=self.most_folds)
-                ),
+            (
+                replace(one, candidates=tried),
+                [
+                    HeldOut.of(one.classifier, task) if fold is task else next(parts)
+                    for fold in its_folds
+                ],
             )
-            for task, (one,), tried, parts in zip(tasks, fitted, candidates, held_out, strict=True)
+            for task, its_folds, (one,), tried, parts in zip(
+                tasks, in_folds, fitted, candidates, held_out, strict=True
+            )
         ]
 
     def _take_default(self, tasks: Sequence[FewShotTask], fitting: "_Fitting") -> list[Fitted]:

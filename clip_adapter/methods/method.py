@@ -102,6 +102,8 @@ class Fitted:
         seconds: the task's share of the fitting time.
         held_out: logits of the training images that were left out to choose among the candidates, with
             the chosen settings; None where none were.
+        explanation: a sentence for the user that says what was taken and why; empty where the settings
+            say it.
     """
 
     classifier: Classifier
@@ -111,6 +113,7 @@ class Fitted:
     loss_curve: tuple[float, ...] = field(default=(), repr=False)
     seconds: float = 0.0
     held_out: HeldOut | None = field(default=None, repr=False, compare=False)
+    explanation: str = ""
 
 
 class Method(ABC):

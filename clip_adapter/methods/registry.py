@@ -18,6 +18,9 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from clip_adapter.errors import ClipAdapterError, DataError, SettingsError, UnknownNameError
+from clip_adapter.methods.ape import Ape
+from clip_adapter.methods.auto import Auto, ClipAdapterGda
+from clip_adapter.methods.clap import Clap
 from clip_adapter.methods.clip_adapter import ClipAdapter
 from clip_adapter.methods.coop import CoOp
 from clip_adapter.methods.cross_modal import CrossModalProbe
@@ -25,6 +28,10 @@ from clip_adapter.methods.gda import Gda
 from clip_adapter.methods.linear_probe import LinearProbe
 from clip_adapter.methods.lp_plus_plus import LpPlusPlus
 from clip_adapter.methods.method import Fitted, Method, Progress
+from clip_adapter.methods.nearest_mean import NearestMean
+from clip_adapter.methods.proker import ProKeR
+from clip_adapter.methods.ridge_to_text import RidgeToText
+from clip_adapter.methods.ss_text import SsText, SsTextPlus
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.task_res import TaskRes
 from clip_adapter.methods.tip_adapter import TipAdapter, TipAdapterF
@@ -47,6 +54,15 @@ _BUILT_IN: Mapping[str, type[Method]] = {
         Gda,
         LpPlusPlus,
         CrossModalProbe,
+        RidgeToText,
+        ProKeR,
+        NearestMean,
+        SsText,
+        SsTextPlus,
+        Clap,
+        Ape,
+        ClipAdapterGda,
+        Auto,
     )
 }
 _registered: dict[str, type[Method]] = {}

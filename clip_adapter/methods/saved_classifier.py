@@ -33,6 +33,10 @@ MOST_HEADER_BYTES = 32 * 2**20
 """Largest header of a file: the names and prompts of 100,000 classes."""
 SCALED_COSINES = ("PrototypeClassifier", "AdapterClassifier")
 """Classifiers whose logits are `logit_scale` times a cosine with the text of the class."""
+BLEND = "BlendedClassifier"
+"""The kind that is made of other classifiers."""
+MOST_PARTS = 100
+"""Largest number of parts of a blend that is read."""
 KEY = "clip-adapter.classifier"
 """The one entry of the file's metadata: safetensors shuffles several."""
 
@@ -224,21 +228,13 @@ def encode_classifier(saved: SavedClassifier) -> bytes:
             f"a classifier with {added} classes that were added by name cannot be saved: save it "
             "without them, and add them when it is loaded"
         )
-    kinds = _kinds()
-    if kinds.get(type(classifier).__name__) is not type(classifier):
-        raise DataError(
-            f"a {type(classifier).__name__}, as {saved.method} makes it, cannot be saved: "
-            f"expected {', '.join(kinds)}; let the method return one of these"
-        )
-    values = {field.name: getattr(classifier, field.name) for field in fields(classifier)}
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    described, arrays = _describe(classifier, method=saved.method)
     metadata = {
         "format": FORMAT,
-        "kind": type(classifier).__name__,
+        **described,
         "method": saved.method,
         "settings": dict(saved.settings),
         "encoder": saved.encoder,
-        "values": {name: value for name, value in values.items() if name not in arrays},
     }
     if saved.logit_bias is not None:  # other files stay as they were, byte for byte
         metadata["logit_bias"] = saved.logit_bias
@@ -248,6 +244,27 @@ def encode_classifier(saved: SavedClassifier) -> bytes:
     text = json.dumps(metadata, sort_keys=True, default=lambda number: number.item())  # of numpy
     content: bytes = save(ordered, metadata={KEY: text})
     return content
+
+
+def _describe(classifier: Any, *, method: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Kind and plain values of a classifier, and its arrays; those of part 2 are called `2.weight`."""
+    kinds, kind = _kinds(), type(classifier).__name__
+    if kinds.get(kind) is not type(classifier):
+        raise DataError(
+            f"a {kind}, as {method} makes it, cannot be saved: "
+            f"expected {', '.join(kinds)}; let the method return one of these"
+        )
+    values = {field.name: getattr(classifier, field.name) for field in fields(classifier)}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    plain = {name: value for name, value in values.items() if name not in arrays}
+    if kind == BLEND:
+        described = []
+        for number, part in enumerate(classifier.parts):
+            of_part, its_arrays = _describe(part, method=method)
+            described.append(of_part)
+            arrays |= {f"{number}.{name}": value for name, value in its_arrays.items()}
+        plain["parts"] = described
+    return {"kind": kind, "values": plain}, arrays
 
 
 def decode_classifier(content: bytes, *, source: str) -> SavedClassifier:
@@ -265,14 +282,13 @@ def decode_classifier(content: bytes, *, source: str) -> SavedClassifier:
         _check_header_size(content[:8], source=source, n_bytes=len(content))
         metadata = _metadata(content)
         tensors = load(content)
-        kind = _kinds()[metadata["kind"]]
         if metadata["format"] > FORMAT:
             raise DataError(
                 f"{source} is of format {metadata['format']}, this version reads {FORMAT}: upgrade"
             )
         described = metadata.get("metadata")
         saved = SavedClassifier(
-            classifier=_build(kind, tensors, metadata["values"]),
+            classifier=_build(metadata, tensors),
             method=_short_text(metadata["method"]),
             settings=_settings(metadata["settings"]),
             encoder=_short_text(metadata["encoder"]),
@@ -362,6 +378,9 @@ def _kinds() -> Mapping[str, type[Any]]:
         known.LinearClassifier,
         known.AdapterClassifier,
         known.CacheClassifier,
+        known.WeightedCacheClassifier,
+        known.KernelClassifier,
+        known.BlendedClassifier,
     )
     return {kind.__name__: kind for kind in kinds}
 
@@ -380,7 +399,11 @@ def _metadata(content: bytes) -> dict[str, Any]:
     return metadata
 
 
-def _build(kind: type[Any], tensors: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Any:
+def _build(described: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
+    """A classifier from what `_describe` says of it."""
+    kind, values = _kinds()[described["kind"]], described["values"]
+    if described["kind"] == BLEND:
+        return _build_blend(values, tensors)
     arrays = {field.name for field in fields(kind)} - set(values)
     if arrays != set(tensors):
         message = f"it holds the arrays {sorted(tensors)}, expected {sorted(arrays)}"
@@ -393,6 +416,32 @@ def _build(kind: type[Any], tensors: Mapping[str, np.ndarray], values: Mapping[s
     classifier = kind(**tensors, **plain)
     _check_shapes(classifier, tensors)
     return classifier
+
+
+def _build_blend(values: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
+    described, weights = values["parts"], _plain(tuple[float, ...], values["weights"])
+    if not isinstance(described, list) or not 1 <= len(described) <= MOST_PARTS:
+        raise DataError(f"a blend has {described!r:.80} for parts: expected 1 to {MOST_PARTS}")
+    if len(weights) != len(described) or not all(map(math.isfinite, weights)):
+        raise DataError(
+            f"a blend of {len(described)} parts has the weights {weights!r:.80}: expected a finite "
+            "number for each"
+        )
+    of_part: list[dict[str, np.ndarray]] = [{} for _ in described]
+    for name, tensor in tensors.items():
+        number, _, own = name.partition(".")
+        if not (number.isdecimal() and number.isascii()) or int(number) >= len(described):
+            raise DataError(
+                f"it holds the array {name!r:.80}, which belongs to no part of the blend"
+            )
+        of_part[int(number)][own] = tensor
+    if BLEND in {part["kind"] for part in described}:
+        raise DataError("a part of the blend is a blend itself: expected other classifiers")
+    parts = tuple(map(_build, described, of_part))
+    for what in ("class_names", "width"):
+        if len({getattr(part, what) for part in parts}) > 1:
+            raise DataError(f"the parts of the blend differ in {what}")
+    return _kinds()[BLEND](parts=parts, weights=weights)
 
 
 def _finite_or_none(bias: Any) -> float | None:
@@ -424,6 +473,9 @@ _SHAPES = {
     "ratio_query": "d",
     "keys": "k d",
     "labels": "k",
+    "values": "k c",
+    "image_weights": "k",
+    "channels": "d",
 }
 """Axes of the arrays of all kinds of classifiers: of one letter, all axes are equally long."""
 
@@ -462,7 +514,7 @@ def _check_array(name: str, values: np.ndarray, lengths: dict[str, int]) -> None
         raise DataError(
             f"its arrays do not fit together: {name} is {values.shape} for {lengths['c']} class names, expected {expected}"
         )
-    if 0 in values.shape and name not in {"keys", "labels"}:
+    if 0 in values.shape and name not in {"keys", "labels", "values", "image_weights"}:
         raise DataError(f"{name} is empty: {values.shape}")
     if values.dtype == np.float32 and not np.isfinite(values).all():
         raise DataError(f"{name} holds NaN or infinity")

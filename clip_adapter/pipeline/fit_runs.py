@@ -95,6 +95,10 @@ def _fit(sweep: Sweep, method: Method, specs: list[RunSpec], reporter: Reporter)
         fitted = fit_method(
             method, tasks, device=sweep.device, progress=lambda part: advance(part * len(tasks))
         )
+    for spec, one in zip(trainings.values(), fitted, strict=True):
+        if one.explanation:
+            where = f"{shots_in_words(spec.shots)}, seed {spec.seed}"
+            reporter.log(f"{sweep.called(method)} at {where}: {one.explanation}")
     by_training = dict(zip(trainings, fitted, strict=True))
     return [completed_run(sweep, spec, by_training[_training(spec)]) for spec in specs]
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip_adapter.methods.classifiers import CacheClassifier, class_affinities
+from clip_adapter.methods.classifiers import CacheClassifier
 from clip_adapter.methods.fitting.stacked_tasks import StackedTasks
 from clip_adapter.methods.grid_method import Point, Report, Trial, stop_epochs
 from clip_adapter.methods.method import Fitted
@@ -47,16 +47,21 @@ def weighted(cache: CacheClassifier, point: Point) -> CacheClassifier:
 def logits_of_caches(
     fitted: Sequence[Fitted], features: Float[np.ndarray, "m d"]
 ) -> Iterator[Float[np.ndarray, "m c"]]:
-    """The logits of each cache; neighbours of equal keys and beta share what depends on these alone."""
+    """The logits of each cache; neighbours that differ in alpha alone share everything else."""
     caches = [cast("CacheClassifier", one.classifier) for one in fitted]
     for _, same_keys in groupby(caches, key=lambda cache: id(cache.keys)):
         some = list(same_keys)
         of_text, cosines = some[0].parts(features)
-        labels = torch.from_numpy(some[0].labels)
-        for beta, group in groupby(some, key=lambda cache: cache.beta):
-            of_cache = class_affinities(cosines, labels, beta=beta, n_classes=of_text.shape[1])
+        for _, group in groupby(some, key=_all_but_alpha):
+            of_cache: Float[Tensor, "m c"] | None = None
             for cache in group:
+                of_cache = cache.of_cache(cosines) if of_cache is None else of_cache
                 yield (of_text + cache.alpha * of_cache).numpy()
+
+
+def _all_but_alpha(cache: CacheClassifier) -> tuple[float, int]:
+    """Equal for caches of equal keys that differ in alpha alone."""
+    return cache.beta, id(getattr(cache, "image_weights", None))
 
 
 def train_keys(  # noqa: PLR0913  # the settings, each by its name

@@ -9,10 +9,13 @@ import pytest
 
 from clip_adapter.methods import (
     AdapterClassifier,
+    BlendedClassifier,
     CacheClassifier,
+    KernelClassifier,
     LinearClassifier,
     PrototypeClassifier,
     SavedClassifier,
+    WeightedCacheClassifier,
 )
 from clip_adapter.methods.classifier_metadata import ClassifierMetadata, EncoderMetadata
 
@@ -66,6 +69,16 @@ def make(kind: str, **fields: Any) -> SavedClassifier:
             **text, **bottleneck, **query, output_activation=False
         ),
         "cache": lambda: CacheClassifier(**text, **cache),
+        "weighted cache": lambda: WeightedCacheClassifier(
+            **text, **cache, image_weights=1 + drawn(12) ** 2, channels=np.float32(drawn(DIM) > -1)
+        ),
+        "kernel": lambda: KernelClassifier(
+            **text, keys=drawn(12, DIM) / 3, values=drawn(12, 3), beta=2.0
+        ),
+        "blend": lambda: BlendedClassifier(
+            parts=(PrototypeClassifier(**text), CacheClassifier(**text, **cache)),
+            weights=(0.25, 1.5),
+        ),
     }
     values: dict[str, Any] = {
         "method": "clip-adapter",

@@ -15,7 +15,16 @@ from clip_adapter.exports import Agreement, onnx_graphs, open_graph
 from clip_adapter.exports.folder import OPSETS
 from clip_adapter.methods import SavedClassifier
 
-KINDS = ("prototypes", "linear", "adapter", "predicted ratio", "cache")
+KINDS = (
+    "prototypes",
+    "linear",
+    "adapter",
+    "predicted ratio",
+    "cache",
+    "weighted cache",
+    "kernel",
+    "blend",
+)
 Make = Callable[..., SavedClassifier]
 
 

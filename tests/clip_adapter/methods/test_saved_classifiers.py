@@ -91,7 +91,16 @@ def test_features_of_another_encoder_are_refused(saved: SavedClassifier) -> None
         saved.check_encoder("another")
 
 
-SIGMOID = ("zero-shot", "clip-adapter", "task-res", "coop")
+SIGMOID = (
+    "zero-shot",
+    "clip-adapter",
+    "task-res",
+    "coop",
+    "nearest-mean",
+    "ss-text",
+    "ss-text+",
+    "clap",
+)
 """Methods whose classifiers score by scaled cosines."""
 
 

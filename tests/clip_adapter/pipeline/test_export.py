@@ -43,8 +43,8 @@ TIMM = {"image_size": 32, "timm_pool": "avg", "timm_proj": "linear"}
 QUICK = {"cross-modal-probe": {"epochs": 5}, "coop": {"epochs": 2}}
 """By default a training of these takes minutes."""
 WITH_ENCODER = {"clip-adapter", "tip-adapter"}
-"""Methods of two of the four kinds of classifiers: the champion is of the third, and every form of
-encoder has one of the fourth. The encoder's graph does not depend on them."""
+"""Methods of two kinds of classifiers: the champion is of a third, and every form of encoder has one of
+a fourth. The encoder's graph does not depend on them."""
 FORMS: dict[str, dict[str, Any]] = {
     "ViT": {"vision_cfg": VIT},
     "ViT with QuickGELU": {"vision_cfg": VIT, "quick_gelu": True},

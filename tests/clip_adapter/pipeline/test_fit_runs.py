@@ -15,6 +15,7 @@ from clip_adapter.pipeline import fit_runs, maintain
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.index import read_index, write_index
 from clip_adapter.pipeline.plan import SweepError
+from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.train import TrainedRuns
 from clip_adapter.runs import RunSettings, query
 from feature_cache import IndexStore, list_files
@@ -168,7 +169,22 @@ def test_every_number_that_can_be_set_has_a_column(method: Any) -> None:
     # a column of its own.
     numbers = {one.name for one in fields(method) if not isinstance(one.default, tuple)}
     grids = {"training", "text_residual_ratios", "iterations", "selection"}
-    assert numbers - grids <= {one.name for one in fields(RunSettings)}
+    # The columns stay as they are: these stand in `hyperparameters` alone, which has everything.
+    later = {"shrinkage", "text_length"}
+    assert numbers - grids - later <= {one.name for one in fields(RunSettings)}
+
+
+def test_a_blend_is_recorded_with_its_weights_and_said_in_the_log(
+    encoded: EncodedDataset, root: Path
+) -> None:
+    logged: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Reporter, "log", lambda _, message: logged.append(message))
+        train_methods(encoded, methods=["auto"], shots=[2], seeds=[1])
+    ((found,),) = ask(root, "SELECT hyperparameters FROM runs")
+    recorded = dict(found)
+    assert {"share_zero_shot", "share_gda", "gda_alpha", "held_out_accuracy_gda"} <= set(recorded)
+    assert [line for line in logged if line.startswith("auto at 2 shots, seed 1: a blend of ")]
 
 
 @pytest.mark.parametrize(
