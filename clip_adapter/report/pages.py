@@ -47,7 +47,7 @@ from feature_cache import Location, storage
 HTML = (".html", ".htm")
 MARKDOWN = (".md", ".markdown")
 LATEX = (".tex",)
-MOST_SECTIONS, MOST_RUNS = 4, 2_000
+MOST_SECTIONS, MOST_RUNS = 4, 1_500
 """Largest number of datasets and encoders that an HTML page shows in full, and of their runs; one is always shown,
 and all have a row in its overview."""
 

@@ -171,8 +171,11 @@ def read_results(database: RunDatabase, datasets: Sequence[str] = ()) -> list[Da
     series = _series(database)
     studies = read_measured(database, "study_runs") if any(row["n_study"] for row in wanted) else []
     failures = _grouped(database.query(statement("failures")).to_pylist(), "dataset")
+    has_protocols = database.query("SELECT count(*) AS n FROM protocol_runs").to_pylist()[0]["n"]
     base_to_new, shift = (
         _grouped(with_names(database, database.query(f"FROM {view}").to_pylist()), source)
+        if has_protocols
+        else {}
         for view, source in (("base_to_new_means", "dataset"), ("shift_means", "source"))
     )
     encoders = _short(name_encoders(database))

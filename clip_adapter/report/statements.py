@@ -60,7 +60,8 @@ GROUP BY dataset, encoder, method ORDER BY dataset, encoder, method""",
     "accuracy": """
 SELECT
     dataset, encoder, model, method, shots, seeds, draws, accuracy_mean, accuracy_ci95, accuracy_min,
-    accuracy_max, selected_on, seconds_train_mean, settings_fingerprint, image_choice, last_run
+    accuracy_max, selected_on, seconds_train_mean, settings_fingerprint, image_choice,
+    last_run::VARCHAR AS last_run
 FROM leaderboard WHERE {here}
 ORDER BY dataset, encoder, method, settings_fingerprint, image_choice, shots, selected_on""",
     # What the leaderboard does not have: calibration, seeds and test images.
