@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,9 +35,6 @@ from clip_adapter.methods.task import FewShotTask
 from clip_adapter.methods.zero_shot import ZeroShot
 from clip_adapter.shots import shots_in_words
 from clip_adapter.training import TrainingSettings
-
-if TYPE_CHECKING:
-    pass
 
 SHRINKAGE = 3.0
 """On six sets 1 to 10 are equal; at 0 and at 100 the worst sets lose up to a point."""
