@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 
 PATIENCE_SECONDS = 480.0
 """How long a server may be away, as long as a run that has begun outlives it."""
@@ -24,6 +25,8 @@ ANSWER_SECONDS = 10.0
 
 def main() -> None:
     """Run Prefect's engine in this process; if it failed for want of a server, wait and start over."""
+    with suppress(PermissionError):  # it leads a group already, started by hand or again
+        os.setsid()  # a signal to the worker's group, which would end the run, is none to the run
     environment = dict(os.environ)  # the engine takes variables away
     try:
         runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
