@@ -145,7 +145,8 @@ def per_class_change(
         dataset: name of a dataset in the store.
         model: model of the encoder, or eight digits of its fingerprint; the one that trained last when
             None.
-        method: name of the method, as tables show it; when None clip-adapter, else the one with the most runs.
+        method: name of the method, as tables show it; when None the champion's, else clip-adapter, else the one
+            with the most runs.
         shots: number of shots; the largest one with a run when None.
         root: folder or URL of the store, as for `accuracy`.
         style: size and colours.
@@ -157,7 +158,7 @@ def per_class_change(
     """
     with connect(_place(root)) as database:
         board = _leaderboard(database, dataset, model)
-        values = _configuration(board, method, shots)
+        values = _configuration(database, board, method, shots)
         if values["method"] == ZERO_SHOT:
             raise RunStoreError(
                 f"{dataset!r} has zero-shot alone, or it was named: expected another method to compare with it, as "
@@ -178,7 +179,7 @@ def per_class_change(
             f"{dataset!r} has no run of zero-shot to compare with: run `clip-adapter train {dataset} "
             "--methods zero-shot`"
         )
-    return figures.per_class_change(rows, style=style, title=title)
+    return _named(figures.per_class_change(rows, style=style, title=title), values)
 
 
 def confusion(
@@ -199,9 +200,9 @@ def confusion(
         DataError: no image is classified wrongly.
     """
     with connect(_place(root)) as database:
-        values = _configuration(_leaderboard(database, dataset, model), method, shots)
+        values = _configuration(database, _leaderboard(database, dataset, model), method, shots)
         rows = database.query(statement("confusion", **values)).to_pylist()
-    return figures.confusion(rows, style=style, title=title)
+    return _named(figures.confusion(rows, style=style, title=title), values)
 
 
 def reliability(
@@ -221,9 +222,9 @@ def reliability(
         UnknownNameError: there is no such dataset, model, method or number of shots.
     """
     with connect(_place(root)) as database:
-        values = _configuration(_leaderboard(database, dataset, model), method, shots)
+        values = _configuration(database, _leaderboard(database, dataset, model), method, shots)
         rows = database.query(statement("reliability", **values)).to_pylist()
-    return figures.reliability(rows, style=style, title=title)
+    return _named(figures.reliability(rows, style=style, title=title), values)
 
 
 def features(
@@ -456,16 +457,20 @@ def _of_methods(
 
 
 def _configuration(
-    rows: Sequence[Row], method: str | None, shots: int | None
+    database: RunDatabase, rows: Sequence[Row], method: str | None, shots: int | None
 ) -> dict[str, str | int]:
     """The method that is named at a number of shots; of several settings, the last that ran.
 
-    Without a name clip-adapter, else the method with the most runs: never the highest on test images.
+    Without a name that of a report: the champion's, else clip-adapter, else the method with the most runs;
+    never the highest on test images.
 
     Returns:
         The values by which statements find it.
     """
     if method is None:
+        champion = _champion(database, rows)
+        if champion and shots in {None, champion["shots"]}:
+            return champion
         counts: Counter[str] = Counter()
         for row in rows:
             counts[row["method"]] += 0 if is_oracle(row["method"]) else row["seeds"]
@@ -479,10 +484,32 @@ def _configuration(
     if shots not in numbers:
         words = [shots_in_words(number) for number in numbers]
         raise UnknownNameError(f"number of shots of {method}", shots_in_words(shots), words)
-    row = max((row for row in of_method if row["shots"] == shots), key=_recency)
+    return _values(max((row for row in of_method if row["shots"] == shots), key=_recency))
+
+
+def _values(row: Row) -> dict[str, str | int]:
     name, settings, choice = configuration_of(row)
     where = {"dataset": row["dataset"], "encoder": row["encoder"], "shots": row["shots"]}
     return {**where, "method": name, "settings": settings, "choice": choice}
+
+
+def _champion(database: RunDatabase, rows: Sequence[Row]) -> dict[str, str | int] | None:
+    """The champion's settings, where they are on the leaderboard of this encoder."""
+    where = {"dataset": rows[0]["dataset"], "encoder": rows[0]["encoder"]}
+    for champion in database.query(statement("champion")).to_pylist():
+        if (champion["dataset"], champion["encoder"]) == (where["dataset"], where["encoder"]):
+            run = statement("champion-settings", **where, run=champion["run_id"])
+            for found in database.query(run).to_pylist():
+                values = _values({**found, **where})
+                if any(_values(row) == values for row in rows):
+                    return values
+    return None
+
+
+def _named(chart: Figure, values: Mapping[str, str | int]) -> Figure:
+    """A figure that says which method it shows."""
+    chart.description = f"{values['method']} at {shots_in_words(int(values['shots']))}"
+    return chart
 
 
 def _recency(row: Row) -> tuple[Any, ...]:

@@ -33,6 +33,10 @@ def parse_width(text: str) -> float:
     return float(found[1]) * _INCHES[found[2]]
 
 
+OF_ONE_METHOD = {"per-class-change", "confusion", "reliability"}
+"""Figures that show one method, which the command names."""
+
+
 def plot(
     figure: Annotated[
         str,
@@ -142,8 +146,11 @@ def plot(
     if as_json:
         print_json({"figure": figure, "dataset": dataset, "file": written})
         return
+    of_method = (
+        f", {escape_control_characters(chart.description)}" if figure in OF_ONE_METHOD else ""
+    )
     plain_console().print(
-        f"{figure} of {escape_control_characters(dataset)}, {inches:.2f} in wide, in "
+        f"{figure} of {escape_control_characters(dataset)}{of_method}, {inches:.2f} in wide, in "
         f"{escape_control_characters(written)}",
         markup=False,
         soft_wrap=True,

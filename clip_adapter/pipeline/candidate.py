@@ -14,6 +14,8 @@ from clip_adapter.shots import shots_in_words
 from feature_cache import Location
 
 # An oracle, which chose on test images, is no candidate even where it is the only run.
+AUTO = "auto"
+"""The method that chooses among methods, and so is the candidate where it was trained."""
 _MEASURED = """
 WITH measured AS (
     SELECT
@@ -58,7 +60,7 @@ def choose_candidate(
 ) -> tuple[RunSpec, str]:
     """Choose the first seed of the best method on validation, at the largest number of shots.
 
-    Best is the highest mean accuracy over seeds, then the lowest mean NLL, then the order of the
+    Where auto is among them it is the candidate. Else best is the highest mean accuracy over seeds, then the lowest mean NLL, then the order of the
     request. Where no run was measured on validation images, the accuracy on held-out shots ranks the
     methods; the two are never mixed, and a method that lacks what ranks the others is left out and
     reported. A single method needs neither. The test split is not used, and the best seed of a method
@@ -100,6 +102,10 @@ def _best(
     """The runs of the best method, by what is recorded of most of them."""
     if len(by_method) == 1:
         return next(iter(by_method.values()))
+    if AUTO in by_method:
+        # The others' scores are of the images that chose their settings: the more settings, the higher.
+        reporter.log("the candidate is auto, which weighs the other methods itself")
+        return by_method[AUTO]
     for images, words in (("validation", "validation images"), ("held_out", "held-out shots")):
         column = f"{images}_accuracy"
         ranked = {

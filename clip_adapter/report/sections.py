@@ -282,7 +282,7 @@ class SectionWriter:
                 yield Block(
                     name="classes",
                     title="Classes against zero-shot",
-                    says=(says, *_most_changed(rows)),
+                    says=(says, *_most_changed(rows), _lowest(rows)),
                     figure=self._figure(
                         "classes",
                         "Recall of each class, zero-shot and adapted",
@@ -305,7 +305,11 @@ class SectionWriter:
                 name="confusion",
                 title="Classes that are confused",
                 says=(
-                    _confused(worst, n_images=self._images_of(worst["class_name"], rows, headline)),
+                    _confused(
+                        worst,
+                        n_images=self._images_of(worst["class_name"], rows, headline),
+                        subject=subject,
+                    ),
                 ),
                 figure=self._figure(
                     "confusion",
@@ -413,11 +417,12 @@ class SectionWriter:
                 rows, lambda row: f"label: {_probability(row)}, {_runs(row['n_runs'])}"
             )
             others = shots_in_words(headline.shots)
+            asked = " and zero-shot" if self.results.zero_shot else ""
             yield Block(
                 name="labels",
                 title="Labels to look at",
                 says=(
-                    f"Images that no classifier of two methods or more agrees with, zero-shot and {others}.",
+                    f"Images whose label no classifier agrees with: two methods or more were asked, with {others}{asked}.",
                 ),
                 pictures=pictures,
                 notes=_notes("labels", most=f"{MOST_PICTURES}"),
@@ -774,9 +779,9 @@ def _leaked(count: int) -> str:
     return f"{count:,} {images} in the training split as well, bit for bit: they test, and never train."
 
 
-def _confused(row: Row, *, n_images: int) -> str:
+def _confused(row: Row, *, n_images: int, subject: str) -> str:
     share = f"{100 * row['share']:.0f} % of the {n_images:,} test images of {row['class_name']}"
-    return f"{share} are taken for {row['predicted_name']}."
+    return f"{subject} takes {share} for {row['predicted_name']}."
 
 
 def _class_table(rows: Sequence[Row]) -> Table:
@@ -813,6 +818,11 @@ def _most_changed(rows: Sequence[Row]) -> tuple[str, ...]:
     if lost["change"] < 0:
         said.append(f"{lost['class_name']} loses most, {points(lost['change'])}")
     return (f"{'; '.join(said)}.",) if said else ("No class changes.",)
+
+
+def _lowest(rows: Sequence[Row]) -> str:
+    lowest = min(rows, key=lambda row: (row["recall_adapted"], row["class_name"]))
+    return f"Lowest recall: {lowest['class_name']}, {100 * lowest['recall_adapted']:.0f} %."
 
 
 def _only_some(n: int, most: int, what: str) -> tuple[str, ...]:

@@ -129,3 +129,14 @@ def test_a_sweep_without_a_method_that_learns_cannot_promote() -> None:
         check_can_promote([create_method("zero-shot")])
     names = ("zero-shot", "linear-probe")
     check_can_promote(create_method(name) for name in names)
+
+
+def test_auto_is_the_candidate_where_it_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe's score is of the images that chose its settings."""
+    chosen = choose(
+        monkeypatch,
+        (plan("linear-probe", 4, 1), 1.0, 0.1),
+        (plan("auto", 4, 1), 0.5, 0.1),
+        (plan("auto", 4, 2), 0.9, 0.1),
+    )
+    assert chosen[1] == "auto 4 1"

@@ -119,7 +119,7 @@ def test_zero_shot_alone_and_one_method_alone_have_a_page(put_runs: PutRuns, roo
     assert "60.0" in page_of_all(root)
     put_runs([150], seeds=[1], dataset="other", class_names=("one",))
     page = page_of_all(root)
-    assert "Run <code>zero-shot</code> as well" not in page.partition("other")[0]
+    assert "<code>--methods zero-shot</code>" not in page.partition("other")[0]
     assert "Few-shot results: digits, other" in page
 
 
