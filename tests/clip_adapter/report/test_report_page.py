@@ -252,7 +252,7 @@ def test_encoders_have_sections_of_their_own(put_runs: PutRuns, root: Path, page
     figures = write_report(root, page).figures
     assert sum("-accuracy" in figure.name for figure in figures) == 2
     titles = re.findall(r"^## (.*)$", page.read_text(), re.MULTILINE)
-    assert titles == ["digits with ViT-B-32:openai", "digits with glyphs"]
+    assert titles[-2:] == ["digits with ViT-B-32:openai", "digits with glyphs"]
 
 
 @pytest.mark.parametrize(("n_validation", "fitted_on"), [(8, "validation"), (0, "held-out shots")])
