@@ -116,8 +116,29 @@ def _print_lines(
     for name, is_number, width in zip(names, are_numbers, widths, strict=True):
         table.add_column(Text(name), justify="right" if is_number else "left", width=width)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(_wrapped, row, widths))
     console.print(table)
+
+
+def _wrapped(text: str, width: int) -> Text:
+    """Text in lines of at most that width, broken between words.
+
+    Rich would break them too, but keeps the space behind a word of wide letters, and then cuts the line.
+    """
+    lines = []
+    for line in map(str.rstrip, text.split("\n")):
+        rest = line
+        while cell_len(rest) > width:
+            ends = [
+                place for place, letter in enumerate(rest) if letter == " " and rest[:place].strip()
+            ]
+            fitting = [place for place in ends if cell_len(rest[:place].rstrip()) <= width]
+            if not fitting:
+                break
+            lines.append(rest[: fitting[-1]].rstrip())
+            rest = rest[fitting[-1] :].lstrip()
+        lines.append(rest)
+    return Text("\n".join(lines), no_wrap=True)
 
 
 def _print_blocks(names: list[str], rows: list[list[str]], console: Console, *, first: int) -> None:
@@ -173,7 +194,7 @@ def _words(line: str) -> list[str]:
 
 
 def _widest_line(text: str) -> int:
-    return max((cell_len(line) for line in text.split("\n")), default=0)
+    return max((cell_len(line.rstrip()) for line in text.split("\n")), default=0)
 
 
 def shown(value: Any) -> str:

@@ -24,9 +24,9 @@ Command = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def _own_method(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "nearest_mean.py").write_text(METHOD)
+    (tmp_path / "class_means.py").write_text(METHOD)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "nearest_mean", raising=False)
+    monkeypatch.delitem(sys.modules, "class_means", raising=False)
     monkeypatch.setattr(registry, "_registered", {})
     monkeypatch.setenv("CLIP_ADAPTER_ROOT", str(root))
     registry._entry_points.cache_clear()
@@ -36,9 +36,9 @@ def _own_method(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def as_installed(folder: Path) -> None:
     """What `pip install -e .` leaves behind."""
-    info = folder / "nearest_mean-1.dist-info"
+    info = folder / "class_means-1.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: nearest-mean\nVersion: 1\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: class-means\nVersion: 1\n")
     (info / "entry_points.txt").write_text(f"[clip_adapter.methods]\n{ENTRY}")
 
 
@@ -49,8 +49,8 @@ def test_the_example_trains_and_answers() -> None:
     accuracies = {
         (row["method"], row["shots"]): row["accuracy_mean"] for row in found["leaders"].to_pylist()
     }
-    assert set(accuracies) == {("zero-shot", 0), ("nearest-mean", 1), ("nearest-mean", 4)}
-    assert accuracies["nearest-mean", 4] > accuracies["zero-shot", 0]
+    assert set(accuracies) == {("zero-shot", 0), ("class-means", 1), ("class-means", 4)}
+    assert accuracies["class-means", 4] > accuracies["zero-shot", 0]
     assert found["runs"].to_pylist() == [
         {"shots": shots, "seed": seed, "text_weight": "0.3"} for shots in (1, 4) for seed in (1, 2)
     ]
@@ -69,7 +69,7 @@ def test_a_wrong_setting_is_refused_before_anything_is_stored(
 ) -> None:
     as_installed(tmp_path)
     with pytest.raises(error, match=message):
-        train("digits", methods=["nearest-mean"], settings={"nearest-mean": settings}, root=root)
+        train("digits", methods=["class-means"], settings={"class-means": settings}, root=root)
     assert not root.exists()
 
 
@@ -77,14 +77,14 @@ def test_a_command_finds_the_installed_method_and_its_code_is_part_of_a_run(
     command: Command, photos: Path, root: Path, tmp_path: Path, tiny_model: str
 ) -> None:
     as_installed(tmp_path)
-    assert "nearest-mean" in command("methods").out
-    line = ["train", f"imagefolder:{photos}", "--model", tiny_model, "--methods", "nearest-mean"]
-    asked = [*line, "--shots", "1", "--seeds", "1", "--set", "nearest-mean.text_weight=0.3"]
+    assert "class-means" in command("methods").out
+    line = ["train", f"imagefolder:{photos}", "--model", tiny_model, "--methods", "class-means"]
+    asked = [*line, "--shots", "1", "--seeds", "1", "--set", "class-means.text_weight=0.3"]
     assert command(*asked).code == 0
     assert "1 recorded already" in command(*asked).out
-    _change_the_code(tmp_path / "nearest_mean.py", "# A comment changes no number.\n")
+    _change_the_code(tmp_path / "class_means.py", "# A comment changes no number.\n")
     assert "1 recorded already" in command(*asked).out
-    _change_the_code(tmp_path / "nearest_mean.py", "CONSTANT = 1\n")
+    _change_the_code(tmp_path / "class_means.py", "CONSTANT = 1\n")
     assert "1 runs trained" in command(*asked).out
     rows = query(root, "SELECT hyperparameters['text_weight'] AS weight FROM runs").to_pylist()
     assert rows == [{"weight": "0.3"}] * 2
@@ -93,5 +93,5 @@ def test_a_command_finds_the_installed_method_and_its_code_is_part_of_a_run(
 def _change_the_code(path: Path, line: str) -> None:
     """As between two processes, which import the file anew."""
     path.write_text(path.read_text() + line)
-    del sys.modules["nearest_mean"]
+    del sys.modules["class_means"]
     registry._registered.clear()

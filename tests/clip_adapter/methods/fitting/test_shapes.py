@@ -11,13 +11,13 @@ from clip_adapter.methods.tensors import float_tensor
 
 
 def test_an_array_of_another_rank_is_refused() -> None:
-    with pytest.raises(TypeCheckError, match="rows"):
-        gda._gaussian(np.zeros(3), np.zeros(3, dtype=np.int64))
+    with pytest.raises(TypeCheckError, match="counts"):
+        gda.gaussian_weights(np.ones((3, 1)), np.ones((3, 2)), np.eye(2))
 
 
 def test_an_array_of_another_length_is_refused() -> None:
-    with pytest.raises(TypeCheckError, match="labels"):
-        gda._gaussian(np.eye(3), np.array([0, 1]))
+    with pytest.raises(TypeCheckError, match="sums"):
+        gda.gaussian_weights(np.ones(2), np.ones((3, 2)), np.eye(2))
 
 
 def test_a_tensor_of_another_type_is_refused() -> None:
