@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
@@ -26,7 +26,6 @@ from clip_adapter.report.blocks import (
 )
 from clip_adapter.report.interpretation import Interpretation, interpret, leaders
 from clip_adapter.report.numbers import listed, points, probability
-from clip_adapter.report.open_vocabulary import open_vocabulary_of, open_vocabulary_table
 from clip_adapter.report.protocols import base_to_new_table, shift_table
 from clip_adapter.report.results import (
     DatasetResults,
@@ -35,8 +34,6 @@ from clip_adapter.report.results import (
     configuration_of,
     is_oracle,
 )
-from clip_adapter.report.selection_costs import selection_costs_of, selection_costs_table
-from clip_adapter.report.studies import Study, studies_of
 from clip_adapter.report.tables import (
     Table,
     accuracy_table,
@@ -48,6 +45,9 @@ from clip_adapter.report.tables import (
 )
 from clip_adapter.runs import ADVISED_SEEDS, RunDatabase, legend
 from clip_adapter.shots import shots_in_words
+
+if TYPE_CHECKING:
+    from clip_adapter.report.studies import Study
 
 MOST_PICTURES = 12
 """Largest number of pictures of a block."""
@@ -458,6 +458,19 @@ class SectionWriter:
 
     def _studies(self) -> Iterable[Block]:
         runs = self.results.study_runs
+        if not runs:
+            return
+        # Most stores have no studies, and reading them imports the datasets.
+        from clip_adapter.report.open_vocabulary import (  # noqa: PLC0415
+            open_vocabulary_of,
+            open_vocabulary_table,
+        )
+        from clip_adapter.report.selection_costs import (  # noqa: PLC0415
+            selection_costs_of,
+            selection_costs_table,
+        )
+        from clip_adapter.report.studies import studies_of  # noqa: PLC0415
+
         for study in studies_of(runs):
             yield self._study(study)
         if found := open_vocabulary_of(runs):
@@ -479,7 +492,7 @@ class SectionWriter:
                 sql=self.results.statement("study", study="selection"),
             )
 
-    def _study(self, study: Study) -> Block:
+    def _study(self, study: "Study") -> Block:
         recipe = ", ".join(filter(None, [study.recipe and f"{study.recipe} recipe", study.images]))
         words = ["study", study.name, study.recipe, study.images]
         subject = "-".join(slug(each) for each in words if each)

@@ -1,7 +1,7 @@
 """Accuracy against the setting that a study varies."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
@@ -31,11 +31,13 @@ from clip_adapter.report.figures.drawing import (
 )
 from clip_adapter.report.figures.labels import place_labels
 from clip_adapter.report.figures.style import PAGE, SHAPES, Style
-from clip_adapter.report.studies import Study
 from clip_adapter.shots import shots_in_words
 
+if TYPE_CHECKING:
+    from clip_adapter.report.studies import Study
 
-def study(found: Study, *, style: Style = PAGE, title: str = "") -> Figure:
+
+def study(found: "Study", *, style: Style = PAGE, title: str = "") -> Figure:
     """Accuracy against the setting that a study varies, a line for each number of shots.
 
     Args:
@@ -136,7 +138,7 @@ def study(found: Study, *, style: Style = PAGE, title: str = "") -> Figure:
 
 
 def _named_study(
-    found: Study,
+    found: "Study",
     series: Sequence[str],
     points: Sequence[Row],
     places: Mapping[str, int],
