@@ -38,6 +38,7 @@ NOT_TYPED = {
     "clip-adapter datasets fetch": "needs a network; tests/clip_adapter/pipeline/test_fetch.py",
     "clip-adapter extract eurosat": "needs weights from the network",
     "clip-adapter train digits --methods all": "takes minutes; test_every_method_is_honest.py",
+    "clip-adapter train digits --methods auto": "needs images to train on; methods/test_auto.py",
     "clip-adapter train digits --shots 4,16": "takes minutes; both settings have tests of their own",
     "clip-adapter reproduce": "trains for minutes; tests/clip_adapter/cli/test_cli_reproduce.py",
 }

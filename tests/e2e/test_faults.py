@@ -137,10 +137,15 @@ def test_a_run_outlives_a_restart_of_the_server(up: Extractions) -> None:
 
 
 def test_a_run_whose_server_is_killed_while_it_starts_is_started_again(up: Extractions) -> None:
-    run = up.start()
-    up.prefect.wait_for(run, "Pending")
-    wait_until(lambda: up.prefect.processes(run), 60, every=0.02)
-    assert up.prefect.flow_run(run)["state_type"] == "PENDING", "too quick to be disturbed"
+    for _ in range(5):  # a quick machine may have begun it before the server can be killed
+        run = up.start()
+        up.prefect.wait_for(run, "Pending")
+        wait_until(lambda run=run: up.prefect.processes(run), 60, every=0.02)
+        if up.prefect.flow_run(run)["state_type"] == "PENDING":
+            break
+        up.prefect.wait_for(run)
+    else:
+        pytest.fail("too quick to be disturbed")
     up.prefect.signal("server", signal.SIGKILL)
     time.sleep(20)  # the process starts, asks and finds nobody
     up.prefect.start_server()
