@@ -1,12 +1,12 @@
 """Corrects labels, images and classes of a trained classifier exactly, without training it again."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from clip_adapter.errors import DataError, UnknownNameError
 from clip_adapter.methods import METHODS, MomentsMethod, SavedClassifier, class_prototypes
@@ -271,14 +271,17 @@ def _moments(
     n_edits = before.n_edits + touched.total()
     if n_edits // MOST_EDITS > before.n_edits // MOST_EDITS:
         return _sums(before.method, before.features, images, names), n_edits
-    moments = before.moments.remove(
-        *_rows(before.method, before.features, removed, before.class_names)
-    )
+    rows = _unit_rows(before.method, before.features, touched)
+    moments = before.moments
+    if removed:
+        moments = moments.remove(*_with_labels(rows, removed, before.class_names))
     for label in reversed(range(len(before.class_names))):
         if before.class_names[label] not in names:
             moments = moments.remove_class(label)
     moments = moments.add_classes(len(names) - len(moments.counts))
-    return moments.add(*_rows(before.method, before.features, added, names)), n_edits
+    if added:
+        moments = moments.add(*_with_labels(rows, added, names))
+    return moments, n_edits
 
 
 def _sums(
@@ -287,24 +290,29 @@ def _sums(
     images: Sequence[Image],
     names: Sequence[str],
 ) -> ClassMoments:
-    return ClassMoments.of(*_rows(method, features, images, names), len(names))
+    rows = _unit_rows(method, features, {digest for digest, _ in images})
+    return ClassMoments.of(*_with_labels(rows, images, names), len(names))
 
 
-def _rows(
-    method: MomentsMethod,
-    features: DatasetFeatures,
-    images: Sequence[Image],
-    names: Sequence[str],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features of length 1 of images or of their views, and their class numbers."""
-    encoded = features.encoded
+def _unit_rows(
+    method: MomentsMethod, features: DatasetFeatures, image_sha256: Collection[bytes]
+) -> dict[bytes, Float[np.ndarray, "v d"]]:
+    """Features of length 1 of images: each itself, or the views that the method takes."""
+    encoded, digests = features.encoded, list(image_sha256)
     store = FeatureStore(encoded.dataset.root, encoded.encoder)
     views = encoded.views_for(n_views(method)) or (0,)
-    digests = [digest for digest, _ in images]
-    rows = np.concatenate([unit_rows(store.read_images(digests, view=view)) for view in views])
+    by_view = [unit_rows(store.read_images(digests, view=view)) for view in views]
+    return dict(zip(digests, np.stack(by_view, axis=1), strict=True))
+
+
+def _with_labels(
+    rows: Mapping[bytes, Float[np.ndarray, "v d"]], images: Sequence[Image], names: Sequence[str]
+) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+    """The rows of one or more images, and the class number of each row."""
     label_of = {name: label for label, name in enumerate(names)}
-    labels = np.array([label_of[label] for _, label in images], dtype=np.int64)
-    return rows, np.tile(labels, len(views))
+    chosen = [rows[digest] for digest, _ in images]
+    labels = np.array([label_of[name] for _, name in images], dtype=np.int64)
+    return np.concatenate(chosen), np.repeat(labels, len(chosen[0]))
 
 
 def _text_features(
