@@ -66,8 +66,7 @@ class UpdatableClassifier:
         from clip_adapter.methods import LinearClassifier  # noqa: PLC0415  # imports torch
 
         weight, bias = self.weights()
-        own = dict(zip(self.run.class_names, self.metadata.class_prompts, strict=False))
-        class_prompts = tuple(own.get(name, ()) for name in self.class_names) if own else ()
+        own = _own_prompts(self.run)
         return SavedClassifier(
             classifier=LinearClassifier(
                 weight=weight.astype(np.float32),
@@ -81,7 +80,9 @@ class UpdatableClassifier:
             metadata=self.metadata.model_copy(
                 update={
                     "n_train": len(self.images),
-                    "class_prompts": class_prompts,
+                    "class_prompts": tuple(own.get(name, ()) for name in self.class_names)
+                    if own
+                    else (),
                     "scores": (),
                 }
             ),
@@ -321,8 +322,13 @@ def _text_features(
     encode_prompts: Callable[[list[str]], Float[np.ndarray, "n d"]] | None,
 ) -> Float[np.ndarray, "c d"]:
     """The prototypes of further classes, by the templates of the run."""
-    features, templates = classifier.features, classifier.run.templates
-    prompts = [template.replace("{}", name) for name in class_names for template in templates]
+    features, own = classifier.features, _own_prompts(classifier.run)
+    by_class = [
+        # A class that was removed before has its own prompts again.
+        [prompt.replace("{}", name) for prompt in own.get(name) or classifier.run.templates]
+        for name in class_names
+    ]
+    prompts = [prompt for each in by_class for prompt in each]
     store = FeatureStore(features.encoded.dataset.root, features.encoded.encoder)
     if encode_prompts is None and store.missing_prompts(prompts):
         if features.encoding is None or features.encoded.dataset.is_imported:
@@ -333,4 +339,10 @@ def _text_features(
         features.encoding.refuse_other(features.encoded.encoder)
         encode_prompts = features.encoding.encoder.encode_prompts
     encoded = encode_prompts(prompts) if encode_prompts else store.read_prompts(prompts)
-    return class_prototypes(encoded.reshape(len(class_names), len(templates), -1))
+    ends = np.cumsum([len(each) for each in by_class])[:-1]
+    return np.concatenate([class_prototypes(each[np.newaxis]) for each in np.split(encoded, ends)])
+
+
+def _own_prompts(run: RunRecord) -> dict[str, tuple[str, ...]]:
+    """The prompts of each class in place of the templates; empty where no class has any."""
+    return dict(zip(run.class_names, run.class_prompts or (), strict=False))
