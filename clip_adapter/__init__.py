@@ -1,7 +1,7 @@
 """Few-shot adaptation of CLIP on cached features.
 
 `extract`, `train`, `promote`, `predict`, `reproduce` and `maintain` do what the commands of these names
-do, `train_all` and `reproduce_all` on several datasets; `load` gives a trained classifier; `connect` opens the results in SQL. `similar` finds images like a
+do, `train_all` and `reproduce_all` on several datasets; `load` gives a trained classifier, `update` corrects its images; `connect` opens the results in SQL. `similar` finds images like a
 text or an image, as the command `search` does, and `ImageSearch` does so many times. The module `plots` draws figures.
 `FewShotClassifier`, `ClipAdapterClassifier`, `TrainedClassifier` and `CachedImageEncoder` are
 estimators of scikit-learn.
@@ -32,6 +32,7 @@ _SHOWN = {
     "pipeline.search": ("ImageSearch", "similar"),
     "pipeline.train": ("promote", "train"),
     "pipeline.train_all": ("train_all",),
+    "pipeline.update": ("update",),
     "runs": ("connect",),
 }
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from clip_adapter.pipeline.train import promote as promote
     from clip_adapter.pipeline.train import train as train
     from clip_adapter.pipeline.train_all import train_all as train_all
+    from clip_adapter.pipeline.update import update as update
     from clip_adapter.runs import connect as connect
 else:
     __getattr__ = when_asked(__name__, **_SHOWN)

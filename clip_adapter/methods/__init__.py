@@ -26,6 +26,7 @@ from clip_adapter.methods.method import Fitted as Fitted
 from clip_adapter.methods.method import HeldOut as HeldOut
 from clip_adapter.methods.method import Method as Method
 from clip_adapter.methods.method import PerTaskMethod as PerTaskMethod
+from clip_adapter.methods.moments_method import MomentsMethod as MomentsMethod
 from clip_adapter.methods.nearest_mean import NearestMean as NearestMean
 from clip_adapter.methods.proker import ProKeR as ProKeR
 from clip_adapter.methods.registry import METHODS as METHODS

@@ -154,10 +154,24 @@ def check_new_classes(classifier: Classifier, class_names: Sequence[str], *, met
     _check_has_prototypes(classifier, method=method)
     if not class_names:
         raise DataError("no class to add is named: expected one name or more")
-    known = {_folded(name): name for name in classifier.class_names}
+    check_new_names(class_names, known=classifier.class_names)
+
+
+def check_new_names(class_names: Sequence[str], *, known: Sequence[str]) -> None:
+    """Return if classes of these names can stand beside others.
+
+    Args:
+        class_names: names of the classes to add.
+        known: names of the other classes.
+
+    Raises:
+        DataError: a name is empty, too long, given twice, or known already. Case and blanks do not tell
+            names apart.
+    """
+    by_folded = {_folded(name): name for name in known}
     for name in class_names:
-        _check_name(name, known)
-        known[_folded(name)] = name
+        _check_name(name, by_folded)
+        by_folded[_folded(name)] = name
 
 
 def _check_has_prototypes(classifier: Classifier, *, method: str) -> None:

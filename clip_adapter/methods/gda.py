@@ -7,9 +7,11 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial
-from clip_adapter.methods.method import Fitted
-from clip_adapter.methods.selection import check_count, check_grid
+from clip_adapter.errors import DataError
+from clip_adapter.methods.fitting.class_moments import ClassMoments
+from clip_adapter.methods.grid_method import Point
+from clip_adapter.methods.moments_method import MomentsMethod
+from clip_adapter.methods.selection import check_grid
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training.settings import value_at
 
@@ -25,7 +27,7 @@ MOST_FOLDS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gda(GridMethod):
+class Gda(MomentsMethod):
     """The linear classifier of Gaussian classes with one covariance, added to zero-shot.
 
     `logit_scale * cos(f, w_c) + alpha * (f . v_c + b_c)` with f of length 1,
@@ -47,11 +49,10 @@ class Gda(GridMethod):
     most_folds: ClassVar[int] = MOST_FOLDS
 
     alphas: tuple[float, ...] = ALPHAS
-    views: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_grid("alphas", self.alphas, at_least=0.0)
-        check_count("views", self.views)
 
     def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:  # noqa: ARG002  # the same for all
         """Alphas."""
@@ -61,33 +62,19 @@ class Gda(GridMethod):
         """A weight that grows with the shots."""
         return {"alpha": value_at(task.shots, DEFAULT_ALPHAS)}
 
-    def fit_together(
+    def weights(
         self,
-        trials: Sequence[Trial],
+        moments: ClassMoments,
+        text: Float[np.ndarray, "c d"],
         *,
-        device: str,  # noqa: ARG002  # computes on the CPU
-        report: Report,
-    ) -> Iterator[list[Fitted]]:
-        """Compute the means and covariance of each task."""
-        from clip_adapter.methods.classifiers import LinearClassifier
-        from clip_adapter.methods.fitting.class_moments import ClassMoments
-
-        for trial in trials:
-            task = trial.task
-            moments = ClassMoments.of_task(task, self.views)
-            weight, bias = gaussian_weights(moments.counts, moments.sums, moments.gram)
-            text = task.logit_scale * task.class_prototypes
-            fitted = []
-            for point in trial.points:
-                alpha = point["alpha"]
-                classifier = LinearClassifier(
-                    weight=(text + alpha * weight).astype(np.float32),
-                    bias=(alpha * bias).astype(np.float32),
-                    class_names=task.class_names,
-                )
-                fitted.append(Fitted(classifier=classifier, settings={"views": self.views}))
-            yield fitted
-            report(1)
+        logit_scale: float,
+        points: Sequence[Point],
+    ) -> Iterator[tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]]:
+        """Compute the means and the covariance, and add them to the text with each weight."""
+        weight, bias = gaussian_weights(moments.counts, moments.sums, moments.gram)
+        for point in points:
+            alpha = point["alpha"]
+            yield logit_scale * text + alpha * weight, alpha * bias
 
 
 def gaussian_weights(
@@ -99,7 +86,15 @@ def gaussian_weights(
         counts: number of features of each class, above 0.
         sums: sum of the features of each class.
         gram: `F'F` of all features F of length 1.
+
+    Raises:
+        DataError: a class has no feature, and so no mean.
     """
+    if not counts.all():
+        raise DataError(
+            f"{int((counts == 0).sum())} of {len(counts)} classes have no feature, and so no mean: add one "
+            "to each, or remove the class"
+        )
     n_features, width = float(counts.sum()), sums.shape[1]
     means = sums / counts[:, None]
     scatter = gram - means.T @ sums

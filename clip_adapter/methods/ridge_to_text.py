@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from clip_adapter.methods.grid_method import GridMethod, Point, Report, Trial
-from clip_adapter.methods.method import Fitted
-from clip_adapter.methods.selection import check_count, check_grid
+from clip_adapter.methods.fitting.class_moments import ClassMoments
+from clip_adapter.methods.grid_method import Point
+from clip_adapter.methods.moments_method import MomentsMethod
+from clip_adapter.methods.selection import check_grid
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training.settings import value_at
 
@@ -22,7 +23,7 @@ MOST_FOLDS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class RidgeToText(GridMethod):
+class RidgeToText(MomentsMethod):
     """ProKeR with a linear kernel: ridge regression of the labels, shrunk towards zero-shot.
 
     `logit_scale * f . (w_c + b_c)` with f of length 1 and `B = (F'F + l I)^-1 F'(Y - F W')`, where F
@@ -42,11 +43,10 @@ class RidgeToText(GridMethod):
     most_folds: ClassVar[int] = MOST_FOLDS
 
     penalties: tuple[float, ...] = PENALTIES
-    views: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_grid("penalties", self.penalties, at_least=SMALLEST_PENALTY)
-        check_count("views", self.views)
 
     def axes(self, task: FewShotTask) -> Mapping[str, Sequence[float]]:  # noqa: ARG002  # the same for all
         """Penalties."""
@@ -56,36 +56,18 @@ class RidgeToText(GridMethod):
         """At few shots a penalty that makes images count little."""
         return {"penalty": value_at(task.shots, DEFAULT_PENALTIES)}
 
-    def fit_together(
+    def weights(
         self,
-        trials: Sequence[Trial],
+        moments: ClassMoments,
+        text: Float[np.ndarray, "c d"],
         *,
-        device: str,  # noqa: ARG002  # computes on the CPU
-        report: Report,
-    ) -> Iterator[list[Fitted]]:
-        """Solve each task for all penalties by the eigenvectors of `F'F`."""
-        from clip_adapter.methods.classifiers import LinearClassifier
-        from clip_adapter.methods.fitting.class_moments import ClassMoments
-
-        for trial in trials:
-            task = trial.task
-            text = task.class_prototypes.astype(np.float64)
-            moments = ClassMoments.of_task(task, self.views)
-            weights = ridge_weights(
-                moments.gram, moments.sums, text, [point["penalty"] for point in trial.points]
-            )
-            yield [
-                Fitted(
-                    classifier=LinearClassifier(
-                        weight=(task.logit_scale * weight).astype(np.float32),
-                        bias=np.zeros(len(text), dtype=np.float32),
-                        class_names=task.class_names,
-                    ),
-                    settings={"views": self.views},
-                )
-                for weight in weights
-            ]
-            report(1)
+        logit_scale: float,
+        points: Sequence[Point],
+    ) -> Iterator[tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]]:
+        """Solve for all penalties by the eigenvectors of `F'F`."""
+        penalties = [point["penalty"] for point in points]
+        for weight in ridge_weights(moments.gram, moments.sums, text, penalties):
+            yield logit_scale * weight, np.zeros(len(text))
 
 
 def ridge_weights(

@@ -296,8 +296,29 @@ def _read_file(path: Path, root: Location) -> SavedClassifier:
 def _champion(dataset: str, root: Location, reporter: Reporter) -> SavedClassifier:
     from clip_adapter.methods import decode_classifier  # noqa: PLC0415  # imports torch
 
-    store = PromotionStore(root)
     name = stored_name(dataset, root=root)
+    champion = current_champion(name, root, reporter)
+    saved = decode_classifier(champion.content, source=str(champion.path))
+    saved.check_encoder(champion.record.encoder, model=champion.record.model)
+    if saved.metadata is None:
+        return _with_metadata(saved, champion, root)
+    # The dataset may have another name than when it was trained on.
+    return replace(saved, metadata=saved.metadata.model_copy(update={"dataset": name}))
+
+
+def current_champion(name: str, root: Location, reporter: Reporter) -> Champion:
+    """The champion of a dataset, verified.
+
+    Args:
+        name: name of the dataset in the store.
+        root: folder or URL of the store.
+        reporter: where to report a damaged champion that is skipped.
+
+    Raises:
+        RunStoreError: nothing was promoted.
+        UnknownNameError: there is no such dataset; the message suggests the nearest.
+    """
+    store = PromotionStore(root)
     history = store.known_history(name)
     champion = store.champion(name, on_corruption=lambda error: reporter.log(str(error)))
     if champion is None:
@@ -305,12 +326,7 @@ def _champion(dataset: str, root: Location, reporter: Reporter) -> SavedClassifi
         raise RunStoreError.no_champion(
             name, refused=f"{last.reason}; run:{last.run_id[:12]} is that candidate"
         )
-    saved = decode_classifier(champion.content, source=str(champion.path))
-    saved.check_encoder(champion.record.encoder, model=champion.record.model)
-    if saved.metadata is None:
-        return _with_metadata(saved, champion, root)
-    # The dataset may have another name than when it was trained on.
-    return replace(saved, metadata=saved.metadata.model_copy(update={"dataset": name}))
+    return champion
 
 
 def _with_metadata(saved: SavedClassifier, champion: Champion, root: Location) -> SavedClassifier:

@@ -62,24 +62,8 @@ def refit(
         DataError: the classifier contradicts the recorded predictions.
         FeatureCacheError: features or the index are no longer stored, or damaged.
     """
-    if run.status != "completed":
-        raise RunStoreError(f"run {run.run_id} failed, so that there is no classifier: {run.error}")
-    if run.selected_on == "test (oracle)":
-        raise RunStoreError(
-            f"run {run.run_id} chose its settings on the test images, which shows what choosing could gain "
-            "and makes no classifier: name a run of another selection"
-        )
-    if run.protocol in {"domain-shift", "cross-dataset"}:
-        on = run.tested_on.dataset if run.tested_on else "another dataset"
-        raise RunStoreError(
-            f"run {run.run_id} is the test of a classifier of {run.dataset} on {on}: name the run of "
-            f"{run.dataset} itself, `SELECT * FROM current_runs WHERE dataset = '{run.dataset}' AND method "
-            f"= '{run.method}' AND split_fingerprint = '{run.split_fingerprint}'`, whose classifier it is"
-        )
-    asked = _parameters(root, run)
-    method = _method(run, asked)
-    encoding = encoding_of_run(root, run)
-    features = DatasetFeatures(_encoded(root, run, n_views(method), asked), encoding)
+    check_has_classifier(run)
+    method, features = method_and_features(root, run)
     split = _split(root, run, features) if method.learns else any_split(features.index)
     n_base = None
     if run.protocol == "base-to-new":
@@ -105,7 +89,7 @@ def refit(
         encoder=run.encoder,
         logit_bias=run.logit_bias,
         metadata=classifier_metadata(
-            root, run, is_imported=features.encoded.dataset.is_imported, encoding=encoding
+            root, run, is_imported=features.encoded.dataset.is_imported, encoding=features.encoding
         ),
     )
     is_same = spec.fingerprint == run.fingerprint
@@ -115,6 +99,75 @@ def refit(
         scores = accuracy_score(accuracy, n_images=run.n_test)
         return replace(saved, metadata=saved.metadata.model_copy(update={"scores": scores}))
     return saved
+
+
+def check_has_classifier(run: RunRecord) -> None:
+    """Return if a run made a classifier of its dataset.
+
+    Raises:
+        RunStoreError: the run failed, chose on test images or is a test on another dataset.
+    """
+    if run.status != "completed":
+        raise RunStoreError(f"run {run.run_id} failed, so that there is no classifier: {run.error}")
+    if run.selected_on == "test (oracle)":
+        raise RunStoreError(
+            f"run {run.run_id} chose its settings on the test images, which shows what choosing could gain "
+            "and makes no classifier: name a run of another selection"
+        )
+    if run.protocol in {"domain-shift", "cross-dataset"}:
+        on = run.tested_on.dataset if run.tested_on else "another dataset"
+        raise RunStoreError(
+            f"run {run.run_id} is the test of a classifier of {run.dataset} on {on}: name the run of "
+            f"{run.dataset} itself, `SELECT * FROM current_runs WHERE dataset = '{run.dataset}' AND method "
+            f"= '{run.method}' AND split_fingerprint = '{run.split_fingerprint}'`, whose classifier it is"
+        )
+
+
+def method_and_features(root: Location, run: RunRecord) -> tuple[Method, DatasetFeatures]:
+    """The method of a run with its settings, and the stored features of its dataset as it saw it.
+
+    Features are read on first access.
+
+    Args:
+        root: folder or URL of the store that has the run.
+        run: record of a completed run.
+
+    Raises:
+        FeatureCacheError: the index is no longer stored, or a file is damaged.
+    """
+    asked = _parameters(root, run)
+    method = _method(run, asked)
+    encoded = _encoded(root, run, n_views(method), asked)
+    return method, DatasetFeatures(encoded, encoding_of_run(root, run))
+
+
+def recorded_images(root: Location, run: RunRecord) -> dict[str, list[tuple[bytes, int]]]:
+    """Digests and class numbers of the images of a run's few-shot split, in their order, by role.
+
+    Args:
+        root: folder or URL of the store that has the run.
+        run: record of a run of a method that learns from images.
+
+    Returns:
+        The images of the roles "train" and "validation".
+
+    Raises:
+        RunStoreError: the images that the run learned from are not recorded.
+    """
+    asked = {
+        "split": run.split_fingerprint,
+        "dataset": run.dataset,
+        "index": run.index_fingerprint,
+    }
+    images: dict[str, list[tuple[bytes, int]]] = {"train": [], "validation": []}
+    for row in query(root, _SPLIT, asked).to_pylist():
+        images[row["role"]].append((bytes.fromhex(row["image_sha256"]), row["label"]))
+    if not images["train"]:
+        raise RunStoreError(
+            f"the images that run {run.run_id} learned from are not recorded: train it again with "
+            "--retrain"
+        )
+    return images
 
 
 def _parameters(root: Location, run: RunRecord) -> dict[str, Any]:
@@ -220,33 +273,15 @@ def _encoded(root: Location, run: RunRecord, views: int, asked: dict[str, Any]) 
 
 
 def _split(root: Location, run: RunRecord, features: DatasetFeatures) -> FewShotSplit:
-    rows = query(
-        root,
-        _SPLIT,
-        {
-            "split": run.split_fingerprint,
-            "dataset": run.dataset,
-            "index": run.index_fingerprint,
-        },
-    ).to_pylist()
     index = features.index
     labels = index.labels.tolist()
     # Of copies of one image in one class, any row has the same feature.
     row_of = {key: row for row, key in enumerate(zip(index.image_sha256, labels, strict=True))}
-    chosen: dict[str, list[int]] = {"train": [], "validation": []}
-    for each in rows:
-        chosen[each["role"]].append(row_of[bytes.fromhex(each["image_sha256"]), each["label"]])
-    if not chosen["train"]:
-        raise RunStoreError(
-            f"the images that run {run.run_id} learned from are not recorded: train it again with "
-            "--retrain"
-        )
-    return FewShotSplit(
-        run.shots,
-        run.seed or 0,
-        np.array(chosen["train"], dtype=np.int64),
-        np.array(chosen["validation"], dtype=np.int64),
-    )
+    rows = {
+        role: np.array([row_of[image] for image in images], dtype=np.int64)
+        for role, images in recorded_images(root, run).items()
+    }
+    return FewShotSplit(run.shots, run.seed or 0, rows["train"], rows["validation"])
 
 
 def _compare(

@@ -23,6 +23,7 @@ FUNCTIONS = (
         "load",
         "connect",
         "export",
+        "update",
     ),
 )
 ESTIMATORS = (
@@ -32,7 +33,7 @@ ESTIMATORS = (
 WELL_TYPED = """
 from clip_adapter import CachedImageEncoder, ClipAdapterClassifier, FewShotClassifier
 from clip_adapter import ImageSearch, connect, extract, load, maintain, predict, promote
-from clip_adapter import reproduce, reproduce_all, similar, train, train_all
+from clip_adapter import reproduce, reproduce_all, similar, train, train_all, update
 from pathlib import Path
 
 training = train("digits", shots=[1, 2], seeds=[1])
@@ -52,6 +53,7 @@ ImageSearch.open("photos", in_memory=False).similar([1.0, 0.0]).n_compared
 predict("champion:digits", ["a.png"], top=2).to_arrow()
 predict(Path("a.safetensors"), Path("photos")).to_arrow()
 load("champion:digits").predict_proba(["a.png"]).shape
+update("champion:digits", {"00" * 32: "three", "11" * 32: None}, add_classes=["ten"]).saved.settings
 with connect("store") as database:
     database.query("SELECT 1").to_pylist()
 FewShotClassifier("gda", settings={"alphas": [1.0]}).fit([[1, 2]], [0]).predict([[1, 2]]).shape
