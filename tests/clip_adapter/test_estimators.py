@@ -57,6 +57,8 @@ QUICK = {
     "linear-probe": {"max_iterations": 20},
     "task-res": {"epochs": 5},
     "tip-adapter-f": {"epochs": 2},
+    "auto": {"selection": "none"},  # no folds, in which every part is fitted
+    "clip-adapter+gda": {"selection": "none"},  # no folds, in which every part is fitted
 }
 """By default the checks of these take minutes: a fit of the cross-modal probe is 25,600 steps."""
 CHECKS_WITHOUT_ARRAYS = (
