@@ -259,8 +259,8 @@ def test_a_figure_that_is_seen_becomes_one_to_point_at(page_of_one: Path, opened
     scroll_through(page)
     page.locator("[id$=-accuracy] .live svg .mark-symbol path").first.hover(force=True)
     page.wait_for_selector("#vg-tooltip-element.visible")
-    assert page.locator("[id$=-accuracy] .live svg").is_visible()
-    assert not page.locator("[id$=-accuracy] .still").is_visible()
+    assert page.locator("[id$=-accuracy] .wide .live svg").is_visible()
+    assert not page.locator("[id$=-accuracy] .wide .still").is_visible()
 
 
 def test_mistakes_are_shown_as_pictures_unless_they_are_not_wanted(
