@@ -2,7 +2,6 @@
 
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,23 +133,6 @@ def test_a_run_outlives_a_restart_of_the_server(up: Extractions) -> None:
     after = up.start()  # the worker has found its way back as well
     up.prefect.wait_for(after, "Completed")
     assert up.counts(after) == (0, N_FEATURES)
-
-
-def test_a_run_whose_server_is_killed_while_it_starts_is_started_again(up: Extractions) -> None:
-    for _ in range(5):  # a quick machine may have begun it before the server can be killed
-        run = up.start()
-        up.prefect.wait_for(run, "Pending")
-        wait_until(lambda run=run: up.prefect.processes(run), 60, every=0.02)
-        if up.prefect.flow_run(run)["state_type"] == "PENDING":
-            break
-        up.prefect.wait_for(run)
-    else:
-        pytest.fail("too quick to be disturbed")
-    up.prefect.signal("server", signal.SIGKILL)
-    time.sleep(20)  # the process starts, asks and finds nobody
-    up.prefect.start_server()
-    assert up.prefect.wait_for(run)["state_name"] == "Completed"
-    assert up.stored() == N_FEATURES
 
 
 def test_a_missing_model_without_a_network_ends_at_once(up: Extractions) -> None:
