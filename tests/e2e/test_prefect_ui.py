@@ -192,7 +192,9 @@ def test_the_report_in_a_browser_obeys_no_name(page: Any, root: Path, tmp_path: 
     sys.stdout.write(f"looked at {tmp_path}/report.png\n")
     assert page.evaluate("window.hit") is None
     assert "<b>m|o**d**" in page.inner_text("body")
-    (width,) = page.eval_on_selector_all("img", "all => all.map(each => each.naturalWidth)")
+    width, *_ = page.eval_on_selector_all(
+        "figure svg, figure canvas", "all => all.map(each => each.getBoundingClientRect().width)"
+    )
     assert width > 500
 
 
