@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from clip_adapter.errors import ParameterError, UnavailableError
+from clip_adapter.errors import NoNetworkError, ParameterError, UnavailableError
 from clip_adapter.pipeline.executor import Executor, is_retried
 from clip_adapter.settings import Settings
 from feature_cache import ObjectStoreError
@@ -41,8 +41,13 @@ _PASSING = frozenset(
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether an error, or one of its causes, may be gone in a minute."""
+    """Whether an error, or one of its causes, may be gone in a minute.
+
+    Weights that cannot be downloaded are no such thing: the host was asked, and what to do is in the message.
+    """
     while error is not None:
+        if isinstance(error, NoNetworkError):
+            return False
         if isinstance(error, ObjectStoreError | TimeoutError | ConnectionError):
             return True
         if isinstance(error, OSError) and error.errno in _PASSING:

@@ -9,6 +9,7 @@ import pytest
 from prefect import flow, task
 
 from clip_adapter.datasets import DatasetError
+from clip_adapter.errors import EncoderError, NoNetworkError
 from clip_adapter.images import ImageError
 from clip_adapter.pipeline.encode import encode_dataset, encode_images
 from clip_adapter.pipeline.extract import record_extraction
@@ -49,6 +50,11 @@ def test_storage_that_did_not_answer_is_worth_another_try(error: Exception) -> N
         ImageError("river/1.jpg is not the file that was indexed"),
         CorruptFileError(Path("a.parquet"), "it is cut short"),
         DatasetError("there is no folder"),
+        NoNetworkError(
+            "its weights are not on this machine and https://huggingface.co does not answer"
+        ),
+        caused(EncoderError("it could not be loaded"), NoNetworkError("https://huggingface.co")),
+        caused(NoNetworkError("https://huggingface.co"), TimeoutError("no answer")),
         ValueError("shots"),
     ],
 )
