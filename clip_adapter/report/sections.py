@@ -711,7 +711,7 @@ def _about_gain(headline: Headline) -> Iterable[tuple[str, str]]:
     if headline.gain is None:
         if headline.zero_shot is None:
             yield (
-                "Run `zero-shot` as well: without it nobody knows what adaptation gained.",
+                "Run `zero-shot` as well: without it the gain of adaptation is not known.",
                 "accuracy",
             )
         return

@@ -23,7 +23,7 @@ def vega_script() -> str:
     """
     try:
         folder = _cache_folder()
-    except RuntimeError:  # nobody's home, as in some containers
+    except RuntimeError:  # a user without a home folder, as in some containers
         return _put_together()
     beginning = f"vega-{version('vl-convert-python')}-"
     with suppress(OSError):
