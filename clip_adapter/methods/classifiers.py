@@ -224,8 +224,12 @@ class KernelClassifier:
         """Logits of raw features; raises `DataError` for features of another width."""
         raw = _checked(features, self.width)
         of_text = logits(raw, float_tensor(self.class_prototypes), self.logit_scale)
-        cosines = torch.nn.functional.normalize(raw, dim=-1) @ float_tensor(self.keys).T
-        return (of_text + torch.exp(-self.beta * (1 - cosines)) @ float_tensor(self.values)).numpy()
+        # In double precision: large values of similar keys cancel each other.
+        directions = torch.nn.functional.normalize(raw.double(), dim=-1)
+        cosines = directions @ torch.from_numpy(self.keys.astype(np.float64)).T
+        values = torch.from_numpy(self.values.astype(np.float64))
+        of_kernel = torch.exp(-self.beta * (1 - cosines)) @ values
+        return (of_text + of_kernel).float().numpy()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -110,15 +110,18 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
             FileNotFoundError: it vanished since it was listed.
         """
         with self._lock:
-            reading = self._reading.setdefault(path, threading.Lock())
+            # A file has another number in the next listing, and keeps its place in the store.
+            known = self._listed.get(path.partition("/")[0], {})
+            key = str(known[path][0]) if path in known else path
+            reading = self._reading.setdefault(key, threading.Lock())
         with reading:  # several threads read one file
             with self._lock:
-                if path in self._kept:
-                    self._kept.move_to_end(path)
-                    return self._kept[path]
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    return self._kept[key]
             content = self._read(path)
             with self._lock:
-                self._kept[path] = content
+                self._kept[key] = content
                 self._kept_bytes += content.size
                 while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
                     self._kept_bytes -= self._kept.popitem(last=False)[1].size

@@ -103,7 +103,7 @@ def test_a_decision_that_was_not_made_is_work(train: Train) -> None:
     assert deciding.name == "Completed"
     again = train(promote=True, return_state=True)
     assert again.name == "UpToDate"
-    assert "linear-probe at 1 shot, seed 1: refused" in again.message
+    assert "linear-probe at 1 shot, seed 1 was refused and is not compared again" in again.message
 
 
 def test_a_sweep_that_cannot_promote_is_refused_before_anything_is_read(
