@@ -38,12 +38,17 @@ def subject(parameters: dict[str, Any]) -> list[str]:
     dataset, study = parameters.get("dataset"), parameters.get("study")
     if not isinstance(dataset, str):
         return []
-    folder = dataset.removeprefix(OWN_FOLDER)
-    name = parameters.get("name") or (
-        Path(folder).name if folder != dataset else own_name(dataset) or dataset
-    )
-    words = [name, study] if study else [name]
+    words = [parameters.get("name") or _name(dataset), *([study] if study else [])]
     return [_NOT_SHOWN.sub("_", str(word))[:LONGEST_NAME] for word in words]
+
+
+def _name(dataset: str) -> str:
+    if dataset.startswith(OWN_FOLDER):
+        return Path(dataset.removeprefix(OWN_FOLDER)).name
+    try:
+        return own_name(dataset) or dataset
+    except ClipAdapterError:  # which the run raises, too
+        return dataset
 
 
 def fails_with_reason(function: Callable[P, Result]) -> Callable[P, Result | State[Any]]:
