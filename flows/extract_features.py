@@ -22,7 +22,7 @@ from tasks.reporter import PrefectReporter
 )
 @fails_with_reason
 @accepts(ExtractRequest)
-def extract_features(request: ExtractRequest) -> EncodedDataset | State[Any]:
+def extract_features(request: ExtractRequest) -> "EncodedDataset | State[Any]":
     """Index a dataset and encode the images and prompts that the store lacks."""
     if skipped := skip_if_late():
         return skipped

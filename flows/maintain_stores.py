@@ -17,7 +17,7 @@ from tasks.reporter import PrefectReporter
 @flow(name="maintain-stores", flow_run_name=run_name, result_serializer="json")
 @fails_with_reason
 @accepts(MaintainRequest)
-def maintain_stores(request: MaintainRequest) -> Maintenance | State[Any]:
+def maintain_stores(request: MaintainRequest) -> "Maintenance | State[Any]":
     """Verify, compact and clear up a store; other runs may read and write it meanwhile."""
     if skipped := skip_if_late():
         return skipped

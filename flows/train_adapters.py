@@ -30,7 +30,7 @@ from tasks.reporter import PrefectReporter
 )
 @fails_with_reason
 @accepts(TrainRequest)
-def train_adapters(request: TrainRequest) -> State[Any]:
+def train_adapters(request: TrainRequest) -> "State[Any]":
     """Train every method at every shot and seed; a run that is recorded is not trained again.
 
     Where nothing was left to do the flow run ends in the state UpToDate; the leaderboard and the

@@ -56,10 +56,13 @@ def fails_with_reason(function: Callable[P, Result]) -> Callable[P, Result | Sta
 
     Prefect would put half a line before it, and its UI shows little more than half a line. Only errors that
     say what to do are treated so; of others the traceback is logged. A caller of the flow gets the error.
+
+    The annotation of what is returned is a string, here and in the flows: Dask sends a flow to its workers,
+    and the class `State[Any]` cannot be sent.
     """
 
     @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> Result | State[Any]:
+    def called(*args: P.args, **kwargs: P.kwargs) -> "Result | State[Any]":
         try:
             return function(*args, **kwargs)
         except (ClipAdapterError, FeatureCacheError) as error:
