@@ -132,9 +132,9 @@ def _leaderboard(root: Location, dataset: str) -> tuple[str, list[dict[str, Any]
     encoders = list(dict.fromkeys(row["encoder"] for row in rows))
     states = ", ".join(dict.fromkeys(row["state"][:8] for row in rows))
     last = max((row["last_run"].astimezone(UTC) for row in rows), default=None)
+    on_what = _in_words(dataset, *(names[each] for each in encoders))
     said = [
-        f"Test accuracy on {_in_words(dataset, *(names[each] for each in encoders))} in percent: mean over "
-        "seeds ± half-width of the 95 % interval",
+        f"Test accuracy on {on_what} in percent: mean over seeds ± half-width of the 95 % interval",
         "seconds to train a run",
         *legend(row["name"] for row in rows),
         f"last run {last:%Y-%m-%d %H:%M} UTC" if last else "no run yet",
