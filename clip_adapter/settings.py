@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from clip_adapter.errors import ParameterError, UnavailableError
 from feature_cache import Location, locate
@@ -28,6 +29,8 @@ class Settings:
             `local:N` for N processes of this machine; threads of one process when it is not set.
         reports_url: `CLIP_ADAPTER_REPORTS_URL`, the address under which a web server shows the
             folder `reports` of the root; links to reports begin with it.
+        webhook_url: `CLIP_ADAPTER_WEBHOOK_URL`, the address that a Prefect server posts to when a run
+            fails, crashes, is late or finds a regression; nobody is told when it is not set.
     """
 
     root: str = DEFAULT_ROOT
@@ -35,6 +38,7 @@ class Settings:
     encoders: int = 1
     dask: str | None = None
     reports_url: str | None = None
+    webhook_url: str | None = None
 
     @classmethod
     def of(cls, *, root: Path | str | None = None, data: Path | str | None = None) -> "Settings":
@@ -88,7 +92,21 @@ def _parse_encoders(text: str) -> int:
     return int(text)
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {"data": Path, "encoders": _parse_encoders}
+def _parse_webhook_url(text: str) -> str:
+    if urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).netloc:
+        # The URL is a secret: it is not repeated.
+        raise ParameterError(
+            "CLIP_ADAPTER_WEBHOOK_URL: expected http://... or https://..., found something else: set or "
+            "unset the variable"
+        )
+    return text
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "data": Path,
+    "encoders": _parse_encoders,
+    "webhook_url": _parse_webhook_url,
+}
 
 
 def check_writable(root: Path, *, below: str = "") -> None:

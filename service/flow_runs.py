@@ -16,6 +16,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.text import Text
 
 from clip_adapter.errors import UnavailableError
@@ -28,7 +29,8 @@ FAILURES = ["FAILED", "CRASHED"]
 FIRST, INDENT = "  runs      ", 12 * " "
 OF_EVERY_FAILURE = "Flow run encountered an exception: "
 """Prefect's prefix to the reason, half a line long."""
-LONGEST, LONGEST_STATE = 1_000, 20
+LONGEST, LONGEST_STATE, NARROWEST = 4_000, 20, 20
+"""Characters of a reason and of a state, and cells of a line of a reason, on however narrow a terminal."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def recent_runs(folder: ServiceFolder, status: StatusFile) -> list[FlowRun]:
 def run_lines(runs: Sequence[FlowRun], *, width: int) -> Iterator[str]:
     """One line a run, and below a failed one the reason and the command that shows its log.
 
-    Shortened to `width`, all but that command; control characters are escaped. Times are local.
+    A run is shortened to `width`, the reason is wrapped to it and the command left as it is; control
+    characters are escaped. Times are local.
     """
     if not runs:
         yield f"{FIRST}none yet"
@@ -97,15 +100,17 @@ def run_lines(runs: Sequence[FlowRun], *, width: int) -> Iterator[str]:
         line = f"{run.when.astimezone():%Y-%m-%d %H:%M}  {state}  {escape_control_characters(run.deployment)}"
         yield _shortened((INDENT if number else FIRST) + line, width)
         if run.has_failed:
-            if reason := _reason(run):
-                yield _shortened(f"{INDENT}  {reason}", width)
+            yield from (f"{INDENT}  {each}" for each in _reason(run, width - len(INDENT) - 2))
             yield f"{INDENT}  prefect flow-run logs {run.id}"
 
 
-def _reason(run: FlowRun) -> str:
-    """The first line of the state's message."""
-    lines = run.message.removeprefix(OF_EVERY_FAILURE).strip().splitlines()
-    return escape_control_characters(lines[0][:LONGEST]) if lines else ""
+def _reason(run: FlowRun, width: int) -> Iterator[str]:
+    """The state's message as lines of at most `width` cells."""
+    message = run.message.removeprefix(OF_EVERY_FAILURE).strip()
+    shown = message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
+    text = Text(escape_control_characters(shown, keep="\n"))
+    for line in text.wrap(Console(), max(width, NARROWEST), overflow="fold") if message else ():
+        yield line.plain.rstrip()
 
 
 def _shortened(line: str, width: int) -> str:
