@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from clip_adapter.errors import ParameterError
 from clip_adapter.settings import Settings
 from feature_cache import InvalidInputError, ObjectPath
 
@@ -55,4 +56,14 @@ def test_a_secret_in_the_environment_is_refused_and_not_repeated(
     monkeypatch.setenv("CLIP_ADAPTER_ROOT", "s3://me:hunter2@bucket/store")
     with pytest.raises(InvalidInputError) as refused:
         _ = Settings.of().location
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["hunter2.example.org/hook", "ftp://hunter2", "https://?hunter2"])
+def test_a_webhook_that_is_no_url_is_refused_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("CLIP_ADAPTER_WEBHOOK_URL", text)
+    with pytest.raises(ParameterError, match="CLIP_ADAPTER_WEBHOOK_URL: expected http") as refused:
+        Settings.of()
     assert "hunter2" not in str(refused.value)

@@ -56,7 +56,7 @@ def listening() -> Iterator[tuple[str, Told]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/hook?token=secret", told
+        yield f"http://127.0.0.1:{server.server_port}/hook?token=hunter2", told
         server.shutdown()
 
 
@@ -124,9 +124,7 @@ def test_a_killed_run_is_told_and_one_that_completes_is_not(
     if not server.is_started("worker"):
         server.start_worker()
     name = deploy_script(server, tmp_path / "sleep.py", SLEEPING)
-    completed = server.run_deployment(
-        "train-adapters/digits", methods=["zero-shot"], promote=False
-    )
+    completed = server.run_deployment("train-adapters/digits", methods=["zero-shot"], promote=False)
     server.wait_for(completed, "Completed")
     run = server.run_deployment(name, dataset="digits")
     server.wait_for(run, "Running")
@@ -174,7 +172,7 @@ def test_a_run_that_nobody_starts_is_told(server: Prefect, told: Told, tmp_path:
 
 def test_the_url_is_a_secret_of_the_server_and_without_it_nothing_is_told(server: Prefect) -> None:
     block = server.call("GET", f"/block_types/slug/webhook/block_documents/name/{WEBHOOK}")
-    assert "secret" not in json.dumps(block)
+    assert "hunter2" not in json.dumps(block)
     names = {each["name"] for each in server.call("POST", "/automations/filter", {})}
     assert {"clip-adapter-tell-failed", "clip-adapter-tell-late"} < names
     del server.environment["CLIP_ADAPTER_WEBHOOK_URL"]
