@@ -16,11 +16,11 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
 from rich.text import Text
 
 from clip_adapter.errors import UnavailableError
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.terminal import plain_console
 from service.folder import HOST, ServiceFolder, StatusFile
 
 N_LATEST, N_FAILED, FAILED_DAYS = 5, 5, 7
@@ -109,7 +109,9 @@ def _reason(run: FlowRun, width: int) -> Iterator[str]:
     message = run.message.removeprefix(OF_EVERY_FAILURE).strip()
     shown = message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
     text = Text(escape_control_characters(shown, keep="\n"))
-    for line in text.wrap(Console(), max(width, NARROWEST), overflow="fold") if message else ():
+    for line in (
+        text.wrap(plain_console(), max(width, NARROWEST), overflow="fold") if message else ()
+    ):
         yield line.plain.rstrip()
 
 
