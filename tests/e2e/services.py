@@ -17,6 +17,7 @@ __all__ = ["Service", "ended_afterwards"]
 
 COMMAND = Path(sys.executable).with_name("clip-adapter")
 KINDS = {
+    "-m tasks.start_run": "other",
     "service.supervisor": "supervisor",
     "server start": "server",
     "-m tasks.": "setup",

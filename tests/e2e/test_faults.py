@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,32 @@ def test_a_run_outlives_a_restart_of_the_server(up: Extractions) -> None:
     after = up.start()  # the worker has found its way back as well
     up.prefect.wait_for(after, "Completed")
     assert up.counts(after) == (0, N_FEATURES)
+
+
+def test_a_run_whose_server_is_killed_while_it_starts_is_started_again(up: Extractions) -> None:
+    run = up.start()
+    up.prefect.wait_for(run, "Pending")
+    wait_until(lambda: up.prefect.processes(run), 60, every=0.02)
+    assert up.prefect.flow_run(run)["state_type"] == "PENDING", "too quick to be disturbed"
+    up.prefect.signal("server", signal.SIGKILL)
+    time.sleep(20)  # the process starts, asks and finds nobody
+    up.prefect.start_server()
+    assert up.prefect.wait_for(run)["state_name"] == "Completed"
+    assert up.stored() == N_FEATURES
+
+
+def test_a_missing_model_without_a_network_ends_at_once(up: Extractions) -> None:
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(up.root / "nothing")}
+    id_ = up.prefect.deployment(EXTRACT)["id"]
+    body = {
+        "parameters": {"model": "ViT-B-32:laion2b_s34b_b79k", "root": str(up.root)},
+        "job_variables": {"env": offline},
+        "state": {"type": "SCHEDULED", "name": "Scheduled"},
+    }
+    run = up.prefect.call("POST", f"/deployments/{id_}/create_flow_run", body)["id"]
+    ended = up.prefect.wait_for(run, "Failed")
+    assert "HF_HUB_OFFLINE forbids to download" in ended["state"]["message"]
+    assert ended["total_run_time"] < 30, "three retries take 72 seconds"
 
 
 def test_two_deployments_on_one_dataset_encode_each_image_once(up: Extractions) -> None:
