@@ -14,6 +14,8 @@ from clip_adapter.errors import NoNetworkError, ParameterError, UnavailableError
 from clip_adapter.pipeline.executor import Executor, is_retried
 from clip_adapter.settings import Settings
 from feature_cache import ObjectStoreError
+from tasks.dask_cluster import DaskCluster
+from tasks.reporter import PrefectReporter
 
 PAUSES_SECONDS = [2.0, 10.0, 60.0]
 """Pauses before retries: for a reset connection, a remount and the restart of a file server."""
@@ -81,12 +83,19 @@ class PrefectExecutor(Executor):
     def __init__(self, *, prepare: Callable[[], None] | None = None) -> None:
         self._prepare = prepare
 
-    def parts(self, asked: int | None) -> int:
-        """The number of parts: `asked`, else one for each process of `CLIP_ADAPTER_DASK=local:N`."""
+    def parts(self, asked: int | None, *, most: int | None = None) -> int:
+        """The number of parts: `asked`, else one for each process of `CLIP_ADAPTER_DASK=local:N`.
+
+        For a scheduler that was started elsewhere, one for each thread of its workers, `most` at most.
+        """
         where = Settings.of().dask or ""
         if asked is not None:
             return asked
-        return _n_local(where) if where.startswith(LOCAL) else 1
+        if where.startswith(LOCAL):
+            return _n_local(where)
+        cluster = None if most == 1 else DaskCluster.of_flow(PrefectReporter().log)
+        found = cluster.n_threads() if cluster else 1
+        return max(1, found if most is None else min(found, most))
 
     def call(self, step: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
         """Run one step as a task of this process."""
@@ -103,7 +112,12 @@ class PrefectExecutor(Executor):
             self._prepare()
         if len(tasks) == 1:
             return super().map(_run, tasks)
+        cluster = DaskCluster.of_flow(PrefectReporter().log)
+        if cluster and not cluster.n_threads():
+            return super().map(_run, tasks)
         futures: list[PrefectFuture[Any]] = [task.submit() for task in tasks]
+        if cluster and not cluster.wait(futures):
+            return super().map(_run, tasks)  # what was finished is stored, and not made again
         for future in futures:
             future.wait()
         return [future.result(raise_on_failure=False) for future in futures]

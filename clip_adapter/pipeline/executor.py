@@ -30,8 +30,13 @@ class Executor:
     does, so that calling it again does only what is missing.
     """
 
-    def parts(self, asked: int | None) -> int:
-        """Number of parts to split work into: `asked`, or what suits this executor when None."""
+    def parts(self, asked: int | None, *, most: int | None = None) -> int:  # noqa: ARG002  # for subclasses
+        """Number of parts to split work into: `asked`, or what suits this executor when None.
+
+        Args:
+            asked: number that a user asks for.
+            most: largest number of parts that are worth a start of their own; not known when None.
+        """
         return asked or 1
 
     def call(self, step: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
