@@ -10,7 +10,7 @@ import typer
 import clip_adapter
 from clip_adapter.cli.extensions import ExtensibleGroup, lazily
 from clip_adapter.cli.options import Data, Json, Root
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import ClipAdapterError, is_out_of_memory
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.terminal import plain_console
 
@@ -151,6 +151,15 @@ def main() -> NoReturn:
         build()()
     except _refusals() as error:
         _say(f"error: {error}")
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _say(
+            f"error: not enough memory ({str(error).splitlines()[0] if str(error) else 'Python says no more'}). "
+            "What is stored is complete, and the same command goes on from there: close other programs, "
+            "ask for less at a time, or take a machine with more memory"
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         _say("interrupted; what was finished is kept, and the same command goes on from there")
