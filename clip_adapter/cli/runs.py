@@ -52,7 +52,7 @@ def prune(
     if done.removed:
         show_changes(console, done.removed, title="removed" if yes else "to remove")
     console.print(
-        f"{done.n_runs:,} runs from before {before:%Y-%m-%d %H:%M} UTC {'removed' if yes else 'to remove'}; of that "
+        f"{done.n_runs:,} {'run' if done.n_runs == 1 else 'runs'} from before {before:%Y-%m-%d %H:%M} UTC {'removed' if yes else 'to remove'}; of that "
         f"age stay {done.n_cited:,} that decisions on champions cite and {done.n_current:,} that "
         "answer the last training of a dataset",
         soft_wrap=True,
