@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from interruptions import KilledError, interrupt_at
 from states import damaged_files
-from synthetic_datasets import GOOD, WORTHLESS, SyntheticDatasets
+from synthetic_datasets import CLASSES, GOOD, SyntheticDatasets
 
 from clip_adapter import train
 from clip_adapter.pipeline import prune
-from clip_adapter.pipeline.encode import EncodedDataset
+from clip_adapter.pipeline.disk_usage import disk_usage
+from clip_adapter.pipeline.drop import drop_features
 from clip_adapter.pipeline.prune import PrunedRuns, prune_runs
-from clip_adapter.runs import PromotionStore, query
+from clip_adapter.runs import PromotionStore, query, roll_back
+from feature_cache import ObjectPath, inspect_store
 
 LATER = datetime.now(UTC) + timedelta(days=1)
 
@@ -42,20 +44,24 @@ def test_the_runs_of_a_champion_stay_with_everything_of_theirs(root: Path) -> No
     assert damaged_files(root) == []
 
 
-def test_every_rollback_works_afterwards(
-    root: Path, datasets: SyntheticDatasets, gallery: EncodedDataset
+def test_every_rollback_and_the_next_comparison_work_afterwards(
+    root: Path, datasets: SyntheticDatasets
 ) -> None:
+    encoded = datasets.make_dataset()
+    first = datasets.retrain(encoded, GOOD | {"shots": (1,)}).record
+    second = datasets.retrain(datasets.make_dataset((*CLASSES, "owl")), GOOD).record
+    assert (first.decision, second.decision) == ("promoted", "promoted")
+    assert prune_runs(root, before=LATER, dry_run=False).n_runs > 0
+    assert run_ids(root) == cited(root) == {first.run_id, second.run_id}
+    drop_features(root, encoder=encoded.encoder, dry_run=False)
     store = PromotionStore(root)
-    first = store.history("gallery")[-1]
-    better = datasets.make_dataset(sizes={"train": 12, "val": 60, "test": 10})
-    datasets.retrain(better, WORTHLESS)
-    prune_runs(root, before=LATER, dry_run=False)
-    assert cited(root) == run_ids(root)
+    roll_back(store, "gallery")
     champion = store.champion("gallery", on_corruption=lambda _: None)
     assert champion is not None
     assert champion.record.promotion == first.promotion_id
-    # and what was pruned is trained again where it is asked for, and compared with the champion
-    assert datasets.retrain(gallery, GOOD | {"seeds": (3,)}).record.champion_before is not None
+    # What went is made again where it is asked for, and compared with the champion of now.
+    anew = datasets.retrain(datasets.make_dataset(), GOOD | {"seeds": (3,)}).record
+    assert anew.champion_before == first.promotion_id
 
 
 @pytest.mark.usefixtures("gallery")
@@ -133,3 +139,18 @@ def test_rows_of_a_run_that_is_about_to_be_recorded_stay(
     monkeypatch.setattr(prune, "read_rows", without_one)
     prune_runs(root, before=LATER, dry_run=False)
     assert unseen in run_ids(root, "metrics") & run_ids(root, "predictions")
+
+
+def test_room_is_freed_in_an_object_store_as_well(object_root: ObjectPath) -> None:
+    datasets = SyntheticDatasets(object_root)  # type: ignore[arg-type]  # any place does
+    encoded = datasets.make_dataset()
+    datasets.retrain(encoded, GOOD)
+    done = prune_runs(object_root, before=LATER, dry_run=False)
+    assert (done.n_runs, done.n_cited) == (4, 1)
+    assert query(object_root, "SELECT count(*) AS n FROM runs")["n"].to_pylist() == [1]
+    dropped = drop_features(object_root, dataset="gallery", dry_run=False)
+    (rows,) = dropped.removed
+    assert rows.n_rows + dropped.n_images_kept == len(encoded.dataset.index)
+    usage = {each.what: each.size_bytes for each in disk_usage(object_root)}
+    assert set(usage) == {"features", "datasets", "runs", "champions"}
+    assert all(finding.problem is None for finding in inspect_store(object_root, deep=True))
