@@ -1,5 +1,6 @@
 """`extract` of one part of the images: no scheduler, no state, and the union is that of a single run."""
 
+import json
 import random
 import time
 from collections.abc import Callable
@@ -66,6 +67,19 @@ def test_photos_that_are_added_between_two_starts_move_no_other(
     assert third.n_reused == first.n_encoded
     assert second.n_encoded + third.n_encoded + first.n_encoded == 100
     assert third.n_missing == 0
+
+
+def test_the_command_says_what_is_left_to_other_parts(
+    command: Callable[..., Any], photos: Path, tiny_model: str, root: Path
+) -> None:
+    where = ("extract", f"imagefolder:{photos}", "--model", tiny_model, "--root", root)
+    first = json.loads(command(*where, "--part", "1/2", "--json").out)
+    assert first["missing"] == 90 - first["encoded"]
+    assert f"{first['missing']} images and prompts are left" in command(*where, "--part", "1/2").out
+    assert "are left" not in command(*where, "--part", "2/2").out
+    wrong = command(*where, "--part", "3/2")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert "expected I/N with I from 1 to N" in wrong.err
 
 
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "1/0", "a/b", "1/9999", "-1/3", "1/3/2", ""])
