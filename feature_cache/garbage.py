@@ -20,7 +20,10 @@ from feature_cache.schemas import pick
 WRITERS_LIVE_SECONDS = 24 * 3600.0
 """Longest time that a writer takes for one file: the writer of an older temporary file is dead."""
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{16}\.tmp")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+"""Of a file in its folder, see `local_fs.write_atomic`."""
+REPORTS = "reports"
+"""Folder of the pages about datasets."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,12 @@ class Leftover:
     Attributes:
         path: path of the file.
         size_bytes: size of the file.
-        sort: "unfinished" if its writer died, "damaged" if it was quarantined.
+        kind: "unfinished" if its writer died, "damaged" if it was quarantined.
     """
 
     path: Location
     size_bytes: int
-    sort: Literal["unfinished", "damaged"]
+    kind: Literal["unfinished", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,16 @@ def find_leftovers(root: Location, *, now: float | None = None) -> list[Leftover
         now: seconds since 1970; the current time by default.
     """
     moment = time.time() if now is None else now
-    folders = [*(each.path for each in stored_folders(root)), *classifier_folders(root)]
+    folders = [
+        *(each.path for each in stored_folders(root)),
+        *classifier_folders(root),
+        root / REPORTS,
+    ]
     return [
-        Leftover(folder / entry.name, entry.size_bytes, sort)
+        Leftover(folder / entry.name, entry.size_bytes, kind)
         for folder in folders
         for entry in storage.list_entries(folder)
-        if (sort := _sort(entry, now=moment)) is not None
+        if (kind := _kind(entry, now=moment)) is not None
     ]
 
 
@@ -159,7 +166,7 @@ def _referenced(root: Location, *, keep: pa.Array | None, without: str) -> pa.Ar
     return pa.concat_tables([schema.empty_table(), *kept, *tables]).column(0).combine_chunks()
 
 
-def _sort(entry: Entry, *, now: float) -> Literal["unfinished", "damaged"] | None:
+def _kind(entry: Entry, *, now: float) -> Literal["unfinished", "damaged"] | None:
     if entry.is_folder:  # never removed, not even a quarantined one
         return None
     if entry.name.endswith(DAMAGED_SUFFIX):

@@ -9,13 +9,20 @@ from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.extract import extract
 from clip_adapter.pipeline.requests import ExtractRequest, accepts
 from tasks.executor import PrefectExecutor, choose_task_runner
+from tasks.flow_runs import fails_with_reason, run_name
 from tasks.late_runs import skip_if_late
 from tasks.reporter import PrefectReporter
 
 
-@flow(name="extract-features", result_serializer="json", task_runner=choose_task_runner())
+@flow(
+    name="extract-features",
+    flow_run_name=run_name,
+    result_serializer="json",
+    task_runner=choose_task_runner(),
+)
+@fails_with_reason
 @accepts(ExtractRequest)
-def extract_features(request: ExtractRequest) -> EncodedDataset | State[Any]:
+def extract_features(request: ExtractRequest) -> "EncodedDataset | State[Any]":
     """Index a dataset and encode the images and prompts that the store lacks."""
     if skipped := skip_if_late():
         return skipped

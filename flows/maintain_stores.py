@@ -8,14 +8,16 @@ from prefect.client.schemas.objects import State
 from clip_adapter.pipeline.maintain import Maintenance, maintain
 from clip_adapter.pipeline.requests import MaintainRequest, accepts
 from tasks.executor import PrefectExecutor
+from tasks.flow_runs import fails_with_reason, run_name
 from tasks.late_runs import skip_if_late
 from tasks.publishing import publish_maintenance
 from tasks.reporter import PrefectReporter
 
 
-@flow(name="maintain-stores", result_serializer="json")
+@flow(name="maintain-stores", flow_run_name=run_name, result_serializer="json")
+@fails_with_reason
 @accepts(MaintainRequest)
-def maintain_stores(request: MaintainRequest) -> Maintenance | State[Any]:
+def maintain_stores(request: MaintainRequest) -> "Maintenance | State[Any]":
     """Verify, compact and clear up a store; other runs may read and write it meanwhile."""
     if skipped := skip_if_late():
         return skipped

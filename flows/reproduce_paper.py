@@ -8,10 +8,17 @@ from clip_adapter.pipeline.ablations import Reproduction, reproduce
 from clip_adapter.pipeline.reproduce_all import ReproducedDatasets, reproduce_all
 from clip_adapter.pipeline.requests import ALL_DATASETS, ReproduceRequest, accepts
 from tasks.executor import PrefectExecutor, choose_task_runner
+from tasks.flow_runs import fails_with_reason, run_name
 from tasks.reporter import PrefectReporter
 
 
-@flow(name="reproduce-paper", result_serializer="json", task_runner=choose_task_runner())
+@flow(
+    name="reproduce-paper",
+    flow_run_name=run_name,
+    result_serializer="json",
+    task_runner=choose_task_runner(),
+)
+@fails_with_reason
 @accepts(ReproduceRequest)
 def reproduce_paper(request: ReproduceRequest) -> Reproduction | ReproducedDatasets:
     """Train CLIP-Adapter once for every variant of a study, shot and seed.

@@ -10,6 +10,7 @@ from clip_adapter.devices import choose_device
 from clip_adapter.pipeline.requests import TrainRequest, accepts
 from clip_adapter.pipeline.train import Training, train
 from tasks.executor import PrefectExecutor, choose_task_runner
+from tasks.flow_runs import fails_with_reason, run_name
 from tasks.late_runs import skip_if_late
 from tasks.publishing import (
     emit_regression,
@@ -21,9 +22,15 @@ from tasks.publishing import (
 from tasks.reporter import PrefectReporter
 
 
-@flow(name="train-adapters", result_serializer="json", task_runner=choose_task_runner())
+@flow(
+    name="train-adapters",
+    flow_run_name=run_name,
+    result_serializer="json",
+    task_runner=choose_task_runner(),
+)
+@fails_with_reason
 @accepts(TrainRequest)
-def train_adapters(request: TrainRequest) -> Training | State[Any]:
+def train_adapters(request: TrainRequest) -> "State[Any]":
     """Train every method at every shot and seed; a run that is recorded is not trained again.
 
     Where nothing was left to do the flow run ends in the state UpToDate; the leaderboard and the
@@ -40,15 +47,16 @@ def train_adapters(request: TrainRequest) -> Training | State[Any]:
     for line in done.summary:
         get_run_logger().info(line)
     root, dataset = done.encoded.dataset.root, done.encoded.dataset.name
-    if done.is_up_to_date and is_published(root=root, dataset=dataset):
-        return _up_to_date(done)
-    publish_summary(done, device=choose_device(request.device))
-    publish_leaderboard(root=root, dataset=dataset)  # last: where it is shown, all is
-    return _up_to_date(done) if done.is_up_to_date else done
+    if not (done.is_up_to_date and is_published(root=root, dataset=dataset)):
+        publish_summary(done, device=choose_device(request.device))
+        publish_leaderboard(root=root, dataset=dataset)  # last: where it is shown, all is
+    return _final_state(done)
 
 
-def _up_to_date(done: Training) -> State[Training]:
-    """The final state; a caller of the flow gets the result as from any other run."""
+def _final_state(done: Training) -> State[Training]:
+    """The state with what was done as its message; a caller of the flow gets the result all the same."""
+    if not done.is_up_to_date:
+        return Completed(message="; ".join(done.summary), data=done)
     message = f"{done.encoded.n_reused} features and {done.runs.n_reused} runs recorded"
     if done.promotion:
         message += f"; {done.promotion.summary}"

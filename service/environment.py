@@ -20,6 +20,9 @@ TUNING = {
     # The shortest interval; automations.yaml has the number of missing heartbeats after which a run
     # counts as dead.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    # `prefect deployment run --watch` shows the log, and with it why a run failed.
+    "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
+    "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_COLORS": "false",
 }

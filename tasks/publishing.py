@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC
 from threading import Thread
 from typing import Any
 from urllib.parse import quote
@@ -48,19 +49,17 @@ _NUMBERS = (
 _BOARD = """
 SELECT
     method, shots, seeds,
-    round(100 * accuracy_mean, 1) AS accuracy, round(100 * accuracy_ci95, 1) AS interval,
-    round(nll_mean, 3) AS nll, selected_on AS chosen, residual_ratio_median AS ratio,
-    round(seconds_train_mean, 2) AS seconds, strftime(last_run, '%Y-%m-%d %H:%M') AS last,
-    state[:8] AS state, dataset, encoder, settings_fingerprint, image_choice
+    format('{:.1f}', 100 * accuracy_mean) || coalesce(format(' ± {:.1f}', 100 * accuracy_ci95), '') AS accuracy,
+    round(nll_mean, 3) AS nll, round(seconds_train_mean, 2) AS seconds,
+    last_run, state, dataset, encoder, settings_fingerprint, image_choice
 FROM leaderboard JOIN (
     SELECT dataset, encoder, any_value(index_fingerprint) AS state FROM current_runs GROUP BY ALL
 ) USING (dataset, encoder)
 WHERE dataset = $dataset
 ORDER BY model, shots, accuracy_mean DESC, method, settings_fingerprint, image_choice
 """
-"""With the state of the dataset, so that other images that give the same numbers are published anew."""
-_NAMED = {"name", "dataset", "encoder", "settings_fingerprint", "image_choice"}
-"""Columns for which the names of methods and encoders stand."""
+_SHOWN = ("method", "shots", "seeds", "accuracy", "nll", "seconds")
+"""Columns of the table: the UI cuts off what is wider than its frame, at 1280 pixels some 700."""
 
 
 def has_audience() -> bool:
@@ -100,7 +99,12 @@ def is_published(*, root: Location, dataset: str) -> bool:
         return True
     with publishing("the leaderboard"):
         shown: Any = Artifact.get(artifact_key("leaderboard", dataset))
-        return bool(shown) and shown.data == json.dumps(_leaderboard(root, dataset))
+        description, rows = _leaderboard(root, dataset)
+        return (
+            bool(shown)
+            and shown.data == json.dumps(rows)
+            and shown.description == description  # names the state of the dataset
+        )
     return False
 
 
@@ -110,30 +114,46 @@ def publish_leaderboard(*, root: Location, dataset: str) -> None:
     if not has_audience():
         return
     with publishing("the leaderboard"):
-        rows = _leaderboard(root, dataset)
-        said = [
-            f"Test accuracy on {escape_markdown(dataset)} in percent: mean over seeds",
-            "interval: half-width of the 95 % interval",
-            "last run in UTC",
-            "state: first digits of the fingerprint of the dataset's index",
-            *legend(row["method"] for row in rows),
-        ]
+        description, rows = _leaderboard(root, dataset)
         create_table_artifact(
-            key=artifact_key("leaderboard", dataset), table=rows, description=f"{'; '.join(said)}."
+            key=artifact_key("leaderboard", dataset), table=rows, description=description
         )
 
 
-def _leaderboard(root: Location, dataset: str) -> list[dict[str, Any]]:
+def _leaderboard(root: Location, dataset: str) -> tuple[str, list[dict[str, Any]]]:
+    """The description and the rows of the table, which name the encoder where there are several.
+
+    The description says which state of the dataset the numbers belong to, so that other images that give
+    the same numbers are published anew.
+    """
     with connect(root) as database:
-        encoders = name_encoders(database)
+        names = name_encoders(database)
         rows = with_names(database, database.query(_BOARD, {"dataset": dataset}).to_pylist())
-    return [
+    encoders = list(dict.fromkeys(row["encoder"] for row in rows))
+    states = ", ".join(dict.fromkeys(row["state"][:8] for row in rows))
+    last = max((row["last_run"].astimezone(UTC) for row in rows), default=None)
+    on_what = _in_words(dataset, *(names[each] for each in encoders))
+    said = [
+        f"Test accuracy on {on_what} in percent: mean over seeds ± half-width of the 95 % interval",
+        "seconds to train a run",
+        *legend(row["name"] for row in rows),
+        f"last run {last:%Y-%m-%d %H:%M} UTC" if last else "no run yet",
+        f"index of the images {states}",
+    ]
+    several = len(encoders) > 1
+    table = [
         _shown(
-            {name: value for name, value in row.items() if name not in _NAMED}
-            | {"method": row["name"], "model": encoders[row["encoder"]]}
+            {**{name: row[name] for name in _SHOWN}, "method": row["name"]}
+            | ({"encoder": names[row["encoder"]]} if several else {})
         )
         for row in rows
     ]
+    return f"{'; '.join(said)}.", table
+
+
+def _in_words(dataset: str, *encoders: str) -> str:
+    """A dataset and the encoders of its features, escaped."""
+    return f"{escape_markdown(dataset)} with {', '.join(map(escape_markdown, encoders))}"
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -165,11 +185,13 @@ def publish_summary(training: Training, *, device: str = "cpu") -> None:
             training, device=device, report_path=str(path), report_url=_address(path.name)
         )
         storage.write_atomic(path, pa.py_buffer(summary.report.encode()))
-        create_markdown_artifact(
+        artifact: Any = create_markdown_artifact(
             key=artifact_key("summary", dataset.name),
             markdown=summary.markdown,
-            description=f"What the latest run on {escape_markdown(dataset.name)} came to.",
+            description=f"What the latest run on {_in_words(dataset.name, summary.encoder)} came to.",
         )
+        if interface := get_current_settings().ui_url:
+            PrefectReporter().log(f"summary: {interface}/artifacts/artifact/{artifact}")
 
 
 def _address(name: str) -> str:

@@ -19,10 +19,12 @@ import prefect.runtime.deployment
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from clip_adapter.escaping import escape_control_characters, escape_markdown
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.progress import Advance, duration, lines, rate
+from tasks.flow_runs import subject
 
 LONGEST_KEY = 80
 FIRST_AFTER_SECONDS = 2.0
@@ -178,6 +180,6 @@ def _show(work: _Work, shown: UUID | None) -> UUID:
     if shown:
         artifact = update_progress_artifact(shown, progress=percent, description=text)
     else:
-        key = artifact_key("progress", work.description)
+        key = artifact_key("progress", *subject(flow_run.parameters), work.description)
         artifact = create_progress_artifact(progress=percent, key=key, description=text)
     return cast("UUID", artifact)  # by its type, Prefect might return a coroutine

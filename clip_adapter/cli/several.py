@@ -167,7 +167,7 @@ def show_protocols(console: Console, summary: dict[str, Any]) -> None:
     halves, shift = summary.get("base_to_new"), summary.get("shift")
     if not halves and not shift:
         return
-    from clip_adapter.report.protocols import (  # noqa: PLC0415  # draws, which takes a second to import
+    from clip_adapter.report.tables import (  # noqa: PLC0415  # draws, which takes a second to import
         base_to_new_table,
         shift_table,
     )

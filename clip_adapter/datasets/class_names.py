@@ -29,14 +29,13 @@ from unicodedata import normalize
 
 from clip_adapter.datasets.sources import ImageSource
 from clip_adapter.errors import DatasetError
+from clip_adapter.images import IMAGE_SUFFIXES
 
 _WORDNET_ID: Final = re.compile(r"n\d{8}")
 # Both are followed by a letter: "3.5_mm" and "12_34" begin with no number of a list.
 _ID_BEFORE_NAME: Final = re.compile(r"n\d{8}[._-]+(?=[^\W\d_])")
 _NUMBER_BEFORE_NAME: Final = re.compile(r"(?P<number>\d+)(?P<mark>\.|[_-])[._-]*(?=[^\W\d_])")
-_FILE_SUFFIX: Final = re.compile(
-    r"\.(avif|bmp|csv|gif|heic|jfif|jpe?g|json|png|tar|tiff?|txt|webp|zip)$", re.IGNORECASE
-)
+_FILE_SUFFIXES: Final = (*IMAGE_SUFFIXES, ".csv", ".json", ".tar", ".txt", ".zip")
 _N_SHOWN = 2  # in a note
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
@@ -182,7 +181,7 @@ _BAD_PROMPTS: Mapping[str, Callable[[str], object]] = MappingProxyType(
         "is a WordNet id": _WORDNET_ID.fullmatch,
         "begins with a WordNet id": _ID_BEFORE_NAME.match,
         "has no letter": lambda name: not any(map(str.isalpha, name)),
-        "looks like the name of a file": _FILE_SUFFIX.search,
+        "looks like the name of a file": lambda name: name.lower().endswith(_FILE_SUFFIXES),
         "has underscores": lambda name: "_" in name,
         "begins with the number of a list": _NUMBER_BEFORE_NAME.match,
         "is written in CamelCase": lambda name: split_camel_case(name) != name,

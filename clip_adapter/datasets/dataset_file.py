@@ -66,15 +66,15 @@ def read_dataset_files(
         DatasetError: a file is missing, too large, not UTF-8, malformed or contradicts itself, or
             names a class folder that is not there.
     """
-    told = _read_dataset_yaml(folder, class_folders, options)
+    found = _read_dataset_yaml(folder, class_folders, options)
     if options.class_names is None:
-        return told
+        return found
     given = read_class_names(options.class_names, class_folders)
     return replace(
-        told,
+        found,
         class_names=given.class_names,
         prompts=given.prompts,
-        notes=(*told.notes, *given.notes),
+        notes=(*found.notes, *given.notes),
     )
 
 
@@ -109,13 +109,13 @@ def _read_dataset_yaml(
             data = reader.read(NAME_IN_FOLDER)
     except UnreadableImageError as error:
         raise DatasetError(f"{source} cannot be read: {error.reason}") from error
-    told = parse_yaml(decode_text(data, source), source)
-    check_keys(told, KEYS, source=source)
-    raw = told.get("class_names") or {}
+    found = parse_yaml(decode_text(data, source), source)
+    check_keys(found, KEYS, source=source)
+    raw = found.get("class_names") or {}
     rows = _resolve(_rows_of_mapping(raw, source=f"class_names of {source}"), class_folders, source)
-    templates = texts_of(told.get("templates") or [], what=f"templates of {source}")
+    templates = texts_of(found.get("templates") or [], what=f"templates of {source}")
     check_templates(templates)
-    texts = {key: text_of(told.get(key, ""), what=f"{key} of {source}") for key in KEYS[2:]}
+    texts = {key: text_of(found.get(key, ""), what=f"{key} of {source}") for key in KEYS[2:]}
     if texts["name"]:
         check_name(texts["name"], what=f"name of {source}")
     return DatasetFile(
@@ -177,13 +177,13 @@ def _in_order(
     return _resolve(named, class_folders, source), (note,)
 
 
-def _rows_of_mapping(told: Any, *, source: str) -> list[_Row]:
-    if not isinstance(told, Mapping):
+def _rows_of_mapping(found: Any, *, source: str) -> list[_Row]:
+    if not isinstance(found, Mapping):
         raise DatasetError(
-            f"{source} is {_kind(told)}; expected a mapping of class folders to names"
+            f"{source} is {_kind(found)}; expected a mapping of class folders to names"
         )
     rows = []
-    for folder, value in told.items():
+    for folder, value in found.items():
         entry = value if isinstance(value, Mapping) else {"name": value}
         what = f"{folder!r} in {source}"
         check_keys(entry, ("name", "prompts"), source=what)
@@ -227,10 +227,10 @@ def _resolve(rows: Iterable[_Row], class_folders: Sequence[str], source: str) ->
     folder_of = {normalize("NFC", folder): folder for folder in class_folders}
     resolved: dict[str, _Row] = {}
     names: dict[str, str] = {}
-    for told, name, prompts in rows:
-        folder = folder_of.get(normalize("NFC", told.rstrip("/")))
+    for found, name, prompts in rows:
+        folder = folder_of.get(normalize("NFC", found.rstrip("/")))
         if folder is None:
-            raise DatasetError(_unknown_folder(told, class_folders, source))
+            raise DatasetError(_unknown_folder(found, class_folders, source))
         if folder in resolved:
             raise DatasetError(f"{source} names the class folder {folder!r} twice; name it once")
         if not name and not prompts:
@@ -248,13 +248,13 @@ def _resolve(rows: Iterable[_Row], class_folders: Sequence[str], source: str) ->
     return list(resolved.values())
 
 
-def _unknown_folder(told: str, class_folders: Sequence[str], source: str) -> str:
-    close = nearest(told, class_folders)
+def _unknown_folder(found: str, class_folders: Sequence[str], source: str) -> str:
+    close = nearest(found, class_folders)
     advice = (
         f"did you mean {' or '.join(map(repr, close))}?" if close else "take it out of the file"
     )
     return (
-        f"{source} names the class folder {told!r}, which is not among the {len(class_folders)} "
+        f"{source} names the class folder {found!r}, which is not among the {len(class_folders)} "
         f"there are: {advice}"
     )
 
@@ -278,42 +278,42 @@ def _check_printable(text: str, *, what: str) -> None:
         )
 
 
-def check_keys(told: Any, known: Sequence[str], *, source: str) -> None:
-    """Raise unless `told` is a mapping whose keys are all known.
+def check_keys(found: Any, known: Sequence[str], *, source: str) -> None:
+    """Raise unless `found` is a mapping whose keys are all known.
 
     Raises:
         DatasetError: it is not; the message suggests the nearest key.
     """
-    if not isinstance(told, Mapping):
-        raise DatasetError(f"{source} is {_kind(told)}; expected a mapping of {', '.join(known)}")
-    for key in told:
+    if not isinstance(found, Mapping):
+        raise DatasetError(f"{source} is {_kind(found)}; expected a mapping of {', '.join(known)}")
+    for key in found:
         if key not in known:
             close = nearest(key, known)
             advice = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(known)}"
             raise DatasetError(f"{source} has the unknown key {key!r}: {advice}")
 
 
-def texts_of(told: Any, *, what: str) -> tuple[str, ...]:
+def texts_of(found: Any, *, what: str) -> tuple[str, ...]:
     """A text or a list of texts of a YAML file as a tuple.
 
     Raises:
         DatasetError: it is something else; the message begins with `what`.
     """
-    values = [told] if isinstance(told, str) else told
+    values = [found] if isinstance(found, str) else found
     if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
-        raise DatasetError(f"{what}: found {_kind(told)}, expected a list of texts")
+        raise DatasetError(f"{what}: found {_kind(found)}, expected a list of texts")
     return tuple(values)
 
 
-def text_of(told: Any, *, what: str) -> str:
+def text_of(found: Any, *, what: str) -> str:
     """A text of a YAML file on one line.
 
     Raises:
         DatasetError: it is no text or has control characters; the message begins with `what`.
     """
-    if not isinstance(told, str):
-        raise DatasetError(f"{what} is {_kind(told)}, expected a text")
-    text = " ".join(told.split())  # of one line, as YAML's own folded texts
+    if not isinstance(found, str):
+        raise DatasetError(f"{what} is {_kind(found)}, expected a text")
+    text = " ".join(found.split())  # of one line, as YAML's own folded texts
     _check_printable(text, what=what)
     return text
 
@@ -369,11 +369,11 @@ def parse_yaml(text: str, source: str) -> Any:
     loader = None
     try:
         loader = Loader(text)  # which looks for characters that YAML does not allow
-        told = loader.get_single_data()
+        found = loader.get_single_data()
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         said = " ".join(str(error).split())
         raise DatasetError(f"{source} is not YAML that can be used: {said:.200}") from None
     finally:
         if loader is not None:
             loader.dispose()
-    return {} if told is None else told
+    return {} if found is None else found

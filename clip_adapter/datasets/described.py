@@ -19,7 +19,7 @@ from clip_adapter.datasets.splits import (
     safe_path,
 )
 from clip_adapter.errors import DatasetError
-from clip_adapter.images import AS_IT_IS, ReadOptions, has_image_suffix
+from clip_adapter.images import DEFAULT_OPTIONS, ReadOptions, has_image_suffix
 
 _LOOKED_AT = 500  # listed images of which one has to be there
 _MAX_LIST_BYTES = 2**26  # that of Food101 has two megabytes
@@ -64,7 +64,7 @@ class FoundDataset:
 
 
 def open_described(
-    described: DatasetDescription, folder: Path, read: ReadOptions = AS_IT_IS
+    described: DatasetDescription, folder: Path, read: ReadOptions = DEFAULT_OPTIONS
 ) -> ImageSource:
     """The dataset in `folder`, or in the folder that its archive unpacks to inside it.
 

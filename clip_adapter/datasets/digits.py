@@ -12,13 +12,13 @@ from PIL import Image
 from clip_adapter.datasets.sources import ImageSource, LabelledFile
 from clip_adapter.datasets.splits import Split
 from clip_adapter.errors import DatasetError
-from clip_adapter.images import AS_IT_IS, ReadOptions
+from clip_adapter.images import DEFAULT_OPTIONS, ReadOptions
 
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEMPLATES = ("a picture of the digit {}.",)
 
 
-def open_digits(folder: Path, read: ReadOptions = AS_IT_IS) -> ImageSource:
+def open_digits(folder: Path, read: ReadOptions = DEFAULT_OPTIONS) -> ImageSource:
     """scikit-learn's digits, written once into `folder` as `<class>/<row>.png`.
 
     Bright ink on black, as in the data; the sixteen grey steps are stretched to 0..255. The rows

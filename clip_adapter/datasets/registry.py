@@ -13,7 +13,7 @@ from clip_adapter.datasets.imagefolder import open_imagefolder
 from clip_adapter.datasets.own_data import FORMS, check_columns, default_name, form_of, open_own
 from clip_adapter.datasets.sources import FolderOptions, ImageSource
 from clip_adapter.errors import DatasetError, UnknownNameError
-from clip_adapter.images import AS_IT_IS
+from clip_adapter.images import DEFAULT_OPTIONS
 
 IMPORTED = "features:"
 """Prefix of the name of a dataset that has imported features and no images."""
@@ -194,7 +194,7 @@ def check_is_folder(dataset: str, options: FolderOptions) -> None:
     }
     if dataset.startswith(IMPORTED):
         given["follow-links"] = options.read.follow_links
-        given["max-pixels"] = options.read.max_pixels != AS_IT_IS.max_pixels
+        given["max-pixels"] = options.read.max_pixels != DEFAULT_OPTIONS.max_pixels
     chosen = ", ".join(f"--{name}" for name, value in given.items() if value)
     if chosen:
         raise DatasetError(

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from clip_adapter.datasets.splits import Split
 from clip_adapter.errors import DatasetError
-from clip_adapter.images import AS_IT_IS, ImageFolder, ReadOptions
+from clip_adapter.images import DEFAULT_OPTIONS, ImageFolder, ReadOptions
 
 # The name becomes a folder of the store and a Prefect artifact key.
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -100,7 +100,7 @@ class FolderOptions:
     class_names: Path | None = None
     ignore: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
-    read: ReadOptions = AS_IT_IS
+    read: ReadOptions = DEFAULT_OPTIONS
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -140,7 +140,7 @@ class ImageSource:
     files: tuple[LabelledFile, ...]
     excluded: tuple[ExcludedFile, ...] = ()
     notes: tuple[str, ...] = ()
-    read: ReadOptions = AS_IT_IS
+    read: ReadOptions = DEFAULT_OPTIONS
     class_folders: tuple[str | None, ...] = ()
     class_prompts: tuple[tuple[str, ...], ...] = ()
     licence: str | None = None

@@ -8,6 +8,7 @@ from clip_adapter.images.decoding import check_header as check_header
 from clip_adapter.images.decoding import decode_image as decode_image
 from clip_adapter.images.decoding import image_size as image_size
 from clip_adapter.images.decoding import upright_rgb as upright_rgb
+from clip_adapter.images.formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from clip_adapter.images.formats import has_image_suffix as has_image_suffix
 from clip_adapter.images.formats import image_format as image_format
 from clip_adapter.images.loading import LoadedViews as LoadedViews
@@ -16,7 +17,7 @@ from clip_adapter.images.loading import prefetch as prefetch
 from clip_adapter.images.object_folder import ImageFolder as ImageFolder
 from clip_adapter.images.object_folder import ObjectFolder as ObjectFolder
 from clip_adapter.images.object_folder import image_folder as image_folder
-from clip_adapter.images.reading import AS_IT_IS as AS_IT_IS
+from clip_adapter.images.reading import DEFAULT_OPTIONS as DEFAULT_OPTIONS
 from clip_adapter.images.reading import MAX_PIXELS as MAX_PIXELS
 from clip_adapter.images.reading import NO_FILE as NO_FILE
 from clip_adapter.images.reading import FolderReader as FolderReader

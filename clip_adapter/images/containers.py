@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, Self
 from clip_adapter.errors import DatasetError, UnreadableImageError
 from clip_adapter.images.object_folder import ImageFolder, ObjectFolder
 from clip_adapter.images.parquet_images import ParquetImages
-from clip_adapter.images.reading import AS_IT_IS, FolderReader, ReadOptions
+from clip_adapter.images.reading import DEFAULT_OPTIONS, FolderReader, ReadOptions
 from clip_adapter.images.tar_files import TarMembers
 
 MAX_KEPT_MEMBERS: Final = 2_000_000
@@ -27,7 +27,7 @@ MAX_KEPT_PARQUET_FILES: Final = 4
 _INSIDE = re.compile(r"(?P<file>.+?\.(?:tar|parquet))/(?P<inside>.+)", re.DOTALL | re.IGNORECASE)
 
 
-def open_images(folder: ImageFolder, options: ReadOptions = AS_IT_IS) -> "ContainerReader":
+def open_images(folder: ImageFolder, options: ReadOptions = DEFAULT_OPTIONS) -> "ContainerReader":
     """A reader of the images below a place, on this machine or in an object store.
 
     Args:
@@ -44,7 +44,7 @@ class ContainerReader:
     readers of a process.
     """
 
-    def __init__(self, folder: ImageFolder, options: ReadOptions = AS_IT_IS) -> None:
+    def __init__(self, folder: ImageFolder, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self._folder = folder
         self._files = FolderReader(
             Path(os.devnull) if isinstance(folder, ObjectFolder) else folder, options

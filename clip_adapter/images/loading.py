@@ -18,7 +18,7 @@ from clip_adapter.errors import ImageError, UnreadableImageError
 from clip_adapter.images.containers import open_images
 from clip_adapter.images.decoding import decode_image
 from clip_adapter.images.object_folder import ImageFolder
-from clip_adapter.images.reading import AS_IT_IS, ImageReader, ReadOptions
+from clip_adapter.images.reading import DEFAULT_OPTIONS, ImageReader, ReadOptions
 from clip_adapter.images.views import Geometry
 
 IMAGES_PER_CHUNK = 8  # what a worker is given at once
@@ -59,7 +59,7 @@ def prefetch(
     *,
     geometry: Geometry,
     processes: int = 0,
-    options: ReadOptions = AS_IT_IS,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Iterator[LoadedViews]:
     """Yield the views of every image in order, while the next images are being loaded.
 

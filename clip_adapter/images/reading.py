@@ -61,7 +61,7 @@ class ReadOptions:
     max_pixels: int = MAX_PIXELS
 
 
-AS_IT_IS = ReadOptions()
+DEFAULT_OPTIONS = ReadOptions()
 """No link is followed out of the folder, and the usual limits hold."""
 
 
@@ -105,7 +105,7 @@ class FolderReader:
     Close it after use, or use it in a `with` statement.
     """
 
-    def __init__(self, folder: Path, options: ReadOptions = AS_IT_IS) -> None:
+    def __init__(self, folder: Path, options: ReadOptions = DEFAULT_OPTIONS) -> None:
         self._folder = folder
         self._options = options
         self._root: Path | None = None

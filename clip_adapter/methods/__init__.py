@@ -32,10 +32,10 @@ from clip_adapter.methods.proker import ProKeR as ProKeR
 from clip_adapter.methods.registry import METHODS as METHODS
 from clip_adapter.methods.registry import create_method as create_method
 from clip_adapter.methods.registry import fit_method as fit_method
-from clip_adapter.methods.registry import foreign_sources as foreign_sources
 from clip_adapter.methods.registry import register as register
 from clip_adapter.methods.registry import setting_names as setting_names
 from clip_adapter.methods.registry import settings_of as settings_of
+from clip_adapter.methods.registry import third_party_sources as third_party_sources
 from clip_adapter.methods.ridge_to_text import RidgeToText as RidgeToText
 from clip_adapter.methods.saved_classifier import SavedClassifier as SavedClassifier
 from clip_adapter.methods.saved_classifier import decode_classifier as decode_classifier

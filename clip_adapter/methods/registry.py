@@ -171,7 +171,7 @@ def settings_of(method: Method) -> dict[str, Any]:
     """
     own, training = _setting_names(type(method))
     values = {name: getattr(method, name) for name in own}
-    if _foreign_classes(type(method)):
+    if _third_party_classes(type(method)):
         values |= {name: getattr(vars(method)["training"], name) for name in training}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -200,12 +200,12 @@ def fit_method(
     """
     try:
         fitted = method.fit(tasks, device=device, progress=progress)
-        if _foreign_classes(type(method)):
+        if _third_party_classes(type(method)):
             _check_fitted(method, fitted, n_tasks=len(tasks))
     except ClipAdapterError:
         raise
     except Exception as error:
-        if not _foreign_classes(type(method)):
+        if not _third_party_classes(type(method)):
             raise
         raise DataError(f"{method.name} raised {type(error).__name__}: {error}") from error
     plain = [{name: _plain(value) for name, value in each.settings.items()} for each in fitted]
@@ -236,17 +236,17 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def foreign_sources(method: type[Any]) -> list[str]:
+def third_party_sources(method: type[Any]) -> list[str]:
     """The source code of a method that is not part of this package; empty for a built-in one.
 
     A class in a package has the code of all modules of the package, as any of them may decide what
     the method computes; else it is the code of the module, or of the cell of a notebook.
     """
-    classes = _foreign_classes(method)
+    classes = _third_party_classes(method)
     return list(dict.fromkeys(text for each in classes for text in _sources(each)))
 
 
-def _foreign_classes(method: type[Any]) -> list[type[Any]]:
+def _third_party_classes(method: type[Any]) -> list[type[Any]]:
     """The classes of a method that are not part of this package; none of a built-in one."""
     known = {*_OTHERS_BASES, _top_package(Method)}
     return [each for each in method.__mro__ if _top_package(each) not in known]
@@ -273,7 +273,7 @@ def _check_is_method(method: Any) -> None:
             f"{what} cannot be a method, it {problems[0]}: expected a frozen dataclass that derives "
             "from clip_adapter.methods.Method, with a `name` and a `fit`"
         )
-    if not foreign_sources(method):
+    if not third_party_sources(method):
         raise SettingsError(
             f"the source code of {what} cannot be read, so that its runs could not be told from "
             "those of changed code: define the method in a file"

@@ -27,7 +27,7 @@ from clip_adapter.datasets import (
 )
 from clip_adapter.errors import DatasetError, UnreadableImageError, nearest
 from clip_adapter.images import (
-    AS_IT_IS,
+    DEFAULT_OPTIONS,
     ImageFolder,
     ImageReader,
     ObjectFolder,
@@ -314,7 +314,7 @@ def _class_names(table: pa.Table) -> tuple[str, ...]:
 
 
 def contact_sheet(
-    dataset: StoredDataset, *, per_class: int = 6, read: ReadOptions = AS_IT_IS
+    dataset: StoredDataset, *, per_class: int = 6, read: ReadOptions = DEFAULT_OPTIONS
 ) -> "ContactSheet":
     """A few images of every class, read from the folder of the dataset.
 

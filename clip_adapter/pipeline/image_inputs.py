@@ -9,7 +9,7 @@ from pathlib import Path
 from clip_adapter.datasets import FolderOptions
 from clip_adapter.datasets.folder_walk import FolderWalk
 from clip_adapter.errors import DataError, UnreadableImageError
-from clip_adapter.images import AS_IT_IS, FolderReader, ReadOptions, read_image_file
+from clip_adapter.images import DEFAULT_OPTIONS, FolderReader, ReadOptions, read_image_file
 from clip_adapter.images.tar_files import TAR_SUFFIXES, list_tar_images, read_tar_images
 
 LIST = "-"
@@ -38,7 +38,7 @@ class ImageGroup:
 
 
 def find_images(
-    inputs: Sequence[str], *, listed: Sequence[str] = (), read: ReadOptions = AS_IT_IS
+    inputs: Sequence[str], *, listed: Sequence[str] = (), read: ReadOptions = DEFAULT_OPTIONS
 ) -> list[ImageGroup]:
     """List the images that are named, in the order in which they are named.
 

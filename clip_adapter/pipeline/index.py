@@ -35,7 +35,7 @@ from clip_adapter.datasets import (
     without_classes,
 )
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.images import AS_IT_IS, ImageFolder, ObjectFolder, ReadOptions
+from clip_adapter.images import DEFAULT_OPTIONS, ImageFolder, ObjectFolder, ReadOptions
 from clip_adapter.pipeline.identity import (
     candidate_names,
     choose_name,
@@ -90,7 +90,7 @@ class IndexedDataset:
     n_leaked: int
     is_imported: bool = False
     excluded: Mapping[str, int] = field(default_factory=dict)
-    read: ReadOptions = AS_IT_IS
+    read: ReadOptions = DEFAULT_OPTIONS
     class_prompts: tuple[tuple[str, ...], ...] = ()
     short_classes: tuple[str, ...] = ()
 

@@ -266,7 +266,7 @@ def collect_garbage(*, root: Location, unreferenced: bool) -> CollectedGarbage:
             features is damaged, so that it is unknown what is referenced; nothing more is removed.
     """
     leftovers = find_leftovers(root)
-    unfinished = [each for each in leftovers if each.sort == "unfinished"]
+    unfinished = [each for each in leftovers if each.kind == "unfinished"]
     remove_leftovers(unfinished)
     dropped = (
         drop_unreferenced(root, dry_run=False, keep=evidence_images(root)) if unreferenced else ()

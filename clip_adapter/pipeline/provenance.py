@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_adapter.errors import SettingsError
-from clip_adapter.methods import Method, foreign_sources
+from clip_adapter.methods import Method, third_party_sources
 from clip_adapter.runs import Versions
 
 PACKAGE = Path(__file__).parents[1]
@@ -71,7 +71,7 @@ def digest_code(method: type[Method]) -> str:
     code = [file for file in code if file.name not in FILES_OF_CLASSIFIERS]
     files = [*code, *(PACKAGE / file for file in TOWER)]
     ours = [file.read_text(encoding="utf-8") for file in files]
-    return digest_syntax([*ours, *foreign_sources(method)])
+    return digest_syntax([*ours, *third_party_sources(method)])
 
 
 @cache

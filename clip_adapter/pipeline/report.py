@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clip_adapter import report
 from clip_adapter.errors import ClipAdapterError
-from clip_adapter.images import AS_IT_IS, image_folder, open_images
+from clip_adapter.images import DEFAULT_OPTIONS, image_folder, open_images
 from clip_adapter.pipeline.adapted_features import adapted_features
 from clip_adapter.pipeline.datasets import source_of, thumbnail
 from clip_adapter.pipeline.reporter import Reporter
@@ -72,14 +72,14 @@ def _addresses(
         folder = source_of(store, results.about["index_fingerprint"])
         if folder is None or not any(row["path"] for row in rows):
             return [None] * len(rows)
-        with open_images(image_folder(folder), AS_IT_IS) as reader:
+        with open_images(image_folder(folder), DEFAULT_OPTIONS) as reader:
             made = [
                 thumbnail(
                     reader,
                     row["path"],
                     "",
                     image_sha256=bytes.fromhex(row["image_sha256"]),
-                    read=AS_IT_IS,
+                    read=DEFAULT_OPTIONS,
                 ).image
                 if row["path"]
                 else None

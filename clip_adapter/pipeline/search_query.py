@@ -12,7 +12,13 @@ from PIL import Image
 
 from clip_adapter.errors import DataError, EncoderError, ImageError, ParameterError
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.images import FolderReader, UnreadableImageError, decode_image, upright_rgb
+from clip_adapter.images import (
+    FolderReader,
+    UnreadableImageError,
+    decode_image,
+    has_image_suffix,
+    upright_rgb,
+)
 from clip_adapter.pipeline.encoder_lock import encoder_slot
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.reporter import Reporter
@@ -23,9 +29,6 @@ QueryKind = Literal["auto", "text", "image"]
 """Whether a query is a text or the path of an image; "auto" takes an existing file for an image."""
 
 Feature = Float[np.ndarray, " d"]
-_IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-)
 _LONGEST = 1_000
 """Characters of a text; the towers of CLIP read some 77 tokens, and the longest some hundreds."""
 _SHOWN = 60
@@ -244,7 +247,7 @@ def _looks_like_path(text: str) -> bool:
     has_slash = "/" in text or os.sep in text
     starts = text.startswith(("/", "~", "./", "../"))
     is_word = not any(character.isspace() for character in text)
-    return starts or (has_slash and is_word) or os.path.splitext(text)[1].lower() in _IMAGE_SUFFIXES  # noqa: PTH122  # of any text
+    return starts or (has_slash and is_word) or has_image_suffix(text)
 
 
 def _file_query(path: Path) -> FileQuery:

@@ -5,14 +5,14 @@ from contextlib import ExitStack
 from typing import Any
 
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.images import AS_IT_IS, ImageReader, ReadOptions, image_folder, open_images
+from clip_adapter.images import DEFAULT_OPTIONS, ImageReader, ReadOptions, image_folder, open_images
 from clip_adapter.pipeline.datasets import MOST_THUMBNAILS, source_of, stored_state, thumbnail
 from clip_adapter.pipeline.search import SearchResult
 from clip_adapter.report.contact_sheet import ContactSheet, Row, Thumbnail
 from feature_cache import IndexStore, Location
 
 
-def search_sheet(result: SearchResult, *, read: ReadOptions = AS_IT_IS) -> ContactSheet:
+def search_sheet(result: SearchResult, *, read: ReadOptions = DEFAULT_OPTIONS) -> ContactSheet:
     """The images of a result in their order, at most `MOST_THUMBNAILS`, read from their folders.
 
     An image that is gone, changed or unreadable is a gap.

@@ -4,6 +4,7 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
+from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
 from clip_adapter.pipeline.train import Training
@@ -114,7 +115,9 @@ def _results(database: RunDatabase, section: Section) -> dict[str, Any] | None:
 
 def _png_address(figure: Figure) -> str:
     """A `data:` address of a figure as PNG: no name in it can be anything but pixels."""
-    content = base64.b64encode(png(figure.draw(style=DOCUMENT), dpi=DPI))
+    with debug_mode(False):  # see the report: every part would be checked against its schema
+        chart = figure.draw(style=DOCUMENT)
+    content = base64.b64encode(png(chart, dpi=DPI))
     return f"data:image/png;base64,{content.decode()}"
 
 

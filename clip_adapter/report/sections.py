@@ -26,7 +26,6 @@ from clip_adapter.report.blocks import (
 )
 from clip_adapter.report.interpretation import Interpretation, interpret, leaders
 from clip_adapter.report.numbers import listed, points, probability
-from clip_adapter.report.protocols import base_to_new_table, shift_table
 from clip_adapter.report.results import (
     DatasetResults,
     MethodSeries,
@@ -37,11 +36,13 @@ from clip_adapter.report.results import (
 from clip_adapter.report.tables import (
     Table,
     accuracy_table,
+    base_to_new_table,
     calibration_table,
     choices_table,
     comparison_table,
     cost_table,
     grid,
+    shift_table,
 )
 from clip_adapter.runs import ADVISED_SEEDS, RunDatabase, legend
 from clip_adapter.shots import shots_in_words

@@ -4,6 +4,7 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from clip_adapter.report.interpretation import PairwiseComparison
 from clip_adapter.report.numbers import Mean, percent, plain, points, probability
@@ -13,6 +14,8 @@ from clip_adapter.shots import shots_in_words
 
 MOST_VALUES = 5
 """Largest number of chosen values that are listed; more are shown as their median and range."""
+PROTOCOLS = {"domain-shift": "domain shift", "cross-dataset": "cross-dataset"}
+"""Protocols of a test on another dataset as tables show them."""
 
 
 class Bold(str):
@@ -227,3 +230,52 @@ def _spread(values: Sequence[float | str]) -> str:
         return ", ".join(map(plain, values))
     low, middle, high = min(numbers), statistics.median(numbers), max(numbers)
     return f"{plain(middle)} ({plain(low)} to {plain(high)})"
+
+
+def base_to_new_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """One row for each method and number of shots: both halves, and their harmonic mean.
+
+    Args:
+        rows: rows of the view `base_to_new_means` with a `name`, of one dataset and encoder.
+    """
+    return Table(
+        header=("method", "shots", "base", "new", "harmonic mean"),
+        rows=tuple(
+            (
+                row["name"],
+                shots_in_words(row["shots"]),
+                *(_percent(row, score) for score in ("base", "new", "harmonic_mean")),
+            )
+            for row in rows
+        ),
+        n_words=2,
+    )
+
+
+def shift_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """One row for each target dataset, method and number of shots: accuracy on source and target.
+
+    Args:
+        rows: rows of the view `shift_means` with a `name`, of one source and encoder.
+    """
+    return Table(
+        header=("target", "protocol", "method", "shots", "on source", "on target"),
+        rows=tuple(
+            (
+                row["target"],
+                PROTOCOLS[row["protocol"]],
+                row["name"],
+                shots_in_words(row["shots"]),
+                *(_percent(row, f"accuracy_{of}") for of in ("source", "target")),
+            )
+            for row in rows
+        ),
+        n_words=4,
+    )
+
+
+def _percent(row: Mapping[str, Any], name: str) -> str:
+    """A mean over seeds in percent; empty where the row has none."""
+    value, half_width = row[f"{name}_mean"], row[f"{name}_ci95"]
+    same_images = row["draws"] == 1 < row["seeds"]
+    return "" if value is None else percent(Mean(value, half_width, same_images=same_images))

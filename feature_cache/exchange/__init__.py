@@ -13,7 +13,6 @@ from feature_cache.exchange.clip_retrieval import COLUMN_NAMES as COLUMN_NAMES
 from feature_cache.exchange.clip_retrieval import read_clip_retrieval as read_clip_retrieval
 from feature_cache.exchange.clip_retrieval import write_clip_retrieval as write_clip_retrieval
 from feature_cache.exchange.errors import InvalidImportError as InvalidImportError
-from feature_cache.exchange.export import gather_features as gather_features
 from feature_cache.exchange.formats import Format as Format
 from feature_cache.exchange.formats import detect_format as detect_format
 from feature_cache.exchange.formats import format_for as format_for
@@ -28,6 +27,7 @@ from feature_cache.exchange.imported import ImportedDataset as ImportedDataset
 from feature_cache.exchange.imported import find_imported as find_imported
 from feature_cache.exchange.imported import imported_names as imported_names
 from feature_cache.exchange.labelled_features import LabelledFeatures as LabelledFeatures
+from feature_cache.exchange.labelled_features import gather_features as gather_features
 from feature_cache.exchange.labelled_features import row_ids as row_ids
 from feature_cache.exchange.npy import labels_beside as labels_beside
 from feature_cache.exchange.npy import read_npy as read_npy

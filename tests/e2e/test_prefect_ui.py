@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -96,7 +97,8 @@ def _root(
         "PREFECT_API_URL": f"{server}/api",
         "PYTHONPATH": str(CHECKOUT),
         "PREFECT__RUNTIME__DEPLOYMENT__ID": "00000000-0000-0000-0000-000000000000",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_LOGGING_TO_API_ENABLED": "true",
         "CLIP_ADAPTER_REPORTS_URL": "http://127.0.0.1:1/reports",
     }
     done = subprocess.run(
@@ -179,8 +181,33 @@ def test_the_leaderboard_is_a_table_of_the_very_names(look: Look) -> None:
     assert text.count("clip-adapter") == 2
 
 
+def test_the_leaderboard_is_not_cut_off(look: Look, page: Any) -> None:
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    look("leaderboard-photos")
+    widths = "table => [table.scrollWidth, table.parentElement.clientWidth]"
+    needed, shown = page.eval_on_selector("table", widths)
+    assert needed <= shown
+
+
+def test_the_summary_is_one_click_from_the_log_of_a_run_with_a_readable_name(
+    root: Path, server: str, page: Any, tmp_path: Path
+) -> None:
+    assert root.exists()
+    run = _trained(server)
+    assert re.fullmatch(r"photos \d{4}-\d\d-\d\d \d\d:\d\d UTC", run["name"])
+    assert "runs trained" in run["state"]["message"]
+    page.goto(f"{server}/runs/flow-run/{run['id']}")
+    page.locator("a[href*='/artifacts/artifact/']").first.wait_for(timeout=60_000)
+    page.screenshot(path=tmp_path / "log.png")
+    sys.stdout.write(f"looked at {tmp_path / 'log.png'}\n")
+    page.locator("a[href*='/artifacts/artifact/']").first.evaluate("link => link.target = '_self'")
+    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    page.wait_for_selector(".artifact-data-view", timeout=60_000)
+    page.get_by_text("Test accuracy, %").wait_for(timeout=30_000)
+
+
 def test_the_progress_of_the_extraction_is_there(look: Look) -> None:
-    text = look("progress-encoding")
+    text = look("progress-photos-encoding")
     assert "90 of 90 images" in text
     assert "100%" in text
 
@@ -206,6 +233,19 @@ def _artifacts(server: str) -> list[dict[str, Any]]:
     )
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  # the same
         found: list[dict[str, Any]] = json.load(answer)
+    return found
+
+
+def _trained(server: str) -> dict[str, Any]:
+    """The only flow run."""
+    request = urllib.request.Request(  # noqa: S310  # loopback
+        f"{server}/api/flow_runs/filter",
+        data=b"{}",
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  # the same
+        (run,) = json.load(answer)
+    found: dict[str, Any] = run
     return found
 
 

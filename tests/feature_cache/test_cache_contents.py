@@ -92,7 +92,7 @@ def test_a_quarantined_one_is_a_leftover(root: Path) -> None:
     Path(str(path)).write_bytes(b"")
     quarantine_file(path, CorruptFileError(path, "cut short"))
     (leftover,) = find_leftovers(root)
-    assert leftover.sort == "damaged"
+    assert leftover.kind == "damaged"
 
 
 def test_what_a_dead_writer_left_is_a_leftover_after_a_day(root: Path) -> None:
@@ -102,4 +102,4 @@ def test_what_a_dead_writer_left_is_a_leftover_after_a_day(root: Path) -> None:
     written = unfinished.stat().st_mtime
     assert find_leftovers(root, now=written + 60) == []
     (leftover,) = find_leftovers(root, now=written + 90_000)
-    assert (leftover.path, leftover.sort) == (unfinished, "unfinished")
+    assert (leftover.path, leftover.kind) == (unfinished, "unfinished")

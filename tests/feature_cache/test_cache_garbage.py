@@ -56,7 +56,18 @@ def put(store: FeatureStore, name: str, *, age_seconds: float) -> Path:
 def test_what_a_dead_writer_left_is_found_after_a_day(store: FeatureStore) -> None:
     path = put(store, TEMPORARY, age_seconds=WRITERS_LIVE_SECONDS + 1)
     [leftover] = find_leftovers(store.root, now=1e9)
-    assert (leftover.path, leftover.size_bytes, leftover.sort) == (path, 11, "unfinished")
+    assert (leftover.path, leftover.size_bytes, leftover.kind) == (path, 11, "unfinished")
+
+
+def test_a_report_that_was_never_finished_is_found_too(store: FeatureStore) -> None:
+    reports = Path(str(store.root)) / "reports"
+    reports.mkdir()
+    (reports / "digits.html").write_bytes(b"a whole report")
+    unfinished = reports / f".digits.{'0' * 16}.tmp"
+    unfinished.write_bytes(b"half a report")
+    for path in reports.iterdir():
+        os.utime(path, (0, 0))
+    assert [each.path for each in find_leftovers(store.root)] == [unfinished]
 
 
 def test_what_a_living_writer_may_be_writing_is_left_alone(store: FeatureStore) -> None:
@@ -67,7 +78,7 @@ def test_what_a_living_writer_may_be_writing_is_left_alone(store: FeatureStore) 
 def test_quarantined_files_are_found_at_once(store: FeatureStore) -> None:
     path = put(store, DAMAGED, age_seconds=0)
     [leftover] = find_leftovers(store.root, now=1e9)
-    assert (leftover.path, leftover.sort) == (path, "damaged")
+    assert (leftover.path, leftover.kind) == (path, "damaged")
 
 
 def test_a_quarantined_folder_is_never_removed(store: FeatureStore) -> None:

@@ -105,7 +105,7 @@ def test_damage_is_named_quarantined_and_repaired(store: FeatureStore) -> None:
     assert store.append_images(KEYS[:6], encode(KEYS[:6])) == path
     np.testing.assert_array_equal(store.read_images(KEYS), encode(KEYS))
     [leftover] = find_leftovers(store.root)
-    assert leftover.sort == "damaged"
+    assert leftover.kind == "damaged"
     remove_leftovers([leftover, leftover])
     assert find_leftovers(store.root) == []
 

@@ -103,8 +103,8 @@ def _drop_if_wanted(root: Location, rows: list[UnreferencedRows]) -> list[Unrefe
 def _counts(leftovers: list[Leftover], rows: list[UnreferencedRows]) -> dict[str, Any]:
     dropped_bytes = sum(row.size_bytes * row.n_rows // (row.n_rows + row.n_kept) for row in rows)
     return {
-        "unfinished": sum(each.sort == "unfinished" for each in leftovers),
-        "damaged": sum(each.sort == "damaged" for each in leftovers),
+        "unfinished": sum(each.kind == "unfinished" for each in leftovers),
+        "damaged": sum(each.kind == "damaged" for each in leftovers),
         "leftovers": [str(each.path) for each in leftovers],
         "unreferenced_features": sum(row.n_rows for row in rows),
         "bytes": sum(each.size_bytes for each in leftovers) + dropped_bytes,
@@ -113,7 +113,7 @@ def _counts(leftovers: list[Leftover], rows: list[UnreferencedRows]) -> dict[str
 
 def _show(console: Console, leftovers: list[Leftover], summary: dict[str, Any]) -> None:
     for each in leftovers:
-        console.print(f"{each.sort:<10}  {escape_control_characters(each.path)}", soft_wrap=True)
+        console.print(f"{each.kind:<10}  {escape_control_characters(each.path)}", soft_wrap=True)
     parts = [
         f"{summary[name]:,} {word}{'s' if summary[name] > 1 else ''}"
         for name, word in (

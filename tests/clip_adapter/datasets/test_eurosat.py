@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from clip_adapter.datasets import DatasetError, ImageSource, describe, open_described
-from clip_adapter.images import AS_IT_IS, ReadOptions
+from clip_adapter.images import DEFAULT_OPTIONS, ReadOptions
 
 Put = Callable[[Path, int], Path]
 CLASS_NAMES = dict(describe("eurosat").classes)
 SPLIT_FILE_NAME = "split_zhou_EuroSAT.json"
 
 
-def open_eurosat(folder: Path, read: ReadOptions = AS_IT_IS) -> ImageSource:
+def open_eurosat(folder: Path, read: ReadOptions = DEFAULT_OPTIONS) -> ImageSource:
     return open_described(describe("eurosat"), folder, read)
 
 

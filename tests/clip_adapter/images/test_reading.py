@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clip_adapter.images import (
-    AS_IT_IS,
+    DEFAULT_OPTIONS,
     FolderReader,
     ReadOptions,
     UnreadableImageError,
@@ -42,7 +42,7 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> 
     folder = tmp_path / "folder"
     (folder / "a").mkdir(parents=True)
 
-    for options in (AS_IT_IS, ReadOptions(follow_links=tmp_path / "other")):
+    for options in (DEFAULT_OPTIONS, ReadOptions(follow_links=tmp_path / "other")):
         with FolderReader(folder, options) as reader:
             reason = str(outcome(reader, path))
         assert reason.startswith("its path leaves the folder of the dataset")
@@ -407,7 +407,7 @@ def test_nothing_outside_the_folder_and_the_root_is_ever_opened(
     paths = [f"{entry.name}{end}" for entry in photos.iterdir() for end in ("", "/1", "/../in/1")]
     opened = record_opened(monkeypatch)
 
-    options = ReadOptions(follow_links=tmp_path / root) if root else AS_IT_IS
+    options = ReadOptions(follow_links=tmp_path / root) if root else DEFAULT_OPTIONS
     with FolderReader(photos, options) as reader:
         found = {path: outcome(reader, path) for path in [*paths, "../out/in/1", "/dev/null"]}
 

@@ -24,10 +24,10 @@ from clip_adapter.methods import (
     PrototypeClassifier,
     create_method,
     fit_method,
-    foreign_sources,
     register,
     registry,
     settings_of,
+    third_party_sources,
 )
 from clip_adapter.pipeline.provenance import digest_values
 from clip_adapter.pipeline.reporter import Reporter
@@ -180,8 +180,8 @@ def test_code_that_cannot_be_read_is_refused() -> None:
 
 
 def test_the_sources_of_a_method_are_those_of_its_module() -> None:
-    assert foreign_sources(Mine) == [Path(__file__).read_text()]
-    assert foreign_sources(METHODS["clip-adapter"]) == []
+    assert third_party_sources(Mine) == [Path(__file__).read_text()]
+    assert third_party_sources(METHODS["clip-adapter"]) == []
 
 
 def test_the_sources_of_a_method_in_a_package_are_those_of_the_package(
@@ -195,7 +195,7 @@ def test_the_sources_of_a_method_in_a_package_are_those_of_the_package(
     monkeypatch.syspath_prepend(tmp_path)
     from packaged.deep.method import Plugin  # type: ignore[import-not-found]  # noqa: PLC0415
 
-    assert set(foreign_sources(Plugin)) == {"", "SCALE = 2", METHOD.format(name="packaged")}
+    assert set(third_party_sources(Plugin)) == {"", "SCALE = 2", METHOD.format(name="packaged")}
 
 
 def test_an_installed_method_is_found_without_an_import(install: Install) -> None:
