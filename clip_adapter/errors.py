@@ -92,6 +92,23 @@ class DatasetError(ClipAdapterError, ValueError):
     """A dataset that cannot be used; the message says what to change."""
 
 
+# Messages of torch's allocators on the CPU (POSIX, Windows), on CUDA and on MPS.
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, numpy, pyarrow or torch says that memory ran out, also a GPU's.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return True
+    return isinstance(error, RuntimeError) and any(
+        sign in str(error).lower() for sign in _OUT_OF_MEMORY
+    )
+
+
 def _more(count: int) -> str:
     return f" and {count} more" if count > 0 else ""
 

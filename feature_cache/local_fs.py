@@ -22,7 +22,7 @@ _FILE_TYPES = {
 }
 
 _ADVICE = {
-    errno.ENOSPC: "free space on that disk",
+    errno.ENOSPC: "free space on that disk (`clip-adapter cache stats` lists what takes it, and what may go)",
     errno.EDQUOT: "remove files of yours there, whose quota is used up",
     errno.EROFS: "have that file system mounted to be written to",
 }

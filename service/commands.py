@@ -14,7 +14,9 @@ from clip_adapter.errors import UnavailableError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.settings import Settings
 from clip_adapter.terminal import plain_console
+from feature_cache.local_fs import full_disk_explained
 from service.control import State, bring_up, state_of, take_down
+from service.database import check_home, damage_of, explain_damage, keep_damaged_aside
 from service.environment import changed_names, service_environment
 from service.flow_runs import recent_runs, run_lines
 from service.folder import ServiceFolder
@@ -34,12 +36,20 @@ def up(root: Root = None, data: Data = None, port: Port = 4200) -> None:
     settings = Settings.of(root=root, data=data)
     folder = _folder(settings)
     check_database_path(settings.workspace)
-    folder.make()
+    with full_disk_explained(folder.path, "what the service needs"):
+        folder.make()
+    check_home(folder.prefect_home)
     console = plain_console()
+    found = state_of(folder)
+    if found is None or not found.is_supervised:
+        take_down(folder)  # what a supervisor that was killed left
+        if kept := keep_damaged_aside(folder.prefect_home):
+            console.print(kept, soft_wrap=True)
     places = {"CLIP_ADAPTER_ROOT": settings.url}
     if settings.data is not None:
         places["CLIP_ADAPTER_DATA"] = str(settings.data_folder)
-    environment = service_environment(folder, port, inherited=os.environ, places=places)
+    with full_disk_explained(folder.path, "what the service needs"):
+        environment = service_environment(folder, port, inherited=os.environ, places=places)
     state = bring_up(
         folder,
         port,
@@ -81,25 +91,29 @@ def status(root: Root = None, as_json: Json = False) -> None:
 
 def _facts(folder: ServiceFolder, state: State | None) -> dict[str, Any]:
     facts = {"up": False, "stage": _stage(state), "logs": str(folder.logs)}
-    if state is None:
-        return facts
-    facts |= {"up": state.is_up, "pid": state.status.pid, "api_url": state.status.api_url}
-    if not state.is_up:
-        return facts
-    try:
-        return facts | {"runs": [asdict(run) for run in recent_runs(folder, state.status)]}
-    except UnavailableError as error:
-        return facts | {"runs_not_known": str(error)}
+    if state is not None:
+        facts |= {"up": state.is_up, "pid": state.status.pid, "api_url": state.status.api_url}
+    if state is not None and state.is_up:
+        try:
+            return facts | {"runs": [asdict(run) for run in recent_runs(folder, state.status)]}
+        except UnavailableError as error:
+            facts |= {"runs_not_known": str(error)}
+    if damage := damage_of(folder.prefect_home):
+        facts |= {"database": explain_damage(folder.prefect_home, damage)}
+    return facts
 
 
 def _lines(folder: ServiceFolder, state: State | None, width: int) -> list[str]:
-    if state is None or not state.is_up:
-        return [_stage(state)]
-    welcome = _welcome(folder, state)
-    try:
-        return [welcome, *run_lines(recent_runs(folder, state.status), width=width)]
-    except UnavailableError as error:
-        return [welcome, f"  runs      not known: {escape_control_characters(error)}"]
+    lines = [_stage(state)]
+    if state is not None and state.is_up:
+        lines = [_welcome(folder, state)]
+        try:
+            return [*lines, *run_lines(recent_runs(folder, state.status), width=width)]
+        except UnavailableError as error:
+            lines.append(f"  runs      not known: {escape_control_characters(error)}")
+    if damage := damage_of(folder.prefect_home):
+        lines.append(explain_damage(folder.prefect_home, damage))
+    return lines
 
 
 def _folder(settings: Settings) -> ServiceFolder:

@@ -11,6 +11,8 @@ from clip_adapter.errors import UnavailableError
 from clip_adapter.pipeline.requests import Request
 from clip_adapter.proxies import explain_proxies, unusable_proxies
 from clip_adapter.settings import Settings, check_writable
+from clip_adapter.terminal import plain_console
+from service.database import check_home, keep_damaged_aside
 from service.environment import hide_proxies, no_proxy_env
 from service.folder import HOST
 
@@ -36,6 +38,8 @@ def run_as_flow(flow: str, request: Request) -> Any:
     settings = Settings.of(root=request.root)
     check_database_path(settings.workspace)
     _configure_prefect(settings.workspace)
+    if not os.environ.get("PREFECT_API_URL"):
+        _check_private_database(Path(os.environ["PREFECT_HOME"]))
     function = getattr(import_module(f"flows.{flow}"), flow)
     # Resolved here: a flow on another machine would resolve a relative path differently.
     try:
@@ -66,6 +70,13 @@ def check_database_path(workspace: Path) -> None:
             f"Prefect cannot keep its database below {workspace}: choose a root without ?, # and %"
         )
     check_writable(workspace, below="prefect")
+
+
+def _check_private_database(home: Path) -> None:
+    """Make sure of the database of a private server, which would fail for minutes without a word."""
+    check_home(home)
+    if kept := keep_damaged_aside(home):
+        plain_console(stderr=True).print(kept, soft_wrap=True)
 
 
 def _configure_prefect(workspace: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 import clip_adapter
 from clip_adapter.cli.extensions import ExtensibleGroup, lazily
 from clip_adapter.cli.options import Data, Json, Root
-from clip_adapter.errors import ClipAdapterError
+from clip_adapter.errors import ClipAdapterError, is_out_of_memory
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.terminal import plain_console
 
@@ -34,6 +34,13 @@ datasets = typer.Typer(
     name="datasets",
     add_completion=False,
     help="List, show, check, rename and forget datasets; alone it lists them.",
+)
+runs = typer.Typer(
+    name="runs",
+    add_completion=False,
+    no_args_is_help=True,
+    help="Remove old runs.",
+    epilog=f"Every command takes --json. {EXIT_CODES}",
 )
 COMMANDS = {
     "pipeline:demo": "The whole path on real handwritten digits: encode, train, ask.",
@@ -66,12 +73,18 @@ CACHE_COMMANDS = {
     "others.",
     "verify:verify": "Check the files and name those that are damaged, with the reason and what to do.",
     "gc:gc": "Remove unfinished files of killed processes and damaged files that were set aside.",
+    "drop:drop": "Show which features of an encoder or dataset would be removed, and remove them with "
+    "--yes.",
     "compact:compact": "Merge the small files of features and runs; nothing is lost if it is "
     "interrupted.",
     "exporting:export": "Write a dataset's features, labels, splits, digests and class texts to a file.",
     "importing:import_": "Import features that another program made, to train on them as features:NAME.",
 }
 """Commands of the group `cache`: module in `cache` and command in it, with the first line of help."""
+RUN_COMMANDS = {
+    "runs:prune": "Show which old runs would be removed, and remove them with --yes; never a champion's.",
+}
+"""Commands of the group `runs`, as those of `cache`."""
 DATASET_COMMANDS = {
     "datasets:list_": "List the datasets that are known, and those that are indexed, as they were "
     "indexed last.",
@@ -111,6 +124,11 @@ def _cache_options() -> None:
     """Make a group of an application whose commands are added by `build`."""
 
 
+@runs.callback()
+def _run_options() -> None:
+    """Make a group of an application whose commands are added by `build`."""
+
+
 @datasets.callback(invoke_without_command=True)
 def _list_datasets(
     context: typer.Context, root: Root = None, data: Data = None, as_json: Json = False
@@ -135,6 +153,9 @@ def build() -> Any:
     group.commands["cache"] = lazily(
         cache, CACHE_COMMANDS, package="clip_adapter.cli.cache", epilog=EXIT_CODES
     )
+    group.commands["runs"] = lazily(
+        runs, RUN_COMMANDS, package="clip_adapter.cli", epilog=EXIT_CODES
+    )
     group.commands["datasets"] = lazily(datasets, DATASET_COMMANDS, package="clip_adapter.cli")
     return group
 
@@ -151,6 +172,15 @@ def main() -> NoReturn:
         build()()
     except _refusals() as error:
         _say(f"error: {error}")
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _say(
+            f"error: not enough memory ({str(error).splitlines()[0] if str(error) else 'Python says no more'}). "
+            "What is stored is complete, and the same command goes on from there: close other programs, "
+            "ask for less at a time, or take a machine with more memory"
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         _say("interrupted; what was finished is kept, and the same command goes on from there")

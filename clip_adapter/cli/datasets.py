@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clip_adapter.cli.cache.indexed import existing_root
+from clip_adapter.cli.changed_rows import change_rows, show_changes
 from clip_adapter.cli.options import Data, Json, Root, parse_columns
 from clip_adapter.cli.summaries import print_json
 from clip_adapter.datasets import DATASETS, SPLITS, FolderOptions, is_own_data
@@ -17,7 +18,7 @@ from clip_adapter.errors import ClipAdapterError
 from clip_adapter.escaping import escape_control_characters
 from clip_adapter.images import MAX_PIXELS, ReadOptions
 from clip_adapter.pipeline.dataset_check import Finding, check_dataset, index_folder
-from clip_adapter.pipeline.dataset_rewrite import ChangedRows, forget_dataset, rename_dataset
+from clip_adapter.pipeline.dataset_rewrite import forget_dataset, rename_dataset
 from clip_adapter.pipeline.datasets import (
     KnownDataset,
     StoredDataset,
@@ -378,10 +379,10 @@ def rename(
     """
     changed = rename_dataset(existing_root(root), old, new, dry_run=dry_run)
     if as_json:
-        print_json({"from": old, "to": new, "dry_run": dry_run, "changed": _rows(changed)})
+        print_json({"from": old, "to": new, "dry_run": dry_run, "changed": change_rows(changed)})
         return
     console = plain_console()
-    _show_changes(console, changed, title="to write anew" if dry_run else "written anew")
+    show_changes(console, changed, title="to write anew" if dry_run else "written anew")
     if dry_run:
         _say(console, "nothing was changed: leave out --dry-run to rename it")
     else:
@@ -404,11 +405,11 @@ def forget(
     done = forget_dataset(existing_root(root), dataset, dry_run=not yes)
     if as_json:
         counts = {name: value for name, value in vars(done).items() if name.startswith("n_")}
-        removed = _rows(done.removed)
+        removed = change_rows(done.removed)
         print_json({"dataset": done.name, "dry_run": not yes, "removed": removed, **counts})
         return
     console = plain_console()
-    _show_changes(console, done.removed, title="removed" if yes else "to remove")
+    show_changes(console, done.removed, title="removed" if yes else "to remove")
     if done.n_decisions_kept:
         _say(
             console,
@@ -417,21 +418,6 @@ def forget(
         )
     if not yes:
         _say(console, "nothing was removed: add --yes to remove it")
-
-
-def _show_changes(console: Console, changed: tuple[ChangedRows, ...], *, title: str) -> None:
-    table = _table(title, "kind")
-    for heading in ("files", "rows", "MB"):
-        table.add_column(heading, justify="right")
-    for each in changed:
-        size = f"{each.size_bytes / 1e6:,.3f}"
-        _add(table, each.kind, f"{each.n_files:,}", f"{each.n_rows:,}", size)
-    console.print(table)
-
-
-def _rows(changed: tuple[ChangedRows, ...]) -> list[dict[str, Any]]:
-    names = {"kind": "kind", "n_files": "files", "n_rows": "rows", "size_bytes": "bytes"}
-    return [{name: getattr(each, field) for field, name in names.items()} for each in changed]
 
 
 def _as_json(dataset: StoredDataset) -> dict[str, Any]:

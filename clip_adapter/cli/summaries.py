@@ -202,6 +202,7 @@ def extraction_summary(encoded: Any) -> dict[str, Any]:
         "seconds": round(encoded.seconds, 3),
         "images_per_second": round(encoded.images_per_second, 1),
         "notes": list(encoded.notes),
+        "missing": encoded.n_missing,
     }
 
 
@@ -253,6 +254,12 @@ def show_extraction(console: Console, summary: dict[str, Any]) -> None:
     if excluded := summary["excluded"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in excluded.items())
         console.print(f"{sum(excluded.values()):,} files not used: {reasons}", soft_wrap=True)
+    if missing := summary["missing"]:
+        console.print(
+            f"{missing:,} images and prompts are left to other parts; `clip-adapter extract` without "
+            "--part encodes whatever is missing",
+            soft_wrap=True,
+        )
     if summary["leaked"]:
         console.print(
             f"[yellow]leak:[/yellow] {summary['leaked']} images occur in both train and test",

@@ -12,14 +12,12 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from clip_adapter.encoders.fingerprint import format_version_of
 from clip_adapter.encoders.names import Precision
-from clip_adapter.errors import EncoderError, UnknownNameError
+from clip_adapter.errors import EncoderError, UnknownNameError, is_out_of_memory
 
 _FORWARD = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _FEATURES = {"fp32": torch.float32, "bf16": torch.float32, "fp16": torch.float16}
 # The last is the output projection of attention.
 _ONLY_MULTIPLY = {nn.Linear, nn.Conv2d, nn.MultiheadAttention, NonDynamicallyQuantizableLinear}
-# Messages of torch's allocators on the CPU (POSIX, Windows) and on MPS, which raise RuntimeError.
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "mps backend out of memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +117,7 @@ class Batches:
         return torch.cat(done)
 
     def _shrink(self, error: Exception) -> None:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise error
         if self.size == 1:
             message = (
@@ -128,12 +126,6 @@ class Batches:
             )
             raise EncoderError(message) from error
         self.size //= 2
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
 
 
 def _padded(part: Tensor, size: int) -> Tensor:

@@ -5,9 +5,7 @@ and the images of the dataset's indexes, by which its name is found, are removed
 that was killed is finished by running it again.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +15,20 @@ import pyarrow.compute as pc
 from clip_adapter.datasets import DATASETS, FolderOptions, check_free_name, describe, known_names
 from clip_adapter.errors import DatasetError
 from clip_adapter.pipeline.datasets import read_dataset, stored_name
-from clip_adapter.runs import RUN_TABLES, PromotionStore, last_champion
-from clip_adapter.runs.schemas import PREDICTIONS, RUNS, SPLITS
+from clip_adapter.pipeline.evidence import Evidence, evidence_images, evidence_on
+from clip_adapter.pipeline.stored_rows import (
+    ChangedRows,
+    counted,
+    drop_rows,
+    is_in,
+    n_true,
+    open_all,
+    read_rows,
+    remove_file,
+    summed,
+)
+from clip_adapter.runs import RUN_TABLES
+from clip_adapter.runs.schemas import RUNS
 from feature_cache import (
     IndexStore,
     Location,
@@ -26,39 +36,18 @@ from feature_cache import (
     classifier_folder,
     drop_unreferenced,
     is_content,
-    list_file_entries,
     read_content,
-    read_tables,
     storage,
     stored_folders,
     write_content,
     write_table,
 )
-from feature_cache.parquet_file import VerifiedFile, open_verified
-from feature_cache.schemas import pick
 
 INDEX = "dataset-index"
 _NAMED_TABLES = ("splits", "runs", "extractions", "promotions", "requests")
 """Tables of runs with a column `dataset`, a table before those that refer to it."""
 _CLASSIFIERS = "classifiers"
 _MANY = 99  # more than a folder is ever read again in a row
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChangedRows:
-    """Rows of one kind that are written anew or removed.
-
-    Attributes:
-        kind: kind of the rows, as "runs" or "image-features"; "classifiers" are files.
-        n_files: number of files that hold them.
-        n_rows: number of rows.
-        size_bytes: bytes that they take, estimated in files that also hold other rows.
-    """
-
-    kind: str
-    n_files: int
-    n_rows: int
-    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +99,10 @@ def rename_dataset(
         if dry_run or not replaced:
             break
         for path, _ in _images_last(reversed(replaced)):
-            _remove(path)
+            remove_file(path)
     if not dry_run:
         _remove_empty_folders(root, old)
-    return _summed(changed)
+    return summed(changed)
 
 
 def forget_dataset(root: Location, name: str, *, dry_run: bool) -> ForgottenDataset:
@@ -136,7 +125,7 @@ def forget_dataset(root: Location, name: str, *, dry_run: bool) -> ForgottenData
         OSError: the disk or the object store failed; running it again goes on from there.
     """
     name = stored_name(root, name)
-    evidence = _evidence_on(root, name)
+    evidence = evidence_on(root, name)
     removed = [
         *_forget_runs(root, name, evidence, dry_run=dry_run),
         *_forget_classifiers(root, name, evidence, dry_run=dry_run),
@@ -147,25 +136,11 @@ def forget_dataset(root: Location, name: str, *, dry_run: bool) -> ForgottenData
         _remove_empty_folders(root, name)
     return ForgottenDataset(
         name=name,
-        removed=_summed(removed),
+        removed=summed(removed),
         n_decisions_kept=evidence.n_decisions,
         n_runs_kept=len(evidence.run_ids),
         n_images_kept=len(evidence.images),
     )
-
-
-def evidence_images(root: Location) -> pa.Array:
-    """Digests of the images that promoted runs of forgotten datasets name, which no index names.
-
-    Raises:
-        CorruptFileError, NewerFormatError, WrongSchemaError: a file of runs or an index is damaged.
-    """
-    cited: dict[str, set[str]] = {}
-    for record in PromotionStore(root).records():
-        cited.setdefault(record.dataset, set()).add(record.index_fingerprint)
-    forgotten = [name for name, states in cited.items() if states - _fingerprints(root, name)]
-    found = [_evidence_on(root, name).images for name in forgotten]
-    return pa.concat_arrays([pa.array([], pa.binary(32)), *found])
 
 
 # Renaming
@@ -210,7 +185,7 @@ def _identifiers(root: Location, name: str) -> dict[str, set[str]]:
     found = {"states": _fingerprints(root, name)}
     for table in ("runs", "extractions", "promotions", "requests"):
         key = RUN_TABLES[table].names[0]
-        rows = _rows(root, table, key, "dataset", "index_fingerprint")
+        rows = read_rows(root, table, key, "dataset", "index_fingerprint")
         rows = rows.filter(pc.field("dataset") == name)
         found[table] = set(rows.column(key).to_pylist())
         found["states"] |= set(rows.column("index_fingerprint").drop_null().to_pylist())
@@ -230,14 +205,14 @@ def _write_renamed(
         target = folder.path
         if is_own:
             target = root / "datasets" / new / folder.path.name
-        for file in _open_all(folder):
+        for file in open_all(folder):
             table, n_rows = _renamed(file.read(), old, new)
             if not n_rows:
                 continue
             if not dry_run:
                 owner = new if is_own else folder.owner
                 write_table(target, table, kind=folder.kind, owner=owner)
-            yield file.path, _counted(folder.kind, file, n_rows, table.num_rows)
+            yield file.path, counted(folder.kind, file, n_rows, table.num_rows)
 
 
 def _folders_to_rename(root: Location, name: str) -> Iterator[StoredFolder]:
@@ -253,7 +228,7 @@ def _renamed(table: pa.Table, old: str, new: str) -> tuple[pa.Table, int]:
     """A table with the new name in each row that has the old one, and the number of such rows."""
     if "field" in table.column_names:  # of an encoder; imports record their dataset there
         named = pc.and_(_equal(table["field"], "dataset"), _equal(table["value"], old))
-        return _put(table, "value", named, new), _n_true(named)
+        return _put(table, "value", named, new), n_true(named)
     named = _equal(table["dataset"], old)
     if "row" in table.column_names:  # of an index, which keeps its first name
         table = _with_first_name(table, named, old)
@@ -262,7 +237,7 @@ def _renamed(table: pa.Table, old: str, new: str) -> tuple[pa.Table, int]:
         tested = _equal(pc.struct_field(table["tested_on"], "dataset"), old)
         table = _put_struct(table, "tested_on", "dataset", tested, new)
         named = pc.or_(named, tested)
-    return table, _n_true(named)
+    return table, n_true(named)
 
 
 def _with_first_name(table: pa.Table, named: pa.Array, name: str) -> pa.Table:
@@ -295,11 +270,6 @@ def _equal(column: pa.ChunkedArray, value: str) -> pa.ChunkedArray:
     return pc.fill_null(pc.equal(column, value), fill_value=False)
 
 
-def _n_true(mask: pa.ChunkedArray) -> int:
-    count: int = pc.sum(pc.cast(mask, pa.int64())).as_py() or 0
-    return count
-
-
 def _images_last(
     replaced: Iterator[tuple[Location, ChangedRows]],
 ) -> list[tuple[Location, ChangedRows]]:
@@ -309,58 +279,11 @@ def _images_last(
 # Forgetting
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Evidence:
-    """What a champion rests on.
-
-    Attributes:
-        n_decisions: number of decisions on the dataset; 0 where none set a champion.
-        run_ids: runs that they cite.
-        splits: fingerprints of the few-shot splits of these runs.
-        images: digests of the images of these splits and of the runs' predictions.
-    """
-
-    n_decisions: int
-    run_ids: frozenset[str]
-    splits: frozenset[str]
-    images: pa.Array
-
-
-def _evidence_on(root: Location, dataset: str) -> _Evidence:
-    history = PromotionStore(root).history(dataset)
-    if last_champion(history) is None:
-        history = []
-    run_ids = frozenset(record.run_id for record in history)
-    runs = _rows(root, "runs", "run_id", "split_fingerprint", schema=RUNS)
-    runs = runs.filter(_is_in(runs["run_id"], run_ids))
-    splits = frozenset(runs.column("split_fingerprint").to_pylist())
-    named = [
-        *_image_digests(root, "splits", "split_fingerprint", splits, schema=SPLITS),
-        *_image_digests(root, "predictions", "run_id", run_ids, schema=PREDICTIONS),
-    ]
-    images = pa.concat_arrays([pa.array([], pa.binary(32)), *named]).unique()
-    return _Evidence(n_decisions=len(history), run_ids=run_ids, splits=splits, images=images)
-
-
-def _image_digests(
-    root: Location, table: str, key: str, values: frozenset[str], *, schema: pa.Schema
-) -> list[pa.Array]:
-    """Digests of the images in the rows with one of the values, a file at a time."""
-    if not values:
-        return []
-    wanted = pick(schema, key, "image_sha256")
-    rows = (file.read_as(wanted) for file in _open_all(StoredFolder(root / "runs" / table, table)))
-    return [
-        each.filter(_is_in(each[key], values))["image_sha256"].combine_chunks().unique()
-        for each in rows
-    ]
-
-
 def _forget_runs(
-    root: Location, name: str, evidence: _Evidence, *, dry_run: bool
+    root: Location, name: str, evidence: Evidence, *, dry_run: bool
 ) -> Iterator[ChangedRows]:
     """Remove the rows of all tables of runs, the row of a run itself after its other rows."""
-    runs = _rows(root, "runs", "run_id", "dataset", "tested_on", schema=RUNS)
+    runs = read_rows(root, "runs", "run_id", "dataset", "tested_on", schema=RUNS)
     tested = pc.field("tested_on", "dataset") == name
     own = set(runs.filter((pc.field("dataset") == name) | tested)["run_id"].to_pylist())
     gone = frozenset(own - evidence.run_ids)
@@ -369,10 +292,10 @@ def _forget_runs(
         return _equal(table["dataset"], name)
 
     def of_run(table: pa.Table) -> pa.ChunkedArray:
-        return _is_in(table["run_id"], gone)
+        return is_in(table["run_id"], gone)
 
     def of_split(table: pa.Table) -> pa.ChunkedArray:
-        kept = _is_in(table["split_fingerprint"], evidence.splits)
+        kept = is_in(table["split_fingerprint"], evidence.splits)
         return pc.and_(of_dataset(table), pc.invert(kept))
 
     selections: dict[str, Callable[[pa.Table], pa.ChunkedArray]] = {
@@ -389,37 +312,20 @@ def _forget_runs(
         del selections["promotions"]
     for table, selects in selections.items():
         folder = StoredFolder(root / "runs" / table, table)
-        yield from _drop_rows(folder, selects, dry_run=dry_run)
-
-
-def _drop_rows(
-    folder: StoredFolder, selects: Callable[[pa.Table], pa.ChunkedArray], *, dry_run: bool
-) -> Iterator[ChangedRows]:
-    for file in _open_all(folder):
-        table = file.read()
-        drops = selects(table)
-        n_dropped = _n_true(drops)
-        if not n_dropped:
-            continue
-        if not dry_run:
-            kept = table.filter(pc.invert(drops))
-            if kept.num_rows:
-                write_table(folder.path, kept, kind=folder.kind, owner=folder.owner)
-            _remove(file.path)
-        yield _counted(folder.kind, file, n_dropped, table.num_rows)
+        yield from drop_rows(folder, selects, dry_run=dry_run)
 
 
 def _forget_classifiers(
-    root: Location, name: str, evidence: _Evidence, *, dry_run: bool
+    root: Location, name: str, evidence: Evidence, *, dry_run: bool
 ) -> Iterator[ChangedRows]:
     for path, size_bytes in () if evidence.n_decisions else _classifiers(root, name):
         if not dry_run:
-            _remove(path)
+            remove_file(path)
         yield ChangedRows(kind=_CLASSIFIERS, n_files=1, n_rows=1, size_bytes=size_bytes)
 
 
 def _forget_features(
-    root: Location, name: str, evidence: _Evidence, *, dry_run: bool
+    root: Location, name: str, evidence: Evidence, *, dry_run: bool
 ) -> Iterator[ChangedRows]:
     own = IndexStore(root, name).sizes().column("image_sha256").combine_chunks().unique()
     # Also what the champions of datasets that were forgotten before rest on.
@@ -437,39 +343,15 @@ def _forget_features(
 def _forget_indexes(root: Location, name: str, *, dry_run: bool) -> Iterator[ChangedRows]:
     own = [each for each in stored_folders(root) if each.path.parent == root / "datasets" / name]
     for folder in sorted(own, key=lambda each: each.kind == INDEX):
-        for file in _open_all(folder):
+        for file in open_all(folder):
             n_rows = file.parquet.metadata.num_rows
             if not dry_run:
-                _remove(file.path)
-            yield _counted(folder.kind, file, n_rows, n_rows)
-
-
-# What both do
-
-
-def _open_all(folder: StoredFolder) -> Iterator[VerifiedFile]:
-    """Every file of a folder, the oldest first, and those that appear meanwhile."""
-    seen: set[str] = set()
-    while fresh := [each for each in list_file_entries(folder.path) if each.name not in seen]:
-        seen.update(entry.name for entry in fresh)
-        # Where no request is recorded, the index whose file is the newest is current.
-        for entry in sorted(fresh, key=lambda each: each.modified):
-            path = folder.path / entry.name
-            with suppress(FileNotFoundError):  # merged into another file
-                yield open_verified(path, kind=folder.kind, owner=folder.owner)
-
-
-def _rows(root: Location, table: str, *columns: str, schema: pa.Schema | None = None) -> pa.Table:
-    wanted = pick(RUN_TABLES[table] if schema is None else schema, *columns)
-    return read_tables(root / "runs" / table, kind=table, schema=wanted)
+                remove_file(file.path)
+            yield counted(folder.kind, file, n_rows, n_rows)
 
 
 def _fingerprints(root: Location, name: str) -> set[str]:
     return IndexStore(root, name).fingerprints()
-
-
-def _is_in(column: pa.ChunkedArray, values: frozenset[str]) -> pa.ChunkedArray:
-    return pc.is_in(column, value_set=pa.array(sorted(values), pa.string()))
 
 
 def _classifiers(root: Location, name: str) -> Iterator[tuple[Location, int]]:
@@ -477,25 +359,6 @@ def _classifiers(root: Location, name: str) -> Iterator[tuple[Location, int]]:
     for entry in storage.list_entries(folder):
         if is_content(entry.name):
             yield folder / entry.name, entry.size_bytes
-
-
-def _counted(kind: str, file: VerifiedFile, n_rows: int, n_all: int) -> ChangedRows:
-    size_bytes = file.size_bytes * n_rows // n_all
-    return ChangedRows(kind=kind, n_files=1, n_rows=n_rows, size_bytes=size_bytes)
-
-
-def _summed(changed: list[ChangedRows]) -> tuple[ChangedRows, ...]:
-    """One entry for each kind, in the order of their first."""
-    sums: dict[str, Counter[str]] = {}
-    for each in changed:
-        counts = {name: value for name, value in vars(each).items() if name != "kind"}
-        sums.setdefault(each.kind, Counter()).update(counts)
-    return tuple(ChangedRows(kind=kind, **counts) for kind, counts in sums.items())
-
-
-def _remove(path: Location) -> None:
-    with suppress(FileNotFoundError):  # another process was faster
-        storage.remove(path)
 
 
 def _remove_empty_folders(root: Location, name: str) -> None:

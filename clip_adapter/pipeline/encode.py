@@ -49,6 +49,14 @@ class Part:
         low, high = (len(items) * place // self.of for place in (self.number, self.number + 1))
         return dict(list(items.items())[low:high])
 
+    def take_by_digest(self, items: Mapping[bytes, Value]) -> dict[bytes, Value]:
+        """The items whose SHA-256 lies in this part, whatever other items there are."""
+        return {
+            digest: value
+            for digest, value in items.items()
+            if int.from_bytes(digest[:8], "big") % self.of == self.number
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedPart:
@@ -67,7 +75,7 @@ class EncodedPart:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedDataset(TabularResult):
-    """A dataset of which every image and prompt has a stored feature.
+    """A dataset of which every image and prompt has a stored feature, unless `n_missing` is not 0.
 
     Attributes:
         dataset: the indexed dataset.
@@ -82,6 +90,7 @@ class EncodedDataset(TabularResult):
         seconds: time spent encoding images, decoding included.
         augmented_views: numbers of the views that training images have beside the image itself.
         notes: what was assumed of the encoder, or taken from elsewhere; empty if it was not loaded.
+        n_missing: views of images, and prompts, that are left to other parts and not stored yet.
     """
 
     dataset: IndexedDataset
@@ -96,6 +105,7 @@ class EncodedDataset(TabularResult):
     augmented_views: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     logit_bias: float | None = None
+    n_missing: int = 0
 
     def views_for(self, n_views: int) -> tuple[int, ...]:
         """The numbers of the first `n_views` augmented views; fewer where there are fewer."""
@@ -152,6 +162,7 @@ def encode_dataset(
     encoding: Encoding,
     *,
     view_rows: Sequence[int] | None = None,
+    part: Part | None = None,
     reporter: Reporter,
 ) -> EncodedDataset:
     """Encode what the store lacks; a stored feature is never encoded again.
@@ -163,6 +174,8 @@ def encode_dataset(
         dataset: an indexed dataset.
         encoding: the encoder and the views.
         view_rows: the rows of the images that get augmented views; all when None.
+        part: encode the images whose digests lie in this part and no others; the first part has the
+            prompts as well, and small files are left for a call without `part` to merge.
         reporter: where to report progress and damaged files.
 
     Raises:
@@ -173,11 +186,18 @@ def encode_dataset(
     """
     if dataset.is_imported:
         return _imported(dataset, views=encoding.views, view_rows=view_rows)
-    wanted = _wanted_views(dataset.index, encoding, view_rows)
-    store, facts = _find_store(dataset, encoding, wanted, reporter)
+    everything = _wanted_views(dataset.index, encoding, view_rows)
+    wanted = everything if part is None else part.take_by_digest(everything)
+    prompts = [] if part and part.number else dataset.prompts
+    store, facts = _find_store(dataset, encoding, wanted, prompts, reporter)
     made = _encode_missing(encoding, store, dataset, wanted=wanted, reporter=reporter)
-    n_prompts = _encode_prompts(encoding, store, dataset.prompts, reporter)
-    merge_small_files(store, reporter)
+    n_prompts = _encode_prompts(encoding, store, prompts, reporter)
+    n_missing = 0
+    if part is None:
+        merge_small_files(store, reporter)
+    else:
+        n_missing = sum(map(len, _missing(store, everything).values()))
+        n_missing += len(store.missing_prompts(dataset.prompts))
     return EncodedDataset(
         dataset=dataset,
         model=encoding.model_name,
@@ -191,6 +211,7 @@ def encode_dataset(
         seconds=made.seconds,
         augmented_views=tuple(encoding.view_numbers[1:]),
         notes=encoding.encoder.notes if encoding.is_loaded else (),
+        n_missing=n_missing,
     )
 
 
@@ -217,7 +238,7 @@ def encode_images(
         EncoderError: a feature is infinite or NaN.
     """
     wanted = part.take(_wanted_views(dataset.index, encoding, view_rows))
-    store, _ = _find_store(dataset, encoding, wanted, reporter)
+    store, _ = _find_store(dataset, encoding, wanted, [], reporter)
     return _encode_missing(encoding, store, dataset, wanted=wanted, reporter=reporter)
 
 
@@ -225,6 +246,7 @@ def _find_store(
     dataset: IndexedDataset,
     encoding: Encoding,
     wanted: Mapping[bytes, tuple[int, ...]],
+    prompts: list[str],
     reporter: Reporter,
 ) -> tuple[FeatureStore, EncoderFacts]:
     """The store of the encoder; the encoder is loaded only if something is to be encoded."""
@@ -233,7 +255,7 @@ def _find_store(
         store = FeatureStore(
             dataset.root, known.fingerprint, on_corruption=reporter.quarantine_file
         )
-        is_complete = not _missing(store, wanted) and not store.missing_prompts(dataset.prompts)
+        is_complete = not _missing(store, wanted) and not store.missing_prompts(prompts)
         if is_complete:
             return store, known
     if not encoding.is_loaded:

@@ -28,6 +28,8 @@ from feature_cache.exchange import find_imported
 
 INDEXED_AGAIN = 3
 """How often a dataset whose files change while they are encoded is indexed again."""
+IMAGES_A_PART = 2_000
+"""Fewer images are not worth the start of a process that loads the encoder."""
 
 
 @accepts(ExtractRequest)
@@ -39,6 +41,9 @@ def extract(
 ) -> EncodedDataset:
     """Index a dataset and encode the images and prompts that the store lacks.
 
+    With `part` only the share of the images that falls to it is encoded. The request is recorded by the
+    part that finds nothing missing at its end.
+
     Returns:
         The dataset with its features, and how many were encoded and reused.
 
@@ -49,9 +54,19 @@ def extract(
     encoding = encoding_of(
         request, views=request.views, processes=request.processes, reporter=reporter
     )
-    encoded, _ = index_and_encode(request, encoding, executor=executor, reporter=reporter)
-    executor.call(record_request, request, command="extract", encoded=encoded)
+    encoded, _ = index_and_encode(
+        request, encoding, part=_part_of(request), executor=executor, reporter=reporter
+    )
+    if not encoded.n_missing:
+        executor.call(record_request, request, command="extract", encoded=encoded)
     return encoded
+
+
+def _part_of(request: ExtractRequest) -> Part | None:
+    if request.part is None:
+        return None
+    number, of = map(int, request.part.split("/"))
+    return Part(number=number - 1, of=of)
 
 
 def encoding_of(
@@ -108,6 +123,7 @@ def index_and_encode(
     *,
     choices: SplitSpec | None = None,
     templates: Sequence[str] | None = None,
+    part: Part | None = None,
     executor: Executor,
     reporter: Reporter,
 ) -> tuple[EncodedDataset, list[FewShotSplit]]:
@@ -123,6 +139,7 @@ def index_and_encode(
         choices: the few-shot splits, whose training images get augmented views; all images get them
             when None.
         templates: prompts with one {} for the class name, instead of those of the dataset.
+        part: share of the images to encode; all when None.
         executor: runs the steps.
         reporter: where to report progress, unreadable files and files that changed.
 
@@ -153,6 +170,7 @@ def index_and_encode(
                 encoding,
                 view_rows=training_rows(splits) if choices else None,
                 parts=request.parts,
+                part=part,
                 executor=executor,
                 reporter=reporter,
             )
@@ -221,6 +239,7 @@ def encode_in_parts(
     *,
     view_rows: Sequence[int] | None = None,
     parts: int | None = None,
+    part: Part | None = None,
     executor: Executor,
     reporter: Reporter,
 ) -> EncodedDataset:
@@ -234,6 +253,7 @@ def encode_in_parts(
         encoding: the encoder and the views.
         view_rows: the rows of the images that get augmented views; all when None.
         parts: number of ranges; chosen by the executor when None.
+        part: share of the images to encode, in one piece; all when None.
         executor: runs the parts.
         reporter: where to report progress.
 
@@ -243,7 +263,8 @@ def encode_in_parts(
         EncoderError: a feature is infinite or NaN.
         NotStoredError: some imported features are missing.
     """
-    parts = executor.parts(parts)
+    worth_a_part = len(dataset.index.paths) // IMAGES_A_PART
+    parts = 1 if part else executor.parts(parts, most=max(1, worth_a_part))
     asked: dict[str, Any] = {"view_rows": view_rows, "reporter": reporter}
     made = []
     if parts > 1 and not dataset.is_imported:
@@ -254,15 +275,17 @@ def encode_in_parts(
                 raise outcome
             made.append(outcome)
     # After the parts all images are stored: prompts and the merging of small files are left.
-    whole = executor.call(encode_dataset, dataset, encoding, view_rows=view_rows, reporter=reporter)
+    whole = executor.call(
+        encode_dataset, dataset, encoding, view_rows=view_rows, part=part, reporter=reporter
+    )
     # A scheduler may have pickled the dataset; this one has its index already.
     whole = replace(whole, dataset=dataset)
-    n_encoded = sum(part.n_encoded for part in made)
+    n_encoded = sum(each.n_encoded for each in made)
     encoded = replace(
         whole,
         n_encoded=whole.n_encoded + n_encoded,
         n_reused=whole.n_reused - n_encoded,
-        seconds=whole.seconds + sum(part.seconds for part in made),
+        seconds=whole.seconds + sum(each.seconds for each in made),
     )
     if encoded.n_encoded:
         executor.call(record_extraction, encoded, device=choose_device(encoding.device))

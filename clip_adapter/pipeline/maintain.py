@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from clip_adapter.errors import UnavailableError
 from clip_adapter.file_lock import FileLock
-from clip_adapter.pipeline.dataset_rewrite import evidence_images
 from clip_adapter.pipeline.encoder_lock import lock_folder
+from clip_adapter.pipeline.evidence import evidence_images
 from clip_adapter.pipeline.executor import Executor
 from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import MaintainRequest, accepts

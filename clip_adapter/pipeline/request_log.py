@@ -23,7 +23,7 @@ from clip_adapter.runs import (
 )
 from feature_cache import Location
 
-_PLACES = {"root", "data", "device", "parts", "processes"}
+_PLACES = {"root", "data", "device", "parts", "part", "processes"}
 """Parameters that decide where work is done and not what is done."""
 
 _PROMPTS_OF_RUN = """

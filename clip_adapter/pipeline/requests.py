@@ -5,6 +5,7 @@ The parameters of the flows and the options of the commands are generated from t
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import product
@@ -26,6 +27,7 @@ from typing import (
 )
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -62,6 +64,7 @@ StudyName = Literal[
 ]
 ALL_DATASETS = "all"
 """Every known dataset whose images are present, in place of the name of one."""
+MAX_PARTS = 4096
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
 
@@ -95,6 +98,15 @@ def _as_templates(value: Any) -> Any:
 
 def _as_shots(value: Any) -> Any:
     return ALL_SHOTS if value == "all" else value
+
+
+def _check_part(value: str | None) -> str | None:
+    if value is not None:
+        found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", value)
+        if not found or not 1 <= int(found[1]) <= int(found[2]) <= MAX_PARTS:
+            message = f"expected I/N with I from 1 to N, N at most {MAX_PARTS}, as 3/20"
+            raise ValueError(message)
+    return value
 
 
 _TEXT_OR_NONE = {"anyOf": [{"type": "string"}, {"type": "null"}]}
@@ -178,7 +190,7 @@ Validation = Annotated[
 ]
 Device = Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Parts = Annotated[int, Field(ge=1, le=4096)] | None
+Parts = Annotated[int, Field(ge=1, le=MAX_PARTS)] | None
 _REQUIRED: Any = ...  # typed so that a type checker accepts the parameter by position
 
 
@@ -421,6 +433,21 @@ class ExtractRequest(DatasetRequest):
             "decodes in threads.",
         ),
     ] = 0
+    part: Annotated[
+        str | None,
+        AfterValidator(_check_part),
+        Field(
+            description="Encode this part of the images alone, as 3/20: for a Slurm array, a Kubernetes "
+            "Job or any engine that starts processes. Each part may be started again; an image stays in "
+            "its part."
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _check_one_kind_of_parts(self) -> Self:
+        if self.part:
+            _refuse_together("--part", {"parts": self.parts}, why="is one piece of its own")
+        return self
 
 
 def _choosing(selection: Selection | None, *, validation: bool) -> Selection | None:

@@ -484,7 +484,7 @@ def train_runs(
     start = time.perf_counter()
     outcomes = executor.map(
         train_methods,
-        _groups(todo, parts=executor.parts(parts)),
+        _groups(todo, parts=executor.parts(parts, most=len(todo))),
         encoded=encoded,
         encoding=encoding,
         device=encoding.device if encoding else device,

@@ -279,6 +279,23 @@ class PromotionStore(AppendOnlyTable[PromotionRecord]):
         folder = classifier_folder(self.root, record.dataset)
         return folder / f"{record.classifier_sha256}.safetensors"
 
+    def missing_champions(self) -> list[PromotionRecord]:
+        """The last decision on a champion of each dataset whose classifier's file is gone.
+
+        A file that was found damaged and set aside is not counted: its content is known to be lost.
+
+        Raises:
+            CorruptFileError, NewerFormatError, WrongSchemaError: a file of decisions is damaged.
+        """
+        missing = []
+        for dataset in self.datasets():
+            record = last_champion(self.history(dataset))
+            entries = storage.list_entries(classifier_folder(self.root, dataset))
+            there = {entry.name.partition(".")[0] for entry in entries}
+            if record is not None and record.classifier_sha256 not in there:
+                missing.append(record)
+        return missing
+
     def decided(self, dataset: str, retraining_fingerprint: str) -> PromotionRecord | None:
         """The last decision on a sweep of that fingerprint; None where there is none."""
         made = [

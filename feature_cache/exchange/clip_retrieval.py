@@ -24,7 +24,8 @@ from feature_cache.exchange.atomic_write import new_folder, write_file
 from feature_cache.exchange.conversions import Names, as_matrix, resolve_names
 from feature_cache.exchange.errors import InvalidImportError, check_file, errors_about
 from feature_cache.exchange.labelled_features import LabelledFeatures
-from feature_cache.exchange.npy import MAX_BYTES, map_npy, npy_bytes
+from feature_cache.exchange.limits import byte_limit
+from feature_cache.exchange.npy import map_npy, npy_bytes
 from feature_cache.feature_table import Features
 
 COLUMN_NAMES: Names = MappingProxyType(
@@ -53,7 +54,7 @@ def read_clip_retrieval(
     class_names: Sequence[str] | None = None,
     class_from_folder: bool = False,
     text_by_class: bool = False,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int | None = None,
 ) -> LabelledFeatures:
     """Read a folder that clip-retrieval, or `write_clip_retrieval`, wrote.
 
@@ -66,7 +67,8 @@ def read_clip_retrieval(
         text_by_class: use `text_emb` as text features of the classes, for which the rows of one
             class must be alike. Otherwise it stays unread: clip-retrieval writes one caption an
             image.
-        max_bytes: limit of the shards of each sort, and of each metadata file.
+        max_bytes: limit of the shards of each sort, and of each metadata file; what fits into
+            memory by default.
 
     Raises:
         InvalidImportError: a shard, its metadata, labels or a named column is missing; a file is
@@ -74,6 +76,7 @@ def read_clip_retrieval(
     """
     source = folder.resolve().name
     resolved = resolve_names(names, COLUMN_NAMES, folder)
+    max_bytes = byte_limit(max_bytes)
     with errors_about(folder):
         shards = _map_shards(_find_shards(folder, "img_emb"), max_bytes)
         rows = [len(shard) for shard in shards]

@@ -69,4 +69,8 @@ def check_file(path: Path, *, max_bytes: int | None = None) -> None:
         raise InvalidImportError(path, "it is not there, or no regular file: check the path")
     size = path.stat().st_size
     if max_bytes is not None and size > max_bytes:
-        raise InvalidImportError(path, f"it has {size:,} bytes, at most {max_bytes:,} are taken")
+        raise InvalidImportError(
+            path,
+            f"it has {size:,} bytes, at most {max_bytes:,} are taken: divide it, or import it on a "
+            "machine with more memory",
+        )

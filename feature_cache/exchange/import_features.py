@@ -161,8 +161,14 @@ def import_features(
     indexes.write(index, QUARANTINE_SCHEMA.empty_table(), name=first_name)
     n_new = 0
     for view, matrix in enumerate(views):
-        stored = matrix.astype(encoder["precision"], copy=False)
-        n_new += _append(store, features.image_sha256, stored, view=view, progress=progress)
+        n_new += _append(
+            store,
+            features.image_sha256,
+            matrix,
+            precision=encoder["precision"],
+            view=view,
+            progress=progress,
+        )
     n_new_prompts = _append_prompts(store, texts, features.class_names, encoder["precision"])
     # The description comes last, because a dataset that is described counts as complete.
     about = {"source": features.source, "dataset": name, "index": fingerprint}
@@ -300,6 +306,7 @@ def _append(
     digests: tuple[bytes, ...],
     features: Features,
     *,
+    precision: str,
     view: int,
     progress: Callable[[int], None],
 ) -> int:
@@ -310,7 +317,8 @@ def _append(
     progress(len(digests) - len(rows))
     for start in range(0, len(rows), rows_per_file):
         chosen = rows[start : start + rows_per_file]
-        store.append_images([digests[row] for row in chosen], features[chosen], view=view)
+        stored = features[chosen].astype(precision, copy=False)
+        store.append_images([digests[row] for row in chosen], stored, view=view)
         progress(len(chosen))
     return len(rows)
 

@@ -23,10 +23,12 @@ from feature_cache.exchange.conversions import (
     check_lengths,
 )
 from feature_cache.exchange.errors import InvalidImportError
+from feature_cache.exchange.limits import check_rows
 from feature_cache.feature_table import Features
 from feature_cache.features import FeatureStore
 
 _ID_TAG = b"clip-adapter.feature-row.1"
+_ROWS_AT_ONCE = 4096
 _UNIT_TOLERANCE = 2e-3  # normalising in half precision leaves norms within a thousandth of 1
 
 
@@ -124,6 +126,7 @@ class LabelledFeatures:
         Raises:
             InvalidImportError: they do not make up labelled features.
         """
+        check_rows(len(features) if features.ndim else 0, source)
         matrix = as_matrix(features, "features", source)
         names = None if class_names is None else as_class_names(class_names, source)
         numbers, names = as_labels(labels, row_names, names, source)
@@ -169,8 +172,12 @@ class LabelledFeatures:
     @property
     def have_unit_norms(self) -> bool:
         """Whether every row has norm 1 within 0.002, so that it looks normalised."""
-        norms = np.sqrt(np.einsum("nd,nd->n", self.features, self.features, dtype=np.float32))
-        return bool((np.abs(norms - 1) <= _UNIT_TOLERANCE).all())
+        for start in range(0, len(self), _ROWS_AT_ONCE):  # half precision is converted for the sums
+            rows = self.features[start : start + _ROWS_AT_ONCE]
+            norms = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float32))
+            if not (np.abs(norms - 1) <= _UNIT_TOLERANCE).all():
+                return False
+        return True
 
 
 def _as_texts_matrix(

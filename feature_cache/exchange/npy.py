@@ -19,9 +19,8 @@ from feature_cache.exchange.atomic_write import check_absent, write_file
 from feature_cache.exchange.conversions import Column
 from feature_cache.exchange.errors import InvalidImportError, check_file, errors_about
 from feature_cache.exchange.labelled_features import LabelledFeatures
+from feature_cache.exchange.limits import LARGER, byte_limit
 
-MAX_BYTES = 8 * 2**30
-"""Limit of what a reader loads into memory by default: 4,000,000 rows of 512 float32."""
 MAX_HEADER = 10_000
 
 _HEADER_READERS = {
@@ -37,7 +36,9 @@ _COLUMNS = {
 }
 
 
-def check_header(stream: IO[bytes], n_stored: int, path: Path, name: str, max_bytes: int) -> None:
+def check_header(
+    stream: IO[bytes], n_stored: int, path: Path, name: str, max_bytes: int
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Check the header of an array before any of its data is read.
 
     Args:
@@ -46,6 +47,9 @@ def check_header(stream: IO[bytes], n_stored: int, path: Path, name: str, max_by
         path: file to name in errors.
         name: name of the array in errors.
         max_bytes: largest array that is accepted.
+
+    Returns:
+        Its shape, whether it is in Fortran order, and its element type.
 
     Raises:
         InvalidImportError: the array is malformed, pickled, of another type, not as long as its
@@ -56,13 +60,14 @@ def check_header(stream: IO[bytes], n_stored: int, path: Path, name: str, max_by
         version = np.lib.format.read_magic(head)
         if version not in _HEADER_READERS:
             raise ValueError(f"version {version[0]} of .npy, expected version 1 or 2")
-        shape, _, dtype = _HEADER_READERS[version](head, max_header_size=MAX_HEADER)
+        shape, fortran_order, dtype = _HEADER_READERS[version](head, max_header_size=MAX_HEADER)
     problem = _find_problem(shape, dtype, n_stored - head.tell(), max_bytes)
     if problem:
         raise InvalidImportError(path, f"{name} {problem}")
+    return shape, fortran_order, dtype
 
 
-def map_npy(path: Path, *, max_bytes: int = MAX_BYTES) -> npt.NDArray[Any]:
+def map_npy(path: Path, *, max_bytes: int | None = None) -> npt.NDArray[Any]:
     """Map a `.npy` file, which must not change while the read-only array is used.
 
     Raises:
@@ -70,7 +75,7 @@ def map_npy(path: Path, *, max_bytes: int = MAX_BYTES) -> npt.NDArray[Any]:
     """
     check_file(path)
     with path.open("rb") as stream:
-        check_header(stream, path.stat().st_size, path, "the file", max_bytes)
+        check_header(stream, path.stat().st_size, path, "the file", byte_limit(max_bytes))
     array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r", max_header_size=MAX_HEADER)
     return array
 
@@ -87,7 +92,7 @@ def read_npy(
     *,
     labels: Path | None = None,
     class_names: Sequence[str] | None = None,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int | None = None,
 ) -> LabelledFeatures:
     """Read a matrix of features and the labels of its rows.
 
@@ -97,12 +102,13 @@ def read_npy(
             or `class_name`, and optionally `split`, `image_sha256`, `path`); by default the one
             that `labels_beside` finds. Whole numbers in text are labels, anything else names.
         class_names: names in the order of the labels; they override a column `class_name`.
-        max_bytes: limit of the size of either file.
+        max_bytes: limit of the size of either file; what fits into memory by default.
 
     Raises:
         InvalidImportError: a file is missing, damaged, pickled, larger than `max_bytes`, or does
             not contain labelled features.
     """
+    max_bytes = byte_limit(max_bytes)
     with errors_about(path):
         features = np.array(map_npy(path, max_bytes=max_bytes), order="C")
         beside = labels or labels_beside(path)
@@ -170,10 +176,7 @@ def _find_problem(
     if len(shape) > 3 or any(type(each) is not int or each < 0 for each in shape):
         return f"has shape {shape!r:.80}, expected up to three dimensions: write it anew"
     if n_bytes > max_bytes:
-        return (
-            f"declares {n_bytes:,} bytes, at most {max_bytes:,} are taken: split it, or allow more "
-            "with max_bytes"
-        )
+        return f"declares {n_bytes:,} bytes, at most {max_bytes:,} are taken: {LARGER}"
     if n_bytes != n_data:
         return (
             f"has {n_data:,} bytes of data, its header declares {n_bytes:,}: it is cut short or "

@@ -3,9 +3,10 @@
 import io
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ from feature_cache.exchange.atomic_write import check_absent, write_file
 from feature_cache.exchange.conversions import SPLITS, Names, resolve_names
 from feature_cache.exchange.errors import InvalidImportError, check_file, errors_about
 from feature_cache.exchange.labelled_features import LabelledFeatures
-from feature_cache.exchange.npy import MAX_BYTES, MAX_HEADER, check_header, npy_bytes
+from feature_cache.exchange.limits import LARGER, byte_limit
+from feature_cache.exchange.npy import MAX_HEADER, check_header, npy_bytes
 
 ARRAY_NAMES: Names = MappingProxyType(
     {
@@ -36,6 +38,7 @@ ARRAY_NAMES: Names = MappingProxyType(
 """Usual names by role. An array of a usual name may be absent, one of another name may not."""
 
 _OF_ROWS = ("features", "labels", "image_sha256", "paths")
+_BYTES_AT_ONCE = 2**20
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal content makes equal bytes, whenever it is written
 
 
@@ -44,7 +47,7 @@ def read_npz(
     *,
     names: Names = ARRAY_NAMES,
     class_names: Sequence[str] | None = None,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int | None = None,
 ) -> LabelledFeatures:
     """Read labelled features from an archive, compressed or not.
 
@@ -56,7 +59,7 @@ def read_npz(
         names: other names than those of `ARRAY_NAMES`, by role.
         class_names: names in the order of the labels; they override the archive's own.
         max_bytes: limit of all arrays together, by their declared sizes: a small archive can
-            declare a great deal.
+            declare a great deal. By default what fits into memory.
 
     Raises:
         InvalidImportError: an array is missing, pickled or malformed, the archive is damaged or
@@ -64,6 +67,7 @@ def read_npz(
     """
     check_file(path)
     names, given = resolve_names(names, ARRAY_NAMES, path)
+    max_bytes = byte_limit(max_bytes)
     with errors_about(path), zipfile.ZipFile(path) as archive:
         stored = _stored_names(path, archive)
         wanted, splits = _wanted_names(names, given, stored)
@@ -71,11 +75,11 @@ def read_npz(
         for role, parts in wanted.items():
             found = []
             for name in parts:
-                found.append(_read(path, archive, name, stored, max_bytes))
-                max_bytes -= archive.getinfo(f"{name}.npy").file_size
-            arrays[role] = _join(path, role, found)
+                found.append(_find(path, archive, name, stored, max_bytes))
+                max_bytes -= found[-1].n_bytes
+            arrays[role] = _read(path, archive, role, found)
             if splits and role == "features":
-                arrays["splits"] = np.repeat(splits, [len(part) for part in found])
+                arrays["splits"] = np.repeat(splits, [part.shape[0] for part in found])
     if class_names is not None:
         arrays["class_names"] = tuple(class_names)
     with errors_about(path):
@@ -137,9 +141,20 @@ def _wanted_names(
     return wanted, splits
 
 
-def _read(
+@dataclass(frozen=True)
+class _Array:
+    """An array of the archive whose header was checked, and of which nothing else is read."""
+
+    name: str
+    n_bytes: int
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+
+
+def _find(
     path: Path, archive: zipfile.ZipFile, name: str, stored: list[str], max_bytes: int
-) -> npt.NDArray[Any]:
+) -> _Array:
     if name not in stored:
         raise InvalidImportError(
             path,
@@ -151,26 +166,59 @@ def _read(
     if entry.file_size > max_bytes:
         raise InvalidImportError(
             path,
-            f"{what} declares {entry.file_size:,} bytes, {max_bytes:,} are left of what is "
-            "allowed: leave arrays out, or allow more with max_bytes",
+            f"{what} declares {entry.file_size:,} bytes, {max_bytes:,} are left of what fits into "
+            f"memory or was allowed: leave arrays out; {LARGER}",
         )
     with archive.open(entry) as stream:
-        check_header(stream, entry.file_size, path, what, max_bytes)
-    with archive.open(entry) as stream:
+        header = check_header(stream, entry.file_size, path, what, max_bytes)
+    return _Array(name, entry.file_size, *header)
+
+
+def _read(path: Path, archive: zipfile.ZipFile, role: str, parts: list[_Array]) -> npt.NDArray[Any]:
+    """The rows of all parts, streamed into one array, so that no part is in memory twice."""
+    _check_alike(path, role, parts)
+    if any(part.fortran_order or not part.shape for part in parts):
+        arrays = [_read_whole(archive, part) for part in parts]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    dtype = np.result_type(*[part.dtype for part in parts]).newbyteorder("=")
+    if role == "features" and dtype == np.float64:
+        dtype = np.dtype(np.float32)  # what it would be rounded to later, in half of the memory
+    rows = sum(part.shape[0] for part in parts)
+    joined: npt.NDArray[Any] = np.empty((rows, *parts[0].shape[1:]), dtype)
+    start = 0
+    for part in parts:
+        target = joined[start : start + part.shape[0]].reshape(-1)
+        start += part.shape[0]
+        with archive.open(f"{part.name}.npy") as stream:
+            _read_into(stream, part, target)
+    return joined
+
+
+def _read_into(stream: IO[bytes], part: _Array, target: npt.NDArray[Any]) -> None:
+    stream.read(part.n_bytes - target.size * part.dtype.itemsize)  # the header
+    step = max(1, _BYTES_AT_ONCE // part.dtype.itemsize)
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are refused
+        for start in range(0, target.size, step):
+            block = target[start : start + step]
+            block[:] = np.frombuffer(stream.read(len(block) * part.dtype.itemsize), part.dtype)
+    stream.read(1)  # at the end of the data the archive compares its checksum
+
+
+def _read_whole(archive: zipfile.ZipFile, part: _Array) -> npt.NDArray[Any]:
+    with archive.open(f"{part.name}.npy") as stream:
         array: npt.NDArray[Any] = np.lib.format.read_array(
             stream, allow_pickle=False, max_header_size=MAX_HEADER
         )
     return array
 
 
-def _join(path: Path, role: str, arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    if len(arrays) == 1:
-        return arrays[0]
-    kinds = {(array.dtype.kind.replace("u", "i"), *array.shape[1:]) for array in arrays}
-    precisions = {array.dtype.newbyteorder("=") for array in arrays}
+def _check_alike(path: Path, role: str, parts: list[_Array]) -> None:
+    if len(parts) == 1:
+        return
+    kinds = {(part.dtype.kind.replace("u", "i"), *part.shape[1:]) for part in parts}
+    precisions = {part.dtype.newbyteorder("=") for part in parts}
     if len(kinds) > 1 or (role == "features" and len(precisions) > 1):
-        found = ", ".join(f"{array.dtype} {list(array.shape)}" for array in arrays)
+        found = ", ".join(f"{part.dtype} {list(part.shape)}" for part in parts)
         raise InvalidImportError(
             path, f"the {role} of its splits differ in type or width ({found}): make them alike"
         )
-    return np.concatenate(arrays)

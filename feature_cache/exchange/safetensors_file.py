@@ -20,7 +20,7 @@ from feature_cache.exchange.atomic_write import check_absent, write_file
 from feature_cache.exchange.conversions import SPLITS
 from feature_cache.exchange.errors import InvalidImportError, check_file, errors_about
 from feature_cache.exchange.labelled_features import LabelledFeatures
-from feature_cache.exchange.npy import MAX_BYTES
+from feature_cache.exchange.limits import byte_limit
 
 _FORMAT = "clip-adapter.features"
 _VERSION = 1
@@ -54,15 +54,15 @@ def write_safetensors(path: Path, features: LabelledFeatures, *, overwrite: bool
     return write_file(path, _serialize(_tensors(features), metadata), overwrite=overwrite)
 
 
-def read_safetensors(path: Path, *, max_bytes: int = MAX_BYTES) -> LabelledFeatures:
+def read_safetensors(path: Path, *, max_bytes: int | None = None) -> LabelledFeatures:
     """Read a file that `write_safetensors` wrote.
 
     Raises:
         NewerFormatError: a later version of the format; upgrade to read it.
         InvalidImportError: the file is damaged, incomplete, of another format or larger than
-            `max_bytes`, or does not contain labelled features.
+            `max_bytes` (what fits into memory by default), or does not contain labelled features.
     """
-    check_file(path, max_bytes=max_bytes)
+    check_file(path, max_bytes=byte_limit(max_bytes))
     with errors_about(path):
         try:
             with safe_open(str(path), framework="numpy") as file:

@@ -71,7 +71,7 @@ def test_a_disk_that_refuses_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("reason", "advice"),
     [
-        (errno.ENOSPC, "free space on that disk, or choose another folder"),
+        (errno.ENOSPC, "free space on that disk (`clip-adapter cache stats` lists what takes it"),
         (errno.EDQUOT, "remove files of yours there, whose quota is used up"),
         (errno.EROFS, "have that file system mounted to be written to"),
     ],

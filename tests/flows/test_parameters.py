@@ -62,7 +62,12 @@ SPLITS = {
     "--no-validation": (None, {"validation": False}),
 }
 OPTIONS: dict[str, dict[str, tuple[str | None, dict[str, Any]]]] = {
-    "extract": SHARED | {"--views": ("4", {"views": 4}), "--processes": ("2", {"processes": 2})},
+    "extract": SHARED
+    | {
+        "--views": ("4", {"views": 4}),
+        "--processes": ("2", {"processes": 2}),
+        "--part": ("3/20", {"part": "3/20"}),
+    },
     "train": SHARED
     | SPLITS
     | {

@@ -10,7 +10,7 @@ from clip_adapter.cli.cache.indexed import existing_root, sizes_of_files
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.pipeline.dataset_rewrite import evidence_images
+from clip_adapter.pipeline.evidence import evidence_images
 from clip_adapter.terminal import plain_console
 from feature_cache import (
     Leftover,

@@ -1,15 +1,17 @@
-"""`clip-adapter cache stats`: what is stored, encoder by encoder."""
+"""`clip-adapter cache stats`: what takes the room, folder by folder and encoder by encoder."""
 
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from clip_adapter.cli.cache.damage import Damage
 from clip_adapter.cli.cache.indexed import existing_root, sizes_of_files
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.escaping import escape_control_characters
+from clip_adapter.pipeline.disk_usage import Usage, disk_usage
 from clip_adapter.progress import Advance
 from clip_adapter.terminal import plain_console
 from feature_cache import FeatureStore, stored_folders, stores
@@ -17,6 +19,8 @@ from feature_cache import FeatureStore, stored_folders, stores
 
 def stats(root: Root = None, as_json: Json = False) -> None:
     """Show what is stored: encoders with their images, views, prompts, files and megabytes.
+
+    A table follows of everything below the root, and of what may be removed.
 
     Every file of features is read. One that is damaged is named and not counted.
     """
@@ -31,10 +35,15 @@ def stats(root: Root = None, as_json: Json = False) -> None:
     )
     with watch("counting", total=total / 1e6, unit="MB", quiet=as_json) as advance:
         rows = [_describe(store, advance) for store in found]
+    usage = disk_usage(place)
     if as_json:
-        print_json({"root": str(place), "encoders": rows, "damaged": damage.rows()})
+        folders = [
+            {"what": each.what, "files": each.n_files, "bytes": each.size_bytes} for each in usage
+        ]
+        damaged = damage.rows()
+        print_json({"root": str(place), "encoders": rows, "folders": folders, "damaged": damaged})
     else:
-        _show(plain_console(), rows, damage)
+        _show(plain_console(), rows, usage, damage)
     if damage.problems:
         raise typer.Exit(1)
 
@@ -56,7 +65,7 @@ def _describe(store: FeatureStore, advance: Advance) -> dict[str, Any]:
     }
 
 
-def _show(console: Console, rows: list[dict[str, Any]], damage: Damage) -> None:
+def _show(console: Console, rows: list[dict[str, Any]], usage: list[Usage], damage: Damage) -> None:
     for row in rows:
         models = (
             ", ".join(map(escape_control_characters, row["models"]))
@@ -70,6 +79,15 @@ def _show(console: Console, rows: list[dict[str, Any]], damage: Damage) -> None:
             f"  {row['files']:,} files, {row['bytes'] / 1e6:,.1f} MB, "
             f"{row['mean_file_bytes'] / 1e6:,.2f} MB a file",
         )
+    if usage:
+        table = Table("", box=None, pad_edge=False)
+        for heading in ("files", "MB"):
+            table.add_column(heading, justify="right")
+        table.add_column("to free it", overflow="fold")
+        for each in usage:
+            size = f"{each.size_bytes / 1e6:,.1f}"
+            table.add_row(each.what, f"{each.n_files:,}", size, each.how_to_free)
+        console.print(table)
     damage.show(console)
     console.print(_summary(rows, damage), soft_wrap=True)
 

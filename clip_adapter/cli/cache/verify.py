@@ -10,7 +10,7 @@ from clip_adapter.cli.cache.indexed import existing_root, sizes_of_classifiers, 
 from clip_adapter.cli.options import Json, Root
 from clip_adapter.cli.summaries import print_json, watch
 from clip_adapter.escaping import escape_control_characters
-from clip_adapter.runs import RUN_TABLES
+from clip_adapter.runs import RUN_TABLES, PromotionStore
 from clip_adapter.terminal import plain_console
 from feature_cache import (
     Finding,
@@ -38,6 +38,8 @@ def verify(
 ) -> None:
     """Check the files and name those that are damaged, with the reason and what to do.
 
+    A champion whose classifier is gone is named as well, as in a store that was copied while it was written.
+
     Features, dataset indexes, runs and promoted classifiers are checked.
 
     A file in a newer format is never set aside.
@@ -47,6 +49,7 @@ def verify(
     findings = _inspect(place, deep=deep, quiet=as_json)
     damage = Damage(place, {each.path: each.problem for each in findings if each.problem})
     mended = _repair(damage) if repair else set()
+    missing = _missing(place, damage)
     summary = {
         "root": str(place),
         "deep": deep,
@@ -54,14 +57,18 @@ def verify(
         "bytes": sum(each.size_bytes for each in findings),
         "seconds": round(time.perf_counter() - start, 3),
         "damaged": [{**row, "set_aside": row["path"] in mended} for row in damage.rows()],
+        "missing": missing,
     }
     if as_json:
         print_json(summary)
     else:
         console = plain_console()
         damage.show(console, repaired=repair)
+        for row in missing:
+            lines = [row["path"], f"  {row['reason']}", f"  {row['advice']}"]
+            console.print("\n".join(map(escape_control_characters, lines)), soft_wrap=True)
         console.print(_conclusion(summary, repair=repair), soft_wrap=True)
-    if len(damage.problems) > len(mended):
+    if len(damage.problems) > len(mended) or missing:
         raise typer.Exit(1)
 
 
@@ -75,6 +82,21 @@ def _inspect(root: Location, *, deep: bool, quiet: bool) -> list[Finding]:
             findings.append(finding)
             advance(finding.size_bytes / 1e6 if deep else 1)
     return findings
+
+
+def _missing(root: Location, damage: Damage) -> list[dict[str, str]]:
+    """The champions whose classifier is gone; none where damaged decisions keep it from being known."""
+    store = PromotionStore(root)
+    if any(f"{store.folder}/" in f"{path}" for path in damage.problems):
+        return []
+    return [
+        {
+            "path": str(store.path_of(record)),
+            "reason": f"it is gone, and promotion {record.promotion[:8]} of {record.dataset} names it",
+            "advice": "copy it again from where this store came from; else the champion before it is current",
+        }
+        for record in store.missing_champions()
+    ]
 
 
 def _repair(damage: Damage) -> set[str]:

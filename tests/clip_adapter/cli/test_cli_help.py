@@ -7,7 +7,8 @@ import clip_adapter
 from clip_adapter.cli.app import build
 
 CACHE = [
-    f"cache {name}" for name in ("stats", "why", "verify", "gc", "compact", "import", "export")
+    f"cache {name}"
+    for name in ("stats", "why", "verify", "gc", "drop", "compact", "import", "export")
 ]
 DATASETS = [f"datasets {name}" for name in ("list", "fetch", "show", "check", "rename", "forget")]
 ASKING = [
@@ -18,6 +19,8 @@ ASKING = [
     "plot",
     "cache",
     *CACHE,
+    "runs",
+    "runs prune",
     "datasets",
     *DATASETS,
     "methods",
@@ -54,7 +57,7 @@ def test_the_help_lists_every_command_by_its_name(command: Callable[..., Any]) -
 
 
 def test_every_command_takes_a_root() -> None:
-    without_a_store = {"cache", "methods"}
+    without_a_store = {"cache", "runs", "methods"}
     root = _all_commands()
     for name in set(COMMANDS) - without_a_store:
         assert "--root" in _options(root, name)
@@ -62,7 +65,7 @@ def test_every_command_takes_a_root() -> None:
 
 def test_every_command_with_a_summary_can_say_it_in_json() -> None:
     root = _all_commands()
-    for name in set(COMMANDS) - {"cache", "predict", "search", "sql", "up", "down"}:
+    for name in set(COMMANDS) - {"cache", "runs", "predict", "search", "sql", "up", "down"}:
         assert "--json" in _options(root, name)
     for name in ("search", "sql"):
         assert "--format" in _options(root, name)

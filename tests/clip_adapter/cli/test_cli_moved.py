@@ -7,9 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from clip_adapter.runs import query
+from feature_cache import ObjectPath, locate, storage
+from feature_cache.storage import is_digest_name
 
 Command = Callable[..., Any]
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -32,7 +35,9 @@ def _ask(command: Command) -> Callable[..., Any]:
                 name: round(cell, 9) if isinstance(cell, float) else cell
                 for name, cell in row.items()
             }
-            for row in query(root, "SELECT * FROM leaderboard ORDER BY ALL").to_pylist()
+            for row in query(
+                locate(str(root)), "SELECT * FROM leaderboard ORDER BY ALL"
+            ).to_pylist()
         ]
         # Not all of the champion, whose file lies elsewhere.
         return {"summary": summary, "leaderboard": board, "champion": champion["promotion_id"]}
@@ -54,6 +59,27 @@ def test_a_moved_dataset_keeps_its_name_its_numbers_and_its_champion(
     assert before["summary"]["runs_trained"] == 3
     done = [after["summary"][each] for each in ("encoded", "runs_trained", "dataset")]
     assert done == [0, 0, name or "colours"]
+    for each in ("leaderboard", "champion"):
+        assert after[each] == before[each]
+
+
+def test_a_store_that_is_copied_into_a_bucket_keeps_its_numbers_and_its_champion(
+    ask: Callable[..., Any], command: Command, tmp_path: Path, object_root: ObjectPath
+) -> None:
+    folder = shutil.copytree(GOLDEN / "colours", tmp_path / "colours")
+    before = ask(folder, tmp_path / "store")
+    for path in sorted((tmp_path / "store").rglob("*")):
+        if path.is_file() and is_digest_name(path.name, path.suffix):
+            place: Any = object_root
+            for part in path.relative_to(tmp_path / "store").parts:
+                place /= part
+            storage.write_atomic(place, pa.py_buffer(path.read_bytes()))
+    there: Any = object_root.url
+    verified = command("cache", "verify", "--deep", "--root", there)
+    assert verified.code == 0, verified.out
+    after = ask(folder, there)
+    done = [after["summary"][each] for each in ("encoded", "runs_trained", "dataset")]
+    assert done == [0, 0, "colours"]
     for each in ("leaderboard", "champion"):
         assert after[each] == before[each]
 

@@ -199,3 +199,36 @@ def test_a_question_that_takes_too_long_is_stopped(command: Command, root: Path)
     assert_refused(
         command("sql", endless, "--max-seconds", "0.2", "--root", root), "stopped after 0.2 s"
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 4 TiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["numpy", "Python", "torch"],
+)
+def test_a_lack_of_memory_anywhere_is_one_line(
+    command: Command, root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("clip_adapter.pipeline.extract.extract", fail)
+    outcome = command("extract", "digits", "--root", root)
+    assert_refused(outcome, "error: not enough memory (", "close other programs")
+    assert outcome.err.count("\n") == 1
+
+
+def test_an_error_that_is_no_lack_of_memory_is_not_called_so(
+    command: Command, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        message = "mat1 and mat2 shapes cannot be multiplied"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("clip_adapter.pipeline.extract.extract", fail)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        command("extract", "digits", "--root", root)

@@ -1,6 +1,8 @@
 """Datasets of small photos, encoded in this process or in one that can be killed."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 from extractions import ForkServer, Undisturbed
 from fork_server import BATCH_SIZE
 from steps import encode_dataset, index_dataset
-from synthetic_datasets import SyntheticDatasets
+from synthetic_datasets import GOOD, SyntheticDatasets
 
 from clip_adapter.pipeline import feature_writer
 from clip_adapter.pipeline.encode import EncodedDataset
@@ -108,6 +110,23 @@ def events() -> list[PromotionRecord]:
 def datasets(root: Path, events: list[PromotionRecord]) -> SyntheticDatasets:
     """Makes datasets of features in the store at `root`."""
     return SyntheticDatasets(root, events)
+
+
+@pytest.fixture(scope="session")
+def trained_gallery(tmp_path_factory: pytest.TempPathFactory) -> EncodedDataset:
+    """A dataset `gallery` with runs and a champion; its store is only copied."""
+    made = SyntheticDatasets(tmp_path_factory.mktemp("gallery") / "store")
+    encoded = made.make_dataset()
+    assert made.retrain(encoded, GOOD).record.decision == "promoted"
+    return encoded
+
+
+@pytest.fixture
+def gallery(root: Path, trained_gallery: EncodedDataset) -> EncodedDataset:
+    """A dataset `gallery` with runs and a champion in the store at `root`."""
+    shutil.copytree(str(trained_gallery.dataset.root), root)
+    dataset = replace(trained_gallery.dataset, root=root)
+    return replace(trained_gallery, dataset=dataset.with_index(trained_gallery.dataset.index))
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ class ForkServer:
             "pause": 0.0,
             "processes": 0,
             "die_at": 0,
+            "part": (0, 0),  # number and how many; all of the images
             "loaded": True,  # use the model that the fork server has loaded
         }
         return Extraction(self, self.ask(order | differences), event_log)

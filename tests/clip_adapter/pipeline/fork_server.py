@@ -91,6 +91,7 @@ def run(order: Order, encoder: Any) -> int:
     """Run the extraction in small steps and return the exit code of the command."""
     from steps import encode_dataset, index_dataset  # noqa: PLC0415  # see main
 
+    from clip_adapter.pipeline.encode import Part  # noqa: PLC0415  # see main
     from clip_adapter.pipeline.encoding import Encoding  # noqa: PLC0415  # see main
 
     event_log, root = EventLog(Path(order["event_log"])), Path(order["root"])
@@ -105,7 +106,11 @@ def run(order: Order, encoder: Any) -> int:
         encoding = Encoding(
             model=order["model"], views=order["views"], processes=order["processes"]
         )
-        encoded = encode_dataset(indexed, encoding)
+        number, of = order["part"]
+        part = Part(number=number, of=of) if of else None
+        if part:  # each stands for a machine of its own
+            os.environ["CLIP_ADAPTER_ENCODERS"] = str(of)
+        encoded = encode_dataset(indexed, encoding, part=part)
     except KeyboardInterrupt:
         return 130
     except SystemExit as stop:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from interruptions import KilledError, interrupt_at
 from steps import index_dataset
 from synthetic_datasets import GOOD, SyntheticDatasets
 
@@ -22,6 +23,7 @@ from clip_adapter.pipeline.dataset_rewrite import (
 from clip_adapter.pipeline.datasets import stored_datasets
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.maintain import collect_garbage
+from clip_adapter.pipeline.stored_rows import open_all
 from clip_adapter.pipeline.train import Training, train
 from clip_adapter.runs import PromotionStore, RequestStore, connect, current_index, query
 from feature_cache import (
@@ -50,23 +52,6 @@ def _train_folder(root: Path, tiny_model: str) -> Train:
     )
 
 
-@pytest.fixture(scope="module", name="trained")
-def _trained(tmp_path_factory: pytest.TempPathFactory) -> EncodedDataset:
-    """A dataset `gallery` with runs and a champion; its store is only copied."""
-    datasets = SyntheticDatasets(tmp_path_factory.mktemp("gallery") / "store")
-    encoded = datasets.make_dataset()
-    assert datasets.retrain(encoded, GOOD).record.decision == "promoted"
-    return encoded
-
-
-@pytest.fixture(name="gallery")
-def _gallery(root: Path, trained: EncodedDataset) -> EncodedDataset:
-    """A dataset `gallery` with runs and a champion in the store at `root`."""
-    shutil.copytree(str(trained.dataset.root), root)
-    dataset = replace(trained.dataset, root=root).with_index(trained.dataset.index)
-    return replace(trained, dataset=dataset)
-
-
 def named(root: Path, name: str) -> dict[str, list[dict[str, Any]]]:
     """The rows of a dataset in every view that has its name, without the name."""
     with connect(root) as database:
@@ -93,29 +78,7 @@ def features_of(root: Path) -> set[bytes]:
 
 
 def _files(folder: Any) -> list[Any]:
-    return list(dataset_rewrite._open_all(folder))  # reads as the code does
-
-
-class KilledError(Exception):
-    """Stands for the end of the process."""
-
-
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """End the process before the change of that number to a file, counted from 0."""
-    n_done = 0
-
-    def count(operation: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            nonlocal n_done
-            if n_done == step:
-                raise KilledError
-            n_done += 1
-            return operation(*args, **kwargs)
-
-        return counted
-
-    for name in ("write_atomic", "remove"):
-        monkeypatch.setattr(storage, name, count(getattr(storage, name)))
+    return list(open_all(folder))
 
 
 def test_a_renamed_dataset_keeps_everything_under_its_new_name(

@@ -43,6 +43,18 @@ def test_every_run_is_in_one_group_of_one_method(
         assert groups == [specs]
 
 
+@given(st.sets(st.binary(min_size=32, max_size=32)), st.integers(1, 60))
+def test_every_digest_is_in_one_part_whatever_other_images_there_are(
+    digests: set[bytes], of: int
+) -> None:
+    parts = [Part(number=number, of=of) for number in range(of)]
+    taken = [part.take_by_digest(dict.fromkeys(digests)) for part in parts]
+    assert sorted(chain.from_iterable(taken)) == sorted(digests)
+    for digest in digests:
+        alone = [digest in part.take_by_digest({digest: None}) for part in parts]
+        assert alone == [digest in part for part in taken]
+
+
 def test_where_nothing_is_to_do_there_is_no_group() -> None:
     assert list(_groups([], parts=1)) == list(_groups([], parts=7)) == []
 

@@ -1,6 +1,7 @@
 """Archives of arrays: which names are read, and which files are refused before they do harm."""
 
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from exchange_samples import assert_same, sample
 
 from feature_cache import InvalidInputError
-from feature_cache.exchange import InvalidImportError, read_npz, write_npz
+from feature_cache.exchange import InvalidImportError, limits, read_npz, write_npz
 
 FEATURES = np.eye(4, dtype=np.float32)
 LABELS = np.array([0, 1, 0, 1])
@@ -232,3 +233,62 @@ def test_a_folder_is_never_replaced_by_an_archive(tmp_path: Path) -> None:
     (tmp_path / "out.npz").mkdir()
     with pytest.raises(InvalidInputError, match=r"out\.npz exists"):
         write_npz(tmp_path / "out.npz", sample(), overwrite=True)
+
+
+def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "available_memory", lambda: 16_000_000)
+    declared = "{'descr': '<f4', 'fortran_order': False, 'shape': (1000, 4096)}"
+    path = zip_of(tmp_path / "x.npz", {"features.npy": header(declared) + bytes(2**24)})
+    with pytest.raises(InvalidImportError, match=r"12,000,000 are left of what fits into memory"):
+        read_npz(path)
+
+
+def test_so_many_narrow_rows_that_their_names_fill_the_memory_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "available_memory", lambda: 16_000_000)
+    path = tmp_path / "x.npz"
+    labels = np.zeros(20_000, np.uint8)
+    save(path, features=np.zeros((20_000, 1), np.float32), labels=labels, class_names=NAMES[:1])
+    with pytest.raises(InvalidImportError, match=r"20,000 rows, .* 24,000,000 bytes of memory"):
+        read_npz(path)
+
+
+def test_splits_are_streamed_into_one_array_in_the_precision_that_is_kept(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    arrays = {split: random.normal(size=(2000, 512)) for split in ("train", "test")}
+    named = {f"{split}_features": array for split, array in arrays.items()}
+    labels = {f"{split}_labels": np.zeros(2000, np.int64) for split in arrays}
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, class_names=NAMES[:1], **named, **labels)
+    tracemalloc.start()
+    found = read_npz(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = np.concatenate([arrays["train"], arrays["test"]]).astype(np.float32)
+    np.testing.assert_array_equal(found.features, expected)
+    assert found.splits == ("train",) * 2000 + ("test",) * 2000
+    # The rows, their names and a block or two; both arrays in double precision would be four times it.
+    assert peak < 2 * expected.nbytes
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [">f4", "<f2", ">f8"])
+def test_every_order_of_bytes_and_of_rows_reads_alike(
+    tmp_path: Path, dtype: str, order: Any
+) -> None:
+    features = np.arange(12).reshape(4, 3).astype(dtype, order=order)
+    path = save(tmp_path / "x.npz", features=features, labels=LABELS, class_names=NAMES)
+    np.testing.assert_array_equal(read_npz(path).features, np.arange(12).reshape(4, 3))
+
+
+def test_a_flipped_bit_in_the_last_row_fails_the_checksum(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.npz", features=FEATURES, labels=LABELS, class_names=NAMES)
+    content = bytearray(path.read_bytes())
+    last = content.index(FEATURES.tobytes()) + FEATURES.nbytes - 2
+    content[last] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidImportError, match="CRC"):
+        read_npz(path)

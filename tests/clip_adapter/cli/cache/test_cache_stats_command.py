@@ -61,3 +61,35 @@ def test_a_damaged_file_is_named_and_not_counted(
     (row,) = json.loads(cache("stats", "--json").out)["encoders"]
     assert row["views"] == 2
     assert row["width"] == 4
+
+
+@pytest.mark.usefixtures("store")
+def test_everything_below_the_root_is_counted_with_how_to_free_it(
+    cache: Command, root: Path
+) -> None:
+    for name, n_bytes in {
+        "runs/runs/a": 1,
+        "champions/pets/b": 2,
+        "reports/pets.html": 3,
+        "prefect/home/prefect.db": 4,
+        "images/pets/c.jpg": 5,
+        "mine/d": 6,
+        "e": 7,
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(bytes(n_bytes))
+    told = json.loads(cache("stats", "--json").out)
+    sizes = {row["what"]: row["bytes"] for row in told["folders"]}
+    features = [path.stat().st_size for path in (root / "features").rglob("*.parquet")]
+    assert sizes.pop("features") == sum(features)
+    assert sizes == {
+        "runs": 1,
+        "champions": 2,
+        "reports": 3,
+        "prefect": 4,
+        "images": 5,
+        "other": 13,
+    }
+    shown = cache("stats").out
+    for words in ("runs prune", "cache drop", "keep: every promoted", "not written by this"):
+        assert words in shown

@@ -29,7 +29,7 @@ def test_the_deep_look_says_that_it_read_every_byte(cache: Command) -> None:
 @pytest.mark.usefixtures("store")
 def test_the_summary_is_json_for_programs(cache: Command) -> None:
     told = json.loads(cache("verify", "--deep", "--json").out)
-    assert set(told) == {"root", "deep", "files", "bytes", "seconds", "damaged"}
+    assert set(told) == {"root", "deep", "files", "bytes", "seconds", "damaged", "missing"}
     assert (told["deep"], told["files"], told["damaged"]) == (True, 5, [])
 
 
