@@ -7,6 +7,7 @@ judged images are not exchangeable, which makes held-out shots a little easier t
 they stand for. No test image of a dataset is read.
 """
 
+import math
 import os
 import time
 from collections import defaultdict
@@ -36,7 +37,13 @@ from clip_adapter.methods import (
     setting_names,
 )
 from clip_adapter.methods.grid_method import Point
-from clip_adapter.methods.selection import evaluate_candidate, merge_folds, selected_on
+from clip_adapter.methods.selection import (
+    evaluate_candidate,
+    merge_folds,
+    nested_score,
+    selected_on,
+    validation_parts,
+)
 
 FOLDER = "CLIP_ADAPTER_TEST_DATA"
 DRAWS = {1: 3, 2: 3, 4: 3, 8: 3, 16: 1}
@@ -78,6 +85,10 @@ class Row:
         defaults: not chosen.
         hindsight: the best point of the grid on the images to judge by.
         cpu_seconds: processor time of choosing on held-out shots and of fitting the choice.
+        on_validation: accuracy on the images to select by of what they chose, as methods are compared.
+        nested_validation: the same, each image scored by what others of them chose.
+        on_held_out: accuracy on held-out shots of what they chose; NaN where none are held out.
+        nested_held_out: the same, each fold scored by what the others chose.
     """
 
     method: str
@@ -90,6 +101,10 @@ class Row:
     defaults: float
     hindsight: float
     cpu_seconds: float = 0.0
+    on_validation: float = math.nan
+    nested_validation: float = math.nan
+    on_held_out: float = math.nan
+    nested_held_out: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,26 +180,26 @@ def row_of(method: Method, dev_set: DevSet, *, shots: int, draw: int) -> Row:
     task = dev_set.task(shots, draw)
     features, labels = dev_set.judged
     by_text = features @ task.class_prototypes.T
-    accuracies: tuple[float, ...]
+    found: dict[str, float]
     if isinstance(method, GridMethod):
-        accuracies = _of_grid(method, task, features, labels)
+        found = _of_grid(method, task, features, labels)
     elif "selection" in setting_names(type(method)):
-        accuracies = _of_search(method, task, features, labels)
+        found = _of_search(method, task, features, labels)
     else:
-        accuracies = _of_one_way(method, task, features, labels)
+        found = _of_one_way(method, task, features, labels)
     return Row(
         method=method.name,
         dataset=dev_set.name,
         shots=shots,
         draw=draw,
         zero_shot=_percent(by_text, labels),
-        **dict(zip((*PROTOCOLS, "cpu_seconds"), accuracies, strict=True)),
+        **found,
     )
 
 
 def _of_grid(
     method: GridMethod, task: FewShotTask, features: np.ndarray, labels: np.ndarray
-) -> tuple[float, ...]:
+) -> dict[str, float]:
     """Every point is fitted once to all shots; what chooses takes one of them."""
     grid = method.grid(task)
 
@@ -205,23 +220,48 @@ def _of_grid(
     on_all = fitted(task, grid)
     judged = [_percent(scores, labels) for scores in method.logits(on_all, features)]
     default = judged[grid.index(method.default(task))]
-    chosen = method.default(task)
+    chosen, evidence = method.default(task), {}
     start = time.process_time()
     if selected_on("held-out-shots", task) == "held-out shots":
         tried = method.held_out_grid(task)
         parts = folds(task, at_most=method.most_folds)
         results = [candidates(part, tried, fitted(part, tried)) for part in parts]
-        merged = merge_folds(results, [len(part.val_labels) for part in parts])
+        sizes = [len(part.val_labels) for part in parts]
+        merged = merge_folds(results, sizes)
         chosen = tried[best_candidate(merged)]
+        evidence = _evidence("held_out", merged, nested_score(results, sizes))
     fitted(task, [chosen])
     seconds = time.process_time() - start
-    on_validation = judged[best_candidate(candidates(task, grid, on_all))]
-    return on_validation, judged[grid.index(chosen)], default, max(judged), seconds
+    on_validation = candidates(task, grid, on_all)
+    rows = validation_parts(task.val_labels)
+    parts = [
+        replace(task, val_features=task.val_features[some], val_labels=task.val_labels[some])
+        for some in rows
+    ]
+    nested = nested_score([candidates(part, grid, on_all) for part in parts], list(map(len, rows)))
+    return {
+        "validation": judged[best_candidate(on_validation)],
+        "held_out_shots": judged[grid.index(chosen)],
+        "defaults": default,
+        "hindsight": max(judged),
+        "cpu_seconds": seconds,
+        **evidence,
+        **_evidence("validation", on_validation, nested),
+    }
+
+
+def _evidence(
+    images: str, tried: Sequence[Candidate], nested: Candidate | None
+) -> dict[str, float]:
+    """Accuracy of the choice on the images that chose it, and that of choosing itself, in percent."""
+    best = 100 * tried[best_candidate(tried)].validation_accuracy
+    honest = best if nested is None else 100 * nested.validation_accuracy
+    return {f"on_{images}": best, f"nested_{images}": honest}
 
 
 def _of_search(
     method: Method, task: FewShotTask, features: np.ndarray, labels: np.ndarray
-) -> tuple[float, ...]:
+) -> dict[str, float]:
     """A search of its own is made once for each protocol; hindsight searches on the judged images."""
     seen = replace(task, val_features=features, val_labels=labels)
     tries = (
@@ -230,25 +270,34 @@ def _of_search(
         ("none", task),
         ("validation", seen),
     )
-    accuracies, seconds = [], 0.0
+    accuracies, seconds, evidence = [], 0.0, {}
     for selection, each in tries:
         start = time.process_time()
         (fitted,) = fit_method(create_method(method.name, {"selection": selection}), [each])
         if selection == "held-out-shots":
             seconds = time.process_time() - start
+        if fitted.candidates and each is task:
+            images = "validation" if selection == "validation" else "held_out"
+            evidence |= _evidence(images, fitted.candidates, fitted.nested)
         accuracies.append(_percent(fitted.classifier.logits(features), labels))
-    return *accuracies, seconds
+    return {**dict(zip(PROTOCOLS, accuracies, strict=True)), "cpu_seconds": seconds, **evidence}
 
 
 def _of_one_way(
     method: Method, task: FewShotTask, features: np.ndarray, labels: np.ndarray
-) -> tuple[float, ...]:
+) -> dict[str, float]:
     """A method that chooses nothing is the same by every protocol."""
     start = time.process_time()
     (fitted,) = fit_method(method, [task])
     seconds = time.process_time() - start
     accuracy = _percent(fitted.classifier.logits(features), labels)
-    return *[accuracy] * len(PROTOCOLS), seconds
+    on_validation = _percent(fitted.classifier.logits(task.val_features), task.val_labels)
+    return {
+        **dict.fromkeys(PROTOCOLS, accuracy),
+        "cpu_seconds": seconds,
+        "on_validation": on_validation,
+        "nested_validation": on_validation,
+    }
 
 
 def _percent(scores: np.ndarray, labels: np.ndarray) -> float:
