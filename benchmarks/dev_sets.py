@@ -220,7 +220,8 @@ def _of_grid(
     on_all = fitted(task, grid)
     judged = [_percent(scores, labels) for scores in method.logits(on_all, features)]
     default = judged[grid.index(method.default(task))]
-    chosen, evidence = method.default(task), {}
+    chosen = method.default(task)
+    evidence: dict[str, float] = {}
     start = time.process_time()
     if selected_on("held-out-shots", task) == "held-out shots":
         tried = method.held_out_grid(task)

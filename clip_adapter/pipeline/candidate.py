@@ -5,6 +5,7 @@ from statistics import mean
 from typing import Any
 
 from clip_adapter.methods import Method, SavedClassifier, fit_method
+from clip_adapter.methods.conformal import calibration_of
 from clip_adapter.pipeline.classifier_metadata import classifier_metadata
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.plan import RunSpec
@@ -161,6 +162,7 @@ def fit_candidate(
         encoder=encoded.encoder,
         logit_bias=encoded.logit_bias,
         metadata=metadata,
+        calibration=calibration_of(fitted, task, temperature=metadata.temperature),
     )
 
 
