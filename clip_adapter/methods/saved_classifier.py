@@ -347,14 +347,15 @@ def decode_classifier(content: bytes, *, source: str) -> SavedClassifier:
             )
         described = metadata.get("metadata")
         own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(CALIBRATION)}
+        classifier = _build(metadata, tensors)
         saved = SavedClassifier(
-            classifier=_build(metadata, tensors),
+            classifier=classifier,
             method=_short_text(metadata["method"]),
             settings=_settings(metadata["settings"]),
             encoder=_short_text(metadata["encoder"]),
             logit_bias=_finite_or_none(metadata.get("logit_bias")),
             metadata=None if described is None else ClassifierMetadata.read(described),
-            calibration=_calibration(metadata.get("calibration"), own),
+            calibration=_calibration(metadata.get("calibration"), own, classifier),
         )
         _check_consistent(saved)
     except (
@@ -398,11 +399,6 @@ def _check_consistent(saved: SavedClassifier) -> None:
         )
     if len(set(names)) < len(names):
         raise DataError("two of its classes have the same name")
-    if saved.calibration and saved.calibration.class_prototypes.shape != (
-        shape := (len(names), saved.classifier.width)
-    ):
-        found = saved.calibration.class_prototypes.shape
-        raise DataError(f"its calibration has class_prototypes of shape {found}, expected {shape}")
     described = saved.metadata
     if described is None:
         return
@@ -510,7 +506,9 @@ def _build_blend(values: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -
     return _kinds()[BLEND](parts=parts, weights=weights)
 
 
-def _calibration(images: Any, arrays: Mapping[str, np.ndarray]) -> Calibration | None:
+def _calibration(
+    images: Any, arrays: Mapping[str, np.ndarray], classifier: Classifier
+) -> Calibration | None:
     if images is None and not arrays:
         return None
     tensors = {name.removeprefix(CALIBRATION): array for name, array in arrays.items()}
@@ -520,7 +518,7 @@ def _calibration(images: Any, arrays: Mapping[str, np.ndarray]) -> Calibration |
             f"its calibration is on {images!r:.80} with the arrays {sorted(tensors)!r:.200}: expected "
             f"{' or '.join(get_args(CalibratedOn))}, and {sorted(expected)}"
         )
-    lengths: dict[str, int] = {}
+    lengths = {"c": len(classifier.class_names), "d": classifier.width}
     for name, values in tensors.items():
         _check_array(name, values, lengths)
     if np.abs(tensors["similarities"]).max() > LARGEST_COSINE or not (
