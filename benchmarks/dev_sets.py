@@ -19,6 +19,7 @@ from statistics import fmean, stdev
 import numpy as np
 from scipy.stats import t as student_t
 
+from benchmarks.dev_coverage import RESPLITS, coverage_lines
 from benchmarks.records import Figures
 from clip_adapter.methods import (
     METHODS,
@@ -63,6 +64,8 @@ CLOSED_FORM = (
 """Methods that train nothing, with which the time of `auto` is compared."""
 VALIDATION_FREE = ("ss-text", "ss-text+", "clap")
 """Methods that choose nothing by construction; they may lie below zero-shot."""
+BLENDS = ("auto", "clip-adapter+gda")
+"""Methods that weigh other methods."""
 BEHIND, BELOW, TIMES = -1.0, -0.5, 3.0
 """What `auto` may lose to the best method in hindsight and to zero-shot, in points, and its time."""
 PROTOCOLS = ("validation", "held_out_shots", "defaults", "hindsight")
@@ -315,7 +318,9 @@ def measure_dev_sets(place: Path, *, quick: bool) -> Figures:  # noqa: ARG001  #
         for shots, n_draws in draws_of(method, quick=quick).items()
         for draw in range(1, n_draws + 1)
     ]
-    return figures_of(rows)
+    figures = figures_of(rows)
+    covered = coverage_lines(found, n_resplits=RESPLITS // 10 if quick else RESPLITS)
+    return replace(figures, lines=(*figures.lines, *covered))
 
 
 def draws_of(method: Method, *, quick: bool) -> dict[int, int]:
@@ -345,7 +350,13 @@ def figures_of(rows: Sequence[Row]) -> Figures:
                 for method, dataset, shots, some in _cells(rows)
             },
         },
-        lines=(*_table(rows), *_summary(rows), *_below_zero_shot(rows), *auto_lines(rows)),
+        lines=(
+            *_table(rows),
+            *_summary(rows),
+            *_below_zero_shot(rows),
+            *auto_lines(rows),
+            *promotion_lines(rows),
+        ),
     )
 
 
@@ -446,6 +457,65 @@ def auto_lines(rows: Sequence[Row], *, name: str = "auto") -> Iterator[str]:
             f"processor time: {spent[name]:.0f} s, {times:.2f} times that of the closed-form methods and "
             f"one fast CLIP-Adapter{_mark(times <= TIMES)}"
         )
+
+
+def promotion_lines(rows: Sequence[Row], *, name: str = "auto") -> Iterator[str]:
+    """What is promoted if each set and number of shots takes the method of the highest score.
+
+    As in `choose_candidate` the score is a mean over draws. The candidates are single methods that images of
+    model selection score; a method that chooses nothing has no held-out shots, as in a run.
+    """
+    single = [row for row in rows if row.method not in BLENDS and row.draw <= DRAWS[row.shots]]
+    blend = [row for row in rows if row.method == name]
+    for images, accuracy in (("held_out", "held_out_shots"), ("validation", "validation")):
+        scored = [row for row in single if not math.isnan(getattr(row, f"nested_{images}"))]
+        cells: dict[tuple[str, int], list[tuple[str, list[Row]]]] = defaultdict(list)
+        for method, dataset, shots, some in _cells(scored):
+            cells[dataset, int(shots)].append((method, some))
+        methods_everywhere = {
+            method
+            for method, of_method in _by(scored, "method")
+            if len(list(_cells(of_method))) == len(cells)
+        }
+        if len(methods_everywhere) < 2:
+            continue
+        yield ""
+        yield (
+            f"who is promoted by {images.replace('_', '-')} images, over {len(cells)} sets and shots, and by how "
+            "much scores exceed the accuracy on images to judge by"
+        )
+        fixed = {
+            method: fmean(_mean(some, accuracy) for *_, some in _cells(of_method))
+            for method, of_method in _by(scored, "method")
+            if method in methods_everywhere
+        }
+        best = max(fixed, key=lambda method: fixed[method])
+        chosen = {}
+        for score in ("on", "nested"):
+            winners = [
+                max(each, key=lambda one: _mean(one[1], f"{score}_{images}"))  # noqa: B023  # used at once
+                for each in cells.values()
+            ]
+            chosen[score] = fmean(_mean(some, accuracy) for _, some in winners)
+            optimism = {
+                method: _mean(of_method, f"{score}_{images}") - _mean(of_method, accuracy)
+                for method, of_method in _by(scored, "method")
+            }
+            of_chosen = fmean(
+                _mean(some, f"{score}_{images}") - _mean(some, accuracy) for _, some in winners
+            )
+            words = "scored by the choice itself" if score == "nested" else "by images that chose"
+            mark = _mark(chosen[score] >= fixed[best]) if score == "nested" else ""
+            most = max(optimism, key=lambda method: optimism[method])
+            yield (
+                f"{words}: {chosen[score]:.2f}, scores {fmean(optimism.values()):+.2f} over all methods, "
+                f"{optimism[most]:+.2f} of {most}, {of_chosen:+.2f} of the chosen{mark}"
+            )
+        yield f"the best fixed choice, {best}: {fixed[best]:.2f}"
+        same = [row for row in blend if (row.dataset, row.shots) in cells]
+        if same:
+            mean = fmean(_mean(some, accuracy) for *_, some in _cells(same))
+            yield f"{name}, the challenger where it was trained: {mean:.2f}{_mark(mean >= fixed[best])}"
 
 
 def _best_of_each(

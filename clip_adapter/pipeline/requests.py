@@ -608,7 +608,7 @@ class PredictRequest(Request):
         ),
     ] = 0.0
     coverage: Annotated[
-        Annotated[float, Field(gt=0, lt=1)] | None,
+        Annotated[float, Field(gt=0.0, lt=1.0)] | None,
         Field(
             description="Tell as well a set of classes that has the true one with this probability, as 0.9; "
             "an empty set is none of these."
