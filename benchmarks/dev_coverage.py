@@ -49,7 +49,8 @@ class Scored:
 
     def covered(self, rows: np.ndarray, sets: np.ndarray) -> np.ndarray:
         """Whether the set of each of some images has its true class."""
-        return sets[np.arange(len(rows)), self.labels[rows]]
+        found: np.ndarray = sets[np.arange(len(rows)), self.labels[rows]]
+        return found
 
 
 def coverage_lines(found: Sequence["DevSet"], *, n_resplits: int = RESPLITS) -> Iterator[str]:
@@ -122,7 +123,8 @@ def _unknown(dev_set: "DevSet") -> str:
     known = np.arange(n_classes)[np.arange(n_classes) % UNKNOWN > 0]
     renumbered = np.full(n_classes, -1)
     renumbered[known] = np.arange(len(known))
-    train, val = (np.isin(labels, known) for labels in (task.train_labels, task.val_labels))
+    train: np.ndarray = np.isin(task.train_labels, known)
+    val: np.ndarray = np.isin(task.val_labels, known)
     reduced = replace(
         task,
         train_features=task.train_features[train],
@@ -138,8 +140,9 @@ def _unknown(dev_set: "DevSet") -> str:
         raise SystemExit(f"{dev_set.name} has no validation images: expected some")
     features, labels = dev_set.judged
     probabilities = _probabilities(fitted, features, temperature)
-    is_empty = ~calibration.sets(probabilities, features, coverage=COVERAGE).any(axis=1)
-    is_known = np.isin(labels, known)
+    sets = calibration.sets(probabilities, features, coverage=COVERAGE)
+    is_empty = sets.sum(axis=1) == 0
+    is_known: np.ndarray = np.isin(labels, known)
     return (
         f"of {n_classes - len(known)} classes left out {is_empty[~is_known].mean():.1%} get none, of the others "
         f"{is_empty[is_known].mean():.1%}"

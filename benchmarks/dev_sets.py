@@ -274,7 +274,8 @@ def _of_search(
         ("none", task),
         ("validation", seen),
     )
-    accuracies, seconds, evidence = [], 0.0, {}
+    accuracies, seconds = [], 0.0
+    evidence: dict[str, float] = {}
     for selection, each in tries:
         start = time.process_time()
         (fitted,) = fit_method(create_method(method.name, {"selection": selection}), [each])
@@ -493,7 +494,7 @@ def promotion_lines(rows: Sequence[Row], *, name: str = "auto") -> Iterator[str]
         chosen = {}
         for score in ("on", "nested"):
             winners = [
-                max(each, key=lambda one: _mean(one[1], f"{score}_{images}"))  # noqa: B023  # used at once
+                max(each, key=lambda one: _mean(one[1], f"{score}_{images}"))  # used at once
                 for each in cells.values()
             ]
             chosen[score] = fmean(_mean(some, accuracy) for _, some in winners)
