@@ -1,7 +1,7 @@
 """Prediction sets by split conformal prediction: classes among which the true one is, as often as asked for."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
 from typing import Literal
 
 import numpy as np
@@ -66,6 +66,11 @@ class Calibration:
         found: Bool[np.ndarray, "n c"] = (probabilities >= probability) & is_like[:, None]
         return found
 
+    @property
+    def images_in_words(self) -> str:
+        """The images as a message names them."""
+        return "validation images" if self.images == "validation" else self.images
+
     def thresholds(self, coverage: float) -> tuple[float, float]:
         """The lowest probability of a class in a set, and the lowest similarity of an image with one.
 
@@ -84,9 +89,10 @@ class Calibration:
         n, error = len(self.label_probabilities), 1 - coverage
         n_errors = _rank(n, error)
         if n_errors < 1:
+            least = ceil(1 / error - ROUNDING) - 1
             raise DataError(
-                f"a coverage of {coverage:g} takes {ceil(1 / error - ROUNDING) - 1:,} {_WORDS[self.images]} or "
-                f"more, and the classifier has {n:,}: ask for {n / (n + 1):.3g} or less, or train with more"
+                f"a coverage of {coverage:g} takes {least:,} {self.images_in_words} or more, and the classifier "
+                f"has {n:,}: ask for {floor(1000 * n / (n + 1)) / 1000:g} or less, or train with more"
             )
         n_unlike = _rank(n, error * UNLIKE)
         similarity = float(np.sort(self.similarities)[n_unlike - 1]) if n_unlike else -np.inf
@@ -140,9 +146,6 @@ def similarities(
     norms = np.maximum(np.linalg.norm(wide, axis=1), np.finfo(np.float64).tiny)
     found: Float[np.ndarray, " n"] = (wide @ class_prototypes.T).max(axis=1) / norms
     return found.astype(np.float32)
-
-
-_WORDS = {"validation": "validation images", "held-out shots": "held-out shots"}
 
 
 def _rank(n_images: int, error: float) -> int:

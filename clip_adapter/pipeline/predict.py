@@ -158,7 +158,12 @@ class Prediction:
                     "coverage and also: no image of a class that is added by name calibrates prediction "
                     "sets: leave one of the two out"
                 )
-            self.classifier.saved.require_calibration().thresholds(request.coverage)
+            calibration = self.classifier.saved.require_calibration()
+            calibration.thresholds(request.coverage)
+            reporter.log(
+                f"prediction sets with a coverage of {request.coverage:g}, calibrated on "
+                f"{len(calibration.label_probabilities):,} {calibration.images_in_words}"
+            )
         if request.also:
             self.classifier = self.classifier.with_classes(
                 request.also, encode_prompts=self._features.read_prompts

@@ -90,6 +90,7 @@ def test_a_table_names_the_classes_of_a_set(predict: Command) -> None:
     done = predict("--coverage", "0.05")  # so little that most sets are empty
     assert done.out.split()[:5] == ["path", "class", "conf.", "one", "of"]
     assert "none of these" in done.out
+    assert "a coverage of 0.05, calibrated on 20 validation images" in done.err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Prediction sets cover as often as asked for, and say what they lack otherwise."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
@@ -106,6 +107,15 @@ def test_too_few_images_are_refused_with_the_number_that_is_needed(
             DataError, match=f"takes {needed} validation images or more, .* has {needed - 1}:"
         ):
             known(needed - 1).thresholds(coverage)
+
+
+@pytest.mark.parametrize("n_images", [3, 12, 40, 400])
+def test_the_coverage_that_a_refusal_names_is_one_that_works(n_images: int) -> None:
+    known = calibrated(np.linspace(0.1, 0.9, n_images), np.linspace(0.1, 0.9, n_images))
+    with pytest.raises(DataError) as refused:
+        known.thresholds(0.9999)
+    (named,) = re.findall(r"ask for (\S+) or less", str(refused.value))
+    known.thresholds(float(named))
 
 
 @pytest.mark.parametrize("coverage", [0.0, 1.0, -1.0, float("nan")])
