@@ -394,7 +394,10 @@ def _summary(rows: Sequence[Row]) -> Iterator[str]:
 def _below_zero_shot(rows: Sequence[Row]) -> Iterator[str]:
     """The worst cell of every method and protocol, beside zero-shot."""
     yield ""
-    yield "the lowest mean over draws of a set and number of shots, in points above zero-shot"
+    yield (
+        "the lowest mean over draws of a set and number of shots, in points above zero-shot; exempt are "
+        f"{', '.join(VALIDATION_FREE)}, which choose nothing by construction"
+    )
     for method, of_method in _by(rows, "method"):
         worst = []
         for name in PROTOCOLS[:-1]:
