@@ -7,6 +7,7 @@ judged images are not exchangeable, which makes held-out shots a little easier t
 they stand for. No test image of a dataset is read.
 """
 
+import math
 import os
 import time
 from collections import defaultdict
@@ -18,6 +19,7 @@ from statistics import fmean, stdev
 import numpy as np
 from scipy.stats import t as student_t
 
+from benchmarks.dev_coverage import RESPLITS, coverage_lines
 from benchmarks.records import Figures
 from clip_adapter.methods import (
     METHODS,
@@ -36,7 +38,13 @@ from clip_adapter.methods import (
     setting_names,
 )
 from clip_adapter.methods.grid_method import Point
-from clip_adapter.methods.selection import evaluate_candidate, merge_folds, selected_on
+from clip_adapter.methods.selection import (
+    evaluate_candidate,
+    merge_folds,
+    nested_score,
+    selected_on,
+    validation_parts,
+)
 
 FOLDER = "CLIP_ADAPTER_TEST_DATA"
 DRAWS = {1: 3, 2: 3, 4: 3, 8: 3, 16: 1}
@@ -56,6 +64,8 @@ CLOSED_FORM = (
 """Methods that train nothing, with which the time of `auto` is compared."""
 VALIDATION_FREE = ("ss-text", "ss-text+", "clap")
 """Methods that choose nothing by construction; they may lie below zero-shot."""
+BLENDS = ("auto", "clip-adapter+gda")
+"""Methods that weigh other methods."""
 BEHIND, BELOW, TIMES = -1.0, -0.5, 3.0
 """What `auto` may lose to the best method in hindsight and to zero-shot, in points, and its time."""
 PROTOCOLS = ("validation", "held_out_shots", "defaults", "hindsight")
@@ -78,6 +88,10 @@ class Row:
         defaults: not chosen.
         hindsight: the best point of the grid on the images to judge by.
         cpu_seconds: processor time of choosing on held-out shots and of fitting the choice.
+        on_validation: accuracy on the images to select by of what they chose, as methods are compared.
+        nested_validation: the same, each image scored by what others of them chose.
+        on_held_out: accuracy on held-out shots of what they chose; NaN where none are held out.
+        nested_held_out: the same, each fold scored by what the others chose.
     """
 
     method: str
@@ -90,6 +104,10 @@ class Row:
     defaults: float
     hindsight: float
     cpu_seconds: float = 0.0
+    on_validation: float = math.nan
+    nested_validation: float = math.nan
+    on_held_out: float = math.nan
+    nested_held_out: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,26 +183,26 @@ def row_of(method: Method, dev_set: DevSet, *, shots: int, draw: int) -> Row:
     task = dev_set.task(shots, draw)
     features, labels = dev_set.judged
     by_text = features @ task.class_prototypes.T
-    accuracies: tuple[float, ...]
+    found: dict[str, float]
     if isinstance(method, GridMethod):
-        accuracies = _of_grid(method, task, features, labels)
+        found = _of_grid(method, task, features, labels)
     elif "selection" in setting_names(type(method)):
-        accuracies = _of_search(method, task, features, labels)
+        found = _of_search(method, task, features, labels)
     else:
-        accuracies = _of_one_way(method, task, features, labels)
+        found = _of_one_way(method, task, features, labels)
     return Row(
         method=method.name,
         dataset=dev_set.name,
         shots=shots,
         draw=draw,
         zero_shot=_percent(by_text, labels),
-        **dict(zip((*PROTOCOLS, "cpu_seconds"), accuracies, strict=True)),
+        **found,
     )
 
 
 def _of_grid(
     method: GridMethod, task: FewShotTask, features: np.ndarray, labels: np.ndarray
-) -> tuple[float, ...]:
+) -> dict[str, float]:
     """Every point is fitted once to all shots; what chooses takes one of them."""
     grid = method.grid(task)
 
@@ -206,22 +224,48 @@ def _of_grid(
     judged = [_percent(scores, labels) for scores in method.logits(on_all, features)]
     default = judged[grid.index(method.default(task))]
     chosen = method.default(task)
+    evidence: dict[str, float] = {}
     start = time.process_time()
     if selected_on("held-out-shots", task) == "held-out shots":
         tried = method.held_out_grid(task)
         parts = folds(task, at_most=method.most_folds)
         results = [candidates(part, tried, fitted(part, tried)) for part in parts]
-        merged = merge_folds(results, [len(part.val_labels) for part in parts])
+        sizes = [len(part.val_labels) for part in parts]
+        merged = merge_folds(results, sizes)
         chosen = tried[best_candidate(merged)]
+        evidence = _evidence("held_out", merged, nested_score(results, sizes))
     fitted(task, [chosen])
     seconds = time.process_time() - start
-    on_validation = judged[best_candidate(candidates(task, grid, on_all))]
-    return on_validation, judged[grid.index(chosen)], default, max(judged), seconds
+    on_validation = candidates(task, grid, on_all)
+    rows = validation_parts(task.val_labels)
+    parts = [
+        replace(task, val_features=task.val_features[some], val_labels=task.val_labels[some])
+        for some in rows
+    ]
+    nested = nested_score([candidates(part, grid, on_all) for part in parts], list(map(len, rows)))
+    return {
+        "validation": judged[best_candidate(on_validation)],
+        "held_out_shots": judged[grid.index(chosen)],
+        "defaults": default,
+        "hindsight": max(judged),
+        "cpu_seconds": seconds,
+        **evidence,
+        **_evidence("validation", on_validation, nested),
+    }
+
+
+def _evidence(
+    images: str, tried: Sequence[Candidate], nested: Candidate | None
+) -> dict[str, float]:
+    """Accuracy of the choice on the images that chose it, and that of choosing itself, in percent."""
+    best = 100 * tried[best_candidate(tried)].validation_accuracy
+    honest = best if nested is None else 100 * nested.validation_accuracy
+    return {f"on_{images}": best, f"nested_{images}": honest}
 
 
 def _of_search(
     method: Method, task: FewShotTask, features: np.ndarray, labels: np.ndarray
-) -> tuple[float, ...]:
+) -> dict[str, float]:
     """A search of its own is made once for each protocol; hindsight searches on the judged images."""
     seen = replace(task, val_features=features, val_labels=labels)
     tries = (
@@ -231,24 +275,34 @@ def _of_search(
         ("validation", seen),
     )
     accuracies, seconds = [], 0.0
+    evidence: dict[str, float] = {}
     for selection, each in tries:
         start = time.process_time()
         (fitted,) = fit_method(create_method(method.name, {"selection": selection}), [each])
         if selection == "held-out-shots":
             seconds = time.process_time() - start
+        if fitted.candidates and each is task:
+            images = "validation" if selection == "validation" else "held_out"
+            evidence |= _evidence(images, fitted.candidates, fitted.nested)
         accuracies.append(_percent(fitted.classifier.logits(features), labels))
-    return *accuracies, seconds
+    return {**dict(zip(PROTOCOLS, accuracies, strict=True)), "cpu_seconds": seconds, **evidence}
 
 
 def _of_one_way(
     method: Method, task: FewShotTask, features: np.ndarray, labels: np.ndarray
-) -> tuple[float, ...]:
+) -> dict[str, float]:
     """A method that chooses nothing is the same by every protocol."""
     start = time.process_time()
     (fitted,) = fit_method(method, [task])
     seconds = time.process_time() - start
     accuracy = _percent(fitted.classifier.logits(features), labels)
-    return *[accuracy] * len(PROTOCOLS), seconds
+    on_validation = _percent(fitted.classifier.logits(task.val_features), task.val_labels)
+    return {
+        **dict.fromkeys(PROTOCOLS, accuracy),
+        "cpu_seconds": seconds,
+        "on_validation": on_validation,
+        "nested_validation": on_validation,
+    }
 
 
 def _percent(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -265,7 +319,9 @@ def measure_dev_sets(place: Path, *, quick: bool) -> Figures:  # noqa: ARG001  #
         for shots, n_draws in draws_of(method, quick=quick).items()
         for draw in range(1, n_draws + 1)
     ]
-    return figures_of(rows)
+    figures = figures_of(rows)
+    covered = coverage_lines(found, n_resplits=RESPLITS // 10 if quick else RESPLITS)
+    return replace(figures, lines=(*figures.lines, *covered))
 
 
 def draws_of(method: Method, *, quick: bool) -> dict[int, int]:
@@ -295,7 +351,13 @@ def figures_of(rows: Sequence[Row]) -> Figures:
                 for method, dataset, shots, some in _cells(rows)
             },
         },
-        lines=(*_table(rows), *_summary(rows), *_below_zero_shot(rows), *auto_lines(rows)),
+        lines=(
+            *_table(rows),
+            *_summary(rows),
+            *_below_zero_shot(rows),
+            *auto_lines(rows),
+            *promotion_lines(rows),
+        ),
     )
 
 
@@ -332,7 +394,10 @@ def _summary(rows: Sequence[Row]) -> Iterator[str]:
 def _below_zero_shot(rows: Sequence[Row]) -> Iterator[str]:
     """The worst cell of every method and protocol, beside zero-shot."""
     yield ""
-    yield "the lowest mean over draws of a set and number of shots, in points above zero-shot"
+    yield (
+        "the lowest mean over draws of a set and number of shots, in points above zero-shot; exempt are "
+        f"{', '.join(VALIDATION_FREE)}, which choose nothing by construction"
+    )
     for method, of_method in _by(rows, "method"):
         worst = []
         for name in PROTOCOLS[:-1]:
@@ -396,6 +461,65 @@ def auto_lines(rows: Sequence[Row], *, name: str = "auto") -> Iterator[str]:
             f"processor time: {spent[name]:.0f} s, {times:.2f} times that of the closed-form methods and "
             f"one fast CLIP-Adapter{_mark(times <= TIMES)}"
         )
+
+
+def promotion_lines(rows: Sequence[Row], *, name: str = "auto") -> Iterator[str]:
+    """What is promoted if each set and number of shots takes the method of the highest score.
+
+    As in `choose_candidate` the score is a mean over draws. The candidates are single methods that images of
+    model selection score; a method that chooses nothing has no held-out shots, as in a run.
+    """
+    single = [row for row in rows if row.method not in BLENDS and row.draw <= DRAWS[row.shots]]
+    blend = [row for row in rows if row.method == name]
+    for images, accuracy in (("held_out", "held_out_shots"), ("validation", "validation")):
+        scored = [row for row in single if not math.isnan(getattr(row, f"nested_{images}"))]
+        cells: dict[tuple[str, int], list[tuple[str, list[Row]]]] = defaultdict(list)
+        for method, dataset, shots, some in _cells(scored):
+            cells[dataset, int(shots)].append((method, some))
+        methods_everywhere = {
+            method
+            for method, of_method in _by(scored, "method")
+            if len(list(_cells(of_method))) == len(cells)
+        }
+        if len(methods_everywhere) < 2:
+            continue
+        yield ""
+        yield (
+            f"who is promoted by {images.replace('_', '-')} images, over {len(cells)} sets and shots, and by how "
+            "much scores exceed the accuracy on images to judge by"
+        )
+        fixed = {
+            method: fmean(_mean(some, accuracy) for *_, some in _cells(of_method))
+            for method, of_method in _by(scored, "method")
+            if method in methods_everywhere
+        }
+        best = max(fixed, key=lambda method: fixed[method])
+        chosen = {}
+        for score in ("on", "nested"):
+            winners = [
+                max(each, key=lambda one: _mean(one[1], f"{score}_{images}"))  # used at once
+                for each in cells.values()
+            ]
+            chosen[score] = fmean(_mean(some, accuracy) for _, some in winners)
+            optimism = {
+                method: _mean(of_method, f"{score}_{images}") - _mean(of_method, accuracy)
+                for method, of_method in _by(scored, "method")
+            }
+            of_chosen = fmean(
+                _mean(some, f"{score}_{images}") - _mean(some, accuracy) for _, some in winners
+            )
+            words = "scored by the choice itself" if score == "nested" else "by images that chose"
+            mark = _mark(chosen[score] >= fixed[best]) if score == "nested" else ""
+            most = max(optimism, key=lambda method: optimism[method])
+            yield (
+                f"{words}: {chosen[score]:.2f}, scores {fmean(optimism.values()):+.2f} over all methods, "
+                f"{optimism[most]:+.2f} of {most}, {of_chosen:+.2f} of the chosen{mark}"
+            )
+        yield f"the best fixed choice, {best}: {fixed[best]:.2f}"
+        same = [row for row in blend if (row.dataset, row.shots) in cells]
+        if same:
+            mean = fmean(_mean(some, accuracy) for *_, some in _cells(same))
+            yield f"{name}, the challenger where it was trained: {mean:.2f}{_mark(mean >= fixed[best])}"
 
 
 def _best_of_each(

@@ -477,6 +477,25 @@ class TrainedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         found: Float[np.ndarray, "n c"] = self.loaded_.predict_proba(_features_or_paths(X))
         return found[:, self._order]
 
+    def prediction_sets(self, X: Any, *, coverage: float = 0.9) -> Bool[np.ndarray, "n c"]:
+        """Mark classes of which one is the true one with a stated probability, one column a class of `classes_`.
+
+        Args:
+            X: raw features of n images, or their paths.
+            coverage: probability that the set has the true class, above 0 and below 1.
+
+        Returns:
+            True for the classes of each image's set; a row without any is "none of these".
+
+        Raises:
+            NotFittedError: the estimator was not fitted.
+            ClipAdapterError: the classifier cannot make such sets, or an image or the features cannot be
+                used; the message says why.
+        """
+        check_is_fitted(self)
+        found = self.loaded_.prediction_sets(_features_or_paths(X), coverage=coverage)
+        return found[:, self._order]
+
     def predict(self, X: Any) -> np.ndarray:
         """The name of the most probable class of each image.
 

@@ -28,6 +28,9 @@ from clip_adapter.pipeline.image_inputs import LIST
 from clip_adapter.pipeline.requests import PredictRequest
 from clip_adapter.terminal import plain_console
 
+MOST_NAMES = 10
+"""Largest number of classes of a prediction set in a table for people."""
+
 
 @from_options(PredictRequest)
 def predict(
@@ -103,9 +106,11 @@ def _print_table(tables: Iterable[pa.Table]) -> None:
 def _heading(column: str) -> str:
     """The heading of a column that holds words.
 
-    >>> [_heading(name) for name in ("path", "predicted", "predicted_2", "predicted_23")]
-    ['path', 'class', '2nd', '23rd']
+    >>> [_heading(name) for name in ("path", "predicted", "predicted_2", "prediction_set")]
+    ['path', 'class', '2nd', 'one of']
     """
+    if column == "prediction_set":
+        return "one of"
     name, _, rank = column.partition("_")
     if name != "predicted":
         return column
@@ -118,6 +123,11 @@ def _heading(column: str) -> str:
 def _text(value: Any) -> Text:
     if isinstance(value, float):
         return Text(f"{value:.1%}")
+    if isinstance(value, list):
+        n_more = len(value) - MOST_NAMES
+        more = [f"{n_more:,} more"] if n_more > 0 else []
+        shown = ", ".join([*value[:MOST_NAMES], *more]) or "none of these"
+        return Text(escape_control_characters(shown))
     return Text("" if value is None else escape_control_characters(value))
 
 

@@ -258,7 +258,7 @@ def _range(field: FieldInfo) -> dict[str, Any]:
             found["min"] = low
         if (high := getattr(each, "le", None)) is not None:
             found["max"] = high
-        if (above := getattr(each, "lt", None)) is not None:
+        if isinstance(above := getattr(each, "lt", None), int):  # typer has no open end
             found["max"] = above - 1
     return found
 

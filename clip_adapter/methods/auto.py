@@ -39,6 +39,9 @@ from clip_adapter.training import TrainingSettings
 SHRINKAGE = 3.0
 """On six sets 1 to 10 are equal; at 0 and at 100 the worst sets lose up to a point."""
 
+MOST_KERNEL_IMAGES = 2_000
+"""ProKeR's time grows with the cube of the images; with more images than these it is no part of a blend."""
+
 FOLDS_BESIDE_VALIDATION = 2
 """Fewer folds where validation images are one more: as accurate, in four fifths of the time."""
 
@@ -65,7 +68,7 @@ class _BlendMethod(Method):
         check_count("views", self.views)
 
     def parts(self, task: FewShotTask) -> list[GridMethod]:
-        """The methods that are blended with zero-shot, for tasks of one width."""
+        """The methods that are blended with zero-shot, for tasks of one width and order of size."""
         raise NotImplementedError
 
     def evidence(self, task: FewShotTask) -> list[FewShotTask]:
@@ -89,16 +92,13 @@ class _BlendMethod(Method):
         """Fit one classifier a task, see `Method.fit`."""
         found: dict[int, Fitted] = {}
         in_folds = [self.evidence(task) for task in tasks]
-        widths = [task.class_prototypes.shape[1] for task in tasks]
-        groups = dict.fromkeys(
-            (width, bool(some)) for width, some in zip(widths, in_folds, strict=True)
-        )
-        for width, chooses in groups:
-            numbers = [
-                number
-                for number in range(len(tasks))
-                if (widths[number], bool(in_folds[number])) == (width, chooses)
-            ]
+        kinds = [
+            (task.class_prototypes.shape[1], _is_large(task), bool(folds_of_task))
+            for task, folds_of_task in zip(tasks, in_folds, strict=True)
+        ]
+        for kind in dict.fromkeys(kinds):
+            *_, chooses = kind
+            numbers = [number for number in range(len(tasks)) if kinds[number] == kind]
             some = [tasks[number] for number in numbers]
             methods = self.parts(some[0])
             share = len(numbers) / len(tasks) / len(methods)
@@ -198,6 +198,7 @@ class _BlendMethod(Method):
     ) -> Fitted:
         names = [ZeroShot.name, *(method.name for method in methods)]
         shares = self._default_shares(names)
+        taken = [name for name, share in zip(names, shares, strict=True) if share]
         everything = [ZeroShot().fit_task(task), *fitted]
         reason = (
             "nothing is chosen, as asked for"
@@ -208,12 +209,12 @@ class _BlendMethod(Method):
             classifier=_classifier(everything, shares),
             settings=self._own_settings() | _settings(names, everything, shares),
             seconds=sum(one.seconds for one in fitted),
-            explanation=f"the mean of the logits of {' and '.join(self.taken_without_choice)} with their defaults, as {reason}",
+            explanation=f"the mean of the logits of {' and '.join(taken)} with their defaults, as {reason}",
         )
 
     def _default_shares(self, names: Sequence[str]) -> list[float]:
-        taken = self.taken_without_choice
-        return [float(name in taken) / len(taken) for name in names]
+        is_taken = [name in self.taken_without_choice for name in names]
+        return [float(each) / sum(is_taken) for each in is_taken]
 
     def _own_settings(self) -> dict[str, Any]:
         return {"shrinkage": self.shrinkage, "views": self.views}
@@ -226,7 +227,7 @@ class Auto(_BlendMethod):
     `sum_m v_m b_m z_m` with the logits z of each method, which chooses its own settings first. Factors b and
     weights v come from the same held-out images, see `fit_blend`; they are shrunk towards equal
     weights. Where nothing can be held out, as at one shot, it is the mean of CLIP-Adapter, ridge to text and
-    ProKeR with their defaults.
+    ProKeR with their defaults. ProKeR has no part with more than 2,000 training images.
 
     Attributes:
         selection: the images that choose the settings and the weights: "validation" for held-out shots and
@@ -242,10 +243,10 @@ class Auto(_BlendMethod):
     taken_without_choice: ClassVar[tuple[str, ...]] = ("ridge-to-text", "proker", "clip-adapter")
 
     def parts(self, task: FewShotTask) -> list[GridMethod]:
-        """Ridge to text, ProKeR, GDA and CLIP-Adapter."""
+        """Ridge to text, ProKeR up to `MOST_KERNEL_IMAGES`, GDA and CLIP-Adapter."""
         return [
             RidgeToText(views=self.views),
-            ProKeR(views=self.views),
+            *([] if _is_large(task) else [ProKeR(views=self.views)]),
             Gda(views=self.views),
             _adapter(task, self.views),
         ]
@@ -273,6 +274,10 @@ class ClipAdapterGda(_BlendMethod):
     def parts(self, task: FewShotTask) -> list[GridMethod]:
         """CLIP-Adapter and GDA."""
         return [_adapter(task, self.views), Gda(views=self.views)]
+
+
+def _is_large(task: FewShotTask) -> bool:
+    return len(task.train_labels) > MOST_KERNEL_IMAGES
 
 
 def _adapter(task: FewShotTask, views: int) -> ClipAdapter:

@@ -20,7 +20,9 @@ from clip_adapter.methods.selection import (
     fold_rows,
     folds,
     merge_folds,
+    nested_score,
     selected_on,
+    validation_parts,
 )
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training.settings import Training
@@ -233,12 +235,10 @@ class GridMethod(Method):
         alone = [[task] for task in tasks]
         last = [points[-1:] for points in grids]
         fitting.plan([*_trials(in_folds, grids), *_trials(again, last), *_trials(alone, last)])
-        candidates = [
-            merge_folds(results, [len(fold.val_labels) for fold in its_folds])
-            for results, its_folds in zip(
-                fitting.map_each(self._evaluated, in_folds, grids), in_folds, strict=True
-            )
-        ]
+        results = fitting.map_each(self._evaluated, in_folds, grids)
+        sizes = [[len(fold.val_labels) for fold in its_folds] for its_folds in in_folds]
+        candidates = list(map(merge_folds, results, sizes))
+        nested = map(nested_score, results, sizes)
         chosen = [
             [points[best_candidate(tried)]] for points, tried in zip(grids, candidates, strict=True)
         ]
@@ -246,14 +246,14 @@ class GridMethod(Method):
         held_out = map(iter, fitting.map_each(_held_out, again, chosen))
         return [
             (
-                replace(one, candidates=tried),
+                replace(one, candidates=tried, nested=score),
                 [
                     HeldOut.of(one.classifier, task) if fold is task else next(parts)
                     for fold in its_folds
                 ],
             )
-            for task, its_folds, (one,), tried, parts in zip(
-                tasks, in_folds, fitted, candidates, held_out, strict=True
+            for task, its_folds, (one,), tried, score, parts in zip(
+                tasks, in_folds, fitted, candidates, nested, held_out, strict=True
             )
         ]
 
@@ -273,7 +273,17 @@ class GridMethod(Method):
     def _best_on_validation(self, trial: Trial, fitted: list[Fitted]) -> Fitted:
         candidates = self._evaluated(trial, fitted)
         chosen = _one_of(trial, fitted, best_candidate(candidates))
-        return replace(chosen, candidates=candidates)
+        return replace(chosen, candidates=candidates, nested=self._nested(trial, fitted))
+
+    def _nested(self, trial: Trial, fitted: list[Fitted]) -> Candidate | None:
+        """The score of the choice, in parts of the validation images."""
+        task = trial.task
+        parts = validation_parts(task.val_labels)
+        results: list[list[Candidate]] = [[] for _ in parts]
+        for scores in self.logits(fitted, task.val_features):
+            for found, rows in zip(results, parts, strict=True):
+                found.append(evaluate_candidate(scores[rows], task.val_labels[rows]))
+        return nested_score(results, list(map(len, parts)))
 
     def _evaluated(self, trial: Trial, fitted: list[Fitted]) -> tuple[Candidate, ...]:
         """Results of each point on the validation images of the trial."""

@@ -26,8 +26,10 @@ from clip_adapter.methods.selection import (
     fold_rows,
     folds,
     merge_folds,
+    nested_score,
     selected_on,
     validate,
+    validation_parts,
 )
 from clip_adapter.methods.task import FewShotTask
 from clip_adapter.training.thread_limit import one_blas_thread
@@ -99,6 +101,7 @@ class LinearProbe(PerTaskMethod):
             settings=dict(chosen.settings),
             selected_on=chosen_on,
             candidates=candidates,
+            nested=_nested(parts, [classifiers for _, classifiers in tried]),
         )
         if on_validation:
             return found
@@ -151,6 +154,25 @@ def _with_results(
     ]
     (candidate,) = merge_folds(results, [len(part.val_labels) for part in parts])
     return candidate, fitted
+
+
+def _nested(
+    parts: Sequence[FewShotTask], fitted: Sequence[Sequence[Classifier]]
+) -> Candidate | None:
+    """The score of the choice, over folds or over parts of the validation images of one task."""
+    if len(parts) == 1:
+        (task,) = parts
+        rows = validation_parts(task.val_labels)
+        fitted = [list(classifiers) * len(rows) for classifiers in fitted]
+        parts = [
+            replace(task, val_features=task.val_features[some], val_labels=task.val_labels[some])
+            for some in rows
+        ]
+    results = [
+        [validate(classifiers[number], part) for classifiers in fitted]
+        for number, part in enumerate(parts)
+    ]
+    return nested_score(results, [len(part.val_labels) for part in parts])
 
 
 def _best(tried: Sequence[tuple[Candidate, list[Classifier]]]) -> Candidate:

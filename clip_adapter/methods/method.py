@@ -104,6 +104,8 @@ class Fitted:
             the chosen settings; None where none were.
         explanation: a sentence for the user that says what was taken and why; empty where the settings
             say it.
+        nested: accuracy and NLL of the choice itself on the images of model selection, each scored by settings
+            that others of them chose, see `nested_score`; None where there was no choice.
     """
 
     classifier: Classifier
@@ -114,6 +116,7 @@ class Fitted:
     seconds: float = 0.0
     held_out: HeldOut | None = field(default=None, repr=False, compare=False)
     explanation: str = ""
+    nested: Candidate | None = None
 
 
 class Method(ABC):

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any, get_args
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from safetensors import SafetensorError
@@ -19,6 +19,7 @@ from safetensors.numpy import load, save
 
 from clip_adapter.errors import DataError
 from clip_adapter.methods.classifier_metadata import ClassifierMetadata, is_unicode
+from clip_adapter.methods.conformal import CalibratedOn, Calibration
 from clip_adapter.methods.extended_classifier import (
     LONGEST_NAME,
     ExtendedClassifier,
@@ -28,13 +29,18 @@ from clip_adapter.methods.extended_classifier import (
 )
 from clip_adapter.methods.method import Classifier
 
-FORMAT = 1
+FORMAT, CALIBRATED_FORMAT = 1, 2
+"""Formats of a file: without and with what prediction sets take, which earlier versions cannot read."""
+CALIBRATION = "calibration."
+"""Beginning of the names of its arrays."""
 MOST_HEADER_BYTES = 32 * 2**20
 """Largest header of a file: the names and prompts of 100,000 classes."""
 SCALED_COSINES = ("PrototypeClassifier", "AdapterClassifier")
 """Classifiers whose logits are `logit_scale` times a cosine with the text of the class."""
 BLEND = "BlendedClassifier"
 """The kind that is made of other classifiers."""
+LARGEST_COSINE = 1 + 1e-3
+"""A cosine, with room for rounding."""
 MOST_PARTS = 100
 """Largest number of parts of a blend that is read."""
 KEY = "clip-adapter.classifier"
@@ -54,6 +60,8 @@ class SavedClassifier:
             None where it has none. It is no part of the logits, whose order it does not change.
         metadata: encoder, prompts, data and scores; None in files of earlier versions, and where it
             is not known.
+        calibration: scores of labelled images, for prediction sets; None in files of earlier versions, and
+            where there were neither validation images nor held-out shots.
     """
 
     classifier: Classifier
@@ -62,6 +70,7 @@ class SavedClassifier:
     encoder: str = ""
     logit_bias: float | None = None
     metadata: ClassifierMetadata | None = None
+    calibration: Calibration | None = None
 
     def probabilities(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
         """Softmax of the logits, divided by the temperature where the file has one.
@@ -87,6 +96,45 @@ class SavedClassifier:
             )
         found: Float[np.ndarray, "n c"] = softmax(scaled, axis=1).astype(np.float32)
         return found
+
+    def prediction_sets(
+        self, features: Float[np.ndarray, "n d"], *, coverage: float = 0.9
+    ) -> Bool[np.ndarray, "n c"]:
+        """Mark classes of which one is the true one with a stated probability, by split conformal prediction.
+
+        `Calibration` has the formula, and `docs/predict.md` says what the probability presupposes. An image
+        without any class is "none of these".
+
+        Args:
+            features: raw features of the encoder, one row an image.
+            coverage: probability that the set has the true class, above 0 and below 1.
+
+        Raises:
+            ParameterError: the coverage is out of range.
+            DataError: the classifier has no calibration, or too few images for the coverage; or the features
+                have another width.
+        """
+        calibration = self.require_calibration()
+        return calibration.sets(self.probabilities(features), features, coverage=coverage)
+
+    def require_calibration(self) -> Calibration:
+        """The calibration for prediction sets.
+
+        Raises:
+            DataError: there is none; the message says why and what to do.
+        """
+        if self.calibration is not None:
+            return self.calibration
+        if isinstance(self.classifier, ExtendedClassifier):
+            raise DataError(
+                "the classifier has classes that were added by name, of which no image calibrates prediction "
+                "sets: take the sets without them"
+            )
+        raise DataError(
+            "the classifier has no calibration for prediction sets: its file is of an earlier version, it was "
+            "corrected, or its training had neither validation images nor held-out shots. Train with two "
+            "shots a class or more and promote again, or name the run (run:ID), which is fitted anew"
+        )
 
     def sigmoid_probabilities(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
         """Probability of each class by itself, `sigmoid(logits + logit_bias)`; rows need not add to 1.
@@ -121,7 +169,8 @@ class SavedClassifier:
         Logits of the present classes stay, bit for bit; `extend_classifier` has the formula of the new
         ones, and what was learned that they have no part in. The temperature stays: it was fitted on
         images of the present classes, so that with new ones a confidence is less well calibrated. Scores of the
-        metadata are left out, which were measured without the new classes. The result cannot be saved.
+        metadata and the calibration are left out, which were measured without the new classes. The result
+        cannot be saved.
 
         Args:
             class_names: names of the classes to add.
@@ -137,7 +186,7 @@ class SavedClassifier:
         if described is not None:
             own = described.class_prompts and (*described.class_prompts, *[()] * len(class_names))
             described = described.model_copy(update={"class_prompts": own, "scores": ()})
-        return replace(self, classifier=extended, metadata=described)
+        return replace(self, classifier=extended, metadata=described, calibration=None)
 
     def prompts_of_new(self, class_names: Sequence[str]) -> list[list[str]]:
         """The prompts of classes to add: the templates that the classifier was trained with.
@@ -230,7 +279,7 @@ def encode_classifier(saved: SavedClassifier) -> bytes:
         )
     described, arrays = _describe(classifier, method=saved.method)
     metadata = {
-        "format": FORMAT,
+        "format": CALIBRATED_FORMAT if saved.calibration else FORMAT,
         **described,
         "method": saved.method,
         "settings": dict(saved.settings),
@@ -240,6 +289,9 @@ def encode_classifier(saved: SavedClassifier) -> bytes:
         metadata["logit_bias"] = saved.logit_bias
     if saved.metadata is not None:
         metadata["metadata"] = saved.metadata.model_dump(mode="json")
+    if saved.calibration is not None:
+        metadata["calibration"] = saved.calibration.images
+        arrays |= {f"{CALIBRATION}{name}": array for name, array in _arrays(saved.calibration)}
     ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     text = json.dumps(metadata, sort_keys=True, default=lambda number: number.item())  # of numpy
     content: bytes = save(ordered, metadata={KEY: text})
@@ -255,7 +307,7 @@ def _describe(classifier: Any, *, method: str) -> tuple[dict[str, Any], dict[str
             f"expected {', '.join(kinds)}; let the method return one of these"
         )
     values = {field.name: getattr(classifier, field.name) for field in fields(classifier)}
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    arrays = dict(_arrays(classifier))
     plain = {name: value for name, value in values.items() if name not in arrays}
     if kind == BLEND:
         described = []
@@ -265,6 +317,12 @@ def _describe(classifier: Any, *, method: str) -> tuple[dict[str, Any], dict[str
             arrays |= {f"{number}.{name}": value for name, value in its_arrays.items()}
         plain["parts"] = described
     return {"kind": kind, "values": plain}, arrays
+
+
+def _arrays(owner: Any) -> Iterator[tuple[str, np.ndarray]]:
+    for field in fields(owner):
+        if isinstance(value := getattr(owner, field.name), np.ndarray):
+            yield field.name, value
 
 
 def decode_classifier(content: bytes, *, source: str) -> SavedClassifier:
@@ -282,18 +340,22 @@ def decode_classifier(content: bytes, *, source: str) -> SavedClassifier:
         _check_header_size(content[:8], source=source, n_bytes=len(content))
         metadata = _metadata(content)
         tensors = load(content)
-        if metadata["format"] > FORMAT:
+        if metadata["format"] > CALIBRATED_FORMAT:
             raise DataError(
-                f"{source} is of format {metadata['format']}, this version reads {FORMAT}: upgrade"
+                f"{source} is of format {metadata['format']}, this version reads {CALIBRATED_FORMAT}: "
+                "upgrade"
             )
         described = metadata.get("metadata")
+        own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(CALIBRATION)}
+        classifier = _build(metadata, tensors)
         saved = SavedClassifier(
-            classifier=_build(metadata, tensors),
+            classifier=classifier,
             method=_short_text(metadata["method"]),
             settings=_settings(metadata["settings"]),
             encoder=_short_text(metadata["encoder"]),
             logit_bias=_finite_or_none(metadata.get("logit_bias")),
             metadata=None if described is None else ClassifierMetadata.read(described),
+            calibration=_calibration(metadata.get("calibration"), own, classifier),
         )
         _check_consistent(saved)
     except (
@@ -444,6 +506,28 @@ def _build_blend(values: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -
     return _kinds()[BLEND](parts=parts, weights=weights)
 
 
+def _calibration(
+    images: Any, arrays: Mapping[str, np.ndarray], classifier: Classifier
+) -> Calibration | None:
+    if images is None and not arrays:
+        return None
+    tensors = {name.removeprefix(CALIBRATION): array for name, array in arrays.items()}
+    expected = {"label_probabilities", "similarities", "class_prototypes"}
+    if images not in get_args(CalibratedOn) or set(tensors) != expected:
+        raise DataError(
+            f"its calibration is on {images!r:.80} with the arrays {sorted(tensors)!r:.200}: expected "
+            f"{' or '.join(get_args(CalibratedOn))}, and {sorted(expected)}"
+        )
+    lengths = {"c": len(classifier.class_names), "d": classifier.width}
+    for name, values in tensors.items():
+        _check_array(name, values, lengths)
+    if np.abs(tensors["similarities"]).max() > LARGEST_COSINE or not (
+        0 <= tensors["label_probabilities"].min() <= tensors["label_probabilities"].max() <= 1
+    ):
+        raise DataError("its calibration has probabilities or cosines that are out of range")
+    return Calibration(images=images, **tensors)
+
+
 def _finite_or_none(bias: Any) -> float | None:
     if bias is None:
         return None
@@ -476,6 +560,8 @@ _SHAPES = {
     "values": "k c",
     "image_weights": "k",
     "channels": "d",
+    "label_probabilities": "m",
+    "similarities": "m",
 }
 """Axes of the arrays of all kinds of classifiers: of one letter, all axes are equally long."""
 

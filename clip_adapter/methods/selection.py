@@ -17,6 +17,8 @@ Selection = Literal["validation", "held-out-shots", "none"]
 out in turn, or none, so that stated defaults are taken."""
 MAX_FOLDS = 4
 """Four folds leave four images of each class out, as many as the usual validation set has."""
+VALIDATION_PARTS = 4
+"""Parts of the validation images of which three choose and one scores, see `nested_score`."""
 
 
 def selected_on(selection: Selection, task: FewShotTask) -> SelectedOn:
@@ -113,6 +115,41 @@ def merge_folds(
         )
         for of_point in zip(*results, strict=True)
     )
+
+
+def nested_score(
+    results: Sequence[Sequence[Candidate]], n_images: Sequence[int]
+) -> Candidate | None:
+    """The score of choosing itself: each fold's images are scored by the point that the other folds choose.
+
+    The best of many points looks better than it is on the images that chose it (Varma and Simon 2006,
+    https://doi.org/10.1186/1471-2105-7-91). No image chooses the point that it is scored by.
+
+    Args:
+        results: the candidates of each fold, in the same order of points.
+        n_images: number of images that each fold scores.
+
+    Returns:
+        Accuracy and NLL over all images, without settings; None for fewer than two folds.
+    """
+    if len(results) < 2:
+        return None
+    scored = []
+    for fold, of_fold in enumerate(results):
+        others = [number for number in range(len(results)) if number != fold]
+        merged = merge_folds(
+            [results[number] for number in others], [n_images[number] for number in others]
+        )
+        scored.append([replace(of_fold[best_candidate(merged)], settings={})])
+    (nested,) = merge_folds(scored, n_images)
+    return nested
+
+
+def validation_parts(labels: Int[np.ndarray, " m"]) -> list[Int[np.ndarray, " _"]]:
+    """Rows of validation images in up to four parts, each with nearly as many images of every class."""
+    order = np.argsort(labels, kind="stable")
+    parts = [order[part::VALIDATION_PARTS] for part in range(VALIDATION_PARTS)]
+    return [rows for rows in parts if len(rows)]
 
 
 def _image_numbers(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

@@ -5,6 +5,7 @@ from statistics import mean
 from typing import Any
 
 from clip_adapter.methods import Method, SavedClassifier, fit_method
+from clip_adapter.methods.conformal import calibration_of
 from clip_adapter.pipeline.classifier_metadata import classifier_metadata
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.plan import RunSpec
@@ -20,10 +21,23 @@ _MEASURED = """
 WITH measured AS (
     SELECT
         run_id,
-        max(value) FILTER (split = 'validation' AND name = 'accuracy') AS validation_accuracy,
-        max(value) FILTER (split = 'validation' AND name = 'nll') AS validation_nll,
-        max(value) FILTER (split = 'held-out' AND name = 'accuracy') AS held_out_accuracy,
-        max(value) FILTER (split = 'held-out' AND name = 'nll') AS held_out_nll
+        -- Where images chose among settings, the score of the choice itself, else that of the classifier.
+        coalesce(
+            max(value) FILTER (split = 'validation' AND name = 'nested_accuracy'),
+            max(value) FILTER (split = 'validation' AND name = 'accuracy')
+        ) AS validation_accuracy,
+        coalesce(
+            max(value) FILTER (split = 'validation' AND name = 'nested_nll'),
+            max(value) FILTER (split = 'validation' AND name = 'nll')
+        ) AS validation_nll,
+        coalesce(
+            max(value) FILTER (split = 'held-out' AND name = 'nested_accuracy'),
+            max(value) FILTER (split = 'held-out' AND name = 'accuracy')
+        ) AS held_out_accuracy,
+        coalesce(
+            max(value) FILTER (split = 'held-out' AND name = 'nested_nll'),
+            max(value) FILTER (split = 'held-out' AND name = 'nll')
+        ) AS held_out_nll
     FROM metrics WHERE split IN ('validation', 'held-out') GROUP BY run_id
 )
 SELECT
@@ -60,9 +74,11 @@ def choose_candidate(
 ) -> tuple[RunSpec, str]:
     """Choose the first seed of the best method on validation, at the largest number of shots.
 
-    Where auto is among them it is the candidate. Else best is the highest mean accuracy over seeds, then the lowest mean NLL, then the order of the
-    request. Where no run was measured on validation images, the accuracy on held-out shots ranks the
-    methods; the two are never mixed, and a method that lacks what ranks the others is left out and
+    Where auto is among them it is the candidate. Else best is the highest mean accuracy over seeds, then the
+    lowest mean NLL, then the order of the request. Images that chose a run's settings score the choice
+    itself: each is classified with the settings that others of them chose (`nested_score`), so that a method
+    gains nothing by many settings to choose from. Where no run was measured on validation images, the
+    accuracy on held-out shots ranks the methods; the two are never mixed, and a method that lacks what ranks the others is left out and
     reported. A single method needs neither. The test split is not used, and the best seed of a method
     is not preferred.
 
@@ -103,7 +119,6 @@ def _best(
     if len(by_method) == 1:
         return next(iter(by_method.values()))
     if AUTO in by_method:
-        # The others' scores are of the images that chose their settings: the more settings, the higher.
         reporter.log("the candidate is auto, which weighs the other methods itself")
         return by_method[AUTO]
     for images, words in (("validation", "validation images"), ("held_out", "held-out shots")):
@@ -161,6 +176,7 @@ def fit_candidate(
         encoder=encoded.encoder,
         logit_bias=encoded.logit_bias,
         metadata=metadata,
+        calibration=calibration_of(fitted, task, temperature=metadata.temperature),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from clip_adapter.encoders import BUILT_IN, HF_HUB, LOCAL_DIR, Precision
@@ -198,6 +198,24 @@ class ImageClassifier:
         if sigmoid:
             return self.saved.sigmoid_probabilities(features)
         return self.saved.probabilities(features)
+
+    def prediction_sets(self, images: Images, *, coverage: float = 0.9) -> Bool[np.ndarray, "n c"]:
+        """Mark classes of which one is the true one with a stated probability, by split conformal prediction.
+
+        An image without any class is "none of these": no class is probable enough, or its highest cosine with
+        a text is lower than that of nearly all images of the calibration.
+
+        Args:
+            images: images or features.
+            coverage: probability that the set has the true class, above 0 and below 1.
+
+        Raises:
+            ParameterError: the coverage is out of range.
+            DataError: the classifier has no calibration, or too few images for the coverage.
+            UnreadableImageError: an image cannot be read; the message names it.
+            EncoderError: the encoder cannot be loaded.
+        """
+        return self.saved.prediction_sets(self.embed(images), coverage=coverage)
 
     def predict(self, images: Images) -> np.ndarray:
         """The name of the most probable class of each image.

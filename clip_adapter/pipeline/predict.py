@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clip_adapter.errors import UnreadableImageError
+from clip_adapter.errors import ParameterError, UnreadableImageError
 from clip_adapter.images import ReadOptions
 from clip_adapter.pipeline.image_features import FeatureReader, Named, batches
 from clip_adapter.pipeline.image_inputs import ImageGroup, find_images
@@ -17,6 +17,9 @@ from clip_adapter.pipeline.reporter import Reporter
 from clip_adapter.pipeline.requests import PredictRequest, accepts
 from clip_adapter.pipeline.tables import TabularResult
 from clip_adapter.settings import Settings, check_writable
+
+SET = "prediction_set"
+"""The column of prediction sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +69,10 @@ class Predictions(TabularResult):
         Returns:
             One row an image, in the order of the request: `path`; `predicted`, the most probable class,
             null for an unreadable image; `confidence`, its probability after the temperature; with
-            `top` above 1 `predicted_2`, `confidence_2` and so on; and `error`, why an image could not
-            be read, else null. All classes of an image are null where the confidence of the first is
+            `top` above 1 `predicted_2`, `confidence_2` and so on; with `coverage` the list
+            `prediction_set`, of which one class is the true one with that probability, most probable
+            first, empty for "none of these", and null for an unreadable image; and `error`, why an image
+            could not be read, else null. All classes of an image are null where the confidence of the first is
             below `min_confidence`. A damaged archive is a row after its images, with an error.
         """
         return self.table
@@ -147,6 +152,18 @@ class Prediction:
         )
         if request.cache and isinstance(root, Path):
             check_writable(root)
+        if request.coverage is not None:
+            if request.also:
+                raise ParameterError(
+                    "coverage and also: no image of a class that is added by name calibrates prediction "
+                    "sets: leave one of the two out"
+                )
+            calibration = self.classifier.saved.require_calibration()
+            calibration.thresholds(request.coverage)
+            reporter.log(
+                f"prediction sets with a coverage of {request.coverage:g}, calibrated on "
+                f"{len(calibration.label_probabilities):,} {calibration.images_in_words}"
+            )
         if request.also:
             self.classifier = self.classifier.with_classes(
                 request.also, encode_prompts=self._features.read_prompts
@@ -188,10 +205,26 @@ class Prediction:
             end = "" if place == 1 else f"_{place}"
             columns[f"predicted{end}"] = classes
             columns[f"confidence{end}"] = values
+        if self._request.coverage is not None:
+            columns[SET] = self._sets(features, rows, coverage=self._request.coverage)
         columns["error"] = [
             each.reason if isinstance(each, UnreadableImageError) else None for each in features
         ]
-        return pa.table(columns, schema=schema(n_top))
+        return pa.table(columns, schema=schema(n_top, has_sets=SET in columns))
+
+    def _sets(
+        self, features: Sequence[Any], rows: Sequence[int], *, coverage: float
+    ) -> list[list[str] | None]:
+        """The prediction set of each image, most probable class first; None where there is no feature."""
+        found: list[list[str] | None] = [None] * len(features)
+        if rows:
+            saved, stacked = self.classifier.saved, np.stack([features[row] for row in rows])
+            order = np.argsort(-saved.probabilities(stacked), axis=1, kind="stable")
+            sets = saved.prediction_sets(stacked, coverage=coverage)
+            names = self.classifier.class_names
+            for row, ranked, members in zip(rows, order, sets, strict=True):
+                found[row] = [names[label] for label in ranked if members[label]]
+        return found
 
     def _top(
         self, features: Sequence[Any], rows: Sequence[int], n_top: int
@@ -217,8 +250,8 @@ class Prediction:
             yield classes, values
 
 
-def schema(n_top: int) -> pa.Schema:
-    """The columns of `Predictions.to_arrow` for the `n_top` most probable classes."""
+def schema(n_top: int, *, has_sets: bool = False) -> pa.Schema:
+    """The columns of `Predictions.to_arrow` for the `n_top` most probable classes, and prediction sets."""
     ends = ["", *(f"_{rank}" for rank in range(2, n_top + 1))]
     ranked = [
         column
@@ -228,4 +261,7 @@ def schema(n_top: int) -> pa.Schema:
             pa.field(f"confidence{end}", pa.float32()),
         )
     ]
-    return pa.schema([pa.field("path", pa.string()), *ranked, pa.field("error", pa.string())])
+    sets = [pa.field(SET, pa.list_(pa.string()))] if has_sets else []
+    return pa.schema(
+        [pa.field("path", pa.string()), *ranked, *sets, pa.field("error", pa.string())]
+    )

@@ -14,6 +14,7 @@ from clip_adapter.devices import choose_device
 from clip_adapter.errors import ClipAdapterError, DataError
 from clip_adapter.images import augmented_views
 from clip_adapter.methods import Method, SavedClassifier, create_method, fit_method, setting_names
+from clip_adapter.methods.conformal import calibration_of
 from clip_adapter.pipeline.classifier_metadata import accuracy_score, classifier_metadata
 from clip_adapter.pipeline.dataset_features import DatasetFeatures
 from clip_adapter.pipeline.encode import EncodedDataset
@@ -80,17 +81,23 @@ def refit(
     )
     task = features.task(spec.split, method, classes=spec.trained_classes)
     (fitted,) = fit_method(method, [task], device=choose_device(device))
+    classifier = tested_classifier(
+        fitted.classifier, features, classes=spec.trained_classes, method=run.method
+    )
+    metadata = classifier_metadata(
+        root, run, is_imported=features.encoded.dataset.is_imported, encoding=features.encoding
+    )
+    is_extended = len(classifier.class_names) > len(task.class_names)
     saved = SavedClassifier(
-        classifier=tested_classifier(
-            fitted.classifier, features, classes=spec.trained_classes, method=run.method
-        ),
+        classifier=classifier,
         method=run.method,
         settings=fitted.settings,
         encoder=run.encoder,
         logit_bias=run.logit_bias,
-        metadata=classifier_metadata(
-            root, run, is_imported=features.encoded.dataset.is_imported, encoding=features.encoding
-        ),
+        metadata=metadata,
+        calibration=None
+        if is_extended
+        else calibration_of(fitted, task, temperature=metadata.temperature),
     )
     is_same = spec.fingerprint == run.fingerprint
     n_changed, accuracy = _compare(root, run, saved, features)

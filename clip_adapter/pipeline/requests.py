@@ -634,6 +634,13 @@ class PredictRequest(Request):
             "the temperature, below this."
         ),
     ] = 0.0
+    coverage: Annotated[
+        Annotated[float, Field(gt=0.0, lt=1.0)] | None,
+        Field(
+            description="Tell as well a set of classes that has the true one with this probability, as 0.9; "
+            "an empty set is none of these."
+        ),
+    ] = None
     also: Annotated[
         list[str] | None,
         Field(

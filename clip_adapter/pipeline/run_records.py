@@ -74,7 +74,8 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     This is the only place that reads the test split, after all selection; the study "selection" has
     oracles beside, see `RunSpec.selection_images`. The metrics are those of `evaluate` on "test", on
     "validation" where there are validation images, and on "held-out" where training images were left
-    out in turn. A temperature is fitted to the validation images, or to the left-out ones where there
+    out in turn; where these chose settings, `nested_accuracy` and `nested_nll` are those of `Fitted.nested`, by
+    which methods are compared. A temperature is fitted to the validation images, or to the left-out ones where there
     are none; "test" then also has `temperature`, `nll_calibrated` and `ece_calibrated`, and the run the curves of
     `_calibration_curves`. An oracle has none. In a run of base
     classes the others are added to the classifier by name before the test, whose images are of all classes;
@@ -205,6 +206,14 @@ def _beside_test(
         for split, images in known.items()
         for key, value in _named(split, evaluate(images.logits, images.labels)).items()
     }
+    if fitted.nested is not None:
+        chosen_on = "validation" if fitted.selected_on == "validation" else "held-out"
+        nested = fitted.nested
+        scores_of_choice = {
+            "nested_accuracy": nested.validation_accuracy,
+            "nested_nll": nested.validation_nll,
+        }
+        metrics |= _named(chosen_on, scores_of_choice)
     first = next(iter(known.values()))
     temperature = fit_temperature(first.logits, first.labels)
     after = evaluate(scores / temperature, labels)

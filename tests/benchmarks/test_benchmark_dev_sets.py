@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
-from benchmarks.dev_sets import Row, auto_lines
+from benchmarks.dev_coverage import coverage_lines
+from benchmarks.dev_sets import DevSet, Row, auto_lines, promotion_lines
 
 
 def rows(method: str, accuracies: Sequence[float], *, seconds: float = 1.0) -> list[Row]:
@@ -76,3 +78,58 @@ def test_other_draws_of_single_methods_are_left_out() -> None:
 
 def test_without_the_method_nothing_is_said() -> None:
     assert list(auto_lines(rows("gda", [60.0]))) == []
+
+
+def scored(
+    method: str, accuracies: Sequence[float], *, on: Sequence[float], nested: Sequence[float]
+) -> list[Row]:
+    """One draw of each set, with the scores by which methods are compared."""
+    return [
+        Row(**{**vars(row), "on_held_out": naive, "nested_held_out": honest})
+        for row, naive, honest in zip(rows(method, accuracies), on, nested, strict=True)
+    ]
+
+
+def test_the_score_of_the_choice_itself_promotes_the_better_method() -> None:
+    """Tip-Adapter has many settings, the best of which looks good on the images that chose it."""
+    many = scored("tip-adapter", [60.0, 70.0], on=[75.0, 75.0], nested=[61.0, 69.0])
+    few = scored("gda", [65.0, 68.0], on=[66.0, 67.0], nested=[66.0, 67.0])
+    found = list(promotion_lines([*many, *few, *rows("auto", [70.0, 70.0])]))
+    assert "by images that chose: 65.00, scores +5.00 over all methods" in found[2]
+    assert found[3].startswith("scored by the choice itself: 67.50, ")
+    assert "+10.00 of tip-adapter" in found[2]
+    assert found[4] == "the best fixed choice, gda: 66.50"
+    assert found[5] == "auto, the challenger where it was trained: 70.00"
+    assert not [line for line in found if line.endswith("!")]
+
+
+def test_a_score_that_promotes_the_worse_method_is_marked() -> None:
+    one = scored("tip-adapter", [60.0, 70.0], on=[75.0, 75.0], nested=[75.0, 75.0])
+    other = scored("gda", [65.0, 72.0], on=[66.0, 67.0], nested=[66.0, 67.0])
+    found = list(promotion_lines([*one, *other, *rows("auto", [60.0, 60.0])]))
+    assert [line.split(":")[0] for line in found if line.endswith("!")] == [
+        "scored by the choice itself",
+        "auto, the challenger where it was trained",
+    ]
+
+
+def test_methods_that_no_image_scores_take_no_part() -> None:
+    assert list(promotion_lines(rows("gda", [60.0]) + rows("ss-text", [60.0]))) == []
+
+
+def test_sets_of_a_small_dataset_cover_as_often_as_they_may() -> None:
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(10, 32))
+
+    def drawn(part: str, n_images: int) -> dict[str, np.ndarray]:
+        labels = np.repeat(np.arange(10), n_images)
+        features = centres[labels] + 1.5 * random.normal(size=(len(labels), 32))
+        return {f"{part}_features": features, f"{part}_labels": labels}
+
+    prototypes = centres + random.normal(size=centres.shape)
+    prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
+    arrays = drawn("train", 16) | drawn("val", 12) | drawn("dev", 20) | {"prototypes": prototypes}
+    found = list(coverage_lines([DevSet(name="drawn", arrays=arrays)], n_resplits=100))
+    assert found[2].startswith("drawn            120 images calibrate, ")
+    assert not found[2].endswith("!")
+    assert "of 1 classes left out" in found[4]

@@ -46,6 +46,7 @@ from clip_adapter.methods import (
     fit_method,
     save_classifier,
 )
+from clip_adapter.methods.conformal import Calibration
 
 WIDTH, N_CLASSES = 16, 3
 NAMES = ("apple", "pear", "plum")
@@ -599,6 +600,34 @@ def test_a_trained_classifier_is_scored_as_scikit_learn_scores(unsorted: Path) -
     scores = cross_val_score(TrainedClassifier(unsorted), features, names, cv=3)
     assert scores.min() > 0.8
     assert clone(trained).get_params() == trained.get_params()
+
+
+def test_prediction_sets_have_the_columns_of_the_classes(unsorted: Path, tmp_path: Path) -> None:
+    loaded = load(unsorted)
+    labels = np.repeat(np.arange(N_CLASSES), 20)
+    features = features_of(labels, seed=1)
+    prototypes = np.eye(N_CLASSES, loaded.width, dtype=np.float32)
+    numbers = np.linspace(0.3, 0.9, 30, dtype=np.float32)
+    calibration = Calibration(
+        label_probabilities=numbers,
+        similarities=-numbers,
+        class_prototypes=prototypes,
+        images="validation",
+    )
+    file = tmp_path / "calibrated.safetensors"
+    save_classifier(replace(loaded.saved, calibration=calibration), file)
+    trained = TrainedClassifier(file).fit()
+    found = trained.prediction_sets(features, coverage=0.8)
+    assert found.dtype == np.bool_
+    assert found.sum(axis=1).max() == 1
+    has_one = found.any(axis=1)
+    assert has_one.any()
+    np.testing.assert_array_equal(
+        trained.classes_[found[has_one].argmax(axis=1)], trained.predict(features)[has_one]
+    )
+    expected = load(file).prediction_sets(features, coverage=0.8)
+    order = [loaded.class_names.index(name) for name in trained.classes_]
+    np.testing.assert_array_equal(found, expected[:, order])
 
 
 def test_a_trained_classifier_of_two_classes_has_one_column_of_logits(tmp_path: Path) -> None:

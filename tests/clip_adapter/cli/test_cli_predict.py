@@ -69,6 +69,58 @@ def test_a_table_is_for_people(predict: Command) -> None:
     assert "error" not in done.out
 
 
+def test_prediction_sets_are_lists_and_an_empty_one_is_none_of_these(
+    predict: Command, tmp_path: Path
+) -> None:
+    sets = []
+    for coverage in ("0.6", "0.95"):
+        predict("--coverage", coverage, "--output", tmp_path / f"{coverage}.parquet")
+        sets.append(pq.read_table(tmp_path / f"{coverage}.parquet")["prediction_set"].to_pylist())
+    for narrow, wide in zip(*sets, strict=True):
+        assert set(narrow) <= set(wide)
+    assert sum(map(len, sets[0])) < sum(map(len, sets[1]))
+    rows = json.loads(predict("--coverage", "0.6", "--format", "json").out)
+    assert [row["prediction_set"] for row in rows] == sets[0]
+    assert all(row["prediction_set"][:1] in ([], [row["predicted"]]) for row in rows)
+    lines = csv.DictReader(io.StringIO(predict("--coverage", "0.6", "--format", "csv").out))
+    assert [json.loads(line["prediction_set"]) for line in lines] == sets[0]
+
+
+def test_a_table_names_the_classes_of_a_set(predict: Command) -> None:
+    done = predict("--coverage", "0.05")  # so little that most sets are empty
+    assert done.out.split()[:5] == ["path", "class", "conf.", "one", "of"]
+    assert "none of these" in done.out
+    assert "a coverage of 0.05, calibrated on 20 validation images" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--coverage", "0.999"), r"a coverage of 0.999 takes 999 validation images or more"),
+        (("--coverage", "1"), "coverage"),
+        (("--coverage", "0.9", "--also", "eleven"), "coverage and also: no image"),
+    ],
+)
+def test_a_coverage_that_cannot_be_is_refused_before_anything_is_read(
+    predict: Command, root: Path, options: tuple[str, ...], reason: str
+) -> None:
+    done = predict(*options)
+    assert done.code > 0
+    assert reason in " ".join(done.err.split())
+    assert not (root / "features").exists()
+
+
+def test_a_classifier_without_calibration_says_what_to_do(
+    command: Command, photos_and_champion: tuple[Path, Path], root: Path
+) -> None:
+    folder, file = photos_and_champion
+    done = command(
+        "predict", file.parent / "zero-shot.safetensors", folder, "--root", root, "--coverage", 0.9
+    )
+    assert done.code == 1
+    assert "has no calibration for prediction sets" in " ".join(done.err.split())
+
+
 def test_three_classes_fit_in_80_columns(
     command: Command,
     photos_and_champion: tuple[Path, Path],

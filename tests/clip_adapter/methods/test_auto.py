@@ -268,3 +268,26 @@ def test_a_file_of_a_blend_that_does_not_fit_together_is_refused(
     changed = save(arrays, metadata={KEY: json.dumps(metadata)})
     with pytest.raises(DataError, match=reason):
         decode_classifier(changed, source="it")
+
+
+def test_a_kernel_of_too_many_images_has_no_part(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tasks are fitted in one call, in which the first is small enough."""
+    monkeypatch.setattr("clip_adapter.methods.auto.MOST_KERNEL_IMAGES", 8)
+    small, large = (make_task(shots=shots, n_val=0) for shots in (2, 4))
+    first, second = Auto().fit([small, large])
+    assert {"share_proker", "proker_beta"} <= set(first.settings)
+    assert not [name for name in second.settings if "proker" in name]
+    assert "proker" not in second.explanation
+    pictures = small.train_features
+    alone = fit_one(Auto(), large)
+    np.testing.assert_array_equal(
+        alone.classifier.logits(pictures), second.classifier.logits(pictures)
+    )
+    without_choice = fit_one(Auto(selection="none"), large)
+    assert without_choice.explanation.startswith(
+        "the mean of the logits of ridge-to-text and clip-adapter"
+    )
+    assert without_choice.settings["share_gda"] == 0
+    assert without_choice.settings["share_clip_adapter"] == 0.5

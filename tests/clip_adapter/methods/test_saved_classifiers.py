@@ -157,7 +157,7 @@ Change = Callable[[dict[str, np.ndarray], dict[str, object]], object]
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda _, metadata: metadata.update(format=2), "format 2, this version reads 1: upgrade"),
+        (lambda _, metadata: metadata.update(format=3), "format 3, this version reads 2: upgrade"),
         (lambda _, metadata: metadata.update(kind="Pickle"), "holds no classifier"),
         (lambda _, metadata: metadata.pop("method"), "holds no classifier"),
         (lambda arrays, _: arrays.pop("bias"), "arrays"),

@@ -13,7 +13,9 @@ from clip_adapter.pipeline.candidate import choose_candidate
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.encoding import Encoding
 from clip_adapter.pipeline.index import read_index, write_index
-from clip_adapter.runs import query
+from clip_adapter.pipeline.refit import refit
+from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.runs import find_run, query
 from feature_cache import IndexStore
 
 QUICK: dict[str, dict[str, Any]] = {
@@ -30,6 +32,12 @@ SELECT shots, seed, selected_on, candidates::VARCHAR AS candidates,
     residual_ratio, inverse_regularization, alpha, beta, learning_rate, weight_decay,
     hyperparameters::VARCHAR AS hyperparameters
 FROM runs WHERE index_fingerprint = '{}' ORDER BY ALL
+"""
+NESTED = """
+SELECT method, avg(value) FILTER (name = 'nested_accuracy') AS accuracy,
+    avg(value) FILTER (name = 'nested_nll') AS nll
+FROM metrics JOIN runs USING (run_id) WHERE metrics.split = $split AND name LIKE 'nested%'
+GROUP BY method
 """
 SCORES = "SELECT avg(value) AS mean FROM metrics JOIN runs USING (run_id)"
 
@@ -79,13 +87,21 @@ def test_other_test_labels_change_no_choice(
     assert chosen[0] == chosen[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("validation", [True, False])
+@pytest.mark.parametrize(
+    "methods",
+    [
+        pytest.param([*METHODS], marks=pytest.mark.slow),
+        pytest.param([name for name in METHODS if name != "auto"], marks=pytest.mark.slow),
+        ["gda", "tip-adapter", "ridge-to-text"],
+    ],
+    ids=["all", "without-auto", "closed-form"],
+)
 def test_other_test_labels_change_no_candidate(
-    encoded: EncodedDataset, root: Path, encoding: Encoding, *, validation: bool
+    methods: list[str], encoded: EncodedDataset, root: Path, encoding: Encoding, *, validation: bool
 ) -> None:
-    """Of all methods, by validation images or by held-out shots."""
-    sweep: dict[str, Any] = {"methods": [*METHODS], "shots": [2], "seeds": [1, 2]}
+    """By validation images or by held-out shots."""
+    sweep: dict[str, Any] = {"methods": methods, "shots": [2], "seeds": [1, 2]}
     sweep |= {"settings": QUICK, "validation": validation}
     chosen = []
     for each in (encoded, with_other_test_labels(encoded, root)):
@@ -93,6 +109,40 @@ def test_other_test_labels_change_no_candidate(
         spec, _ = choose_candidate(root, plan(each, **sweep), dataset=each.dataset.name)
         chosen.append((spec.method, spec.shots, spec.seed))
     assert chosen[0] == chosen[1]
+
+
+@pytest.mark.parametrize(("validation", "split"), [(True, "validation"), (False, "held-out")])
+def test_the_candidate_has_the_best_score_of_the_choice_itself(
+    split: str, encoded: EncodedDataset, root: Path, encoding: Encoding, *, validation: bool
+) -> None:
+    methods = ["tip-adapter", "gda", "ridge-to-text"]
+    sweep: dict[str, Any] = {"methods": methods, "shots": [2], "seeds": [1, 2]}
+    sweep |= {"validation": validation}
+    train_methods(encoded, encoding=encoding, **sweep)
+    spec, _ = choose_candidate(root, plan(encoded, **sweep), dataset=encoded.dataset.name)
+    scores = {
+        row["method"]: (-row["accuracy"], row["nll"])
+        for row in query(root, NESTED, {"split": split}).to_pylist()
+    }
+    assert set(scores) == set(methods)
+    assert spec.method.name == min(scores, key=lambda name: scores[name])
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_other_test_labels_change_no_prediction_set(
+    encoded: EncodedDataset, root: Path, encoding: Encoding, *, validation: bool
+) -> None:
+    found = []
+    for each in (encoded, with_other_test_labels(encoded, root)):
+        train(each, "gda", encoding, validation=validation)
+        where = f"WHERE index_fingerprint = '{each.dataset.index_fingerprint}'"
+        (row,) = query(root, f"SELECT run_id FROM runs {where}").to_pylist()
+        saved = refit(root, find_run(root, row["run_id"]), device="cpu", reporter=Reporter())
+        found.append(saved.require_calibration())
+    first, second = found
+    assert first.images == ("validation" if validation else "held-out shots")
+    for name in ("label_probabilities", "similarities", "class_prototypes"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
 
 @pytest.mark.parametrize("method", METHODS)

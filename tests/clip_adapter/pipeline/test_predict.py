@@ -17,6 +17,7 @@ from clip_adapter.pipeline import image_features
 from clip_adapter.pipeline.load import load
 from clip_adapter.pipeline.predict import Predictions, predict, schema
 from clip_adapter.pipeline.reporter import Reporter
+from clip_adapter.runs import PromotionStore
 from feature_cache import FeatureStore
 
 
@@ -104,6 +105,23 @@ def test_predictions_are_those_of_the_classifier(
             np.take_along_axis(probabilities, order, axis=1)[:, rank],
             atol=1e-5,
         )
+
+
+def test_sets_of_a_stated_coverage_are_those_of_the_classifier_and_of_the_run(
+    ask: Ask, photos: Path, champion_file: Path, trained_digits: Path
+) -> None:
+    found = ask(photos, coverage=0.7).to_arrow()
+    classifier = load(champion_file)
+    sets = classifier.prediction_sets(found["path"].to_pylist(), coverage=0.7)
+    names = np.array(classifier.class_names)
+    assert [set(each) for each in found["prediction_set"].to_pylist()] == [
+        set(names[row]) for row in sets
+    ]
+    run_id = PromotionStore(trained_digits).history("digits")[-1].run_id
+    refitted = load(f"run:{run_id}", root=trained_digits).saved.require_calibration()
+    np.testing.assert_array_equal(
+        refitted.label_probabilities, classifier.saved.require_calibration().label_probabilities
+    )
 
 
 def test_the_order_is_that_of_the_input(ask: Ask, photos: Path) -> None:
@@ -303,3 +321,6 @@ def test_the_table_has_the_same_columns_for_no_readable_image(ask: Ask, tmp_path
     (tmp_path / "a.png").write_bytes(b"")
     assert ask(tmp_path / "a.png", top=2).to_arrow().schema == schema(2)
     assert schema(2).field("confidence_2").type == pa.float32()
+    found = ask(tmp_path / "a.png", coverage=0.8).to_arrow()
+    assert found.schema == schema(1, has_sets=True)
+    assert found["prediction_set"].to_pylist() == [None]
