@@ -23,6 +23,9 @@ TUNING = {
     # `prefect deployment run --watch` shows the log, and with it why a run failed.
     "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
     "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",
+    # Runs that ended 90 days ago are forgotten, with their logs; runs in the store are not of this database.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(90 * 24 * 3600),
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_COLORS": "false",
 }

@@ -1,6 +1,9 @@
 """A flow's parameters and a command's options are those of one request."""
 
 import inspect
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,3 +161,23 @@ def test_an_option_sets_its_parameter(
 
 def test_paths_are_parameters_as_well(tmp_path: Path) -> None:
     assert ExtractRequest.of(root=tmp_path).root == str(tmp_path)
+
+
+def test_a_flow_that_python_calls_sends_no_telemetry() -> None:
+    """Nor does the private server, which inherits the environment; what a user has set stays."""
+    program = "import os, flows.train_adapters; print(*map(os.environ.get, ('DO_NOT_TRACK', 'PREFECT_SERVER_ANALYTICS_ENABLED')))"
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED"}
+    }
+    for given, wanted in (({}, "1 false"), ({"DO_NOT_TRACK": "0"}, "0 false")):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=kept | given,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == wanted.split()
