@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,7 +38,7 @@ class Settings:
     encoders: int = 1
     dask: str | None = None
     reports_url: str | None = None
-    webhook_url: str | None = None
+    webhook_url: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, *, root: Path | str | None = None, data: Path | str | None = None) -> "Settings":
@@ -48,10 +48,10 @@ class Settings:
             ParameterError: an environment variable has an invalid value.
         """
         found: dict[str, Any] = {}
-        for field in fields(cls):
+        for each in fields(cls):
             # An empty variable counts as not set.
-            if text := os.environ.get(f"CLIP_ADAPTER_{field.name.upper()}"):
-                found[field.name] = _PARSERS.get(field.name, str)(text)
+            if text := os.environ.get(f"CLIP_ADAPTER_{each.name.upper()}"):
+                found[each.name] = _PARSERS.get(each.name, str)(text)
         given = {"root": root and str(root), "data": data and Path(data)}
         return cls(**{**found, **{name: value for name, value in given.items() if value}})
 
@@ -93,7 +93,12 @@ def _parse_encoders(text: str) -> int:
 
 
 def _parse_webhook_url(text: str) -> str:
-    if urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).netloc:
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        is_url = False
+    if not is_url:
         # The URL is a secret: it is not repeated.
         raise ParameterError(
             "CLIP_ADAPTER_WEBHOOK_URL: expected http://... or https://..., found something else: set or "

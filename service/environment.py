@@ -35,6 +35,7 @@ SHARED = (
     "DO_NOT_TRACK",
 )  # fmt: skip
 """Variables that a client of the service needs."""
+WEBHOOK_URL = "CLIP_ADAPTER_WEBHOOK_URL"
 OPTIONS = {"PREFECT_API_URL": "port"}
 """Name of the option that sets a variable."""
 
@@ -98,8 +99,15 @@ def hide_proxies(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def write_shell_file(folder: ServiceFolder, environment: Mapping[str, str]) -> None:
-    """Write the file that makes a shell a client when sourced; only its user can read it."""
-    shared = [name for name in environment if name in SHARED or name.startswith("CLIP_ADAPTER_")]
+    """Write the file that makes a shell a client when sourced; only its user can read it.
+
+    The URL of the webhook is left out: no client needs it.
+    """
+    shared = [
+        name
+        for name in environment
+        if name in SHARED or (name.startswith("CLIP_ADAPTER_") and name != WEBHOOK_URL)
+    ]
     lines = [f"export {name}={shlex.quote(environment[name])}" for name in sorted(shared)]
     _write_secret(folder.shell_file, "\n".join(lines) + "\n")
 
@@ -111,7 +119,7 @@ def changed_names(folder: ServiceFolder, environment: Mapping[str, str]) -> list
     ours = [
         name
         for name in {*there, *environment}
-        if name in OPTIONS or name.startswith("CLIP_ADAPTER_")
+        if name in OPTIONS or (name.startswith("CLIP_ADAPTER_") and name != WEBHOOK_URL)
     ]
     changed = sorted(name for name in ours if there.get(name) != environment.get(name))
     return [OPTIONS.get(name, name) for name in changed]

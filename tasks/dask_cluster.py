@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -22,6 +22,10 @@ POLL_SECONDS = 1.0
 _PACKAGES = ("clip_adapter", "feature_cache", "tasks")
 
 
+class _NotYet(Exception):  # noqa: N818  # no error
+    """A task has not ended."""
+
+
 class DaskCluster:
     """The cluster that a flow is connected to.
 
@@ -33,6 +37,7 @@ class DaskCluster:
     def __init__(self, runner: Any, log: Callable[[str], None]) -> None:
         self._runner = runner
         self._log = log
+        self._had_none = False
 
     @classmethod
     def of_flow(cls, log: Callable[[str], None]) -> "DaskCluster | None":
@@ -47,57 +52,82 @@ class DaskCluster:
         return str(self._runner.address)
 
     def n_threads(self) -> int:
-        """Number of tasks that the workers run at once; 0 if no worker came within 45 s.
+        """Number of tasks that the workers run at once; 0 if there is none.
+
+        Workers are waited for 45 s, unless there was none before.
 
         Raises:
             UnavailableError: the scheduler does not answer, or a worker has another version of the code.
         """
+        if not self._threads() and not self._had_none:
+            self._wait_for_worker()
+        threads = self._threads()
+        self._had_none = not threads
+        if threads:
+            self._check_versions()
+        return sum(threads)
+
+    def results(self, futures: Sequence[PrefectFuture[Any]]) -> dict[int, Any]:
+        """Wait for tasks.
+
+        Args:
+            futures: the tasks.
+
+        Returns:
+            The result of each task by its position, or the exception that it raised. Where the last worker
+            has been gone for 45 s, the tasks that have not ended are cancelled and have none.
+
+        Raises:
+            UnavailableError: the scheduler went away.
+        """
+        found: dict[int, Any] = {}
+        last_seen = time.monotonic()
+        while waiting := [number for number in range(len(futures)) if number not in found]:
+            for number in waiting:
+                # A result is fetched at once: it is lost with the worker that has it, and made again.
+                future: Any = futures[number]
+                if number == waiting[0] or future.wrapped_future.status in {"finished", "error"}:
+                    with suppress(_NotYet):
+                        found[number] = self._result(future)
+            if self._threads():
+                last_seen = time.monotonic()
+            elif time.monotonic() - last_seen > WITHOUT_WORKERS_SECONDS:
+                left: list[Any] = [futures[number] for number in waiting if number not in found]
+                with self._explained():
+                    self._runner.client.cancel([each.wrapped_future for each in left])
+                self._had_none = True
+                self._log(
+                    f"the Dask scheduler at {self.address} has lost its last worker: this process "
+                    "does what is left"
+                )
+                break
+        return found
+
+    def _result(self, future: PrefectFuture[Any]) -> Any:
+        from distributed import KilledWorker  # noqa: PLC0415  # an extra, which few need
+
+        with self._explained():
+            try:
+                return future.result(timeout=POLL_SECONDS, raise_on_failure=False)
+            except TimeoutError:
+                raise _NotYet from None
+            except KilledWorker as error:
+                return UnavailableError(
+                    f"the Dask workers that were given one part of the work died, one after the other ({error}): "
+                    "look into their logs, for a lack of memory first"
+                )
+
+    def _wait_for_worker(self) -> None:
+        self._log(f"waiting for a worker of the Dask scheduler at {self.address}")
         deadline = time.monotonic() + WITHOUT_WORKERS_SECONDS
-        is_waiting = False
-        while not (threads := self._threads()):
+        while not self._threads():
             if time.monotonic() > deadline:
                 self._log(
                     f"the Dask scheduler at {self.address} has no worker: this process does the work "
                     f"(start workers with `dask worker {self.address} --nthreads 1`)"
                 )
-                return 0
-            if not is_waiting:
-                is_waiting = True
-                self._log(f"waiting for a worker of the Dask scheduler at {self.address}")
+                return
             time.sleep(POLL_SECONDS)
-        self._check_versions()
-        return sum(threads)
-
-    def wait(self, futures: Sequence[PrefectFuture[Any]]) -> bool:
-        """Wait until all tasks have ended.
-
-        Returns:
-            Whether they have: False where the last worker has been gone for 45 s. The tasks that have not
-            ended are cancelled then.
-
-        Raises:
-            UnavailableError: the scheduler went away.
-        """
-        last_seen = time.monotonic()
-        while not all(map(_has_ended, futures)):
-            with self._explained():
-                for future in futures:
-                    if not _has_ended(future):
-                        future.wait(timeout=POLL_SECONDS)
-                        break
-                if any(_is_lost(future) for future in futures):
-                    raise CancelledError
-            if self._threads():
-                last_seen = time.monotonic()
-            elif time.monotonic() - last_seen > WITHOUT_WORKERS_SECONDS:
-                with self._explained():
-                    self._runner.client.cancel([each.wrapped_future for each in _open(futures)])
-                self._log(
-                    f"the Dask scheduler at {self.address} has lost its last worker: this process "
-                    "does what is left"
-                )
-                return False
-        return True
 
     def _threads(self) -> list[int]:
         with self._explained():
@@ -121,7 +151,7 @@ class DaskCluster:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, CancelledError, RuntimeError) as error:  # of a client that was closed
+        except (OSError, CancelledError) as error:
             raise UnavailableError(
                 f"the Dask scheduler at {self.address} does not answer ({type(error).__name__}). What was "
                 "finished is stored: start the scheduler and its workers, or unset CLIP_ADAPTER_DASK, and "
@@ -145,15 +175,3 @@ def code_version() -> str:
     except PackageNotFoundError:
         number = "not installed"
     return f"{number} ({digest.hexdigest()[:8]})"
-
-
-def _has_ended(future: Any) -> bool:
-    return future.wrapped_future.status in {"finished", "error"}
-
-
-def _is_lost(future: Any) -> bool:
-    return future.wrapped_future.status in {"cancelled", "lost"}
-
-
-def _open(futures: Sequence[PrefectFuture[Any]]) -> list[Any]:
-    return [each for each in futures if not _has_ended(each)]

@@ -82,6 +82,7 @@ class PrefectExecutor(Executor):
 
     def __init__(self, *, prepare: Callable[[], None] | None = None) -> None:
         self._prepare = prepare
+        self._dask: DaskCluster | None = None
 
     def parts(self, asked: int | None, *, most: int | None = None) -> int:
         """The number of parts: `asked`, else one for each process of `CLIP_ADAPTER_DASK=local:N`.
@@ -93,7 +94,7 @@ class PrefectExecutor(Executor):
             return asked
         if where.startswith(LOCAL):
             return _n_local(where)
-        cluster = None if most == 1 else DaskCluster.of_flow(PrefectReporter().log)
+        cluster = None if most == 1 else self._cluster()
         found = cluster.n_threads() if cluster else 1
         return max(1, found if most is None else min(found, most))
 
@@ -112,15 +113,24 @@ class PrefectExecutor(Executor):
             self._prepare()
         if len(tasks) == 1:
             return super().map(_run, tasks)
-        cluster = DaskCluster.of_flow(PrefectReporter().log)
+        cluster = self._cluster()
         if cluster and not cluster.n_threads():
             return super().map(_run, tasks)
         futures: list[PrefectFuture[Any]] = [task.submit() for task in tasks]
-        if cluster and not cluster.wait(futures):
-            return super().map(_run, tasks)  # what was finished is stored, and not made again
+        if cluster:
+            found = cluster.results(futures)
+            left = [number for number in range(len(tasks)) if number not in found]
+            here = super().map(_run, [tasks[number] for number in left])
+            found |= dict(zip(left, here, strict=True))
+            return [found[number] for number in range(len(tasks))]
         for future in futures:
             future.wait()
         return [future.result(raise_on_failure=False) for future in futures]
+
+    def _cluster(self) -> DaskCluster | None:
+        """The cluster of the flow, which remembers that it had no worker."""
+        self._dask = self._dask or DaskCluster.of_flow(PrefectReporter().log)
+        return self._dask
 
 
 def as_task(step: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[[], Any]:

@@ -73,12 +73,17 @@ def put_webhook(client: SyncPrefectClient) -> UUID | None:
     """
     url = Settings.of().webhook_url
     if url:
-        saved: Any = Webhook(url=SecretStr(url)).save(WEBHOOK, overwrite=True)
+        try:
+            block: Any = Webhook.load(WEBHOOK)  # with headers that a user may have added
+            block.url = SecretStr(url)
+        except ValueError:  # there is none
+            block = Webhook(url=SecretStr(url))
+        saved: Any = block.save(WEBHOOK, overwrite=True)
         return UUID(str(saved))
     with suppress(ObjectNotFound):
-        block = client.read_block_document_by_name(WEBHOOK, "webhook")
-        if block.id:
-            client.delete_block_document(block.id)
+        found = client.read_block_document_by_name(WEBHOOK, "webhook")
+        if found.id:
+            client.delete_block_document(found.id)
     return None
 
 

@@ -59,7 +59,9 @@ def test_a_secret_in_the_environment_is_refused_and_not_repeated(
     assert "hunter2" not in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["hunter2.example.org/hook", "ftp://hunter2", "https://?hunter2"])
+@pytest.mark.parametrize(
+    "text", ["hunter2.example.org/hook", "ftp://hunter2", "https://?hunter2", "http://[x/hunter2"]
+)
 def test_a_webhook_that_is_no_url_is_refused_and_not_repeated(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
@@ -67,3 +69,9 @@ def test_a_webhook_that_is_no_url_is_refused_and_not_repeated(
     with pytest.raises(ParameterError, match="CLIP_ADAPTER_WEBHOOK_URL: expected http") as refused:
         Settings.of()
     assert "hunter2" not in str(refused.value)
+
+
+def test_the_url_of_a_webhook_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIP_ADAPTER_WEBHOOK_URL", "https://example.org/hunter2")
+    assert Settings.of().webhook_url == "https://example.org/hunter2"
+    assert "hunter2" not in repr(Settings.of())

@@ -136,3 +136,16 @@ def test_exceptions_from_the_proxy_grow_by_this_machine(
     inherited: dict[str, str], expected: str
 ) -> None:
     assert no_proxy_env(inherited) == {"NO_PROXY": expected, "no_proxy": expected}
+
+
+def test_the_url_of_a_webhook_is_no_business_of_a_shell(folder: ServiceFolder) -> None:
+    places = {
+        "CLIP_ADAPTER_ROOT": "/store",
+        "CLIP_ADAPTER_WEBHOOK_URL": "https://example.org/hunter2",
+    }
+    made = service_environment(folder, 4200, inherited={}, places=places)
+    assert made["CLIP_ADAPTER_WEBHOOK_URL"].endswith("hunter2")
+    write_shell_file(folder, made)
+    assert "CLIP_ADAPTER_ROOT=/store" in folder.shell_file.read_text()
+    assert "hunter2" not in folder.shell_file.read_text()
+    assert changed_names(folder, made) == []

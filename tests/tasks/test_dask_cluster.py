@@ -57,10 +57,12 @@ class Cluster:
         environment = {"PYTHONPATH": search_path(checkout, CHECKOUT)}
         self.workers.append(self._start("worker", self.address, *options, **environment))
 
-    def kill_workers(self) -> None:
+    def kill_workers(self, *, working_on: Path | None = None) -> None:
+        """Kill all workers, or the one whose process id is in a file."""
         for worker in self.workers:
-            worker.send_signal(signal.SIGKILL)
-            worker.wait()
+            if working_on is None or worker.pid == int(working_on.read_text()):
+                worker.send_signal(signal.SIGKILL)
+                worker.wait()
 
     def _start(self, *command: str, **environment: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
@@ -167,6 +169,35 @@ def test_where_the_last_worker_is_killed_the_flow_does_what_is_left(
         cluster.kill_workers()
         assert running.result() == PARTS
     assert any("has lost its last worker" in each for each in messages)
+
+
+def test_a_worker_that_dies_with_a_finished_part_ends_nothing(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """The result may be lost with it, while another worker is still at work."""
+    cluster.add_worker()
+    cluster.add_worker()
+
+    def work(executor: PrefectExecutor) -> Any:
+        return executor.map(name_process, [0, 6], seconds=0.0, seconds_each=1.0, place=tmp_path)
+
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(on, cluster, work)
+        wait_for(tmp_path / "0 has ended")
+        cluster.kill_workers(working_on=tmp_path / "0")
+        assert running.result() == ["part 0", "part 6"]
+
+
+def test_a_cluster_without_workers_is_waited_for_once(
+    cluster: Cluster, tmp_path: Path, messages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_cluster, "WITHOUT_WORKERS_SECONDS", 1.0)
+
+    def work(executor: PrefectExecutor) -> Any:
+        return executor.parts(None), all_parts(tmp_path)(executor), all_parts(tmp_path)(executor)
+
+    assert on(cluster, work) == (1, PARTS, PARTS)
+    assert len([each for each in messages if each.startswith("waiting for a worker")]) == 1
 
 
 def test_a_scheduler_that_was_never_there_is_named(
