@@ -21,7 +21,7 @@ WRITERS_LIVE_SECONDS = 24 * 3600.0
 """Longest time that a writer takes for one file: the writer of an older temporary file is dead."""
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
-"""Of a file in its folder, see `local_fs.write_atomic`."""
+"""Pattern of the name of a temporary file, as `local_fs.write_atomic` makes it."""
 REPORTS = "reports"
 """Folder of the pages about datasets."""
 

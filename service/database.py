@@ -16,6 +16,7 @@ from clip_adapter.escaping import escape_control_characters
 NAME = "prefect.db"
 _BESIDE = ("", "-wal", "-shm")
 """Ends of the names of the files that SQLite keeps for one database."""
+_WHAT_IS_LOST = "The history of flow runs and what was paused are lost with it; features, runs and champions are not in it"
 
 
 def damage_of(home: Path) -> str | None:
@@ -33,15 +34,15 @@ def damage_of(home: Path) -> str | None:
         return None
     except sqlite3.DatabaseError as error:
         return str(error)
-    return None if found == "ok" else str(found).splitlines()[0]
+    # The first line may be a heading, as "*** in database main ***".
+    return None if found == "ok" else str(found).strip().split("\n")[-1]
 
 
 def explain_damage(home: Path, reason: str) -> str:
     """A sentence on a damaged database and the way out."""
     return (
         f"Prefect's database {home / NAME} is damaged ({escape_control_characters(reason)}): `clip-adapter "
-        "down` and `clip-adapter up` keep it aside and make a new one. The history of flow runs and what was "
-        "paused are lost with it; features, runs and champions are not in it"
+        f"down` and `clip-adapter up` keep it aside and make a new one. {_WHAT_IS_LOST}"
     )
 
 
@@ -63,8 +64,7 @@ def keep_damaged_aside(home: Path) -> str | None:
             (home / f"{NAME}{beside}").rename(home / f"{NAME}{end}{beside}")
     return (
         f"Prefect's database was damaged ({escape_control_characters(reason)}) and is kept as "
-        f"{home / (NAME + end)}; a new one is made. The history of flow runs and what was paused are lost with "
-        "it; features, runs and champions are not in it"
+        f"{home / (NAME + end)}; a new one is made. {_WHAT_IS_LOST}"
     )
 
 

@@ -138,7 +138,7 @@ def _leaderboard(root: Location, dataset: str) -> tuple[str, list[dict[str, Any]
         "seconds to train a run",
         *legend(row["name"] for row in rows),
         f"last run {last:%Y-%m-%d %H:%M} UTC" if last else "no run yet",
-        f"index of the images {states}",
+        *([f"index of the images {states}"] if states else []),
     ]
     several = len(encoders) > 1
     table = [
@@ -152,8 +152,9 @@ def _leaderboard(root: Location, dataset: str) -> tuple[str, list[dict[str, Any]
 
 
 def _in_words(dataset: str, *encoders: str) -> str:
-    """A dataset and the encoders of its features, escaped."""
-    return f"{escape_markdown(dataset)} with {', '.join(map(escape_markdown, encoders))}"
+    """A dataset and the encoders of its features, if there are any, escaped."""
+    with_what = f" with {', '.join(map(escape_markdown, encoders))}" if encoders else ""
+    return f"{escape_markdown(dataset)}{with_what}"
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

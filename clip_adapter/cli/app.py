@@ -84,7 +84,7 @@ CACHE_COMMANDS = {
 RUN_COMMANDS = {
     "runs:prune": "Show which old runs would be removed, and remove them with --yes; never a champion's.",
 }
-"""Commands of the group `runs`, as those of `cache`."""
+"""Commands of the group `runs`: module in this package and command in it, with the first line of help."""
 DATASET_COMMANDS = {
     "datasets:list_": "List the datasets that are known, and those that are indexed, as they were "
     "indexed last.",
@@ -98,7 +98,7 @@ DATASET_COMMANDS = {
     "datasets:forget": "Show what would be removed of a dataset, and remove it with --yes; no image is "
     "touched.",
 }
-"""Commands of the group `datasets`, as those of `cache`."""
+"""Commands of the group `datasets`: module in this package and command in it, with the first line of help."""
 
 
 def _print_version(asked: bool) -> None:

@@ -32,7 +32,7 @@ from clip_adapter.methods.method import Classifier
 FORMAT, CALIBRATED_FORMAT = 1, 2
 """Formats of a file: without and with what prediction sets take, which earlier versions cannot read."""
 CALIBRATION = "calibration."
-"""Beginning of the names of its arrays."""
+"""Prefix of the names of the arrays that prediction sets take."""
 MOST_HEADER_BYTES = 32 * 2**20
 """Largest header of a file: the names and prompts of 100,000 classes."""
 SCALED_COSINES = ("PrototypeClassifier", "AdapterClassifier")

@@ -34,7 +34,10 @@ class Usage:
 
 
 def disk_usage(root: Location) -> list[Usage]:
-    """What each folder of a root takes, those that are missing left out; links are not followed.
+    """What each folder of a root takes, those that are missing left out.
+
+    A link to a folder directly below the root, as of `images` to another disk, counts as that folder; links
+    further down are not followed.
 
     Args:
         root: folder or URL of the store.
@@ -43,7 +46,8 @@ def disk_usage(root: Location) -> list[Usage]:
         OSError: a folder cannot be listed.
     """
     found = {name: _sizes(root / name) for name in storage.list_folders(root)}
-    loose = [entry.size_bytes for entry in storage.list_entries(root) if not entry.is_folder]
+    entries = storage.list_entries(root)
+    loose = [each.size_bytes for each in entries if not each.is_folder and each.name not in found]
     others = [size for name in found.keys() - _HOW_TO_FREE.keys() for size in found[name]]
     rows = [_usage(name, found[name], how) for name, how in _HOW_TO_FREE.items() if name in found]
     if others or loose:

@@ -119,9 +119,12 @@ class EncodedDataset(TabularResult):
     @property
     def summary(self) -> str:
         """One line for a log."""
+        left = (
+            f"; {self.n_missing} images and prompts left to other parts" if self.n_missing else ""
+        )
         return (
             f"{self.n_encoded} images encoded, {self.n_reused} reused, "
-            f"{self.dataset.n_quarantined} quarantined"
+            f"{self.dataset.n_quarantined} quarantined{left}"
         )
 
     def to_arrow(self) -> pa.Table:
@@ -133,7 +136,8 @@ class EncodedDataset(TabularResult):
             float32 numbers. Augmented views are left out.
 
         Raises:
-            FeatureCacheError: a file of the store is damaged or gone.
+            NotStoredError: features of images are left to other parts, or were removed.
+            FeatureCacheError: a file of the store is damaged.
         """
         store = FeatureStore(self.dataset.root, self.encoder)
         features = store.read_images(self.dataset.index.image_sha256)

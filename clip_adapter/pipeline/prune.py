@@ -1,13 +1,11 @@
 """Removes runs that are old and that nothing rests on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clip_adapter.pipeline.evidence import evidence_on
 from clip_adapter.pipeline.stored_rows import ChangedRows, drop_rows, is_in, read_rows, summed
 from clip_adapter.runs import PromotionStore, RequestStore
 from clip_adapter.runs.schemas import RUNS
@@ -23,9 +21,9 @@ class PrunedRuns:
     Attributes:
         removed: rows that were removed, or would be.
         n_runs: number of runs among them.
-        n_cited: number of runs of that age that stay since a decision on a champion cites them.
-        n_current: number of runs of that age that stay since they answer the last request for runs of
-            their dataset.
+        n_cited: number of old runs that stay since a decision on a champion cites them.
+        n_current: number of old runs that stay since they answer the last request for runs of their
+            dataset.
     """
 
     removed: tuple[ChangedRows, ...]
@@ -37,10 +35,12 @@ class PrunedRuns:
 def prune_runs(root: Location, *, before: datetime, dry_run: bool) -> PrunedRuns:
     """Remove runs that started before a time, with their metrics, curves, predictions and splits.
 
-    Runs stay that a decision on a champion cites, or that answer the last request for runs of their
-    dataset, and so do all requests, extractions and decisions. A run that is asked for again is trained
-    again. The row of a run goes first, by which the run counts as recorded, so that a run is always there
-    completely or not at all; what a command that was killed left of it is found by the next.
+    Runs stay that a decision on a champion cites, be it a refusal, or that answer the last request for
+    runs of their dataset, and so do all requests, extractions and decisions. A run that is asked for again
+    is trained again. The row of a run goes first, by which the run counts as recorded, so that a run is
+    always there completely or not at all; what a command that was killed left of it is found by the next.
+    Splits go that no run has any more, in files that are older than a day: a training writes a split
+    before the runs that have it.
 
     Args:
         root: folder or URL of the store.
@@ -51,39 +51,34 @@ def prune_runs(root: Location, *, before: datetime, dry_run: bool) -> PrunedRuns
         CorruptFileError, NewerFormatError, WrongSchemaError: a file of runs is damaged; no more is removed.
         OSError: the disk or the object store failed; running it again goes on from there.
     """
-    names = ("run_id", "started_at", "fingerprint", "dataset", "split_fingerprint")
+    names = ("run_id", "started_at", "fingerprint", "dataset")
     runs = read_rows(root, "runs", *names, schema=RUNS)
     old = runs.filter(pc.less(runs["started_at"], pa.scalar(before, RUNS.field("started_at").type)))
-    decided = PromotionStore(root).datasets()
-    cited = frozenset().union(*(evidence_on(root, name).run_ids for name in decided))
+    cited = frozenset(record.run_id for record in PromotionStore(root).records())
     current = _current(root, old)
     found = frozenset(old["run_id"].to_pylist())
     gone = found - cited - current
-    left = runs.filter(pc.invert(is_in(runs["run_id"], gone)))
-    kept_runs = frozenset(left["run_id"].to_pylist())
-    kept_splits = frozenset(left["split_fingerprint"].to_pylist())
-    gone_splits = frozenset(old["split_fingerprint"].to_pylist()) - kept_splits
+    kept = frozenset(runs["run_id"].to_pylist()) - gone
 
-    def among(key: str, values: frozenset[str]) -> Callable[[pa.Table], pa.ChunkedArray]:
-        return lambda table: is_in(table[key], values)
+    def is_gone(table: pa.Table) -> pa.ChunkedArray:
+        return is_in(table["run_id"], gone)
 
-    def not_among(key: str, values: frozenset[str]) -> Callable[[pa.Table], pa.ChunkedArray]:
-        return lambda table: pc.invert(is_in(table[key], values))
+    def of_no_run(table: pa.Table) -> pa.ChunkedArray:
+        return pc.invert(is_in(table["run_id"], kept))
+
+    def split_of_no_run(table: pa.Table) -> pa.ChunkedArray:
+        # Read again for each file: a run recorded meanwhile may have a split that is stored already.
+        now = read_rows(root, "runs", "run_id", "split_fingerprint", schema=RUNS)
+        kept_splits = now.filter(pc.invert(is_gone(now)))["split_fingerprint"].to_pylist()
+        return pc.invert(is_in(table["split_fingerprint"], frozenset(kept_splits)))
 
     def folder(table: str) -> StoredFolder:
         return StoredFolder(root / "runs" / table, table)
 
-    removed = list(drop_rows(folder("runs"), among("run_id", gone), dry_run=dry_run))
+    removed = list(drop_rows(folder("runs"), is_gone, dry_run=dry_run))
     for table in _BY_RUN:
-        orphans = not_among("run_id", kept_runs)
-        removed += drop_rows(folder(table), among("run_id", gone), orphans=orphans, dry_run=dry_run)
-    key = "split_fingerprint"
-    removed += drop_rows(
-        folder("splits"),
-        among(key, gone_splits),
-        orphans=not_among(key, kept_splits),
-        dry_run=dry_run,
-    )
+        removed += drop_rows(folder(table), is_gone, orphans=of_no_run, dry_run=dry_run)
+    removed += drop_rows(folder("splits"), orphans=split_of_no_run, dry_run=dry_run)
     return PrunedRuns(
         removed=summed(removed),
         n_runs=len(gone),

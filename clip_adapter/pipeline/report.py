@@ -19,7 +19,7 @@ from feature_cache import FeatureCacheError, IndexStore, Location
 MOST_POINTS = 300
 """Largest number of images whose features are shown; more would be a third of the page's size."""
 QUALITY = 80
-"""Of JPEG; a small picture has about 3 kB."""
+"""Quality of the JPEG files; a small picture has about 3 kB."""
 
 
 def write_report(

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
@@ -68,7 +69,7 @@ def read_rows(
 
 def drop_rows(
     folder: StoredFolder,
-    selects: Callable[[pa.Table], pa.ChunkedArray],
+    selects: Callable[[pa.Table], pa.ChunkedArray] | None = None,
     *,
     orphans: Callable[[pa.Table], pa.ChunkedArray] | None = None,
     dry_run: bool,
@@ -77,16 +78,19 @@ def drop_rows(
 
     Args:
         folder: folder of the files.
-        selects: function from the rows of a file to the mask of those to remove.
-        orphans: the same for rows that nothing refers to, in files that no living writer is about to
-            refer to: those that are older than a day.
+        selects: function from the rows of a file to the mask of those to remove; none if None.
+        orphans: function from the rows of a file to the mask of those that nothing refers to. It is called
+            for files older than a day: a living writer may be about to refer to the rows of a younger one.
         dry_run: only count them.
     """
     for entry, file in _open_entries(folder):
+        is_old = time.time() - entry.modified > WRITERS_LIVE_SECONDS
+        masks = [selects] if selects else []
+        masks += [orphans] if orphans and is_old else []
+        if not masks:
+            continue
         table = file.read()
-        drops = selects(table)
-        if orphans and time.time() - entry.modified > WRITERS_LIVE_SECONDS:
-            drops = pc.or_(drops, orphans(table))
+        drops = reduce(pc.or_, (mask(table) for mask in masks))
         n_dropped = n_true(drops)
         if not n_dropped:
             continue

@@ -23,7 +23,7 @@ MOST_LISTED = 10
 """Largest number of quarantined files that are listed."""
 MOST_CONFUSED = 3
 DPI = 144
-"""Of the figure: sharp on most screens, at some 40 kB."""
+"""Resolution of the figure: sharp on most screens, at some 40 kB."""
 
 _QUARANTINED = """
 SELECT path, reason FROM quarantine

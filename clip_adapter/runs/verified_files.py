@@ -156,7 +156,7 @@ class VerifiedFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec 
         return {"name": path, "size": self.content(_name(path)).size, "type": "file"}
 
     def modified(self, path: str) -> datetime:  # noqa: ARG002  # a file never changes
-        """The same time for all files, whose names change with their content."""
+        """A constant time: the name of a file changes with its content."""
         return datetime.fromtimestamp(0, UTC)
 
     def _read(self, path: str) -> pa.Buffer:

@@ -50,6 +50,25 @@ def scramble(path: Path) -> None:
 
 
 DAMAGES = (cut, overwrite, scramble)
+REASONS = (
+    (cut, "database disk image is malformed"),
+    (overwrite, "file is not a database"),
+    (scramble, "Page 2: "),
+)
+
+
+@pytest.mark.parametrize(("damage", "reason"), REASONS)
+def test_the_reason_is_what_sqlite_found(
+    home: Path, damage: Callable[[Path], None], reason: str
+) -> None:
+    damage(home / NAME)
+    found = damage_of(home)
+    assert found is not None
+    assert found.startswith(reason)
+    assert "\n" not in found
+    told = keep_damaged_aside(home)
+    assert told is not None
+    assert f"was damaged ({found}) and is kept" in told
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

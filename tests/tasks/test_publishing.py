@@ -1,12 +1,15 @@
 """Nothing that is shown may stop what is done."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.publishing import publishing
+from tasks import publishing as published
+from tasks.publishing import publish_leaderboard, publishing
 from tasks.reporter import artifact_key
 
 
@@ -32,3 +35,16 @@ def test_what_cannot_be_published_is_a_warning_with_its_reason(
 def test_ctrl_c_while_publishing_ends_the_run() -> None:
     with pytest.raises(KeyboardInterrupt), publishing("the summary"):
         raise KeyboardInterrupt
+
+
+def test_a_leaderboard_without_runs_names_the_dataset_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root.mkdir()
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(published, "has_audience", lambda: True)
+    monkeypatch.setattr(published, "create_table_artifact", made.update)
+    publish_leaderboard.fn(root=root, dataset="digits")
+    assert made["table"] == []
+    assert made["description"].startswith("Test accuracy on digits in percent: ")
+    assert made["description"].endswith("; no run yet.")

@@ -212,7 +212,7 @@ def row_y(n: int) -> alt.Y:
 
 
 def with_field(channel: Any, field: str) -> Any:
-    """The same axis with the values of another field."""
+    """A copy of an axis with the values of another field."""
     other = channel.copy()
     other.shorthand = f"{field}:Q"
     return other

@@ -18,6 +18,7 @@ from clip_adapter.errors import ParameterError
 from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.requests import ExtractRequest
 from clip_adapter.runs import RequestStore
+from feature_cache.errors import NotStoredError
 
 PutPhotos = Callable[..., Path]
 ExtractPart = Callable[..., EncodedDataset]
@@ -50,9 +51,15 @@ def test_a_part_says_what_is_left_to_others_and_the_last_one_records_the_request
 ) -> None:
     first = extract_part(part="1/2")
     assert first.n_missing == 90 - first.n_encoded
+    assert f"; {first.n_missing} images and prompts left to other parts" in first.summary
+    with pytest.raises(NotStoredError, match="features"):
+        first.to_arrow()
     requests = RequestStore(root)
     assert requests.history(first.dataset.name) == []
-    assert extract_part(part="2/2").n_missing == 0
+    second = extract_part(part="2/2")
+    assert second.n_missing == 0
+    assert "other parts" not in second.summary
+    assert first.to_arrow().num_rows == 90
     assert len(requests.history(first.dataset.name)) == 1
     extract_part()  # the same request, and no part of it
     assert len(requests.history(first.dataset.name)) == 1

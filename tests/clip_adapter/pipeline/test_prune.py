@@ -5,17 +5,22 @@ import shutil
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from interruptions import KilledError, interrupt_at
 from states import damaged_files
-from synthetic_datasets import CLASSES, GOOD, SyntheticDatasets
+from steps import train_methods
+from synthetic_datasets import CLASSES, GOOD, WORTHLESS, SyntheticDatasets
 
 from clip_adapter import train
 from clip_adapter.pipeline import prune
 from clip_adapter.pipeline.disk_usage import disk_usage
 from clip_adapter.pipeline.drop import drop_features
+from clip_adapter.pipeline.encode import EncodedDataset
 from clip_adapter.pipeline.prune import PrunedRuns, prune_runs
+from clip_adapter.pipeline.stored_rows import read_rows
 from clip_adapter.runs import PromotionStore, query, roll_back
 from feature_cache import ObjectPath, inspect_store
 
@@ -27,8 +32,23 @@ def run_ids(root: Path, table: str = "runs") -> set[str]:
     return set(found["run_id"].to_pylist())
 
 
+def splits(root: Path, table: str) -> set[str]:
+    found = query(root, f"SELECT DISTINCT split_fingerprint FROM {table}")  # of this file
+    return set(found["split_fingerprint"].to_pylist())
+
+
+def stored_splits(root: Path) -> set[str]:
+    """Those that no run has included, which the view leaves out."""
+    return set(read_rows(root, "splits", "split_fingerprint")["split_fingerprint"].to_pylist())
+
+
 def cited(root: Path) -> set[str]:
     return {record.run_id for record in PromotionStore(root).records()}
+
+
+def make_old(root: Path) -> None:
+    for path in root.rglob("*.parquet"):
+        os.utime(path, (0, 0))
 
 
 @pytest.mark.usefixtures("gallery")
@@ -39,9 +59,30 @@ def test_the_runs_of_a_champion_stay_with_everything_of_theirs(root: Path) -> No
     assert (done.n_runs, done.n_cited, done.n_current) == (4, 1, 0)
     for table, ids in before.items():
         assert run_ids(root, table) == ids & cited(root)
-    splits = query(root, "SELECT DISTINCT split_fingerprint AS one FROM splits")["one"].to_pylist()
-    assert splits == query(root, "SELECT split_fingerprint AS one FROM runs")["one"].to_pylist()
     assert damaged_files(root) == []
+
+
+@pytest.mark.usefixtures("gallery")
+def test_splits_that_no_run_has_go_when_they_are_older_than_a_day(root: Path) -> None:
+    before = stored_splits(root)
+    for dry_run in (True, False):
+        prune_runs(root, before=LATER, dry_run=dry_run)
+        assert stored_splits(root) == before
+    make_old(root)
+    shown = prune_runs(root, before=LATER, dry_run=True)
+    assert stored_splits(root) == before
+    assert shown == prune_runs(root, before=LATER, dry_run=False)
+    assert [rows.kind for rows in shown.removed] == ["splits"]
+    assert stored_splits(root) == splits(root, "runs") < before
+
+
+@pytest.mark.usefixtures("gallery")
+def test_old_splits_are_shown_with_their_runs(root: Path) -> None:
+    make_old(root)
+    shown = prune_runs(root, before=LATER, dry_run=True)
+    assert shown == prune_runs(root, before=LATER, dry_run=False)
+    assert {"runs", "splits"} <= {rows.kind for rows in shown.removed}
+    assert stored_splits(root) == splits(root, "runs")
 
 
 def test_every_rollback_and_the_next_comparison_work_afterwards(
@@ -113,8 +154,7 @@ def test_pruning_that_is_killed_anywhere_leaves_whole_runs_and_is_finished_by_th
             is_done = True
         assert damaged_files(copy) == []
         assert run_ids(copy) <= run_ids(copy, "metrics")  # no run without its numbers
-        for path in copy.rglob("*.parquet"):
-            os.utime(path, (0, 0))
+        make_old(copy)
         prune_runs(copy, before=LATER, dry_run=False)
         for table in ("runs", "metrics", "predictions"):
             assert run_ids(copy, table) == run_ids(end, table), (step, table)
@@ -122,23 +162,42 @@ def test_pruning_that_is_killed_anywhere_leaves_whole_runs_and_is_finished_by_th
     assert step > 5
 
 
-@pytest.mark.usefixtures("gallery")
-def test_rows_of_a_run_that_is_about_to_be_recorded_stay(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_old", [False, True])
+def test_rows_of_a_run_that_is_recorded_meanwhile_stay(
+    gallery: EncodedDataset, root: Path, monkeypatch: pytest.MonkeyPatch, *, is_old: bool
 ) -> None:
-    """A training writes them before the row of the run."""
-    real = prune.read_rows
-    known = real(root, "runs", "run_id", schema=prune.RUNS)["run_id"].to_pylist()
-    unseen = (run_ids(root) - cited(root)).pop()
-    assert unseen in known
+    """Its few-shot split is that of runs that go; the file of an equal split is not written again."""
+    before = run_ids(root)
+    train_methods(gallery, methods=("nearest-mean",), shots=(1,), seeds=(1, 2))
+    new = run_ids(root) - before
+    own = splits(root, f"runs WHERE run_id IN {tuple(new)}")
+    assert own <= splits(root, "runs WHERE method = 'gda'")
+    if is_old:
+        for path in (root / "runs" / "splits").iterdir():
+            os.utime(path, (0, 0))
+    real, n_read = prune.read_rows, 0
 
-    def without_one(*args: object, **kwargs: object) -> object:
-        table = real(*args, **kwargs)  # type: ignore[arg-type]  # as they were given
-        return table.filter([each != unseen for each in table["run_id"].to_pylist()])
+    def without_new_at_first(*args: Any, **kwargs: Any) -> pa.Table:
+        nonlocal n_read
+        n_read += 1
+        table = real(*args, **kwargs)
+        if n_read > 1:
+            return table
+        return table.filter([each not in new for each in table["run_id"].to_pylist()])
 
-    monkeypatch.setattr(prune, "read_rows", without_one)
-    prune_runs(root, before=LATER, dry_run=False)
-    assert unseen in run_ids(root, "metrics") & run_ids(root, "predictions")
+    monkeypatch.setattr(prune, "read_rows", without_new_at_first)
+    assert prune_runs(root, before=LATER, dry_run=False).n_runs == 4
+    for table in ("runs", "metrics", "predictions"):
+        assert new <= run_ids(root, table)
+    assert own <= stored_splits(root)
+
+
+def test_a_run_stays_that_only_a_refusal_cites(root: Path, datasets: SyntheticDatasets) -> None:
+    refused = datasets.retrain(datasets.make_dataset(), WORTHLESS).record
+    assert refused.decision == "refused"
+    done = prune_runs(root, before=LATER, dry_run=False)
+    assert done.n_cited == 1
+    assert run_ids(root) == run_ids(root, "metrics") == {refused.run_id}
 
 
 def test_room_is_freed_in_an_object_store_as_well(object_root: ObjectPath) -> None:
