@@ -143,9 +143,7 @@ def nested_score(
     return nested
 
 
-def choices_of_others(
-    results: Sequence[Sequence[Candidate]], n_images: Sequence[int]
-) -> list[int]:
+def choices_of_others(results: Sequence[Sequence[Candidate]], n_images: Sequence[int]) -> list[int]:
     """For each fold the number of the point that the other folds choose; empty for fewer than two folds.
 
     Args:
@@ -164,9 +162,7 @@ def choices_of_others(
     return chosen
 
 
-def scored_parts(
-    task: FewShotTask, in_folds: Sequence[FewShotTask]
-) -> list[Int[np.ndarray, " _"]]:
+def scored_parts(task: FewShotTask, in_folds: Sequence[FewShotTask]) -> list[Int[np.ndarray, " _"]]:
     """Rows, among the images of all folds, of each part that is scored by a choice of all other images.
 
     Args:
