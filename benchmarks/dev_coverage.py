@@ -9,7 +9,7 @@ from scipy.special import softmax
 from scipy.stats import betabinom, binom, norm
 
 from clip_adapter.methods import Auto, FewShotTask, Fitted
-from clip_adapter.methods.conformal import Calibration, calibration_of, similarities
+from clip_adapter.methods.conformal import Calibration, allowed_errors, calibration_of
 from clip_adapter.training import fit_temperature
 
 if TYPE_CHECKING:
@@ -34,11 +34,10 @@ class Scored:
 
     def calibrated(self, rows: np.ndarray) -> Calibration:
         """The calibration on some of the images."""
-        of_labels = self.probabilities[rows, self.labels[rows]]
-        order = np.argsort(of_labels, kind="stable")
-        return Calibration(
-            label_probabilities=of_labels[order],
-            similarities=similarities(self.features[rows], self.prototypes)[order],
+        return Calibration.of(
+            self.probabilities[rows],
+            self.labels[rows],
+            features=self.features[rows],
             class_prototypes=self.prototypes,
             images="validation",
         )
@@ -71,7 +70,7 @@ def coverage_lines(found: Sequence["DevSet"], *, n_resplits: int = RESPLITS) -> 
 def _resplit(dev_set: "DevSet", n_resplits: int) -> str:
     scored = _scored(dev_set, dev_set.task(SHOTS, 1))
     n, n_all = len(dev_set.arrays["val_labels"]), len(scored.labels)
-    n_judged, n_errors = n_all - n, int((n + 1) * (1 - COVERAGE) + 1e-9)
+    n_judged, n_errors = n_all - n, allowed_errors(n, 1 - COVERAGE)
     # Of an image drawn with n others, P(covered) has the distribution Beta(n + 1 - l, l), with l errors.
     exact = betabinom(n_judged, n + 1 - n_errors, n_errors)
     low, high = exact.ppf((1 - LEVEL) / 2), exact.ppf((1 + LEVEL) / 2)

@@ -89,9 +89,10 @@ class Row:
         hindsight: the best point of the grid on the images to judge by.
         cpu_seconds: processor time of choosing on held-out shots and of fitting the choice.
         on_validation: accuracy on the images to select by of what they chose, as methods are compared.
-        nested_validation: the same, each image scored by what others of them chose.
+        nested_validation: accuracy on the images to select by, each scored by what others of them chose.
         on_held_out: accuracy on held-out shots of what they chose; NaN where none are held out.
-        nested_held_out: the same, each fold scored by what the others chose.
+        nested_held_out: accuracy on held-out shots, each fold scored by what the others chose; NaN where none are
+            held out.
     """
 
     method: str

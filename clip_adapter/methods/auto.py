@@ -29,6 +29,8 @@ from clip_adapter.methods.selection import (
     evaluate_candidate,
     fold_rows,
     folds,
+    merge_folds,
+    scored_parts,
     selected_on,
 )
 from clip_adapter.methods.task import FewShotTask
@@ -134,7 +136,7 @@ class _BlendMethod(Method):
         task: FewShotTask,
         in_folds: Sequence[FewShotTask],
         methods: Sequence[Method],
-        parts: Sequence[tuple[Fitted, list[HeldOut]]],
+        parts: Sequence[tuple[Fitted, list[list[HeldOut]]]],
     ) -> Fitted:
         from clip_adapter.methods.classifiers import blend
         from clip_adapter.methods.fitting.blend import fit_blend
@@ -143,16 +145,19 @@ class _BlendMethod(Method):
         zero_shot = ZeroShot().fit_task(task)
         names = [ZeroShot.name, *(method.name for method in methods)]
         fitted = [zero_shot, *(one for one, _ in parts)]
-        by_fold = [
-            [HeldOut.of(zero_shot.classifier, fold) for fold in in_folds],
-            *(held_out for _, held_out in parts),
-        ]
-        scores = [np.concatenate([fold.logits for fold in each]) for each in by_fold]
+        by_text = [HeldOut.of(zero_shot.classifier, fold) for fold in in_folds]
+        chosen, *of_others = (
+            [by_text, *by_method] for by_method in zip(*(each for _, each in parts), strict=True)
+        )
+        scores = _scores(chosen)
         labels = np.concatenate([fold.val_labels for fold in in_folds])
         towards = (
             self._default_shares(names) if in_folds[0] is task else [1 / len(names)] * len(names)
         )
         found = fit_blend(scores, labels, towards=towards, shrinkage=self.shrinkage)
+        nested = self._nested(
+            list(map(_scores, of_others)), labels, scored_parts(task, in_folds), towards=towards
+        )
         blended = blend(scores, found.weights)
         way: SelectedOn = "validation" if self._has_validation(task) else "held-out shots"
         accuracies = [evaluate_candidate(each, labels).validation_accuracy for each in scores]
@@ -170,6 +175,7 @@ class _BlendMethod(Method):
             settings=self._own_settings() | settings,
             selected_on=way,
             candidates=(candidate,),
+            nested=nested,
             seconds=sum(one.seconds for one in fitted) + time.perf_counter() - start,
             held_out=self._held_out(task, blended),
             explanation=_explanation(
@@ -180,6 +186,34 @@ class _BlendMethod(Method):
                 n_validation=len(task.val_labels) * self._has_validation(task),
             ),
         )
+
+    def _nested(
+        self,
+        by_part: Sequence[Sequence[np.ndarray]],
+        labels: np.ndarray,
+        parts: Sequence[np.ndarray],
+        *,
+        towards: Sequence[float],
+    ) -> Candidate | None:
+        """The score of the blend itself: all other images choose its settings and weights for each part."""
+        from clip_adapter.methods.classifiers import blend
+        from clip_adapter.methods.fitting.blend import fit_blend
+
+        if not by_part:  # a single part has all images
+            return None
+        scored = []
+        for scores, rows in zip(by_part, parts, strict=True):
+            others = np.delete(np.arange(len(labels)), rows)
+            found = fit_blend(
+                [each[others] for each in scores],
+                labels[others],
+                towards=towards,
+                shrinkage=self.shrinkage,
+            )
+            blended = blend([each[rows] for each in scores], found.weights)
+            scored.append([evaluate_candidate(blended, labels[rows])])
+        (nested,) = merge_folds(scored, list(map(len, parts)))
+        return nested
 
     def _held_out(self, task: FewShotTask, blended: np.ndarray) -> HeldOut | None:
         """The logits of the training images that were left out; the validation images' come after them."""
@@ -299,6 +333,11 @@ def _classifier(fitted: Sequence[Fitted], weights: Sequence[float]) -> Classifie
         parts=tuple(classifier for classifier, _ in used),
         weights=tuple(float(weight) for _, weight in used),
     )
+
+
+def _scores(by_method: Sequence[Sequence[HeldOut]]) -> list[np.ndarray]:
+    """The logits of each method for the images of all folds."""
+    return [np.concatenate([fold.logits for fold in each]) for each in by_method]
 
 
 def _settings(

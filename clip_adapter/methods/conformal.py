@@ -5,7 +5,7 @@ from math import ceil, floor
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from clip_adapter.errors import DataError, ParameterError
 from clip_adapter.methods.method import Fitted
@@ -22,11 +22,11 @@ ROUNDING = 1e-9
 class Calibration:
     """How a classifier scores labelled images that it was not fitted to, for prediction sets.
 
-    An image is unlike every class if its highest cosine with a class prototype, its similarity, is below that
-    of the images of the calibration by a quantile of a tenth of the allowed errors; its set is empty. Otherwise
+    An image is unlike every class if its highest cosine with a class prototype, its similarity, is below a
+    low quantile of those of the calibration (a tenth of the allowed errors); its set is empty. Otherwise
     the set has the classes whose probability is at least a threshold, and can be empty too. With n
     images and a coverage c, the threshold is the `floor((n + 1) (1 - c))`-th lowest probability of the
-    true class, where images of the calibration that are themselves unlike every class count as lowest. If the
+    true class, where images of the calibration at or below that quantile count as lowest. If the
     n images and the one that is classified are exchangeable, its set has the true class with probability c
     or more (Vovk et al. 2005; Sadinle et al. 2019, https://arxiv.org/abs/1609.00451, for this score).
 
@@ -42,6 +42,35 @@ class Calibration:
     similarities: Float[np.ndarray, " m"]
     class_prototypes: Float[np.ndarray, "c d"]
     images: CalibratedOn
+
+    @classmethod
+    def of(
+        cls,
+        probabilities: Float[np.ndarray, "m c"],
+        labels: Int[np.ndarray, " m"],
+        *,
+        features: Float[np.ndarray, "m d"],
+        class_prototypes: Float[np.ndarray, "c d"],
+        images: CalibratedOn,
+    ) -> "Calibration":
+        """Calibrate on labelled images, in any order.
+
+        Args:
+            probabilities: softmax of the images' logits after the temperature.
+            labels: class numbers of the images.
+            features: raw features of the images.
+            class_prototypes: text feature of length 1 of each class, in the order of the logits.
+            images: what the images are.
+        """
+        of_labels = probabilities[np.arange(len(labels)), labels].astype(np.float32)
+        prototypes = class_prototypes.astype(np.float32)
+        order = np.argsort(of_labels, kind="stable")
+        return cls(
+            label_probabilities=of_labels[order],
+            similarities=similarities(features, prototypes)[order],
+            class_prototypes=prototypes,
+            images=images,
+        )
 
     def sets(
         self,
@@ -87,14 +116,14 @@ class Calibration:
         if not 0 < coverage < 1:
             raise ParameterError(f"coverage is {coverage!r}: expected a number above 0 and below 1")
         n, error = len(self.label_probabilities), 1 - coverage
-        n_errors = _rank(n, error)
+        n_errors = allowed_errors(n, error)
         if n_errors < 1:
             least = ceil(1 / error - ROUNDING) - 1
             raise DataError(
                 f"a coverage of {coverage:g} takes {least:,} {self.images_in_words} or more, and the classifier "
                 f"has {n:,}: ask for {floor(1000 * n / (n + 1)) / 1000:g} or less, or train with more"
             )
-        n_unlike = _rank(n, error * UNLIKE)
+        n_unlike = allowed_errors(n, error * UNLIKE)
         similarity = float(np.sort(self.similarities)[n_unlike - 1]) if n_unlike else -np.inf
         # The image that is classified is one of n + 1, of which as many are unlike every class.
         scores = np.where(self.similarities > similarity, self.label_probabilities, -np.inf)
@@ -126,14 +155,11 @@ def calibration_of(
         features = task.train_features[np.concatenate(held_out.rows)]
     else:
         return None
-    probabilities = softmax(logits.astype(np.float64) / (temperature or 1.0), axis=1)
-    of_labels = probabilities[np.arange(len(labels)), labels].astype(np.float32)
-    prototypes = task.class_prototypes.astype(np.float32)
-    order = np.argsort(of_labels, kind="stable")
-    return Calibration(
-        label_probabilities=of_labels[order],
-        similarities=similarities(features, prototypes)[order],
-        class_prototypes=prototypes,
+    return Calibration.of(
+        softmax(logits.astype(np.float64) / (temperature or 1.0), axis=1),
+        labels,
+        features=features,
+        class_prototypes=task.class_prototypes,
         images=images,
     )
 
@@ -148,6 +174,11 @@ def similarities(
     return found.astype(np.float32)
 
 
-def _rank(n_images: int, error: float) -> int:
-    """`floor((n + 1) error)`: how many of n images and a further one may be wrong."""
+def allowed_errors(n_images: int, error: float) -> int:
+    """`floor((n + 1) error)`: how many of n images and a further one may be wrong.
+
+    Args:
+        n_images: number of images of the calibration.
+        error: one minus the coverage.
+    """
     return int((n_images + 1) * error + ROUNDING)

@@ -9,18 +9,20 @@ from itertools import product
 from typing import ClassVar, TypeVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from clip_adapter.methods.method import Candidate, Fitted, HeldOut, Method, Progress, SelectedOn
 from clip_adapter.methods.selection import (
     MAX_FOLDS,
     Selection,
     best_candidate,
+    choices_of_others,
     evaluate_candidate,
     fold_rows,
     folds,
     merge_folds,
     nested_score,
+    scored_parts,
     selected_on,
     validation_parts,
 )
@@ -175,25 +177,39 @@ class GridMethod(Method):
         *,
         device: str = "cpu",
         progress: Progress | None = None,
-    ) -> list[tuple[Fitted, list[HeldOut]]]:
+    ) -> list[tuple[Fitted, list[list[HeldOut]]]]:
         """Fit one classifier a task at the point that does best in given folds, whatever the `selection`.
 
         Args:
             tasks: arrays to fit to.
             in_folds: one or more folds of each task: tasks whose training images fit every point, and whose
-                validation images choose. The task itself may be one of its folds.
+                validation images choose. The task itself may be the last of its folds.
             device: torch device that trains, such as "cuda:0"; the classifiers end up on the CPU.
             progress: called with the fraction of the work that was just done.
 
         Returns:
-            For each task the classifier, and the logits that the chosen point gives in each fold.
+            For each task the classifier, and logits in each fold: first those of the chosen point, then for each
+            of the `scored_parts` those of the point that all other images choose. The latter are
+            missing where a single part has all images.
         """
         fitting = _Fitting(self, device=device, progress=progress, share=1.0)
         found = self._choose_on_folds(tasks, in_folds, fitting)
+        others = [_distinct(points[1:], besides=points[0]) for *_, points in found]
+        refitted = [
+            its_folds if some else [] for its_folds, some in zip(in_folds, others, strict=True)
+        ]
+        of_others = fitting.map_each(_held_out, refitted, others)
         fitting.finish()
+        logits = [
+            [parts, *map(list, zip(*of_folds, strict=True))]
+            for (_, parts, _), of_folds in zip(found, of_others, strict=True)
+        ]
         return [
-            (replace(one, seconds=fitting.seconds[number]), parts)
-            for number, (one, parts) in enumerate(found)
+            (
+                replace(one, seconds=fitting.seconds[number]),
+                [logits[number][[points[0], *others[number]].index(point)] for point in points],
+            )
+            for number, (one, _, points) in enumerate(found)
         ]
 
     def _selected_on(self, task: FewShotTask) -> SelectedOn:
@@ -215,7 +231,7 @@ class GridMethod(Method):
         rows = [fold_rows(task.train_labels, at_most=self.most_folds) for task in tasks]
         return [
             replace(one, held_out=HeldOut.joined(parts, of_task))
-            for of_task, (one, parts) in zip(
+            for of_task, (one, parts, _) in zip(
                 rows, self._choose_on_folds(tasks, in_folds, fitting), strict=True
             )
         ]
@@ -225,8 +241,11 @@ class GridMethod(Method):
         tasks: Sequence[FewShotTask],
         in_folds: Sequence[Sequence[FewShotTask]],
         fitting: "_Fitting",
-    ) -> list[tuple[Fitted, list[HeldOut]]]:
-        """Fit each task at the best point of its folds, and the folds once more for their logits."""
+    ) -> list[tuple[Fitted, list[HeldOut], list[Point]]]:
+        """Fit each task at the best point of its folds, and the folds once more for their logits.
+
+        The points are that one and, for each of the `scored_parts`, the one that all other images choose.
+        """
         again = [
             [fold for fold in its_folds if fold is not task]  # which the final fit serves
             for task, its_folds in zip(tasks, in_folds, strict=True)
@@ -235,10 +254,25 @@ class GridMethod(Method):
         alone = [[task] for task in tasks]
         last = [points[-1:] for points in grids]
         fitting.plan([*_trials(in_folds, grids), *_trials(again, last), *_trials(alone, last)])
-        results = fitting.map_each(self._evaluated, in_folds, grids)
+
+        def evaluated(trial: Trial, fitted: list[Fitted]) -> list[list[Candidate]]:
+            """Results on all validation images of the trial, and in parts where they are the task's own."""
+            labels = trial.task.val_labels
+            is_own = any(trial.task is task for task in tasks)
+            parts = validation_parts(labels) if is_own else []
+            return self._evaluated(trial, fitted, [np.arange(len(labels)), *parts])
+
+        results = fitting.map_each(evaluated, in_folds, grids)
         sizes = [[len(fold.val_labels) for fold in its_folds] for its_folds in in_folds]
-        candidates = list(map(merge_folds, results, sizes))
-        nested = map(nested_score, results, sizes)
+        candidates = [
+            merge_folds([whole for whole, *_ in of_task], n_images)
+            for of_task, n_images in zip(results, sizes, strict=True)
+        ]
+        others = list(map(_choices_of_others, tasks, in_folds, results))
+        nested = [
+            nested_score([whole for whole, *_ in of_task], n_images)
+            for of_task, n_images in zip(results, sizes, strict=True)
+        ]
         chosen = [
             [points[best_candidate(tried)]] for points, tried in zip(grids, candidates, strict=True)
         ]
@@ -248,12 +282,22 @@ class GridMethod(Method):
             (
                 replace(one, candidates=tried, nested=score),
                 [
-                    HeldOut.of(one.classifier, task) if fold is task else next(parts)
+                    HeldOut.of(one.classifier, task) if fold is task else next(parts)[0]
                     for fold in its_folds
                 ],
+                [point, *(points[number] for number in numbers)],
             )
-            for task, its_folds, (one,), tried, score, parts in zip(
-                tasks, in_folds, fitted, candidates, nested, held_out, strict=True
+            for task, its_folds, (one,), tried, score, parts, (point,), points, numbers in zip(
+                tasks,
+                in_folds,
+                fitted,
+                candidates,
+                nested,
+                held_out,
+                chosen,
+                grids,
+                others,
+                strict=True,
             )
         ]
 
@@ -271,29 +315,24 @@ class GridMethod(Method):
         }
 
     def _best_on_validation(self, trial: Trial, fitted: list[Fitted]) -> Fitted:
-        candidates = self._evaluated(trial, fitted)
+        labels = trial.task.val_labels
+        parts = validation_parts(labels)
+        candidates, *of_parts = self._evaluated(trial, fitted, [np.arange(len(labels)), *parts])
         chosen = _one_of(trial, fitted, best_candidate(candidates))
-        return replace(chosen, candidates=candidates, nested=self._nested(trial, fitted))
+        nested = nested_score(of_parts, list(map(len, parts)))
+        return replace(chosen, candidates=tuple(candidates), nested=nested)
 
-    def _nested(self, trial: Trial, fitted: list[Fitted]) -> Candidate | None:
-        """The score of the choice, in parts of the validation images."""
+    def _evaluated(
+        self, trial: Trial, fitted: list[Fitted], parts: Sequence[Int[np.ndarray, " _"]]
+    ) -> list[list[Candidate]]:
+        """Results of each point on some rows of the validation images of the trial, and on others."""
         task = trial.task
-        parts = validation_parts(task.val_labels)
         results: list[list[Candidate]] = [[] for _ in parts]
-        for scores in self.logits(fitted, task.val_features):
+        all_scores = self.logits(fitted, task.val_features)
+        for point, scores in zip(trial.points, all_scores, strict=True):
             for found, rows in zip(results, parts, strict=True):
-                found.append(evaluate_candidate(scores[rows], task.val_labels[rows]))
-        return nested_score(results, list(map(len, parts)))
-
-    def _evaluated(self, trial: Trial, fitted: list[Fitted]) -> tuple[Candidate, ...]:
-        """Results of each point on the validation images of the trial."""
-        task = trial.task
-        return tuple(
-            evaluate_candidate(scores, task.val_labels, **point)
-            for scores, point in zip(
-                self.logits(fitted, task.val_features), trial.points, strict=True
-            )
-        )
+                found.append(evaluate_candidate(scores[rows], task.val_labels[rows], **point))
+        return results
 
 
 class _Fitting:
@@ -402,8 +441,30 @@ def _one_of(trial: Trial, fitted: list[Fitted], number: int) -> Fitted:
     return replace(one, settings={**trial.points[number], **one.settings})
 
 
-def _held_out(trial: Trial, fitted: list[Fitted]) -> HeldOut:
-    return HeldOut.of(fitted[0].classifier, trial.task)
+def _held_out(trial: Trial, fitted: list[Fitted]) -> list[HeldOut]:
+    return [HeldOut.of(one.classifier, trial.task) for one in fitted]
+
+
+def _choices_of_others(
+    task: FewShotTask, in_folds: Sequence[FewShotTask], results: Sequence[list[list[Candidate]]]
+) -> list[int]:
+    """For each of the `scored_parts` the number of the point that all other images choose."""
+    parts, sizes = [], []
+    for fold, (whole, *quarters) in zip(in_folds, results, strict=True):
+        parts += quarters or [whole]
+        rows = validation_parts(fold.val_labels) if fold is task else [fold.val_labels]
+        sizes += list(map(len, rows))
+    chosen = choices_of_others(parts, sizes)
+    return chosen[-len(scored_parts(task, in_folds)) :]
+
+
+def _distinct(points: Sequence[Point], *, besides: Point) -> list[Point]:
+    """The points that differ from one, each once, in their order."""
+    return [
+        point
+        for number, point in enumerate(points)
+        if point != besides and point not in points[:number]
+    ]
 
 
 def stop_epochs(trials: Sequence[Trial], training: Training) -> list[int]:

@@ -104,8 +104,9 @@ class Fitted:
             the chosen settings; None where none were.
         explanation: a sentence for the user that says what was taken and why; empty where the settings
             say it.
-        nested: accuracy and NLL of the choice itself on the images of model selection, each scored by settings
-            that others of them chose, see `nested_score`; None where there was no choice.
+        nested: accuracy and NLL of the choice itself on the images of model selection, each scored by settings,
+            and weights of a blend, that others of them chose, see `nested_score`; of a blend that validation
+            images choose, on these alone. None where there was no choice, or a single image for it.
     """
 
     classifier: Classifier

@@ -132,17 +132,51 @@ def nested_score(
     Returns:
         Accuracy and NLL over all images, without settings; None for fewer than two folds.
     """
-    if len(results) < 2:
+    chosen = choices_of_others(results, n_images)
+    if not chosen:
         return None
-    scored = []
-    for fold, of_fold in enumerate(results):
+    scored = [
+        [replace(of_fold[number], settings={})]
+        for of_fold, number in zip(results, chosen, strict=True)
+    ]
+    (nested,) = merge_folds(scored, n_images)
+    return nested
+
+
+def choices_of_others(results: Sequence[Sequence[Candidate]], n_images: Sequence[int]) -> list[int]:
+    """For each fold the number of the point that the other folds choose; empty for fewer than two folds.
+
+    Args:
+        results: the candidates of each fold, in the same order of points.
+        n_images: number of images that each fold scores.
+    """
+    if len(results) < 2:
+        return []
+    chosen = []
+    for fold in range(len(results)):
         others = [number for number in range(len(results)) if number != fold]
         merged = merge_folds(
             [results[number] for number in others], [n_images[number] for number in others]
         )
-        scored.append([replace(of_fold[best_candidate(merged)], settings={})])
-    (nested,) = merge_folds(scored, n_images)
-    return nested
+        chosen.append(best_candidate(merged))
+    return chosen
+
+
+def scored_parts(task: FewShotTask, in_folds: Sequence[FewShotTask]) -> list[Int[np.ndarray, " _"]]:
+    """Rows, among the images of all folds, of each part that is scored by a choice of all other images.
+
+    Args:
+        task: the task of the folds.
+        in_folds: folds of held-out shots, and last the task itself where validation images choose too.
+
+    Returns:
+        Quarters of the validation images where they choose, else one part a fold.
+    """
+    sizes = [len(fold.val_labels) for fold in in_folds]
+    ends = np.cumsum(sizes)
+    if in_folds[-1] is task:
+        return [ends[-1] - sizes[-1] + rows for rows in validation_parts(task.val_labels)]
+    return np.split(np.arange(ends[-1]), ends[:-1])
 
 
 def validation_parts(labels: Int[np.ndarray, " m"]) -> list[Int[np.ndarray, " _"]]:

@@ -78,9 +78,9 @@ def choose_candidate(
     lowest mean NLL, then the order of the request. Images that chose a run's settings score the choice
     itself: each is classified with the settings that others of them chose (`nested_score`), so that a method
     gains nothing by many settings to choose from. Where no run was measured on validation images, the
-    accuracy on held-out shots ranks the methods; the two are never mixed, and a method that lacks what ranks the others is left out and
-    reported. A single method needs neither. The test split is not used, and the best seed of a method
-    is not preferred.
+    accuracy on held-out shots ranks the methods; the two are never mixed, and a method that lacks what
+    ranks the others is left out and reported. A single method needs neither. The test split is not used,
+    and the best seed of a method is not preferred.
 
     Args:
         root: folder or URL of the store.

@@ -26,7 +26,12 @@ ADDS_CLASSES = (_EXTENSION, "pipeline/open_vocabulary.py")
 """Modules that add classes by name and test them, which decide numbers of such runs alone."""
 TESTS_ELSEWHERE = (_EXTENSION, "pipeline/transfer.py")
 """Modules that test a classifier on another dataset, which decide numbers of such runs alone."""
-FILES_OF_CLASSIFIERS = {"classifier_metadata.py", "saved_classifier.py", "extended_classifier.py"}
+FILES_OF_CLASSIFIERS = {
+    "classifier_metadata.py",
+    "conformal.py",
+    "extended_classifier.py",
+    "saved_classifier.py",
+}
 """Modules of the packages that train which decide no number of runs of all classes."""
 TOWER = ("encoders/text_transformer.py", "encoders/prompts.py")
 """Modules through which prompts are learned; all other features depend on the encoder alone."""

@@ -74,10 +74,10 @@ def completed_run(sweep: Sweep, spec: RunSpec, fitted: Fitted) -> RunResult:
     This is the only place that reads the test split, after all selection; the study "selection" has
     oracles beside, see `RunSpec.selection_images`. The metrics are those of `evaluate` on "test", on
     "validation" where there are validation images, and on "held-out" where training images were left
-    out in turn; where these chose settings, `nested_accuracy` and `nested_nll` are those of `Fitted.nested`, by
-    which methods are compared. A temperature is fitted to the validation images, or to the left-out ones where there
-    are none; "test" then also has `temperature`, `nll_calibrated` and `ece_calibrated`, and the run the curves of
-    `_calibration_curves`. An oracle has none. In a run of base
+    out in turn; where these chose settings, `nested_accuracy` and `nested_nll` are those of
+    `Fitted.nested`, by which methods are compared. A temperature is fitted to the validation images, or to
+    the left-out ones where there are none; "test" then also has `temperature`, `nll_calibrated` and
+    `ece_calibrated`, and the run the curves of `_calibration_curves`. An oracle has none. In a run of base
     classes the others are added to the classifier by name before the test, whose images are of all classes;
     its further metrics are those of `evaluate_base_and_new`. A run that is tested on another dataset has
     metrics of "test" alone, on that dataset's test split. Predictions are those on test images and, for a

@@ -159,6 +159,24 @@ def test_held_out_shots_calibrate_where_there_is_no_validation_image(make_task: 
     assert calibration_of(alone, make_task(shots=1, n_val=0), temperature=None) is None
 
 
+def test_the_order_of_the_images_changes_no_calibration(make_task: MakeTask) -> None:
+    task = make_task(shots=2, n_val=9)
+    (fitted,) = Gda().fit([task])
+    expected = calibration_of(fitted, task, temperature=50.0)  # so that no two are equal
+    assert expected is not None
+    rows = np.random.default_rng(0).permutation(9)
+    logits = fitted.classifier.logits(task.val_features[rows]).astype(np.float64) / 50
+    found = Calibration.of(
+        np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True),
+        task.val_labels[rows],
+        features=task.val_features[rows],
+        class_prototypes=task.class_prototypes,
+        images="validation",
+    )
+    for name in ("label_probabilities", "similarities", "class_prototypes"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-5)
+
+
 def test_without_calibration_it_is_said_what_to_do(
     saved: SavedClassifier, pictures: np.ndarray
 ) -> None:

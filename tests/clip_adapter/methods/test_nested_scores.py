@@ -9,15 +9,22 @@ import pytest
 from clip_adapter.methods import (
     METHODS,
     Candidate,
+    ClipAdapterGda,
     FewShotTask,
     Fitted,
     GridMethod,
     Method,
     TipAdapter,
+    Trial,
+    ZeroShot,
     best_candidate,
     create_method,
     folds,
+    setting_names,
 )
+from clip_adapter.methods.classifiers import blend
+from clip_adapter.methods.fitting.blend import fit_blend
+from clip_adapter.methods.grid_method import Point
 from clip_adapter.methods.selection import (
     evaluate_candidate,
     merge_folds,
@@ -139,18 +146,78 @@ def point_alone(point: dict[str, float]) -> TipAdapter:
 @pytest.mark.parametrize("selection", ["validation", "held-out-shots"])
 @pytest.mark.parametrize(
     "name",
-    [
-        name
-        for name, kind in METHODS.items()
-        if issubclass(kind, GridMethod) or name == "linear-probe"
-    ],
+    [name for name, kind in METHODS.items() if "selection" in setting_names(kind)],
 )
 def test_every_method_that_chooses_has_the_score_of_its_choice(
     name: str, selection: str, make_task: MakeTask
 ) -> None:
     method = create_method(name, {**QUICK.get(name, {}), "selection": selection})
     found = fit_one(method, make_task(shots=4, n_val=12))
-    assert (found.nested is not None) == (len(found.candidates) > 1)
+    has_chosen = found.selected_on in ("validation", "held-out shots")
+    assert (found.nested is not None) == has_chosen
     if found.nested is not None:
         assert 0 <= found.nested.validation_accuracy <= 1
         assert found.nested.validation_nll >= 0
+
+
+@pytest.mark.parametrize(
+    ("selection", "shots"), [("validation", 1), ("validation", 2), ("held-out-shots", 3)]
+)
+def test_no_image_chooses_the_settings_or_the_weights_of_the_blend_that_it_scores(
+    selection: str, shots: int, make_task: MakeTask
+) -> None:
+    """Each part of the images is taken away from all that chooses, and scored."""
+    task = make_task(shots=shots, n_val=13)
+    method = ClipAdapterGda(selection=selection)  # type: ignore[arg-type]  # one of the words
+    parts = folds(task) if shots > 1 else []
+    first_scored = 0
+    if selection == "validation":
+        first_scored = len(parts)
+        parts += [
+            replace(task, val_features=task.val_features[rows], val_labels=task.val_labels[rows])
+            for rows in validation_parts(task.val_labels)
+        ]
+    towards = [0.0, 0.5, 0.5] if shots == 1 else [1 / 3] * 3
+    n_right, n_images, loss = 0, 0, 0.0
+    for number in range(first_scored, len(parts)):
+        others = [part for place, part in enumerate(parts) if place != number]
+        points = {}
+        for each in method.parts(task):
+            ((fitted, _),) = each.fit_on_folds([task], [others])
+            points[each] = each.held_out_grid(task)[best_candidate(fitted.candidates)]
+
+        def scores(part: FewShotTask, points: dict[GridMethod, Point] = points) -> list[np.ndarray]:
+            trained = [
+                next(
+                    each.fit_together([Trial(task=part, points=[point])], device="cpu", report=skip)
+                )
+                for each, point in points.items()
+            ]
+            classifiers = [fit_one(ZeroShot(), part), *(one for (one,) in trained)]
+            return [one.classifier.logits(part.val_features) for one in classifiers]
+
+        weights = fit_blend(
+            [np.concatenate(each) for each in zip(*map(scores, others), strict=True)],
+            np.concatenate([part.val_labels for part in others]),
+            towards=towards,
+            shrinkage=method.shrinkage,
+        ).weights
+        labels = parts[number].val_labels
+        expected = evaluate_candidate(blend(scores(parts[number]), weights), labels)
+        n_images += len(labels)
+        n_right += round(expected.validation_accuracy * len(labels))
+        loss += expected.validation_nll * len(labels)
+    found = fit_one(method, task).nested
+    assert found is not None
+    assert found.validation_accuracy == pytest.approx(n_right / n_images)
+    assert found.validation_nll == pytest.approx(loss / n_images, rel=1e-3)  # of float32
+
+
+def skip(_: int) -> None:
+    """Report no progress."""
+
+
+def test_a_single_image_scores_no_choice_of_a_blend(make_task: MakeTask) -> None:
+    found = fit_one(ClipAdapterGda(), make_task(shots=1, n_val=1))
+    assert found.selected_on == "validation"
+    assert found.nested is None

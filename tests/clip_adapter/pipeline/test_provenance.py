@@ -68,7 +68,8 @@ def test_a_statement_in_what_trains_changes_the_digest_of_the_code(
 
 
 @pytest.mark.parametrize(
-    "file", ["datasets/fewshot.py", "encoders/loading.py", "pipeline/train.py"]
+    "file",
+    ["datasets/fewshot.py", "encoders/loading.py", "methods/conformal.py", "pipeline/train.py"],
 )
 def test_a_statement_elsewhere_leaves_the_digest_of_the_code(
     code_with: Callable[[str], str], file: str
