@@ -95,7 +95,7 @@ def _parse_encoders(text: str) -> int:
 def _parse_webhook_url(text: str) -> str:
     try:
         parts = urlsplit(text)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_url = False
     if not is_url:

@@ -104,7 +104,11 @@ def _facts(folder: ServiceFolder, state: State | None) -> dict[str, Any]:
 
 
 def _lines(folder: ServiceFolder, state: State | None, width: int) -> list[str]:
-    lines = [_stage(state)]
+    lines = [
+        _stage(state)
+        if state
+        else f"{_stage(state)} for {folder.path}: `clip-adapter up` starts it"
+    ]
     if state is not None and state.is_up:
         lines = [_welcome(folder, state)]
         try:

@@ -60,6 +60,7 @@ class _BlendMethod(Method):
     """
 
     taken_without_choice: ClassVar[tuple[str, ...]]
+    has_nested_score: ClassVar[bool] = True
 
     selection: Selection = "validation"
     shrinkage: float = SHRINKAGE
@@ -108,7 +109,13 @@ class _BlendMethod(Method):
             if chooses:
                 their_folds = [in_folds[number] for number in numbers]
                 fitted = [
-                    method.fit_on_folds(some, their_folds, device=device, progress=report)
+                    method.fit_on_folds(
+                        some,
+                        their_folds,
+                        by_others=self.has_nested_score,
+                        device=device,
+                        progress=report,
+                    )
                     for method in methods
                 ]
                 blends = [
@@ -274,6 +281,7 @@ class Auto(_BlendMethod):
     """
 
     name: ClassVar[str] = "auto"
+    has_nested_score: ClassVar[bool] = False  # it is the challenger wherever it was trained
     taken_without_choice: ClassVar[tuple[str, ...]] = ("ridge-to-text", "proker", "clip-adapter")
 
     def parts(self, task: FewShotTask) -> list[GridMethod]:

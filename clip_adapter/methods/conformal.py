@@ -116,7 +116,7 @@ class Calibration:
         if not 0 < coverage < 1:
             raise ParameterError(f"coverage is {coverage!r}: expected a number above 0 and below 1")
         n, error = len(self.label_probabilities), 1 - coverage
-        n_errors = allowed_errors(n, error)
+        n_errors = min(n, allowed_errors(n, error))
         if n_errors < 1:
             least = ceil(1 / error - ROUNDING) - 1
             raise DataError(

@@ -175,6 +175,7 @@ class GridMethod(Method):
         tasks: Sequence[FewShotTask],
         in_folds: Sequence[Sequence[FewShotTask]],
         *,
+        by_others: bool = True,
         device: str = "cpu",
         progress: Progress | None = None,
     ) -> list[tuple[Fitted, list[list[HeldOut]]]]:
@@ -184,16 +185,17 @@ class GridMethod(Method):
             tasks: arrays to fit to.
             in_folds: one or more folds of each task: tasks whose training images fit every point, and whose
                 validation images choose. The task itself may be the last of its folds.
+            by_others: also fit the points that are chosen without some of the images.
             device: torch device that trains, such as "cuda:0"; the classifiers end up on the CPU.
             progress: called with the fraction of the work that was just done.
 
         Returns:
             For each task the classifier, and logits in each fold: first those of the chosen point, then for each
             of the `scored_parts` those of the point that all other images choose. The latter are
-            missing where a single part has all images.
+            missing where a single part has all images, or they are not asked for.
         """
         fitting = _Fitting(self, device=device, progress=progress, share=1.0)
-        found = self._choose_on_folds(tasks, in_folds, fitting)
+        found = self._choose_on_folds(tasks, in_folds, fitting, by_others=by_others)
         others = [_distinct(points[1:], besides=points[0]) for *_, points in found]
         refitted = [
             its_folds if some else [] for its_folds, some in zip(in_folds, others, strict=True)
@@ -241,6 +243,8 @@ class GridMethod(Method):
         tasks: Sequence[FewShotTask],
         in_folds: Sequence[Sequence[FewShotTask]],
         fitting: "_Fitting",
+        *,
+        by_others: bool = True,
     ) -> list[tuple[Fitted, list[HeldOut], list[Point]]]:
         """Fit each task at the best point of its folds, and the folds once more for their logits.
 
@@ -259,7 +263,7 @@ class GridMethod(Method):
             """Results on all validation images of the trial, and in parts where they are the task's own."""
             labels = trial.task.val_labels
             is_own = any(trial.task is task for task in tasks)
-            parts = validation_parts(labels) if is_own else []
+            parts = validation_parts(labels) if is_own and by_others else []
             return self._evaluated(trial, fitted, [np.arange(len(labels)), *parts])
 
         results = fitting.map_each(evaluated, in_folds, grids)
@@ -268,7 +272,11 @@ class GridMethod(Method):
             merge_folds([whole for whole, *_ in of_task], n_images)
             for of_task, n_images in zip(results, sizes, strict=True)
         ]
-        others = list(map(_choices_of_others, tasks, in_folds, results))
+        others = (
+            list(map(_choices_of_others, tasks, in_folds, results))
+            if by_others
+            else [[] for _ in tasks]
+        )
         nested = [
             nested_score([whole for whole, *_ in of_task], n_images)
             for of_task, n_images in zip(results, sizes, strict=True)

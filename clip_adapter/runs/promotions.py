@@ -270,8 +270,8 @@ class PromotionStore(AppendOnlyTable[PromotionRecord]):
             reason = error.reason
         raise DamagedChampionError(
             f"the classifier of promotion {record.promotion[:8]}, {path}, cannot be used: "
-            f"{reason}. The champion before it is current: put the file back from a copy, or train "
-            "with --promote, which compares with that one"
+            f"{reason}. The champion before it, if there was one, is current: put the file back from a copy, or "
+            "train with --promote"
         )
 
     def path_of(self, record: PromotionRecord) -> Location:

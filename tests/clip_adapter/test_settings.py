@@ -60,7 +60,14 @@ def test_a_secret_in_the_environment_is_refused_and_not_repeated(
 
 
 @pytest.mark.parametrize(
-    "text", ["hunter2.example.org/hook", "ftp://hunter2", "https://?hunter2", "http://[x/hunter2"]
+    "text",
+    [
+        "hunter2.example.org/hook",
+        "ftp://hunter2",
+        "https://?hunter2",
+        "http://[x/hunter2",
+        "http://hunter2:99999",
+    ],
 )
 def test_a_webhook_that_is_no_url_is_refused_and_not_repeated(
     monkeypatch: pytest.MonkeyPatch, text: str

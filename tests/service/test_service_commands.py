@@ -13,7 +13,8 @@ Command = Callable[..., Any]
 
 def test_nothing_is_up_at_first(command: Command, root: Path) -> None:
     outcome = command("status", "--root", root)
-    assert (outcome.code, outcome.out) == (1, "nothing is up\n")
+    said = f"nothing is up for {root / 'prefect'}: `clip-adapter up` starts it\n"
+    assert (outcome.code, outcome.out) == (1, said)
     assert not root.exists()
 
 

@@ -93,7 +93,7 @@ def _missing(root: Location, damage: Damage) -> list[dict[str, str]]:
         {
             "path": str(store.path_of(record)),
             "reason": f"it is gone, and promotion {record.promotion[:8]} of {record.dataset} names it",
-            "advice": "copy it again from where this store came from; else the champion before it is current",
+            "advice": "copy it again from where this store came from; else the champion before it, if there was one, is current",
         }
         for record in store.missing_champions()
     ]

@@ -94,6 +94,11 @@ def test_a_set_has_the_probable_classes_of_an_image_like_the_others() -> None:
     ]
 
 
+def test_a_coverage_of_almost_nothing_is_no_mistake() -> None:
+    threshold, _ = known(40).thresholds(1e-12)
+    assert 0 <= threshold <= 1
+
+
 @pytest.mark.parametrize(("coverage", "needed"), [(0.9, 9), (0.95, 19), (0.99, 99), (0.5, 1)])
 def test_too_few_images_are_refused_with_the_number_that_is_needed(
     coverage: float, needed: int
