@@ -95,8 +95,9 @@ def test_a_set_has_the_probable_classes_of_an_image_like_the_others() -> None:
 
 
 def test_a_coverage_of_almost_nothing_is_no_mistake() -> None:
-    threshold, _ = known(40).thresholds(1e-12)
-    assert 0 <= threshold <= 1
+    known = calibrated(np.linspace(0.1, 0.9, 40), np.linspace(0.1, 0.9, 40))
+    threshold, _ = known.thresholds(1e-12)
+    assert threshold == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(("coverage", "needed"), [(0.9, 9), (0.95, 19), (0.99, 99), (0.5, 1)])
