@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import softmax
 from scipy.stats import betabinom, binom, norm
 
+from benchmarks.dev_data import DevSet
 from clip_adapter.methods import Auto, FewShotTask, Fitted
 from clip_adapter.methods.conformal import Calibration, allowed_errors, calibration_of
 from clip_adapter.training import fit_temperature
-
-if TYPE_CHECKING:
-    from benchmarks.dev_sets import DevSet
 
 COVERAGE = 0.9
 SHOTS = 4
@@ -52,7 +49,7 @@ class Scored:
         return found
 
 
-def coverage_lines(found: Sequence["DevSet"], *, n_resplits: int = RESPLITS) -> Iterator[str]:
+def coverage_lines(found: Sequence[DevSet], *, n_resplits: int = RESPLITS) -> Iterator[str]:
     """Coverage over random halves of the images to select and to judge by, and of what a run calibrates on."""
     yield ""
     yield (
@@ -67,7 +64,7 @@ def coverage_lines(found: Sequence["DevSet"], *, n_resplits: int = RESPLITS) -> 
         yield f"{dev_set.name:15} {_of_runs(dev_set)}, {_unknown(dev_set)}"
 
 
-def _resplit(dev_set: "DevSet", n_resplits: int) -> str:
+def _resplit(dev_set: DevSet, n_resplits: int) -> str:
     scored = _scored(dev_set, dev_set.task(SHOTS, 1))
     n, n_all = len(dev_set.arrays["val_labels"]), len(scored.labels)
     n_judged, n_errors = n_all - n, allowed_errors(n, 1 - COVERAGE)
@@ -95,7 +92,7 @@ def _resplit(dev_set: "DevSet", n_resplits: int) -> str:
     )
 
 
-def _of_runs(dev_set: "DevSet") -> str:
+def _of_runs(dev_set: DevSet) -> str:
     """Coverage of the judged images by held-out shots, and by validation images that chose as well."""
     task = dev_set.task(SHOTS, 1)
     features, labels = dev_set.judged
@@ -115,7 +112,7 @@ def _of_runs(dev_set: "DevSet") -> str:
     return ", ".join(parts)
 
 
-def _unknown(dev_set: "DevSet") -> str:
+def _unknown(dev_set: DevSet) -> str:
     """How often images of known and of unknown classes get an empty set."""
     task = dev_set.task(SHOTS, 1)
     n_classes = len(task.class_names)
@@ -148,7 +145,7 @@ def _unknown(dev_set: "DevSet") -> str:
     )
 
 
-def _scored(dev_set: "DevSet", task: FewShotTask) -> Scored:
+def _scored(dev_set: DevSet, task: FewShotTask) -> Scored:
     """The images to select and to judge by, by a blend that held-out shots alone have chosen."""
     fitted, temperature = _fitted(_without_validation(task))
     features, labels = dev_set.judged

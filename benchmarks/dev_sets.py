@@ -1,10 +1,7 @@
 """What each way to choose hyper-parameters costs, on six sets of real features made for development.
 
-The folder `clip-vit-b-32` of CLIP_ADAPTER_TEST_DATA holds `dev_*.npz`, a set each: features of CLIP
-ViT-B/32 of 16 shots a class (means of ten augmented views), of up to four images a class to select by,
-and of images to judge by (single views); and prototypes that come from none of these images. Shots and
-judged images are not exchangeable, which makes held-out shots a little easier than the images that
-they stand for. No test image of a dataset is read.
+Shots are means of ten augmented views, judged images single views (`dev_data`): the two are not exchangeable, which
+makes held-out shots a little easier than the images that they stand for.
 """
 
 import math
@@ -20,6 +17,7 @@ import numpy as np
 from scipy.stats import t as student_t
 
 from benchmarks.dev_coverage import RESPLITS, coverage_lines
+from benchmarks.dev_data import FOLDER, DevSet, dev_sets
 from benchmarks.records import Figures
 from clip_adapter.methods import (
     METHODS,
@@ -46,7 +44,6 @@ from clip_adapter.methods.selection import (
     validation_parts,
 )
 
-FOLDER = "CLIP_ADAPTER_TEST_DATA"
 DRAWS = {1: 3, 2: 3, 4: 3, 8: 3, 16: 1}
 """Draws of training images by shots; of the 16 shots there is one choice."""
 DRAWS_WITHOUT_TRAINING = {1: 30, 2: 30, 4: 30, 8: 30, 16: 1}
@@ -109,64 +106,6 @@ class Row:
     nested_validation: float = math.nan
     on_held_out: float = math.nan
     nested_held_out: float = math.nan
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DevSet:
-    """One set.
-
-    Attributes:
-        name: name of the set.
-        arrays: its arrays by name.
-    """
-
-    name: str
-    arrays: dict[str, np.ndarray]
-
-    def task(self, shots: int, draw: int) -> FewShotTask:
-        """A task of some shots a class, in the order of the set; the draw is the seed."""
-        labels = self.arrays["train_labels"].astype(np.int64)
-        generator = np.random.default_rng(draw)
-        chosen = [
-            generator.permutation(np.flatnonzero(labels == label))[:shots]
-            for label in np.unique(labels)
-        ]
-        rows = np.sort(np.concatenate(chosen))
-        prototypes = self.arrays["prototypes"].astype(np.float32)
-        return FewShotTask(
-            train_features=self.arrays["train_features"][rows].astype(np.float32),
-            train_labels=labels[rows],
-            val_features=self.arrays["val_features"].astype(np.float32),
-            val_labels=self.arrays["val_labels"].astype(np.int64),
-            prompt_features=prototypes[:, None],
-            logit_scale=100.0,
-            class_names=tuple(str(number) for number in range(len(prototypes))),
-            shots=shots,
-            seed=draw,
-        )
-
-    @property
-    def judged(self) -> tuple[np.ndarray, np.ndarray]:
-        """Features and labels of the images to judge by."""
-        labels = self.arrays["dev_labels"].astype(np.int64)
-        return self.arrays["dev_features"].astype(np.float32), labels
-
-
-def dev_sets(folder: Path) -> list[DevSet]:
-    """All sets of a folder.
-
-    Raises:
-        SystemExit: there is none.
-    """
-    found = []
-    for path in sorted((folder / "clip-vit-b-32").glob("dev_*.npz")):
-        with np.load(path, allow_pickle=False) as arrays:
-            found.append(DevSet(name=path.stem.removeprefix("dev_"), arrays=dict(arrays)))
-    if not found:
-        raise SystemExit(
-            f"{folder} has no clip-vit-b-32/dev_*.npz: set {FOLDER} to a folder that has"
-        )
-    return found
 
 
 def methods() -> list[Method]:

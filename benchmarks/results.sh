@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes docs/results.md anew, in a store of its own: some three hours on two cores.
 #
-# TEST_DATA   folder with clip-vit-b-32/dev_*.npz (see benchmarks/dev_sets.py) and student/, an encoder
+# TEST_DATA   folder with clip-vit-b-32/dev_*.npz (see benchmarks/dev_data.py) and student/, an encoder
 # EUROSAT     folder that has eurosat/, with CoOp's split file (README.md)
 # STORE       folder of the store; what is there already is not made again
 set -eu

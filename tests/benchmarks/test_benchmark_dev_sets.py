@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.dev_coverage import coverage_lines
-from benchmarks.dev_sets import DevSet, Row, auto_lines, promotion_lines
+from benchmarks.dev_data import DevSet
+from benchmarks.dev_sets import Row, auto_lines, promotion_lines
 
 
 def rows(method: str, accuracies: Sequence[float], *, seconds: float = 1.0) -> list[Row]:
