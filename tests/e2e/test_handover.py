@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from servers import Prefect, wait_until
 from simulated_nights import DEPLOYMENT, PictureFolder, night, simulate
@@ -20,8 +21,10 @@ GOLDEN = Path(__file__).parents[1] / "golden/store-1"
 
 
 def asked(prefect: Prefect, *command: str) -> Any:
-    """What a command answers to a program."""
-    return json.loads(prefect.run("clip-adapter", *command, "--json"))
+    """What a command answers to a program, after what it tells a person."""
+    lines = prefect.run("clip-adapter", *command, "--json").splitlines()
+    first = next(number for number, line in enumerate(lines) if line in {"{", "["})
+    return json.loads("\n".join(lines[first:]))
 
 
 def copied(source: Path, target: Any) -> None:
@@ -29,7 +32,7 @@ def copied(source: Path, target: Any) -> None:
     for path in sorted(source.rglob("*")):
         inner = path.relative_to(source)
         if path.is_file() and inner.parts[0] != "prefect" and path.suffix != ".tmp":
-            storage.write_content(target / inner.as_posix(), path.read_bytes())
+            storage.write_atomic(target / inner.as_posix(), pa.py_buffer(path.read_bytes()))
 
 
 def test_a_nightly_job_changes_hands(
@@ -55,13 +58,19 @@ def test_a_nightly_job_changes_hands(
         shutil.move(tmp_path / "away", pictures.folder)
         assert next(nights)[1]["state_name"] == "Completed"
         better = asked(prefect, "champion", dataset)
-        assert better["promotion_id"] != champion["promotion_id"]
+        assert better["classifier_sha256"] != champion["classifier_sha256"]
 
         # A rollback holds through the next night.
         prefect.run("clip-adapter", "rollback", dataset)
-        assert asked(prefect, "champion", dataset)["promotion_id"] == champion["promotion_id"]
+        assert (
+            asked(prefect, "champion", dataset)["classifier_sha256"]
+            == champion["classifier_sha256"]
+        )
         assert night(prefect, None)["state_name"] == "UpToDate"
-        assert asked(prefect, "champion", dataset)["promotion_id"] == champion["promotion_id"]
+        assert (
+            asked(prefect, "champion", dataset)["classifier_sha256"]
+            == champion["classifier_sha256"]
+        )
         assert first["state_name"] == "Completed"
 
     # The store moves to another folder, and to a bucket.
@@ -70,7 +79,7 @@ def test_a_nightly_job_changes_hands(
         root = ("--root", str(target) if isinstance(target, Path) else target.url)
         prefect.run("clip-adapter", "cache", "verify", "--deep", *root)
         there = asked(prefect, "champion", dataset, *root)
-        assert there["promotion_id"] == champion["promotion_id"]
+        assert there["classifier_sha256"] == champion["classifier_sha256"]
         again = asked(
             prefect,
             *("extract", f"imagefolder:{pictures.folder}", "--model", "glyphs", *root),
@@ -82,5 +91,5 @@ def test_a_nightly_job_changes_hands(
     prefect.run("clip-adapter", "cache", "verify", "--deep", "--root", tmp_path / "old")
     freed = ("runs", "prune", "--older-than", "2000-01-01")
     prefect.run("clip-adapter", *freed, "--root", tmp_path / "old", "--yes")
-    prefect.run("clip-adapter", "cache", "gc", "--unreferenced")
-    assert asked(prefect, "champion", dataset)["promotion_id"] == champion["promotion_id"]
+    prefect.run("clip-adapter", "cache", "gc", "--unreferenced", "--yes")
+    assert asked(prefect, "champion", dataset)["classifier_sha256"] == champion["classifier_sha256"]
