@@ -414,7 +414,8 @@ class _Fitting:
     def _report(self, units: int) -> None:
         done = min(self._left, self._share * units / self._units)
         self._left -= done
-        self._progress(done)
+        if done > 0:  # what turns out to be needed besides what was planned adds nothing
+            self._progress(done)
 
     def _groups(self, trials: Sequence[Trial]) -> list[list[int]]:
         """Numbers of trials that are fitted together."""
