@@ -103,11 +103,7 @@ def write_shell_file(folder: ServiceFolder, environment: Mapping[str, str]) -> N
 
     The URL of the webhook is left out: no client needs it.
     """
-    shared = [
-        name
-        for name in environment
-        if name in SHARED or (name.startswith("CLIP_ADAPTER_") and name != WEBHOOK_URL)
-    ]
+    shared = [name for name in environment if name in SHARED or _is_shown(name)]
     lines = [f"export {name}={shlex.quote(environment[name])}" for name in sorted(shared)]
     _write_secret(folder.shell_file, "\n".join(lines) + "\n")
 
@@ -116,13 +112,14 @@ def changed_names(folder: ServiceFolder, environment: Mapping[str, str]) -> list
     """Variables and options in which `environment` differs from that of the running service."""
     words = shlex.split(folder.shell_file.read_text())
     there = dict(word.split("=", 1) for word in words if word != "export")
-    ours = [
-        name
-        for name in {*there, *environment}
-        if name in OPTIONS or (name.startswith("CLIP_ADAPTER_") and name != WEBHOOK_URL)
-    ]
+    ours = [name for name in {*there, *environment} if name in OPTIONS or _is_shown(name)]
     changed = sorted(name for name in ours if there.get(name) != environment.get(name))
     return [OPTIONS.get(name, name) for name in changed]
+
+
+def _is_shown(name: str) -> bool:
+    """Whether a variable is a setting of this program, and no secret."""
+    return name.startswith("CLIP_ADAPTER_") and name != WEBHOOK_URL
 
 
 def _login(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What whoever takes over a nightly job goes through: a night that fails, a rollback that holds, moving, upgrading, freeing room."""
+"""What a new operator of a nightly job goes through: a night that fails, a rollback that holds, moving, upgrading, freeing room."""
 
 import json
 import shutil

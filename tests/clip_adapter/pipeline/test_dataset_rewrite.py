@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from interruptions import KilledError, interrupt_at
+from interruptions import interrupted
 from steps import index_dataset
 from synthetic_datasets import GOOD, SyntheticDatasets
 
@@ -247,14 +247,7 @@ def test_a_rename_that_is_killed_anywhere_leaves_one_name_whole_and_is_finished_
     root: Path, gallery: EncodedDataset
 ) -> None:
     whole = rows_of(root, gallery.dataset.name)
-    step, is_done = 0, False
-    while not is_done:
-        copy = root.parent / f"copy-{step}"
-        shutil.copytree(root, copy)
-        with pytest.MonkeyPatch.context() as patch, suppress(KilledError):
-            interrupt_at(patch, step)
-            rename_dataset(copy, "gallery", "pictures")
-            is_done = True
+    for step, copy in interrupted(root, lambda copy: rename_dataset(copy, "gallery", "pictures")):
         assert whole in (rows_of(copy, "gallery"), rows_of(copy, "pictures")), step
         with suppress(NotStoredError):  # it was done
             rename_dataset(copy, "gallery", "pictures")
@@ -263,8 +256,7 @@ def test_a_rename_that_is_killed_anywhere_leaves_one_name_whole_and_is_finished_
         assert storage.list_folders(copy / "datasets") == ["pictures"]
         found = PromotionStore(copy).champion("pictures", on_corruption=lambda _: None)
         assert found is not None
-        step += 1
-    assert step > 10
+    assert step > 9
 
 
 def test_a_forgotten_dataset_leaves_nothing(
@@ -385,22 +377,16 @@ def test_forgetting_that_is_killed_anywhere_is_finished_by_the_next(
     shutil.copytree(root, end)
     forget_dataset(end, gallery.dataset.name, dry_run=False)
     rows = {table: _stored_rows(end, table) for table in (*TABLES, "metrics", "predictions")}
-    step, is_done = 0, False
-    while not is_done:
-        copy = root.parent / f"copy-{step}"
-        shutil.copytree(root, copy)
-        with pytest.MonkeyPatch.context() as patch, suppress(KilledError):
-            interrupt_at(patch, step)
-            forget_dataset(copy, "gallery", dry_run=False)
-            is_done = True
+    for step, copy in interrupted(
+        root, lambda copy: forget_dataset(copy, "gallery", dry_run=False)
+    ):
         assert rows_of(copy, "photos") == others, step
         with suppress(NotStoredError):  # it was done
             forget_dataset(copy, "gallery", dry_run=False)
         assert {table: _stored_rows(copy, table) for table in rows} == rows, step
         assert features_of(copy) == features_of(end), step
         assert storage.list_folders(copy / "datasets") == ["photos"]
-        step += 1
-    assert step > 10
+    assert step > 9
 
 
 def _stored_rows(root: Path, table: str) -> set[str]:

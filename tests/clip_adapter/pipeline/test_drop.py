@@ -1,13 +1,12 @@
 """Features of an encoder or dataset go; what champions rest on and other datasets share stays."""
 
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
-from interruptions import KilledError, interrupt_at
+from interruptions import interrupted
 from states import damaged_files, rows_in
 from synthetic_datasets import CLASSES, OTHER_ENCODER, SIZES, SyntheticDatasets
 
@@ -99,17 +98,11 @@ def test_dropping_that_is_killed_anywhere_leaves_a_sound_store_and_is_finished_b
     datasets.make_dataset(encoder=OTHER_ENCODER)
     FeatureStore(root, OTHER_ENCODER).describe({"model": "other"})
     kept = rows_in(root, below=f"features/{gallery.encoder}")
-    step, is_done = 0, False
-    while not is_done:
-        copy = root.parent / f"copy-{step}"
-        shutil.copytree(root, copy)
-        with pytest.MonkeyPatch.context() as patch, suppress(KilledError):
-            interrupt_at(patch, step)
-            drop_features(copy, encoder=OTHER_ENCODER, dry_run=False)
-            is_done = True
+    for step, copy in interrupted(
+        root, lambda copy: drop_features(copy, encoder=OTHER_ENCODER, dry_run=False)
+    ):
         assert damaged_files(copy) == []
         with suppress(UnknownNameError):  # it was done
             drop_features(copy, encoder=OTHER_ENCODER, dry_run=False)
         assert rows_in(copy, below="features") == kept, step
-        step += 1
-    assert step >= 3
+    assert step >= 2

@@ -2,14 +2,13 @@
 
 import os
 import shutil
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from interruptions import KilledError, interrupt_at
+from interruptions import interrupted
 from states import damaged_files
 from steps import train_methods
 from synthetic_datasets import CLASSES, GOOD, WORTHLESS, SyntheticDatasets
@@ -144,22 +143,14 @@ def test_pruning_that_is_killed_anywhere_leaves_whole_runs_and_is_finished_by_th
     end = root.parent / "end"
     shutil.copytree(root, end)
     prune_runs(end, before=LATER, dry_run=False)
-    step, is_done = 0, False
-    while not is_done:
-        copy = root.parent / f"copy-{step}"
-        shutil.copytree(root, copy)
-        with pytest.MonkeyPatch.context() as patch, suppress(KilledError):
-            interrupt_at(patch, step)
-            prune_runs(copy, before=LATER, dry_run=False)
-            is_done = True
+    for step, copy in interrupted(root, lambda copy: prune_runs(copy, before=LATER, dry_run=False)):
         assert damaged_files(copy) == []
         assert run_ids(copy) <= run_ids(copy, "metrics")  # no run without its numbers
         make_old(copy)
         prune_runs(copy, before=LATER, dry_run=False)
         for table in ("runs", "metrics", "predictions"):
             assert run_ids(copy, table) == run_ids(end, table), (step, table)
-        step += 1
-    assert step > 5
+    assert step > 4
 
 
 @pytest.mark.parametrize("is_old", [False, True])
